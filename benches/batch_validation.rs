@@ -1,0 +1,77 @@
+//! One stage: judging a batch (structure, CRC, every record) against the part of it that physics asks for: the CRC.
+//!
+//! The two alternate, so that a slow moment of the machine hits both; each figure is the median of the rounds.
+//!
+//! cargo bench --bench batch_validation
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use tidemill::record::builder::BatchOptions;
+use tidemill::record::validate::{Rules, TopicCompression, validate};
+use tidemill::record::{BatchBuilder, Codec, Decompressor, TimestampType};
+
+const ROUNDS: usize = 31;
+const BYTES_PER_ROUND: usize = 16 << 20;
+/// The CRC covers everything from `attributes` on.
+const CRC_FROM: usize = 21;
+
+fn batch(records: usize, value_bytes: usize, codec: Codec) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for _ in 0..records {
+        let value: Vec<u8> = (0..value_bytes)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        builder.append(1_000, None, Some(&value), std::iter::empty());
+    }
+    builder.finish()
+}
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+fn time(times: usize, mut once: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    (0..times).for_each(|_| once());
+    start.elapsed().as_nanos() as f64 / times as f64
+}
+
+fn main() {
+    let rules = Rules {
+        produce_version: 9,
+        message_bytes_max: 2 << 20,
+        segment_bytes_max: 1 << 30,
+        compression: TopicCompression::Producer,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        is_compacted: false,
+        now_ms: 1_000,
+    };
+    let mut decompressor = Decompressor::new(128 << 20);
+    println!("A batch judged, ns (medians of {ROUNDS} alternating rounds)\n");
+    println!("{:>8} {:>7} {:>8} {:>11} {:>11} {:>7}", "records", "value", "codec", "judged", "bare CRC", "ratio");
+    for codec in [Codec::None, Codec::Lz4] {
+        for (records, value) in [(1, 100), (1, 1024), (16, 1024), (100, 100), (1000, 100), (1000, 1000)] {
+            let batch = batch(records, value, codec);
+            let times = (BYTES_PER_ROUND / batch.len()).clamp(1, 20_000);
+            let (mut judged, mut bare) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                judged.push(time(times, || {
+                    black_box(validate(black_box(&batch), &rules, &mut decompressor)).expect("our own batch is sound");
+                }));
+                bare.push(time(times, || {
+                    black_box(crc32c::crc32c(black_box(&batch[CRC_FROM..])));
+                }));
+            }
+            let (judged, bare) = (median(judged), median(bare));
+            println!("{records:>8} {value:>7} {:>8} {judged:>11.0} {bare:>11.0} {:>6.2}x", codec.name(), judged / bare);
+        }
+    }
+}

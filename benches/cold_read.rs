@@ -1,0 +1,117 @@
+//! One stage: a log read from its start when none of it is in memory, against bare O_DIRECT reads of the same file, as
+//! large as the log's pages and eight at a time.
+//!
+//! TMPDIR names the disk. cargo bench --bench cold_read
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tidemill::log::segment::PAGE_BYTES;
+use tidemill::log::tail::Memory;
+use tidemill::log::{Appended, Log, Settings};
+use tidemill::record::BatchBuilder;
+use tidemill::record::builder::BatchOptions;
+use tidemill::runtime::{self, AlignedBuf, Class, Config, File, Open};
+
+const ROUNDS: usize = 5;
+const LOG_BYTES: usize = 192 << 20;
+const MEMORY_BYTES: usize = 32 << 20;
+const DEPTH: usize = 8;
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+/// A log of batches of 16 records of 1 KiB, closed.
+async fn fill(directory: &Path) {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let value = [7u8; 1024];
+    (0..16).for_each(|_| builder.append(0, None, Some(&value), std::iter::empty()));
+    let mut batch = builder.finish();
+    let log = Log::create(directory, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.expect("a directory");
+    for number in 0..LOG_BYTES / batch.len() {
+        let base_offset = number as i64 * 16;
+        batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
+        batch[12..16].copy_from_slice(&0i32.to_be_bytes());
+        while !log.reserve(batch.len(), 16, 0).await.expect("a disk that works") {
+            log.flush().await.expect("a disk with space");
+        }
+        let appended = Appended {
+            base_offset,
+            last_offset: base_offset + 15,
+            leader_epoch: 0,
+            max_timestamp: 0,
+            offset_of_max_timestamp: base_offset,
+        };
+        log.append(&appended, &[&batch], 0);
+    }
+    log.close().await.expect("a disk that works");
+}
+
+/// MB/s of reads of `bytes` each, one after the other, as a fetching consumer makes them.
+async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
+    let memory = Memory::new(MEMORY_BYTES);
+    let log = Log::open(directory, Rc::<Settings>::default(), None, memory, &mut |_| {}).await.expect("our own log");
+    // Opening has looked at every batch; what it left in memory is the log's end, and the start is cold again.
+    let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
+    let start = Instant::now();
+    while offset < end {
+        let read = log.read(offset, bytes, end, true).await.expect("our own log");
+        assert!(read.next_offset > offset, "a read below the end brings something");
+        (offset, total) = (read.next_offset, total + read.bytes);
+    }
+    total as f64 / 1e6 / start.elapsed().as_secs_f64()
+}
+
+async fn bare(path: &Path) -> f64 {
+    let file = File::open(path, Open { read: true, direct: true, ..Open::default() }).await.expect("the log's file");
+    let length = file.len().await.expect("a length");
+    let next = Rc::new(Cell::new(0u64));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..DEPTH)
+        .map(|_| {
+            let (file, next) = (file.clone(), next.clone());
+            runtime::spawn(Class::Foreground, "bare reader", async move {
+                let mut buf = AlignedBuf::alloc(PAGE_BYTES as usize).expect("within the budget");
+                while next.get() < length {
+                    let position = next.replace(next.get() + PAGE_BYTES);
+                    let (read, back) = file.read_at(buf, 0, PAGE_BYTES as usize, position).await;
+                    buf = back;
+                    assert!(read.expect("a disk that works") > 0);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+    length as f64 / 1e6 / start.elapsed().as_secs_f64()
+}
+
+async fn compare(directory: PathBuf) {
+    let log = directory.join("cold-0");
+    fill(&log).await;
+    let file = log.join("00000000000000000000.log");
+    println!("A cold log of {} MiB read from its start (medians of {ROUNDS} alternating rounds)\n", LOG_BYTES >> 20);
+    println!("{:>14} {:>10} {:>14} {:>7}", "bytes a fetch", "log MB/s", "bare MB/s", "ratio");
+    for bytes in [64 << 10, 1 << 20, 4 << 20] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(through_the_log(&log, bytes).await);
+            theirs.push(bare(&file).await);
+        }
+        let (ours, theirs) = (median(ours), median(theirs));
+        println!("{bytes:>14} {ours:>10.0} {theirs:>14.0} {:>6.2}x", ours / theirs);
+    }
+}
+
+fn main() {
+    let directory = std::env::temp_dir().join(format!("tidemill-cold-read-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let inner = directory.clone();
+    runtime::run(Config::default(), || compare(inner)).expect("a ring");
+    let _ = std::fs::remove_dir_all(directory);
+}

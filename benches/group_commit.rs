@@ -1,0 +1,156 @@
+//! One stage: the journal's group commit against a bare loop of RWF_DSYNC writes, as large and as deep, into a file
+//! written end to end before, on the same runtime.
+//!
+//! The journal's appenders each have one batch in the air and wait until it is durable. What the bare loop writes is
+//! the journal's mean group. So "MB/s of groups" compares the cost of everything but the device, and "batches per
+//! write" says what sharing a flush brings.
+//!
+//! TMPDIR names the disk. cargo bench --bench group_commit
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tidemill::disk::journal::group::Entry;
+use tidemill::disk::journal::{Journal, Settings};
+use tidemill::model::{TopicId, TopicPartition};
+use tidemill::runtime::{self, AlignedBuf, Class, Config, Durability, File, Open, Slice};
+
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_millis(600);
+const FILE_BYTES: u64 = 64 << 20;
+const HEADER: [u8; 61] = [1; 61];
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+/// What a round of the journal did, a second.
+struct Done {
+    groups: f64,
+    batches: f64,
+    bytes: f64,
+}
+
+async fn through_the_journal(journal: &Rc<Journal>, appenders: usize, records: usize) -> Done {
+    let is_over = Rc::new(Cell::new(false));
+    let before = (journal.counters.groups.get(), journal.counters.batches.get(), journal.counters.bytes.get());
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..appenders)
+        .map(|number| {
+            let (journal, is_over) = (journal.clone(), is_over.clone());
+            runtime::spawn(Class::Foreground, "appender", async move {
+                let records = vec![7u8; records];
+                let partition = TopicPartition { topic: TopicId([1; 16]), partition: number as i32 };
+                let mut base_offset = 0;
+                while !is_over.get() {
+                    journal.reserve(HEADER.len() + records.len()).await.expect("the journal is whole");
+                    let entry = Entry { partition, leader_epoch: 0, base_offset };
+                    base_offset += 1;
+                    let sequence = journal.append(entry, &HEADER, &records, true);
+                    journal.durable_to(sequence).await.expect("the device takes it");
+                    // Nothing here reads the journal back.
+                    journal.release(&journal.position());
+                }
+            })
+        })
+        .collect();
+    runtime::sleep(ROUND).await;
+    is_over.set(true);
+    for task in tasks {
+        task.await;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let counters = &journal.counters;
+    Done {
+        groups: (counters.groups.get() - before.0) as f64 / seconds,
+        batches: (counters.batches.get() - before.1) as f64 / seconds,
+        bytes: (counters.bytes.get() - before.2) as f64 / seconds,
+    }
+}
+
+/// Writes a second.
+async fn bare(file: &File, bytes: usize, depth: usize) -> f64 {
+    let next = Rc::new(Cell::new(0u64));
+    let (start, writes) = (Instant::now(), Rc::new(Cell::new(0u64)));
+    let tasks: Vec<_> = (0..depth)
+        .map(|_| {
+            let (file, next, writes) = (file.clone(), next.clone(), writes.clone());
+            runtime::spawn(Class::Foreground, "bare writer", async move {
+                let group = Slice::from(AlignedBuf::alloc(bytes).expect("within the budget")).slice(0..bytes);
+                while start.elapsed() < ROUND {
+                    let position = next.get();
+                    next.set(if position + 2 * bytes as u64 > FILE_BYTES { 0 } else { position + bytes as u64 });
+                    file.write_at(group.clone(), position, Durability::DataSync).await.expect("the device takes it");
+                    writes.set(writes.get() + 1);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+    writes.get() as f64 / start.elapsed().as_secs_f64()
+}
+
+async fn written_file(path: &Path) -> File {
+    let open = Open { read: true, write: true, create: true, direct: true, ..Open::default() };
+    let file = File::open(path, open).await.expect("a file");
+    let mut zeros = AlignedBuf::alloc(1 << 20).expect("within the budget");
+    zeros.fill(0);
+    let zeros = Slice::from(zeros);
+    for position in (0..FILE_BYTES).step_by(1 << 20) {
+        file.write_at(zeros.clone(), position, Durability::Cached).await.expect("a disk with space");
+    }
+    file.sync_all().await.expect("a flush");
+    file
+}
+
+async fn compare(directory: PathBuf) {
+    let file = written_file(&directory.join("bare")).await;
+    println!("Group commit (medians of {ROUNDS} alternating rounds; ratio: MB/s of groups to the bare loop's)\n");
+    println!(
+        "{:>5} {:>9} {:>11} {:>10} {:>13} {:>12} {:>12} {:>7}",
+        "depth", "appenders", "batch bytes", "batches/s", "batches/write", "groups MB/s", "bare MB/s", "ratio"
+    );
+    for depth in [1, 2, 4] {
+        for (appenders, records) in [(1, 1024), (16, 1024), (64, 1024), (64, 16 << 10)] {
+            let directory = directory.join(format!("journal-{depth}-{appenders}-{records}"));
+            let settings =
+                Settings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
+            let journal = Journal::create(settings).await.expect("a directory");
+            let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+            // Until both files are there and the device is warm.
+            through_the_journal(&journal, appenders, records).await;
+            let (mut batches, mut shared, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                let done = through_the_journal(&journal, appenders, records).await;
+                let group = ((done.bytes / done.groups) as usize).next_multiple_of(4096);
+                batches.push(done.batches);
+                shared.push(done.batches / done.groups);
+                ours.push(done.bytes / 1e6);
+                theirs.push(bare(&file, group, depth).await * group as f64 / 1e6);
+            }
+            journal.close();
+            writer.await;
+            let (ours, theirs) = (median(ours), median(theirs));
+            println!(
+                "{depth:>5} {appenders:>9} {:>11} {:>10.0} {:>13.1} {ours:>12.1} {theirs:>12.1} {:>6.2}x",
+                HEADER.len() + records,
+                median(batches),
+                median(shared),
+                ours / theirs
+            );
+        }
+    }
+}
+
+fn main() {
+    let directory = std::env::temp_dir().join(format!("tidemill-group-commit-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let inner = directory.clone();
+    runtime::run(Config::default(), || compare(inner)).expect("a ring");
+    let _ = std::fs::remove_dir_all(directory);
+}

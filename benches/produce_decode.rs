@@ -1,0 +1,87 @@
+//! One stage: a Produce request from bytes to partitions, ours against the `kafka-protocol` crate (design decision D5).
+//!
+//! Both read the same frame's body and visit every partition's records; the crate reads from `Bytes`, its cheapest input.
+//! The two alternate, so that a slow moment of the machine hits both; each figure is the median of the rounds.
+//!
+//! cargo bench --bench produce_decode
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kafka_protocol::messages as theirs;
+use kafka_protocol::protocol::Decodable;
+use tidemill::model::TopicId;
+use tidemill::wire::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
+use tidemill::wire::{Reader, Topic, frame};
+
+const ROUNDS: usize = 41;
+/// Partitions decoded in one round, in requests of whatever size.
+const PARTITIONS_PER_ROUND: usize = 20_000;
+const RECORD_BYTES: usize = 200;
+
+fn body(version: i16, topics: usize, partitions: usize) -> Vec<u8> {
+    let names: Vec<String> = (0..topics).map(|topic| format!("orders-{topic:04}")).collect();
+    let head = ProduceHead { transactional_id: None, acks: -1, timeout_ms: 30_000 };
+    let mut w = ProduceRequestWriter::new(version, 1, None, head, topics);
+    for (topic, name) in names.iter().enumerate() {
+        let id = TopicId((topic as u128 + 1).to_be_bytes());
+        w.topic(if version >= 13 { Topic::Id(id) } else { Topic::Name(name) }, partitions);
+        (0..partitions).for_each(|partition| w.partition(partition as i32, &[7u8; RECORD_BYTES][..]));
+    }
+    let frame = w.finish().expect("the version has all of it").to_vec();
+    let mut r = Reader::new(&frame[4..]);
+    frame::RequestHeader::decode(&mut r).expect("our own header");
+    r.take(r.remaining()).expect("what remains").to_vec()
+}
+
+fn ours(body: &[u8], version: i16) -> usize {
+    let request = ProduceRequest::decode(&mut Reader::new(body), version).expect("our own body");
+    request.partitions().map(|partition| black_box(partition).records.len()).sum()
+}
+
+fn theirs(body: &Bytes, version: i16) -> usize {
+    let request = theirs::ProduceRequest::decode(&mut body.clone(), version).expect("our own body");
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.map(|partition| black_box(partition).records.as_ref().map_or(0, Bytes::len)).sum()
+}
+
+/// Nanoseconds per partition of one round.
+fn time(requests: usize, partitions: usize, mut decode: impl FnMut() -> usize) -> f64 {
+    let start = Instant::now();
+    for _ in 0..requests {
+        assert_eq!(black_box(decode()), partitions * RECORD_BYTES);
+    }
+    start.elapsed().as_nanos() as f64 / (requests * partitions) as f64
+}
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+fn main() {
+    println!("Produce decode, ns per partition (medians of {ROUNDS} alternating rounds)\n");
+    println!(
+        "{:>7} {:>7} {:>11} {:>8} {:>15} {:>7}",
+        "version", "topics", "partitions", "ours", "kafka-protocol", "ratio"
+    );
+    for version in [7, 9, 12, 13] {
+        for (topics, partitions_each) in [(1, 1), (1, 10), (1, 100), (100, 1)] {
+            let body = body(version, topics, partitions_each);
+            let shared = Bytes::from(body.clone());
+            let partitions = topics * partitions_each;
+            let requests = PARTITIONS_PER_ROUND / partitions;
+            let (mut our_rounds, mut their_rounds) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                our_rounds.push(time(requests, partitions, || ours(&body, version)));
+                their_rounds.push(time(requests, partitions, || theirs(&shared, version)));
+            }
+            let (ours, theirs) = (median(our_rounds), median(their_rounds));
+            println!(
+                "{version:>7} {topics:>7} {partitions_each:>11} {ours:>8.1} {theirs:>15.1} {:>6.1}x",
+                theirs / ours
+            );
+        }
+    }
+}

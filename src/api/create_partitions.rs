@@ -1,0 +1,109 @@
+//! CreatePartitions (key 37): more partitions for topics that exist. Fewer is not possible: their records would be lost.
+
+use std::collections::HashMap;
+
+use super::context::Context;
+use super::create_topics::{replicas_of, too_few_nodes};
+use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS, UNKNOWN_TOPIC};
+use crate::controller::{Plan, placement};
+use crate::metadata::{Command, Topic};
+use crate::model::ErrorCode;
+use crate::wire::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
+};
+
+/// Plans all topics of the request; `random` gives fresh random numbers.
+pub fn plan(
+    request: &CreatePartitionsRequest,
+    context: &Context<'_>,
+    random: &mut dyn FnMut() -> u64,
+) -> Plan<CreatePartitionsResponse> {
+    let mut plan = Plan { commands: Vec::new(), answer: CreatePartitionsResponse::default() };
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
+    let mut room = PARTITIONS_PER_REQUEST_MAX;
+    for topic in &request.topics {
+        let Some(times) = times.remove(topic.name.as_str()) else { continue };
+        let planned = if times > 1 {
+            Err(Refusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
+        } else {
+            plan_one(topic, context, &mut room, random())
+        };
+        let (code, message) = match planned {
+            Ok(command) => {
+                plan.commands.push(command);
+                (ErrorCode::None, None)
+            }
+            Err(refusal) => (refusal.code, Some(refusal.message)),
+        };
+        plan.answer.results.push(result(&topic.name, code, message));
+    }
+    if request.validate_only {
+        plan.commands.clear();
+    }
+    plan
+}
+
+/// The answer when nothing of the request could be done.
+pub fn refuse_all(request: &CreatePartitionsRequest, code: ErrorCode, message: &str) -> CreatePartitionsResponse {
+    let refuse = |topic: &CreatePartitionsTopic| result(&topic.name, code, Some(message.into()));
+    CreatePartitionsResponse {
+        results: request.topics.iter().map(refuse).collect(),
+        ..CreatePartitionsResponse::default()
+    }
+}
+
+fn result(name: &str, error_code: ErrorCode, error_message: Option<String>) -> CreatePartitionsTopicResult {
+    CreatePartitionsTopicResult { name: name.into(), error_code, error_message }
+}
+
+fn plan_one(
+    asked: &CreatePartitionsTopic,
+    context: &Context<'_>,
+    room: &mut usize,
+    chance: u64,
+) -> Result<Command, Refusal> {
+    let image = context.image;
+    let topic =
+        image.topic(&asked.name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))?;
+    let added = how_many(asked, topic)?;
+    if added > *room {
+        return Err(Refusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
+    }
+    let have = topic.partitions.len();
+    let factor = topic.partitions[0].replicas.len();
+    let replicas = match &asked.assignments {
+        None => placement::place(image, have, added, factor, chance)
+            .map_err(|few| Refusal::new(ErrorCode::InvalidReplicationFactor, too_few_nodes(factor, few)))?,
+        Some(assignments) if assignments.len() != added => {
+            let message = format!(
+                "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
+                assignments.len()
+            );
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+        }
+        Some(assignments) => {
+            let replicas = assignments.iter().map(|assignment| replicas_of(&assignment.broker_ids, factor, image));
+            replicas.collect::<Result<_, _>>()?
+        }
+    };
+    *room -= added;
+    Ok(Command::CreatePartitions { id: topic.id, have: have as u32, replicas })
+}
+
+/// How many partitions are missing to the number that was asked for.
+fn how_many(asked: &CreatePartitionsTopic, topic: &Topic) -> Result<usize, Refusal> {
+    let (name, have) = (&topic.name, topic.partitions.len());
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    match usize::try_from(asked.count) {
+        Ok(count) if count == have => invalid(format!("Topic already has {have} partition(s).")),
+        Ok(count) if count > have => Ok(count - have),
+        _ => invalid(format!(
+            "The topic {name} currently has {have} partition(s); {} would not be an increase.",
+            asked.count
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

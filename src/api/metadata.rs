@@ -1,0 +1,170 @@
+//! Metadata (key 3): who the brokers are, and who leads what.
+//!
+//! A topic that is asked for by name, does not exist and may be created is created first, and the answer already has it: a
+//! client then needs no second request. (Kafka answers UNKNOWN_TOPIC_OR_PARTITION, creates it meanwhile, and waits for the
+//! client to ask again.) So the server asks [`missing`] first, proposes [`plan`] if there is something missing, and then
+//! calls [`answer`] with the image after it.
+
+use std::collections::HashSet;
+
+use super::context::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS};
+use super::create_topics::plan_default;
+use crate::config::BrokerConfig;
+use crate::controller::Plan;
+use crate::metadata::image::is_internal;
+use crate::metadata::{Image, Topic};
+use crate::model::{ErrorCode, TopicId, TopicName};
+use crate::router::broker;
+use crate::wire::metadata::{
+    MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
+};
+
+/// Topics that were to be created and could not be.
+pub type NotCreated = Vec<(TopicName, ErrorCode)>;
+
+/// The topics to create before the request is answered.
+pub fn missing(request: &MetadataRequest, context: &Context<'_>) -> Vec<TopicName> {
+    if !context.config.auto_create_topics_enable
+        || !request.allow_auto_topic_creation
+        || fault(request, context).is_some()
+    {
+        return Vec::new();
+    }
+    let asked = request.topics.iter().flatten().filter(|topic| topic.topic_id.is_zero());
+    let names = asked.filter_map(|topic| TopicName::new(topic.name.as_deref()?).ok());
+    let mut seen = HashSet::new();
+    names
+        // Whoever needs an internal topic creates it in the shape that it needs.
+        .filter(|name| context.image.topic(name.as_str()).is_none() && !is_internal(name.as_str()))
+        .filter(|name| seen.insert(name.clone()))
+        .collect()
+}
+
+/// Creates `names` with the broker's defaults, but for those that exist by now. `random` gives fresh random numbers.
+pub fn plan(
+    names: &[TopicName],
+    image: &Image,
+    config: &BrokerConfig,
+    random: &mut dyn FnMut() -> u64,
+) -> Plan<NotCreated> {
+    let mut plan = Plan { commands: Vec::new(), answer: NotCreated::new() };
+    let mut image = image.clone();
+    for name in names {
+        if image.topic(name.as_str()).is_some() {
+            continue;
+        }
+        match plan_default(name, &mut image, config, random) {
+            Ok(command) => plan.commands.push(command),
+            Err(refusal) => plan.answer.push((name.clone(), refusal.code)),
+        }
+    }
+    plan
+}
+
+pub fn answer(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCreated) -> MetadataResponse {
+    let mut response = MetadataResponse {
+        brokers: broker::live_brokers(context.image, context.listener)
+            .map(|broker| MetadataBroker {
+                node_id: broker.id.0,
+                host: broker.host.into(),
+                port: broker.port,
+                rack: Some(broker.rack.into()),
+            })
+            .collect(),
+        cluster_id: Some(context.image.cluster_id.clone()),
+        controller_id: context.controller().0,
+        topics: topics(request, context, not_created),
+        ..MetadataResponse::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    if request.include_topic_authorized_operations {
+        response.topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
+    response
+}
+
+fn topics(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCreated) -> Vec<MetadataTopic> {
+    if request.wants_all_topics(context.version) {
+        return context.image.topics().map(|topic| found(topic, context)).collect();
+    }
+    let asked = request.topics.as_deref().unwrap_or_default();
+    if let Some(code) = fault(request, context) {
+        // As Kafka does: the request as a whole is refused, and every entry says so.
+        return asked
+            .iter()
+            .map(|topic| named(topic.name.clone().or(Some(String::new())), topic.topic_id, code))
+            .collect();
+    }
+    let mut seen = HashSet::new();
+    asked
+        .iter()
+        .filter(|topic| seen.insert((topic.topic_id, topic.name.as_deref())))
+        .map(|topic| one(topic, context, not_created))
+        .collect()
+}
+
+/// Topic ids came with version 10, but not the right to ask by them (KIP-516): that came with 12.
+fn fault(request: &MetadataRequest, context: &Context<'_>) -> Option<ErrorCode> {
+    let mut asked = request.topics.iter().flatten();
+    let is_wrong = context.version < 12 && asked.any(|topic| topic.name.is_none() || !topic.topic_id.is_zero());
+    is_wrong.then_some(ErrorCode::InvalidRequest)
+}
+
+fn one(asked: &MetadataRequestTopic, context: &Context<'_>, not_created: &NotCreated) -> MetadataTopic {
+    if !asked.topic_id.is_zero() {
+        return match context.image.topic_by_id(asked.topic_id) {
+            Some(topic) => found(topic, context),
+            None => named(None, asked.topic_id, ErrorCode::UnknownTopicId),
+        };
+    }
+    let Some(name) = &asked.name else {
+        return named(None, TopicId::ZERO, ErrorCode::InvalidRequest);
+    };
+    if let Some(topic) = context.image.topic(name) {
+        return found(topic, context);
+    }
+    let code = match TopicName::new(name) {
+        Err(_) => ErrorCode::InvalidTopicException,
+        Ok(name) => {
+            let refused = not_created.iter().find(|(other, _)| *other == name);
+            refused.map_or(ErrorCode::UnknownTopicOrPartition, |(_, code)| *code)
+        }
+    };
+    named(Some(name.clone()), TopicId::ZERO, code)
+}
+
+fn named(name: Option<String>, topic_id: TopicId, error_code: ErrorCode) -> MetadataTopic {
+    let is_internal = name.as_deref().is_some_and(is_internal);
+    MetadataTopic { error_code, name, topic_id, is_internal, ..MetadataTopic::default() }
+}
+
+fn found(topic: &Topic, context: &Context<'_>) -> MetadataTopic {
+    let partition = |(i, partition)| {
+        let replicas = context.replicas(topic, i, partition);
+        let error_code = match partition.leader {
+            Some(_) => ErrorCode::None,
+            None => ErrorCode::LeaderNotAvailable,
+        };
+        MetadataPartition {
+            error_code,
+            partition_index: i as i32,
+            leader_id: replicas.leader,
+            leader_epoch: partition.leader_epoch,
+            replica_nodes: replicas.all,
+            isr_nodes: replicas.in_sync,
+            offline_replicas: replicas.offline,
+        }
+    };
+    MetadataTopic {
+        name: Some(topic.name.as_str().into()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+        ..MetadataTopic::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! What a request means: one file per Kafka API, and the one place that picks the file.
+//!
+//! In: a frame, and who it came from. Out: a [`Pending`] answer. Handling has two stages. The first, [`start`], runs in
+//! the order of the connection's requests and does what order matters for: it appends, or sends the append across. The
+//! second, [`Pending::finish`], waits for what must be waited for (durability, records to read, the controller) and
+//! encodes; the connection finishes its answers in order.
+//!
+//! It does not know sockets and files. Versions end here: nothing below sees one.
+
+pub mod admin;
+mod api_versions;
+pub mod context;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod fetch_session;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod init_producer_id;
+mod leader_hint;
+mod list_offsets;
+pub mod metadata;
+mod offset_for_leader_epoch;
+mod old_fetch;
+pub mod produce;
+mod refusal;
+pub mod serve;
+
+pub use context::Context;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::controller::Controller;
+use crate::metadata::{Image, Topic};
+use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
+use crate::router::Router;
+use crate::runtime::buf::Slice;
+use crate::shard::Shard;
+use crate::wire::frame::{Refused, RequestHeader};
+use crate::wire::{self, ApiKey, Malformed, Message, Reader};
+
+/// What one shard's connections need to answer requests.
+pub struct Broker {
+    pub shard: Rc<Shard>,
+    pub router: Rc<Router>,
+    /// On the controller's shard: the controller.
+    seat: RefCell<Option<Rc<admin::Seat>>>,
+    /// Bytes of log data in answers that are not sent yet.
+    pinned: Cell<usize>,
+    /// Which shard's partitions a multi-shard fetch reads first; moves on so that none starves.
+    rotation: Cell<usize>,
+    fetch_sessions: RefCell<fetch_session::Cache>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The listener's name: answers name brokers by their addresses on it.
+    pub listener: Rc<str>,
+    /// Whose partitions the connection's requests are for.
+    pub traffic: Traffic,
+}
+
+impl Origin {
+    pub fn new(listener: &str) -> Origin {
+        Origin { listener: listener.into(), traffic: Traffic::default() }
+    }
+}
+
+/// Which shard a connection talks to, as far as its last requests tell.
+#[derive(Clone, Default, Debug)]
+pub struct Traffic {
+    owner: Cell<u16>,
+    streak: Cell<u32>,
+}
+
+impl Traffic {
+    /// So many partitions in a row of one other shard, and the connection belongs there. One request across costs two
+    /// messages and a copy; a hand-over costs about ten of those.
+    const STREAK: u32 = 64;
+
+    fn note(&self, owner: ShardId) {
+        let streak = if self.owner.replace(owner.0) == owner.0 { self.streak.get() + 1 } else { 1 };
+        self.streak.set(streak);
+    }
+
+    /// The shard that the connection should move to.
+    pub fn belongs_to(&self) -> Option<ShardId> {
+        (self.streak.get() >= Traffic::STREAK).then(|| ShardId(self.owner.get()))
+    }
+}
+
+/// What is to be done about a request, once it is known.
+pub enum Outcome {
+    /// Send this: a whole frame, in pieces.
+    Send(Vec<Slice>),
+    /// The same, and what it keeps of the shard's memory until it is sent.
+    SendPinned(Vec<Slice>, Pinned),
+    /// A request that wants no answer (Produce with acks=0).
+    Nothing,
+    /// Close the connection: there is no way to answer, and why.
+    Close(String),
+}
+
+impl Outcome {
+    fn frame(bytes: Vec<u8>) -> Outcome {
+        Outcome::Send(vec![Slice::from(bytes)])
+    }
+
+    fn of<M: Message>(message: &M, header: &Header) -> Outcome {
+        match wire::frame::encode_response(message, header.version, header.correlation_id) {
+            Ok(frame) => Outcome::frame(frame),
+            Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
+        }
+    }
+}
+
+/// Log data that an answer on its way holds in memory. Readers that do not read must not hold all of it: once a
+/// quarter of the shard's memory is on its way, answers are small, and copies.
+pub struct Pinned {
+    broker: Rc<Broker>,
+    bytes: usize,
+}
+
+impl Pinned {
+    fn new(broker: &Rc<Broker>, bytes: usize) -> Pinned {
+        broker.pinned.set(broker.pinned.get() + bytes);
+        Pinned { broker: broker.clone(), bytes }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.broker.pinned.set(self.broker.pinned.get() - self.bytes);
+    }
+}
+
+/// A request's header, without the bytes it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    pub version: i16,
+    pub correlation_id: i32,
+}
+
+/// An answer that may have to be waited for.
+pub enum Pending {
+    Now(Outcome),
+    Produce(produce::Pending),
+    Later(Pin<Box<dyn Future<Output = Outcome>>>),
+}
+
+impl Pending {
+    fn later(future: impl Future<Output = Outcome> + 'static) -> Pending {
+        Pending::Later(Box::pin(future))
+    }
+
+    /// Whether [`finish`](Self::finish) will not wait.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Pending::Now(_) => true,
+            Pending::Produce(produce) => produce.is_ready(),
+            Pending::Later(_) => false,
+        }
+    }
+
+    pub async fn finish(self) -> Outcome {
+        match self {
+            Pending::Now(outcome) => outcome,
+            Pending::Produce(produce) => produce.finish().await,
+            Pending::Later(future) => future.await,
+        }
+    }
+}
+
+impl From<Malformed> for Pending {
+    fn from(malformed: Malformed) -> Pending {
+        Pending::Now(Outcome::Close(format!("malformed request: {malformed}")))
+    }
+}
+
+impl Broker {
+    pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Broker> {
+        let slots = shard.config.fetch_session_slots as usize;
+        let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
+        Rc::new(Broker { shard, router, seat: RefCell::new(None), pinned: Cell::new(0), rotation: Cell::new(0), fetch_sessions })
+    }
+
+    /// Makes this shard the controller's.
+    pub fn seat(self: &Rc<Self>, controller: Controller) {
+        let seat = admin::Seat::take(self, controller);
+        *self.seat.borrow_mut() = Some(seat);
+    }
+
+    /// Whether answers on their way hold so much that the next ones had better hold nothing.
+    fn is_pinned_down(&self) -> bool {
+        self.pinned.get() as u64 > self.shard.config.memory_bytes / 4
+    }
+
+    /// A graceful stop of the shard.
+    pub async fn stop(&self) -> Result<(), String> {
+        self.shard.stop().await
+    }
+
+    fn node(&self) -> NodeId {
+        self.shard.node
+    }
+
+    /// The shard of this node that serves a partition, if this node leads it.
+    fn locate(&self, image: &Image, topic: &Topic, partition: PartitionIndex) -> Result<(TopicPartition, ShardId), ErrorCode> {
+        let Some(state) = topic.partition(partition) else { return Err(ErrorCode::UnknownTopicOrPartition) };
+        debug_assert!(image.topic_by_id(topic.id).is_some());
+        if state.leader != Some(self.node()) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let id = TopicPartition { topic: topic.id, partition };
+        Ok((id, self.shard.owner(id)))
+    }
+}
+
+/// The first stage: decodes one frame (without its length) and does what must happen in order. Waits only when memory
+/// or the journal is short.
+pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pending {
+    let mut reader = Reader::new(frame);
+    let header = match RequestHeader::decode(&mut reader) {
+        Ok(header) => header,
+        Err(Refused::UnknownApiVersions { correlation_id, .. }) => {
+            // KIP-511: answered so that every client can read it, whatever version it asked with.
+            return Pending::Now(Outcome::frame(wire::api_versions::unsupported_version(correlation_id)));
+        }
+        Err(refused) => return Pending::Now(Outcome::Close(refused.to_string())),
+    };
+    let (key, version) = (header.api.key, header.version);
+    let header = Header { version, correlation_id: header.correlation_id };
+    let started = match key {
+        ApiKey::Produce => produce::start(broker, origin, &mut reader, header).await,
+        ApiKey::Fetch => fetch::start(broker, origin, &mut reader, header),
+        ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
+        ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),
+        _ => serve::start_admin(broker, origin, key, frame, &mut reader, header),
+    };
+    started.unwrap_or_else(Pending::from)
+}

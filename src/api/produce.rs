@@ -1,0 +1,207 @@
+//! Produce (key 0): appended in the order of arrival, answered when durable.
+//!
+//! ```text
+//! start:   each partition's batch -> its shard (this one: at once; another: one message) -> a slot in the answer
+//! finish:  wait for the journal groups that the batches went into -> encode the slots
+//! ```
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use super::leader_hint::LeaderHints;
+use super::{Broker, Header, Origin, Outcome};
+use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
+use crate::partition::append::{Produced, Refusal, Request};
+use crate::router::Call;
+use crate::router::message::{self, Batches, Reply};
+use crate::runtime::clock;
+use crate::shard::Shard;
+use crate::wire::produce::{ProduceRequest, ProduceResponse, ProducedPartition, RecordError};
+use crate::wire::{Malformed, Reader, Topic};
+
+/// A Produce request whose batches are appended or on their way.
+pub struct Pending {
+    shard: Rc<Shard>,
+    header: Header,
+    listener: Rc<str>,
+    acks: i16,
+    slots: Vec<Slot>,
+    calls: Vec<Call>,
+    /// The newest journal group that this shard's batches went into.
+    sequence: u64,
+    request: Vec<u8>,
+}
+
+/// One partition's place in the answer.
+struct Slot {
+    /// Where the topic's name lies in `Pending::request`, or its id.
+    topic: TopicKey,
+    partition: PartitionIndex,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TopicKey {
+    Name { at: u32, bytes: u16 },
+    Id(crate::model::TopicId),
+}
+
+enum State {
+    Done(Result<Produced, Refusal>),
+    /// The `item`th batch of the `call`th call.
+    Remote { call: usize, item: usize },
+}
+
+pub(super) async fn start(
+    broker: &Rc<Broker>,
+    origin: &Origin,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<super::Pending, Malformed> {
+    let request = ProduceRequest::decode(reader, header.version)?;
+    let shard = &broker.shard;
+    let mut pending = Pending {
+        shard: shard.clone(),
+        header,
+        listener: origin.listener.clone(),
+        acks: request.acks,
+        slots: Vec::with_capacity(request.partition_count),
+        calls: Vec::new(),
+        sequence: 0,
+        request: Vec::new(),
+    };
+    let rules = Request { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
+    let image = shard.image();
+    let mut remote: Vec<(ShardId, Batches)> = Vec::new();
+    let mut last_topic = None;
+    for part in request.partitions() {
+        let key = match (part.topic, last_topic) {
+            (topic, Some((last, key))) if topic == last => key,
+            (Topic::Name(name), _) => {
+                let at = pending.request.len() as u32;
+                pending.request.extend_from_slice(name.as_bytes());
+                TopicKey::Name { at, bytes: name.len() as u16 }
+            }
+            (Topic::Id(id), _) => TopicKey::Id(id),
+        };
+        last_topic = Some((part.topic, key));
+        let topic = match part.topic {
+            Topic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            Topic::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
+        };
+        let place = match (rules.acks, topic) {
+            (-1..=1, Ok(topic)) => broker.locate(&image, topic, part.partition),
+            (-1..=1, Err(error)) => Err(error),
+            _ => Err(ErrorCode::InvalidRequiredAcks),
+        };
+        if let Ok((_, owner)) = place {
+            origin.traffic.note(owner);
+        }
+        let state = match place {
+            Err(error) => State::Done(Err(error.into())),
+            Ok((id, owner)) if owner == shard.id => {
+                let produced = shard.produce(id, part.records, &rules).await;
+                if let Ok(produced) = &produced {
+                    pending.sequence = pending.sequence.max(produced.sequence);
+                }
+                State::Done(produced)
+            }
+            Ok((id, owner)) => {
+                let call = remote.iter().position(|(to, _)| *to == owner).unwrap_or_else(|| {
+                    remote.push((owner, Vec::new()));
+                    remote.len() - 1
+                });
+                remote[call].1.push((id, part.records.to_vec()));
+                State::Remote { call, item: remote[call].1.len() - 1 }
+            }
+        };
+        pending.slots.push(Slot { topic: key, partition: part.partition, state });
+    }
+    // Sent in this stage, so that a later request of this connection cannot overtake them.
+    for (owner, batches) in remote {
+        pending.calls.push(broker.router.call(owner, message::Request::Produce { batches, request: rules }));
+    }
+    Ok(super::Pending::Produce(pending))
+}
+
+impl Pending {
+    pub fn is_ready(&self) -> bool {
+        self.calls.is_empty() && (self.acks == 0 || self.shard.committed() >= self.sequence)
+    }
+
+    pub async fn finish(mut self) -> Outcome {
+        let mut replies = Vec::with_capacity(self.calls.len());
+        for call in std::mem::take(&mut self.calls) {
+            match call.reply().await {
+                Reply::Produced(produced) => replies.push(produced.into_iter().map(Some).collect::<Vec<_>>()),
+                _ => unreachable!("a produce call is answered by Produced"),
+            }
+        }
+        for slot in &mut self.slots {
+            if let State::Remote { call, item } = slot.state {
+                slot.state = State::Done(replies[call][item].take().expect("each item is one slot's"));
+            }
+        }
+        if self.acks == 0 {
+            let refused = self.slots.iter().find_map(|slot| match &slot.state {
+                State::Done(Err(refusal)) => Some(refusal.error),
+                _ => None,
+            });
+            // The only way to tell an acks=0 producer: it will refresh its metadata when it reconnects.
+            return match refused {
+                None => Outcome::Nothing,
+                Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
+            };
+        }
+        let committed = self.shard.committed_to(self.sequence).await;
+        let image = self.shard.image();
+        let mut hints = LeaderHints::new(&image, &self.listener);
+        let partitions = self.slots.iter().map(|slot| {
+            let topic = match slot.topic {
+                TopicKey::Id(id) => Topic::Id(id),
+                TopicKey::Name { at, bytes } => {
+                    let name = &self.request[at as usize..at as usize + usize::from(bytes)];
+                    Topic::Name(std::str::from_utf8(name).expect("was a string in the request"))
+                }
+            };
+            let State::Done(result) = &slot.state else { unreachable!("replies are in") };
+            match (result, &committed) {
+                (Ok(produced), Ok(())) => ProducedPartition {
+                    base_offset: produced.base_offset,
+                    log_append_time_ms: produced.log_append_time_ms,
+                    log_start_offset: produced.log_start_offset,
+                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::None)
+                },
+                // Appended, but nobody can promise that it stays.
+                (Ok(_), Err(failure)) => ProducedPartition {
+                    error_message: Some(Cow::Borrowed(failure.as_str())),
+                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::KafkaStorageError)
+                },
+                (Err(refusal), _) => ProducedPartition {
+                    error_message: refusal.message.as_deref().map(Cow::Borrowed),
+                    record_errors: refusal
+                        .record_errors
+                        .iter()
+                        .map(|fault| RecordError {
+                            batch_index: fault.batch_index,
+                            message: Some(Cow::Borrowed(fault.message.as_str())),
+                        })
+                        .collect(),
+                    // KIP-951
+                    current_leader: match refusal.error {
+                        ErrorCode::NotLeaderOrFollower => hints.leader(topic, slot.partition),
+                        _ => Default::default(),
+                    },
+                    ..ProducedPartition::refused(topic, slot.partition, refusal.error)
+                },
+            }
+        });
+        let partitions = partitions.collect();
+        let node_endpoints = hints.into_endpoints();
+        let response = ProduceResponse { partitions, throttle_time_ms: 0, node_endpoints };
+        match response.encode_frame(self.header.version, self.header.correlation_id) {
+            Ok(frame) => Outcome::frame(frame),
+            Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Requests that cross: what other shards ask of this one, and what goes to the controller's shard.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Broker, Header, Origin, Outcome, Pending, admin, list_offsets, offset_for_leader_epoch};
+use crate::model::{ErrorCode, ShardId, TopicPartition};
+use crate::partition::append::{self, Refusal};
+use crate::partition::fetch::{Fetched, Request as FetchRequest};
+use crate::partition::purgatory::{Registration, Waiter};
+use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request};
+use crate::runtime::sync::Notify;
+use crate::runtime::{self, Class};
+use crate::wire::{ApiKey, Malformed, Reader};
+
+/// The controller's shard.
+pub const CONTROLLER: ShardId = ShardId(0);
+
+/// Admin requests that only read are answered here; those that change metadata go to the controller's shard.
+pub(super) fn start_admin(
+    broker: &Rc<Broker>,
+    origin: &Origin,
+    key: ApiKey,
+    frame: &[u8],
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    if let Some(outcome) = admin::answer_here(broker, origin, key, reader, header)? {
+        return Ok(Pending::Now(outcome));
+    }
+    let request = AdminRequest { frame: frame.to_vec(), listener: origin.listener.to_string() };
+    let broker = broker.clone();
+    Ok(Pending::later(async move {
+        let frame = if broker.shard.id == CONTROLLER {
+            admin::answer_at_controller(&broker, request).await
+        } else {
+            match broker.router.call(CONTROLLER, Request::Admin(Box::new(request))).reply().await {
+                Reply::Admin(reply) => reply.frame,
+                _ => unreachable!("an admin call is answered by Admin"),
+            }
+        };
+        match frame {
+            Ok(frame) => Outcome::frame(frame),
+            Err(why) => Outcome::Close(why),
+        }
+    }))
+}
+
+/// Appends that another shard sends, in the order in which it sent them.
+pub struct Appends {
+    waiting: RefCell<VecDeque<(u64, Batches, append::Request)>>,
+    arrived: Notify,
+}
+
+impl Appends {
+    /// One queue, and its task, for each other shard: a stalled append holds up no other kind of request.
+    pub fn start(broker: &Rc<Broker>, from: ShardId) -> Rc<Appends> {
+        let appends = Rc::new(Appends { waiting: Default::default(), arrived: Notify::new() });
+        runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(broker.clone(), from));
+        appends
+    }
+
+    async fn run(self: Rc<Self>, broker: Rc<Broker>, from: ShardId) {
+        loop {
+            let next = self.waiting.borrow_mut().pop_front();
+            let Some((call, batches, request)) = next else {
+                self.arrived.notified().await;
+                continue;
+            };
+            let mut produced = Vec::with_capacity(batches.len());
+            let mut sequence = 0;
+            for (id, records) in &batches {
+                let result = broker.shard.produce(*id, records, &request).await;
+                if let Ok(appended) = &result {
+                    sequence = sequence.max(appended.sequence);
+                }
+                produced.push(result);
+            }
+            if request.acks == 0 {
+                broker.router.reply(from, call, Reply::Produced(produced));
+                continue;
+            }
+            let broker = broker.clone();
+            runtime::spawn(Class::Foreground, "remote produce", async move {
+                if let Err(failure) = broker.shard.committed_to(sequence).await {
+                    for result in produced.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(Refusal::new(ErrorCode::KafkaStorageError, failure.clone()));
+                    }
+                }
+                broker.router.reply(from, call, Reply::Produced(produced));
+            });
+        }
+    }
+}
+
+/// Answers one request of another shard, now or later.
+pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
+    let request = match request {
+        Request::Produce { batches, request } => {
+            let queue = &appends[usize::from(from.0)];
+            queue.waiting.borrow_mut().push_back((call, batches, request));
+            queue.arrived.notify_all();
+            return;
+        }
+        other => other,
+    };
+    let broker = broker.clone();
+    runtime::spawn(Class::Foreground, "remote request", async move {
+        let reply = match request {
+            Request::Produce { .. } => unreachable!("queued above"),
+            Request::Fetch { partitions, bytes_max } => Reply::Fetched(fetch(&broker, partitions, bytes_max).await),
+            Request::Watch { partitions, wait_ms } => {
+                watch(&broker, partitions, wait_ms).await;
+                Reply::Watched
+            }
+            Request::ListOffsets(lists) => {
+                let mut offsets = Vec::with_capacity(lists.len());
+                for list in lists {
+                    offsets.push(list_offsets::list_offset(&broker, list).await);
+                }
+                Reply::Offsets(offsets)
+            }
+            Request::EpochEnds(ends) => {
+                Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
+            }
+            Request::Apply(image) => {
+                Reply::Applied(broker.shard.apply_image(image).await.map_err(|error| error.to_string()))
+            }
+            Request::Admin(request) => {
+                Reply::Admin(Box::new(AdminReply { frame: admin::answer_at_controller(&broker, *request).await }))
+            }
+        };
+        broker.router.reply(from, call, reply);
+    });
+}
+
+async fn fetch(
+    broker: &Rc<Broker>,
+    partitions: Vec<(TopicPartition, FetchRequest)>,
+    bytes_max: usize,
+) -> Vec<RemoteFetched> {
+    let mut left = bytes_max;
+    let mut is_empty = true;
+    let mut all = Vec::with_capacity(partitions.len());
+    for (id, request) in partitions {
+        let request = FetchRequest {
+            bytes_max: request.bytes_max.min(left),
+            at_least_one: request.at_least_one && is_empty,
+            ..request
+        };
+        let fetched = match broker.shard.partition(id) {
+            Some(partition) => partition.fetch(&request).await,
+            None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+        };
+        left = left.saturating_sub(fetched.read.bytes);
+        is_empty &= fetched.read.bytes == 0;
+        let mut records = Vec::with_capacity(fetched.read.bytes);
+        for slice in &fetched.read.slices {
+            records.extend_from_slice(slice);
+        }
+        all.push(RemoteFetched {
+            error: fetched.error,
+            high_watermark: fetched.high_watermark,
+            last_stable_offset: fetched.last_stable_offset,
+            log_start_offset: fetched.log_start_offset,
+            diverging: fetched.diverging,
+            next_offset: fetched.read.next_offset,
+            records,
+        });
+    }
+    all
+}
+
+async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, wait_ms: u64) {
+    let waiter = Waiter::new();
+    let here: Vec<_> = partitions.iter().filter_map(|(id, _)| broker.shard.partition(*id)).collect();
+    let has_moved = partitions
+        .iter()
+        .any(|(id, seen)| broker.shard.partition(*id).is_none_or(|partition| partition.high_watermark() > *seen));
+    let _registration = Registration::new(waiter.clone(), here);
+    if !has_moved {
+        let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;
+    }
+}

@@ -1,0 +1,320 @@
+//! The settings of a broker: Kafka's names for Kafka's things, a few names of our own.
+
+use std::collections::BTreeMap;
+
+use super::listener::Listener;
+use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from};
+use super::topic;
+
+/// Declares the table and the struct in one go: `field: type = name, kind, default, line of text;`.
+macro_rules! broker_settings {
+    ($($field:ident: $type:ty = $name:literal, $kind:expr, $default:expr, $doc:literal;)*) => {
+        /// Every broker setting.
+        pub const SETTINGS: &[Setting] = &[
+            $(Setting { name: $name, kind: $kind, default: $default, doc: $doc },)*
+        ];
+
+        /// A broker's settings, typed, in range and consistent with each other.
+        #[derive(Clone, PartialEq, Debug)]
+        pub struct BrokerConfig {
+            $(#[doc = $doc] pub $field: $type,)*
+            /// What was set by hand, by name, as opposed to left at its default.
+            given: BTreeMap<&'static str, Value>,
+        }
+
+        impl BrokerConfig {
+            /// From what was set, already checked row by row; the rest is default. Not yet checked against each other.
+            pub(super) fn from_given(given: BTreeMap<&'static str, Value>) -> BrokerConfig {
+                let value = |name: &str| {
+                    given.get(name).cloned().unwrap_or_else(|| setting(name).expect("a row of the table").default_value())
+                };
+                BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given }
+            }
+        }
+    };
+}
+
+const MIB: i64 = 1 << 20;
+/// The journal's files are this long, each.
+pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
+
+broker_settings! {
+    // Who and where.
+    node_id: i32 = "node.id", int(0, 2_000_000), Some("1"),
+        "This node's number, unique in the cluster.";
+    rack: Option<String> = "broker.rack", Kind::Text, None,
+        "Where this node stands; replicas are spread over racks. Not set: every node is a rack of its own, node-<id>.";
+    listeners: Vec<String> = "listeners", Kind::Listeners, Some("PLAINTEXT://127.0.0.1:9092"),
+        "Where this node listens: NAME://host:port,... An empty host or 0.0.0.0 is every interface.";
+    advertised_listeners: Option<Vec<String>> = "advertised.listeners", Kind::Listeners, None,
+        "What clients are told to connect to, by listener name. Not set: the same as listeners.";
+    data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
+        "The data directory.";
+    routing: Routing = "routing", Kind::OneOf(&["direct", "forward"]), Some("direct"),
+        "direct: clients connect to the core that owns a partition, on one port per core. forward: one port for all.";
+    shards: Option<u16> = "shards", int(1, 1000), None,
+        "How many cores to run on. Not set: all that the process may use.";
+    spin_us: u32 = "spin.us", int(0, 1_000_000), Some("50"),
+        "How many microseconds an idle core looks for work before it sleeps; waking it costs about as much.";
+    memory_bytes: u64 = "memory.bytes", long_from(64 * MIB), Some("536870912"),
+        "Memory for buffers, per core. Over it, sockets are not read until there is room again.";
+
+    // The journal.
+    journal_dir: Option<String> = "journal.dir", Kind::Text, None,
+        "The directory of the journals; another disk than the data's is welcome. Not set: journal, under the data directory.";
+    journal_bytes: u64 = "journal.bytes", long(2 * 64 * MIB, 1 << 40), Some("536870912"),
+        "The size of a core's journal, in whole files of 64 MiB, written once ahead of use. Bounds the time of a recovery.";
+    journal_depth: i32 = "journal.depth", int(1, 8), Some("2"),
+        "How many writes of a core's journal are in flight at a time.";
+    flush_ack: bool = "flush.ack", Kind::Boolean, Some("true"),
+        "true: a record is acknowledged when it is on stable storage. false: when written; a crash of the machine can lose it.";
+
+    // Topics.
+    num_partitions: i32 = "num.partitions", int_from(1), Some("1"),
+        "Partitions of a topic whose creator does not say how many.";
+    default_replication_factor: i32 = "default.replication.factor", int(1, i16::MAX as i32), Some("1"),
+        "Replicas of a topic whose creator does not say how many.";
+    auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Boolean, Some("true"),
+        "Whether asking for a topic that does not exist creates it.";
+    delete_topic_enable: bool = "delete.topic.enable", Kind::Boolean, Some("true"),
+        "Whether topics can be deleted.";
+    min_insync_replicas: i32 = "min.insync.replicas", int_from(1), Some("1"),
+        "In-sync replicas needed before a write with acks=all is taken.";
+    unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Boolean, Some("false"),
+        "Whether a replica that is not in sync may lead when no other can. It loses records.";
+
+    // Logs.
+    log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::ListOf(topic::CLEANUP_POLICIES), Some("delete"),
+        "What happens to old segments: delete, compact, both, or nothing.";
+    log_retention_ms: Option<i64> = "log.retention.ms", long_from(-1), None,
+        "How long records are kept; -1 is for ever. Not set: log.retention.minutes decides.";
+    log_retention_minutes: Option<i32> = "log.retention.minutes", int_from(-1), None,
+        "How long records are kept. Not set: log.retention.hours decides.";
+    log_retention_hours: i32 = "log.retention.hours", int_from(-1), Some("168"),
+        "How long records are kept.";
+    log_retention_bytes: i64 = "log.retention.bytes", long_from(-1), Some("-1"),
+        "How large a partition grows before its oldest segments go; -1 is without bound.";
+    log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms", long_from(1), Some("300000"),
+        "How often old segments are looked for.";
+    log_segment_bytes: i32 = "log.segment.bytes", int_from(MIB as i32), Some("1073741824"),
+        "A segment is closed before it grows beyond this.";
+    log_roll_ms: Option<i64> = "log.roll.ms", long_from(1), None,
+        "A segment is closed when it is this old. Not set: log.roll.hours decides.";
+    log_roll_hours: i32 = "log.roll.hours", int_from(1), Some("168"),
+        "A segment is closed when it is this old.";
+    log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", long_from(0), None,
+        "At most this much earlier, by chance, so that segments do not close all at once. Not set: log.roll.jitter.hours decides.";
+    log_roll_jitter_hours: i32 = "log.roll.jitter.hours", int_from(0), Some("0"),
+        "At most this much earlier, by chance.";
+    log_index_interval_bytes: i32 = "log.index.interval.bytes", int_from(0), Some("4096"),
+        "Roughly how many bytes of records lie between two index entries.";
+    log_index_size_max_bytes: i32 = "log.index.size.max.bytes", int_from(4), Some("10485760"),
+        "How large a segment's index may grow; a full index closes the segment.";
+    log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms", long_from(0), Some("60000"),
+        "How long a deleted segment's files stay, for reads under way.";
+    log_preallocate: bool = "log.preallocate", Kind::Boolean, Some("false"),
+        "Whether a new segment's space is taken at once.";
+    log_flush_interval_messages: i64 = "log.flush.interval.messages", long_from(1), Some("9223372036854775807"),
+        "Kafka's flush by count. Every acknowledged record is flushed here anyway, unless flush.ack is false.";
+    log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", long_from(0), None,
+        "Kafka's flush by time. Every acknowledged record is flushed here anyway, unless flush.ack is false.";
+    log_local_retention_bytes: i64 = "log.local.retention.bytes", long_from(-2), Some("-2"),
+        "With tiered storage, how much of a partition stays on local disks; -2 is log.retention.bytes.";
+    log_local_retention_ms: i64 = "log.local.retention.ms", long_from(-2), Some("-2"),
+        "With tiered storage, how long records stay on local disks; -2 is log.retention.ms.";
+
+    // Compaction.
+    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", long_from(0), Some("86400000"),
+        "How long a compacted topic keeps the tombstone of a deleted key.";
+    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", double(0.0, 1.0), Some("0.5"),
+        "The share of a log that must be uncompacted before compaction is worth its while.";
+    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", long_from(0), Some("0"),
+        "How long a record is safe from compaction.";
+    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", long_from(1), Some("9223372036854775807"),
+        "How long a record may wait for compaction.";
+
+    // Records.
+    message_max_bytes: i32 = "message.max.bytes", int_from(0), Some("1048588"),
+        "The largest batch taken, as sent (compressed).";
+    log_message_timestamp_type: String = "log.message.timestamp.type", Kind::OneOf(topic::TIMESTAMP_TYPES), Some("CreateTime"),
+        "Whether a record's timestamp is the producer's or the time of its append.";
+    log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", long_from(0), Some("9223372036854775807"),
+        "How far a producer's timestamp may lie in the past.";
+    log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", long_from(0), Some("3600000"),
+        "How far a producer's timestamp may lie in the future.";
+    compression_type: String = "compression.type", Kind::OneOf(topic::COMPRESSION_TYPES), Some("producer"),
+        "How batches are stored: as the producer compressed them, or always in this way.";
+    compression_gzip_level: i32 = "compression.gzip.level", int_or(-1, 1, 9), Some("-1"),
+        "The level when compression.type is gzip; -1 is gzip's own default.";
+    compression_lz4_level: i32 = "compression.lz4.level", int(1, 17), Some("9"),
+        "The level when compression.type is lz4.";
+    compression_zstd_level: i32 = "compression.zstd.level", int(-131_072, 22), Some("3"),
+        "The level when compression.type is zstd.";
+    producer_id_expiration_ms: u64 = "producer.id.expiration.ms", int_from(1), Some("86400000"),
+        "How long a silent idempotent producer is remembered.";
+
+    // Connections.
+    socket_request_max_bytes: i32 = "socket.request.max.bytes", int_from(1024), Some("104857600"),
+        "The largest request; a larger one closes its connection.";
+    connections_max_idle_ms: i64 = "connections.max.idle.ms", long_from(-1), Some("600000"),
+        "A connection silent for this long is closed; -1 is never.";
+    max_connections: i32 = "max.connections", int_from(0), Some("2147483647"),
+        "Connections of this node, all together.";
+    max_connections_per_ip: i32 = "max.connections.per.ip", int_from(0), Some("2147483647"),
+        "Connections from one address.";
+    fetch_max_bytes: i32 = "fetch.max.bytes", int_from(1024), Some("57671680"),
+        "The most bytes that one fetch answers, but for a first batch that is larger.";
+    fetch_session_slots: i32 = "max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"),
+        "How many incremental fetch sessions (KIP-227) this node keeps.";
+    replica_selector_class: Option<String> = "replica.selector.class", Kind::OneOf(REPLICA_SELECTORS), None,
+        "Which replica a consumer with a rack is sent to (KIP-392). Not set: the leader.";
+}
+
+const REPLICA_SELECTORS: &[&str] =
+    &["org.apache.kafka.common.replica.LeaderSelector", "org.apache.kafka.common.replica.RackAwareReplicaSelector"];
+
+/// How clients reach the core that owns a partition (design D2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub enum Routing {
+    /// Each shard is a broker with a port of its own.
+    Direct,
+    /// A node is one broker with one port.
+    Forward,
+}
+
+impl FromValue for Routing {
+    fn from_value(value: &Value) -> Routing {
+        match String::from_value(value).as_str() {
+            "forward" => Routing::Forward,
+            _ => Routing::Direct,
+        }
+    }
+}
+
+/// The row called `name`.
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+impl Default for BrokerConfig {
+    fn default() -> BrokerConfig {
+        BrokerConfig::from_given(BTreeMap::new())
+    }
+}
+
+impl BrokerConfig {
+    /// The value of the setting called `name`, set or default.
+    pub fn value(&self, name: &str) -> Option<Value> {
+        Some(self.given.get(name).cloned().unwrap_or(setting(name)?.default_value()))
+    }
+
+    /// Whether `name` was set by hand: Kafka's STATIC_BROKER_CONFIG, not DEFAULT_CONFIG.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// Where to listen.
+    pub fn bind(&self) -> Vec<Listener> {
+        Listener::parse_all(&self.listeners).expect("CONF-1: parsed when it was set")
+    }
+
+    /// What to tell clients, one for each of [`Self::bind`], in its order.
+    pub fn advertised(&self) -> Vec<Listener> {
+        let given = self.advertised_listeners.as_ref().unwrap_or(&self.listeners);
+        let given = Listener::parse_all(given).expect("CONF-1: parsed when it was set");
+        let named =
+            |bound: Listener| given.iter().find(|listener| listener.name == bound.name).cloned().unwrap_or(bound);
+        self.bind().into_iter().map(named).collect()
+    }
+
+    pub fn rack_or_node(&self) -> String {
+        self.rack.clone().unwrap_or_else(|| format!("node-{}", self.node_id))
+    }
+
+    /// What no row can see alone: the name of the setting to change, and what is wrong with it.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let bind = self.bind();
+        for (i, listener) in bind.iter().enumerate() {
+            if matches!(listener.name.as_str(), "SSL" | "SASL_SSL" | "SASL_PLAINTEXT") {
+                found.push((
+                    "listeners",
+                    format!("{} would be encrypted or authenticated; only plain listeners exist so far", listener),
+                ));
+            }
+            if listener.port != 0 && bind[..i].iter().any(|other| other.port == listener.port) {
+                found.push((
+                    "listeners",
+                    format!("the port {} appears twice; each listener needs its own", listener.port),
+                ));
+            }
+        }
+        for listener in self.advertised_listeners.iter().flat_map(|list| Listener::parse_all(list)).flatten() {
+            if !bind.iter().any(|bound| bound.name == listener.name) {
+                found.push(("advertised.listeners", format!("{listener} advertises a name that is not in listeners")));
+            }
+        }
+        for listener in self.advertised() {
+            if listener.is_wildcard() {
+                let wanted = format!("{}://<a host that clients can reach>:{}", listener.name, listener.port);
+                found.push((
+                    "advertised.listeners",
+                    format!("clients cannot connect to {listener}; set it to {wanted}"),
+                ));
+            }
+            // Direct routing takes one port per shard above the listener's own.
+            let ports = self.shards.unwrap_or(1);
+            if self.routing == Routing::Direct && listener.port.checked_add(ports).is_none() {
+                found.push((
+                    "listeners",
+                    format!("{listener} leaves no room for {ports} ports above it, one per core; use a lower one"),
+                ));
+            }
+        }
+        if !self.journal_bytes.is_multiple_of(JOURNAL_FILE_BYTES) {
+            let right = self.journal_bytes / JOURNAL_FILE_BYTES * JOURNAL_FILE_BYTES;
+            found.push((
+                "journal.bytes",
+                format!("must be a multiple of {JOURNAL_FILE_BYTES} (64 MiB), such as {right}"),
+            ));
+        }
+        if self.data_dirs.contains(',') {
+            found.push(("log.dirs", "several data directories; Tidemill keeps its data in one".into()));
+        }
+        if self.log_cleaner_min_compaction_lag_ms > self.log_cleaner_max_compaction_lag_ms {
+            found
+                .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
+        }
+        if self.message_max_bytes > self.socket_request_max_bytes {
+            found.push((
+                "message.max.bytes",
+                "is larger than socket.request.max.bytes, so no request could carry it".into(),
+            ));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_legal_and_every_name_unique() {
+        for (i, setting) in SETTINGS.iter().enumerate() {
+            setting.default_value();
+            assert!(!setting.doc.is_empty() && setting.doc.ends_with('.'), "{}", setting.name);
+            assert!(SETTINGS[..i].iter().all(|other| other.name != setting.name), "{}", setting.name);
+        }
+        assert_eq!(BrokerConfig::default().contradictions(), vec![]);
+    }
+
+    #[test]
+    fn a_value_is_known_by_its_kafka_name() {
+        let config = BrokerConfig::default();
+        assert_eq!(config.value("num.partitions"), Some(Value::Int(1)));
+        assert_eq!(config.value("log.retention.ms"), Some(Value::Null));
+        assert_eq!(config.value("nope"), None);
+        assert!(!config.is_given("num.partitions"));
+    }
+}

@@ -1,0 +1,23 @@
+//! The known name that a mistyped one most likely meant.
+
+/// The closest of `known`, if it is close enough that a reader would call it a slip of the finger.
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, name) =
+        known.map(|name| (strsim::damerau_levenshtein(typed, name), name)).min_by_key(|(distance, _)| *distance)?;
+    (distance <= typed.chars().count().max(6) / 3).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_name_and_nonsense_finds_none() {
+        let known = ["log.retention.ms", "log.retention.bytes", "num.partitions"];
+        let find = |typed| nearest(typed, known.into_iter());
+        assert_eq!(find("log.retension.ms"), Some("log.retention.ms"));
+        assert_eq!(find("num.partition"), Some("num.partitions"));
+        assert_eq!(find("zzz"), None);
+        assert_eq!(find(""), None);
+    }
+}

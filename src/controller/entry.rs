@@ -1,0 +1,175 @@
+//! One entry of the metadata log, as bytes.
+//!
+//! | at | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | magic `TMML` |
+//! | 4 | 1 | version of the archives ([`archive::VERSION`]) |
+//! | 5 | 1 | kind: 0 commands, 1 image |
+//! | 6 | 2 | zero |
+//! | 8 | 4 | length of the payload |
+//! | 12 | 4 | CRC-32C of bytes 0..12, 16..32 and the payload |
+//! | 16 | 8 | index: of the commands, or of the last one in the image |
+//! | 24 | 8 | term of the leader that ordered it |
+//! | 32 | | payload: an archive of commands, or of an image |
+//!
+//! Integers are little-endian. An entry is written with one write and flushed before the next, so at most the last can be torn.
+
+use crate::metadata::archive::{self, Damaged};
+use crate::metadata::{Command, Image};
+
+pub const HEADER_BYTES: usize = 32;
+pub const MAGIC: [u8; 4] = *b"TMML";
+const KIND_COMMANDS: u8 = 0;
+const KIND_IMAGE: u8 = 1;
+
+/// What an entry carries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    Commands(Vec<Command>),
+    /// A snapshot: everything before it may be forgotten.
+    Image(Box<Image>),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub index: u64,
+    pub term: u64,
+    pub payload: Payload,
+}
+
+/// Why the bytes at a position are not an entry.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadEntry {
+    #[error("{have} bytes are left of {wanted}")]
+    Short { wanted: usize, have: usize },
+    #[error("no entry starts here: the magic is {0:02x?}")]
+    Magic([u8; 4]),
+    #[error("the checksum is {stored:08x}, of the bytes {computed:08x}")]
+    Checksum { stored: u32, computed: u32 },
+    #[error("written by a newer Tidemill: version {version}, kind {kind}; this one reads version {}", archive::VERSION)]
+    Newer { version: u8, kind: u8 },
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    #[error("the entry says index {index}, its image {image}")]
+    ImageIndex { index: u64, image: u64 },
+}
+
+pub fn encode(index: u64, term: u64, payload: &Payload) -> Vec<u8> {
+    let (kind, archive) = match payload {
+        Payload::Commands(commands) => (KIND_COMMANDS, archive::encode_commands(commands)),
+        Payload::Image(image) => {
+            assert_eq!(image.index, index, "a snapshot stands at the index of its image");
+            (KIND_IMAGE, archive::encode_image(image))
+        }
+    };
+    let length = u32::try_from(archive.len()).expect("rkyv with 32-bit pointers archives less than 4 GiB");
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + archive.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[archive::VERSION, kind, 0, 0]);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&index.to_le_bytes());
+    bytes.extend_from_slice(&term.to_le_bytes());
+    bytes.extend_from_slice(&archive);
+    let crc = checksum(&bytes);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The entry at the start of `bytes`, and how many of them it takes.
+pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), BadEntry> {
+    let end = extent(bytes)?;
+    let entry = &bytes[..end];
+    let (version, kind) = (entry[4], entry[5]);
+    if version != archive::VERSION || !matches!(kind, KIND_COMMANDS | KIND_IMAGE) {
+        return Err(BadEntry::Newer { version, kind });
+    }
+    let (index, term) = (u64_at(entry, 16), u64_at(entry, 24));
+    let archive = &entry[HEADER_BYTES..];
+    let payload = if kind == KIND_COMMANDS {
+        Payload::Commands(archive::decode_commands(archive)?)
+    } else {
+        let image = archive::decode_image(archive)?;
+        if image.index != index {
+            return Err(BadEntry::ImageIndex { index, image: image.index });
+        }
+        Payload::Image(Box::new(image))
+    };
+    Ok((Entry { index, term, payload }, end))
+}
+
+/// How many bytes the entry at the start of `bytes` takes, if it is whole.
+pub fn extent(bytes: &[u8]) -> Result<usize, BadEntry> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(BadEntry::Short { wanted: HEADER_BYTES, have: bytes.len() });
+    }
+    let magic = [bytes[0], bytes[1], bytes[2], bytes[3]];
+    if magic != MAGIC {
+        return Err(BadEntry::Magic(magic));
+    }
+    let wanted = HEADER_BYTES + u32_at(bytes, 8) as usize;
+    if bytes.len() < wanted {
+        return Err(BadEntry::Short { wanted, have: bytes.len() });
+    }
+    let (stored, computed) = (u32_at(bytes, 12), checksum(&bytes[..wanted]));
+    if stored != computed {
+        return Err(BadEntry::Checksum { stored, computed });
+    }
+    Ok(wanted)
+}
+
+/// Over everything but the checksum itself.
+fn checksum(entry: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&entry[..12]), &entry[16..])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::apply::tests::{all_commands, create, image_with_nodes};
+
+    #[test]
+    fn entries_read_back_as_they_were_written() {
+        let image = create(&image_with_nodes(2), "t", 3);
+        for (index, payload) in [
+            (5, Payload::Commands(all_commands())),
+            (6, Payload::Commands(vec![])),
+            (image.index, Payload::Image(Box::new(image.clone()))),
+        ] {
+            let mut bytes = encode(index, 7, &payload);
+            let length = bytes.len();
+            bytes.extend_from_slice(b"what follows");
+            assert_eq!(decode(&bytes), Ok((Entry { index, term: 7, payload }, length)));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = encode(5, 1, &Payload::Commands(all_commands()));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(decode(&flipped).is_err(), "bit 0 of byte {at}");
+            assert!(matches!(decode(&bytes[..at]), Err(BadEntry::Short { .. })), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_named_as_such() {
+        let mut bytes = encode(5, 1, &Payload::Commands(vec![]));
+        bytes[4] = archive::VERSION + 1;
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        let error = decode(&bytes).unwrap_err();
+        assert_eq!(error, BadEntry::Newer { version: archive::VERSION + 1, kind: 0 });
+        assert!(error.to_string().contains("newer Tidemill"));
+    }
+}

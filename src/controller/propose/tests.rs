@@ -1,0 +1,291 @@
+use std::cell::Cell;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::metadata::apply::tests::create_command;
+use crate::model::NodeId;
+use crate::runtime::Config;
+use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
+
+/// A directory of a test's own, gone with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tidemill-controller-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Dir(std::env::temp_dir().join(name))
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn path(&self, index: u64) -> PathBuf {
+        self.0.join(format!("{index:020}.tml"))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One life of a controller: opened in `dir`, used, gone without a goodbye.
+fn live<T, F: Future<Output = T>>(dir: &Dir, life: impl FnOnce(Opened) -> F + 'static) -> T {
+    let path = dir.0.clone();
+    runtime::run(Config::default(), || async move { life(Controller::open(&path).await.unwrap()).await }).unwrap()
+}
+
+fn refused(dir: &Dir) -> String {
+    let path = dir.0.clone();
+    runtime::run(Config::default(), || async move { Controller::open(&path).await.err().expect("refused").to_string() })
+        .unwrap()
+}
+
+/// The commands that make a cluster with one node.
+async fn begin(controller: &Controller) {
+    let node = Command::NodeStarted {
+        node: NodeId(1),
+        incarnation: controller.image().node(NodeId(1)).map_or(1, |node| node.incarnation + 1),
+        endpoints: vec![crate::metadata::Endpoint { listener: "A".into(), host: "h".into(), port: 1 }],
+        shards: 2,
+        routing: crate::config::Routing::Direct,
+        rack: "r".into(),
+    };
+    controller.propose(vec![Command::FormatCluster { cluster_id: "c".into() }, node]).await.unwrap();
+}
+
+async fn create(controller: &Controller, name: &str) -> Result<Committed, ProposeError> {
+    controller.propose(vec![create_command(&controller.image(), name, &[&[1]])]).await
+}
+
+fn topics(image: &Image) -> Vec<String> {
+    image.topics().map(|topic| topic.name.as_str().to_owned()).collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_restart() {
+    let dir = Dir::new();
+    let before = live(&dir, |opened| async move {
+        begin(&opened.controller).await;
+        create(&opened.controller, "a").await.unwrap();
+        create(&opened.controller, "b").await.unwrap();
+        opened.controller.image()
+    });
+    let after = live(&dir, |opened| async move {
+        assert_eq!(opened.torn, None);
+        opened.controller.image()
+    });
+    assert_eq!((&after, topics(&after)), (&before, vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn a_commit_tells_its_image_and_delta_to_the_watchers_and_then_to_the_proposer() {
+    live(&Dir::new(), |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let record = seen.clone();
+        controller.watch(move |committed| record.borrow_mut().push(committed.clone()));
+        let committed = create(&controller, "a").await.unwrap();
+        assert_eq!(*seen.borrow(), std::slice::from_ref(&committed));
+        assert_eq!(committed.delta.topics_created[0].name.as_str(), "a");
+        assert_eq!(controller.image(), committed.image);
+    });
+}
+
+#[test]
+fn a_rejected_proposal_leaves_no_trace() {
+    let dir = Dir::new();
+    live(&dir, |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        create(&controller, "a").await.unwrap();
+        let before = controller.image();
+        controller.watch(|committed| panic!("{committed:?}"));
+        assert_eq!(create(&controller, "a").await, Err(ProposeError::Rejected(Rejected::TopicExists("a".into()))));
+        let (nothing, answer) =
+            controller.propose_plan(|image| Plan { commands: vec![], answer: image.index }).await.unwrap();
+        assert_eq!((nothing.image, answer), (before.clone(), before.index));
+    });
+    assert_eq!(live(&dir, |opened| async move { topics(&opened.controller.image()) }), ["a"]);
+}
+
+#[test]
+fn ctrl_2_plans_see_what_the_plans_before_them_did() {
+    live(&Dir::new(), |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let controller = controller.clone();
+                // All want the same topic; whoever comes second sees that it is there.
+                runtime::spawn(Class::Foreground, "proposer", async move {
+                    let plan = |image: &Image| {
+                        let is_new = image.topic("t").is_none();
+                        let commands = if is_new { vec![create_command(image, "t", &[&[1]])] } else { vec![] };
+                        Plan { commands, answer: is_new }
+                    };
+                    controller.propose_plan(plan).await.unwrap().1
+                })
+            })
+            .collect();
+        let mut made = 0;
+        for task in tasks {
+            made += u32::from(task.await);
+        }
+        assert_eq!(made, 1);
+    });
+}
+
+#[test]
+fn a_proposer_that_goes_away_leaves_nothing_half_done() {
+    live(&Dir::new(), |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        let gone = controller.clone();
+        let started = Rc::new(Cell::new(false));
+        let flag = started.clone();
+        let task = runtime::spawn(Class::Foreground, "gone", async move {
+            let plan = move |image: &Image| {
+                flag.set(true);
+                Plan { commands: vec![create_command(image, "a", &[&[1]])], answer: () }
+            };
+            gone.propose_plan(plan).await
+        });
+        while !started.get() {
+            runtime::yield_now().await;
+        }
+        task.abort();
+        create(&controller, "b").await.unwrap();
+        assert_eq!(topics(&controller.image()), ["a", "b"]);
+    });
+}
+
+#[test]
+fn ctrl_4_a_torn_write_is_cut_off_and_told() {
+    let dir = Dir::new();
+    live(&dir, |opened| async move {
+        begin(&opened.controller).await;
+        create(&opened.controller, "a").await.unwrap();
+    });
+    let whole = std::fs::read(dir.path(0)).unwrap();
+    live(&dir, |opened| async move { create(&opened.controller, "b").await.unwrap() });
+    let longer = std::fs::read(dir.path(0)).unwrap();
+    assert_eq!(longer[..whole.len()], whole);
+    std::fs::write(dir.path(0), &longer[..longer.len() - 3]).unwrap();
+    let torn_bytes = (longer.len() - 3 - whole.len()) as u64;
+    live(&dir, move |opened| async move {
+        assert_eq!(opened.torn.map(|(bytes, _)| bytes), Some(torn_bytes));
+        assert_eq!(topics(&opened.controller.image()), ["a"]);
+        create(&opened.controller, "c").await.unwrap();
+    });
+    assert_eq!(
+        live(&dir, |opened| async move { (opened.torn, topics(&opened.controller.image())) }),
+        (None, vec!["a".into(), "c".into()])
+    );
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_with_the_file_and_the_place() {
+    let dir = Dir::new();
+    live(&dir, |opened| async move {
+        begin(&opened.controller).await;
+        create(&opened.controller, "a").await.unwrap();
+    });
+    let mut bytes = std::fs::read(dir.path(0)).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(dir.path(0), bytes).unwrap();
+    let message = refused(&dir);
+    assert!(message.contains("00000000000000000000.tml: the metadata log is damaged at byte 0"), "{message}");
+    assert!(message.contains("Restore the file from a copy"), "{message}");
+}
+
+#[test]
+fn ctrl_3_a_failed_write_is_final() {
+    let dir = Dir::new();
+    live(&dir, |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        create(&controller, "a").await.unwrap();
+        controller.watch(|committed| panic!("CTRL-1: {committed:?}"));
+        runtime::install_faults(Some(FaultPlan::fail(Target::WriteSync, 1, 5)));
+        assert!(matches!(create(&controller, "b").await, Err(ProposeError::Failed(_))));
+        // The disk would take it now; the log does not, for what lies at its end is not known.
+        assert!(matches!(create(&controller, "c").await, Err(ProposeError::Failed(_))));
+        assert_eq!(topics(&controller.image()), ["a"]);
+    });
+    assert_eq!(live(&dir, |opened| async move { topics(&opened.controller.image()) }), ["a"]);
+}
+
+/// Makes the log so long that a snapshot follows.
+async fn grow(controller: &Controller) {
+    let id = controller.image().topic("a").unwrap().id;
+    for size in [600_000, 600_001] {
+        let changes = vec![("x".to_owned(), Some("y".repeat(size)))];
+        controller.propose(vec![Command::SetTopicConfig { id, changes }]).await.unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_has_grown_goes_on_behind_a_snapshot() {
+    let dir = Dir::new();
+    let before = live(&dir, |opened| async move {
+        let controller = opened.controller;
+        begin(&controller).await;
+        create(&controller, "a").await.unwrap();
+        grow(&controller).await;
+        create(&controller, "b").await.unwrap();
+        controller.image()
+    });
+    assert_eq!(dir.files(), ["00000000000000000004.tml"]);
+    let after = live(&dir, |opened| async move { opened.controller.image() });
+    assert_eq!(after, before);
+}
+
+#[test]
+fn ctrl_4_a_snapshot_that_fails_at_any_step_loses_nothing() {
+    // Whether the log is still usable in that life: yes, while it is known which file a restart will find.
+    for (target, nth, and_after, usable) in [
+        (Target::Open, 1, false, true),
+        (Target::Write, 3, false, true),
+        (Target::Sync, 1, false, true),
+        (Target::Rename, 1, false, false),
+        (Target::Sync, 2, false, false),
+        (Target::Remove, 1, true, true),
+    ] {
+        let dir = Dir::new();
+        let name = if usable { "after" } else { "lost" };
+        let before = live(&dir, move |opened| async move {
+            let controller = opened.controller;
+            begin(&controller).await;
+            create(&controller, "a").await.unwrap();
+            let rule = Rule { target, nth, and_after, fault: Fault::Errno(28) };
+            runtime::install_faults(Some(FaultPlan::new([rule])));
+            grow(&controller).await;
+            assert_eq!(create(&controller, name).await.is_ok(), usable, "{target:?} {nth}");
+            controller.image()
+        });
+        let after = live(&dir, |opened| async move { opened.controller.image() });
+        assert_eq!(after, before, "{target:?} {nth}");
+        assert_eq!(dir.files().len(), 1, "{target:?} {nth}: {:?}", dir.files());
+    }
+}
+
+#[test]
+fn a_file_that_lacks_its_snapshot_is_refused() {
+    let dir = Dir::new();
+    live(&dir, |opened| async move { begin(&opened.controller).await });
+    std::fs::rename(dir.path(0), dir.path(7)).unwrap();
+    let message = refused(&dir);
+    assert!(message.contains("does not start with the snapshot"), "{message}");
+}

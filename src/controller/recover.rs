@@ -1,0 +1,200 @@
+//! A metadata log's bytes become the image at its end, or a clear refusal.
+//!
+//! What is not an entry at the end is a torn write: it was never flushed, so nobody was told of it, and it is cut off. What is
+//! not an entry with an entry behind it was damaged after it was flushed: people were told of it, so starting without it would
+//! lose what was promised, and the log is refused.
+
+use super::entry::{self, BadEntry, MAGIC, Payload};
+use crate::metadata::{Delta, Image, Rejected, apply_to};
+
+/// What a log says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    pub image: Image,
+    /// Of the last entry; 0 if there is none.
+    pub term: u64,
+    /// Bytes of whole entries; the file is to be cut to this length.
+    pub valid_bytes: u64,
+    /// Bytes of the snapshot at its start; 0 if there is none.
+    pub snapshot_bytes: u64,
+    /// How many bytes behind them are a torn write, and what is wrong with them.
+    pub torn: Option<(u64, BadEntry)>,
+}
+
+/// Why a log cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(
+        "the metadata log is damaged at byte {at} ({why}), and whole entries follow at byte {next}: starting without what \
+         is missing would lose acknowledged changes. Restore the file from a copy, or from another node"
+    )]
+    Damaged { at: u64, next: u64, why: BadEntry },
+    #[error("the metadata log has an entry that cannot be read at byte {at}: {why}")]
+    Unreadable { at: u64, why: BadEntry },
+    #[error("the metadata log goes from index {before} to {index} at byte {at}")]
+    Order { at: u64, before: u64, index: u64 },
+    #[error("the metadata log has a change at byte {at} that does not apply: {why}")]
+    DoesNotApply { at: u64, why: Rejected },
+}
+
+pub fn recover(bytes: &[u8]) -> Result<Recovered, Refused> {
+    let mut recovered = Recovered { image: Image::default(), term: 0, valid_bytes: 0, snapshot_bytes: 0, torn: None };
+    let mut at = 0;
+    while at < bytes.len() {
+        let here = at as u64;
+        let (entry, length) = match entry::decode(&bytes[at..]) {
+            Ok(read) => read,
+            Err(why) if is_whole(&why) => return Err(Refused::Unreadable { at: here, why }),
+            Err(why) => match next_entry(&bytes[at + 1..]) {
+                Some(after) => return Err(Refused::Damaged { at: here, next: here + 1 + after as u64, why }),
+                None => {
+                    recovered.torn = Some(((bytes.len() - at) as u64, why));
+                    break;
+                }
+            },
+        };
+        match entry.payload {
+            Payload::Image(image) if at == 0 => {
+                recovered.image = *image;
+                recovered.snapshot_bytes = length as u64;
+            }
+            Payload::Image(_) => {
+                return Err(Refused::Order { at: here, before: recovered.image.index, index: entry.index });
+            }
+            Payload::Commands(commands) => {
+                if entry.index <= recovered.image.index || entry.term < recovered.term {
+                    return Err(Refused::Order { at: here, before: recovered.image.index, index: entry.index });
+                }
+                apply_to(&mut recovered.image, &mut Delta::default(), entry.index, &commands)
+                    .map_err(|why| Refused::DoesNotApply { at: here, why })?;
+            }
+        }
+        recovered.term = entry.term;
+        at += length;
+        recovered.valid_bytes = at as u64;
+    }
+    Ok(recovered)
+}
+
+/// The checksum is right, so this is what was written, and not a torn write.
+fn is_whole(why: &BadEntry) -> bool {
+    matches!(why, BadEntry::Newer { .. } | BadEntry::Damaged(_) | BadEntry::ImageIndex { .. })
+}
+
+/// Where the first whole entry starts in `bytes`, wherever it lies.
+fn next_entry(bytes: &[u8]) -> Option<usize> {
+    let starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
+    starts.map(|(at, _)| at).find(|at| entry::extent(&bytes[*at..]).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Command;
+    use crate::metadata::apply::tests::{create, create_command, image_with_nodes, run};
+
+    /// A log of three entries behind a snapshot, where each starts, and the images after each.
+    fn log() -> (Vec<u8>, Vec<usize>, Vec<Image>) {
+        let mut image = create(&image_with_nodes(2), "old", 1);
+        let mut bytes = entry::encode(image.index, 1, &Payload::Image(Box::new(image.clone())));
+        let (mut starts, mut images) = (vec![0], vec![image.clone()]);
+        for name in ["a", "b", "c"] {
+            let command = create_command(&image, name, &[&[1, 2]]);
+            image = run(&image, &command).0;
+            starts.push(bytes.len());
+            bytes.extend_from_slice(&entry::encode(image.index, 1, &Payload::Commands(vec![command])));
+            images.push(image.clone());
+        }
+        (bytes, starts, images)
+    }
+
+    #[test]
+    fn a_whole_log_gives_the_image_that_was_written() {
+        let (bytes, starts, images) = log();
+        let recovered = recover(&bytes).unwrap();
+        assert_eq!(Some(&recovered.image), images.last());
+        assert_eq!((recovered.valid_bytes, recovered.torn, recovered.term), (bytes.len() as u64, None, 1));
+        assert_eq!(recovered.snapshot_bytes, starts[1] as u64);
+        assert_eq!(recover(&[]).unwrap().image, Image::default());
+    }
+
+    #[test]
+    fn ctrl_4_a_log_cut_anywhere_gives_the_longest_whole_prefix() {
+        let (bytes, starts, images) = log();
+        for cut in 0..bytes.len() {
+            let recovered = recover(&bytes[..cut]).unwrap();
+            let whole = starts.iter().filter(|start| **start <= cut).count() - 1;
+            let expected = if whole == 0 { Image::default() } else { images[whole - 1].clone() };
+            assert_eq!(recovered.image, expected, "cut at {cut}");
+            assert_eq!(recovered.valid_bytes, starts[whole] as u64, "cut at {cut}");
+            assert_eq!(recovered.torn.map_or(0, |torn| torn.0), (cut - starts[whole]) as u64);
+        }
+    }
+
+    #[test]
+    fn a_last_entry_of_which_only_some_blocks_arrived_is_torn() {
+        let (bytes, starts, images) = log();
+        let last = *starts.last().unwrap();
+        for at in last..bytes.len() {
+            let mut torn = bytes.clone();
+            torn[at..].fill(0);
+            torn.extend_from_slice(&[0; 100]);
+            let recovered = recover(&torn).unwrap();
+            // A tail that was zero anyway is no loss.
+            let is_intact = torn[..bytes.len()] == bytes;
+            assert_eq!(recovered.image, images[if is_intact { 3 } else { 2 }], "zero from {at}");
+            assert!(recovered.torn.is_some());
+        }
+    }
+
+    #[test]
+    fn damage_before_a_whole_entry_is_refused_with_both_places() {
+        let (bytes, starts, _) = log();
+        for at in 0..*starts.last().unwrap() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            let entry = starts.iter().rposition(|start| *start <= at).unwrap();
+            match recover(&damaged) {
+                Err(Refused::Damaged { at, next, .. }) => {
+                    assert_eq!((at, next), (starts[entry] as u64, starts[entry + 1] as u64));
+                }
+                other => panic!("byte {at}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_out_of_order_or_out_of_sense_is_refused() {
+        let command = |id: &str| vec![Command::FormatCluster { cluster_id: id.into() }];
+        let one = entry::encode(1, 1, &Payload::Commands(command("a")));
+        let twice = [one.clone(), one.clone()].concat();
+        assert_eq!(recover(&twice), Err(Refused::Order { at: one.len() as u64, before: 1, index: 1 }));
+        let again = [one.clone(), entry::encode(2, 1, &Payload::Commands(command("b")))].concat();
+        assert!(matches!(recover(&again), Err(Refused::DoesNotApply { .. })));
+        let image = Box::new(image_with_nodes(1));
+        let late = [one, entry::encode(image.index, 1, &Payload::Image(image))].concat();
+        assert!(matches!(recover(&late), Err(Refused::Order { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_but_never_crash(
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            at in 0usize..2000,
+            keep in 0usize..2000,
+        ) {
+            let (mut bytes, _, _) = log();
+            let at = at % bytes.len();
+            let end = (at + noise.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&noise[..end - at]);
+            bytes.truncate(keep.max(at));
+            if let Ok(recovered) = recover(&bytes) {
+                assert!(recovered.valid_bytes <= bytes.len() as u64);
+                // What was kept reads the same again.
+                let again = recover(&bytes[..recovered.valid_bytes as usize]).unwrap();
+                assert_eq!((again.image, again.torn), (recovered.image, None));
+            }
+            let _ = recover(&noise);
+        }
+    }
+}

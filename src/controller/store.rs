@@ -1,0 +1,147 @@
+//! The files of the metadata log: the only I/O of the controller.
+//!
+//! `<data>/metadata/<index>.tml`, the index in 20 digits, holds everything after that index, and starts with a snapshot of everything
+//! before it (but for index 0). A snapshot is written beside it under another name, flushed, and then renamed, so that there is
+//! always one whole file; the older one goes after that.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::entry::{self, BadEntry, Payload};
+use super::recover::{Recovered, Refused, recover};
+use crate::metadata::Image;
+use crate::runtime::dir;
+use crate::runtime::file::{Durability, File, Open};
+
+const SUFFIX: &str = ".tml";
+const UNFINISHED: &str = ".tml.tmp";
+/// A snapshot is due when the entries behind the last one take this much more than it did.
+const SNAPSHOT_SLACK_BYTES: u64 = 1 << 20;
+
+/// The open file at the end of the log.
+pub struct Store {
+    dir: PathBuf,
+    path: PathBuf,
+    file: File,
+    len: u64,
+    /// At this length a snapshot is due.
+    snapshot_at: u64,
+}
+
+/// A snapshot that failed.
+#[derive(Debug)]
+pub struct SnapshotError {
+    pub error: io::Error,
+    /// Whether it is unknown now which file a restart will find. Else the log goes on in the old one.
+    pub is_final: bool,
+}
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{path}: {why}")]
+    Refused { path: PathBuf, why: Refused },
+    #[error("{path}: does not start with the snapshot that its name promises{}", why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
+    NoSnapshot { path: PathBuf, why: Option<BadEntry> },
+}
+
+impl Store {
+    /// Opens the log in `dir`, or begins one, and reads it. A torn write at its end is cut off.
+    pub async fn open(dir: &Path) -> Result<(Store, Recovered), OpenError> {
+        let failed = |error| OpenError::Io { path: dir.into(), error };
+        dir::create_all(dir).await.map_err(failed)?;
+        let names = dir::list(dir).map_err(failed)?;
+        let mut starts: Vec<u64> = names.iter().filter_map(|name| start_of(name)).collect();
+        starts.sort_unstable();
+        let newest = starts.pop();
+        let path = dir.join(name_of(newest.unwrap_or(0)));
+        let (store, recovered) = open_file(dir, &path, newest).await?;
+        // What a crash left between two steps of a snapshot.
+        let unfinished = names.into_iter().filter(|name| name.ends_with(UNFINISHED));
+        for name in starts.into_iter().map(name_of).chain(unfinished) {
+            dir::remove_file(dir.join(name)).await.map_err(failed)?;
+        }
+        dir::sync(dir).await.map_err(failed)?;
+        Ok((store, recovered))
+    }
+
+    /// Appends an entry and flushes it. An error is final: what the file holds from then on is not known (CTRL-3).
+    pub async fn append(&mut self, entry: Vec<u8>) -> io::Result<()> {
+        let bytes = entry.len() as u64;
+        self.file.write_at(entry, self.len, Durability::DataSync).await?;
+        self.len += bytes;
+        Ok(())
+    }
+
+    pub fn is_snapshot_due(&self) -> bool {
+        self.len >= self.snapshot_at
+    }
+
+    /// Goes on in a new file that starts with `image`.
+    pub async fn snapshot(&mut self, image: &Image, term: u64) -> Result<(), SnapshotError> {
+        let path = self.dir.join(name_of(image.index));
+        assert_ne!(path, self.path, "a snapshot is taken after something was appended");
+        let unfinished = self.dir.join(format!("{:020}{UNFINISHED}", image.index));
+        // Should it fail, it is tried again when the log has become twice as long.
+        self.snapshot_at = self.len.saturating_mul(2);
+        let bytes = entry::encode(image.index, term, &Payload::Image(Box::new(image.clone())));
+        let len = bytes.len() as u64;
+        let file = write_whole(&unfinished, bytes).await.map_err(|error| SnapshotError { error, is_final: false })?;
+        // From here on a restart may find either file; entries must not go to the one that it does not find.
+        let is_final = true;
+        dir::rename(&unfinished, &path).await.map_err(|error| SnapshotError { error, is_final })?;
+        dir::sync(&self.dir).await.map_err(|error| SnapshotError { error, is_final })?;
+        let before = std::mem::replace(&mut self.path, path);
+        (self.file, self.len, self.snapshot_at) = (file, len, due_after(len));
+        dir::remove_file(before).await.map_err(|error| SnapshotError { error, is_final: false })
+    }
+}
+
+/// The length at which a log is to be replaced that starts with a snapshot of so many bytes.
+fn due_after(snapshot_bytes: u64) -> u64 {
+    2 * snapshot_bytes + SNAPSHOT_SLACK_BYTES
+}
+
+async fn write_whole(path: &Path, bytes: Vec<u8>) -> io::Result<File> {
+    let open = Open { read: true, write: true, create: true, truncate: true, ..Open::default() };
+    let file = File::open(path, open).await?;
+    file.write_at(bytes, 0, Durability::Cached).await?;
+    file.sync_all().await?;
+    Ok(file)
+}
+
+async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Store, Recovered), OpenError> {
+    let failed = |error| OpenError::Io { path: path.into(), error };
+    let open = Open { read: true, write: true, create: true, ..Open::default() };
+    let file = File::open(path, open).await.map_err(failed)?;
+    let len = file.len().await.map_err(failed)?;
+    let bytes = file.read_vec(len as usize, 0).await.map_err(failed)?;
+    let recovered = recover(&bytes).map_err(|why| OpenError::Refused { path: path.into(), why })?;
+    if newest.is_some_and(|start| start > 0) && recovered.snapshot_bytes == 0 {
+        let why = recovered.torn.map(|(_, why)| why);
+        return Err(OpenError::NoSnapshot { path: path.into(), why });
+    }
+    if recovered.torn.is_some() {
+        file.set_len(recovered.valid_bytes).await.map_err(failed)?;
+    }
+    file.sync_all().await.map_err(failed)?;
+    let store = Store {
+        dir: dir.into(),
+        path: path.into(),
+        file,
+        len: recovered.valid_bytes,
+        snapshot_at: due_after(recovered.snapshot_bytes),
+    };
+    Ok((store, recovered))
+}
+
+fn name_of(start: u64) -> String {
+    format!("{start:020}{SUFFIX}")
+}
+
+fn start_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    if digits.len() == 20 && digits.bytes().all(|c| c.is_ascii_digit()) { digits.parse().ok() } else { None }
+}

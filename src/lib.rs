@@ -1,0 +1,100 @@
+//! Tidemill: a Kafka-wire-compatible streaming platform in one binary.
+//!
+//! Three promises. When two designs compete, the one that keeps these wins:
+//!
+//! 1. **Acknowledged means on stable storage.** One flush per core makes durable what all of its partitions got.
+//! 2. **The client talks to the core that owns the partition.** In direct routing each core is a Kafka broker.
+//! 3. **Nothing on the data path is shared between cores.** One pinned thread, one ring, its own partitions, journal,
+//!    memory and connections; what crosses is a message.
+//!
+//! # The two paths, as they are
+//!
+//! ```text
+//! produce   net::connection     a frame in a buffer of the kernel's choosing (large ones: in a buffer of their own)
+//!           api::produce        decoded in place; each partition's owner found; first stage, in the connection's order
+//!             partition::append record::validate (CRC, records, timestamps), producers (sequence), offsets assigned
+//!               disk::journal     + copied into the open group          one step, no await in between (PART-3)
+//!               log::segment      + copied into the tail, at its place in the segment's image
+//!           disk::journal       one direct write with RWF_DSYNC per group; what arrives meanwhile is the next group
+//!           shard::commit       the durable sequence moves -> high watermarks move -> waiting fetches are woken
+//!           api::produce        second stage: the answer, in the connection's order
+//!           ... later           full chunks -> segment file (shard::write_back), direct, from the buffers they are in
+//!           ... later still     segments flushed -> checkpoint stored -> journal files free (shard::checkpoint)
+//!
+//! fetch     net::connection -> api::fetch
+//!             partition::fetch  bounded by the high watermark, checked against the leader epoch
+//!               log::read       segment -> sparse index -> batch headers; tail in memory, else pages read direct, ahead
+//!             purgatory         nothing there yet: one waiter with every partition that is asked for
+//!           net::connection     header pieces and record bytes leave as one iovec from where they lie
+//! ```
+//!
+//! A request for another shard's partition crosses as a message ([`router`]): the bytes are copied once, nothing is
+//! shared. In forward routing a connection whose requests keep crossing is moved to the owner, socket and all.
+//!
+//! # On disk
+//!
+//! ```text
+//! <data>/meta.properties                   cluster, node, current layout       disk::layout
+//! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
+//! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, epochs}
+//! <data>/layout-<n>/shard-<s>/checkpoint   what is flushed, where replay starts disk::checkpoint
+//! <journal.dir>/layout-<n>/shard-<s>/journal/*.journal   groups, round and round disk::journal::{files, group}
+//! ```
+//!
+//! Recovery: read the checkpoint, cut each active segment to what it vouches for, replay the journal from its start
+//! into the logs. Bounded by the journal's size (`journal.bytes`), not by the data's.
+//!
+//! # The map
+//!
+//! A file imports from its own rank and lower ones; a request goes down, an answer comes back up as a value or a woken
+//! waiter. Below `api` nobody knows an API version (but for what the record rules ask).
+//!
+//! ```text
+//!  1 model        ids, names, error codes
+//!  2 runtime      one thread, one ring; all unsafe; clocks, randomness, files and sockets are reached through it alone
+//!  3 config record wire        settings; batches as bytes; frames and messages
+//!  4 metadata disk             the image, read side; directory, journal, checkpoint
+//!  5 log          one partition's log: segments, indexes, tail, reads, retention
+//!  6 partition    append, fetch, watermark, producers, purgatory
+//!  7 shard        one core: its partitions and the tasks that keep them going
+//!  8 router       topic-partition -> shard -> broker; messages between shards
+//!  9 controller   commands, the metadata log
+//! 10 api          one file per Kafka API: what a request means
+//! 11 net          listeners, connections, frames
+//! 12 tools        the command line: topic, produce, consume, inspect, perf, and the client they share
+//! 13 serve        wires a node together
+//! ```
+//!
+//! # Words
+//!
+//! Kafka's words keep Kafka's meaning. Ours: a *node* is one process; a *shard* one pinned thread with one ring; a
+//! *broker* is what a client sees (direct routing: node id x 1000 + shard); the *journal* is a shard's write-ahead log; a
+//! *group* is what one journal write makes durable; a *chunk* is a piece of a segment's image in memory; the *image* is
+//! the immutable metadata that every shard reads.
+//!
+//! # Decisions that differ from where we began, and why
+//!
+//! - **The journal's group carries no CRC over record bytes of its own**: each batch has one, the entry repeats it, and
+//!   replay checks it. One pass over every byte less.
+//! - **The tail is the segment's image**, per partition and at the positions of the file, not the journal's buffers: two
+//!   copies at the append while the bytes are hot, none at write-back, and a fetch gets contiguous ranges.
+//! - **The shard of a partition is derived** from the topic's id and the number of shards, not stored: spreading anew
+//!   at a restart is a new layout directory and one rename.
+//! - **Auto-created topics are in the first Metadata answer**; a client needs no second one.
+
+pub mod api;
+pub mod config;
+pub mod controller;
+pub mod disk;
+pub mod log;
+pub mod metadata;
+pub mod model;
+pub mod net;
+pub mod partition;
+pub mod record;
+pub mod router;
+pub mod runtime;
+pub mod serve;
+pub mod shard;
+pub mod tools;
+pub mod wire;

@@ -1,0 +1,258 @@
+//! One partition's log: an unbroken row of segments, Kafka's to the byte.
+//!
+//! In come whole batches whose offsets are decided; out go byte ranges of them. What was appended is in memory at
+//! once and in the segment files some time later ([`segment`]); durability is the journal's business, not this
+//! module's. It does not know requests, high watermarks or acknowledgements: whoever reads says up to where.
+//!
+//! Invariants:
+//! - LOG-1: segments are contiguous: each one begins at the offset where the one before ends, or later (gaps are
+//!   what compaction leaves; never overlaps).
+//! - LOG-2: log start <= every readable offset < log end; both only grow (until truncation by a leader change).
+//! - LOG-3: a segment is removed only when a stored checkpoint no longer names it.
+//!
+//! Runs on the thread of the shard that owns the partition.
+
+pub mod epochs;
+pub mod index;
+pub mod read;
+pub mod recover;
+pub mod retain;
+pub mod segment;
+pub mod tail;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::disk::StorageError;
+use crate::disk::layout::replace_file;
+use crate::model::{LeaderEpoch, Offset};
+use epochs::Epochs;
+use segment::Segment;
+use tail::Memory;
+
+/// A topic's settings, as far as its logs care. Units as in Kafka's settings of the same names.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    pub segment_bytes: u64,
+    pub segment_ms: i64,
+    pub segment_index_bytes: usize,
+    pub index_interval_bytes: u64,
+    /// -1: no limit.
+    pub retention_ms: i64,
+    /// -1: no limit.
+    pub retention_bytes: i64,
+    pub deletes: bool,
+    pub file_delete_delay_ms: u64,
+}
+
+impl Default for Settings {
+    /// Kafka's defaults, without retention.
+    fn default() -> Settings {
+        Settings {
+            segment_bytes: 1 << 30,
+            segment_ms: i64::MAX,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: -1,
+            retention_bytes: -1,
+            deletes: false,
+            file_delete_delay_ms: 0,
+        }
+    }
+}
+
+/// What an append states of a batch; its bytes are given beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    pub max_timestamp: i64,
+    /// Of the record that bears it.
+    pub offset_of_max_timestamp: Offset,
+}
+
+pub struct Log {
+    directory: PathBuf,
+    settings: RefCell<Rc<Settings>>,
+    segments: RefCell<VecDeque<Rc<Segment>>>,
+    start_offset: Cell<Offset>,
+    epochs: RefCell<Epochs>,
+    epochs_stored: Cell<usize>,
+    memory: Rc<Memory>,
+    /// Where the latest reads ended: (offset, segment's base, position). A consumer that goes on starts there.
+    hints: RefCell<[(Offset, Offset, u64); 8]>,
+    next_hint: Cell<usize>,
+    /// The active segment's base offset in the checkpoint that is on stable storage; LOG-3.
+    checkpointed_base: Cell<Offset>,
+}
+
+impl Log {
+    fn assemble(
+        directory: &Path,
+        settings: Rc<Settings>,
+        segments: VecDeque<Rc<Segment>>,
+        start_offset: Offset,
+        epochs: Epochs,
+        memory: Rc<Memory>,
+    ) -> Log {
+        assert!(!segments.is_empty(), "a log has an active segment");
+        let checkpointed_base = segments.back().expect("not empty").base_offset;
+        Log {
+            directory: directory.to_owned(),
+            settings: RefCell::new(settings),
+            segments: RefCell::new(segments),
+            start_offset: Cell::new(start_offset),
+            epochs: RefCell::new(epochs),
+            epochs_stored: Cell::new(0),
+            memory,
+            hints: RefCell::new([(-1, -1, 0); 8]),
+            next_hint: Cell::new(0),
+            checkpointed_base: Cell::new(checkpointed_base),
+        }
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn start_offset(&self) -> Offset {
+        self.start_offset.get()
+    }
+
+    /// The offset that the next record gets (Kafka's LEO).
+    pub fn end_offset(&self) -> Offset {
+        self.active().end_offset()
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.borrow().iter().map(|segment| segment.size()).sum()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.borrow().len()
+    }
+
+    pub fn settings(&self) -> Rc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    pub fn set_settings(&self, settings: Rc<Settings>) {
+        *self.settings.borrow_mut() = settings;
+    }
+
+    pub fn epochs(&self) -> std::cell::Ref<'_, Epochs> {
+        self.epochs.borrow()
+    }
+
+    pub fn active(&self) -> Rc<Segment> {
+        self.segments.borrow().back().expect("a log has an active segment").clone()
+    }
+
+    // ---- append -------------------------------------------------------------------------------------------------
+
+    /// Makes sure that [`append`](Self::append) of a batch of `bytes` will find room, rolling to a new segment if
+    /// that is due. False: memory is short; wait for [`Memory::freed`] and ask again. Nothing is promised across
+    /// an await of the caller's own.
+    pub async fn reserve(&self, bytes: usize, records: u32, now_ms: i64) -> Result<bool, StorageError> {
+        if self.wants_roll(bytes, records, now_ms) {
+            self.roll();
+        }
+        let active = self.active();
+        if active.has_room(bytes) {
+            return Ok(true);
+        }
+        active.reserve(bytes).await
+    }
+
+    /// Whether a batch of `bytes` can be appended at once, without waiting for anything.
+    pub fn has_room(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
+        !self.wants_roll(bytes, records, now_ms) && self.active().has_room(bytes)
+    }
+
+    /// Kafka's `LogSegment.shouldRoll`.
+    fn wants_roll(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
+        let active = self.active();
+        let size = active.size();
+        if size == 0 {
+            return false;
+        }
+        let settings = self.settings.borrow();
+        let first_append_ms = active.times().first_append_ms;
+        let relative_end = active.end_offset() - active.base_offset + i64::from(records);
+        size + bytes as u64 > settings.segment_bytes
+            || (first_append_ms >= 0 && now_ms - first_append_ms > settings.segment_ms)
+            || active.index_entries() + 1 > settings.segment_index_bytes / index::OFFSET_ENTRY_BYTES
+            || relative_end > i64::from(i32::MAX)
+    }
+
+    /// Seals the active segment and begins another.
+    pub fn roll(&self) {
+        let active = self.active();
+        if active.size() == 0 {
+            return;
+        }
+        let next = Segment::new(&self.directory, active.end_offset(), self.memory.clone());
+        active.seal();
+        self.segments.borrow_mut().push_back(next);
+    }
+
+    /// Appends one whole batch, given in pieces, at the log's end.
+    pub fn append(&self, batch: &Appended, pieces: &[&[u8]], now_ms: i64) {
+        assert!(batch.base_offset >= self.end_offset(), "LOG-1: offsets only grow");
+        self.epochs.borrow_mut().note(batch.leader_epoch, batch.base_offset);
+        self.active().append(
+            pieces,
+            batch.last_offset,
+            batch.max_timestamp,
+            batch.offset_of_max_timestamp,
+            now_ms,
+            self.settings.borrow().index_interval_bytes,
+        );
+    }
+
+    // ---- write-back ---------------------------------------------------------------------------------------------
+
+    pub fn is_dirty(&self) -> bool {
+        self.segments.borrow().iter().rev().any(|segment| segment.is_dirty())
+    }
+
+    /// Writes and flushes all that was appended before the call; sealed segments are cut and get their indexes.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        let segments: Vec<_> = self.segments.borrow().iter().filter(|segment| segment.is_dirty()).cloned().collect();
+        for segment in segments {
+            if segment.is_sealed() {
+                segment.finish().await?;
+            } else {
+                segment.flush().await?;
+                segment.store_new_index_entries().await?;
+            }
+        }
+        self.store_epochs().await
+    }
+
+    /// For a graceful stop: everything flushed, the active segment cut to its length and its indexes stored.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        self.flush().await?;
+        let active = self.active();
+        if active.size() > 0 { active.finish().await } else { Ok(()) }
+    }
+
+    async fn store_epochs(&self) -> Result<(), StorageError> {
+        let count = self.epochs.borrow().entries().len();
+        if count == self.epochs_stored.get() {
+            return Ok(());
+        }
+        let text = self.epochs.borrow().render();
+        replace_file(&self.directory.join("leader-epoch-checkpoint"), text.into_bytes()).await?;
+        self.epochs_stored.set(count);
+        Ok(())
+    }
+
+    /// A checkpoint that names the segment at `base` as active is on stable storage.
+    pub fn checkpointed(&self, base: Offset) {
+        self.checkpointed_base.set(self.checkpointed_base.get().max(base));
+    }
+}

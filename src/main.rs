@@ -1,0 +1,48 @@
+//! argv -> serve | topic | produce | consume | inspect | perf.
+
+use clap::Parser;
+use tidemill::tools;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "tidemill", version, about = "A Kafka-wire-compatible streaming platform")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Serve(tidemill::serve::Args),
+    /// Create, list, describe and delete topics
+    Topic(tools::topic::Args),
+    /// Send lines as records
+    Produce(tools::produce::Args),
+    /// Print the records of a topic
+    Consume(tools::consume::Args),
+    /// Look into a data directory: segments, indexes, journals, checkpoints, metadata
+    Inspect(tools::inspect::Args),
+    /// Load a broker and measure it
+    Perf(tools::perf::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => tidemill::serve::run(args),
+        Command::Topic(args) => tools::topic::run(args),
+        Command::Produce(args) => tools::produce::run(args),
+        Command::Consume(args) => tools::consume::run(args),
+        Command::Inspect(args) => tools::inspect::run(args),
+        Command::Perf(args) => tools::perf::run(args),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) if failure.is_pipe_closed => std::process::ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

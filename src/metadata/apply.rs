@@ -1,0 +1,296 @@
+//! From one image and a command to the next image, or to why not.
+//!
+//! Commands come in lists that stand at one index of the log: all of a list applies, or nothing of it (META-2).
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::command::Command;
+use super::image::{Image, Node, Partition, Topic};
+use crate::config::topic::Overrides;
+use crate::model::{InvalidTopicName, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
+
+/// What is new in an image. Topics are as they are in it; deleted ones as they last were.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delta {
+    pub topics_created: Vec<Arc<Topic>>,
+    pub topics_deleted: Vec<Arc<Topic>>,
+    /// The new partitions of a topic that was there before.
+    pub partitions_added: Vec<(TopicId, Range<i32>)>,
+    /// Partitions of topics that were there before whose leader, leader epoch or in-sync replicas changed.
+    pub leadership_changed: Vec<TopicPartition>,
+    pub configs_changed: Vec<TopicId>,
+    pub nodes_changed: Vec<NodeId>,
+    /// To whom, and which.
+    pub producer_ids: Option<(NodeId, Range<ProducerId>)>,
+}
+
+/// Why a command does not apply to an image.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejected {
+    #[error("the cluster is called '{have}' already, not '{given}'")]
+    AlreadyFormatted { have: String, given: String },
+    #[error("a cluster id is 1 to 255 characters, not {0}")]
+    ClusterIdLength(usize),
+    #[error("node {node} started as {have} already, so {given} is stale")]
+    StaleIncarnation { node: i32, have: u64, given: u64 },
+    #[error("node {node} needs 1 to 1000 shards, an address and an id up to 2000000")]
+    NodeUnusable { node: i32 },
+    #[error("node {0} is not registered")]
+    UnknownNode(i32),
+    #[error("there is no topic with id {0}")]
+    UnknownTopic(TopicId),
+    #[error(transparent)]
+    InvalidName(#[from] InvalidTopicName),
+    #[error("Topic '{0}' already exists.")]
+    TopicExists(String),
+    #[error("Topic '{name}' collides with existing topic: {other}")]
+    NameCollides { name: String, other: String },
+    #[error("the topic id {0} is zero or in use")]
+    IdTaken(TopicId),
+    #[error("a topic needs at least one partition, and more are added than none")]
+    NoPartitions,
+    #[error("the topic has {have} partitions, not {given}")]
+    PartitionsMoved { have: usize, given: u32 },
+    #[error("partition {partition} needs replicas on different nodes that exist, not {replicas:?}")]
+    BadReplicas { partition: usize, replicas: Vec<i32> },
+    #[error("no producer ids are left")]
+    ProducerIdsExhausted,
+}
+
+/// The image after the `commands` that stand at `index` of the log, and what changed. They apply together or not at all.
+pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, Delta), Rejected> {
+    let mut next = image.clone();
+    let mut delta = Delta::default();
+    apply_to(&mut next, &mut delta, index, commands)?;
+    Ok((next, delta))
+}
+
+/// The same in place, for a reader of a long log. When one of several commands is rejected, those before it have been applied.
+pub fn apply_to(image: &mut Image, delta: &mut Delta, index: u64, commands: &[Command]) -> Result<(), Rejected> {
+    assert!(index > image.index, "META-1: commands apply in the order of the log, {index} after {}", image.index);
+    commands.iter().try_for_each(|command| apply_one(image, delta, command))?;
+    image.index = index;
+    Ok(())
+}
+
+fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<(), Rejected> {
+    match command {
+        Command::FormatCluster { cluster_id } => format_cluster(image, cluster_id),
+        Command::NodeStarted { node, incarnation, endpoints, shards, routing, rack } => {
+            let node = Node {
+                id: *node,
+                incarnation: *incarnation,
+                endpoints: endpoints.clone(),
+                shards: *shards,
+                routing: *routing,
+                rack: rack.clone(),
+                is_fenced: false,
+            };
+            start_node(image, delta, node)
+        }
+        Command::NodeStopped { node, incarnation } => stop_node(image, delta, *node, *incarnation),
+        Command::CreateTopic { id, name, replicas, overrides } => {
+            create_topic(image, delta, *id, name, replicas, overrides)
+        }
+        Command::DeleteTopic { id } => delete_topic(image, delta, *id),
+        Command::CreatePartitions { id, have, replicas } => create_partitions(image, delta, *id, *have, replicas),
+        Command::SetTopicConfig { id, changes } => set_topic_config(image, delta, *id, changes),
+        Command::AllocateProducerIds { node, count } => allocate_producer_ids(image, delta, *node, *count),
+    }
+}
+
+fn format_cluster(image: &mut Image, cluster_id: &str) -> Result<(), Rejected> {
+    if !image.cluster_id.is_empty() {
+        return Err(Rejected::AlreadyFormatted { have: image.cluster_id.clone(), given: cluster_id.into() });
+    }
+    if !(1..=255).contains(&cluster_id.len()) {
+        return Err(Rejected::ClusterIdLength(cluster_id.len()));
+    }
+    image.cluster_id = cluster_id.into();
+    Ok(())
+}
+
+fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), Rejected> {
+    if let Some(known) = image.node(node.id).filter(|known| known.incarnation >= node.incarnation) {
+        return Err(Rejected::StaleIncarnation { node: node.id.0, have: known.incarnation, given: node.incarnation });
+    }
+    if !(1..=1000).contains(&node.shards) || node.endpoints.is_empty() || !(0..=2_000_000).contains(&node.id.0) {
+        return Err(Rejected::NodeUnusable { node: node.id.0 });
+    }
+    let id = node.id;
+    image.nodes.insert(id, Arc::new(node));
+    delta.nodes_changed.push(id);
+    change_partitions(image, delta, |_, partition| {
+        let may_lead = partition.leader.is_none() && partition.isr.contains(&id);
+        if partition.leader != Some(id) && !may_lead {
+            return false;
+        }
+        partition.leader = Some(id);
+        // KIP-101: every leadership has its own epoch, also one that follows a restart.
+        partition.leader_epoch += 1;
+        true
+    });
+    Ok(())
+}
+
+fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64) -> Result<(), Rejected> {
+    let known = image.node(id).ok_or(Rejected::UnknownNode(id.0))?;
+    if known.incarnation != incarnation {
+        return Err(Rejected::StaleIncarnation { node: id.0, have: known.incarnation, given: incarnation });
+    }
+    let stopped = Node { is_fenced: true, ..Node::clone(known) };
+    image.nodes.insert(id, Arc::new(stopped));
+    delta.nodes_changed.push(id);
+    change_partitions(image, delta, |nodes, partition| {
+        if !partition.isr.contains(&id) {
+            return false;
+        }
+        // The last in-sync replica stays one: nobody else has everything that was acknowledged.
+        if partition.isr.len() > 1 {
+            partition.isr.retain(|replica| *replica != id);
+        }
+        if partition.leader == Some(id) {
+            partition.leader = partition.isr.iter().copied().find(|replica| nodes.is_live(*replica));
+            partition.leader_epoch += 1;
+        }
+        true
+    });
+    Ok(())
+}
+
+/// Runs `change` over every partition; it says whether it changed something.
+fn change_partitions(image: &mut Image, delta: &mut Delta, change: impl Fn(&Image, &mut Partition) -> bool) {
+    let topics: Vec<Arc<Topic>> = image.topics.values().cloned().collect();
+    for topic in topics {
+        let mut next: Option<Topic> = None;
+        for (i, partition) in topic.partitions.iter().enumerate() {
+            let mut partition = partition.clone();
+            if change(image, &mut partition) {
+                partition.partition_epoch += 1;
+                next.get_or_insert_with(|| Topic::clone(&topic)).partitions[i] = partition;
+                delta.leadership_changed.push(TopicPartition { topic: topic.id, partition: i as i32 });
+            }
+        }
+        if let Some(next) = next {
+            insert_topic(image, next);
+        }
+    }
+}
+
+/// META-3: the two maps change together, here and in `delete_topic`.
+fn insert_topic(image: &mut Image, topic: Topic) -> Arc<Topic> {
+    debug_assert!(topic.partitions.iter().all(|partition| {
+        partition.isr.iter().all(|replica| partition.replicas.contains(replica))
+            && partition.leader.is_none_or(|leader| partition.isr.contains(&leader))
+            && !partition.isr.is_empty()
+    }));
+    let topic = Arc::new(topic);
+    image.ids.insert(topic.id, topic.clone());
+    image.topics.insert(topic.name.clone(), topic.clone());
+    topic
+}
+
+fn create_topic(
+    image: &mut Image,
+    delta: &mut Delta,
+    id: TopicId,
+    name: &str,
+    replicas: &[Vec<NodeId>],
+    overrides: &[(String, String)],
+) -> Result<(), Rejected> {
+    let name = TopicName::new(name)?;
+    if image.topic(name.as_str()).is_some() {
+        return Err(Rejected::TopicExists(name.as_str().into()));
+    }
+    if let Some(other) = image.colliding_topic(&name) {
+        return Err(Rejected::NameCollides { name: name.as_str().into(), other: other.name.as_str().into() });
+    }
+    if id.is_zero() || image.topic_by_id(id).is_some() {
+        return Err(Rejected::IdTaken(id));
+    }
+    let partitions = new_partitions(image, 0, replicas)?;
+    let overrides: Overrides = overrides.iter().cloned().collect();
+    delta.topics_created.push(insert_topic(image, Topic { id, name, partitions, overrides }));
+    Ok(())
+}
+
+/// Fresh partitions on these replicas, numbered from `first`; led by the first live replica.
+fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Result<Vec<Partition>, Rejected> {
+    if replicas.is_empty() {
+        return Err(Rejected::NoPartitions);
+    }
+    let mut partitions = Vec::with_capacity(replicas.len());
+    for (i, replicas) in replicas.iter().enumerate() {
+        let distinct: HashSet<&NodeId> = replicas.iter().collect();
+        if replicas.is_empty() || distinct.len() < replicas.len() || replicas.iter().any(|id| image.node(*id).is_none())
+        {
+            let replicas = replicas.iter().map(|id| id.0).collect();
+            return Err(Rejected::BadReplicas { partition: first + i, replicas });
+        }
+        let live: Vec<NodeId> = replicas.iter().copied().filter(|id| image.is_live(*id)).collect();
+        let leader = live.first().copied();
+        // With no replica up yet, the partition is empty on all of them, so each of them is in sync.
+        let isr = if live.is_empty() { replicas.clone() } else { live };
+        partitions.push(Partition { leader, leader_epoch: 0, partition_epoch: 0, replicas: replicas.clone(), isr });
+    }
+    Ok(partitions)
+}
+
+fn delete_topic(image: &mut Image, delta: &mut Delta, id: TopicId) -> Result<(), Rejected> {
+    let topic = image.ids.remove(&id).ok_or(Rejected::UnknownTopic(id))?;
+    image.topics.remove(topic.name.as_str());
+    delta.topics_deleted.push(topic);
+    Ok(())
+}
+
+fn create_partitions(
+    image: &mut Image,
+    delta: &mut Delta,
+    id: TopicId,
+    have: u32,
+    replicas: &[Vec<NodeId>],
+) -> Result<(), Rejected> {
+    let topic = image.topic_by_id(id).ok_or(Rejected::UnknownTopic(id))?;
+    let first = topic.partitions.len();
+    if first != have as usize {
+        return Err(Rejected::PartitionsMoved { have: first, given: have });
+    }
+    let added = new_partitions(image, first, replicas)?;
+    let mut next = Topic::clone(topic);
+    next.partitions.extend(added);
+    delta.partitions_added.push((id, first as i32..next.partitions.len() as i32));
+    insert_topic(image, next);
+    Ok(())
+}
+
+fn set_topic_config(
+    image: &mut Image,
+    delta: &mut Delta,
+    id: TopicId,
+    changes: &[(String, Option<String>)],
+) -> Result<(), Rejected> {
+    let mut next = Topic::clone(image.topic_by_id(id).ok_or(Rejected::UnknownTopic(id))?);
+    for (name, text) in changes {
+        match text {
+            Some(text) => next.overrides.insert(name.clone(), text.clone()),
+            None => next.overrides.remove(name),
+        };
+    }
+    delta.configs_changed.push(id);
+    insert_topic(image, next);
+    Ok(())
+}
+
+fn allocate_producer_ids(image: &mut Image, delta: &mut Delta, node: NodeId, count: u32) -> Result<(), Rejected> {
+    image.node(node).ok_or(Rejected::UnknownNode(node.0))?;
+    let first = image.next_producer_id;
+    let end = first.checked_add(i64::from(count)).ok_or(Rejected::ProducerIdsExhausted)?;
+    image.next_producer_id = end;
+    delta.producer_ids = Some((node, first..end));
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

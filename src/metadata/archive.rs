@@ -1,0 +1,199 @@
+//! Commands and images as bytes: what the metadata log and its snapshots hold.
+//!
+//! An archive is rkyv's (little-endian, aligned, 32-bit pointers: the features in Cargo.toml), always validated before it is read.
+//! It carries no version of its own; the frame around it does (`controller::entry`), and [`VERSION`] is what it must say. When
+//! a struct here or [`Command`] changes shape, the version grows and the old shape stays behind as its reader.
+
+use std::sync::Arc;
+
+use rkyv::rancor::Error;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::command::{ArchivedCommand, Command, Endpoint};
+use super::image::{Image, Node, Partition, Topic};
+use crate::config::Routing;
+use crate::model::{NodeId, TopicId, TopicName};
+
+/// The shape of the archives below.
+pub const VERSION: u8 = 1;
+
+// A change of shape that nobody meant does not compile: it would make yesterday's log unreadable.
+const _: () = assert!(size_of::<ArchivedCommand>() == 48);
+const _: () = assert!(size_of::<ArchivedImageArchive>() == 40);
+const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
+
+/// These bytes are not a valid archive.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a valid archive: {0}")]
+pub struct Damaged(pub String);
+
+pub fn encode_commands(commands: &Vec<Command>) -> AlignedVec {
+    rkyv::to_bytes::<Error>(commands).expect("archiving into memory does not fail")
+}
+
+pub fn decode_commands(bytes: &[u8]) -> Result<Vec<Command>, Damaged> {
+    rkyv::from_bytes::<Vec<Command>, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))
+}
+
+pub fn encode_image(image: &Image) -> AlignedVec {
+    rkyv::to_bytes::<Error>(&ImageArchive::from(image)).expect("archiving into memory does not fail")
+}
+
+pub fn decode_image(bytes: &[u8]) -> Result<Image, Damaged> {
+    rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))?.into_image()
+}
+
+/// Archives are read where they are aligned; a file's bytes need not be.
+fn aligned(bytes: &[u8]) -> AlignedVec {
+    let mut aligned = AlignedVec::with_capacity(bytes.len());
+    aligned.extend_from_slice(bytes);
+    aligned
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct ImageArchive {
+    index: u64,
+    next_producer_id: i64,
+    cluster_id: String,
+    nodes: Vec<NodeArchive>,
+    topics: Vec<TopicArchive>,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct NodeArchive {
+    id: NodeId,
+    incarnation: u64,
+    endpoints: Vec<Endpoint>,
+    shards: u16,
+    routing: Routing,
+    rack: String,
+    is_fenced: bool,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct TopicArchive {
+    id: TopicId,
+    name: String,
+    partitions: Vec<PartitionArchive>,
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct PartitionArchive {
+    leader: Option<NodeId>,
+    leader_epoch: i32,
+    partition_epoch: i32,
+    replicas: Vec<NodeId>,
+    isr: Vec<NodeId>,
+}
+
+impl From<&Image> for ImageArchive {
+    fn from(image: &Image) -> ImageArchive {
+        let node = |node: &Arc<Node>| NodeArchive {
+            id: node.id,
+            incarnation: node.incarnation,
+            endpoints: node.endpoints.clone(),
+            shards: node.shards,
+            routing: node.routing,
+            rack: node.rack.clone(),
+            is_fenced: node.is_fenced,
+        };
+        let partition = |partition: &Partition| PartitionArchive {
+            leader: partition.leader,
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            replicas: partition.replicas.clone(),
+            isr: partition.isr.clone(),
+        };
+        let topic = |topic: &Arc<Topic>| TopicArchive {
+            id: topic.id,
+            name: topic.name.as_str().into(),
+            partitions: topic.partitions.iter().map(partition).collect(),
+            overrides: topic.overrides.clone().into_iter().collect(),
+        };
+        ImageArchive {
+            index: image.index,
+            next_producer_id: image.next_producer_id,
+            cluster_id: image.cluster_id.clone(),
+            nodes: image.nodes().map(node).collect(),
+            topics: image.topics().map(topic).collect(),
+        }
+    }
+}
+
+impl ImageArchive {
+    fn into_image(self) -> Result<Image, Damaged> {
+        let mut image = Image {
+            index: self.index,
+            cluster_id: self.cluster_id,
+            next_producer_id: self.next_producer_id,
+            ..Image::default()
+        };
+        for node in self.nodes {
+            let NodeArchive { id, incarnation, endpoints, shards, routing, rack, is_fenced } = node;
+            image.nodes.insert(id, Arc::new(Node { id, incarnation, endpoints, shards, routing, rack, is_fenced }));
+        }
+        for topic in self.topics {
+            let partition = |partition: PartitionArchive| Partition {
+                leader: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch,
+                replicas: partition.replicas,
+                isr: partition.isr,
+            };
+            let topic = Arc::new(Topic {
+                id: topic.id,
+                name: TopicName::new(&topic.name).map_err(|error| Damaged(error.to_string()))?,
+                partitions: topic.partitions.into_iter().map(partition).collect(),
+                overrides: topic.overrides.into_iter().collect(),
+            });
+            image.ids.insert(topic.id, topic.clone());
+            image.topics.insert(topic.name.clone(), topic);
+        }
+        if image.ids.len() != image.topics.len() {
+            return Err(Damaged("META-3: two topics share a name or an id".into()));
+        }
+        Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::apply::tests::{all_commands, create, image_with_nodes};
+
+    #[test]
+    fn commands_read_back_as_they_were_written_wherever_they_lie_in_memory() {
+        let singles = all_commands().into_iter().map(|command| vec![command]);
+        for commands in singles.chain([all_commands(), vec![]]) {
+            let bytes = encode_commands(&commands);
+            let shifted = [&[0u8][..], &bytes].concat();
+            assert_eq!(decode_commands(&shifted[1..]), Ok(commands));
+        }
+    }
+
+    #[test]
+    fn an_image_reads_back_as_it_was_written() {
+        let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
+        assert_eq!(decode_image(&encode_image(&image)), Ok(image));
+        assert_eq!(decode_image(&encode_image(&Image::default())), Ok(Image::default()));
+    }
+
+    #[test]
+    fn damaged_archives_are_refused_or_read_as_something_else_but_never_crash() {
+        let bytes = encode_commands(&all_commands());
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 0xff;
+            let _ = decode_commands(&flipped);
+            let _ = decode_image(&flipped);
+            let _ = decode_commands(&bytes[..at]);
+        }
+        assert!(decode_commands(&[]).is_err());
+        // The root lies at the end: a length that reaches out of the archive.
+        let mut wrong = bytes.to_vec();
+        wrong.iter_mut().rev().take(4).for_each(|byte| *byte = 0x7f);
+        assert!(decode_commands(&wrong).is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! The image: all metadata at one index of the log, as a value that never changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::command::Endpoint;
+use crate::config::Routing;
+use crate::config::topic::Overrides;
+use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName, TopicPartition};
+
+/// All metadata after the command at `index`. A clone shares the topics and nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Image {
+    /// The index of the last command in it; 0 before the first.
+    pub index: u64,
+    /// Empty until the cluster is formatted.
+    pub cluster_id: String,
+    /// Producer ids from here on have been given to nobody.
+    pub next_producer_id: ProducerId,
+    pub(super) nodes: BTreeMap<NodeId, Arc<Node>>,
+    pub(super) topics: BTreeMap<TopicName, Arc<Topic>>,
+    pub(super) ids: HashMap<TopicId, Arc<Topic>>,
+}
+
+/// A node, as it said at its last start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    pub id: NodeId,
+    pub incarnation: u64,
+    pub endpoints: Vec<Endpoint>,
+    pub shards: u16,
+    pub routing: Routing,
+    pub rack: String,
+    /// Registered, but down: it leads nothing, and clients are not sent to it.
+    pub is_fenced: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: TopicName,
+    pub partitions: Vec<Partition>,
+    pub overrides: Overrides,
+}
+
+/// A partition's place in the cluster. Which shard of a node has it is not written down: `router::owner` derives it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    pub leader: Option<NodeId>,
+    /// Counts leaderships (META-4).
+    pub leader_epoch: LeaderEpoch,
+    /// Counts all changes of this struct.
+    pub partition_epoch: i32,
+    /// The first is preferred as leader.
+    pub replicas: Vec<NodeId>,
+    /// In sync with the leader, or with the last one there was; in the order of `replicas`. Never empty.
+    pub isr: Vec<NodeId>,
+}
+
+impl Image {
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes, by id in order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// The nodes that are up.
+    pub fn live_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes().filter(|node| !node.is_fenced)
+    }
+
+    pub fn is_live(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| !node.is_fenced)
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.ids.get(&id)
+    }
+
+    pub fn partition(&self, at: TopicPartition) -> Option<&Partition> {
+        self.topic_by_id(at.topic)?.partition(at.partition)
+    }
+
+    /// All topics, by name in order.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// The topics from `name` on, by name in order.
+    pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> {
+        self.topics.range::<str, _>((Bound::Included(name), Bound::Unbounded)).map(|(_, topic)| topic)
+    }
+
+    pub fn topics_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// A topic whose name differs from `name` only in `.` and `_`.
+    pub fn colliding_topic(&self, name: &TopicName) -> Option<&Arc<Topic>> {
+        // Such a name shares everything before the first of these characters, so only that stretch of the map is looked at.
+        let at = name.as_str().find(['.', '_'])?;
+        let prefix = &name.as_str()[..at];
+        self.topics_from(prefix)
+            .take_while(|topic| topic.name.as_str().starts_with(prefix))
+            .find(|topic| topic.name != *name && topic.name.collides_with(name))
+    }
+}
+
+impl Node {
+    /// The address for clients that came in on `listener`; the first if the node has none of that name.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener == listener).or(self.endpoints.first())
+    }
+}
+
+impl Topic {
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// Topics that brokers write, not users. Clients hide them.
+    pub fn is_internal(&self) -> bool {
+        is_internal(self.name.as_str())
+    }
+}
+
+/// Kafka's internal topics, by name.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metadata::apply::tests::{create, image_with_nodes, name};
+
+    #[test]
+    fn topics_are_found_by_name_by_id_and_in_order() {
+        let image = create(&create(&image_with_nodes(1), "b", 1), "a", 2);
+        let a = image.topic("a").unwrap();
+        assert_eq!(image.topic_by_id(a.id), Some(a));
+        assert_eq!(image.topics().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(image.topics_from("aa").map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert!(a.partition(1).is_some() && a.partition(2).is_none() && a.partition(-1).is_none());
+    }
+
+    #[test]
+    fn a_colliding_name_is_found_however_the_dots_fall() {
+        let mut image = image_with_nodes(1);
+        for topic in ["a.b_c", "a", "ab", "_x", "plain"] {
+            image = create(&image, topic, 1);
+        }
+        for (asked, expected) in [
+            ("a_b.c", Some("a.b_c")),
+            ("a.b.c", Some("a.b_c")),
+            (".x", Some("_x")),
+            ("a.b_c", None),
+            ("a.b", None),
+            ("plain", None),
+        ] {
+            assert_eq!(image.colliding_topic(&name(asked)).map(|topic| topic.name.as_str()), expected, "{asked}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Ids and positions. Different things get different types, so that they cannot be mixed up.
+
+use std::fmt;
+
+/// A record's position in a partition: Kafka's offset, counted in records.
+pub type Offset = i64;
+/// Counts the leaderships of one partition; grows with each of them (KIP-101). -1 means unknown.
+pub type LeaderEpoch = i32;
+/// Identifies an idempotent producer (KIP-98). -1 means none.
+pub type ProducerId = i64;
+/// Fences older instances of the same producer. -1 means none.
+pub type ProducerEpoch = i16;
+/// A partition's number within its topic, from 0.
+pub type PartitionIndex = i32;
+
+/// One process on one machine: the failure domain. 0..=2_000_000, so that broker ids fit an i32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct NodeId(pub i32);
+
+/// One core of a node, from 0. Never 1000 or more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ShardId(pub u16);
+
+/// What a Kafka client calls a broker. In direct routing: node id x 1000 + shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BrokerId(pub i32);
+
+impl BrokerId {
+    /// How many shards a node may have, and so the stride of broker ids.
+    pub const SHARDS_PER_NODE_MAX: u16 = 1000;
+
+    pub fn new(node: NodeId, shard: ShardId) -> BrokerId {
+        assert!(shard.0 < Self::SHARDS_PER_NODE_MAX);
+        BrokerId(node.0 * i32::from(Self::SHARDS_PER_NODE_MAX) + i32::from(shard.0))
+    }
+
+    pub fn node(self) -> NodeId {
+        NodeId(self.0 / i32::from(Self::SHARDS_PER_NODE_MAX))
+    }
+
+    pub fn shard(self) -> ShardId {
+        ShardId((self.0 % i32::from(Self::SHARDS_PER_NODE_MAX)) as u16)
+    }
+}
+
+/// A topic's identity for its life; a recreated topic gets another (KIP-516). 16 bytes, big-endian as on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct TopicId(pub [u8; 16]);
+
+impl TopicId {
+    /// All zero: "no id", as the wire writes it.
+    pub const ZERO: TopicId = TopicId([0; 16]);
+
+    pub fn is_zero(self) -> bool {
+        self == Self::ZERO
+    }
+
+    /// The 22-character URL-safe base64 that Kafka prints and stores in `partition.metadata`.
+    pub fn from_base64(text: &str) -> Option<TopicId> {
+        let mut value: u128 = 0;
+        if text.len() != 22 {
+            return None;
+        }
+        for (i, c) in text.bytes().enumerate() {
+            let digit = u128::from(match c {
+                b'A'..=b'Z' => c - b'A',
+                b'a'..=b'z' => c - b'a' + 26,
+                b'0'..=b'9' => c - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return None,
+            });
+            // 22 digits hold 132 bits; the last digit carries only two of the id.
+            value = if i < 21 {
+                (value << 6) | digit
+            } else if digit & 15 == 0 {
+                (value << 2) | (digit >> 4)
+            } else {
+                return None;
+            };
+        }
+        Some(TopicId(value.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let value = u128::from_be_bytes(self.0);
+        for i in 0..21 {
+            let shift = 122 - 6 * i;
+            write!(f, "{}", DIGITS[((value >> shift) & 63) as usize] as char)?;
+        }
+        write!(f, "{}", DIGITS[((value & 3) << 4) as usize] as char)
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A partition, by its topic's id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TopicPartition {
+    pub topic: TopicId,
+    pub partition: PartitionIndex,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_id_prints_as_kafka_does_and_reads_back() {
+        // Kafka's Uuid.ONE and a random one, as kafka-storage prints them.
+        assert_eq!(TopicId(1u128.to_be_bytes()).to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
+        for value in [0u128, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
+            let id = TopicId(value.to_be_bytes());
+            assert_eq!(TopicId::from_base64(&id.to_string()), Some(id));
+        }
+        assert_eq!(TopicId::from_base64("AAAAAAAAAAAAAAAAAAAAAR"), None);
+        assert_eq!(TopicId::from_base64("short"), None);
+    }
+
+    #[test]
+    fn broker_id_is_node_times_1000_plus_shard() {
+        let broker = BrokerId::new(NodeId(7), ShardId(3));
+        assert_eq!(broker, BrokerId(7003));
+        assert_eq!((broker.node(), broker.shard()), (NodeId(7), ShardId(3)));
+    }
+}

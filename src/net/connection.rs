@@ -1,0 +1,249 @@
+//! One connection: a reading side that starts requests in order, and a writing side that finishes them in order.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::frames::{self, Found, FrameError, Partial};
+use crate::api::{self, Broker, Origin, Outcome, Pending, Pinned};
+use crate::config::Routing;
+use crate::model::ShardId;
+use crate::router::message::{HandOver, Message};
+use crate::runtime::buf::Slice;
+use crate::runtime::clock::{self, Mono};
+use crate::runtime::sync::Notify;
+use crate::runtime::{self, Class, Stream};
+
+/// Requests of one connection that may be started and not answered. Clients send up to a few dozen.
+pub const IN_FLIGHT_MAX: usize = 256;
+/// Answers are gathered into one send up to this size.
+const SEND_BYTES: usize = 1 << 20;
+
+pub struct Connection {
+    broker: Rc<Broker>,
+    stream: Stream,
+    origin: Origin,
+    pipeline: RefCell<VecDeque<Pending>>,
+    started: Notify,
+    finished: Notify,
+    /// The reading side has ended: when the pipeline is empty, the connection is done.
+    is_read: Cell<bool>,
+    is_closed: Cell<bool>,
+    is_writing: Cell<bool>,
+    last_active: Cell<Mono>,
+}
+
+impl Connection {
+    pub fn new(broker: Rc<Broker>, stream: Stream, origin: Origin) -> Rc<Connection> {
+        Rc::new(Connection {
+            broker,
+            stream,
+            origin,
+            pipeline: RefCell::new(VecDeque::new()),
+            started: Notify::new(),
+            finished: Notify::new(),
+            is_read: Cell::new(false),
+            is_closed: Cell::new(false),
+            is_writing: Cell::new(false),
+            last_active: Cell::new(clock::now()),
+        })
+    }
+
+    /// Serves the connection to its end.
+    pub async fn run(self: Rc<Self>, received: Vec<u8>) {
+        let writer = runtime::spawn(Class::Foreground, "connection write", self.clone().write());
+        if let Err(error) = self.read(received).await {
+            tracing::debug!("{}: {error}", self.stream.peer_addr());
+            if !matches!(error, FrameError::Io(_)) {
+                self.close();
+            }
+        }
+        self.is_read.set(true);
+        self.started.notify_all();
+        writer.await;
+        self.close();
+    }
+
+    /// Nothing has come or gone for this long.
+    pub fn idle_for(&self) -> Duration {
+        self.last_active.get().elapsed()
+    }
+
+    /// Ends the connection now.
+    pub fn close(&self) {
+        if !self.is_closed.replace(true) {
+            self.stream.shutdown();
+            self.started.notify_all();
+            self.finished.notify_all();
+        }
+    }
+
+    // ---- reading ------------------------------------------------------------------------------------------------
+
+    async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
+        let bytes_max = self.broker.shard.config.socket_request_max_bytes as usize;
+        let mut partial = Partial::default();
+        self.take(&received, &mut partial, bytes_max).await?;
+        drop(received);
+        while !self.is_closed.get() {
+            if let Some(shard) = self.belongs_elsewhere()
+                && self.hand_over(shard, &partial).await?
+            {
+                return Ok(());
+            }
+            if partial.is_large(bytes_max)? {
+                let (buf, range) = partial.receive(&self.stream, bytes_max).await?;
+                self.last_active.set(clock::now());
+                self.start(&buf[range]).await;
+                continue;
+            }
+            let received = self.stream.recv().await?;
+            if received.is_empty() {
+                return if partial.is_empty() { Ok(()) } else { Err(FrameError::Torn) };
+            }
+            self.last_active.set(clock::now());
+            if self.broker.shard.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX {
+                // This may take a while, and pool buffers are for everybody.
+                let copy = received.to_vec();
+                drop(received);
+                self.take(&copy, &mut partial, bytes_max).await?;
+            } else {
+                self.take(&received, &mut partial, bytes_max).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In forward routing: the other shard that owns what this connection asks for.
+    fn belongs_elsewhere(&self) -> Option<ShardId> {
+        let shard = &self.broker.shard;
+        let forwards = shard.config.routing == Routing::Forward;
+        self.origin.traffic.belongs_to().filter(|owner| forwards && *owner != shard.id)
+    }
+
+    /// Moves the connection to another shard, with what was received and not started. NET-1 holds: everything started
+    /// here is answered first. False: the connection has ended meanwhile.
+    async fn hand_over(&self, shard: ShardId, partial: &Partial) -> Result<bool, FrameError> {
+        while !self.is_settled() && !self.is_closed.get() {
+            self.finished.notified().await;
+        }
+        if self.is_closed.get() {
+            return Ok(false);
+        }
+        // From here on nobody uses this end of the connection, and its end does not shut the socket.
+        self.is_closed.set(true);
+        let peer = self.stream.peer_addr();
+        let (socket, rest) = self.stream.clone().into_fd().await?;
+        let received = [partial.bytes(), &rest].concat();
+        let listener = self.origin.listener.to_string();
+        let hand_over = HandOver { socket, peer, received, listener };
+        self.broker.router.tell(shard, Message::Adopt(Box::new(hand_over)));
+        self.started.notify_all();
+        Ok(true)
+    }
+
+    /// Everything that was started has been sent.
+    fn is_settled(&self) -> bool {
+        self.pipeline.borrow().is_empty() && !self.is_writing.get()
+    }
+
+    /// Starts every whole frame; keeps the rest for later.
+    async fn take(&self, mut bytes: &[u8], partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
+        if !partial.is_empty() {
+            let (rest, is_whole) = partial.extend(bytes, bytes_max)?;
+            if !is_whole {
+                return Ok(());
+            }
+            self.start(partial.whole()).await;
+            partial.clear();
+            bytes = rest;
+        }
+        while let Found::Frame(frame, rest) = frames::first(bytes, bytes_max)? {
+            self.start(frame).await;
+            bytes = rest;
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        if !bytes.is_empty() {
+            partial.start(bytes);
+        }
+        Ok(())
+    }
+
+    async fn start(&self, frame: &[u8]) {
+        // NET-3
+        while self.pipeline.borrow().len() >= IN_FLIGHT_MAX && !self.is_closed.get() {
+            self.finished.notified().await;
+        }
+        if self.is_closed.get() {
+            return;
+        }
+        let pending = api::start(&self.broker, &self.origin, frame).await;
+        self.pipeline.borrow_mut().push_back(pending);
+        self.started.notify_all();
+    }
+
+    // ---- writing ------------------------------------------------------------------------------------------------
+
+    async fn write(self: Rc<Self>) {
+        loop {
+            let next = self.pipeline.borrow_mut().pop_front();
+            let Some(next) = next else {
+                if self.is_read.get() || self.is_closed.get() {
+                    return;
+                }
+                self.started.notified().await;
+                continue;
+            };
+            self.is_writing.set(true);
+            let mut pieces: Vec<Slice> = Vec::new();
+            let mut pinned: Vec<Pinned> = Vec::new();
+            let mut closes = self.put(next.finish().await, &mut pieces, &mut pinned);
+            let mut bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+            // What is ready behind it leaves in the same system call.
+            while !closes && bytes < SEND_BYTES {
+                let ready = {
+                    let mut pipeline = self.pipeline.borrow_mut();
+                    if pipeline.front().is_some_and(Pending::is_ready) { pipeline.pop_front() } else { None }
+                };
+                let Some(ready) = ready else { break };
+                let from = pieces.len();
+                closes = self.put(ready.finish().await, &mut pieces, &mut pinned);
+                bytes += pieces[from..].iter().map(|piece| piece.len()).sum::<usize>();
+            }
+            if !pieces.is_empty() && self.stream.send(pieces).await.is_err() {
+                closes = true;
+            }
+            drop(pinned);
+            self.is_writing.set(false);
+            self.finished.notify_all();
+            self.last_active.set(clock::now());
+            if closes || self.is_closed.get() {
+                self.close();
+                return;
+            }
+        }
+    }
+
+    /// Adds an answer's pieces; true when the connection is to be closed behind them.
+    fn put(&self, outcome: Outcome, pieces: &mut Vec<Slice>, pinned: &mut Vec<Pinned>) -> bool {
+        match outcome {
+            Outcome::Send(more) => {
+                pieces.extend(more);
+                false
+            }
+            Outcome::SendPinned(more, held) => {
+                pieces.extend(more);
+                pinned.push(held);
+                false
+            }
+            Outcome::Nothing => false,
+            Outcome::Close(why) => {
+                tracing::debug!("{}: closing: {why}", self.stream.peer_addr());
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Frames out of a byte stream.
+//!
+//! Small frames are handled where the kernel put them, in a buffer of the shared pool. A frame that is not whole yet
+//! is copied out, so that a connection which pauses inside a frame holds none of the pool. A large frame's rest is
+//! received straight into a buffer of its own, which grows with what has arrived (NET-2): a claim of 90 MiB and four
+//! bytes costs four bytes.
+
+use std::io;
+use std::time::Duration;
+
+use crate::runtime::buf::AlignedBuf;
+use crate::runtime::{self, Stream};
+use crate::wire::frame::{self, IllegalLength};
+
+/// The length in front of each frame.
+const PREFIX_BYTES: usize = 4;
+/// From this size on a frame gets a buffer of its own when part of it is here.
+const LARGE_BYTES: usize = 64 << 10;
+/// A buffer is at most this many times as large as what has arrived of its frame.
+const GROWTH: usize = 16;
+/// From here on it is only doubled: slow senders of large frames would take the memory that everybody appends to.
+const STEP_BYTES: usize = 2 << 20;
+
+/// Why no more frames come.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error(transparent)]
+    Length(#[from] IllegalLength),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the peer closed the connection inside a frame")]
+    Torn,
+}
+
+/// The beginning of a frame that is not whole yet, its length included.
+#[derive(Default)]
+pub struct Partial(Vec<u8>);
+
+/// What one look at the received bytes found.
+pub enum Found<'a> {
+    /// A frame, and what follows it.
+    Frame(&'a [u8], &'a [u8]),
+    /// Not a whole one.
+    Incomplete,
+}
+
+/// The first frame in `bytes`, without its length.
+pub fn first(bytes: &[u8], bytes_max: usize) -> Result<Found<'_>, FrameError> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(Found::Incomplete) };
+    let length = frame::length(*prefix, frame::request_bytes_max(rest, bytes_max))?;
+    Ok(match rest.split_at_checked(length) {
+        Some((frame, rest)) => Found::Frame(frame, rest),
+        None => Found::Incomplete,
+    })
+}
+
+impl Partial {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn start(&mut self, bytes: &[u8]) {
+        assert!(self.0.is_empty(), "one frame at a time is incomplete");
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Forgets the frame; what it took is given back when it was much.
+    pub fn clear(&mut self) {
+        self.0.clear();
+        if self.0.capacity() > 2 * LARGE_BYTES {
+            self.0 = Vec::new();
+        }
+    }
+
+    /// Adds what belongs to the frame from the front of `bytes`; answers the rest, and whether the frame is whole.
+    pub fn extend<'a>(&mut self, mut bytes: &'a [u8], bytes_max: usize) -> Result<(&'a [u8], bool), FrameError> {
+        loop {
+            let total = match self.total(bytes_max)? {
+                None => PREFIX_BYTES,
+                Some(total) => total,
+            };
+            let taken = (total - self.0.len()).min(bytes.len());
+            self.0.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
+            if self.0.len() < total {
+                return Ok((bytes, false));
+            }
+            if total > PREFIX_BYTES || self.total(bytes_max)? == Some(PREFIX_BYTES) {
+                return Ok((bytes, true));
+            }
+        }
+    }
+
+    /// Frame bytes with the length in front, once the length is here.
+    fn total(&self, bytes_max: usize) -> Result<Option<usize>, FrameError> {
+        match self.0.split_first_chunk::<PREFIX_BYTES>() {
+            Some((prefix, rest)) => {
+                let bytes_max = frame::request_bytes_max(rest, bytes_max);
+                Ok(Some(PREFIX_BYTES + frame::length(*prefix, bytes_max)?))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the rest is worth a buffer of its own.
+    pub fn is_large(&self, bytes_max: usize) -> Result<bool, FrameError> {
+        Ok(self.total(bytes_max)?.is_some_and(|total| total - self.0.len() >= LARGE_BYTES && self.0.len() >= 4096))
+    }
+
+    pub fn whole(&self) -> &[u8] {
+        &self.0[PREFIX_BYTES..]
+    }
+
+    /// Receives the rest of a large frame straight into a buffer. Answers the buffer and where the frame lies in it.
+    /// Waits for memory without reading on: the peer is slowed down by TCP.
+    pub async fn receive(
+        &mut self,
+        stream: &Stream,
+        bytes_max: usize,
+    ) -> Result<(AlignedBuf, std::ops::Range<usize>), FrameError> {
+        let total = self.total(bytes_max)?.expect("large frames have their length");
+        let mut filled = self.0.len();
+        let mut buf = alloc(room(filled, total)).await;
+        buf[..filled].copy_from_slice(&self.0);
+        self.clear();
+        loop {
+            let until = total.min(buf.capacity());
+            let (received, back) = stream.recv_into(buf, filled, until - filled, true).await;
+            buf = back;
+            filled += received?;
+            if filled < until {
+                return Err(FrameError::Torn);
+            }
+            if filled == total {
+                return Ok((buf, PREFIX_BYTES..total));
+            }
+            let mut larger = alloc(room(filled, total)).await;
+            larger[..filled].copy_from_slice(&buf[..filled]);
+            buf = larger;
+        }
+    }
+}
+
+/// How large a buffer to take when `filled` of a frame's `total` bytes have arrived.
+fn room(filled: usize, total: usize) -> usize {
+    total.min((filled * GROWTH).min((filled * 2).max(filled + STEP_BYTES)))
+}
+
+async fn alloc(bytes: usize) -> AlignedBuf {
+    loop {
+        if let Ok(buf) = AlignedBuf::alloc(bytes) {
+            return buf;
+        }
+        runtime::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_found_wherever_it_is_cut() {
+        let stream = [frame(b"hello"), frame(b""), frame(b"world!")].concat();
+        for cut in 0..=stream.len() {
+            let mut partial = Partial::default();
+            let mut frames: Vec<Vec<u8>> = Vec::new();
+            for mut bytes in [&stream[..cut], &stream[cut..]] {
+                while !bytes.is_empty() {
+                    if partial.is_empty()
+                        && let Found::Frame(frame, rest) = first(bytes, 100).unwrap()
+                    {
+                        frames.push(frame.to_vec());
+                        bytes = rest;
+                        continue;
+                    }
+                    let (rest, is_whole) = partial.extend(bytes, 100).unwrap();
+                    bytes = rest;
+                    if is_whole {
+                        frames.push(partial.whole().to_vec());
+                        partial.clear();
+                    }
+                }
+            }
+            assert_eq!(frames, [&b"hello"[..], b"", b"world!"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn illegal_lengths_are_refused_before_any_byte_of_the_body() {
+        for length in [-1, i32::MIN, 101] {
+            let bytes = length.to_be_bytes();
+            assert!(matches!(first(&bytes, 100), Err(FrameError::Length(_))));
+            assert!(matches!(Partial::default().extend(&bytes, 100), Err(FrameError::Length(_))));
+        }
+    }
+
+    #[test]
+    fn only_a_produce_request_may_be_large() {
+        let max = frame::OTHER_REQUEST_BYTES_MAX;
+        for (key, length, is_legal) in [(0, max + 1, true), (1, max + 1, false), (1, max, true), (999, max + 1, false)]
+        {
+            let mut bytes = (length as i32).to_be_bytes().to_vec();
+            bytes.extend_from_slice(&i16::to_be_bytes(key));
+            assert_eq!(first(&bytes, 100 << 20).is_ok(), is_legal, "{key} {length}");
+            // However the bytes come.
+            let mut partial = Partial::default();
+            let outcome = bytes.iter().try_for_each(|byte| partial.extend(&[*byte], 100 << 20).map(|_| ()));
+            let outcome = outcome.and_then(|()| partial.is_large(100 << 20));
+            assert_eq!(outcome.is_ok(), is_legal, "{key} {length}");
+        }
+    }
+}

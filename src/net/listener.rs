@@ -1,0 +1,82 @@
+//! Accepting: connections are served on the shard that accepted them.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::connection::Connection;
+use crate::api::{Broker, Origin};
+use crate::runtime::{self, Class, Listener, Stream};
+
+/// The connections of one shard.
+pub struct Connections {
+    broker: Rc<Broker>,
+    open: RefCell<Vec<Weak<Connection>>>,
+    max: usize,
+    idle_max: Duration,
+}
+
+impl Connections {
+    pub fn new(broker: Rc<Broker>) -> Rc<Connections> {
+        let config = &broker.shard.config;
+        let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);
+        // The limit is the node's; connections spread over its shards.
+        let max = (config.max_connections as usize).div_ceil(usize::from(broker.shard.shards));
+        let idle_max = Duration::from_millis(idle_ms);
+        let connections = Rc::new(Connections { broker, open: RefCell::new(Vec::new()), max, idle_max });
+        runtime::spawn(Class::Background, "idle connections", connections.clone().sweep());
+        connections
+    }
+
+    /// Serves an accepted or handed-over socket.
+    pub fn serve(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>) {
+        {
+            let mut open = self.open.borrow_mut();
+            if open.len() >= self.max {
+                open.retain(|connection| connection.strong_count() > 0);
+            }
+            if open.len() >= self.max {
+                tracing::warn!("max.connections is reached; {} is turned away", stream.peer_addr());
+                stream.shutdown();
+                return;
+            }
+        }
+        let connection = Connection::new(self.broker.clone(), stream, origin);
+        self.open.borrow_mut().push(Rc::downgrade(&connection));
+        runtime::spawn(Class::Foreground, "connection read", connection.run(received));
+    }
+
+    /// Accepts until the node stops.
+    pub async fn accept(self: Rc<Self>, listener: Listener, origin: Origin) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.serve(stream, origin.clone(), Vec::new()),
+                Err(error) => {
+                    // Out of file descriptors, most likely: connections that end will free some.
+                    tracing::warn!("cannot accept a connection: {error}");
+                    runtime::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&self) {
+        for connection in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            connection.close();
+        }
+    }
+
+    /// `connections.max.idle.ms`.
+    async fn sweep(self: Rc<Self>) {
+        let interval = (self.idle_max / 4).clamp(Duration::from_millis(50), Duration::from_secs(10));
+        loop {
+            runtime::sleep(interval).await;
+            self.open.borrow_mut().retain(|connection| connection.strong_count() > 0);
+            let open: Vec<_> = self.open.borrow().iter().filter_map(Weak::upgrade).collect();
+            for connection in open.iter().filter(|connection| connection.idle_for() > self.idle_max) {
+                connection.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Appending: judged, then given an offset, then in the log and the journal at once.
+
+use super::Partition;
+use super::producers::Verdict;
+use crate::disk::journal::group::Entry;
+use crate::disk::journal::{Journal, Sequence};
+use crate::log::Appended;
+use crate::model::{ErrorCode, Offset};
+use crate::record::codec::Decompressor;
+use crate::record::header::HEADER_BYTES;
+use crate::record::validate::{Accepted, RecordFault, Rejected, Rules, validate};
+
+/// What became of a batch. It may be acknowledged once the journal has made `sequence` durable and the high
+/// watermark has passed `last_offset`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Produced {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    /// -1 unless the topic stamps records itself.
+    pub log_append_time_ms: i64,
+    pub log_start_offset: Offset,
+    /// For a duplicate, one by which what it repeats is durable; 0 when it is already.
+    pub sequence: Sequence,
+}
+
+/// Why a batch was not appended, for its producer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub error: ErrorCode,
+    pub message: Option<String>,
+    pub record_errors: Vec<RecordFault>,
+}
+
+impl Refusal {
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { error, message: Some(message.into()), record_errors: Vec::new() }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Refusal {
+        Refusal { error, message: None, record_errors: Vec::new() }
+    }
+}
+
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Refusal {
+        let Rejected { error, message, record_errors } = rejected;
+        Refusal { error, message: Some(message), record_errors }
+    }
+}
+
+/// What the request says about the append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub produce_version: i16,
+    /// -1, 0 or 1.
+    pub acks: i16,
+    pub now_ms: i64,
+}
+
+impl Partition {
+    /// Judges a Produce partition's bytes. Changes nothing.
+    pub fn judge<'a>(
+        &self,
+        records: &'a [u8],
+        request: &Request,
+        decompressor: &mut Decompressor,
+    ) -> Result<Accepted<'a>, Refusal> {
+        let settings = self.settings();
+        if request.acks == -1 && self.in_sync_replicas.get() < settings.min_insync_replicas {
+            let message = format!(
+                "The in-sync replicas of {}-{} are {}, fewer than min.insync.replicas={}.",
+                self.name, self.id.partition, self.in_sync_replicas.get(), settings.min_insync_replicas
+            );
+            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, message));
+        }
+        let rules = Rules {
+            produce_version: request.produce_version,
+            message_bytes_max: settings.max_message_bytes,
+            segment_bytes_max: settings.segment_bytes,
+            compression: settings.compression,
+            timestamp_type: settings.timestamp_type,
+            timestamp_before_max_ms: settings.timestamp_before_max_ms,
+            timestamp_after_max_ms: settings.timestamp_after_max_ms,
+            is_compacted: settings.is_compacted,
+            now_ms: request.now_ms,
+        };
+        let accepted = validate(records, &rules, decompressor)?;
+        if accepted.header.is_transactional() {
+            // KIP-890: without a transaction that this partition was added to, the batch belongs to none.
+            let code = if request.produce_version >= 11 { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState };
+            return Err(Refusal::new(code, "The partition is not part of a transaction of this producer."));
+        }
+        Ok(accepted)
+    }
+
+    /// Whether an accepted batch can be appended without waiting.
+    pub fn has_room(&self, journal: &Journal, accepted: &Accepted<'_>, now_ms: i64) -> bool {
+        let bytes = accepted.total_bytes();
+        self.log.has_room(bytes, accepted.header.records_count as u32, now_ms) && journal.has_room(bytes)
+    }
+
+    /// Appends an accepted batch. [`has_room`](Self::has_room) was true since the last await; there is none in here,
+    /// so log and journal stay in step (PART-3).
+    pub fn append(&self, journal: &Journal, accepted: &Accepted<'_>, now_ms: i64) -> Result<Produced, Refusal> {
+        if self.deleted.get() {
+            return Err(ErrorCode::UnknownTopicOrPartition.into());
+        }
+        let header = &accepted.header;
+        if header.has_producer() {
+            match self.producers.borrow().check(header, false) {
+                Ok(Verdict::Fresh) => {}
+                Ok(Verdict::Duplicate { base_offset, last_offset, timestamp }) => {
+                    let is_stamped = accepted.log_append_time_ms() >= 0;
+                    return Ok(Produced {
+                        base_offset,
+                        last_offset,
+                        log_append_time_ms: if is_stamped { timestamp } else { -1 },
+                        log_start_offset: self.log.start_offset(),
+                        sequence: if last_offset < self.high_watermark() { 0 } else { journal.last_appended() },
+                    });
+                }
+                Err(refusal) => return Err(Refusal::new(refusal.error_code(), refusal.to_string())),
+            }
+        }
+        let base_offset = self.log.end_offset();
+        let leader_epoch = self.leader_epoch.get();
+        let stored: [u8; HEADER_BYTES] = accepted.stored_header(base_offset, leader_epoch);
+        let last_offset = base_offset + Offset::from(header.last_offset_delta);
+        let entry = Entry { partition: self.id, leader_epoch, base_offset };
+        let flush = self.settings.borrow().flushes_before_ack;
+        let sequence = journal.append(entry, &stored, &accepted.records, flush);
+        let batch = Appended {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            max_timestamp: header.max_timestamp,
+            offset_of_max_timestamp: base_offset + Offset::from(accepted.offset_delta_of_max_timestamp),
+        };
+        self.log.append(&batch, &[&stored, &accepted.records], now_ms);
+        if header.has_producer() {
+            self.producers.borrow_mut().applied(header, base_offset, now_ms);
+        }
+        Ok(Produced {
+            base_offset,
+            last_offset,
+            log_append_time_ms: accepted.log_append_time_ms(),
+            log_start_offset: self.log.start_offset(),
+            sequence,
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Reading for clients: never past the high watermark (or the last stable offset), and only in the right epoch.
+
+use super::Partition;
+use crate::log::read::{Read, ReadError};
+use crate::model::{ErrorCode, LeaderEpoch, Offset};
+
+/// What one partition of a fetch asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub fetch_offset: Offset,
+    pub bytes_max: usize,
+    /// -1: not checked (KIP-320).
+    pub current_leader_epoch: LeaderEpoch,
+    /// The epoch of the last record the reader has; -1: not said (KIP-595).
+    pub last_fetched_epoch: LeaderEpoch,
+    pub is_read_committed: bool,
+    /// The whole answer is still empty: one batch may exceed the limit (KIP-74).
+    pub at_least_one: bool,
+}
+
+/// What one partition answers.
+pub struct Fetched {
+    pub error: ErrorCode,
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start_offset: Offset,
+    /// KIP-595: the reader's last epoch ended here, earlier than where it reads.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+    pub read: Read,
+}
+
+impl Fetched {
+    pub fn refused(error: ErrorCode) -> Fetched {
+        Fetched {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging: None,
+            read: Read::default(),
+        }
+    }
+}
+
+impl Partition {
+    /// KIP-320: a client with an older epoch must refresh its metadata; one with a newer is ahead of this broker.
+    pub fn check_epoch(&self, claimed: LeaderEpoch) -> Result<(), ErrorCode> {
+        match claimed {
+            ..0 => Ok(()),
+            _ if claimed < self.leader_epoch() => Err(ErrorCode::FencedLeaderEpoch),
+            _ if claimed > self.leader_epoch() => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn fetch(&self, request: &Request) -> Fetched {
+        if self.is_deleted() {
+            return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
+        }
+        if let Err(error) = self.check_epoch(request.current_leader_epoch) {
+            return Fetched::refused(error);
+        }
+        let limit = if request.is_read_committed { self.last_stable_offset() } else { self.high_watermark() };
+        let mut fetched = Fetched {
+            error: ErrorCode::None,
+            high_watermark: self.high_watermark(),
+            last_stable_offset: self.last_stable_offset(),
+            log_start_offset: self.log.start_offset(),
+            diverging: None,
+            read: Read { next_offset: request.fetch_offset, ..Read::default() },
+        };
+        if request.last_fetched_epoch >= 0 {
+            match self.log.epochs().end_offset_for(request.last_fetched_epoch, self.log.end_offset()) {
+                // KIP-595: the reader has records that this log never had, or other ones at their offsets.
+                Some((epoch, end)) if epoch < request.last_fetched_epoch || end < request.fetch_offset => {
+                    fetched.diverging = Some((epoch, end));
+                    return fetched;
+                }
+                Some(_) => {}
+                None => {
+                    fetched.error = ErrorCode::OffsetOutOfRange;
+                    return fetched;
+                }
+            }
+        }
+        // Kafka measures against the log's end; between high watermark and log end there is just nothing yet.
+        match self.log.read(request.fetch_offset, request.bytes_max, limit, request.at_least_one).await {
+            Ok(read) => fetched.read = read,
+            Err(ReadError::OutOfRange { .. }) => fetched.error = ErrorCode::OffsetOutOfRange,
+            Err(ReadError::Storage(_)) if self.is_deleted() => {
+                return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
+            }
+            Err(ReadError::Storage(error)) => {
+                tracing::error!("{}-{}: {error}", self.name, self.id.partition);
+                return Fetched::refused(ErrorCode::KafkaStorageError);
+            }
+        }
+        fetched
+    }
+}

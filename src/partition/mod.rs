@@ -1,0 +1,193 @@
+//! One partition as its leader keeps it: the log, who may append to it, and up to where others may read.
+//!
+//! In come batches as clients sent them; they are judged ([`crate::record::validate`], [`producers`]), given
+//! offsets, and put into the log and the shard's journal in one step without an await in between, so both have them
+//! in the same order. Out go stretches of the log below the high watermark. It does not know connections, API
+//! versions (but for what the record rules ask) or other shards.
+//!
+//! Invariants:
+//! - PART-1: log start <= high watermark <= log end.
+//! - PART-2: the high watermark never goes back within a leader epoch, and moves only to what the journal has made
+//!   durable (on one node; with replicas, to what the in-sync replicas have made durable).
+//! - PART-3: a batch is in the journal's order and the log's order at the same place.
+
+pub mod append;
+pub mod fetch;
+pub mod producers;
+pub mod purgatory;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::disk::checkpoint::{PartitionState, ProducedBatch, ProducerState};
+use crate::log::Log;
+use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
+use crate::record::header::TimestampType;
+use crate::record::validate::TopicCompression;
+use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
+
+/// A topic's settings, as far as its partitions care.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub max_message_bytes: usize,
+    pub segment_bytes: usize,
+    pub compression: TopicCompression,
+    pub timestamp_type: TimestampType,
+    pub timestamp_before_max_ms: i64,
+    pub timestamp_after_max_ms: i64,
+    pub is_compacted: bool,
+    pub min_insync_replicas: usize,
+    /// False: acknowledged when written, not flushed; survives a crash of the process, not of the machine.
+    pub flushes_before_ack: bool,
+}
+
+pub struct Partition {
+    pub id: TopicPartition,
+    pub name: TopicName,
+    pub log: Log,
+    leader_epoch: Cell<LeaderEpoch>,
+    in_sync_replicas: Cell<usize>,
+    high_watermark: Cell<Offset>,
+    settings: RefCell<Rc<Settings>>,
+    pub producers: RefCell<Producers>,
+    waiters: purgatory::Waiters,
+    deleted: Cell<bool>,
+}
+
+impl Partition {
+    /// A partition whose whole log is committed, as after recovery.
+    pub fn new(
+        id: TopicPartition,
+        name: TopicName,
+        log: Log,
+        leader_epoch: LeaderEpoch,
+        in_sync_replicas: usize,
+        settings: Rc<Settings>,
+        producers: Producers,
+    ) -> Rc<Partition> {
+        let high_watermark = Cell::new(log.end_offset());
+        Rc::new(Partition {
+            id,
+            name,
+            log,
+            leader_epoch: Cell::new(leader_epoch),
+            in_sync_replicas: Cell::new(in_sync_replicas),
+            high_watermark,
+            settings: RefCell::new(settings),
+            producers: RefCell::new(producers),
+            waiters: purgatory::Waiters::default(),
+            deleted: Cell::new(false),
+        })
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch.get()
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark.get()
+    }
+
+    /// The first offset that a read_committed reader may not see yet. Without transactions: the high watermark.
+    pub fn last_stable_offset(&self) -> Offset {
+        self.high_watermark.get()
+    }
+
+    pub fn settings(&self) -> Rc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.get()
+    }
+
+    /// What the metadata image says now.
+    pub fn update(&self, leader_epoch: LeaderEpoch, in_sync_replicas: usize, settings: Rc<Settings>) {
+        assert!(leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
+        self.leader_epoch.set(leader_epoch);
+        self.in_sync_replicas.set(in_sync_replicas);
+        *self.settings.borrow_mut() = settings;
+    }
+
+    /// Everything below `offset` is durable.
+    pub fn committed_to(&self, offset: Offset) {
+        // PART-2: several groups may report in one go, the later ones first.
+        if offset > self.high_watermark.get() {
+            assert!(offset <= self.log.end_offset(), "PART-1: high watermark <= log end");
+            self.high_watermark.set(offset);
+            self.waiters.fire_all();
+        }
+    }
+
+    /// Takes the partition out of use; whoever waits for it is told.
+    pub fn delete(&self) {
+        self.deleted.set(true);
+        self.log.discard();
+        self.waiters.fire_all();
+    }
+
+    /// What a checkpoint says of the partition as it is now. True on disk once the log is flushed.
+    pub fn capture(&self) -> PartitionState {
+        let active = self.log.active();
+        let times = active.times();
+        PartitionState {
+            topic: self.id.topic.0,
+            partition: self.id.partition,
+            log_start_offset: self.log.start_offset(),
+            segment_base_offset: active.base_offset,
+            segment_position: active.size(),
+            end_offset: self.log.end_offset(),
+            segment_max_timestamp: times.max_timestamp,
+            segment_offset_of_max_timestamp: times.offset_of_max,
+            segment_first_append_ms: times.first_append_ms,
+            leader_epochs: self.log.epochs().entries().to_vec(),
+            producers: store_producers(&self.producers.borrow()),
+        }
+    }
+}
+
+fn store_producers(producers: &Producers) -> Vec<ProducerState> {
+    let stored = producers.snapshot().into_iter().map(|producer| ProducerState {
+        producer_id: producer.producer_id,
+        epoch: producer.epoch,
+        last_activity_ms: producer.last_activity_ms,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_first_offset: producer.current_txn_first_offset.unwrap_or(-1),
+        batches: producer
+            .batches
+            .into_iter()
+            .map(|AppendedBatch { first_sequence, last_sequence, base_offset, timestamp }| ProducedBatch {
+                first_sequence,
+                last_sequence,
+                base_offset,
+                timestamp,
+            })
+            .collect(),
+    });
+    stored.collect()
+}
+
+/// The producers that a checkpoint names.
+pub fn restore_producers(stored: &[ProducerState]) -> Producers {
+    let snapshot: Vec<ProducerSnapshot> = stored
+        .iter()
+        .map(|producer| ProducerSnapshot {
+            producer_id: producer.producer_id,
+            epoch: producer.epoch,
+            last_activity_ms: producer.last_activity_ms,
+            coordinator_epoch: producer.coordinator_epoch,
+            current_txn_first_offset: Some(producer.current_txn_first_offset).filter(|offset| *offset >= 0),
+            batches: producer
+                .batches
+                .iter()
+                .map(|&ProducedBatch { first_sequence, last_sequence, base_offset, timestamp }| AppendedBatch {
+                    first_sequence,
+                    last_sequence,
+                    base_offset,
+                    timestamp,
+                })
+                .collect(),
+        })
+        .collect();
+    Producers::restore(&snapshot, PRODUCERS_MAX_DEFAULT)
+}

@@ -1,0 +1,300 @@
+//! What one partition remembers of its idempotent producers (KIP-98, KIP-360): enough to append each batch once.
+//!
+//! A leader calls [`Producers::check`] before it appends and [`Producers::applied`] as soon as the batch has its offset,
+//! in the same turn, so that requests in flight behind it are checked against it. A follower, and recovery, call
+//! `applied` alone. Pure: time is handed in, nothing is read or written.
+//!
+//! Invariants:
+//! - PROD-1: a producer's batches are of its current epoch, at most [`BATCHES_KEPT`], in the order of their offsets.
+//! - PROD-2: at most the configured number of producers are kept, but for those with an open transaction. The longest
+//!   silent ones go first; a producer that was forgotten may go on at any sequence, it merely loses deduplication once.
+//! - PROD-3: two states that saw the same calls give equal snapshots.
+
+use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
+use crate::record::BatchHeader;
+use crate::record::header::advance_sequence;
+use std::collections::BTreeMap;
+
+/// How many batches of a producer are remembered: as many as a client may have in flight.
+pub const BATCHES_KEPT: usize = 5;
+/// How many producers a partition remembers unless told otherwise.
+pub const PRODUCERS_MAX_DEFAULT: usize = 10_000;
+
+/// What is to be done with a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Append it.
+    Fresh,
+    /// It is in the log already. Answer success with what the first append was told, once that one is as durable as
+    /// this request asks.
+    Duplicate { base_offset: Offset, last_offset: Offset, timestamp: i64 },
+}
+
+/// Why a batch may not be appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("Epoch of producer {producer_id} is {got}, which is smaller than the last seen epoch {current}")]
+    OldEpoch { producer_id: ProducerId, got: ProducerEpoch, current: ProducerEpoch },
+    #[error("Out of order sequence number for producer {producer_id}: {got} (incoming), {last} (current end)")]
+    OutOfOrder { producer_id: ProducerId, got: i32, last: i32 },
+    #[error(
+        "Invalid sequence number for new epoch of producer {producer_id}: {epoch} (request epoch), {got} (sequence), \
+         {current} (current epoch)"
+    )]
+    NewEpochNotAtZero { producer_id: ProducerId, epoch: ProducerEpoch, got: i32, current: ProducerEpoch },
+    #[error("Invalid sequence number for producer {producer_id}: {got}. Expected sequence 0 from an unknown producer")]
+    UnknownNotAtZero { producer_id: ProducerId, got: i32 },
+    #[error("Expected a transactional write from producer {producer_id}, which has a transaction open")]
+    OutsideTransaction { producer_id: ProducerId },
+}
+
+impl Refusal {
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            // Not PRODUCER_FENCED since Kafka 2.7: clients then abort the transaction and go on.
+            Refusal::OldEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            // This is also the answer to a duplicate older than the batches kept; Kafka never sends
+            // DUPLICATE_SEQUENCE_NUMBER any more.
+            Refusal::OutOfOrder { .. } | Refusal::NewEpochNotAtZero { .. } | Refusal::UnknownNotAtZero { .. } => {
+                ErrorCode::OutOfOrderSequenceNumber
+            }
+            Refusal::OutsideTransaction { .. } => ErrorCode::InvalidTxnState,
+        }
+    }
+}
+
+/// The producers of one partition. Empty, it owns no memory.
+#[derive(Clone, Debug)]
+pub struct Producers {
+    producers: BTreeMap<ProducerId, Box<Producer>>,
+    producers_max: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Producer {
+    epoch: ProducerEpoch,
+    last_activity_ms: i64,
+    coordinator_epoch: i32,
+    current_txn_first_offset: Option<Offset>,
+    /// The last batches, oldest first; the first `batches_count` are there.
+    batches: [AppendedBatch; BATCHES_KEPT],
+    batches_count: u8,
+}
+
+/// One batch of a producer as it lies in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AppendedBatch {
+    pub first_sequence: i32,
+    pub last_sequence: i32,
+    pub base_offset: Offset,
+    /// The batch's `max_timestamp` as stored.
+    pub timestamp: i64,
+}
+
+impl AppendedBatch {
+    pub fn last_offset(&self) -> Offset {
+        // The distance of the sequences, which may have wrapped between them.
+        self.base_offset + i64::from(self.last_sequence.wrapping_sub(self.first_sequence) & i32::MAX)
+    }
+}
+
+impl Producer {
+    fn batches(&self) -> &[AppendedBatch] {
+        &self.batches[..usize::from(self.batches_count)]
+    }
+
+    fn push(&mut self, batch: AppendedBatch) {
+        if usize::from(self.batches_count) == BATCHES_KEPT {
+            self.batches.rotate_left(1);
+        } else {
+            self.batches_count += 1;
+        }
+        self.batches[usize::from(self.batches_count) - 1] = batch;
+    }
+
+    fn enter_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches_count = 0;
+        }
+    }
+}
+
+impl Default for Producers {
+    fn default() -> Producers {
+        Producers::new(PRODUCERS_MAX_DEFAULT)
+    }
+}
+
+impl Producers {
+    pub fn new(producers_max: usize) -> Producers {
+        assert!(producers_max > 0, "PROD-2: a bound of no producers would refuse the one that is appending");
+        Producers { producers: BTreeMap::new(), producers_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Whether the batch with this header, fresh from a client, may be appended. `is_transaction_v2` says that it
+    /// belongs to a transaction under `transaction.version=2` (Produce v12+), whose first batch must start at 0.
+    pub fn check(&self, header: &BatchHeader, is_transaction_v2: bool) -> Result<Verdict, Refusal> {
+        if !header.has_producer() {
+            return Ok(Verdict::Fresh);
+        }
+        let producer_id = header.producer_id;
+        let got = header.base_sequence;
+        let Some(producer) = self.producers.get(&producer_id) else {
+            // Its state may have expired, so it may start anywhere.
+            if is_transaction_v2 && got != 0 {
+                return Err(Refusal::UnknownNotAtZero { producer_id, got });
+            }
+            return Ok(Verdict::Fresh);
+        };
+        if header.producer_epoch < producer.epoch {
+            return Err(Refusal::OldEpoch { producer_id, got: header.producer_epoch, current: producer.epoch });
+        }
+        if header.producer_epoch > producer.epoch {
+            if got != 0 {
+                let (epoch, current) = (header.producer_epoch, producer.epoch);
+                return Err(Refusal::NewEpochNotAtZero { producer_id, epoch, got, current });
+            }
+        } else {
+            let (first, last) = (got, header.last_sequence());
+            if let Some(seen) = producer.batches().iter().find(|b| b.first_sequence == first && b.last_sequence == last)
+            {
+                let AppendedBatch { base_offset, timestamp, .. } = *seen;
+                return Ok(Verdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
+            }
+            // After a marker alone a producer has an epoch and no batches; it then starts at 0.
+            let last = producer.batches().last().map_or(-1, |batch| batch.last_sequence);
+            let expected = if last < 0 { 0 } else { advance_sequence(last, 1) };
+            if got != expected {
+                return Err(Refusal::OutOfOrder { producer_id, got, last });
+            }
+        }
+        if producer.current_txn_first_offset.is_some() && !header.is_transactional() {
+            return Err(Refusal::OutsideTransaction { producer_id });
+        }
+        Ok(Verdict::Fresh)
+    }
+
+    /// Takes note of a batch that lies in the log at `base_offset`: a leader's own append, a follower's copy, or a replay.
+    /// A control batch ends its producer's transaction.
+    pub fn applied(&mut self, header: &BatchHeader, base_offset: Offset, now_ms: i64) {
+        if !header.has_producer() {
+            return;
+        }
+        let producer = self.producers.entry(header.producer_id).or_insert_with(|| {
+            Box::new(Producer {
+                epoch: header.producer_epoch,
+                last_activity_ms: now_ms,
+                coordinator_epoch: -1,
+                current_txn_first_offset: None,
+                batches: Default::default(),
+                batches_count: 0,
+            })
+        });
+        producer.enter_epoch(header.producer_epoch);
+        producer.last_activity_ms = producer.last_activity_ms.max(now_ms);
+        if header.is_control() {
+            producer.current_txn_first_offset = None;
+        } else {
+            producer.push(AppendedBatch {
+                first_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset,
+                timestamp: header.max_timestamp,
+            });
+            if header.is_transactional() {
+                producer.current_txn_first_offset.get_or_insert(base_offset);
+            }
+        }
+        if self.producers.len() > self.producers_max {
+            self.forget_the_longest_silent(header.producer_id);
+        }
+    }
+
+    /// Forgets producers that have been silent for `expiration_ms` (`producer.id.expiration.ms`) and have no
+    /// transaction open. Answers how many.
+    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
+        let before = self.producers.len();
+        self.producers.retain(|_, producer| {
+            producer.current_txn_first_offset.is_some()
+                || now_ms.saturating_sub(producer.last_activity_ms) < expiration_ms
+        });
+        before - self.producers.len()
+    }
+
+    /// Makes room by an eighth, so that one pass over all serves many appends.
+    fn forget_the_longest_silent(&mut self, keep: ProducerId) {
+        let mut silent: Vec<(i64, ProducerId)> = self
+            .producers
+            .iter()
+            .filter(|(id, producer)| **id != keep && producer.current_txn_first_offset.is_none())
+            .map(|(id, producer)| (producer.last_activity_ms, *id))
+            .collect();
+        silent.sort_unstable();
+        let surplus = self.producers.len() - self.producers_max;
+        for (_, id) in silent.into_iter().take(surplus + self.producers_max / 8) {
+            self.producers.remove(&id);
+        }
+    }
+
+    /// Everything, by producer id, to be written down.
+    pub fn snapshot(&self) -> Vec<ProducerSnapshot> {
+        let mut snapshot = Vec::with_capacity(self.producers.len());
+        for (id, producer) in &self.producers {
+            snapshot.push(ProducerSnapshot {
+                producer_id: *id,
+                epoch: producer.epoch,
+                last_activity_ms: producer.last_activity_ms,
+                coordinator_epoch: producer.coordinator_epoch,
+                current_txn_first_offset: producer.current_txn_first_offset,
+                batches: producer.batches().to_vec(),
+            });
+        }
+        snapshot
+    }
+
+    /// The state that a snapshot was taken of. Of more than [`BATCHES_KEPT`] batches the last ones count.
+    pub fn restore(snapshot: &[ProducerSnapshot], producers_max: usize) -> Producers {
+        let mut restored = Producers::new(producers_max);
+        for saved in snapshot {
+            let mut producer = Producer {
+                epoch: saved.epoch,
+                last_activity_ms: saved.last_activity_ms,
+                coordinator_epoch: saved.coordinator_epoch,
+                current_txn_first_offset: saved.current_txn_first_offset,
+                batches: Default::default(),
+                batches_count: 0,
+            };
+            for batch in &saved.batches {
+                producer.push(*batch);
+            }
+            restored.producers.insert(saved.producer_id, Box::new(producer));
+        }
+        restored
+    }
+}
+
+/// One producer, written down.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProducerSnapshot {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub last_activity_ms: i64,
+    /// Of the last transaction marker; -1 if there was none.
+    pub coordinator_epoch: i32,
+    /// Where the open transaction began in this partition.
+    pub current_txn_first_offset: Option<Offset>,
+    /// Oldest first, at most [`BATCHES_KEPT`].
+    pub batches: Vec<AppendedBatch>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+use super::*;
+use crate::record::builder::{BatchBuilder, BatchOptions};
+
+/// A batch header: producer 7 at `epoch`, `count` records from `sequence` on.
+fn batch(epoch: ProducerEpoch, sequence: i32, count: i32) -> BatchHeader {
+    let mut header = BatchBuilder::new(BatchOptions::default()).finish_apart().0;
+    header.producer_id = 7;
+    header.producer_epoch = epoch;
+    header.base_sequence = sequence;
+    header.records_count = count;
+    header.last_offset_delta = count - 1;
+    header.max_timestamp = 1000 + i64::from(sequence);
+    header
+}
+
+fn transactional(mut header: BatchHeader) -> BatchHeader {
+    header.attributes |= 1 << 4;
+    header
+}
+
+fn marker(epoch: ProducerEpoch) -> BatchHeader {
+    let mut header = transactional(batch(epoch, -1, 1));
+    header.attributes |= 1 << 5;
+    header
+}
+
+/// Checks each batch as a client's and appends it; they must all be fresh. Offsets run on from `offset`.
+fn append(producers: &mut Producers, mut offset: Offset, batches: &[BatchHeader]) {
+    for header in batches {
+        assert_eq!(producers.check(header, false), Ok(Verdict::Fresh), "{header:?}");
+        producers.applied(header, offset, 0);
+        offset += i64::from(header.records_count);
+    }
+}
+
+fn after(batches: &[BatchHeader]) -> Producers {
+    let mut producers = Producers::default();
+    append(&mut producers, 100, batches);
+    producers
+}
+
+fn refused(producers: &Producers, header: &BatchHeader) -> ErrorCode {
+    producers.check(header, false).expect_err("refused").error_code()
+}
+
+#[test]
+fn without_a_producer_everything_is_fresh_and_nothing_is_kept() {
+    let mut header = batch(0, 0, 1);
+    header.producer_id = -1;
+    let mut producers = Producers::default();
+    assert_eq!(producers.check(&header, false), Ok(Verdict::Fresh));
+    producers.applied(&header, 0, 0);
+    assert!(producers.is_empty());
+    assert_eq!(size_of::<Producers>(), 32);
+}
+
+#[test]
+fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
+    let producers = Producers::default();
+    assert_eq!(producers.check(&batch(3, 55, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(3, 0, 1), true), Ok(Verdict::Fresh));
+    let refusal = producers.check(&batch(3, 55, 1), true).unwrap_err();
+    assert_eq!(refusal.error_code(), ErrorCode::OutOfOrderSequenceNumber);
+}
+
+#[test]
+fn the_next_sequence_is_the_last_plus_one() {
+    let producers = after(&[batch(0, 0, 3), batch(0, 3, 1)]);
+    assert_eq!(producers.check(&batch(0, 4, 9), false), Ok(Verdict::Fresh));
+    for gap in [5, 100, 2, i32::MAX] {
+        assert_eq!(refused(&producers, &batch(0, gap, 1)), ErrorCode::OutOfOrderSequenceNumber, "{gap}");
+    }
+}
+
+#[test]
+fn sequences_wrap_from_the_maximum_to_zero() {
+    let producers = after(&[batch(0, i32::MAX, 1)]);
+    assert_eq!(producers.check(&batch(0, 0, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(refused(&producers, &batch(0, 1, 1)), ErrorCode::OutOfOrderSequenceNumber);
+    // A batch that wraps within itself: MAX - 1, MAX, 0, 1.
+    let wrapping = batch(0, i32::MAX - 1, 4);
+    let producers = after(&[wrapping]);
+    assert_eq!(producers.check(&batch(0, 2, 1), false), Ok(Verdict::Fresh));
+    let verdict = producers.check(&wrapping, false).unwrap();
+    let timestamp = wrapping.max_timestamp;
+    assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, last_offset: 103, timestamp });
+}
+
+#[test]
+fn each_of_the_last_five_batches_is_known_again_with_its_offset() {
+    let batches: Vec<_> = (0..8).map(|i| batch(0, i * 2, 2)).collect();
+    let producers = after(&batches);
+    for (i, header) in batches.iter().enumerate().skip(3) {
+        let (base_offset, timestamp) = (100 + i as i64 * 2, header.max_timestamp);
+        let expected = Verdict::Duplicate { base_offset, last_offset: base_offset + 1, timestamp };
+        assert_eq!(producers.check(header, false), Ok(expected), "batch {i}");
+    }
+    for header in &batches[..3] {
+        // Kafka 4.3 says "out of order" to duplicates it no longer knows.
+        assert_eq!(refused(&producers, header), ErrorCode::OutOfOrderSequenceNumber);
+    }
+    // Not the same range: no duplicate.
+    assert_eq!(refused(&producers, &batch(0, 14, 1)), ErrorCode::OutOfOrderSequenceNumber);
+    assert_eq!(refused(&producers, &batch(0, 12, 4)), ErrorCode::OutOfOrderSequenceNumber);
+}
+
+#[test]
+fn a_lower_epoch_is_fenced_even_with_a_known_batch() {
+    let producers = after(&[batch(1, 0, 1), batch(2, 0, 1)]);
+    assert_eq!(refused(&producers, &batch(1, 1, 1)), ErrorCode::InvalidProducerEpoch);
+    assert_eq!(refused(&producers, &batch(1, 0, 1)), ErrorCode::InvalidProducerEpoch);
+    assert_eq!(refused(&producers, &batch(0, 0, 1)), ErrorCode::InvalidProducerEpoch);
+}
+
+#[test]
+fn a_new_epoch_starts_at_zero_and_forgets_the_old_batches() {
+    let mut producers = after(&[batch(0, 0, 1), batch(0, 1, 1)]);
+    assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
+    append(&mut producers, 102, &[batch(1, 0, 1)]);
+    let expected = Verdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
+    assert_eq!(producers.check(&batch(1, 0, 1), false), Ok(expected), "the new epoch's batch, not the old one's");
+    assert_eq!(producers.snapshot()[0].batches.len(), 1);
+}
+
+#[test]
+fn producers_are_independent() {
+    let mut producers = after(&[batch(0, 0, 5)]);
+    let mut other = batch(0, 33, 1);
+    other.producer_id = 8;
+    append(&mut producers, 105, &[other]);
+    assert_eq!(producers.len(), 2);
+    assert_eq!(producers.check(&batch(0, 5, 1), false), Ok(Verdict::Fresh));
+}
+
+#[test]
+fn silent_producers_expire_and_may_then_start_anywhere() {
+    let mut producers = Producers::default();
+    producers.applied(&batch(4, 0, 1), 0, 1_000);
+    assert_eq!(producers.expire(1_999, 1_000), 0);
+    producers.applied(&batch(4, 1, 1), 1, 1_500);
+    assert_eq!(producers.expire(2_499, 1_000), 0, "an append is a sign of life");
+    assert_eq!(producers.expire(2_500, 1_000), 1);
+    assert!(producers.is_empty());
+    assert_eq!(producers.check(&batch(0, 77, 1), false), Ok(Verdict::Fresh));
+}
+
+#[test]
+fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
+    let mut producers = after(&[transactional(batch(0, 0, 2))]);
+    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100));
+    assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidTxnState);
+    append(&mut producers, 102, &[transactional(batch(0, 2, 1))]);
+    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100), "the first one stays");
+    assert_eq!(producers.expire(i64::MAX, 1), 0);
+    producers.applied(&marker(0), 103, 5);
+    assert_eq!(producers.snapshot()[0].current_txn_first_offset, None);
+    assert_eq!(producers.check(&batch(0, 3, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.expire(i64::MAX, 1), 1);
+}
+
+#[test]
+fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
+    let mut producers = after(&[transactional(batch(0, 0, 2))]);
+    producers.applied(&marker(1), 102, 0);
+    assert_eq!(producers.check(&batch(1, 0, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
+    assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidProducerEpoch);
+}
+
+#[test]
+fn too_many_producers_push_out_the_longest_silent_but_never_an_open_transaction() {
+    let mut producers = Producers::new(64);
+    for id in 0..1000 {
+        let mut header = batch(0, 0, 1);
+        header.producer_id = id;
+        if id == 3 {
+            header = transactional(header);
+        }
+        producers.applied(&header, id, id);
+        assert!(producers.len() <= 64, "PROD-2");
+        assert!(producers.snapshot().iter().any(|saved| saved.producer_id == id), "the one that appends stays");
+    }
+    let kept: Vec<_> = producers.snapshot().iter().map(|saved| saved.producer_id).collect();
+    assert_eq!(kept[0], 3);
+    assert!(kept[1..].iter().all(|id| *id > 900), "{kept:?}");
+}
+
+#[test]
+fn a_restored_state_answers_as_the_one_that_was_saved() {
+    let mut producers = after(&[transactional(batch(2, 0, 3))]);
+    for i in 0..6 {
+        let mut header = batch(0, i * 4, 4);
+        header.producer_id = 9;
+        append(&mut producers, 200 + i64::from(i) * 4, &[header]);
+    }
+    let snapshot = producers.snapshot();
+    let restored = Producers::restore(&snapshot, PRODUCERS_MAX_DEFAULT);
+    assert_eq!(restored.snapshot(), snapshot);
+    for id in [7, 9] {
+        for epoch in 0..4 {
+            for sequence in 0..30 {
+                for count in 1..6 {
+                    let mut header = batch(epoch, sequence, count);
+                    header.producer_id = id;
+                    assert_eq!(restored.check(&header, false), producers.check(&header, false));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Builds one v2 batch from records: for the client tools, the load generator and recompression.
+
+use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::record::codec::{self, Codec};
+use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES, TimestampType, attributes};
+use crate::record::records::Record;
+use crate::record::varint;
+
+/// What a batch says about all of its records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchOptions {
+    pub base_offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    pub codec: Codec,
+    /// The codec's own scale; `None` is Kafka's default.
+    pub level: Option<i32>,
+    /// `Some(now)` makes a LogAppendTime batch whose records all have that time.
+    pub log_append_time_ms: Option<i64>,
+    pub is_transactional: bool,
+    pub is_control: bool,
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub base_sequence: i32,
+}
+
+impl Default for BatchOptions {
+    /// An ordinary producer's batch: uncompressed, CreateTime, not idempotent, offset 0.
+    fn default() -> BatchOptions {
+        BatchOptions {
+            base_offset: 0,
+            leader_epoch: -1,
+            codec: Codec::None,
+            level: None,
+            log_append_time_ms: None,
+            is_transactional: false,
+            is_control: false,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+        }
+    }
+}
+
+/// Collects records and becomes a batch. Offsets are given in the order of appending.
+#[derive(Clone, Debug)]
+pub struct BatchBuilder {
+    options: BatchOptions,
+    /// Room for the header, then the records uncompressed.
+    bytes: Vec<u8>,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl BatchBuilder {
+    pub fn new(options: BatchOptions) -> BatchBuilder {
+        BatchBuilder { options, bytes: vec![0; HEADER_BYTES], count: 0, base_timestamp: -1, max_timestamp: -1 }
+    }
+
+    /// Appends a record. `headers` are key-value pairs in their order.
+    pub fn append<'a>(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>), IntoIter: Clone>,
+    ) {
+        let headers = headers.into_iter();
+        let pairs = headers.clone().map(|(key, value)| field_bytes(Some(key)) + field_bytes(value)).sum();
+        self.start_record(timestamp, key, value, headers.clone().count(), pairs);
+        for (key, value) in headers {
+            write_field(Some(key), &mut self.bytes);
+            write_field(value, &mut self.bytes);
+        }
+    }
+
+    /// Appends `record` with its key, value, headers and the timestamp given; its offset is the next one here.
+    pub fn append_record(&mut self, timestamp: i64, record: &Record<'_>) {
+        let headers = record.headers.stored_bytes();
+        self.start_record(timestamp, record.key, record.value, record.headers.len(), headers.len());
+        self.bytes.extend_from_slice(headers);
+    }
+
+    /// Everything of a record up to its headers.
+    fn start_record(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        header_count: usize,
+        header_bytes: usize,
+    ) {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
+        let body = 1
+            + varint::bytes_of(timestamp_delta)
+            + varint::bytes_of(i64::from(self.count))
+            + field_bytes(key)
+            + field_bytes(value)
+            + varint::bytes_of(header_count as i64)
+            + header_bytes;
+        let body = i32::try_from(body).expect("a record is smaller than 2 GiB");
+        varint::write_i32(body, &mut self.bytes);
+        self.bytes.push(0);
+        varint::write_i64(timestamp_delta, &mut self.bytes);
+        varint::write_i32(self.count, &mut self.bytes);
+        write_field(key, &mut self.bytes);
+        write_field(value, &mut self.bytes);
+        varint::write_i32(header_count as i32, &mut self.bytes);
+        self.count += 1;
+    }
+
+    /// Makes the batch a producer's. Its sequence may be known only once the number of records is.
+    pub fn set_producer(&mut self, producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: i32) {
+        self.options.producer_id = producer_id;
+        self.options.producer_epoch = producer_epoch;
+        self.options.base_sequence = base_sequence;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn records_count(&self) -> i32 {
+        self.count
+    }
+
+    /// The batch's size so far, before compression.
+    pub fn plain_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The whole batch. Without records it is an empty batch, which no producer sends but compaction leaves behind.
+    pub fn finish(self) -> Vec<u8> {
+        let (header, records) = self.finish_apart();
+        let mut batch = Vec::with_capacity(HEADER_BYTES + records.len());
+        batch.extend_from_slice(&header.encode());
+        batch.extend_from_slice(&records);
+        batch
+    }
+
+    /// The header by value and the stored records after it.
+    pub fn finish_apart(mut self) -> (BatchHeader, Vec<u8>) {
+        let records = if self.options.codec == Codec::None {
+            self.bytes.drain(..HEADER_BYTES);
+            self.bytes
+        } else {
+            let mut compressed = Vec::new();
+            codec::compress(self.options.codec, self.options.level, &self.bytes[HEADER_BYTES..], &mut compressed);
+            compressed
+        };
+        let options = self.options;
+        let timestamp_type = match options.log_append_time_ms {
+            None => TimestampType::CreateTime,
+            Some(_) => TimestampType::LogAppendTime,
+        };
+        let mut header = BatchHeader {
+            base_offset: options.base_offset,
+            batch_length: i32::try_from(HEADER_BYTES - PREFIX_BYTES + records.len()).expect("a batch is under 2 GiB"),
+            leader_epoch: options.leader_epoch,
+            magic: MAGIC,
+            crc: 0,
+            attributes: attributes(options.codec, timestamp_type, options.is_transactional, options.is_control),
+            last_offset_delta: (self.count - 1).max(0),
+            base_timestamp: self.base_timestamp,
+            max_timestamp: options.log_append_time_ms.unwrap_or(self.max_timestamp),
+            producer_id: options.producer_id,
+            producer_epoch: options.producer_epoch,
+            base_sequence: options.base_sequence,
+            records_count: self.count,
+        };
+        header.crc = header.crc_with(&records);
+        (header, records)
+    }
+}
+
+fn field_bytes(field: Option<&[u8]>) -> usize {
+    field.map_or(1, |field| varint::bytes_of(field.len() as i64) + field.len())
+}
+
+fn write_field(field: Option<&[u8]>, out: &mut Vec<u8>) {
+    match field {
+        None => varint::write_i32(-1, out),
+        Some(field) => {
+            varint::write_i64(field.len() as i64, out);
+            out.extend_from_slice(field);
+        }
+    }
+}

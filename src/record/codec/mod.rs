@@ -1,0 +1,136 @@
+//! Kafka's four codecs, both ways, with decoded sizes bounded by the caller.
+//!
+//! A decoder's output buffer grows with what was really decoded, never by a size that the input merely states (REC-1);
+//! at the limit decoding stops with [`CodecError::TooLarge`].
+
+mod gzip;
+mod lz4;
+mod snappy;
+mod zstandard;
+
+/// How the records of a batch are compressed. The numbers are the attribute bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codec {
+    None = 0,
+    Gzip = 1,
+    Snappy = 2,
+    Lz4 = 3,
+    Zstd = 4,
+}
+
+impl Codec {
+    pub const ALL: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    pub fn from_id(id: u8) -> Option<Codec> {
+        Codec::ALL.get(usize::from(id)).copied()
+    }
+
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// Kafka's name for it in `compression.type`; no compression is `none` to a producer and `uncompressed` to a topic.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+}
+
+/// Why bytes could not be decompressed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("{} data is malformed: {reason}", codec.name())]
+    Malformed { codec: Codec, reason: String },
+    #[error("the records decompress to more than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("codec {0} does not exist")]
+    Unknown(u8),
+}
+
+impl CodecError {
+    fn malformed(codec: Codec, reason: impl ToString) -> CodecError {
+        CodecError::Malformed { codec, reason: reason.to_string() }
+    }
+}
+
+/// Decompresses, keeping its output buffer and its zstd tables for the next time. One per shard.
+pub struct Decompressor {
+    limit: usize,
+    decoded: Vec<u8>,
+    zstd: zstandard::Decoder,
+}
+
+/// What is kept between calls at most; one giant batch should not pin its size for ever.
+const RETAINED_BYTES_MAX: usize = 4 << 20;
+
+impl Decompressor {
+    /// `decoded_bytes_max` bounds what one batch may decompress to.
+    pub fn new(decoded_bytes_max: usize) -> Decompressor {
+        Decompressor { limit: decoded_bytes_max, decoded: Vec::new(), zstd: zstandard::Decoder::default() }
+    }
+
+    /// The decoded form of `stored`: `stored` itself under [`Codec::None`], else this decompressor's own buffer, which
+    /// holds until the next call.
+    pub fn decompress<'a>(&'a mut self, codec: Codec, stored: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        if self.decoded.capacity() > RETAINED_BYTES_MAX {
+            self.decoded = Vec::new();
+        }
+        self.decoded.clear();
+        match codec {
+            Codec::None => return Ok(stored),
+            Codec::Gzip => gzip::decompress(stored, self.limit, &mut self.decoded)?,
+            Codec::Snappy => snappy::decompress(stored, self.limit, &mut self.decoded)?,
+            Codec::Lz4 => lz4::decompress(stored, self.limit, &mut self.decoded)?,
+            Codec::Zstd => self.zstd.decompress(stored, self.limit, &mut self.decoded)?,
+        }
+        Ok(&self.decoded)
+    }
+
+    /// [`decompress`](Self::decompress) of a batch's stored records by the codec its header names.
+    pub fn records<'a>(
+        &'a mut self,
+        header: &crate::record::BatchHeader,
+        stored: &'a [u8],
+    ) -> Result<&'a [u8], CodecError> {
+        self.decompress(header.codec().ok_or(CodecError::Unknown(header.codec_id()))?, stored)
+    }
+}
+
+impl std::fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decompressor {{ limit: {}, retained: {} }}", self.limit, self.decoded.capacity())
+    }
+}
+
+/// Appends the compressed form of `plain` to `out`, as Java's clients write it. `level` is the codec's own scale;
+/// `None` is Kafka's default, and a level outside the scale is the nearest one inside. Snappy has no levels, and our
+/// LZ4 has one.
+pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) {
+    match codec {
+        Codec::None => out.extend_from_slice(plain),
+        Codec::Gzip => gzip::compress(plain, level, out),
+        Codec::Snappy => snappy::compress(plain, out),
+        Codec::Lz4 => lz4::compress(plain, out),
+        Codec::Zstd => zstandard::compress(plain, level, out),
+    }
+}
+
+/// Reads `source` to its end into `out`, which may come to hold `limit` bytes and no more.
+fn read_bounded(codec: Codec, source: impl std::io::Read, limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    use std::io::Read;
+    let room = (limit - out.len().min(limit)) as u64;
+    source.take(room + 1).read_to_end(out).map_err(|error| CodecError::malformed(codec, error))?;
+    if out.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

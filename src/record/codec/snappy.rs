@@ -1,0 +1,70 @@
+//! Snappy, in the two shapes that Kafka data has: one raw block (C clients), or Java's framing of many.
+//!
+//! Java's framing (`xerial`): `82 "SNAPPY" 00`, version i32, compatible version i32, then chunks of an i32 length and
+//! that many bytes of raw Snappy. Streams may be concatenated, header and all.
+
+use super::{Codec, CodecError};
+
+const MAGIC: [u8; 8] = *b"\x82SNAPPY\x00";
+const HEADER_BYTES: usize = 16;
+/// What Java's writer puts into one chunk.
+const CHUNK_BYTES: usize = 32 << 10;
+/// The densest Snappy element copies 64 bytes and takes 3. Room above that for the length prefix.
+const EXPANSION_MAX: usize = 32;
+
+pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    if !stored.starts_with(&MAGIC) {
+        return decompress_raw(stored, limit, out);
+    }
+    let mut rest = stored;
+    while !rest.is_empty() {
+        if rest.starts_with(&MAGIC) {
+            rest = rest.get(HEADER_BYTES..).ok_or_else(|| malformed("the bytes end inside the stream header"))?;
+            continue;
+        }
+        let (length, after) =
+            rest.split_first_chunk().ok_or_else(|| malformed("the bytes end inside a chunk length"))?;
+        let length = i32::from_be_bytes(*length);
+        let (chunk, after) = usize::try_from(length)
+            .ok()
+            .and_then(|length| after.split_at_checked(length))
+            .ok_or_else(|| malformed(format!("a chunk of {length} bytes, and {} are left", after.len())))?;
+        decompress_raw(chunk, limit, out)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let length = snap::raw::decompress_len(block).map_err(malformed)?;
+    // The length is only stated; believe it as far as these bytes could really expand.
+    if length > block.len() * EXPANSION_MAX {
+        return Err(malformed(format!("{} bytes cannot decompress to {length}", block.len())));
+    }
+    let start = out.len();
+    if length > limit - start.min(limit) {
+        return Err(CodecError::TooLarge { limit });
+    }
+    out.resize(start + length, 0);
+    let written = snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(malformed)?;
+    out.truncate(start + written);
+    Ok(())
+}
+
+pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&1i32.to_be_bytes());
+    out.extend_from_slice(&1i32.to_be_bytes());
+    let mut encoder = snap::raw::Encoder::new();
+    for chunk in plain.chunks(CHUNK_BYTES) {
+        let start = out.len();
+        out.resize(start + 4 + snap::raw::max_compress_len(chunk.len()), 0);
+        let written = encoder.compress(chunk, &mut out[start + 4..]).expect("the output has Snappy's own upper bound");
+        out[start..start + 4].copy_from_slice(&(written as i32).to_be_bytes());
+        out.truncate(start + 4 + written);
+    }
+}
+
+fn malformed(reason: impl ToString) -> CodecError {
+    CodecError::malformed(Codec::Snappy, reason)
+}

@@ -1,0 +1,49 @@
+//! Zstandard. Frames one after another; the window, which a frame's header merely states, is bounded by the limit on
+//! decoded bytes, for a window larger than the data is of no use.
+
+use super::{Codec, CodecError, read_bounded};
+use zstd::zstd_safe::{CCtx, DCtx, DParameter, ResetDirective, compress_bound, get_error_name};
+
+/// Kafka's `compression.zstd.level` default, which is the library's.
+const LEVEL_DEFAULT: i32 = 3;
+/// What zstd itself accepts without being told: windows of 128 MiB.
+const WINDOW_LOG_MAX: u32 = 27;
+/// Windows that level 19 and below ask for.
+const WINDOW_LOG_MIN: u32 = 23;
+/// Tables and windows of ordinary levels are kept for the next batch, larger ones are not.
+const RETAINED_BYTES_MAX: usize = 4 << 20;
+
+/// The tables of a zstd decoder, made at the first use and kept.
+#[derive(Default)]
+pub struct Decoder {
+    context: Option<DCtx<'static>>,
+}
+
+impl Decoder {
+    pub fn decompress(&mut self, stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let mut context = self.context.take().unwrap_or_else(DCtx::create);
+        let window_log = limit.max(1).next_power_of_two().ilog2().clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX);
+        context
+            // A context that has reached the end of its input is between two states; this makes it new again.
+            .reset(ResetDirective::SessionOnly)
+            .and_then(|_| context.set_parameter(DParameter::WindowLogMax(window_log)))
+            .map_err(|code| CodecError::malformed(Codec::Zstd, get_error_name(code)))?;
+        let decoder = zstd::stream::read::Decoder::with_context(stored, &mut context);
+        let result = read_bounded(Codec::Zstd, decoder, limit, out);
+        // After a failure the context is in the middle of a frame: start afresh.
+        if result.is_ok() && context.sizeof() <= RETAINED_BYTES_MAX {
+            self.context = Some(context);
+        }
+        result
+    }
+}
+
+pub fn compress(plain: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
+    let level = level.unwrap_or(LEVEL_DEFAULT).clamp(zstd::zstd_safe::min_c_level(), zstd::zstd_safe::max_c_level());
+    let start = out.len();
+    out.resize(start + compress_bound(plain.len()), 0);
+    let written = CCtx::create()
+        .compress(&mut out[start..], plain, level)
+        .unwrap_or_else(|code| panic!("the output has zstd's own upper bound: {}", get_error_name(code)));
+    out.truncate(start + written);
+}

@@ -1,0 +1,266 @@
+//! The records inside a batch, read in place: nothing is copied, nothing is allocated.
+//!
+//! A record, after decompression (every number but `attributes` is a zigzag varint):
+//! ```text
+//! length | attributes: 1 byte | timestamp delta | offset delta | key length, key | value length, value
+//!        | header count | per header: key length, key, value length, value
+//! ```
+//! A negative length of a key or a value means null. `length` counts the bytes after itself.
+
+use crate::model::Offset;
+use crate::record::header::{BatchHeader, TimestampType};
+use crate::record::varint::{self, VarintError};
+
+/// What is wrong with a record. `Display` says it the way a producer's author can act on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("record {index}: {source}")]
+    Varint { index: i32, source: VarintError },
+    #[error("record {index}: its length says {length} bytes and {available} are left")]
+    Length { index: i32, length: i64, available: usize },
+    #[error("record {index}: a field of {length} bytes reaches beyond the record's {available} bytes")]
+    Field { index: i32, length: i64, available: usize },
+    #[error("record {index}: {count} headers cannot fit the {available} bytes that are left")]
+    HeaderCount { index: i32, count: i32, available: usize },
+    #[error("record {index}: a header key may not be null")]
+    HeaderKey { index: i32 },
+    #[error("record {index}: {bytes} bytes are left inside the record after its last field")]
+    RecordTail { index: i32, bytes: usize },
+    #[error("the batch says {expected} records and its bytes end after {got}")]
+    Missing { expected: i32, got: i32 },
+    #[error("{bytes} bytes are left after the last of {count} records")]
+    Tail { count: i32, bytes: usize },
+    #[error("the batch says {0} records")]
+    Count(i32),
+}
+
+/// One record. Keys, values and headers borrow the batch's (decompressed) bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    pub offset: Offset,
+    /// As a consumer sees it: the producer's, or the batch's append time under LogAppendTime.
+    pub timestamp: i64,
+    pub offset_delta: i32,
+    /// To the batch's base timestamp, as written, whatever the timestamp type.
+    pub timestamp_delta: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Headers<'a>,
+}
+
+/// One header of a record. The key should be UTF-8; Kafka's broker does not check it, nor do we.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header<'a> {
+    pub key: &'a [u8],
+    pub value: Option<&'a [u8]>,
+}
+
+/// A record's headers, already known to be well-formed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Headers<'a> {
+    bytes: &'a [u8],
+    count: i32,
+}
+
+impl Headers<'_> {
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The headers as stored, without their count.
+    pub fn stored_bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<'a> IntoIterator for Headers<'a> {
+    type Item = Header<'a>;
+    type IntoIter = HeaderIter<'a>;
+
+    fn into_iter(self) -> HeaderIter<'a> {
+        HeaderIter(self)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct HeaderIter<'a>(Headers<'a>);
+
+impl<'a> Iterator for HeaderIter<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        if self.0.count == 0 {
+            return None;
+        }
+        self.0.count -= 1;
+        Some(read_header(&mut self.0.bytes, 0).expect("headers were walked when their record was read"))
+    }
+}
+
+/// The records of one batch. Ends after the first error; a batch that yields no error was whole, to its last byte.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    base_offset: Offset,
+    base_timestamp: i64,
+    append_time: Option<i64>,
+    count: i32,
+    next: i32,
+    is_over: bool,
+}
+
+impl<'a> Records<'a> {
+    /// `decoded` are the batch's records after decompression; see [`Decompressor`](crate::record::Decompressor).
+    pub fn new(header: &BatchHeader, decoded: &'a [u8]) -> Records<'a> {
+        Records {
+            rest: decoded,
+            base_offset: header.base_offset,
+            base_timestamp: header.base_timestamp,
+            append_time: (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp),
+            count: header.records_count,
+            next: 0,
+            is_over: false,
+        }
+    }
+
+    #[inline]
+    fn read(&mut self) -> Result<Record<'a>, RecordError> {
+        let index = self.next;
+        if self.rest.is_empty() {
+            return Err(RecordError::Missing { expected: self.count, got: index });
+        }
+        let varint = |source| RecordError::Varint { index, source };
+        let length = varint::read_i32(&mut self.rest).map_err(varint)?;
+        let Some((mut body, rest)) = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length))
+        else {
+            return Err(RecordError::Length { index, length: i64::from(length), available: self.rest.len() });
+        };
+        self.rest = rest;
+
+        // No attribute bit is in use; Kafka reads the byte and looks at none.
+        body = body.get(1..).ok_or(varint(VarintError::Ends))?;
+        let timestamp_delta = varint::read_i64(&mut body).map_err(varint)?;
+        let offset_delta = varint::read_i32(&mut body).map_err(varint)?;
+        let key = read_field(&mut body, index)?;
+        let value = read_field(&mut body, index)?;
+        let count = varint::read_i32(&mut body).map_err(varint)?;
+        let mut headers = Headers { bytes: body, count };
+        if count != 0 {
+            if usize::try_from(count).map_or(true, |count| count > body.len()) {
+                return Err(RecordError::HeaderCount { index, count, available: body.len() });
+            }
+            for _ in 0..count {
+                read_header(&mut body, index)?;
+            }
+            headers.bytes = &headers.bytes[..headers.bytes.len() - body.len()];
+        }
+        if !body.is_empty() {
+            return Err(RecordError::RecordTail { index, bytes: body.len() });
+        }
+        Ok(Record {
+            offset: self.base_offset.wrapping_add(i64::from(offset_delta)),
+            timestamp: self.append_time.unwrap_or_else(|| self.base_timestamp.wrapping_add(timestamp_delta)),
+            offset_delta,
+            timestamp_delta,
+            key,
+            value,
+            headers,
+        })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        if self.next >= self.count {
+            self.is_over = true;
+            return match self.rest.len() {
+                _ if self.count < 0 => Some(Err(RecordError::Count(self.count))),
+                0 => None,
+                bytes => Some(Err(RecordError::Tail { count: self.count, bytes })),
+            };
+        }
+        let item = self.read();
+        self.next += 1;
+        self.is_over = item.is_err();
+        Some(item)
+    }
+}
+
+/// What a leader looks at in a record; see [`skim`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Skimmed {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub has_key: bool,
+}
+
+/// Steps over one record and checks as much of it as [`Records`] does, at a fraction of the cost: every produced record
+/// passes through here. `None` where `Records` gives an error, which says what is wrong; the two agree on every input.
+#[inline]
+pub fn skim(rest: &mut &[u8]) -> Option<Skimmed> {
+    let length = varint::read_i32(rest).ok()?;
+    let (mut body, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    body = body.get(1..)?;
+    let timestamp_delta = varint::read_i64(&mut body).ok()?;
+    let offset_delta = varint::read_i32(&mut body).ok()?;
+    let has_key = skim_field(&mut body)?;
+    skim_field(&mut body)?;
+    // Nearly all records end here, with a count of no headers.
+    if body != [0] {
+        skim_headers(body)?;
+    }
+    *rest = behind;
+    Some(Skimmed { timestamp_delta, offset_delta, has_key })
+}
+
+/// Whether there is a field, as opposed to null.
+#[inline]
+fn skim_field(body: &mut &[u8]) -> Option<bool> {
+    let length = varint::read_i32(body).ok()?;
+    if length < 0 {
+        return Some(false);
+    }
+    *body = body.get(length as usize..)?;
+    Some(true)
+}
+
+fn skim_headers(mut body: &[u8]) -> Option<()> {
+    let count = usize::try_from(varint::read_i32(&mut body).ok()?).ok()?;
+    if count > body.len() {
+        return None;
+    }
+    for _ in 0..count {
+        if !skim_field(&mut body)? {
+            return None;
+        }
+        skim_field(&mut body)?;
+    }
+    body.is_empty().then_some(())
+}
+
+/// A key or a value: a length and that many bytes; any negative length is null, as in Kafka.
+#[inline]
+fn read_field<'a>(body: &mut &'a [u8], index: i32) -> Result<Option<&'a [u8]>, RecordError> {
+    let length = varint::read_i32(body).map_err(|source| RecordError::Varint { index, source })?;
+    let Ok(length) = usize::try_from(length) else { return Ok(None) };
+    let Some((field, rest)) = body.split_at_checked(length) else {
+        return Err(RecordError::Field { index, length: length as i64, available: body.len() });
+    };
+    *body = rest;
+    Ok(Some(field))
+}
+
+fn read_header<'a>(body: &mut &'a [u8], index: i32) -> Result<Header<'a>, RecordError> {
+    let key = read_field(body, index)?.ok_or(RecordError::HeaderKey { index })?;
+    Ok(Header { key, value: read_field(body, index)? })
+}

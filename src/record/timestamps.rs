@@ -1,0 +1,74 @@
+//! Finding records by time inside one batch, at record precision, also when it is compressed (ListOffsets).
+
+use crate::model::Offset;
+use crate::record::codec::{CodecError, Decompressor};
+use crate::record::header::TimestampType;
+use crate::record::records::{RecordError, Records};
+use crate::record::walk::Batch;
+
+/// A record found by its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimestampOffset {
+    pub timestamp: i64,
+    pub offset: Offset,
+}
+
+/// Why a stored batch could not be searched: it was accepted once, so this means its bytes have changed since.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SearchError {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// The first record of `batch` at or after `from_offset` whose timestamp is `target_timestamp` or later.
+pub fn offset_for_timestamp(
+    batch: &Batch<'_>,
+    target_timestamp: i64,
+    from_offset: Offset,
+    decompressor: &mut Decompressor,
+) -> Result<Option<TimestampOffset>, SearchError> {
+    // KIP-32: max_timestamp bounds every record, so most batches are passed over without being read.
+    if batch.header.max_timestamp < target_timestamp {
+        return Ok(None);
+    }
+    first_record(batch, decompressor, |timestamp, offset| timestamp >= target_timestamp && offset >= from_offset)
+}
+
+/// The first record of `batch` with its `max_timestamp` (KIP-734). `None` for a batch without timestamps or records.
+pub fn offset_of_max_timestamp(
+    batch: &Batch<'_>,
+    decompressor: &mut Decompressor,
+) -> Result<Option<TimestampOffset>, SearchError> {
+    let max_timestamp = batch.header.max_timestamp;
+    if max_timestamp < 0 {
+        return Ok(None);
+    }
+    first_record(batch, decompressor, |timestamp, _| timestamp == max_timestamp)
+}
+
+fn first_record(
+    batch: &Batch<'_>,
+    decompressor: &mut Decompressor,
+    is_wanted: impl Fn(i64, Offset) -> bool,
+) -> Result<Option<TimestampOffset>, SearchError> {
+    let header = &batch.header;
+    if header.timestamp_type() == TimestampType::LogAppendTime
+        && header.records_count > 0
+        && is_wanted(header.max_timestamp, header.base_offset)
+    {
+        // All records have this time, and a batch that compaction has not thinned out starts with the first of them.
+        if header.records_count - 1 == header.last_offset_delta {
+            return Ok(Some(TimestampOffset { timestamp: header.max_timestamp, offset: header.base_offset }));
+        }
+    }
+    let decoded = decompressor.records(header, batch.stored_records())?;
+    for record in Records::new(header, decoded) {
+        let record = record?;
+        if is_wanted(record.timestamp, record.offset) {
+            return Ok(Some(TimestampOffset { timestamp: record.timestamp, offset: record.offset }));
+        }
+    }
+    Ok(None)
+}

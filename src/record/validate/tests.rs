@@ -1,0 +1,367 @@
+use super::*;
+use crate::record::tests::{LIMIT, Seeded};
+use crate::record::walk::batches;
+use crate::record::{header, varint};
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn rules() -> Rules {
+    Rules {
+        produce_version: 9,
+        message_bytes_max: 1 << 20,
+        segment_bytes_max: 1 << 30,
+        compression: TopicCompression::Producer,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: 3_600_000,
+        is_compacted: false,
+        now_ms: NOW,
+    }
+}
+
+fn batch_of(codec: Codec, records: &[(i64, Option<&str>)]) -> Vec<u8> {
+    batch_with(BatchOptions { codec, ..Default::default() }, records)
+}
+
+fn batch_with(options: BatchOptions, records: &[(i64, Option<&str>)]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(options);
+    for (timestamp, key) in records {
+        builder.append(*timestamp, key.map(str::as_bytes), Some(b"some value"), [(&b"h"[..], None)]);
+    }
+    builder.finish()
+}
+
+fn three(codec: Codec) -> Vec<u8> {
+    batch_of(codec, &[(NOW - 5, Some("a")), (NOW, Some("b")), (NOW - 2, Some("c"))])
+}
+
+/// `batch` with its header changed and the CRC made right again.
+fn changed(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
+    let mut header = BatchHeader::decode(&batch).unwrap();
+    change(&mut header);
+    header.crc = header.crc_with(&batch[HEADER_BYTES..]);
+    batch[..HEADER_BYTES].copy_from_slice(&header.encode());
+    batch
+}
+
+fn run<'a>(bytes: &'a [u8], rules: &Rules) -> Result<Accepted<'a>, Rejected> {
+    validate(bytes, rules, &mut Decompressor::new(LIMIT))
+}
+
+fn check_refused(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, text: &str) -> Rejected {
+    let rejected = run(bytes, rules).expect_err(case);
+    assert_eq!(rejected.error, error, "{case}: {}", rejected.message);
+    assert!(rejected.message.contains(text), "{case}: {}", rejected.message);
+    rejected
+}
+
+/// The stored form of what was accepted, checked as REC-3 promises.
+fn stored(accepted: &Accepted<'_>) -> Vec<u8> {
+    let bytes = [&accepted.stored_header(4000, 17)[..], &accepted.records].concat();
+    let batch = batches(&bytes).next().unwrap().unwrap();
+    assert_eq!(batch.bytes.len(), bytes.len());
+    assert_eq!(accepted.total_bytes(), bytes.len());
+    assert!(batch.is_intact());
+    let header = batch.header;
+    assert_eq!((header.base_offset, header.leader_epoch), (4000, 17));
+    let mut decompressor = Decompressor::new(LIMIT);
+    let decoded = decompressor.records(&header, batch.stored_records()).unwrap();
+    let records: Vec<_> = Records::new(&header, decoded).map(Result::unwrap).collect();
+    assert_eq!(records.len(), header.records_count as usize);
+    for (i, record) in records.iter().enumerate() {
+        assert_eq!(record.offset, 4000 + i as i64);
+    }
+    let max = records.iter().map(|record| record.timestamp).max().unwrap().max(-1);
+    assert_eq!(header.max_timestamp, max);
+    // Negative times other than -1 are no times; then nothing has the maximum.
+    assert!(max < 0 || records[accepted.offset_delta_of_max_timestamp as usize].timestamp == max);
+    bytes
+}
+
+#[test]
+fn a_good_batch_is_kept_as_sent_but_for_offset_and_epoch() {
+    for codec in Codec::ALL {
+        let sent = three(codec);
+        let accepted = run(&sent, &rules()).unwrap();
+        assert!(accepted.is_as_sent);
+        assert!(matches!(accepted.records, Cow::Borrowed(_)), "no copy");
+        assert_eq!((accepted.log_append_time_ms(), accepted.offset_delta_of_max_timestamp), (-1, 1));
+        let mut expected = sent.clone();
+        header::patch_base_offset(&mut expected, 4000);
+        header::patch_leader_epoch(&mut expected, 17);
+        assert_eq!(stored(&accepted), expected, "{codec:?}");
+    }
+}
+
+#[test]
+fn exactly_one_batch_of_magic_2_is_required() {
+    let one = three(Codec::None);
+    let with_byte = |at: usize, byte: u8| {
+        let mut bytes = one.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let with_length = |length: i32| {
+        let mut bytes = one.clone();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes
+    };
+    let two = [&one[..], &one[..]].concat();
+    let one_and_a_bit = [&one[..], &one[..20]].concat();
+    use ErrorCode::{CorruptMessage, InvalidRecord};
+    let cases: [(&str, &[u8], ErrorCode, &str); 13] = [
+        ("nothing", &[], InvalidRecord, "at least one"),
+        ("11 bytes", &one[..11], InvalidRecord, "at least one"),
+        ("16 bytes", &one[..16], InvalidRecord, "at least one"),
+        ("a cut batch", &one[..one.len() - 1], InvalidRecord, "at least one"),
+        ("two batches", &two, InvalidRecord, "exactly one"),
+        ("a batch and part of another", &one_and_a_bit, InvalidRecord, "exactly one"),
+        ("magic 0", &with_byte(16, 0), InvalidRecord, "magic version 2"),
+        ("magic 1", &with_byte(16, 1), InvalidRecord, "magic version 2"),
+        ("magic 3", &with_byte(16, 3), CorruptMessage, "magic"),
+        ("magic -1", &with_byte(16, 0xff), CorruptMessage, "magic"),
+        ("length 13", &with_length(13), CorruptMessage, "Record size 13"),
+        ("length -1", &with_length(-1), CorruptMessage, "Record size -1"),
+        ("length 20", &with_length(20), CorruptMessage, "smaller than the header"),
+    ];
+    for (case, bytes, error, text) in cases {
+        check_refused(case, bytes, &rules(), error, text);
+    }
+}
+
+#[test]
+fn what_the_header_may_not_say() {
+    use ErrorCode::{CorruptMessage, InvalidRecord, UnsupportedCompressionType};
+    let refused = |case: &str, change: fn(&mut BatchHeader), error: ErrorCode, text: &str| {
+        for codec in [Codec::None, Codec::Lz4] {
+            check_refused(case, &changed(three(codec), change), &rules(), error, text);
+        }
+    };
+    refused("base offset", |h| h.base_offset = 7, InvalidRecord, "baseOffset");
+    refused("delta too small", |h| h.last_offset_delta = 1, InvalidRecord, "Inconsistent batch offset range");
+    refused("delta too large", |h| h.last_offset_delta = 3, InvalidRecord, "Inconsistent batch offset range");
+    refused("delta negative", |h| h.last_offset_delta = -1, InvalidRecord, "invalid offset range");
+    refused("count 0", |h| h.records_count = 0, InvalidRecord, "reported count");
+    refused("count -1", |h| h.records_count = -1, InvalidRecord, "reported count");
+    refused("control", |h| h.attributes |= 1 << 5, InvalidRecord, "control");
+    refused("sequence", |h| h.producer_id = 5, InvalidRecord, "Invalid sequence number -1");
+    refused("codec 5", |h| h.attributes = 5, UnsupportedCompressionType, "compression type id: 5");
+    refused("codec 7", |h| h.attributes = 7, UnsupportedCompressionType, "compression type id: 7");
+
+    let mut damaged = three(Codec::None);
+    *damaged.last_mut().unwrap() ^= 1;
+    check_refused("crc", &damaged, &rules(), CorruptMessage, "stored crc");
+    // A count that header and offsets agree on, but the bytes do not.
+    let more = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (3, 4);
+    let fewer = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (1, 2);
+    for codec in Codec::ALL {
+        check_refused("more", &changed(three(codec), more), &rules(), InvalidRecord, "4 records and its bytes end");
+        check_refused("fewer", &changed(three(codec), fewer), &rules(), InvalidRecord, "left after the last of 2");
+    }
+    // A count that would be an allocation of gigabytes if anybody believed it.
+    let huge = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (i32::MAX - 1, i32::MAX);
+    check_refused("huge", &changed(three(Codec::Zstd), huge), &rules(), InvalidRecord, "its bytes end after 3");
+    // Records that say they are zstd and are not.
+    let lying = changed(three(Codec::None), |h| h.attributes = 4);
+    check_refused("not zstd", &lying, &rules(), InvalidRecord, "zstd data is malformed");
+}
+
+#[test]
+fn an_idempotent_batch_with_a_sequence_is_accepted() {
+    let options = BatchOptions { producer_id: 0, producer_epoch: 0, base_sequence: 0, ..Default::default() };
+    assert!(run(&batch_with(options, &[(NOW, None)]), &rules()).unwrap().is_as_sent);
+}
+
+#[test]
+fn zstd_needs_produce_version_7() {
+    let bytes = three(Codec::Zstd);
+    let old = Rules { produce_version: 6, ..rules() };
+    check_refused("v6", &bytes, &old, ErrorCode::UnsupportedCompressionType, "version 6");
+    assert!(run(&bytes, &Rules { produce_version: 7, ..rules() }).is_ok());
+    assert!(run(&three(Codec::Lz4), &old).is_ok());
+}
+
+#[test]
+fn sizes_are_of_the_whole_batch_as_stored() {
+    let bytes = three(Codec::None);
+    let fits = Rules { message_bytes_max: bytes.len(), segment_bytes_max: bytes.len(), ..rules() };
+    assert!(run(&bytes, &fits).is_ok());
+    let small = Rules { message_bytes_max: bytes.len() - 1, ..fits };
+    check_refused("message", &bytes, &small, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
+    let small = Rules { segment_bytes_max: bytes.len() - 1, ..fits };
+    check_refused("segment", &bytes, &small, ErrorCode::RecordListTooLarge, "segment size");
+
+    // Fits compressed, but the topic stores it uncompressed.
+    let key = "k".repeat(5000);
+    let bytes = batch_of(Codec::Gzip, &[(NOW, Some(&key))]);
+    let plain = Rules { message_bytes_max: 1000, compression: TopicCompression::Always(Codec::None, None), ..rules() };
+    check_refused("grown", &bytes, &plain, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
+}
+
+#[test]
+fn a_bomb_is_refused() {
+    let key = "k".repeat(LIMIT);
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let bytes = batch_of(codec, &[(NOW, Some(&key))]);
+        check_refused(codec.name(), &bytes, &rules(), ErrorCode::InvalidRecord, "decompress to more than");
+    }
+}
+
+#[test]
+fn a_compacted_topic_names_the_records_without_key() {
+    let compacted = Rules { is_compacted: true, ..rules() };
+    for codec in Codec::ALL {
+        let bytes = batch_of(codec, &[(NOW, None), (NOW, Some("k")), (NOW, None)]);
+        let rejected =
+            check_refused("null keys", &bytes, &compacted, ErrorCode::InvalidRecord, "2 record errors in total");
+        let blamed: Vec<_> = rejected.record_errors.iter().map(|fault| fault.batch_index).collect();
+        assert_eq!(blamed, [0, 2]);
+        assert!(rejected.record_errors[0].message.contains("without key"));
+        assert!(run(&bytes, &rules()).is_ok());
+        assert!(run(&three(codec), &compacted).is_ok());
+    }
+    let many = vec![(NOW, None); RECORD_ERRORS_MAX + 500];
+    let rejected = run(&batch_of(Codec::None, &many), &compacted).unwrap_err();
+    assert_eq!(rejected.record_errors.len(), RECORD_ERRORS_MAX);
+    assert!(rejected.message.contains("1500 record errors"));
+}
+
+#[test]
+fn timestamps_out_of_range_are_named() {
+    let window = Rules { timestamp_before_max_ms: 100, timestamp_after_max_ms: 50, ..rules() };
+    for codec in [Codec::None, Codec::Zstd] {
+        let edges = batch_of(codec, &[(NOW - 100, None), (NOW + 50, None), (-1, None)]);
+        assert!(run(&edges, &window).is_ok(), "both bounds and no timestamp are inside");
+        let bytes = batch_of(codec, &[(NOW, None), (NOW - 101, None), (NOW + 51, None)]);
+        let rejected = check_refused("window", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+        let blamed: Vec<_> = rejected.record_errors.iter().map(|fault| fault.batch_index).collect();
+        assert_eq!(blamed, [1, 2]);
+        assert!(rejected.record_errors[0].message.contains("out of range"));
+        // LogAppendTime does not care.
+        let appended = Rules { timestamp_type: TimestampType::LogAppendTime, ..window };
+        assert!(run(&bytes, &appended).is_ok());
+    }
+    // The ends of i64 neither overflow nor pass.
+    let bytes = batch_of(Codec::None, &[(i64::MAX, None)]);
+    check_refused("far future", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+    let bytes = batch_of(Codec::None, &[(i64::MIN, None)]);
+    check_refused("far past", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+}
+
+#[test]
+fn log_append_time_sets_the_time_the_bit_and_the_crc() {
+    for codec in Codec::ALL {
+        let appended = Rules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
+        let sent = three(codec);
+        let accepted = run(&sent, &Rules { now_ms: NOW + 9, ..appended }).unwrap();
+        assert!(!accepted.is_as_sent);
+        assert!(matches!(accepted.records, Cow::Borrowed(_)), "the records are not touched");
+        assert_eq!((accepted.log_append_time_ms(), accepted.offset_delta_of_max_timestamp), (NOW + 9, 0));
+        assert_ne!(accepted.header.crc, BatchHeader::decode(&sent).unwrap().crc);
+        stored(&accepted);
+        // A producer that sets the bit itself is refused there.
+        let forged = changed(sent, |h| h.attributes |= 1 << 3);
+        check_refused("forged", &forged, &appended, ErrorCode::InvalidTimestamp, "invalid timestamp");
+    }
+}
+
+#[test]
+fn under_create_time_a_forged_append_time_bit_is_cleared() {
+    let forged = changed(three(Codec::None), |h| (h.attributes, h.max_timestamp) = (1 << 3, NOW + 1000));
+    let accepted = run(&forged, &rules()).unwrap();
+    assert_eq!(accepted.header.timestamp_type(), TimestampType::CreateTime);
+    stored(&accepted);
+    let no_time = changed(batch_of(Codec::None, &[(-1, None)]), |h| h.attributes = 1 << 3);
+    check_refused("no time", &no_time, &rules(), ErrorCode::InvalidTimestamp, "invalid timestamp");
+}
+
+#[test]
+fn a_wrong_max_timestamp_is_corrected() {
+    for (codec, wrong) in [(Codec::None, NOW + 77), (Codec::Lz4, -1)] {
+        let bytes = changed(three(codec), |h| h.max_timestamp = wrong);
+        let accepted = run(&bytes, &rules()).unwrap();
+        assert!(!accepted.is_as_sent);
+        assert_eq!(accepted.header.max_timestamp, NOW);
+        stored(&accepted);
+    }
+}
+
+#[test]
+fn a_topic_with_its_own_codec_recompresses() {
+    for from in Codec::ALL {
+        for to in Codec::ALL {
+            for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
+                let options = BatchOptions {
+                    codec: from,
+                    producer_id: 8,
+                    producer_epoch: 1,
+                    base_sequence: 70,
+                    is_transactional: true,
+                    ..Default::default()
+                };
+                let sent = batch_with(options, &[(NOW, Some("a")), (NOW + 4, None), (NOW - 3, Some("c"))]);
+                let rules = Rules { compression: TopicCompression::Always(to, None), timestamp_type, ..rules() };
+                let accepted = run(&sent, &rules).unwrap();
+                assert_eq!(matches!(accepted.records, Cow::Borrowed(_)), from == to);
+                let header = accepted.header;
+                assert_eq!(header.codec(), Some(to));
+                assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (8, 1, 70));
+                assert!(header.is_transactional());
+                assert_eq!(header.timestamp_type(), timestamp_type);
+                let bytes = stored(&accepted);
+                let batch = batches(&bytes).next().unwrap().unwrap();
+                let mut decompressor = Decompressor::new(LIMIT);
+                let decoded = decompressor.records(&batch.header, batch.stored_records()).unwrap();
+                let records: Vec<_> = Records::new(&batch.header, decoded).map(Result::unwrap).collect();
+                assert_eq!(records.iter().map(|r| r.key).collect::<Vec<_>>(), [Some(&b"a"[..]), None, Some(b"c")]);
+                assert!(records.iter().all(|r| r.value == Some(b"some value") && r.headers.len() == 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_offset_deltas_are_rewritten() {
+    for codec in [Codec::None, Codec::Snappy] {
+        // One record of 7 bytes per number: length, attributes, timestamp delta, offset delta, null, null, no headers.
+        let mut decoded = Vec::new();
+        for delta in [0, 0, 5] {
+            varint::write_i32(6, &mut decoded);
+            decoded.extend_from_slice(&[0, 0]);
+            varint::write_i32(delta, &mut decoded);
+            decoded.extend_from_slice(&[1, 1, 0]);
+        }
+        let mut stored_records = Vec::new();
+        crate::record::codec::compress(codec, None, &decoded, &mut stored_records);
+        let mut header = BatchHeader::decode(&three(codec)).unwrap();
+        header.base_timestamp = NOW;
+        header.max_timestamp = NOW;
+        header.batch_length = (HEADER_BYTES - PREFIX_BYTES + stored_records.len()) as i32;
+        header.crc = header.crc_with(&stored_records);
+        let bytes = [&header.encode()[..], &stored_records].concat();
+        let accepted = run(&bytes, &rules()).unwrap();
+        assert!(!accepted.is_as_sent);
+        assert_eq!(accepted.header.codec(), Some(codec));
+        stored(&accepted);
+    }
+}
+
+#[test]
+fn damage_behind_a_right_crc_is_refused_or_harmless() {
+    let mut decompressor = Decompressor::new(1 << 20);
+    for codec in Codec::ALL {
+        let whole = three(codec);
+        let mut seeded = Seeded(100 + u64::from(codec.id()));
+        for _ in 0..3000 {
+            let mut damaged = whole.clone();
+            for _ in 0..=seeded.below(3) {
+                let at = 23 + seeded.below(damaged.len() as u64 - 23) as usize;
+                damaged[at] = seeded.next() as u8;
+            }
+            let damaged = changed(damaged, |_| {});
+            if let Ok(accepted) = validate(&damaged, &rules(), &mut decompressor) {
+                stored(&accepted);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a Kafka client calls a broker, and where it finds it.
+//!
+//! In direct routing each shard is one, on a port of its own above the listener's; in forward routing a node is one, on the
+//! listener's port (design D2). Both are derived from the image; nobody writes them down.
+
+use super::owner::shard_of;
+use crate::config::Routing;
+use crate::metadata::{Image, Node};
+use crate::model::{BrokerId, NodeId, PartitionIndex, ShardId, TopicId};
+
+/// A broker, as answers name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broker<'a> {
+    pub id: BrokerId,
+    pub host: &'a str,
+    pub port: i32,
+    pub rack: &'a str,
+    pub is_fenced: bool,
+}
+
+/// A node's brokers, as a client sees them that came in on `listener`.
+pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Broker<'a>> {
+    let endpoint = node.endpoint(listener);
+    let count = match node.routing {
+        Routing::Direct => node.shards,
+        Routing::Forward => 1,
+    };
+    let (id, routing, rack, is_fenced) = (node.id, node.routing, node.rack.as_str(), node.is_fenced);
+    (0..count).filter_map(move |shard| {
+        let endpoint = endpoint?;
+        let (id, port) = match routing {
+            Routing::Direct => (BrokerId::new(id, ShardId(shard)), shard_port(endpoint.port, ShardId(shard))),
+            Routing::Forward => (BrokerId(id.0), i32::from(endpoint.port)),
+        };
+        Some(Broker { id, host: &endpoint.host, port, rack, is_fenced })
+    })
+}
+
+/// The port on which shard `shard` alone listens, for a listener on `port`.
+pub fn shard_port(port: u16, shard: ShardId) -> i32 {
+    i32::from(port) + 1 + i32::from(shard.0)
+}
+
+/// The brokers of all nodes that are up, by id in order.
+pub fn live_brokers<'a>(image: &'a Image, listener: &'a str) -> impl Iterator<Item = Broker<'a>> {
+    image.live_nodes().flat_map(move |node| brokers_of(node, listener))
+}
+
+/// The broker that is a partition's replica on a node.
+pub fn broker_of(node: &Node, topic: TopicId, partition: PartitionIndex) -> BrokerId {
+    match node.routing {
+        Routing::Direct => BrokerId::new(node.id, shard_of(topic, partition, node.shards)),
+        Routing::Forward => BrokerId(node.id.0),
+    }
+}
+
+/// The broker for what belongs to a whole node, such as its controller: its first.
+pub fn first_broker(node: &Node) -> BrokerId {
+    match node.routing {
+        Routing::Direct => BrokerId::new(node.id, ShardId(0)),
+        Routing::Forward => BrokerId(node.id.0),
+    }
+}
+
+/// The node that a broker id means, if there is such a broker.
+pub fn node_of(image: &Image, broker: BrokerId) -> Option<&Node> {
+    let direct = || {
+        let node = image.node(broker.node()).filter(|node| node.routing == Routing::Direct)?;
+        (broker.0 >= 0 && broker.shard().0 < node.shards).then_some(&**node)
+    };
+    let forward = || image.node(NodeId(broker.0)).filter(|node| node.routing == Routing::Forward).map(|node| &**node);
+    direct().or_else(forward)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::apply::tests::run;
+    use crate::metadata::{Command, Endpoint};
+
+    fn image(routing: Routing, shards: u16) -> Image {
+        let endpoint =
+            |listener: &str, port| Endpoint { listener: listener.into(), host: format!("{listener}.host"), port };
+        let endpoints = vec![endpoint("IN", 9092), endpoint("OUT", 19092)];
+        let rack = "node-7".into();
+        run(
+            &Image::default(),
+            &Command::NodeStarted { node: NodeId(7), incarnation: 1, endpoints, shards, routing, rack },
+        )
+        .0
+    }
+
+    #[test]
+    fn direct_routing_names_a_broker_per_shard_each_on_its_port() {
+        let image = image(Routing::Direct, 3);
+        let brokers: Vec<_> =
+            live_brokers(&image, "OUT").map(|broker| (broker.id.0, broker.host, broker.port)).collect();
+        assert_eq!(brokers, [(7000, "OUT.host", 19093), (7001, "OUT.host", 19094), (7002, "OUT.host", 19095)]);
+        let topic = TopicId([3; 16]);
+        let node = image.node(NodeId(7)).unwrap();
+        let owners: Vec<_> = (0..3).map(|partition| broker_of(node, topic, partition)).collect();
+        assert_eq!(owners[1].0, 7000 + i32::from(shard_of(topic, 1, 3).0));
+        assert!(owners.iter().all(|owner| brokers.iter().any(|broker| broker.0 == owner.0)));
+        assert_eq!(first_broker(node), BrokerId(7000));
+    }
+
+    #[test]
+    fn forward_routing_names_a_broker_per_node_on_the_listeners_port() {
+        let image = image(Routing::Forward, 3);
+        let brokers: Vec<_> =
+            live_brokers(&image, "IN").map(|broker| (broker.id.0, broker.host, broker.port)).collect();
+        assert_eq!(brokers, [(7, "IN.host", 9092)]);
+        assert_eq!(broker_of(image.node(NodeId(7)).unwrap(), TopicId([3; 16]), 1), BrokerId(7));
+    }
+
+    #[test]
+    fn a_broker_id_leads_back_to_its_node() {
+        let direct = image(Routing::Direct, 3);
+        for (id, known) in [(7000, true), (7002, true), (7003, false), (7, false), (8000, false), (-1, false)] {
+            assert_eq!(node_of(&direct, BrokerId(id)).is_some(), known, "{id}");
+        }
+        let forward = image(Routing::Forward, 3);
+        for (id, known) in [(7, true), (7000, false), (-1, false)] {
+            assert_eq!(node_of(&forward, BrokerId(id)).is_some(), known, "{id}");
+        }
+    }
+}

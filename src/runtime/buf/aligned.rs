@@ -1,0 +1,82 @@
+//! One owner's block: to read into, to fill, to hand to the kernel and get back.
+
+use std::ops::{Deref, DerefMut, Range};
+use std::rc::Rc;
+
+use super::arena::{Block, OverBudget};
+use super::slice::Slice;
+
+/// Unique memory from the arena, aligned to 4 KiB, readable and writable over its whole capacity. A recycled block holds
+/// what its last owner left there: do not send what you did not write.
+pub struct AlignedBuf {
+    block: Block,
+}
+
+impl AlignedBuf {
+    /// At least `bytes`, rounded up to a size class.
+    pub fn alloc(bytes: usize) -> Result<AlignedBuf, OverBudget> {
+        Ok(AlignedBuf { block: Block::alloc(bytes)? })
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.block.capacity()
+    }
+
+    /// Ends writing: from here on the bytes are shared and never change.
+    pub fn freeze(self) -> Shared {
+        Shared { block: Rc::new(self.block) }
+    }
+
+    pub(in crate::runtime) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.block.ptr().as_ptr()
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the block's bytes are initialised and belong to `self` alone (ARENA-1).
+        unsafe { std::slice::from_raw_parts(self.block.ptr().as_ptr(), self.block.capacity()) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.block.ptr().as_ptr(), self.block.capacity()) }
+    }
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuf({} bytes)", self.capacity())
+    }
+}
+
+/// A frozen block. Cloning counts a reference.
+#[derive(Clone)]
+pub struct Shared {
+    block: Rc<Block>,
+}
+
+impl Shared {
+    pub fn slice(&self, range: Range<usize>) -> Slice {
+        Slice::of_block(self.block.clone(), range.clone(), range.end)
+    }
+}
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the bytes are initialised, and nobody writes to a frozen block: `freeze` consumed the only writer.
+        unsafe { std::slice::from_raw_parts(self.block.ptr().as_ptr(), self.block.capacity()) }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shared({} bytes)", self.block.capacity())
+    }
+}

@@ -1,0 +1,298 @@
+//! Where blocks come from: 2 MiB chunks of huge pages, split in halves and merged again (a buddy allocator).
+//!
+//! Blocks are powers of two from 4 KiB to 1 MiB, aligned to 4 KiB at least, so that every one of them may be read and
+//! written O_DIRECT. Larger blocks are mappings of their own, returned to the system when freed. One arena per thread; it
+//! lives until its last block is gone, wherever that block is kept.
+//!
+//! ARENA-1: a block belongs to exactly one [`Block`]; its bytes are initialised (the mapping is zeroed, later owners wrote).
+//! ARENA-2: `used` is the sum of the capacities of all live blocks, and never above the budget.
+
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+pub const BLOCK_BYTES_MIN: usize = 4 << 10;
+const CHUNK_BYTES: usize = 2 << 20;
+/// Order o is a block of `BLOCK_BYTES_MIN << o`; the last order is the whole chunk and never handed out.
+const ORDERS: usize = 10;
+const ORDER_MAX: usize = ORDERS - 2;
+/// The largest block that comes from a chunk; what is larger is mapped and unmapped each time.
+pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << ORDER_MAX;
+/// Chunks kept mapped though wholly free, against mapping and unmapping at the edge of one.
+const FREE_CHUNKS_KEPT: usize = 4;
+
+/// The shard's memory budget has no room for the block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("memory budget exhausted: {asked} bytes asked, {used} of {budget} in use")]
+pub struct OverBudget {
+    pub asked: usize,
+    pub used: usize,
+    pub budget: usize,
+}
+
+impl From<OverBudget> for std::io::Error {
+    fn from(error: OverBudget) -> Self {
+        std::io::Error::new(std::io::ErrorKind::OutOfMemory, error)
+    }
+}
+
+thread_local! {
+    static ARENA: Rc<Arena> = Rc::new(Arena::new());
+}
+
+/// Bytes in blocks that are alive, of this thread's arena.
+pub fn arena_bytes_used() -> usize {
+    ARENA.with(|arena| arena.used.get())
+}
+
+/// Bytes this thread's arena has mapped, in use or not.
+pub fn arena_bytes_mapped() -> usize {
+    ARENA.with(|arena| arena.mapped.get())
+}
+
+pub(in crate::runtime) fn set_arena_budget(bytes: usize) {
+    ARENA.with(|arena| arena.budget.set(bytes));
+}
+
+/// A unique piece of arena memory.
+pub(super) struct Block {
+    ptr: NonNull<u8>,
+    capacity: usize,
+    arena: Rc<Arena>,
+}
+
+impl Block {
+    pub fn alloc(bytes: usize) -> Result<Block, OverBudget> {
+        ARENA.with(|arena| {
+            let (ptr, capacity) = arena.alloc(bytes)?;
+            Ok(Block { ptr, capacity, arena: arena.clone() })
+        })
+    }
+
+    pub fn ptr(&self) -> NonNull<u8> {
+        self.ptr
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.arena.free(self.ptr, self.capacity);
+    }
+}
+
+struct Arena {
+    chunks: RefCell<Chunks>,
+    used: Cell<usize>,
+    mapped: Cell<usize>,
+    budget: Cell<usize>,
+}
+
+#[derive(Default)]
+struct Chunks {
+    /// Index = chunk number; `None` after it was unmapped.
+    all: Vec<Option<Chunk>>,
+    vacant: Vec<u32>,
+    /// Per order, candidates for a free block: (chunk, index within the order). A candidate counts only if its bit is set.
+    candidates: [Vec<(u32, u16)>; ORDERS],
+    /// By address, to find a freed block's chunk.
+    by_address: std::collections::BTreeMap<usize, u32>,
+    wholly_free: usize,
+}
+
+struct Chunk {
+    base: NonNull<u8>,
+    /// Per order, which blocks are free: order o uses `512 >> o` bits.
+    free: [[u64; 8]; ORDERS],
+}
+
+impl Chunk {
+    fn is_free(&self, order: usize, index: usize) -> bool {
+        self.free[order][index / 64] & (1 << (index % 64)) != 0
+    }
+
+    fn set(&mut self, order: usize, index: usize) {
+        assert!(!self.is_free(order, index), "ARENA-1: a block is freed once");
+        self.free[order][index / 64] |= 1 << (index % 64);
+    }
+
+    fn clear(&mut self, order: usize, index: usize) {
+        self.free[order][index / 64] &= !(1 << (index % 64));
+    }
+}
+
+/// What a request is rounded up to.
+fn capacity_for(bytes: usize) -> usize {
+    let bytes = bytes.max(BLOCK_BYTES_MIN);
+    if bytes <= BLOCK_BYTES_MIN << ORDER_MAX {
+        bytes.next_power_of_two()
+    } else {
+        // Quarters of a huge page: little waste, few distinct sizes.
+        bytes.checked_next_multiple_of(CHUNK_BYTES / 4).unwrap_or(usize::MAX)
+    }
+}
+
+impl Arena {
+    fn new() -> Arena {
+        Arena {
+            chunks: RefCell::default(),
+            used: Cell::new(0),
+            mapped: Cell::new(0),
+            budget: Cell::new(super::ARENA_BYTES_DEFAULT),
+        }
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<(NonNull<u8>, usize), OverBudget> {
+        let capacity = capacity_for(bytes);
+        let over = OverBudget { asked: bytes, used: self.used.get(), budget: self.budget.get() };
+        let used = self.used.get().checked_add(capacity).ok_or(over)?;
+        if used > self.budget.get() {
+            return Err(over);
+        }
+        let ptr = if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
+            let ptr = map(capacity).ok_or(over)?;
+            self.mapped.set(self.mapped.get() + capacity);
+            ptr
+        } else {
+            let order = (capacity / BLOCK_BYTES_MIN).trailing_zeros() as usize;
+            self.take(order).ok_or(over)?
+        };
+        self.used.set(used);
+        Ok((ptr, capacity))
+    }
+
+    fn take(&self, order: usize) -> Option<NonNull<u8>> {
+        let chunks = &mut *self.chunks.borrow_mut();
+        loop {
+            for from in order..ORDERS {
+                while let Some((number, index)) = chunks.candidates[from].pop() {
+                    let Some(chunk) = chunks.all[number as usize].as_mut().filter(|c| c.is_free(from, index.into()))
+                    else {
+                        continue;
+                    };
+                    chunk.clear(from, index.into());
+                    if from == ORDERS - 1 {
+                        chunks.wholly_free -= 1;
+                    }
+                    // Split down to the order wanted; the upper halves become free.
+                    let mut index = usize::from(index);
+                    for half in (order..from).rev() {
+                        index *= 2;
+                        chunk.set(half, index + 1);
+                        chunks.candidates[half].push((number, index as u16 + 1));
+                    }
+                    let offset = index * (BLOCK_BYTES_MIN << order);
+                    assert!(offset + (BLOCK_BYTES_MIN << order) <= CHUNK_BYTES);
+                    // SAFETY: the offset is within the chunk's mapping (asserted above).
+                    return Some(unsafe { chunk.base.add(offset) });
+                }
+            }
+            let base = map(CHUNK_BYTES)?;
+            self.mapped.set(self.mapped.get() + CHUNK_BYTES);
+            let mut chunk = Chunk { base, free: [[0; 8]; ORDERS] };
+            chunk.set(ORDERS - 1, 0);
+            let number = match chunks.vacant.pop() {
+                Some(number) => number,
+                None => {
+                    chunks.all.push(None);
+                    (chunks.all.len() - 1) as u32
+                }
+            };
+            chunks.all[number as usize] = Some(chunk);
+            chunks.by_address.insert(base.as_ptr() as usize, number);
+            chunks.candidates[ORDERS - 1].push((number, 0));
+            chunks.wholly_free += 1;
+        }
+    }
+
+    fn free(&self, ptr: NonNull<u8>, capacity: usize) {
+        self.used.set(self.used.get() - capacity);
+        if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
+            // SAFETY: `ptr` came from `map(capacity)` and its only `Block` is being dropped (ARENA-1).
+            unsafe { unmap(ptr, capacity) };
+            self.mapped.set(self.mapped.get() - capacity);
+            return;
+        }
+        let chunks = &mut *self.chunks.borrow_mut();
+        let base = ptr.as_ptr() as usize & !(CHUNK_BYTES - 1);
+        let number = *chunks.by_address.get(&base).expect("ARENA-1: a block lies in a mapped chunk");
+        let chunk = chunks.all[number as usize].as_mut().expect("ARENA-1: a chunk with live blocks is mapped");
+        let mut order = (capacity / BLOCK_BYTES_MIN).trailing_zeros() as usize;
+        let mut index = (ptr.as_ptr() as usize - base) / capacity;
+        while order < ORDERS - 1 && chunk.is_free(order, index ^ 1) {
+            chunk.clear(order, index ^ 1);
+            index /= 2;
+            order += 1;
+        }
+        chunk.set(order, index);
+        if order == ORDERS - 1 {
+            if chunks.wholly_free >= FREE_CHUNKS_KEPT {
+                let base = chunk.base;
+                chunks.all[number as usize] = None;
+                chunks.vacant.push(number);
+                chunks.by_address.remove(&(base.as_ptr() as usize));
+                // SAFETY: the chunk came from `map(CHUNK_BYTES)` and none of its blocks is alive: it is free as a whole.
+                unsafe { unmap(base, CHUNK_BYTES) };
+                self.mapped.set(self.mapped.get() - CHUNK_BYTES);
+                return;
+            }
+            chunks.wholly_free += 1;
+        }
+        chunks.candidates[order].push((number, index as u16));
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        assert_eq!(self.used.get(), 0, "ARENA-2: every block holds its arena");
+        for chunk in self.chunks.get_mut().all.iter().flatten() {
+            // SAFETY: the chunk came from `map(CHUNK_BYTES)`; no block is alive, each would hold the arena.
+            unsafe { unmap(chunk.base, CHUNK_BYTES) };
+        }
+    }
+}
+
+/// Maps zeroed memory, aligned to 2 MiB, in huge pages where the system gives them.
+pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+    let padded = bytes.checked_add(CHUNK_BYTES)?;
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no existing memory.
+    let raw = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            padded,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if raw == libc::MAP_FAILED {
+        return None;
+    }
+    let start = (raw as usize).next_multiple_of(CHUNK_BYTES);
+    let head = start - raw as usize;
+    let tail = padded - head - bytes;
+    // SAFETY: both trimmed ranges lie in the mapping just made and outside of [start, start + bytes), which alone is used.
+    // madvise changes how the range is backed, not its contents; its failure (no huge pages) is harmless.
+    unsafe {
+        if head > 0 {
+            libc::munmap(raw, head);
+        }
+        if tail > 0 {
+            libc::munmap((start + bytes) as *mut _, tail);
+        }
+        libc::madvise(start as *mut _, bytes, libc::MADV_HUGEPAGE);
+    }
+    NonNull::new(start as *mut u8)
+}
+
+/// # Safety
+/// `ptr` must come from `map(bytes)`, and nothing may use the memory any more.
+pub(super) unsafe fn unmap(ptr: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise.
+    let rc = unsafe { libc::munmap(ptr.as_ptr().cast(), bytes) };
+    assert_eq!(rc, 0, "munmap failed: {}", std::io::Error::last_os_error());
+}

@@ -1,0 +1,174 @@
+//! The buffers that receives choose from: a connection that waits holds none, the kernel picks one when bytes are there.
+//!
+//! POOL-1: a buffer is either the kernel's (in the ring) or one [`Received`]'s, never both; it returns to the ring when that is
+//! dropped. A receive that found the ring empty waits until one returns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+
+use super::arena::{map, unmap};
+
+pub(in crate::runtime) struct Pool {
+    entries: NonNull<BufRingEntry>,
+    entries_bytes: usize,
+    buffers: NonNull<u8>,
+    buffers_bytes: usize,
+    buffer_bytes: u32,
+    count: u16,
+    tail: Cell<u16>,
+    /// Buffers in the ring. The kernel's picks are subtracted when their completions are seen.
+    available: Cell<u16>,
+    waiters: RefCell<VecDeque<Waker>>,
+}
+
+impl Pool {
+    pub const GROUP: u16 = 0;
+
+    /// `count` is rounded up to a power of two.
+    pub fn new(uring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Rc<Pool>> {
+        let count = count.clamp(1, 1 << 15).next_power_of_two();
+        let buffer_bytes = buffer_bytes.max(64).next_multiple_of(64);
+        let entries_bytes = (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(4096);
+        let buffers_bytes = usize::from(count) * buffer_bytes as usize;
+        let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let entries = map(entries_bytes).ok_or_else(out_of_memory)?.cast::<BufRingEntry>();
+        let Some(buffers) = map(buffers_bytes) else {
+            // SAFETY: mapped just above with this size, used by nobody.
+            unsafe { unmap(entries.cast(), entries_bytes) };
+            return Err(out_of_memory());
+        };
+        let pool = Pool {
+            entries,
+            entries_bytes,
+            buffers,
+            buffers_bytes,
+            buffer_bytes,
+            count,
+            tail: Cell::new(0),
+            available: Cell::new(0),
+            waiters: RefCell::default(),
+        };
+        // SAFETY: the memory has `count` entries, is page-aligned, and stays mapped as long as the ring: the runtime drops
+        // its ring before its pool.
+        unsafe {
+            uring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, Pool::GROUP, 0)?;
+        }
+        for id in 0..count {
+            pool.put(id);
+        }
+        Ok(Rc::new(pool))
+    }
+
+    fn put(&self, id: u16) {
+        assert!(id < self.count && self.available.get() < self.count, "POOL-1: buffer {id} returns once");
+        let tail = self.tail.get();
+        // SAFETY: the masked index is within the ring; the entry at the tail is ours until the tail moves past it. The
+        // buffer's address is within the mapping. The tail word is shared with the kernel, hence the atomic store.
+        unsafe {
+            let entry = &mut *self.entries.as_ptr().add(usize::from(tail & (self.count - 1)));
+            entry.set_addr(self.buffers.as_ptr().add(usize::from(id) * self.buffer_bytes as usize) as u64);
+            entry.set_len(self.buffer_bytes);
+            entry.set_bid(id);
+            let shared_tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            (*shared_tail).store(tail.wrapping_add(1), Ordering::Release);
+        }
+        self.tail.set(tail.wrapping_add(1));
+        self.available.set(self.available.get() + 1);
+    }
+
+    /// The kernel picked buffer `id` and wrote `len` bytes to it.
+    pub fn received(self: &Rc<Pool>, id: u16, len: usize) -> Received {
+        assert!(id < self.count && len <= self.buffer_bytes as usize);
+        self.available.set(self.available.get().checked_sub(1).expect("POOL-1: a buffer is picked once"));
+        Received { pool: Some(self.clone()), id, start: 0, len }
+    }
+
+    /// Ready when a buffer is in the ring, as far as is known here.
+    pub fn poll_available(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.available.get() > 0 {
+            return Poll::Ready(());
+        }
+        let mut waiters = self.waiters.borrow_mut();
+        if !waiters.iter().any(|w| w.will_wake(cx.waker())) {
+            waiters.push_back(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn give_back(&self, id: u16) {
+        self.put(id);
+        // All of them: one that has gone away must not swallow the news. They are few, and only when memory is short.
+        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
+        waiters.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with these sizes. The ring is gone (the runtime drops it first), and every `Received`
+        // holds the pool, so nobody uses the memory.
+        unsafe {
+            unmap(self.entries.cast(), self.entries_bytes);
+            unmap(self.buffers, self.buffers_bytes);
+        }
+    }
+}
+
+/// Received bytes, in a buffer of the shard's pool: use them soon, the pool is everybody's. Empty = end of stream.
+pub struct Received {
+    pool: Option<Rc<Pool>>,
+    id: u16,
+    start: usize,
+    len: usize,
+}
+
+impl Received {
+    pub(in crate::runtime) fn end_of_stream() -> Received {
+        Received { pool: None, id: 0, start: 0, len: 0 }
+    }
+
+    /// Drops the first `bytes`, which were used.
+    pub fn advance(&mut self, bytes: usize) {
+        assert!(bytes <= self.len);
+        self.start += bytes;
+        self.len -= bytes;
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.pool {
+            None => &[],
+            // SAFETY: the kernel wrote `start + len` bytes to buffer `id`, which is ours alone until dropped (POOL-1).
+            Some(pool) => unsafe {
+                let at = usize::from(self.id) * pool.buffer_bytes as usize + self.start;
+                std::slice::from_raw_parts(pool.buffers.as_ptr().add(at), self.len)
+            },
+        }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.give_back(self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Received({} bytes)", self.len)
+    }
+}

@@ -1,0 +1,146 @@
+use super::*;
+
+#[test]
+fn capacities_are_size_classes_and_aligned() {
+    for (asked, capacity) in [
+        (0, 4 << 10),
+        (1, 4 << 10),
+        (4096, 4 << 10),
+        (4097, 8 << 10),
+        (100_000, 128 << 10),
+        (1 << 20, 1 << 20),
+        ((1 << 20) + 1, (1 << 20) + (512 << 10)),
+        (5 << 20, 5 << 20),
+    ] {
+        let before = arena_bytes_used();
+        let mut buf = AlignedBuf::alloc(asked).unwrap();
+        assert_eq!(buf.capacity(), capacity, "for {asked}");
+        assert_eq!(buf.as_ptr() as usize % 4096, 0);
+        assert_eq!(arena_bytes_used() - before, capacity);
+        buf.fill(0xa5);
+        assert_eq!(buf.len(), capacity);
+        drop(buf);
+        assert_eq!(arena_bytes_used(), before);
+    }
+}
+
+#[test]
+fn fresh_memory_is_zeroed() {
+    let buf = AlignedBuf::alloc(3 << 20).unwrap();
+    assert!(buf.iter().all(|b| *b == 0));
+}
+
+#[test]
+fn the_budget_is_kept_and_the_error_says_how_much_was_in_use() {
+    set_arena_budget(64 << 10);
+    let a = AlignedBuf::alloc(32 << 10).unwrap();
+    let b = AlignedBuf::alloc(32 << 10).unwrap();
+    let error = AlignedBuf::alloc(1).unwrap_err();
+    assert_eq!(error, OverBudget { asked: 1, used: 64 << 10, budget: 64 << 10 });
+    assert!(AlignedBuf::alloc(usize::MAX).is_err());
+    drop(a);
+    let c = AlignedBuf::alloc(16 << 10).unwrap();
+    drop((b, c));
+    set_arena_budget(ARENA_BYTES_DEFAULT);
+}
+
+#[test]
+fn blocks_never_overlap_and_memory_goes_back() {
+    // A thread has its own arena: nothing else disturbs the counts.
+    std::thread::spawn(|| {
+        let mut seed = 7_u64;
+        let mut random = move |n: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
+        let mut live: Vec<(AlignedBuf, u8)> = Vec::new();
+        for round in 0..20_000 {
+            if live.len() < 60 && random(3) > 0 {
+                let mut buf = AlignedBuf::alloc(1 << (10 + random(12))).unwrap();
+                let mark = random(256) as u8;
+                // Its ends are enough to notice an overlap, and cheaper than all of it.
+                let end = buf.capacity() - 1;
+                (buf[0], buf[end]) = (mark, mark);
+                live.push((buf, mark));
+            } else if !live.is_empty() {
+                let (buf, mark) = live.swap_remove(random(live.len() as u64) as usize);
+                assert_eq!((buf[0], buf[buf.capacity() - 1]), (mark, mark), "overlap in round {round}");
+            }
+        }
+        let used: usize = live.iter().map(|(buf, _)| buf.capacity()).sum();
+        assert_eq!(arena_bytes_used(), used);
+        live.clear();
+        assert_eq!(arena_bytes_used(), 0);
+        assert!(arena_bytes_mapped() <= 4 << 21, "{} bytes stay mapped", arena_bytes_mapped());
+        // Nothing is left in pieces: a chunk's largest block can be had twice per chunk without mapping more.
+        let mapped = arena_bytes_mapped();
+        let whole: Vec<_> = (0..mapped >> 20).map(|_| AlignedBuf::alloc(1 << 20).unwrap()).collect();
+        assert_eq!(arena_bytes_mapped(), mapped);
+        drop(whole);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_large_block_is_given_back_to_the_system() {
+    std::thread::spawn(|| {
+        let buf = AlignedBuf::alloc(64 << 20).unwrap();
+        assert_eq!(arena_bytes_mapped(), 64 << 20);
+        drop(buf);
+        assert_eq!(arena_bytes_mapped(), 0);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn appended_bytes_are_readable_and_stay_as_they_are() {
+    let buf = AppendBuf::alloc(8 << 10).unwrap();
+    assert_eq!(buf.append(b"hello"), 5);
+    let hello = buf.slice(0..5);
+    assert_eq!(buf.append(&[1; 10_000]), (8 << 10) - 5, "only what fits");
+    assert_eq!((buf.len(), buf.remaining()), (8 << 10, 0));
+    assert_eq!(&*hello, b"hello");
+    assert_eq!(&*hello.slice(1..3), b"el");
+    drop(buf);
+    assert_eq!(&*hello, b"hello", "a slice keeps the block");
+}
+
+#[test]
+#[should_panic(expected = "APPEND-1")]
+fn a_slice_beyond_what_was_written_is_refused() {
+    let buf = AppendBuf::alloc(4096).unwrap();
+    buf.append(b"abc");
+    buf.slice(0..4);
+}
+
+#[test]
+fn a_padded_slice_reads_what_is_there_and_writes_up_to_its_end() {
+    let buf = AppendBuf::alloc(8 << 10).unwrap();
+    buf.append(&[7; 5000]);
+    let padded = buf.aligned(4096..8192);
+    assert_eq!((padded.len(), padded.padded_len()), (904, 4096));
+    assert!(padded.iter().all(|b| *b == 7));
+    let whole = buf.aligned(0..4096);
+    assert_eq!((whole.len(), whole.padded_len()), (4096, 4096));
+    assert_eq!(Slices::from([padded, whole]).padded_bytes(), 8192);
+}
+
+#[test]
+fn slices_come_from_everything_that_holds_bytes() {
+    let mut block = AlignedBuf::alloc(4096).unwrap();
+    block[..3].copy_from_slice(b"abc");
+    let shared = block.freeze();
+    for (slice, expected) in [
+        (Slice::from(b"abc"), &b"abc"[..]),
+        (Slice::from(b"abc".to_vec()), b"abc"),
+        (shared.slice(0..3), b"abc"),
+        (Slice::from(shared.clone()).slice(1..3), b"bc"),
+        (Slice::default(), b""),
+    ] {
+        assert_eq!(&*slice, expected);
+        assert_eq!(slice.clone(), slice);
+        assert_eq!(Slices::from(slice).bytes(), expected.len());
+    }
+}

@@ -1,0 +1,124 @@
+//! Directories and names. Changes of names are durable only after [`sync`] of the directory they are in.
+
+use std::ffi::CString;
+use std::fs::TryLockError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{c_path, open_at};
+use super::op::{self, Manner, Payload};
+use super::ring::Op;
+use std::os::fd::AsRawFd;
+
+/// Makes the directory and those above it that are missing.
+pub async fn create_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if ancestor.as_os_str().is_empty() || exists(ancestor) {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    for dir in missing.into_iter().rev() {
+        let made = with_path(c_path(dir)?, |path| Op::MkdirAt { path, mode: 0o755 }).await;
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    if path.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+}
+
+pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
+    with_path(c_path(path.as_ref())?, |path| Op::UnlinkAt { path, dir: false }).await
+}
+
+/// Removes a directory with everything in it.
+pub async fn remove_all(path: impl AsRef<Path>) -> io::Result<()> {
+    // Depth first, without recursion: a directory is visited again when its contents are gone.
+    let mut stack: Vec<(PathBuf, bool)> = vec![(path.as_ref().to_owned(), false)];
+    while let Some((dir, emptied)) = stack.pop() {
+        if emptied {
+            with_path(c_path(&dir)?, |path| Op::UnlinkAt { path, dir: true }).await?;
+            continue;
+        }
+        stack.push((dir.clone(), true));
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                stack.push((entry.path(), false));
+            } else {
+                remove_file(entry.path()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaces `to` if it is there.
+pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let paths = Payload::Paths(c_path(from.as_ref())?, c_path(to.as_ref())?);
+    op::submit(None, paths, Manner::default(), |slot| {
+        let Payload::Paths(from, to) = &slot.payload else { unreachable!("just put there") };
+        Op::RenameAt { from: from.as_ptr(), to: to.as_ptr() }
+    })
+    .await
+    .io()
+    .map(drop)
+}
+
+/// Makes the names in the directory durable (fsync of the directory).
+pub async fn sync(path: impl AsRef<Path>) -> io::Result<()> {
+    let fd = open_at(c_path(path.as_ref())?, libc::O_RDONLY | libc::O_DIRECTORY).await?;
+    let op = Op::Fsync { fd: fd.as_raw_fd(), data_only: false };
+    op::submit(Some(&fd), Payload::None, Manner::default(), |_| op).await.io().map(drop)
+}
+
+/// The names in a directory, in no order. Blocks; for start-up and the background.
+pub fn list(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
+    std::fs::read_dir(path)?
+        .map(|entry| {
+            entry?.file_name().into_string().map_err(|name| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("the file name {name:?} is not UTF-8"))
+            })
+        })
+        .collect()
+}
+
+/// A small file, whole. Blocks; for start-up, and for indexes that nobody has asked for in a while.
+pub fn read_small(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+}
+
+/// Blocks for as long as a look at a directory takes.
+pub fn exists(path: impl AsRef<Path>) -> bool {
+    path.as_ref().exists()
+}
+
+/// A directory that is this process's alone, until dropped.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: std::fs::File,
+}
+
+/// Takes the lock file `.lock` of a directory, as Kafka does. `WouldBlock` when another process has it.
+pub fn lock(dir: impl AsRef<Path>) -> io::Result<DirLock> {
+    let path = dir.as_ref().join(".lock");
+    let file = std::fs::File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(DirLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+async fn with_path(path: CString, op: impl FnOnce(*const libc::c_char) -> Op) -> io::Result<()> {
+    op::submit(None, Payload::Path(path), Manner::default(), |slot| {
+        let Payload::Path(path) = &slot.payload else { unreachable!("just put there") };
+        op(path.as_ptr())
+    })
+    .await
+    .io()
+    .map(drop)
+}

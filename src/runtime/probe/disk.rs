@@ -1,0 +1,218 @@
+//! Whether the data directory keeps what it is given: tried with one file, written as the journal writes.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Finding, Level, Refusal};
+use crate::runtime::buf::AlignedBuf;
+
+const NAME: &str = "data directory";
+const WHY: &str = "Tidemill acknowledges a record only after it is on stable storage, and this is where that is";
+const PROBE_BYTES: usize = 4096;
+
+/// What the file system can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk {
+    pub stable: bool,
+    pub direct: bool,
+}
+
+pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, Refusal> {
+    let refuse = |found: String, remedy: &str| Refusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
+    std::fs::create_dir_all(dir).map_err(|error| {
+        refuse(
+            format!("{} cannot be made: {error}", dir.display()),
+            "create it and give it to the user Tidemill runs as",
+        )
+    })?;
+    let kind = FileSystem::of(dir).map_err(|error| {
+        refuse(format!("{} cannot be looked at: {error}", dir.display()), "check the mount and its permissions")
+    })?;
+    let path = dir.join(format!(".probe-{}", std::process::id()));
+    let tried = try_file(&path);
+    let removed = std::fs::remove_file(&path);
+    let at = format!("{} ({kind})", dir.display());
+    let direct = tried.map_err(|error| match error {
+        Trouble::Create(error) => {
+            refuse(format!("no file can be made in {at}: {error}"), "give the directory to the user Tidemill runs as")
+        }
+        Trouble::Flush(error) => refuse(
+            format!("{at} does not flush what it is given (a write with RWF_DSYNC: {error})"),
+            "choose a directory on a local disk, with ext4 or XFS",
+        ),
+        Trouble::Altered => refuse(format!("{at} returns other bytes than were written"), "replace the disk"),
+    })?;
+    removed.map_err(|error| refuse(format!("no file can be removed from {at}: {error}"), "check its permissions"))?;
+
+    if kind.is_memory() {
+        findings.push(Finding {
+            level: Level::Unsafe,
+            name: NAME,
+            found: format!(
+                "{at} is memory, not stable storage: acknowledged records are lost when the machine restarts"
+            ),
+            instead:
+                "writes are buffered and flushed as on a disk, which costs nothing here and proves nothing: use it for \
+                      tests, and a directory on a disk for data"
+                    .into(),
+        });
+    } else if !direct {
+        findings.push(Finding::degraded(
+            NAME,
+            format!("{at} has no O_DIRECT"),
+            "writes go through the page cache and are flushed with RWF_DSYNC: as durable, slower, and the cache takes memory; \
+             ext4 and XFS have it",
+        ));
+    } else {
+        findings.push(Finding::fine(NAME, format!("{at}, O_DIRECT")));
+    }
+    if let Some(caveat) = kind.caveat() {
+        findings.push(Finding::degraded("file system", kind.to_string(), caveat));
+    }
+    Ok(Disk { stable: !kind.is_memory(), direct })
+}
+
+enum Trouble {
+    Create(io::Error),
+    Flush(io::Error),
+    Altered,
+}
+
+/// Writes and reads one page with the flush that the journal uses. Whether O_DIRECT could be had.
+fn try_file(path: &Path) -> Result<bool, Trouble> {
+    let open =
+        |flags: i32| File::options().read(true).write(true).create(true).truncate(true).custom_flags(flags).open(path);
+    match open(libc::O_DIRECT) {
+        Ok(file) => match write_and_read(&file) {
+            Ok(()) => return Ok(true),
+            // O_DIRECT by name only, or with blocks larger than ours: then without.
+            Err(Trouble::Flush(error)) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(trouble) => return Err(trouble),
+        },
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        Err(error) => return Err(Trouble::Create(error)),
+    }
+    write_and_read(&open(0).map_err(Trouble::Create)?).map(|()| false)
+}
+
+fn write_and_read(file: &File) -> Result<(), Trouble> {
+    let out_of_memory = |e: crate::runtime::OverBudget| Trouble::Flush(e.into());
+    let mut page = AlignedBuf::alloc(PROBE_BYTES).map_err(out_of_memory)?;
+    let mut expected = [0; PROBE_BYTES];
+    crate::runtime::random_bytes(&mut expected);
+    page[..PROBE_BYTES].copy_from_slice(&expected);
+    let iov = libc::iovec { iov_base: page.as_mut_ptr().cast(), iov_len: PROBE_BYTES };
+    // SAFETY: `iov` describes memory of `page`, which lives across the call and has at least PROBE_BYTES.
+    let written = unsafe { libc::pwritev2(file.as_raw_fd(), &iov, 1, 0, libc::RWF_DSYNC) };
+    if written != PROBE_BYTES as isize {
+        return Err(Trouble::Flush(if written < 0 {
+            io::Error::last_os_error()
+        } else {
+            io::ErrorKind::WriteZero.into()
+        }));
+    }
+    page.fill(0);
+    // SAFETY: as above; the kernel writes into `page`, which nobody else refers to.
+    let read = unsafe { libc::preadv(file.as_raw_fd(), &iov, 1, 0) };
+    if read < 0 {
+        return Err(Trouble::Flush(io::Error::last_os_error()));
+    }
+    if read != PROBE_BYTES as isize || page[..PROBE_BYTES] != expected {
+        return Err(Trouble::Altered);
+    }
+    Ok(())
+}
+
+/// A file system, by its magic number (statfs(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileSystem(i64);
+
+impl FileSystem {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    const NAMES: [(i64, &str); 14] = [
+        (0xef53, "ext4"),
+        (0x5846_5342, "XFS"),
+        (0x9123_683e, "btrfs"),
+        (0x2fc1_2fc1, "ZFS"),
+        (0xf2f5_2010, "F2FS"),
+        (0xca45_1a4e, "bcachefs"),
+        (FileSystem::TMPFS, "tmpfs"),
+        (FileSystem::RAMFS, "ramfs"),
+        (0x794c_7630, "overlayfs"),
+        (0x6969, "NFS"),
+        (0x6573_5546, "FUSE"),
+        (0x0102_1997, "9p"),
+        (0xfe53_4d42, "SMB"),
+        (0xff53_4d42, "CIFS"),
+    ];
+
+    fn of(dir: &Path) -> io::Result<FileSystem> {
+        let path = CString::new(dir.as_os_str().as_bytes())?;
+        // SAFETY: statfs is plain old data; the kernel fills it.
+        let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+        // SAFETY: path and `stat` live across the call.
+        match unsafe { libc::statfs(path.as_ptr(), &mut stat) } {
+            0 => Ok(FileSystem(stat.f_type)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn is_memory(self) -> bool {
+        matches!(self.0, FileSystem::TMPFS | FileSystem::RAMFS)
+    }
+
+    /// What is known to go wrong or slowly there, though it works.
+    fn caveat(self) -> Option<&'static str> {
+        match self.to_string().as_str() {
+            "btrfs" | "ZFS" | "bcachefs" => Some(
+                "copies on write: every flush of the journal moves its blocks; ext4 or XFS are faster for the journal",
+            ),
+            "overlayfs" => {
+                Some("a container's writable layer goes away with the container: mount a volume for the data")
+            }
+            "NFS" | "FUSE" | "9p" | "SMB" | "CIFS" => Some(
+                "durable as far as its server is; flushes take a round trip, and failures look different from a disk's",
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for FileSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match FileSystem::NAMES.iter().find(|(magic, _)| *magic == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "file system type {:#x}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_the_build_is_probed_without_leaving_anything() {
+        let dir = std::env::current_exe().unwrap().parent().unwrap().join(format!("probe-{}", std::process::id()));
+        let mut findings = Vec::new();
+        let disk = probe(&dir, &mut findings).unwrap();
+        assert_eq!(disk.stable, !FileSystem::of(&dir).unwrap().is_memory());
+        assert!(findings[0].found.contains(dir.to_str().unwrap()));
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        std::fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_is_no_directory_is_refused_with_a_remedy() {
+        for path in ["/proc/self/status/data", "/dev/null", "/proc/tidemill"] {
+            let refusal = probe(Path::new(path), &mut Vec::new()).unwrap_err();
+            assert!(refusal.found.contains(path) && !refusal.remedy.is_empty(), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The loop: run what is ready, look at mailboxes and timers, talk to the ring once, wait when there is nothing to do.
+//!
+//! LOOP-1: one `enter` a round, however many operations the round submitted. LOOP-2: before the thread parks, its mailboxes are
+//! looked at once more, after its doorbell says that it parks (MAIL-2).
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::buf::{self, Pool};
+use super::clock::{self, Mono};
+use super::mailbox::{Doorbell, Source};
+use super::op::{Slots, USER_DATA_IGNORED};
+use super::ring::{self, Built, Completion, Op, Ring, Wait};
+use super::stall::StallDetector;
+use super::task::{Class, TaskId, Tasks, Turn, Waking, waker};
+use super::timer::Wheel;
+use super::watchdog::Pulse;
+use super::{Config, Stats, cpu};
+
+/// Ready tasks run at most so long before the ring is looked at.
+const SLICE: Duration = Duration::from_micros(250);
+/// When completions are waiting, tasks run at most so long.
+const SLICE_STIRRING: Duration = Duration::from_micros(50);
+/// How often a congested mailbox is looked at while the shard is parked.
+const CONGESTED_PARK_MAX: Duration = Duration::from_micros(200);
+/// At the end of a run, operations in flight get so long to finish before their memory is given up.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// The completion of a message from another ring: it woke us, that is all.
+const USER_DATA_RUNG: u64 = u64::MAX - 1;
+/// Tag of a file's close, the descriptor in the low half.
+const USER_DATA_CLOSE: u64 = 0xfe << 56;
+
+thread_local! {
+    static CURRENT: Cell<*const Runtime> = const { Cell::new(std::ptr::null()) };
+}
+
+/// One shard's runtime. Reached through the thread, never passed around.
+pub(super) struct Runtime {
+    /// Tells runtimes of the process apart; wakers, operations and timers carry it.
+    pub id: u16,
+    pub shard: u16,
+    // Dropped in this order: the ring first, then what its operations used.
+    ring: RefCell<Ring>,
+    pub slots: RefCell<Slots>,
+    pub pool: Rc<Pool>,
+    pub tasks: Tasks,
+    pub wheel: RefCell<Wheel>,
+    pub doorbell: Arc<Doorbell>,
+    pub sources: RefCell<Vec<Arc<dyn Source>>>,
+    /// Some endpoint sent something since the bells were last rung.
+    pub messages_sent: Cell<bool>,
+    pub stalls: StallDetector,
+    pulse: Arc<Pulse>,
+    closes_in_flight: Cell<usize>,
+    ending: Cell<bool>,
+    spin: Duration,
+    /// The expected length of a wait, in nanoseconds; see `idle`.
+    wait_expected_ns: Cell<u64>,
+    stats: Cell<Stats>,
+    completions: RefCell<Vec<Completion>>,
+    due: RefCell<Vec<Waker>>,
+}
+
+impl Runtime {
+    /// The thread's runtime.
+    ///
+    /// # Panics
+    /// Outside of one.
+    pub fn with<R>(f: impl FnOnce(&Runtime) -> R) -> R {
+        Runtime::try_with(f).expect("this needs a runtime: call it from inside `runtime::run`")
+    }
+
+    pub fn try_with<R>(f: impl FnOnce(&Runtime) -> R) -> Option<R> {
+        let current = CURRENT.get();
+        // SAFETY: `current` is null or the runtime on the stack of `run`, which resets it before the runtime is dropped or
+        // moved. The reference does not outlive the call of `f`, which happens inside of `run`.
+        unsafe { current.as_ref() }.map(f)
+    }
+
+    fn new(config: &Config) -> io::Result<Runtime> {
+        static NEXT_ID: AtomicU16 = AtomicU16::new(0);
+        let Built { uring, pool } =
+            ring::build_what_fits(config.ring_entries, config.recv_buffers, config.recv_buffer_bytes)?;
+        let ring = Ring::new(uring)?;
+        buf::set_arena_budget(config.arena_bytes_max);
+        Ok(Runtime {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            shard: config.shard,
+            doorbell: Doorbell::new(ring.fd()),
+            ring: RefCell::new(ring),
+            slots: RefCell::default(),
+            pool,
+            tasks: Tasks::new(config.shares),
+            wheel: RefCell::new(Wheel::new(clock::now())),
+            sources: RefCell::default(),
+            messages_sent: Cell::new(false),
+            stalls: StallDetector::new(config.stall),
+            pulse: Pulse::new(config.shard),
+            closes_in_flight: Cell::new(0),
+            ending: Cell::new(false),
+            spin: config.spin,
+            wait_expected_ns: Cell::new(0),
+            stats: Cell::default(),
+            completions: RefCell::default(),
+            due: RefCell::default(),
+        })
+    }
+
+    pub fn push(&self, op: Op, user_data: u64) {
+        self.ring.borrow_mut().push(op, user_data);
+    }
+
+    /// Closes on the ring's workers. False when that is no longer possible.
+    pub fn close_later(&self, fd: i32) -> bool {
+        if self.ending.get() {
+            return false;
+        }
+        self.closes_in_flight.set(self.closes_in_flight.get() + 1);
+        self.push(Op::Close { fd }, USER_DATA_CLOSE | fd as u64);
+        true
+    }
+
+    pub fn set_faults(&self, plan: Option<super::fault::FaultPlan>) {
+        self.ring.borrow_mut().faults = plan;
+    }
+
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.get();
+        stats.enters = self.ring.borrow().enters;
+        stats.stalls = self.stalls.count();
+        stats.hung = self.pulse.hung();
+        stats.class_ns = self.tasks.class_ns.get();
+        stats.tasks = self.tasks.count();
+        stats.operations = self.slots.borrow().in_flight;
+        stats
+    }
+
+    fn count(&self, f: impl FnOnce(&mut Stats)) {
+        let mut stats = self.stats.get();
+        f(&mut stats);
+        self.stats.set(stats);
+    }
+
+    fn block_on<F: Future>(&self, mut main: Pin<&mut F>) -> F::Output {
+        let main_id = self.tasks.insert(Class::Foreground, "main", None);
+        loop {
+            if let Some(output) = self.run_ready(main_id, main.as_mut()) {
+                self.tasks.remove(main_id);
+                return output;
+            }
+            self.tend_sources();
+            self.fire_timers();
+            self.ring_doorbells();
+            if self.tasks.has_ready() {
+                self.exchange();
+            } else {
+                self.idle();
+            }
+        }
+    }
+
+    /// Polls ready tasks for a slice of time. One clock reading a poll: a poll ends where the next one begins.
+    fn run_ready<F: Future>(&self, main_id: TaskId, mut main: Pin<&mut F>) -> Option<F::Output> {
+        let begun = clock::now();
+        let mut at = begun;
+        while let Some(Turn { id, name, name_id, class, body }) = self.tasks.next() {
+            self.pulse.begin(name_id, at);
+            let waker = waker(self.id, id);
+            let mut cx = Context::from_waker(&waker);
+            let output = match body {
+                Some(mut body) => {
+                    match body.as_mut().poll(&mut cx) {
+                        Poll::Pending => drop(self.tasks.put_back(id, body)),
+                        Poll::Ready(()) => {
+                            drop(body);
+                            self.tasks.remove(id);
+                        }
+                    }
+                    None
+                }
+                None => {
+                    assert_eq!(id, main_id, "only the main task has no body");
+                    match main.as_mut().poll(&mut cx) {
+                        Poll::Pending => None,
+                        Poll::Ready(output) => Some(output),
+                    }
+                }
+            };
+            let now = clock::now();
+            let spent = now.since(at);
+            at = now;
+            self.tasks.charge(class, spent);
+            self.stalls.observe(name, spent, now);
+            self.count(|s| s.polls += 1);
+            if output.is_some() {
+                self.pulse.end();
+                return output;
+            }
+            let slice = now.since(begun);
+            if slice >= SLICE || (slice >= SLICE_STIRRING && self.ring.borrow_mut().is_stirring()) {
+                break;
+            }
+        }
+        self.pulse.end();
+        None
+    }
+
+    fn tend_sources(&self) {
+        let mut sources = self.sources.borrow_mut();
+        // An endpoint that only this list still knows is nobody's any more.
+        sources.retain(|source| Arc::strong_count(source) > 1 || source.is_congested());
+        sources.iter().for_each(|source| source.tend());
+    }
+
+    fn fire_timers(&self) {
+        let mut due = std::mem::take(&mut *self.due.borrow_mut());
+        self.wheel.borrow_mut().advance(clock::now(), &mut due);
+        due.drain(..).for_each(Waker::wake);
+        *self.due.borrow_mut() = due;
+    }
+
+    fn ring_doorbells(&self) {
+        if !self.messages_sent.replace(false) {
+            return;
+        }
+        // MAIL-2: between writing the messages and reading whether their targets are parked.
+        fence(Ordering::SeqCst);
+        let mut ring = self.ring.borrow_mut();
+        let mut rung = 0;
+        for source in self.sources.borrow().iter() {
+            source.doorbells(&mut |target| {
+                rung += 1;
+                ring.push(Op::MsgRing { ring: target, user_data: USER_DATA_RUNG }, USER_DATA_IGNORED);
+            });
+        }
+        self.count(|s| s.rings += rung);
+    }
+
+    fn enter(&self, wait: Wait) {
+        let entered = self.ring.borrow_mut().enter(wait);
+        if let Err(error) = entered {
+            panic!("io_uring_enter failed: {error}");
+        }
+    }
+
+    /// Submits what is queued and takes what has completed, without waiting.
+    fn exchange(&self) {
+        if self.ring.borrow_mut().needs_enter() {
+            self.enter(Wait::No);
+        }
+        self.reap();
+    }
+
+    fn reap(&self) {
+        let mut completions = std::mem::take(&mut *self.completions.borrow_mut());
+        self.ring.borrow_mut().reap(&mut completions);
+        for c in completions.drain(..) {
+            self.count(|s| s.completions += 1);
+            match c.user_data {
+                USER_DATA_IGNORED | USER_DATA_RUNG => {}
+                close if close >> 56 == USER_DATA_CLOSE >> 56 => self.closed(c),
+                _ => self.complete(c),
+            }
+        }
+        *self.completions.borrow_mut() = completions;
+    }
+
+    fn closed(&self, c: Completion) {
+        self.closes_in_flight.set(self.closes_in_flight.get() - 1);
+        if c.result == -libc::ECANCELED {
+            // SAFETY: the close did not happen, so the descriptor is still the one that was to be closed, and nobody's.
+            unsafe { libc::close(c.user_data as u32 as i32) };
+        }
+    }
+
+    /// Something happened that `idle` waits for.
+    fn is_stirring(&self) -> bool {
+        self.ring.borrow_mut().is_stirring() || self.sources.borrow().iter().any(|source| source.is_stirring())
+    }
+
+    /// Nothing is ready. Spins for its budget if the wait is expected to be shorter, then parks: submitting and waiting are
+    /// then one system call (LOOP-1).
+    ///
+    /// The expectation is a moving average of past waits, cut off at four budgets: a few short waits make it spin, a few
+    /// long ones make it park at once, so that an idle shard costs nothing.
+    fn idle(&self) {
+        let begun = clock::now();
+        let timer = self.wheel.borrow().next_deadline();
+        let spin_ns = self.spin.as_nanos() as u64;
+        let expected = self.wait_expected_ns.get();
+        if spin_ns > 0 && expected <= spin_ns {
+            self.exchange();
+            if self.tasks.has_ready() {
+                return;
+            }
+            self.count(|s| s.spins += 1);
+            let end = begun + self.spin;
+            loop {
+                let stirred = (0..16).any(|_| {
+                    std::hint::spin_loop();
+                    self.is_stirring()
+                });
+                let now = clock::now();
+                if stirred || timer.is_some_and(|t| t <= now) {
+                    self.expect_wait(expected, now.since(begun), Duration::ZERO);
+                    return;
+                }
+                if now >= end {
+                    break;
+                }
+            }
+        }
+        self.park(timer);
+        let waited = begun.elapsed();
+        // What completes while it is submitted was no wait.
+        if waited >= PARK_MIN {
+            // A parked thread needs time to get up, which is not part of the wait that spinning would have had.
+            self.expect_wait(expected, waited, PARK_COST);
+        }
+    }
+
+    fn expect_wait(&self, expected: u64, waited: Duration, cost: Duration) {
+        let cut = (waited.saturating_sub(cost).as_nanos() as u64).min(self.spin.as_nanos() as u64 * 4);
+        self.wait_expected_ns.set((expected * 3 + cut) / 4);
+    }
+
+    fn park(&self, timer: Option<Mono>) {
+        let congested = self.sources.borrow().iter().any(|source| source.is_congested());
+        self.doorbell.park();
+        // LOOP-2.
+        if self.sources.borrow().iter().any(|source| source.is_stirring()) {
+            self.doorbell.unpark();
+            return;
+        }
+        let wait = timer.map(|t| t.since(clock::now()));
+        let wait = if congested { Some(wait.unwrap_or(CONGESTED_PARK_MAX).min(CONGESTED_PARK_MAX)) } else { wait };
+        self.count(|s| s.parks += 1);
+        self.enter(match wait {
+            None => Wait::Forever,
+            Some(wait) => Wait::For(wait),
+        });
+        self.doorbell.unpark();
+        self.reap();
+    }
+
+    /// Drops all tasks and waits for all operations, so that the kernel no longer writes to memory of ours.
+    fn end(&self) {
+        self.doorbell.end();
+        self.ending.set(true);
+        while let Some(body) = self.tasks.take_any() {
+            drop(body);
+        }
+        let deadline = clock::now() + DRAIN_MAX;
+        self.ring_doorbells();
+        self.push(Op::CancelAll, USER_DATA_IGNORED);
+        loop {
+            self.enter(Wait::No);
+            self.reap();
+            if self.slots.borrow().in_flight == 0 && self.closes_in_flight.get() == 0 {
+                break;
+            }
+            if clock::now() >= deadline {
+                let left = self.slots.borrow().in_flight;
+                tracing::warn!(left, "operations did not finish; their memory is given up");
+                std::mem::forget(std::mem::take(&mut *self.slots.borrow_mut()));
+                break;
+            }
+            self.enter(Wait::For(Duration::from_millis(10)));
+            self.reap();
+        }
+        self.sources.borrow_mut().clear();
+    }
+}
+
+/// Giving up the core and getting it back takes longer than this.
+const PARK_MIN: Duration = Duration::from_micros(5);
+
+/// What getting up from a park costs, about; on virtual machines mostly.
+const PARK_COST: Duration = Duration::from_micros(50);
+
+/// Makes this thread a shard until `main` completes. Tasks that are not done by then are dropped.
+///
+/// # Errors
+/// When the ring cannot be had (see `probe`), or the core is not ours.
+pub fn run<T, F: Future<Output = T>>(config: Config, main: impl FnOnce() -> F) -> io::Result<T> {
+    /// Ends the runtime however `run` is left.
+    struct Current<'a>(&'a Runtime);
+    impl Drop for Current<'_> {
+        fn drop(&mut self) {
+            self.0.end();
+            CURRENT.set(std::ptr::null());
+        }
+    }
+
+    assert!(CURRENT.get().is_null(), "a thread is one shard at a time");
+    if let Some(core) = config.core {
+        cpu::pin(core)?;
+    }
+    cpu::tighten_timer_slack();
+    let runtime = Runtime::new(&config)?;
+    let _waking = Waking::begin(runtime.id);
+    CURRENT.set(&raw const runtime);
+    let _current = Current(&runtime);
+    let main = std::pin::pin!(main());
+    Ok(runtime.block_on(main))
+}

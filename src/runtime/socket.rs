@@ -1,0 +1,374 @@
+//! TCP: listeners that accept by multishot, streams that receive into the shard's pool or straight into a buffer.
+//!
+//! SOCK-1: no byte is lost between receives. A `recv` that is dropped leaves its operation with the stream, and the next one
+//! takes over; so `recv` may race with anything. A `send` or `recv_into` that is dropped half-way breaks the stream: what it
+//! did is unknown, and every later use fails.
+//! SOCK-2: at most one send and one receive at a time on a stream.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::buf::{AlignedBuf, Pool, Received, Slices};
+use super::file::fill_iov;
+use super::op::{self, Fd, Leftover, Manner, Outcome, Payload, Submitted};
+use super::reactor::Runtime;
+use super::ring::Op;
+
+const BACKLOG: i32 = 4096;
+
+/// Accepts connections on one address.
+pub struct Listener {
+    fd: Rc<Fd>,
+    accepting: RefCell<Option<Submitted>>,
+}
+
+impl Listener {
+    /// `reuse_port`: several listeners, of several shards, share the address, and the system spreads connections over them.
+    pub fn bind(addr: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        // Accepted sockets inherit it.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener { fd: Fd::of_socket(socket.into()), accepting: RefCell::new(None) })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        local_addr(&self.fd)
+    }
+
+    /// The next connection. For one task at a time. An error (out of descriptors, mostly) concerns one connection; the
+    /// listener goes on with the next call, and the caller is wise to wait a little.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let fd = std::future::poll_fn(|cx| self.poll_accept(cx)).await?;
+        let stream = Stream::of_connected(fd)?;
+        let peer = stream.inner.peer;
+        Ok((stream, peer))
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+        loop {
+            let mut accepting = self.accepting.borrow_mut();
+            let op = accepting.get_or_insert_with(|| {
+                let op = Op::AcceptMulti { fd: self.fd.as_raw_fd() };
+                let manner = Manner { leftover: Leftover::Descriptor, cancel_on_drop: true };
+                op::submit(Some(&self.fd), Payload::None, manner, |_| op)
+            });
+            match ready!(op.poll_next(cx)) {
+                // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+                Some(fd) if fd >= 0 => return Poll::Ready(Ok(unsafe { OwnedFd::from_raw_fd(fd) })),
+                Some(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(-error))),
+                // The kernel ends a multishot operation when it cannot go on (an error, a full completion queue).
+                None => drop(accepting.take()),
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The accept in flight holds the socket open until it is cancelled; the port shall be free now.
+        let _ = SockRef::from(&self.fd.borrow()).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// A connection. Cloning counts a reference, so that one task can receive while another sends.
+#[derive(Clone)]
+pub struct Stream {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    fd: Rc<Fd>,
+    peer: SocketAddr,
+    /// The receive in flight; it outlives the `recv` that began it (SOCK-1).
+    receiving: RefCell<Option<Submitted>>,
+    /// Bytes of such a receive that were not wanted where they arrived.
+    stash: RefCell<Option<Received>>,
+    /// The last receive emptied the socket: the next one waits for readiness instead of trying first.
+    drained: Cell<bool>,
+    sending: Cell<bool>,
+    receiving_into: Cell<bool>,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Broken,
+    HandedOver,
+}
+
+impl Stream {
+    pub async fn connect(addr: SocketAddr) -> io::Result<Stream> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        let fd = Fd::of_socket(socket.into());
+        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+        op::submit(Some(&fd), Payload::Addr(addr.into()), manner, |slot| {
+            let Payload::Addr(addr) = &slot.payload else { unreachable!("just put there") };
+            Op::Connect { fd: fd.as_raw_fd(), addr: addr.as_ptr().cast(), len: addr.len() }
+        })
+        .await
+        .io()?;
+        Ok(Stream::of(fd, addr))
+    }
+
+    /// A connection that another shard accepted, or gave away with [`into_fd`](Self::into_fd).
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        let socket = SockRef::from(&fd);
+        socket.set_tcp_nodelay(true)?;
+        Stream::of_connected(fd)
+    }
+
+    fn of_connected(fd: OwnedFd) -> io::Result<Stream> {
+        let peer = SockRef::from(&fd).peer_addr()?;
+        let peer = peer.as_socket().ok_or_else(|| io::Error::other("the peer has no internet address"))?;
+        Ok(Stream::of(Fd::of_socket(fd), peer))
+    }
+
+    fn of(fd: Rc<Fd>, peer: SocketAddr) -> Stream {
+        let inner = Inner {
+            fd,
+            peer,
+            receiving: RefCell::new(None),
+            stash: RefCell::new(None),
+            drained: Cell::new(false),
+            sending: Cell::new(false),
+            receiving_into: Cell::new(false),
+            state: Cell::new(State::Open),
+        };
+        Stream { inner: Rc::new(inner) }
+    }
+
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.inner.peer
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        local_addr(&self.inner.fd)
+    }
+
+    /// Some bytes, as they come; empty at the end of the stream. Waits for bytes, and for a free buffer of the pool. May be
+    /// dropped at any time without loss.
+    pub async fn recv(&self) -> io::Result<Received> {
+        std::future::poll_fn(|cx| self.inner.poll_recv(cx)).await
+    }
+
+    /// Bytes straight into `buf[at..at + len]`: what is there, or with `all` everything up to the end of the stream. The
+    /// count is less than `len` with `all` only when the stream ended.
+    pub async fn recv_into(
+        &self,
+        mut buf: AlignedBuf,
+        at: usize,
+        len: usize,
+        all: bool,
+    ) -> (io::Result<usize>, AlignedBuf) {
+        assert!(at <= buf.capacity() && len <= buf.capacity() - at, "{len} bytes at {at} of {}", buf.capacity());
+        let inner = &*self.inner;
+        if let Err(error) = inner.check_open() {
+            return (Err(error), buf);
+        }
+        assert!(!inner.receiving_into.get(), "SOCK-2: one receive at a time");
+        let guard = Undone { stream: inner, flag: &inner.receiving_into };
+        guard.flag.set(true);
+        let mut filled = 0;
+        if let Err(error) = inner.settle_receive().await {
+            return (Err(error), buf);
+        }
+        if let Some(mut stashed) = inner.stash.borrow_mut().take() {
+            let n = stashed.len().min(len);
+            buf[at..at + n].copy_from_slice(&stashed[..n]);
+            filled = n;
+            if n < stashed.len() {
+                stashed.advance(n);
+                *inner.stash.borrow_mut() = Some(stashed);
+            }
+        }
+        while filled < len && (all || filled == 0) {
+            // SAFETY: the offset is within the buffer (asserted above, `filled < len`).
+            let ptr = unsafe { buf.as_mut_ptr().add(at + filled) };
+            let want = (len - filled).min(1 << 30) as u32;
+            let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+            let outcome = op::submit(Some(&inner.fd), Payload::Buf(buf), manner, |_| Op::Recv {
+                fd: inner.fd.as_raw_fd(),
+                ptr,
+                len: want,
+                all,
+            })
+            .await;
+            let n = outcome.io();
+            let Payload::Buf(back) = outcome.payload else { unreachable!("OP-1: the slot keeps the payload") };
+            buf = back;
+            match n {
+                Ok(0) => break,
+                Ok(n) => filled += n as usize,
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        guard.done();
+        (Ok(filled), buf)
+    }
+
+    /// Sends all of it, in as few system calls as there are thousands of buffers.
+    pub async fn send(&self, bufs: impl Into<Slices>) -> io::Result<()> {
+        let inner = &*self.inner;
+        inner.check_open()?;
+        assert!(!inner.sending.get(), "SOCK-2: one send at a time");
+        let guard = Undone { stream: inner, flag: &inner.sending };
+        guard.flag.set(true);
+        let mut bufs = bufs.into();
+        let total = bufs.bytes();
+        let mut sent = 0;
+        while sent < total {
+            let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+            let outcome = op::submit(Some(&inner.fd), Payload::Slices(bufs), manner, |slot| {
+                let Payload::Slices(bufs) = &slot.payload else { unreachable!("just put there") };
+                let fd = inner.fd.as_raw_fd();
+                fill_iov(bufs.as_slice(), sent, |slice| slice.len(), &mut slot.iov);
+                if let [one] = slot.iov.as_slice() {
+                    return Op::Send { fd, ptr: one.iov_base.cast_const().cast(), len: one.iov_len as u32 };
+                }
+                slot.msg.msg_iov = slot.iov.as_mut_ptr();
+                slot.msg.msg_iovlen = slot.iov.len();
+                Op::SendMsg { fd, msg: &raw const slot.msg }
+            })
+            .await;
+            sent += outcome.io()? as usize;
+            let Payload::Slices(back) = outcome.payload else { unreachable!("OP-1: the slot keeps the payload") };
+            bufs = back;
+        }
+        guard.done();
+        Ok(())
+    }
+
+    /// Ends both directions now: a receive in flight sees the end of the stream, a send fails.
+    pub fn shutdown(&self) {
+        self.shut(std::net::Shutdown::Both);
+    }
+
+    /// Tells the peer that nothing more is sent.
+    pub fn shutdown_write(&self) {
+        self.shut(std::net::Shutdown::Write);
+    }
+
+    fn shut(&self, how: std::net::Shutdown) {
+        // An error means that the connection is gone already, which is what was asked for.
+        let _ = SockRef::from(&self.inner.fd.borrow()).shutdown(how);
+    }
+
+    /// Lets go of the socket, for another shard's [`from_fd`](Self::from_fd): waits until no receive is in flight, and
+    /// returns the bytes that arrived before that. Clones of the stream fail from here on. No send may be in flight.
+    pub async fn into_fd(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let inner = &*self.inner;
+        inner.check_open()?;
+        assert!(!inner.sending.get() && !inner.receiving_into.get(), "SOCK-2: nothing is in flight at a hand-over");
+        inner.settle_receive().await?;
+        let bytes = inner.stash.borrow_mut().take().map_or_else(Vec::new, |stashed| stashed.to_vec());
+        let fd = inner.fd.borrow().try_clone_to_owned()?;
+        inner.state.set(State::HandedOver);
+        Ok((fd, bytes))
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> io::Result<()> {
+        match self.state.get() {
+            State::Open => Ok(()),
+            State::Broken => {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier operation was given up half-way"))
+            }
+            State::HandedOver => Err(io::Error::new(io::ErrorKind::NotConnected, "the connection was handed over")),
+        }
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        self.check_open()?;
+        assert!(!self.receiving_into.get(), "SOCK-2: one receive at a time");
+        if let Some(stashed) = self.stash.borrow_mut().take() {
+            return Poll::Ready(Ok(stashed));
+        }
+        loop {
+            let mut receiving = self.receiving.borrow_mut();
+            if receiving.is_none() {
+                ready!(Runtime::with(|rt| rt.pool.poll_available(cx)));
+                *receiving = Some(self.submit_recv());
+            }
+            let op = receiving.as_mut().expect("a receive is in flight");
+            let outcome = ready!(op.poll_outcome(cx));
+            *receiving = None;
+            drop(receiving);
+            if let Some(received) = self.received(outcome).transpose() {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    fn submit_recv(&self) -> Submitted {
+        let op = Op::RecvProvided { fd: self.fd.as_raw_fd(), group: Pool::GROUP, poll_first: self.drained.get() };
+        let manner = Manner { leftover: Leftover::Buffer, cancel_on_drop: true };
+        op::submit(Some(&self.fd), Payload::None, manner, |_| op)
+    }
+
+    /// `None` when there was no buffer, or the receive was cancelled: nothing was received.
+    fn received(&self, outcome: Outcome) -> io::Result<Option<Received>> {
+        let buffer = io_uring::cqueue::buffer_select(outcome.flags);
+        let received = buffer.map(|id| Runtime::with(|rt| rt.pool.received(id, outcome.result.max(0) as usize)));
+        self.drained.set(!io_uring::cqueue::sock_nonempty(outcome.flags));
+        match outcome.result {
+            0 => Ok(Some(Received::end_of_stream())),
+            n if n > 0 => Ok(Some(received.expect("bytes were received into a buffer"))),
+            error if error == -libc::ENOBUFS || error == -libc::ECANCELED => Ok(None),
+            _ => Err(outcome.io().expect_err("negative is an error")),
+        }
+    }
+
+    /// Ends the receive in flight; what it brought goes to the stash.
+    async fn settle_receive(&self) -> io::Result<()> {
+        let Some(op) = self.receiving.borrow_mut().take() else { return Ok(()) };
+        op.cancel();
+        let outcome = op.await;
+        if let Some(received) = self.received(outcome)?
+            && !received.is_empty()
+        {
+            let earlier = self.stash.borrow_mut().replace(received);
+            assert!(earlier.is_none(), "SOCK-1: a receive begins when the stash is empty");
+        }
+        Ok(())
+    }
+}
+
+/// Set while an operation is on its way that must not be given up half-way.
+struct Undone<'a> {
+    stream: &'a Inner,
+    flag: &'a Cell<bool>,
+}
+
+impl Undone<'_> {
+    fn done(self) {
+        self.flag.set(false);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Undone<'_> {
+    fn drop(&mut self) {
+        self.flag.set(false);
+        self.stream.state.set(State::Broken);
+    }
+}
+
+fn local_addr(fd: &Rc<Fd>) -> io::Result<SocketAddr> {
+    let addr = SockRef::from(&fd.borrow()).local_addr()?;
+    addr.as_socket().ok_or_else(|| io::Error::other("the socket has no internet address"))
+}

@@ -1,0 +1,393 @@
+//! Waiting inside a shard: for a sign, for permits, for one value. No atomics: everything here stays on its thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A sign that all who wait see. A sign given before `notified()` was called is not seen.
+#[derive(Default)]
+pub struct Notify {
+    epoch: Cell<u64>,
+    next_ticket: Cell<u64>,
+    /// Those of the present epoch. The storage is kept, so that waiting allocates nothing once the shard is warm.
+    waiters: RefCell<Vec<(u64, Waker)>>,
+}
+
+impl Notify {
+    pub fn new() -> Notify {
+        Notify::default()
+    }
+
+    pub fn notify_all(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        if self.waiters.borrow().is_empty() {
+            return;
+        }
+        let mut waiters = std::mem::take(&mut *self.waiters.borrow_mut());
+        waiters.drain(..).for_each(|(_, waker)| waker.wake());
+        let mut present = self.waiters.borrow_mut();
+        if present.is_empty() {
+            *present = waiters;
+        }
+    }
+
+    /// Completes at the next `notify_all` after this call, not after the first poll.
+    pub fn notified(&self) -> Notified<'_> {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        Notified { notify: self, epoch: self.epoch.get(), ticket, is_waiting: false }
+    }
+}
+
+pub struct Notified<'a> {
+    notify: &'a Notify,
+    epoch: u64,
+    ticket: u64,
+    is_waiting: bool,
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.notify.epoch.get() != self.epoch {
+            return Poll::Ready(());
+        }
+        let mut waiters = self.notify.waiters.borrow_mut();
+        if !self.is_waiting {
+            waiters.push((self.ticket, cx.waker().clone()));
+            drop(waiters);
+            self.is_waiting = true;
+        } else if let Some((_, waker)) = waiters.iter_mut().find(|(ticket, _)| *ticket == self.ticket)
+            && !waker.will_wake(cx.waker())
+        {
+            *waker = cx.waker().clone();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        // A sign has taken all waiters of its epoch along; only who gives up before one is still listed.
+        if self.is_waiting && self.notify.epoch.get() == self.epoch {
+            self.notify.waiters.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
+        }
+    }
+}
+
+/// A number of permits, taken and given back; first come, first served. Cloning shares them.
+#[derive(Clone)]
+pub struct Permits {
+    state: Rc<PermitState>,
+}
+
+struct PermitState {
+    total: u64,
+    free: Cell<u64>,
+    next_ticket: Cell<u64>,
+    /// In order of arrival. A waiter whose permits were set aside for it is `granted`.
+    waiters: RefCell<BTreeMap<u64, Waiter>>,
+}
+
+struct Waiter {
+    count: u64,
+    waker: Waker,
+}
+
+impl Permits {
+    pub fn new(total: u64) -> Permits {
+        let state =
+            PermitState { total, free: Cell::new(total), next_ticket: Cell::new(0), waiters: RefCell::default() };
+        Permits { state: Rc::new(state) }
+    }
+
+    pub fn total(&self) -> u64 {
+        self.state.total
+    }
+
+    pub fn available(&self) -> u64 {
+        self.state.free.get()
+    }
+
+    /// Waits until `count` are free and all earlier callers have theirs. More than there are in total counts as all of
+    /// them: who asks for too much waits for everybody else and goes alone, instead of waiting for ever.
+    pub fn acquire(&self, count: u64) -> Acquire {
+        let ticket = self.state.next_ticket.get();
+        self.state.next_ticket.set(ticket + 1);
+        Acquire { state: self.state.clone(), count: count.min(self.state.total), ticket, done: false }
+    }
+
+    /// Takes them if they are free and nobody waits.
+    pub fn try_acquire(&self, count: u64) -> Option<Permit> {
+        let count = count.min(self.state.total);
+        let free = self.state.free.get();
+        if count > free || !self.state.waiters.borrow().is_empty() {
+            return None;
+        }
+        self.state.free.set(free - count);
+        Some(Permit { state: self.state.clone(), count })
+    }
+}
+
+impl PermitState {
+    /// Wakes the first in line if it can be served now.
+    fn wake_first(&self) {
+        let waiters = self.waiters.borrow();
+        if let Some(first) = waiters.values().next()
+            && first.count <= self.free.get()
+        {
+            first.waker.wake_by_ref();
+        }
+    }
+}
+
+pub struct Acquire {
+    state: Rc<PermitState>,
+    count: u64,
+    ticket: u64,
+    done: bool,
+}
+
+impl Future for Acquire {
+    type Output = Permit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
+        assert!(!self.done, "permits are acquired once per call");
+        let state = self.state.clone();
+        let free = state.free.get();
+        let first = state.waiters.borrow().keys().next().is_none_or(|first| *first >= self.ticket);
+        if first && self.count <= free {
+            state.waiters.borrow_mut().remove(&self.ticket);
+            state.free.set(free - self.count);
+            self.done = true;
+            state.wake_first();
+            return Poll::Ready(Permit { state, count: self.count });
+        }
+        state.waiters.borrow_mut().insert(self.ticket, Waiter { count: self.count, waker: cx.waker().clone() });
+        Poll::Pending
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        if !self.done {
+            let waiter = self.state.waiters.borrow_mut().remove(&self.ticket);
+            if waiter.is_some() {
+                self.state.wake_first();
+            }
+        }
+    }
+}
+
+/// Permits held; dropping gives them back.
+pub struct Permit {
+    state: Rc<PermitState>,
+    count: u64,
+}
+
+impl Permit {
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Gives back all but `count`.
+    pub fn shrink_to(&mut self, count: u64) {
+        assert!(count <= self.count, "a permit of {} cannot grow to {count}", self.count);
+        self.give_back(self.count - count);
+        self.count = count;
+    }
+
+    /// Splits off `count` into a permit of their own.
+    pub fn split(&mut self, count: u64) -> Permit {
+        assert!(count <= self.count, "{count} of a permit of {}", self.count);
+        self.count -= count;
+        Permit { state: self.state.clone(), count }
+    }
+
+    /// Takes over another permit of the same [`Permits`].
+    pub fn merge(&mut self, mut other: Permit) {
+        assert!(Rc::ptr_eq(&self.state, &other.state), "permits of different origin");
+        self.count += std::mem::take(&mut other.count);
+    }
+
+    fn give_back(&self, count: u64) {
+        self.state.free.set(self.state.free.get() + count);
+        assert!(self.state.free.get() <= self.state.total, "permits are given back once");
+        if count > 0 {
+            self.state.wake_first();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back(self.count);
+    }
+}
+
+struct Shot<T> {
+    value: Cell<Option<T>>,
+    waker: Cell<Option<Waker>>,
+    sender_gone: Cell<bool>,
+    receiver_gone: Cell<bool>,
+}
+
+/// A place for one value, and who waits for it.
+pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
+    let shot = Rc::new(Shot {
+        value: Cell::new(None),
+        waker: Cell::new(None),
+        sender_gone: Cell::new(false),
+        receiver_gone: Cell::new(false),
+    });
+    (Sender(shot.clone()), Receiver(shot))
+}
+
+pub struct Sender<T>(Rc<Shot<T>>);
+
+impl<T> Sender<T> {
+    /// Gives the value back when nobody waits for it any more.
+    pub fn send(self, value: T) -> Result<(), T> {
+        if self.0.receiver_gone.get() {
+            return Err(value);
+        }
+        self.0.value.set(Some(value));
+        Ok(())
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.0.receiver_gone.get()
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.sender_gone.set(true);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The sender was dropped without sending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the sender is gone")]
+pub struct SenderGone;
+
+pub struct Receiver<T>(Rc<Shot<T>>);
+
+impl<T> Future for Receiver<T> {
+    type Output = Result<T, SenderGone>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(value) = self.0.value.take() {
+            return Poll::Ready(Ok(value));
+        }
+        if self.0.sender_gone.get() {
+            return Poll::Ready(Err(SenderGone));
+        }
+        self.0.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.receiver_gone.set(true);
+    }
+}
+
+/// Which of two futures was first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First<A, B> {
+    Left(A),
+    Right(B),
+}
+
+/// Runs both until one is done, and drops the other. When both are, the left one wins.
+pub async fn first<A: Future, B: Future>(left: A, right: B) -> First<A::Output, B::Output> {
+    let mut left = std::pin::pin!(left);
+    let mut right = std::pin::pin!(right);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(value) = left.as_mut().poll(cx) {
+            return Poll::Ready(First::Left(value));
+        }
+        right.as_mut().poll(cx).map(First::Right)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Polls without a runtime: nothing here needs one.
+    fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_sign_reaches_who_asked_before_it_and_nobody_else() {
+        let notify = Notify::new();
+        let (mut early, mut unpolled) = (notify.notified(), notify.notified());
+        assert!(poll(&mut early).is_pending());
+        notify.notify_all();
+        let mut late = notify.notified();
+        assert!(poll(&mut early).is_ready());
+        assert!(poll(&mut unpolled).is_ready());
+        assert!(poll(&mut late).is_pending());
+        drop((early, late));
+        assert!(notify.waiters.borrow().is_empty(), "a dropped waiter leaves nothing behind");
+    }
+
+    #[test]
+    fn permits_are_served_in_order_and_survive_dropped_waiters() {
+        let permits = Permits::new(10);
+        let mut held = permits.try_acquire(8).unwrap();
+        let (mut big, mut small) = (permits.acquire(6), permits.acquire(1));
+        assert!(poll(&mut big).is_pending());
+        assert!(poll(&mut small).is_pending(), "a small request does not overtake a big one");
+        assert!(permits.try_acquire(1).is_none());
+        drop(big);
+        let Poll::Ready(small) = poll(&mut small) else { panic!("the next in line is served") };
+        held.shrink_to(3);
+        assert_eq!(permits.available(), 6);
+        held.merge(small);
+        let half = held.split(2);
+        assert_eq!((held.count(), half.count(), permits.available()), (2, 2, 6));
+        drop((held, half));
+        assert_eq!(permits.available(), 10);
+    }
+
+    #[test]
+    fn asking_for_more_than_there_is_waits_for_all_of_it() {
+        let permits = Permits::new(4);
+        let held = permits.try_acquire(1).unwrap();
+        let mut all = permits.acquire(1000);
+        assert!(poll(&mut all).is_pending());
+        drop(held);
+        let Poll::Ready(all) = poll(&mut all) else { panic!("all are free") };
+        assert_eq!((all.count(), permits.available()), (4, 0));
+    }
+
+    #[test]
+    fn a_oneshot_delivers_one_value_or_says_that_the_other_side_is_gone() {
+        let (sender, mut receiver) = oneshot();
+        assert!(poll(&mut receiver).is_pending());
+        sender.send(5).unwrap();
+        assert_eq!(poll(&mut receiver), Poll::Ready(Ok(5)));
+
+        let (sender, mut receiver) = oneshot::<u8>();
+        drop(sender);
+        assert_eq!(poll(&mut receiver), Poll::Ready(Err(SenderGone)));
+
+        let (sender, receiver) = oneshot();
+        drop(receiver);
+        assert!(sender.is_closed());
+        assert_eq!(sender.send(9), Err(9));
+    }
+}

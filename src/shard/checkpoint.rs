@@ -1,0 +1,124 @@
+//! Checkpoints: segments flushed, their state noted, journal space free.
+//!
+//! The journal position comes first; each partition's state is captured after it and then flushed. So whatever was
+//! appended before the position is in the segments, and replay from there brings the rest (and skips what a state
+//! captured late already has).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use crate::disk::StorageError;
+use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::partition::Partition;
+use crate::runtime::{self, Class};
+
+/// Without pressure from the journal, a checkpoint is stored this often if anything was written.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Partitions flushed at a time.
+const FLUSHES: usize = 8;
+
+impl Shard {
+    pub(super) async fn run_checkpoint(self: Rc<Self>) {
+        let mut stored_at = self.journal.position().sequence;
+        loop {
+            let pressure = self.journal.pressure();
+            let wanted = self.checkpoint_wanted.notified();
+            let _ = runtime::timeout(INTERVAL, runtime::first(pressure, wanted)).await;
+            if self.stopping.get() || self.failure().is_some() {
+                return;
+            }
+            let now_at = self.journal.position().sequence;
+            if now_at == stored_at && !self.all_partitions().iter().any(|partition| partition.log.is_dirty()) {
+                continue;
+            }
+            match self.checkpoint(false).await {
+                Ok(()) => {
+                    stored_at = now_at;
+                    self.space_is_back();
+                }
+                Err(error) if error.is_disk_full() => {
+                    self.space_is_out(&error);
+                    runtime::sleep(Duration::from_millis(500)).await;
+                    self.checkpoint_wanted.notify_all();
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks for a checkpoint soon.
+    pub fn want_checkpoint(&self) {
+        self.checkpoint_wanted.notify_all();
+    }
+
+    /// Flushes every partition and stores a checkpoint. `is_clean`: the shard is stopping, so segments are also cut
+    /// to their exact lengths.
+    pub(super) async fn checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
+        while self.checkpointing.replace(true) {
+            self.checkpoint_done.notified().await;
+        }
+        let outcome = self.write_checkpoint(is_clean).await;
+        self.checkpointing.set(false);
+        self.checkpoint_done.notify_all();
+        outcome
+    }
+
+    async fn write_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
+        let start = self.journal.position();
+        let waiting = Rc::new(RefCell::new(self.all_partitions()));
+        let states: Rc<RefCell<Vec<PartitionState>>> = Rc::default();
+        let flushers: Vec<_> = (0..FLUSHES)
+            .map(|_| {
+                let (waiting, states) = (waiting.clone(), states.clone());
+                runtime::spawn(Class::Background, "checkpoint flush", async move {
+                    loop {
+                        let Some(partition) = waiting.borrow_mut().pop() else { return Ok(()) };
+                        if let Some(state) = flush(&partition, is_clean).await? {
+                            states.borrow_mut().push(state);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut outcome: Result<(), StorageError> = Ok(());
+        for flusher in flushers {
+            let flushed = flusher.await;
+            outcome = outcome.and(flushed);
+        }
+        outcome?;
+        let partitions = states.take();
+        let bases: Vec<_> = partitions.iter().map(|state| (state.id(), state.segment_base_offset)).collect();
+        let checkpoint = Checkpoint {
+            journal_id: self.journal.id(),
+            session: self.journal.session(),
+            start: start.into(),
+            is_clean,
+            partitions,
+        };
+        checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
+        self.journal.release(&start);
+        for (id, base) in bases {
+            if let Some(partition) = self.partition(id) {
+                partition.log.checkpointed(base);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Captures the partition's state and makes it true on disk.
+async fn flush(partition: &Rc<Partition>, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
+    let state = partition.capture();
+    let flushed = if is_clean { partition.log.close().await } else { partition.log.flush().await };
+    match flushed {
+        // A topic deleted meanwhile has no say any more.
+        _ if partition.is_deleted() => Ok(None),
+        Ok(()) => Ok(Some(state)),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,46 @@
+//! What is done once in a while: retention, expiry of producers, handles given back.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Shard;
+use crate::runtime;
+use crate::runtime::clock;
+
+impl Shard {
+    pub(super) async fn run_housekeeping(self: Rc<Self>) {
+        let interval = Duration::from_millis(self.config.log_retention_check_interval_ms);
+        while !self.stopping.get() {
+            runtime::sleep(interval).await;
+            self.keep_house().await;
+        }
+    }
+
+    async fn keep_house(self: &Rc<Self>) {
+        let now_ms = clock::wall_ms();
+        let mut rolled = false;
+        for partition in self.all_partitions() {
+            if self.stopping.get() {
+                return;
+            }
+            let before = partition.log.segment_count();
+            match partition.log.retain(now_ms, partition.high_watermark()).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(
+                    "{}-{}: {count} segments are past retention, the log starts at {}",
+                    partition.name, partition.id.partition, partition.log.start_offset()
+                ),
+                Err(error) => tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition),
+            }
+            rolled |= partition.log.segment_count() > before || partition.log.waits_for_checkpoint(now_ms);
+            partition.log.rest();
+            let expiration_ms = self.config.producer_id_expiration_ms as i64;
+            partition.producers.borrow_mut().expire(now_ms, expiration_ms);
+            runtime::yield_now().await;
+        }
+        // LOG-3: what retention wants to remove must have left the checkpoint first.
+        if rolled {
+            self.want_checkpoint();
+        }
+    }
+}

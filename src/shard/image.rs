@@ -1,0 +1,117 @@
+//! A new metadata image: partitions appear, change and go.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Shard, settings};
+use crate::config::TopicConfig;
+use crate::disk::StorageError;
+use crate::disk::layout::replace_file;
+use crate::log::Log;
+use crate::metadata::{Image, Topic};
+use crate::model::{PartitionIndex, ShardId, TopicPartition};
+use crate::partition::Partition;
+use crate::partition::producers::Producers;
+use crate::router::owner::shard_of;
+use crate::runtime::dir;
+use crate::runtime::{self, Class};
+
+impl Shard {
+    /// SHARD-2: whether this shard serves the partition on its node.
+    pub fn owns(&self, id: TopicPartition) -> bool {
+        shard_of(id.topic, id.partition, self.shards) == self.id
+    }
+
+    /// Which shard of this node serves the partition.
+    pub fn owner(&self, id: TopicPartition) -> ShardId {
+        shard_of(id.topic, id.partition, self.shards)
+    }
+
+    /// The image's partitions that belong to this shard.
+    pub(super) fn own_partitions(&self, topic: &Topic) -> impl Iterator<Item = TopicPartition> {
+        let id = topic.id;
+        let all = topic.partitions.iter().enumerate();
+        let here = all.filter(|(_, partition)| partition.replicas.contains(&self.node));
+        here.map(move |(index, _)| TopicPartition { topic: id, partition: index as PartitionIndex })
+            .filter(|id| self.owns(*id))
+    }
+
+    /// Takes a newer image: when it returns, its partitions are served and those that it lacks are gone.
+    pub async fn apply_image(self: &Rc<Self>, image: Arc<Image>) -> Result<(), StorageError> {
+        let previous = self.image();
+        assert!(image.index >= previous.index, "images come in order");
+        for topic in image.topics() {
+            if previous.topic_by_id(topic.id).is_some_and(|before| Arc::ptr_eq(before, topic)) {
+                continue;
+            }
+            for id in self.own_partitions(topic).collect::<Vec<_>>() {
+                match self.partition(id) {
+                    Some(partition) => self.update_partition(&partition, topic),
+                    None => self.create_partition(id, topic).await?,
+                }
+            }
+        }
+        // Requests find a topic only when its partitions are there, and not any more when they go.
+        *self.image.borrow_mut() = Rc::new(image.clone());
+        for topic in previous.topics() {
+            if image.topic_by_id(topic.id).is_none() {
+                self.delete_topic(topic).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn update_partition(&self, partition: &Partition, topic: &Topic) {
+        let config = TopicConfig::resolve(&topic.overrides, &self.config);
+        let state = &topic.partitions[partition.id.partition as usize];
+        partition.log.set_settings(settings::of_log(&config));
+        partition.update(state.leader_epoch, state.isr.len(), settings::of_partition(&config));
+    }
+
+    async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
+        let config = TopicConfig::resolve(&topic.overrides, &self.config);
+        let directory = self.data.partition_directory(topic.name.as_str(), id.partition);
+        let log = Log::create(&directory, settings::of_log(&config), self.memory.clone()).await?;
+        // Kafka's own file, so that its tools know the topic's id; they pass over our line. It tells a directory of this
+        // cluster's, left by a crash in the middle of a deletion, from one that somebody copied here.
+        let cluster_id = self.image().cluster_id.clone();
+        let metadata = format!("version: 0\ntopic_id: {}\ncluster_id: {cluster_id}\n", topic.id);
+        replace_file(&directory.join("partition.metadata"), metadata.into_bytes()).await?;
+        self.adopt(id, topic, log, Producers::default());
+        Ok(())
+    }
+
+    /// Serves a partition whose log is open.
+    pub(super) fn adopt(&self, id: TopicPartition, topic: &Topic, log: Log, producers: Producers) -> Rc<Partition> {
+        let config = TopicConfig::resolve(&topic.overrides, &self.config);
+        let state = &topic.partitions[id.partition as usize];
+        let settings = settings::of_partition(&config);
+        let partition =
+            Partition::new(id, topic.name.clone(), log, state.leader_epoch, state.isr.len(), settings, producers);
+        self.partitions.borrow_mut().insert(id, partition.clone());
+        partition
+    }
+
+    async fn delete_topic(self: &Rc<Self>, topic: &Topic) -> Result<(), StorageError> {
+        for id in self.own_partitions(topic).collect::<Vec<_>>() {
+            let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
+            partition.delete();
+            let from = partition.log.directory().to_owned();
+            // Kafka's naming: a recreated topic can take the name at once, removal takes its time.
+            let to = self.data.root.join(format!("{}-{}.{}-delete", topic.name, id.partition, hex(&topic.id.0)));
+            if dir::exists(&from) {
+                dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
+            }
+            runtime::spawn(Class::Background, "topic delete", async move {
+                if let Err(error) = dir::remove_all(&to).await {
+                    tracing::warn!("could not remove {}: {error}", to.display());
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

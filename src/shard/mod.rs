@@ -1,0 +1,138 @@
+//! One core: its partitions, their journal and memory, and the tasks that keep them going.
+//!
+//! In come, from the layers above, batches to append and reads to do for partitions that this shard owns, and new
+//! metadata images. Out go results, and the number [`Shard::committed`] up to which the journal's groups are
+//! acknowledgeable. It does not know connections or API messages, and nothing of other shards.
+//!
+//! Its tasks: the journal's writer; `commit` (durable groups move high watermarks); `write_back` (chunks to segment
+//! files); `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry).
+//!
+//! Invariants:
+//! - SHARD-1: `committed` moves to a group only after every partition's high watermark in it has moved.
+//! - SHARD-2: a partition is served by exactly one shard of a node: the one that `router::owner` names.
+//! - SHARD-3: after a failed segment write or flush no checkpoint is stored any more, so the journal keeps what the
+//!   segments may lack.
+
+mod checkpoint;
+mod commit;
+mod housekeeping;
+mod image;
+pub mod open;
+mod produce;
+pub mod settings;
+mod write_back;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::BrokerConfig;
+use crate::disk::journal::{Journal, Sequence};
+use crate::disk::layout::DataDirectory;
+use crate::log::tail::Memory;
+use crate::metadata::Image;
+use crate::model::{NodeId, Offset, ShardId, TopicPartition};
+use crate::partition::Partition;
+use crate::record::codec::Decompressor;
+use crate::runtime::sync::Notify;
+use crate::runtime::{self, Class};
+
+/// A batch that decompresses to more than this is refused: its records could not be checked in bounded memory.
+pub const DECODED_BYTES_MAX: usize = 128 << 20;
+
+pub struct Shard {
+    pub id: ShardId,
+    pub node: NodeId,
+    /// How many shards the node has.
+    pub shards: u16,
+    pub config: Arc<BrokerConfig>,
+    pub data: DataDirectory,
+    layout: u64,
+    /// Behind an `Rc` too, so that a request's look at it touches no counter that other cores touch.
+    #[expect(clippy::redundant_allocation, reason = "the inner counter is shared between cores, the outer is not")]
+    image: RefCell<Rc<Arc<Image>>>,
+    partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
+    pub journal: Rc<Journal>,
+    pub memory: Rc<Memory>,
+    decompressor: RefCell<Decompressor>,
+    /// Appended and not committed yet, in the journal's order.
+    uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
+    committed: Cell<Sequence>,
+    committed_moved: Notify,
+    disk_full: Cell<bool>,
+    failed: RefCell<Option<String>>,
+    checkpoint_wanted: Notify,
+    checkpointing: Cell<bool>,
+    checkpoint_done: Notify,
+    stopping: Cell<bool>,
+}
+
+impl Shard {
+    /// The metadata as this shard sees it. Swapped whole; hold on to it for one request.
+    pub fn image(&self) -> Rc<Arc<Image>> {
+        self.image.borrow().clone()
+    }
+
+    pub fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&id).cloned()
+    }
+
+    pub fn partitions_count(&self) -> usize {
+        self.partitions.borrow().len()
+    }
+
+    fn all_partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Why this shard takes no more writes, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.failed.borrow().clone().or_else(|| self.journal.failure().map(|failure| failure.to_string()))
+    }
+
+    /// Whether an append might have to wait for memory.
+    pub fn is_pressed(&self) -> bool {
+        self.memory.is_short() || self.disk_full.get()
+    }
+
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.get()
+    }
+
+    /// SHARD-3: storage can no longer be trusted. Reads go on.
+    fn fail(&self, failure: &crate::disk::StorageError) {
+        tracing::error!("shard {} takes no more writes: {failure}", self.id.0);
+        self.failed.borrow_mut().get_or_insert_with(|| failure.to_string());
+        self.memory.freed.notify_all();
+        self.committed_moved.notify_all();
+    }
+
+    /// Starts the shard's tasks.
+    pub fn start(self: &Rc<Self>) {
+        runtime::spawn(Class::Foreground, "journal", self.journal.clone().run());
+        runtime::spawn(Class::Foreground, "commit", self.clone().run_commit());
+        self.start_write_back();
+        runtime::spawn(Class::Background, "checkpoint", self.clone().run_checkpoint());
+        runtime::spawn(Class::Background, "housekeeping", self.clone().run_housekeeping());
+    }
+
+    /// A graceful stop: everything journaled, flushed to segments, segments cut, and a clean checkpoint stored.
+    pub async fn stop(self: &Rc<Self>) -> Result<(), String> {
+        self.stopping.set(true);
+        self.journal.settled().await.map_err(|failure| failure.to_string())?;
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        self.checkpoint(true).await.map_err(|failure| failure.to_string())?;
+        self.journal.close();
+        Ok(())
+    }
+    /// After [`stop`](Self::stop), for a shard that others take over in this process: its memory is given back, though
+    /// its tasks may still sleep.
+    pub fn retire(&self) {
+        for partition in self.partitions.borrow_mut().drain().map(|(_, partition)| partition) {
+            partition.log.discard();
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Opening a shard: checkpoint, logs, replay of the journal.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Shard, settings};
+use crate::config::broker::JOURNAL_FILE_BYTES;
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::disk::StorageError;
+use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::journal::recover::Replay;
+use crate::disk::journal::{self, Journal};
+use crate::disk::layout::DataDirectory;
+use crate::log::Log;
+use crate::log::tail::Memory;
+use crate::metadata::{Image, Topic};
+use crate::model::{NodeId, ShardId, TopicPartition};
+use crate::partition::producers::Producers;
+use crate::partition::restore_producers;
+use crate::record::codec::Decompressor;
+use crate::record::header::BatchHeader;
+use crate::runtime::buf::BLOCK_BYTES_MAX;
+use crate::runtime::{clock, dir};
+use crate::runtime::sync::Notify;
+use crate::runtime::{self, Class};
+
+/// With the group's own header this fills a block of the arena. One byte more would make every group a mapping of its own,
+/// faulted in page by page and unmapped again.
+const GROUP_BYTES_MAX: usize = BLOCK_BYTES_MAX - journal::group::HEADER_BYTES;
+
+/// Partitions opened at a time.
+const OPENERS: usize = 32;
+/// How often replay asks for memory without anything having been written back in between. Each time a few dozen more
+/// chunks are looked at, so it takes some.
+const REPLAY_TRIES: u32 = 10_000;
+
+/// Which shard to open, and where.
+#[derive(Clone)]
+pub struct Place {
+    pub id: ShardId,
+    pub node: NodeId,
+    pub shards: u16,
+    pub layout: u64,
+    pub data: DataDirectory,
+    pub config: Arc<BrokerConfig>,
+}
+
+/// What opening found; for the start-up report.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Report {
+    pub partitions: usize,
+    pub was_clean: bool,
+    pub groups_replayed: u64,
+    pub batches_replayed: u64,
+    pub bytes_replayed: u64,
+}
+
+impl Place {
+    pub fn journal_settings(&self) -> journal::Settings {
+        journal::Settings {
+            directory: self.data.journal_directory(self.layout, self.id.0),
+            file_bytes: JOURNAL_FILE_BYTES,
+            files_max: (self.config.journal_bytes / JOURNAL_FILE_BYTES).max(2) as u32,
+            group_bytes_max: GROUP_BYTES_MAX,
+            depth: self.config.journal_depth as usize,
+        }
+    }
+}
+
+impl Shard {
+    /// Opens the shard's part of the data directory as the image describes it. When it returns, all that was ever
+    /// acknowledged is in the logs, and the shard's tasks run.
+    pub async fn open(place: Place, image: Arc<Image>) -> Result<(Rc<Shard>, Report), StorageError> {
+        let checkpoint_path = place.data.checkpoint_path(place.layout, place.id.0);
+        let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
+        let (journal, mut replay) = match &checkpoint {
+            None => {
+                // Nothing was acknowledged before the first checkpoint: leftovers of an unfinished first start go.
+                let settings = place.journal_settings();
+                if dir::exists(&settings.directory) {
+                    journal::remove(&settings.directory).await?;
+                }
+                let journal = Journal::create(settings).await?;
+                // With `journal.dir` set, the journal's directory is not below the checkpoint's.
+                let directory = place.data.shard_directory(place.layout, place.id.0);
+                dir::create_all(&directory).await.map_err(StorageError::io("create directory", &directory))?;
+                place.data.sync_names(place.layout).await?;
+                (Some(journal), None)
+            }
+            Some(checkpoint) => {
+                let start = checkpoint.start.into();
+                (None, Some(Replay::open(place.journal_settings(), checkpoint.journal_id, start).await?))
+            }
+        };
+        // Log data takes what journal buffers and connections leave of the shard's memory.
+        let memory = Memory::new((place.config.memory_bytes / 4 * 3) as usize);
+        let mut report = Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
+        let states: HashMap<TopicPartition, PartitionState> = match &mut checkpoint {
+            Some(found) => found.partitions.iter().map(|state| (state.id(), state.clone())).collect(),
+            None => HashMap::new(),
+        };
+        let opened = open_logs(&place, &image, states, &memory).await?;
+        report.partitions = opened.len();
+
+        let make = |journal: Rc<Journal>| {
+            Rc::new(Shard {
+                id: place.id,
+                node: place.node,
+                shards: place.shards,
+                config: place.config.clone(),
+                data: place.data.clone(),
+                layout: place.layout,
+                image: RefCell::new(Rc::new(image.clone())),
+                partitions: RefCell::new(HashMap::new()),
+                committed: Cell::new(journal.durable()),
+                journal,
+                memory: memory.clone(),
+                decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
+                uncommitted: RefCell::new(VecDeque::new()),
+                committed_moved: Notify::new(),
+                disk_full: Cell::new(false),
+                failed: RefCell::new(None),
+                checkpoint_wanted: Notify::new(),
+                checkpointing: Cell::new(false),
+                checkpoint_done: Notify::new(),
+                stopping: Cell::new(false),
+            })
+        };
+        // The logs are replayed into before the journal takes anything new.
+        let mut logs: HashMap<TopicPartition, Opened> = opened.into_iter().map(|log| (log.id, log)).collect();
+        let journal = match (journal, replay.take()) {
+            (Some(journal), _) => journal,
+            (None, Some(mut replay)) => {
+                let checkpoint = checkpoint.as_mut().expect("replay comes from a checkpoint");
+                replay_into(&mut replay, &mut logs, &memory, &mut report).await?;
+                let session = checkpoint.session.max(replay.position().session) + 1;
+                // Stored before the session writes anything, so that no number is used twice.
+                checkpoint.session = session;
+                checkpoint.is_clean = false;
+                checkpoint.store(&checkpoint_path).await?;
+                replay.into_journal(session)
+            }
+            (None, None) => unreachable!("one of both was made"),
+        };
+        let shard = make(journal);
+        for opened in logs.into_values() {
+            let topic = image.topic_by_id(opened.id.topic).expect("opened from this image");
+            shard.adopt(opened.id, topic, opened.log, opened.producers);
+        }
+        if checkpoint.is_none() {
+            shard.checkpoint(false).await?;
+        }
+        shard.start();
+        Ok((shard, report))
+    }
+}
+
+struct Opened {
+    id: TopicPartition,
+    log: Log,
+    producers: Producers,
+}
+
+async fn open_logs(
+    place: &Place,
+    image: &Image,
+    mut states: HashMap<TopicPartition, PartitionState>,
+    memory: &Rc<Memory>,
+) -> Result<Vec<Opened>, StorageError> {
+    let mut waiting = Vec::new();
+    for topic in image.topics() {
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            let id = TopicPartition { topic: topic.id, partition: index as i32 };
+            let is_here = partition.replicas.contains(&place.node);
+            if is_here && crate::router::owner::shard_of(topic.id, index as i32, place.shards) == place.id {
+                waiting.push((id, topic.clone(), states.remove(&id)));
+            }
+        }
+    }
+    let waiting = Rc::new(RefCell::new(waiting));
+    let openers: Vec<_> = (0..OPENERS)
+        .map(|_| {
+            let (waiting, memory, place) = (waiting.clone(), memory.clone(), place.clone());
+            runtime::spawn(Class::Foreground, "open log", async move {
+                let mut opened = Vec::new();
+                loop {
+                    let Some((id, topic, state)) = waiting.borrow_mut().pop() else { return Ok(opened) };
+                    opened.push(open_log(&place, id, &topic, state, &memory).await?);
+                }
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for opener in openers {
+        let opened: Result<Vec<Opened>, StorageError> = opener.await;
+        all.extend(opened?);
+    }
+    Ok(all)
+}
+
+async fn open_log(
+    place: &Place,
+    id: TopicPartition,
+    topic: &Topic,
+    state: Option<PartitionState>,
+    memory: &Rc<Memory>,
+) -> Result<Opened, StorageError> {
+    let config = TopicConfig::resolve(&topic.overrides, &place.config);
+    let directory = place.data.partition_directory(topic.name.as_str(), id.partition);
+    let now_ms = clock::wall_ms();
+    let mut producers = state.as_ref().map_or_else(Producers::default, |state| restore_producers(&state.producers));
+    let mut note = |head: &[u8]| {
+        if let Some(header) = BatchHeader::decode(head)
+            && header.has_producer()
+        {
+            producers.applied(&header, header.base_offset, now_ms);
+        }
+    };
+    let log = Log::open(&directory, settings::of_log(&config), state.as_ref(), memory.clone(), &mut note).await?;
+    Ok(Opened { id, log, producers })
+}
+
+async fn replay_into(
+    replay: &mut Replay,
+    logs: &mut HashMap<TopicPartition, Opened>,
+    memory: &Rc<Memory>,
+    report: &mut Report,
+) -> Result<(), StorageError> {
+    let now_ms = clock::wall_ms();
+    while let Some(group) = replay.next_group().await? {
+        report.groups_replayed += 1;
+        report.bytes_replayed += group.header.total_bytes as u64;
+        for (entry, batch) in group.batches() {
+            // A topic that has been deleted since.
+            let Some(opened) = logs.get_mut(&entry.partition) else { continue };
+            let header = BatchHeader::decode(batch).expect("verified by the journal");
+            let end = opened.log.end_offset();
+            if header.base_offset < end {
+                // The segments have it: they were written back, or captured, after the checkpoint's position.
+                continue;
+            }
+            if header.base_offset > end {
+                return Err(StorageError::format(
+                    "a partition's log",
+                    opened.log.directory(),
+                    format!("it ends at offset {end}, and the journal goes on at {}: records are missing", header.base_offset),
+                ));
+            }
+            let mut tries = 0;
+            while !opened.log.reserve(batch.len(), header.records_count as u32, now_ms).await? {
+                // Replay may bring more than memory holds; nobody else writes back yet.
+                if write_back_all(memory).await? {
+                    tries = 0;
+                }
+                tries += 1;
+                if tries > REPLAY_TRIES {
+                    return Err(StorageError::Refused(format!(
+                        "memory.bytes is too small to replay the journal: {} bytes are in use and none can be given back",
+                        memory.used()
+                    )));
+                }
+            }
+            let appended = crate::log::Appended {
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                leader_epoch: header.leader_epoch,
+                max_timestamp: header.max_timestamp,
+                // At batch precision, as Kafka's own index recovery has it.
+                offset_of_max_timestamp: header.last_offset(),
+            };
+            opened.log.append(&appended, &[batch], now_ms);
+            if header.has_producer() {
+                opened.producers.applied(&header, header.base_offset, now_ms);
+            }
+            report.batches_replayed += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what can be written; whether that was anything.
+async fn write_back_all(memory: &Rc<Memory>) -> Result<bool, StorageError> {
+    let mut has_written = false;
+    while let Some(segment) = memory.take_dirty() {
+        let before = segment.written();
+        segment.write_back(true).await?;
+        has_written |= segment.written() > before;
+    }
+    Ok(has_written)
+}

@@ -1,0 +1,73 @@
+//! Appending on the owning shard: room first, then judged and appended in one step.
+
+use std::time::Duration;
+
+use super::Shard;
+use crate::model::{ErrorCode, TopicPartition};
+use crate::partition::append::{Produced, Refusal, Request};
+use crate::runtime;
+
+impl Shard {
+    /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short, which is how
+    /// a producer that is faster than the disk is slowed down: its connection is not read meanwhile.
+    pub async fn produce(&self, id: TopicPartition, records: &[u8], request: &Request) -> Result<Produced, Refusal> {
+        let Some(partition) = self.partition(id) else {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        };
+        let accepted = partition.judge(records, request, &mut self.decompressor.borrow_mut())?;
+        let bytes = accepted.total_bytes();
+        if bytes > self.journal.batch_bytes_max() {
+            let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
+            return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+        }
+        while !partition.has_room(&self.journal, &accepted, request.now_ms) {
+            self.make_room(&partition, bytes, accepted.header.records_count as u32, request.now_ms).await?;
+        }
+        if let Some(failure) = self.failure() {
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, failure));
+        }
+        let produced = partition.append(&self.journal, &accepted, request.now_ms)?;
+        if produced.sequence > 0 {
+            self.note_uncommitted(produced.sequence, partition, produced.last_offset + 1);
+        }
+        Ok(produced)
+    }
+
+    async fn make_room(
+        &self,
+        partition: &crate::partition::Partition,
+        bytes: usize,
+        records: u32,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
+        let storage = |message: String| Refusal::new(ErrorCode::KafkaStorageError, message);
+        if let Some(failure) = self.failure() {
+            return Err(storage(failure));
+        }
+        if partition.is_deleted() {
+            return Err(ErrorCode::UnknownTopicOrPartition.into());
+        }
+        let has_memory = match partition.log.reserve(bytes, records, now_ms).await {
+            Ok(has_memory) => has_memory,
+            Err(error) if error.is_disk_full() => false,
+            Err(error) => {
+                self.fail(&error);
+                return Err(storage(error.to_string()));
+            }
+        };
+        if has_memory && self.journal.has_room(bytes) {
+            return Ok(());
+        }
+        if self.disk_full.get() {
+            // Back-pressure without end would look like a hang; the client gets a retriable error instead.
+            return Err(storage("No space left on the device; the write was not taken.".into()));
+        }
+        if has_memory {
+            let _ = runtime::timeout(Duration::from_millis(100), self.journal.reserve(bytes)).await;
+        } else {
+            self.memory.work.notify_all();
+            let _ = runtime::timeout(Duration::from_millis(100), self.memory.freed.notified()).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! The arguments that every command which talks to a broker has.
+
+use super::Failure;
+use super::client::{Client, ClientConfig};
+use std::time::Duration;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Connect {
+    /// A broker to start from; several with commas
+    #[arg(long, short, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub bootstrap: String,
+    /// How long to wait for the cluster, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Connect {
+    pub fn client(&self) -> Result<Client, Failure> {
+        let config = ClientConfig {
+            bootstrap: self.bootstrap.clone(),
+            timeout: Duration::from_secs(self.timeout.into()),
+            ..ClientConfig::default()
+        };
+        Ok(Client::connect(config)?)
+    }
+}

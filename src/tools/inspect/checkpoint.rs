@@ -1,0 +1,70 @@
+//! Checkpoints: from where a recovery replays, and what it takes for granted.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::place::{checkpoints, data_directory};
+use super::{Failure, Report, cannot_read, table};
+use crate::disk::checkpoint::Checkpoint;
+
+pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
+    let found = if path.is_file() {
+        let bytes = std::fs::read(path).map_err(|error| cannot_read(path, error))?;
+        match Checkpoint::parse(&bytes) {
+            Ok(checkpoint) => vec![(path.to_owned(), checkpoint)],
+            Err(why) => {
+                report.damage(path, 0, why);
+                Vec::new()
+            }
+        }
+    } else {
+        let (data, meta) = data_directory(path, report)?;
+        checkpoints(&data, &meta, report).into_iter().map(|(_, path, checkpoint)| (path, checkpoint)).collect()
+    };
+    let documents = found.iter().map(|(path, checkpoint)| one(path, checkpoint, report)).collect();
+    report.field("checkpoints", Value::Array(documents));
+    Ok(())
+}
+
+fn one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
+    let start = checkpoint.start;
+    let mut rows = table(&["topic id", "partition", "log start", "segment", "position", "end", "producers"], 1);
+    let mut partitions = Vec::new();
+    for state in &checkpoint.partitions {
+        let topic = state.id().topic.to_string();
+        let numbers = [
+            i64::from(state.partition),
+            state.log_start_offset,
+            state.segment_base_offset,
+            state.segment_position as i64,
+            state.end_offset,
+            state.producers.len() as i64,
+        ];
+        rows.add_row(std::iter::once(topic.clone()).chain(numbers.map(|number| number.to_string())));
+        partitions.push(json!({
+            "topic_id": topic, "partition": state.partition, "log_start_offset": state.log_start_offset,
+            "segment_base_offset": state.segment_base_offset, "segment_position": state.segment_position,
+            "end_offset": state.end_offset, "leader_epochs": state.leader_epochs, "producers": state.producers.len(),
+        }));
+    }
+    let stop = if checkpoint.is_clean { "clean" } else { "running" };
+    report.table(
+        format!(
+            "{}: {stop}, journal {:016x}, session {}, replay from group {} at byte {} of file {}",
+            path.display(),
+            checkpoint.journal_id,
+            checkpoint.session,
+            start.sequence,
+            start.position,
+            start.file
+        ),
+        rows,
+    );
+    json!({
+        "file": path.display().to_string(), "is_clean": checkpoint.is_clean,
+        "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
+        "start": {"file": start.file, "position": start.position, "sequence": start.sequence, "lap": start.lap},
+        "partitions": partitions,
+    })
+}

@@ -1,0 +1,212 @@
+//! The journals, as a recovery would read them, and what else lies in their files.
+//!
+//! A group belongs to the live range when it follows the checkpoint's start by sequence, session and the checksum of the
+//! group before. A live range that ends, with a whole group further ahead than can have been in flight, is damaged: a
+//! start refuses it. A torn group at its end is what a crash leaves.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::place::{checkpoints, data_directory};
+use super::{Failure, Report, cannot_read, table};
+use crate::disk::BLOCK_BYTES;
+use crate::disk::checkpoint::Checkpoint;
+use crate::disk::journal::Start;
+use crate::disk::journal::files::FileHeader;
+use crate::disk::journal::group::{self, GroupHeader};
+use crate::disk::journal::recover::IN_FLIGHT_MAX;
+use crate::disk::layout::DataDirectory;
+
+struct File {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    groups: Vec<Group>,
+}
+
+/// A whole group, of whatever lap.
+struct Group {
+    position: u64,
+    header: GroupHeader,
+    entries: usize,
+    batch_bytes: usize,
+}
+
+pub fn inspect(path: &Path, journal_dir: Option<&Path>, with_groups: bool, report: &mut Report) -> Result<(), Failure> {
+    let (data, meta) = data_directory(path, report)?;
+    let data = DataDirectory::new(data.root, journal_dir.map(Path::to_owned));
+    let mut documents = Vec::new();
+    for (shard, _, checkpoint) in checkpoints(&data, &meta, report) {
+        let directory = data.journal_directory(meta.layout, shard);
+        let files = read(&directory, &checkpoint, report)?;
+        documents.push(one(shard, &files, &checkpoint, with_groups, report));
+    }
+    report.field("journals", Value::Array(documents));
+    Ok(())
+}
+
+fn read(directory: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    for number in 0.. {
+        let path = crate::disk::journal::files::path_of(directory, number);
+        if !path.is_file() {
+            break;
+        }
+        let bytes = std::fs::read(&path).map_err(|error| cannot_read(&path, error))?;
+        match FileHeader::parse(&bytes) {
+            None => report.damage(&path, 0, "its header is damaged or of another version"),
+            Some(header) if header.journal_id != checkpoint.journal_id => {
+                let (found, named) = (header.journal_id, checkpoint.journal_id);
+                report.damage(&path, 8, format!("it is of journal {found:016x}, the checkpoint names {named:016x}"));
+            }
+            Some(header) if header.number != number || header.bytes != bytes.len() as u64 => {
+                report.damage(&path, 16, format!("it says file {} of {} bytes", header.number, header.bytes));
+            }
+            Some(_) => {}
+        }
+        let groups = whole_groups(&bytes, checkpoint.journal_id);
+        files.push(File { path, bytes, groups });
+    }
+    if files.is_empty() {
+        return Err(Failure::new(format!("{} holds no journal files", directory.display()))
+            .hinted("name their directory with --journal-dir, if the node runs with journal.dir"));
+    }
+    Ok(files)
+}
+
+/// Every whole group in a file, wherever it begins.
+fn whole_groups(bytes: &[u8], journal_id: u64) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut position = BLOCK_BYTES;
+    while position < bytes.len() {
+        let found = group_at(bytes, position).filter(|group| group.header.place.journal_id == journal_id);
+        position += found.as_ref().map_or(BLOCK_BYTES, |group| group.header.total_bytes.max(BLOCK_BYTES));
+        groups.extend(found);
+    }
+    groups
+}
+
+fn group_at(bytes: &[u8], position: usize) -> Option<Group> {
+    let header = GroupHeader::parse(bytes.get(position..)?)?;
+    let whole = bytes.get(position..position.checked_add(header.total_bytes)?)?;
+    let entries = group::read_entries(&header, whole).ok()?;
+    let batch_bytes = entries.iter().map(|(_, batch)| batch.len()).sum();
+    Some(Group { position: position as u64, header, entries: entries.len(), batch_bytes })
+}
+
+fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, report: &mut Report) -> Value {
+    let start = Start::from(checkpoint.start);
+    let live = live(files, start);
+    let mut rows = table(&["file", "bytes", "whole groups", "live groups", "live batches", "live bytes"], 1);
+    let mut documents = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let mine: Vec<&Group> = live.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group).collect();
+        let batches: usize = mine.iter().map(|group| group.entries).sum();
+        let bytes: usize = mine.iter().map(|group| group.header.total_bytes).sum();
+        let counts = [file.bytes.len(), file.groups.len(), mine.len(), batches, bytes];
+        rows.add_row(std::iter::once(file.path.display().to_string()).chain(counts.map(|count| count.to_string())));
+        documents.push(json!({
+            "file": file.path.display().to_string(), "bytes": counts[0], "whole_groups": counts[1],
+            "live_groups": counts[2], "live_batches": counts[3], "live_bytes": counts[4],
+        }));
+    }
+    let (groups, batches) = (live.len(), live.iter().map(|(_, group)| group.entries).sum::<usize>());
+    let title = format!(
+        "shard {shard}: journal {:016x}, session {}, replay from group {} at byte {} of file {}: {groups} groups, {batches} batches{}",
+        checkpoint.journal_id,
+        checkpoint.session,
+        start.sequence,
+        start.position,
+        start.file,
+        if checkpoint.is_clean { " (stopped cleanly)" } else { "" }
+    );
+    report.table(title, rows);
+    let listed = live.iter().map(|(file, group)| {
+        let GroupHeader { place, is_flushed, total_bytes, .. } = group.header;
+        json!({
+            "file": file, "position": group.position, "sequence": place.sequence, "session": place.session, "lap": place.lap,
+            "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes, "is_flushed": is_flushed,
+        })
+    });
+    let listed: Vec<Value> = if with_groups { listed.collect() } else { Vec::new() };
+    if with_groups {
+        let columns =
+            ["sequence", "file", "position", "session", "lap", "entries", "bytes", "batch_bytes", "is_flushed"];
+        let mut rows = table(&columns, 0);
+        for group in &listed {
+            rows.add_row(columns.map(|column| group[column].to_string()));
+        }
+        report.table(format!("shard {shard}: live groups"), rows);
+    }
+    end_of(files, start, &live, report);
+    json!({
+        "shard": shard, "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
+        "start_sequence": start.sequence, "start_file": start.file, "start_position": start.position,
+        "live_groups": groups, "live_batches": batches, "is_clean": checkpoint.is_clean, "files": documents, "groups": listed,
+    })
+}
+
+/// The groups that a recovery would replay, and the file of each, in order.
+fn live(files: &[File], start: Start) -> Vec<(usize, &Group)> {
+    let mut live: Vec<(usize, &Group)> = Vec::new();
+    let (mut sequence, mut session, mut previous) = (start.sequence, start.session, start.previous_checksum);
+    let (mut file, mut position) = (start.file as usize, start.position);
+    loop {
+        let fits = |group: &&Group| {
+            let place = &group.header.place;
+            place.sequence == sequence && place.session >= session && place.previous_checksum == previous
+        };
+        // Where the one before ended, or, for the writer skips a file's too short rest, at another file's beginning.
+        let here = files.get(file).and_then(|f| f.groups.iter().find(|group| group.position == position).filter(fits));
+        let next = here.map(|group| (file, group)).or_else(|| {
+            let firsts = files.iter().enumerate();
+            firsts
+                .filter_map(|(at, f)| Some((at, f.groups.iter().find(|group| group.position == BLOCK_BYTES as u64)?)))
+                .find(|(_, group)| fits(group))
+        });
+        let Some((at, group)) = next else { return live };
+        live.push((at, group));
+        (file, position) = (at, group.position + group.header.total_bytes as u64);
+        (sequence, session, previous) = (sequence + 1, group.header.place.session, group.header.checksum);
+    }
+}
+
+/// What lies where the next group would be, and whether anything was acknowledged behind it.
+fn end_of(files: &[File], start: Start, live: &[(usize, &Group)], report: &mut Report) {
+    let (file, position, sequence) =
+        live.last().map_or((start.file as usize, start.position, start.sequence), |(at, group)| {
+            (*at, group.position + group.header.total_bytes as u64, group.header.place.sequence + 1)
+        });
+    let Some(ended) = files.get(file) else {
+        let path = files.last().map_or(Path::new(""), |file| &file.path);
+        report.damage(path, 0, format!("the checkpoint starts in file {file}, and there are {}", files.len()));
+        return;
+    };
+    let beyond = sequence + IN_FLIGHT_MAX as u64;
+    let ahead = files
+        .iter()
+        .flat_map(|file| &file.groups)
+        .map(|group| group.header.place.sequence)
+        .filter(|s| *s >= beyond)
+        .min();
+    if let Some(ahead) = ahead {
+        let what = format!(
+            "group {sequence} is damaged or missing, and group {ahead} after it is whole: acknowledged records would be lost"
+        );
+        report.damage(&ended.path, position, what);
+        return;
+    }
+    let header = ended.bytes.get(position as usize..).and_then(GroupHeader::parse);
+    if header.is_some_and(|header| {
+        header.place.sequence == sequence && header.place.previous_checksum == previous(start, live)
+    }) {
+        report.note(format!(
+            "{}: group {sequence} at byte {position} is torn; it was not acknowledged",
+            ended.path.display()
+        ));
+    }
+}
+
+fn previous(start: Start, live: &[(usize, &Group)]) -> u32 {
+    live.last().map_or(start.previous_checksum, |(_, group)| group.header.checksum)
+}

@@ -1,0 +1,88 @@
+//! The metadata log, and the image at its end.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::place::data_directory;
+use super::{Failure, Report, cannot_read, table};
+use crate::controller::recover::{Refused, recover};
+
+pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
+    let (data, meta) = data_directory(path, report)?;
+    let directory = data.metadata_directory();
+    let entries = std::fs::read_dir(&directory).map_err(|error| cannot_read(&directory, error))?;
+    let mut logs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "tml"));
+    logs.sort();
+    let Some(log) = logs.pop() else {
+        return Err(Failure::new(format!("{} holds no metadata log", directory.display())));
+    };
+    let bytes = std::fs::read(&log).map_err(|error| cannot_read(&log, error))?;
+    let recovered = match recover(&bytes) {
+        Ok(recovered) => recovered,
+        Err(refused) => {
+            let (Refused::Damaged { at, .. }
+            | Refused::Unreadable { at, .. }
+            | Refused::Order { at, .. }
+            | Refused::DoesNotApply { at, .. }) = refused;
+            report.damage(&log, at, refused);
+            return Ok(());
+        }
+    };
+    if let Some((bytes, why)) = &recovered.torn {
+        report.note(format!("{}: its last {bytes} bytes are a torn write, never answered ({why})", log.display()));
+    }
+    let image = &recovered.image;
+    if image.cluster_id != meta.cluster_id {
+        let what = format!("it is of cluster {}, and meta.properties of {}", image.cluster_id, meta.cluster_id);
+        report.damage(&log, 0, what);
+    }
+    let mut rows = table(&["topic", "id", "partitions", "settings"], 2);
+    let mut topics = Vec::new();
+    for topic in image.topics() {
+        let settings = format!("{:?}", topic.overrides);
+        rows.add_row([
+            topic.name.to_string(),
+            topic.id.to_string(),
+            topic.partitions.len().to_string(),
+            settings.clone(),
+        ]);
+        let leaders: Vec<Value> = topic.partitions.iter().map(|p| json!(p.leader.map(|leader| leader.0))).collect();
+        topics.push(json!({
+            "name": topic.name.to_string(), "id": topic.id.to_string(), "leaders": leaders, "settings": settings,
+        }));
+    }
+    let nodes: Vec<Value> = image
+        .nodes()
+        .map(|node| json!({"id": node.id.0, "incarnation": node.incarnation, "shards": node.shards, "rack": node.rack}))
+        .collect();
+    report.table(
+        format!(
+            "{}: cluster {}, index {}, term {}, {} of {} bytes whole; layout {} for {} shards, {} nodes",
+            log.display(),
+            image.cluster_id,
+            image.index,
+            recovered.term,
+            recovered.valid_bytes,
+            bytes.len(),
+            meta.layout,
+            meta.shards,
+            nodes.len()
+        ),
+        rows,
+    );
+    for (name, value) in [
+        ("file", json!(log.display().to_string())),
+        ("cluster_id", json!(image.cluster_id)),
+        ("index", json!(image.index)),
+        ("term", json!(recovered.term)),
+        ("layout", json!(meta.layout)),
+        ("shards", json!(meta.shards)),
+        ("nodes", json!(nodes)),
+        ("topics", json!(topics)),
+    ] {
+        report.field(name, value);
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Which files a path means, and what the node's checkpoints promise of them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Failure, Report, cannot_read};
+use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::layout::{DataDirectory, Meta};
+use crate::model::{TopicId, TopicPartition};
+
+/// One partition's directory and its segments.
+pub struct PartitionFiles {
+    pub directory: PathBuf,
+    /// `.log` files that were asked for, by base offset.
+    pub logs: Vec<(i64, PathBuf)>,
+    /// Of the partition's last segment, asked for or not.
+    pub last_base: i64,
+    /// What a checkpoint says of it.
+    pub state: Option<PartitionState>,
+    /// It lies in a node's data directory: then what no checkpoint names is the journal's to bring again.
+    is_a_nodes: bool,
+}
+
+impl PartitionFiles {
+    /// Bytes of the segment that a checkpoint vouches for; `None` where there are no checkpoints.
+    pub fn vouched(&self, base: i64, file_bytes: u64) -> Option<u64> {
+        let Some(state) = &self.state else { return self.is_a_nodes.then_some(0) };
+        match base.cmp(&state.segment_base_offset) {
+            std::cmp::Ordering::Less => Some(file_bytes),
+            std::cmp::Ordering::Equal => Some(state.segment_position),
+            std::cmp::Ordering::Greater => Some(0),
+        }
+    }
+}
+
+/// Opens a data directory for reading; says so when a node runs on it.
+pub fn data_directory(path: &Path, report: &mut Report) -> Result<(DataDirectory, Meta), Failure> {
+    let data = DataDirectory::new(path, None);
+    let meta = Meta::load(&data).map_err(|error| Failure::new(error.to_string()))?;
+    let meta = meta.ok_or_else(|| {
+        Failure::new(format!("{} is no data directory: it has no meta.properties", path.display()))
+            .hinted("name the directory that `tidemill serve --data` was given")
+    })?;
+    note_if_running(path, report);
+    Ok((data, meta))
+}
+
+fn note_if_running(root: &Path, report: &mut Report) {
+    let Ok(lock) = std::fs::File::open(root.join(".lock")) else { return };
+    if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        report.note(format!(
+            "a node is running on {}: its files change while they are read, and their ends may look torn",
+            root.display()
+        ));
+    }
+}
+
+/// Every partition that `path` means: one file's, one directory's, or all of a data directory.
+pub fn partitions(path: &Path, report: &mut Report) -> Result<Vec<PartitionFiles>, Failure> {
+    if path.is_file() {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let base = base_offset(path)
+            .ok_or_else(|| Failure::new(format!("{} is not named as a segment is", path.display())))?;
+        let mut files = partition(directory, report)?;
+        files.logs = vec![(base, path.to_owned())];
+        return Ok(vec![files]);
+    }
+    if path.join("meta.properties").is_file() {
+        let (data, meta) = data_directory(path, report)?;
+        let states = states(&data, &meta, report);
+        let mut all = Vec::new();
+        for directory in listed(path)?.into_iter().filter(|entry| entry.is_dir() && partition_number(entry).is_some()) {
+            let files = partition_files(directory, Some(&states))?;
+            if !files.logs.is_empty() || files.state.is_some() {
+                all.push(files);
+            }
+        }
+        return Ok(all);
+    }
+    let files = partition(path, report)?;
+    if files.logs.is_empty() {
+        return Err(Failure::new(format!("{} holds no segments", path.display()))
+            .hinted("name a data directory, a partition's directory, or a .log file"));
+    }
+    Ok(vec![files])
+}
+
+/// One partition's directory, with the data directory above it if there is one.
+fn partition(directory: &Path, report: &mut Report) -> Result<PartitionFiles, Failure> {
+    let whole = directory.canonicalize().map_err(|error| cannot_read(directory, error))?;
+    let states = match whole.parent() {
+        Some(root) if root.join("meta.properties").is_file() => {
+            let (data, meta) = data_directory(root, report)?;
+            Some(states(&data, &meta, report))
+        }
+        _ => None,
+    };
+    partition_files(directory.to_owned(), states.as_ref())
+}
+
+fn partition_files(
+    directory: PathBuf,
+    states: Option<&HashMap<TopicPartition, PartitionState>>,
+) -> Result<PartitionFiles, Failure> {
+    let mut logs: Vec<(i64, PathBuf)> =
+        listed(&directory)?.into_iter().filter_map(|path| Some((base_offset(&path)?, path))).collect();
+    logs.sort();
+    let last_base = logs.last().map_or(0, |(base, _)| *base);
+    let text = std::fs::read_to_string(directory.join("partition.metadata")).unwrap_or_default();
+    let topic = text.lines().find_map(|line| TopicId::from_base64(line.strip_prefix("topic_id:")?.trim()));
+    let whole = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+    let id = topic.zip(partition_number(&whole)).map(|(topic, partition)| TopicPartition { topic, partition });
+    let state = states.zip(id).and_then(|(states, id)| states.get(&id).cloned());
+    Ok(PartitionFiles { directory, logs, last_base, state, is_a_nodes: states.is_some() })
+}
+
+/// The base offset in a segment file's name.
+fn base_offset(path: &Path) -> Option<i64> {
+    let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+fn partition_number(directory: &Path) -> Option<i32> {
+    directory.file_name()?.to_str()?.rsplit_once('-')?.1.parse().ok()
+}
+
+fn listed(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = std::fs::read_dir(directory).map_err(|error| cannot_read(directory, error))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|error| cannot_read(directory, error))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// All shards' checkpoints, by shard; a damaged one is reported.
+pub fn checkpoints(data: &DataDirectory, meta: &Meta, report: &mut Report) -> Vec<(u16, PathBuf, Checkpoint)> {
+    let mut found = Vec::new();
+    for shard in 0..meta.shards {
+        let path = data.checkpoint_path(meta.layout, shard);
+        match std::fs::read(&path) {
+            Ok(bytes) => match Checkpoint::parse(&bytes) {
+                Ok(checkpoint) => found.push((shard, path, checkpoint)),
+                Err(why) => report.damage(&path, 0, why),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                report.note(format!("{} is not there: the shard has never been ready", path.display()));
+            }
+            Err(error) => report.damage(&path, 0, error),
+        }
+    }
+    found
+}
+
+fn states(data: &DataDirectory, meta: &Meta, report: &mut Report) -> HashMap<TopicPartition, PartitionState> {
+    let all = checkpoints(data, meta, report).into_iter().flat_map(|(_, _, checkpoint)| checkpoint.partitions);
+    all.map(|state| (state.id(), state)).collect()
+}

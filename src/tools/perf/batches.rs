@@ -1,0 +1,116 @@
+//! Produce requests made before the clock runs. Only the correlation id differs from one sending to the next, so it
+//! is kept apart from the rest, which is shared and never copied.
+
+use super::Load;
+use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::tools::Failure;
+use crate::wire::produce::{ProduceHead, ProduceRequestWriter};
+use crate::wire::{ApiKey, Topic};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The Produce version: old enough for every broker, new enough for what is measured to be what clients use.
+pub const VERSION: i16 = 7;
+/// Length, API key, version, correlation id.
+pub const HEAD_BYTES: usize = 12;
+pub const CLIENT_ID: &str = "tidemill-perf";
+
+/// A request from behind its correlation id on.
+pub struct Request {
+    pub body: Rc<[u8]>,
+    pub partitions: Vec<i32>,
+}
+
+/// The requests that one connection sends in turn: its partitions, `partitions_per_request` at a time.
+pub fn requests(topic: &str, load: &Load, partitions: &[i32], seed: u64) -> Result<Vec<Rc<Request>>, Failure> {
+    let per_request = load.partitions_per_request.get().min(partitions.len());
+    let mut random = Random(seed | 1);
+    let mut requests = Vec::with_capacity(partitions.len().div_ceil(per_request));
+    for chunk in partitions.chunks(per_request) {
+        let head = ProduceHead { transactional_id: None, acks: load.acks, timeout_ms: 30_000 };
+        let mut writer = ProduceRequestWriter::new(VERSION, 0, Some(CLIENT_ID), head, 1);
+        writer.topic(Topic::Name(topic), chunk.len());
+        for &partition in chunk {
+            writer.partition(partition, batch(load, &mut random));
+        }
+        let frame = writer.finish().map_err(|error| Failure::new(format!("such a request cannot be made: {error}")))?;
+        let frame = frame.to_vec();
+        requests.push(Rc::new(Request { body: frame[HEAD_BYTES..].into(), partitions: chunk.to_vec() }));
+    }
+    Ok(requests)
+}
+
+/// The first bytes of a request's frame.
+pub fn head(request: &Request, correlation_id: i32) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    let length = HEAD_BYTES - 4 + request.body.len();
+    head[0..4].copy_from_slice(&(length as i32).to_be_bytes());
+    head[4..6].copy_from_slice(&ApiKey::Produce.code().to_be_bytes());
+    head[6..8].copy_from_slice(&VERSION.to_be_bytes());
+    head[8..12].copy_from_slice(&correlation_id.to_be_bytes());
+    head
+}
+
+fn batch(load: &Load, random: &mut Random) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let mut value = vec![0; load.record_bytes];
+    for _ in 0..load.batch_records.get() {
+        random.fill(&mut value);
+        builder.append(now, None, Some(&value), std::iter::empty());
+    }
+    builder.finish()
+}
+
+/// xorshift64*: no two runs need differ, only bytes that no codec can shrink.
+struct Random(u64);
+
+impl Random {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::batches;
+    use crate::wire::Reader;
+    use crate::wire::frame::RequestHeader;
+    use crate::wire::produce::ProduceRequest;
+
+    #[test]
+    fn a_request_put_together_is_a_whole_frame_that_decodes() {
+        let load = Load {
+            batch_records: 3.try_into().unwrap(),
+            record_bytes: 100,
+            partitions_per_request: 2.try_into().unwrap(),
+            acks: -1,
+            seconds: 1.0,
+            warmup: 0.0,
+            spin: false,
+        };
+        let requests = requests("t", &load, &[4, 5, 6], 7).unwrap();
+        let sent: Vec<_> = requests.iter().map(|request| request.partitions.clone()).collect();
+        assert_eq!(sent, [vec![4, 5], vec![6]]);
+        for (number, request) in requests.iter().enumerate() {
+            let frame = [&head(request, 40 + number as i32)[..], &request.body].concat();
+            assert_eq!(frame[..4], ((frame.len() - 4) as i32).to_be_bytes());
+            let mut reader = Reader::new(&frame[4..]);
+            let header = RequestHeader::decode(&mut reader).unwrap();
+            assert_eq!((header.version, header.correlation_id), (VERSION, 40 + number as i32));
+            let produce = ProduceRequest::decode(&mut reader, VERSION).unwrap();
+            for (part, &partition) in produce.partitions().zip(&request.partitions) {
+                assert_eq!((part.topic, part.partition), (Topic::Name("t"), partition));
+                let batch = batches(part.records).next().unwrap().unwrap();
+                assert!(batch.is_intact() && batch.header.records_count == 3);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What was measured, for people or for scripts.
+
+use super::window::Usage;
+use comfy_table::{CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Nanoseconds.
+pub type Latencies = Histogram<u64>;
+
+/// From a nanosecond to ten minutes, three digits.
+pub fn latencies() -> Latencies {
+    Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("the bounds are in order")
+}
+
+pub struct Report {
+    pub verb: &'static str,
+    /// What was run, in a sentence.
+    pub setting: String,
+    pub seconds: f64,
+    pub bytes: u64,
+    pub requests: u64,
+    pub records: u64,
+    /// By what it was the latency of.
+    pub latencies: Vec<(&'static str, Latencies)>,
+    /// Refused batches by error code, broken offsets, and so on.
+    pub errors: BTreeMap<String, u64>,
+    pub usage: Usage,
+}
+
+impl Report {
+    pub fn print(&self, json: bool, out: &mut impl Write) -> io::Result<()> {
+        if json { writeln!(out, "{}", self.to_json()) } else { self.print_table(out) }
+    }
+
+    fn per_second(&self, amount: u64) -> f64 {
+        amount as f64 / self.seconds.max(1e-9)
+    }
+
+    fn cpu_seconds_per_gb(&self) -> Option<f64> {
+        self.usage.broker_seconds.filter(|_| self.bytes > 0).map(|seconds| seconds / (self.bytes as f64 / 1e9))
+    }
+
+    fn cpu_us_per_request(&self) -> Option<f64> {
+        self.usage.broker_seconds.filter(|_| self.requests > 0).map(|seconds| seconds * 1e6 / self.requests as f64)
+    }
+
+    fn to_json(&self) -> Value {
+        let mut all = json!({
+            "verb": self.verb,
+            "setting": self.setting,
+            "seconds": self.seconds,
+            "mb_per_second": self.per_second(self.bytes) / 1e6,
+            "requests_per_second": self.per_second(self.requests),
+            "records_per_second": self.per_second(self.records),
+            "errors": self.errors,
+            "broker_cpu_seconds_per_gb": self.cpu_seconds_per_gb(),
+            "broker_cpu_us_per_request": self.cpu_us_per_request(),
+            "broker_cpu_cores": self.usage.broker_seconds.map(|seconds| seconds / self.seconds),
+            "broker_resident_bytes": self.usage.broker_resident_bytes,
+            "client_cpu_cores": self.usage.own_seconds / self.seconds,
+        });
+        for (name, latencies) in &self.latencies {
+            let values =
+                QUANTILES.iter().map(|&(name, quantile)| (name.to_string(), json!(at_us(latencies, quantile))));
+            let mut values: Map<String, Value> = values.collect();
+            values.insert("count".into(), json!(latencies.len()));
+            all[format!("{name}_us")] = Value::Object(values);
+        }
+        all
+    }
+
+    fn print_table(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "{}", self.setting)?;
+        let mut table = table(&["MB/s", "requests/s", "records/s", "errors", "client cores"]);
+        table.add_row([
+            format!("{:.1}", self.per_second(self.bytes) / 1e6),
+            format!("{:.0}", self.per_second(self.requests)),
+            format!("{:.0}", self.per_second(self.records)),
+            self.errors.values().sum::<u64>().to_string(),
+            format!("{:.2}", self.usage.own_seconds / self.seconds),
+        ]);
+        writeln!(out, "{}", aligned(table))?;
+        if !self.latencies.is_empty() {
+            let mut header = vec!["latency (us)"];
+            header.extend(QUANTILES.iter().map(|(name, _)| *name));
+            let mut table = self::table(&header);
+            for (name, latencies) in &self.latencies {
+                let mut row = vec![name.to_string()];
+                row.extend(QUANTILES.iter().map(|&(_, quantile)| format!("{:.0}", at_us(latencies, quantile))));
+                table.add_row(row);
+            }
+            writeln!(out, "{}", aligned(table))?;
+        }
+        if let (Some(seconds), Some(resident)) = (self.usage.broker_seconds, self.usage.broker_resident_bytes) {
+            let mut table = self::table(&["broker cores", "CPU s/GB", "CPU us/request", "resident MB"]);
+            table.add_row([
+                format!("{:.2}", seconds / self.seconds),
+                self.cpu_seconds_per_gb().map_or("-".into(), |value| format!("{value:.3}")),
+                self.cpu_us_per_request().map_or("-".into(), |value| format!("{value:.1}")),
+                format!("{:.0}", resident as f64 / 1e6),
+            ]);
+            writeln!(out, "{}", aligned(table))?;
+        }
+        for (error, count) in &self.errors {
+            writeln!(out, "error: {error}: {count}")?;
+        }
+        Ok(())
+    }
+}
+
+const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
+fn at_us(latencies: &Latencies, quantile: f64) -> f64 {
+    latencies.value_at_quantile(quantile) as f64 / 1e3
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+fn aligned(mut table: Table) -> Table {
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_told_per_gigabyte_and_per_request() {
+        let mut produce = latencies();
+        produce.record(2_000_000).unwrap();
+        let report = Report {
+            verb: "produce",
+            setting: "one".into(),
+            seconds: 2.0,
+            bytes: 500_000_000,
+            requests: 1000,
+            records: 16000,
+            latencies: vec![("produce", produce)],
+            errors: BTreeMap::from([("NOT_LEADER_OR_FOLLOWER".into(), 3)]),
+            usage: Usage { broker_seconds: Some(0.25), broker_resident_bytes: Some(42_000_000), own_seconds: 1.0 },
+        };
+        let json = report.to_json();
+        assert_eq!(json["mb_per_second"], 250.0);
+        assert_eq!(json["broker_cpu_seconds_per_gb"], 0.5);
+        assert_eq!(json["broker_cpu_us_per_request"], 250.0);
+        assert!((json["produce_us"]["p50"].as_f64().unwrap() - 2000.0).abs() < 2.0);
+        let mut text = Vec::new();
+        report.print(false, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("250.0") && text.contains("NOT_LEADER_OR_FOLLOWER: 3"), "{text}");
+    }
+}

@@ -1,0 +1,262 @@
+//! `tidemill topic`: create, list, describe and delete topics.
+
+use super::Failure;
+use super::client::admin::NewTopic;
+use super::client::offsets::{EARLIEST, LATEST};
+use super::client::{Client, ClientError, TopicInfo};
+use super::connect::Connect;
+use crate::model::ErrorCode;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use std::io::Write;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Verb {
+    /// Create a topic
+    Create(Create),
+    /// List the topics
+    List(List),
+    /// Show topics' partitions, leaders, offsets and settings
+    Describe(Describe),
+    /// Delete topics and everything in them
+    Delete(Delete),
+}
+
+#[derive(clap::Args, Debug)]
+struct Create {
+    name: String,
+    /// How many partitions [default: the broker's]
+    #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
+    /// How many copies of each partition [default: the broker's]
+    #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
+    replication_factor: Option<i16>,
+    /// A topic setting, such as retention.ms=3600000; may be repeated
+    #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    configs: Vec<(String, String)>,
+    /// Succeed if the topic is there already
+    #[arg(long)]
+    if_not_exists: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
+struct List {
+    /// Show the broker's own topics too
+    #[arg(long)]
+    internal: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
+struct Describe {
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
+struct Delete {
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("expected KEY=VALUE, got {text:?}")),
+    }
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match args.verb {
+        Verb::Create(create) => run_create(create, &mut out),
+        Verb::List(list) => run_list(list, &mut out),
+        Verb::Describe(describe) => run_describe(describe, &mut out),
+        Verb::Delete(delete) => run_delete(delete, &mut out),
+    }
+}
+
+fn run_create(args: Create, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    let new = NewTopic {
+        name: args.name,
+        partitions: args.partitions,
+        replication_factor: args.replication_factor,
+        configs: args.configs,
+    };
+    let is_new = match client.create_topic(&new) {
+        Ok(_) => true,
+        Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => false,
+        Err(error) => return Err(error.into()),
+    };
+    let topic = wait_for(&mut client, &new.name)?;
+    let partitions = topic.partitions.len();
+    if args.connect.json {
+        writeln!(out, "{}", json!({ "topic": new.name, "created": is_new, "partitions": partitions }))?;
+    } else if is_new {
+        writeln!(out, "created topic {} with {}", new.name, counted(partitions, "partition"))?;
+    } else {
+        writeln!(out, "topic {} exists, with {}", new.name, counted(partitions, "partition"))?;
+    }
+    Ok(())
+}
+
+/// The topic just created, once the broker that is asked has heard of it.
+fn wait_for(client: &mut Client, name: &str) -> Result<TopicInfo, Failure> {
+    let deadline = std::time::Instant::now() + client.config().timeout;
+    loop {
+        match client.topic(name) {
+            Ok(topic) => return Ok(topic.clone()),
+            Err(ClientError::UnknownTopic { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    let mut topics = client.all_topics()?;
+    topics.retain(|topic| args.internal || !topic.is_internal);
+    if args.connect.json {
+        let topics: Vec<_> = topics.iter().map(summary).collect();
+        writeln!(out, "{}", Value::Array(topics))?;
+    } else if topics.is_empty() {
+        writeln!(out, "no topics; create one with `tidemill topic create NAME`")?;
+    } else {
+        let mut table = table(&["topic", "partitions", "replicas"]);
+        for topic in &topics {
+            table.add_row([topic.name.clone(), topic.partitions.len().to_string(), replicas(topic).to_string()]);
+        }
+        align_right(&mut table, &[1, 2]);
+        writeln!(out, "{table}")?;
+    }
+    Ok(())
+}
+
+fn summary(topic: &TopicInfo) -> Value {
+    json!({
+        "topic": topic.name,
+        "topic_id": topic.topic_id.to_string(),
+        "internal": topic.is_internal,
+        "partitions": topic.partitions.len(),
+        "replication_factor": replicas(topic),
+    })
+}
+
+fn replicas(topic: &TopicInfo) -> usize {
+    topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(0)
+}
+
+fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    let mut described = Vec::new();
+    for name in &args.names {
+        let topic = client.topic(name)?.clone();
+        let all: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
+        let first = client.list_offsets(name, &all, EARLIEST)?;
+        let end = client.list_offsets(name, &all, LATEST)?;
+        let offsets: Vec<_> = first.iter().zip(&end).map(|(a, b)| (a.offset, b.offset)).collect();
+        // A broker without DescribeConfigs still has topics to describe.
+        let settings = match client.topic_settings(name) {
+            Err(ClientError::NoCommonVersion { .. }) => Vec::new(),
+            other => other?,
+        };
+        if args.connect.json {
+            let mut value = summary(&topic);
+            value["partitions"] = topic.partitions.iter().zip(&offsets).map(partition_json).collect();
+            let settings = settings
+                .iter()
+                .map(|setting| json!({ "name": setting.name, "value": setting.value, "default": !setting.is_own }));
+            value["settings"] = settings.collect();
+            described.push(value);
+            continue;
+        }
+        writeln!(out, "topic {}  id {}", topic.name, topic.topic_id)?;
+        let mut table = table(&["partition", "leader", "epoch", "replicas", "in sync", "first offset", "end offset"]);
+        for (partition, (first, end)) in topic.partitions.iter().zip(&offsets) {
+            let leader = if partition.leader_id < 0 { "none".into() } else { partition.leader_id.to_string() };
+            let shown = |offset: &Option<i64>| offset.map_or("-".into(), |offset| offset.to_string());
+            table.add_row([
+                partition.partition.to_string(),
+                leader,
+                partition.leader_epoch.to_string(),
+                list(&partition.replicas),
+                list(&partition.in_sync),
+                shown(first),
+                shown(end),
+            ]);
+        }
+        align_right(&mut table, &[0, 1, 2, 5, 6]);
+        writeln!(out, "{table}")?;
+        for setting in settings.iter().filter(|setting| setting.is_own) {
+            writeln!(out, "{} = {}", setting.name, setting.value.as_deref().unwrap_or("(hidden)"))?;
+        }
+    }
+    if args.connect.json {
+        writeln!(out, "{}", Value::Array(described))?;
+    }
+    Ok(())
+}
+
+fn partition_json((partition, (first, end)): (&super::client::PartitionLeader, &(Option<i64>, Option<i64>))) -> Value {
+    json!({
+        "partition": partition.partition,
+        "leader": partition.leader_id,
+        "leader_epoch": partition.leader_epoch,
+        "replicas": partition.replicas,
+        "in_sync": partition.in_sync,
+        "first_offset": first,
+        "end_offset": end,
+    })
+}
+
+fn run_delete(args: Delete, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    for name in &args.names {
+        client.delete_topic(name)?;
+        if args.connect.json {
+            writeln!(out, "{}", json!({ "topic": name, "deleted": true }))?;
+        } else {
+            writeln!(out, "deleted topic {name}")?;
+        }
+    }
+    Ok(())
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn list(ids: &[i32]) -> String {
+    ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// `1 partition`, `2 partitions`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

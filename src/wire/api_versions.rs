@@ -1,0 +1,93 @@
+//! ApiVersions (key 18), versions 0 to 4: the first request of every client, and the only one that is answered at a
+//! version the broker does not know.
+
+use super::{API_TABLE, ApiKey, frame};
+use crate::model::ErrorCode;
+
+message! {
+    request ApiVersionsRequest of ApiVersions {
+        client_software_name: String, 3+, ignorable = true;
+        client_software_version: String, 3+, ignorable = true;
+    }
+
+    response ApiVersionsResponse of ApiVersions {
+        error_code: ErrorCode, 0+;
+        api_keys: Vec<ApiVersion>, 0+;
+        throttle_time_ms: i32, 1+, ignorable = true;
+        supported_features: Vec<SupportedFeature>, 3+, tag = 0, ignorable = true;
+        finalized_features_epoch: i64, 3+, tag = 1, default = -1, ignorable = true;
+        finalized_features: Vec<FinalizedFeature>, 3+, tag = 2, ignorable = true;
+        zk_migration_ready: bool, 3+, tag = 3, ignorable = true;
+    }
+
+    part ApiVersion {
+        api_key: i16, 0+;
+        min_version: i16, 0+;
+        max_version: i16, 0+;
+    }
+
+    part SupportedFeature {
+        name: String, 3+;
+        min_version: i16, 3+;
+        max_version: i16, 3+;
+    }
+
+    part FinalizedFeature {
+        name: String, 3+;
+        max_version_level: i16, 3+;
+        min_version_level: i16, 3+;
+    }
+}
+
+impl ApiVersionsRequest {
+    /// From v3 on a client says what it is, in `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`; else it is answered
+    /// INVALID_REQUEST (KIP-511).
+    pub fn is_valid(&self, version: i16) -> bool {
+        let is_software_word = |text: &str| {
+            let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+            ends(text.chars().next())
+                && ends(text.chars().next_back())
+                && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.')
+        };
+        version < 3 || (is_software_word(&self.client_software_name) && is_software_word(&self.client_software_version))
+    }
+}
+
+impl ApiVersionsResponse {
+    /// Everything in the table, and the cluster's features; ready to be encoded at `version`.
+    pub fn advertise(
+        version: i16,
+        mut supported_features: Vec<SupportedFeature>,
+        finalized_features_epoch: i64,
+        mut finalized_features: Vec<FinalizedFeature>,
+    ) -> ApiVersionsResponse {
+        if version < 4 {
+            // KAFKA-17492: clients of that time fail on a minimum of 0.
+            supported_features.retain(|feature| feature.min_version > 0);
+        }
+        // A feature at level 0 is one that is not in use.
+        finalized_features.retain(|feature| feature.max_version_level > 0);
+        ApiVersionsResponse {
+            api_keys: API_TABLE
+                .iter()
+                .map(|api| ApiVersion { api_key: api.key.code(), min_version: api.min, max_version: api.max })
+                .collect(),
+            supported_features,
+            finalized_features_epoch,
+            finalized_features,
+            ..ApiVersionsResponse::default()
+        }
+    }
+}
+
+/// The answer, as a whole frame, to an ApiVersions request of a version unknown here: encoded as version 0, which every
+/// client can read, and naming just the versions of ApiVersions, so that the client can ask again (KIP-511).
+pub fn unsupported_version(correlation_id: i32) -> Vec<u8> {
+    let api = ApiKey::ApiVersions.api();
+    let response = ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion,
+        api_keys: vec![ApiVersion { api_key: api.key.code(), min_version: api.min, max_version: api.max }],
+        ..ApiVersionsResponse::default()
+    };
+    frame::encode_response(&response, 0, correlation_id).expect("version 0 holds this")
+}

@@ -1,0 +1,30 @@
+//! DeleteTopics (key 20), versions 1 to 6: by name, or from v6 on by id as well.
+
+use crate::model::{ErrorCode, TopicId};
+
+message! {
+    request DeleteTopicsRequest of DeleteTopics {
+        topics: Vec<DeleteTopicState>, 6+;
+        topic_names: Vec<String>, 1-5, ignorable = true;
+        timeout_ms: i32, 1+;
+    }
+
+    part DeleteTopicState {
+        /// Null where the topic is named by id.
+        name: Option<String>, 6+;
+        topic_id: TopicId, 6+;
+    }
+
+    response DeleteTopicsResponse of DeleteTopics {
+        throttle_time_ms: i32, 1+, ignorable = true;
+        responses: Vec<DeletableTopicResult>, 1+;
+    }
+
+    part DeletableTopicResult {
+        /// Null where the topic was named by an id nobody knows.
+        name: Option<String>, 1+, nullable = 6+;
+        topic_id: TopicId, 6+, ignorable = true;
+        error_code: ErrorCode, 1+;
+        error_message: Option<String>, 5+, ignorable = true;
+    }
+}

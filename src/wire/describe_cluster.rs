@@ -1,0 +1,35 @@
+//! DescribeCluster (key 60), versions 0 to 2: the brokers, and which of them is the controller (KIP-700).
+
+use super::metadata::OPERATIONS_NOT_ASKED;
+use crate::model::ErrorCode;
+
+/// The values of `endpoint_type`.
+pub const ENDPOINT_BROKERS: i8 = 1;
+pub const ENDPOINT_CONTROLLERS: i8 = 2;
+
+message! {
+    request DescribeClusterRequest of DescribeCluster {
+        include_cluster_authorized_operations: bool, 0+;
+        endpoint_type: i8, 1+, default = ENDPOINT_BROKERS;
+        include_fenced_brokers: bool, 2+;
+    }
+
+    response DescribeClusterResponse of DescribeCluster {
+        throttle_time_ms: i32, 0+;
+        error_code: ErrorCode, 0+;
+        error_message: Option<String>, 0+;
+        endpoint_type: i8, 1+, default = ENDPOINT_BROKERS;
+        cluster_id: String, 0+;
+        controller_id: i32, 0+, default = -1;
+        brokers: Vec<DescribeClusterBroker>, 0+;
+        cluster_authorized_operations: i32, 0+, default = OPERATIONS_NOT_ASKED;
+    }
+
+    part DescribeClusterBroker {
+        broker_id: i32, 0+;
+        host: String, 0+;
+        port: i32, 0+;
+        rack: Option<String>, 0+;
+        is_fenced: bool, 2+;
+    }
+}

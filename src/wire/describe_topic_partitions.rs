@@ -1,0 +1,53 @@
+//! DescribeTopicPartitions (key 75), version 0: topics in pages, for clusters whose metadata does not fit one answer
+//! (KIP-966).
+
+use super::metadata::OPERATIONS_NOT_ASKED;
+use crate::model::{ErrorCode, TopicId};
+
+message! {
+    request DescribeTopicPartitionsRequest of DescribeTopicPartitions {
+        /// Empty is all topics.
+        topics: Vec<TopicRequest>, 0+;
+        response_partition_limit: i32, 0+, default = 2000;
+        cursor: Option<Cursor>, 0+;
+    }
+
+    part TopicRequest {
+        name: String, 0+;
+    }
+
+    /// The first partition that the next page begins with.
+    part Cursor {
+        topic_name: String, 0+;
+        partition_index: i32, 0+;
+    }
+
+    response DescribeTopicPartitionsResponse of DescribeTopicPartitions {
+        throttle_time_ms: i32, 0+, ignorable = true;
+        topics: Vec<DescribedTopic>, 0+;
+        next_cursor: Option<Cursor>, 0+;
+    }
+
+    part DescribedTopic {
+        error_code: ErrorCode, 0+;
+        name: Option<String>, 0+;
+        topic_id: TopicId, 0+;
+        is_internal: bool, 0+;
+        partitions: Vec<DescribedPartition>, 0+;
+        topic_authorized_operations: i32, 0+, default = OPERATIONS_NOT_ASKED;
+    }
+
+    part DescribedPartition {
+        error_code: ErrorCode, 0+;
+        partition_index: i32, 0+;
+        /// -1 while there is none.
+        leader_id: i32, 0+;
+        leader_epoch: i32, 0+, default = -1;
+        replica_nodes: Vec<i32>, 0+;
+        isr_nodes: Vec<i32>, 0+;
+        /// Null where eligible leader replicas are not kept.
+        eligible_leader_replicas: Option<Vec<i32>>, 0+;
+        last_known_elr: Option<Vec<i32>>, 0+;
+        offline_replicas: Vec<i32>, 0+;
+    }
+}

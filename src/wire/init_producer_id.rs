@@ -1,0 +1,21 @@
+//! InitProducerId (key 22), versions 0 to 5: an identity for an idempotent or transactional producer (KIP-98, KIP-360).
+
+use crate::model::ErrorCode;
+
+message! {
+    request InitProducerIdRequest of InitProducerId {
+        /// Null from a producer that is idempotent only.
+        transactional_id: Option<String>, 0+;
+        transaction_timeout_ms: i32, 0+;
+        /// KIP-360: the id the producer has had until now; -1 at its start.
+        producer_id: i64, 3+, default = -1;
+        producer_epoch: i16, 3+, default = -1;
+    }
+
+    response InitProducerIdResponse of InitProducerId {
+        throttle_time_ms: i32, 0+, ignorable = true;
+        error_code: ErrorCode, 0+;
+        producer_id: i64, 0+, default = -1;
+        producer_epoch: i16, 0+;
+    }
+}

@@ -1,0 +1,72 @@
+//! What an answer from a broker that does not lead says about the one that does, so that the client need not ask for
+//! metadata first (KIP-951). Produce and Fetch answers share these tagged structs.
+
+use std::borrow::Cow;
+
+use super::{Malformed, Reader, Writer};
+use crate::model::LeaderEpoch;
+
+/// Who leads a partition now. The default, -1 and -1, is "not said" and is not written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CurrentLeader {
+    pub leader_id: i32,
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl Default for CurrentLeader {
+    fn default() -> CurrentLeader {
+        CurrentLeader { leader_id: -1, leader_epoch: -1 }
+    }
+}
+
+impl CurrentLeader {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<CurrentLeader, Malformed> {
+        let leader = CurrentLeader { leader_id: r.i32()?, leader_epoch: r.i32()? };
+        r.skip_tags()?;
+        Ok(leader)
+    }
+
+    pub(super) fn encode(&self, w: &mut Writer) {
+        w.i32(self.leader_id);
+        w.i32(self.leader_epoch);
+        w.tag_count(0);
+    }
+}
+
+/// Where a leader named by [`CurrentLeader`] is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeEndpoint<'a> {
+    pub node_id: i32,
+    pub host: Cow<'a, str>,
+    pub port: i32,
+    pub rack: Option<Cow<'a, str>>,
+}
+
+impl<'a> NodeEndpoint<'a> {
+    pub(super) fn decode_all(r: &mut Reader<'a>) -> Result<Vec<NodeEndpoint<'a>>, Malformed> {
+        // node_id and port, then at least a length byte for host, rack and tags.
+        let count = r.array_len(4 + 4 + 3)?;
+        let mut endpoints = Vec::with_capacity(count);
+        for _ in 0..count {
+            endpoints.push(NodeEndpoint {
+                node_id: r.i32()?,
+                host: r.string()?.into(),
+                port: r.i32()?,
+                rack: r.nullable_string()?.map(Cow::Borrowed),
+            });
+            r.skip_tags()?;
+        }
+        Ok(endpoints)
+    }
+
+    pub(super) fn encode_all(endpoints: &[NodeEndpoint<'_>], w: &mut Writer) {
+        w.array_len(endpoints.len());
+        for endpoint in endpoints {
+            w.i32(endpoint.node_id);
+            w.string(&endpoint.host);
+            w.i32(endpoint.port);
+            w.nullable_string(endpoint.rack.as_deref());
+            w.tag_count(0);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! ListOffsets (key 2), versions 1 to 11: from a timestamp, or a word for a place in the log, to an offset.
+
+use crate::model::ErrorCode;
+
+/// The values of `timestamp` that are no time, and the version each came with.
+pub const LATEST: i64 = -1;
+pub const EARLIEST: i64 = -2;
+/// v7: the offset of the record with the largest timestamp (KIP-734).
+pub const MAX_TIMESTAMP: i64 = -3;
+/// v8: the first offset that is on the broker's own disk (KIP-405).
+pub const EARLIEST_LOCAL: i64 = -4;
+/// v9: the last offset in tiered storage (KIP-1005).
+pub const LATEST_TIERED: i64 = -5;
+/// v11: the first offset that waits for its upload (KIP-1023).
+pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+message! {
+    request ListOffsetsRequest of ListOffsets {
+        /// -1 from a consumer.
+        replica_id: i32, 1+, default = -1;
+        /// 0 is read_uncommitted, 1 is read_committed.
+        isolation_level: i8, 2+;
+        topics: Vec<ListOffsetsTopic>, 1+;
+        timeout_ms: i32, 10+, ignorable = true;
+    }
+
+    part ListOffsetsTopic {
+        name: String, 1+;
+        partitions: Vec<ListOffsetsPartition>, 1+;
+    }
+
+    part ListOffsetsPartition {
+        partition_index: i32, 1+;
+        current_leader_epoch: i32, 4+, default = -1, ignorable = true;
+        timestamp: i64, 1+;
+    }
+
+    response ListOffsetsResponse of ListOffsets {
+        throttle_time_ms: i32, 2+, ignorable = true;
+        topics: Vec<ListOffsetsTopicResponse>, 1+;
+    }
+
+    part ListOffsetsTopicResponse {
+        name: String, 1+;
+        partitions: Vec<ListOffsetsPartitionResponse>, 1+;
+    }
+
+    part ListOffsetsPartitionResponse {
+        partition_index: i32, 1+;
+        error_code: ErrorCode, 1+;
+        /// -1 if no record is that late.
+        timestamp: i64, 1+, default = -1;
+        offset: i64, 1+, default = -1;
+        // Kafka's schema does not call it ignorable, and its handler leaves it out below v4; that is the same.
+        leader_epoch: i32, 4+, default = -1, ignorable = true;
+    }
+}
+
+/// The lowest version at which `timestamp` may be asked for; None for a negative value that means nothing.
+pub fn timestamp_from_version(timestamp: i64) -> Option<i16> {
+    Some(match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        EARLIEST.. => 1,
+        _ => return None,
+    })
+}

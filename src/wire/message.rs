@@ -1,0 +1,355 @@
+//! How a message is declared: as Kafka declares it, a list of fields with the versions that have them.
+//!
+//! ```ignore
+//! message! {
+//!     request DeleteTopicsRequest of DeleteTopics {
+//!         topics: Vec<DeleteTopicState>, 6+;
+//!         topic_names: Vec<String>, 1-5, ignorable = true;
+//!         timeout_ms: i32, 1+, default = 60_000;
+//!     }
+//!     part DeleteTopicState {
+//!         name: Option<String>, 6+;
+//!         topic_id: TopicId, 6+;
+//!     }
+//! }
+//! ```
+//!
+//! gives two structs with both directions at every version. An `Option` may be null at every version that has the field,
+//! or from `nullable = n+` on. `tag = n` makes it a tagged field, written only when it is not the default. A field that
+//! the version lacks decodes as its default; encoded, it must be its default or `ignorable`, else the message is
+//! [`Unencodable`](super::Unencodable): Kafka's rule.
+
+use super::{ApiKey, Malformed, Reader, Writer};
+use crate::model::{ErrorCode, TopicId};
+
+/// A value with a place on the wire.
+pub trait Wire: Sized {
+    /// The fewest bytes one takes; what an array count is checked against (WIRE-2).
+    fn bytes_min(version: i16, flexible: bool) -> usize;
+    /// What a field is where nothing else is declared: zero, empty, null.
+    fn unset() -> Self;
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self, Malformed>;
+    fn encode(&self, w: &mut Writer, version: i16);
+    fn is_null(&self) -> bool {
+        false
+    }
+}
+
+/// A request or an answer, as opposed to a part of one.
+pub trait Message: Wire {
+    const API: ApiKey;
+}
+
+/// A type whose absence the wire can say.
+pub trait Nullable: Wire {
+    fn decode_nullable(r: &mut Reader<'_>, version: i16) -> Result<Option<Self>, Malformed>;
+    /// Writes null, or what has to stand before a value that is not.
+    fn encode_null(value: Option<&Self>, w: &mut Writer);
+}
+
+impl<T: Nullable> Wire for Option<T> {
+    fn bytes_min(_: i16, _: bool) -> usize {
+        1
+    }
+
+    fn unset() -> Self {
+        None
+    }
+
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self, Malformed> {
+        T::decode_nullable(r, version)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) {
+        T::encode_null(self.as_ref(), w);
+        if let Some(value) = self {
+            value.encode(w, version);
+        }
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_none()
+    }
+}
+
+macro_rules! fixed_width {
+    ($($ty:ty: $method:ident $bytes:literal $unset:expr;)*) => {$(
+        impl Wire for $ty {
+            fn bytes_min(_: i16, _: bool) -> usize {
+                $bytes
+            }
+
+            fn unset() -> Self {
+                $unset
+            }
+
+            fn decode(r: &mut Reader<'_>, _: i16) -> Result<Self, Malformed> {
+                r.$method()
+            }
+
+            fn encode(&self, w: &mut Writer, _: i16) {
+                w.$method(*self);
+            }
+        }
+    )*};
+}
+
+fixed_width! {
+    bool: bool 1 false;
+    i8: i8 1 0;
+    i16: i16 2 0;
+    i32: i32 4 0;
+    i64: i64 8 0;
+    TopicId: uuid 16 TopicId::ZERO;
+}
+
+impl Wire for ErrorCode {
+    fn bytes_min(_: i16, _: bool) -> usize {
+        2
+    }
+
+    fn unset() -> Self {
+        ErrorCode::None
+    }
+
+    /// A code that a newer broker has invented is UNKNOWN_SERVER_ERROR to us, as it is to the Java client.
+    fn decode(r: &mut Reader<'_>, _: i16) -> Result<Self, Malformed> {
+        Ok(ErrorCode::from_code(r.i16()?).unwrap_or(ErrorCode::UnknownServerError))
+    }
+
+    fn encode(&self, w: &mut Writer, _: i16) {
+        w.i16(self.code());
+    }
+}
+
+impl Wire for String {
+    fn bytes_min(_: i16, flexible: bool) -> usize {
+        if flexible { 1 } else { 2 }
+    }
+
+    fn unset() -> Self {
+        String::new()
+    }
+
+    fn decode(r: &mut Reader<'_>, _: i16) -> Result<Self, Malformed> {
+        Ok(r.string()?.to_owned())
+    }
+
+    fn encode(&self, w: &mut Writer, _: i16) {
+        w.string(self);
+    }
+}
+
+impl Nullable for String {
+    fn decode_nullable(r: &mut Reader<'_>, _: i16) -> Result<Option<Self>, Malformed> {
+        Ok(r.nullable_string()?.map(str::to_owned))
+    }
+
+    fn encode_null(value: Option<&Self>, w: &mut Writer) {
+        if value.is_none() {
+            w.nullable_string(None);
+        }
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn bytes_min(_: i16, flexible: bool) -> usize {
+        if flexible { 1 } else { 4 }
+    }
+
+    fn unset() -> Self {
+        Vec::new()
+    }
+
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self, Malformed> {
+        Self::decode_nullable(r, version)?.ok_or_else(|| r.malformed("null for an array that cannot be null"))
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) {
+        w.array_len(self.len());
+        for element in self {
+            element.encode(w, version);
+        }
+    }
+}
+
+impl<T: Wire> Nullable for Vec<T> {
+    fn decode_nullable(r: &mut Reader<'_>, version: i16) -> Result<Option<Self>, Malformed> {
+        let Some(count) = r.nullable_array_len(T::bytes_min(version, r.is_flexible()))? else { return Ok(None) };
+        let mut elements = Vec::with_capacity(count);
+        for _ in 0..count {
+            elements.push(T::decode(r, version)?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn encode_null(value: Option<&Self>, w: &mut Writer) {
+        if value.is_none() {
+            w.nullable_length(None);
+        }
+    }
+}
+
+/// `message_or!(a ; b)` is `a` if it was given, else `b`.
+macro_rules! message_or {
+    (; $otherwise:expr) => {
+        $otherwise
+    };
+    ($given:expr ; $otherwise:expr) => {
+        $given
+    };
+}
+
+macro_rules! in_versions {
+    ($version:ident, $from:literal) => {
+        $version >= $from
+    };
+    ($version:ident, $from:literal $to:literal) => {
+        ($from..=$to).contains(&$version)
+    };
+}
+
+macro_rules! message {
+    ($(
+        $(#[$attribute:meta])*
+        $kind:ident $name:ident $(of $api:ident)? {$(
+            $(#[$field_attribute:meta])*
+            $field:ident: $ty:ty, $from:literal $(+)? $(- $to:literal)?
+            $(, nullable = $nullable_from:literal +)?
+            $(, tag = $tag:literal)?
+            $(, default = $default:expr)?
+            $(, ignorable = $ignorable:literal)?;
+        )*}
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, PartialEq, Debug)]
+        pub struct $name {
+            $($(#[$field_attribute])* pub $field: $ty,)*
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($field: message_or!($($default)? ; $crate::wire::Wire::unset()),)* }
+            }
+        }
+
+        impl $crate::wire::Wire for $name {
+            fn bytes_min(version: i16, flexible: bool) -> usize {
+                let mut bytes = usize::from(flexible);
+                $(if in_versions!(version, $from $($to)?) && message_or!($(Some($tag))? ; None::<u32>).is_none() {
+                    bytes += <$ty as $crate::wire::Wire>::bytes_min(version, flexible);
+                })*
+                bytes
+            }
+
+            fn unset() -> $name {
+                $name::default()
+            }
+
+            fn decode(
+                r: &mut $crate::wire::Reader<'_>,
+                version: i16,
+            ) -> Result<$name, $crate::wire::Malformed> {
+                let mut message = $name::default();
+                $(if in_versions!(version, $from $($to)?) && message_or!($(Some($tag))? ; None::<u32>).is_none() {
+                    message.$field = <$ty as $crate::wire::Wire>::decode(r, version)?;
+                    if version < message_or!($($nullable_from)? ; 0) && $crate::wire::Wire::is_null(&message.$field) {
+                        return Err(r.malformed(concat!("null ", stringify!($field), " at a version without it")));
+                    }
+                })*
+                for _ in 0..r.tag_count()? {
+                    #[allow(unused_mut, unused_variables)] // Most messages have no tagged field of their own.
+                    let (tag, mut field) = r.tag()?;
+                    $(if message_or!($(Some($tag))? ; None) == Some(tag) && in_versions!(version, $from $($to)?) {
+                        message.$field = <$ty as $crate::wire::Wire>::decode(&mut field, version)?;
+                        field.end()?;
+                    })*
+                }
+                Ok(message)
+            }
+
+            fn encode(&self, w: &mut $crate::wire::Writer, version: i16) {
+                let default = $name::default();
+                let mut tags = 0;
+                $(if !in_versions!(version, $from $($to)?) {
+                    if !message_or!($($ignorable)? ; false) && self.$field != default.$field {
+                        w.refuse(concat!(stringify!($name), ".", stringify!($field)));
+                    }
+                } else if message_or!($(Some($tag))? ; None::<u32>).is_some() {
+                    tags += usize::from(self.$field != default.$field);
+                } else {
+                    if version < message_or!($($nullable_from)? ; 0) && $crate::wire::Wire::is_null(&self.$field) {
+                        w.refuse(concat!("null ", stringify!($name), ".", stringify!($field)));
+                    }
+                    $crate::wire::Wire::encode(&self.$field, w, version);
+                })*
+                w.tag_count(tags);
+                $(if let Some(tag) = message_or!($(Some($tag))? ; None)
+                    && in_versions!(version, $from $($to)?)
+                    && self.$field != default.$field
+                {
+                    w.tag(tag, |w| $crate::wire::Wire::encode(&self.$field, w, version));
+                })*
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::wire::tests::Sample for $name {
+            fn sample(dice: &mut $crate::wire::tests::Dice, version: i16) -> $name {
+                #[allow(unused_mut)]
+                let mut message = $name::default();
+                $(if in_versions!(version, $from $($to)?) {
+                    message.$field = loop {
+                        let value = <$ty as $crate::wire::tests::Sample>::sample(dice, version);
+                        if !$crate::wire::Wire::is_null(&value) || version >= message_or!($($nullable_from)? ; 0) {
+                            break value;
+                        }
+                    };
+                })*
+                message
+            }
+        }
+
+        message!(@ $kind $name $($api)?);
+    )*};
+
+    (@ part $name:ident) => {
+        impl $crate::wire::message::Nullable for $name {
+            // A struct that may be null has a byte in front: -1, or 1.
+            fn decode_nullable(
+                r: &mut $crate::wire::Reader<'_>,
+                version: i16,
+            ) -> Result<Option<$name>, $crate::wire::Malformed> {
+                if r.i8()? < 0 { Ok(None) } else { <$name as $crate::wire::Wire>::decode(r, version).map(Some) }
+            }
+
+            fn encode_null(value: Option<&$name>, w: &mut $crate::wire::Writer) {
+                w.i8(if value.is_none() { -1 } else { 1 });
+            }
+        }
+    };
+    (@ request $name:ident $api:ident) => { message!(@ whole $name $api); };
+    (@ response $name:ident $api:ident) => { message!(@ whole $name $api); };
+    (@ whole $name:ident $api:ident) => {
+        impl $crate::wire::Message for $name {
+            const API: $crate::wire::ApiKey = $crate::wire::ApiKey::$api;
+        }
+
+        impl $name {
+            /// From a reader at the body.
+            pub fn decode(
+                r: &mut $crate::wire::Reader<'_>,
+                version: i16,
+            ) -> Result<$name, $crate::wire::Malformed> {
+                r.set_flexible($crate::wire::ApiKey::$api.api().is_flexible(version));
+                <$name as $crate::wire::Wire>::decode(r, version)
+            }
+
+            /// To a writer at the body.
+            pub fn encode(&self, w: &mut $crate::wire::Writer, version: i16) {
+                w.set_flexible($crate::wire::ApiKey::$api.api().is_flexible(version));
+                $crate::wire::Wire::encode(self, w, version);
+            }
+        }
+    };
+}

@@ -1,0 +1,70 @@
+//! Metadata (key 3), versions 0 to 13: brokers, and topics with their partitions' leaders.
+
+use crate::model::{ErrorCode, TopicId};
+
+/// "Authorized operations were not asked for."
+pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+message! {
+    request MetadataRequest of Metadata {
+        /// Null is all topics, empty is none; at version 0 empty is all. See [`wants_all_topics`](Self::wants_all_topics).
+        topics: Option<Vec<MetadataRequestTopic>>, 0+, nullable = 1+;
+        allow_auto_topic_creation: bool, 4+, default = true;
+        include_cluster_authorized_operations: bool, 8-10;
+        include_topic_authorized_operations: bool, 8+;
+    }
+
+    part MetadataRequestTopic {
+        topic_id: TopicId, 10+, ignorable = true;
+        /// Null where the topic is asked for by id.
+        name: Option<String>, 0+, nullable = 10+;
+    }
+
+    response MetadataResponse of Metadata {
+        throttle_time_ms: i32, 3+, ignorable = true;
+        brokers: Vec<MetadataBroker>, 0+;
+        cluster_id: Option<String>, 2+, ignorable = true;
+        controller_id: i32, 1+, default = -1, ignorable = true;
+        topics: Vec<MetadataTopic>, 0+;
+        cluster_authorized_operations: i32, 8-10, default = OPERATIONS_NOT_ASKED, ignorable = true;
+        error_code: ErrorCode, 13+, ignorable = true;
+    }
+
+    part MetadataBroker {
+        node_id: i32, 0+;
+        host: String, 0+;
+        port: i32, 0+;
+        rack: Option<String>, 1+, ignorable = true;
+    }
+
+    part MetadataTopic {
+        error_code: ErrorCode, 0+;
+        /// Null where the topic was asked for by an id nobody knows.
+        name: Option<String>, 0+, nullable = 12+;
+        topic_id: TopicId, 10+, ignorable = true;
+        is_internal: bool, 1+, ignorable = true;
+        partitions: Vec<MetadataPartition>, 0+;
+        topic_authorized_operations: i32, 8+, default = OPERATIONS_NOT_ASKED, ignorable = true;
+    }
+
+    part MetadataPartition {
+        error_code: ErrorCode, 0+;
+        partition_index: i32, 0+;
+        /// -1 while there is none.
+        leader_id: i32, 0+;
+        leader_epoch: i32, 7+, default = -1, ignorable = true;
+        replica_nodes: Vec<i32>, 0+;
+        isr_nodes: Vec<i32>, 0+;
+        offline_replicas: Vec<i32>, 5+, ignorable = true;
+    }
+}
+
+impl MetadataRequest {
+    /// Whether this is the question for every topic there is.
+    pub fn wants_all_topics(&self, version: i16) -> bool {
+        match &self.topics {
+            None => true,
+            Some(topics) => version == 0 && topics.is_empty(),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! OffsetForLeaderEpoch (key 23), versions 2 to 4: where an epoch ends, so that a follower or a consumer finds out how far
+//! its log and the leader's agree (KIP-101, KIP-279, KIP-320).
+
+use crate::model::ErrorCode;
+
+message! {
+    request OffsetForLeaderEpochRequest of OffsetForLeaderEpoch {
+        /// -1 from a consumer; -2 is "not said".
+        replica_id: i32, 3+, default = -2, ignorable = true;
+        topics: Vec<OffsetForLeaderTopic>, 2+;
+    }
+
+    part OffsetForLeaderTopic {
+        topic: String, 2+;
+        partitions: Vec<OffsetForLeaderPartition>, 2+;
+    }
+
+    part OffsetForLeaderPartition {
+        partition: i32, 2+;
+        current_leader_epoch: i32, 2+, default = -1, ignorable = true;
+        /// The epoch whose end is asked for.
+        leader_epoch: i32, 2+;
+    }
+
+    response OffsetForLeaderEpochResponse of OffsetForLeaderEpoch {
+        throttle_time_ms: i32, 2+, ignorable = true;
+        topics: Vec<OffsetForLeaderTopicResult>, 2+;
+    }
+
+    part OffsetForLeaderTopicResult {
+        topic: String, 2+;
+        partitions: Vec<EpochEndOffset>, 2+;
+    }
+
+    part EpochEndOffset {
+        error_code: ErrorCode, 2+;
+        partition: i32, 2+;
+        /// The largest epoch not above the one asked for; -1 if there is none.
+        leader_epoch: i32, 2+, default = -1, ignorable = true;
+        end_offset: i64, 2+, default = -1;
+    }
+}

@@ -1,0 +1,341 @@
+//! Produce (key 0), versions 3 to 13: by hand, because its cost is paid per partition of every request.
+//!
+//! ```text
+//! request:  transactional_id? | acks | timeout_ms | [topic | [partition | records]]
+//! answer:   [topic | [partition | error | base offset | append time | log start (v5) | record errors, message (v8)
+//!                     | tag 0: current leader (v10)]] | throttle_time_ms | tag 0: node endpoints (v10)
+//! ```
+//! Compact and tagged from v9; topics by id from v13 (KIP-516).
+
+use std::borrow::Cow;
+use std::ops::{Deref, Range};
+
+use super::pieces::{Announced, PieceWriter};
+use super::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
+use crate::model::{ErrorCode, Offset, PartitionIndex};
+
+const BY_ID_FROM: i16 = 13;
+
+/// A request whose every byte has been walked once, so that iterating it cannot fail.
+#[derive(Clone, Debug)]
+pub struct ProduceRequest<'a> {
+    pub transactional_id: Option<&'a str>,
+    /// As sent: -1, 0 and 1 have a meaning.
+    pub acks: i16,
+    pub timeout_ms: i32,
+    /// How many partitions [`partitions`](Self::partitions) will name.
+    pub partition_count: usize,
+    walk: ProducePartitions<'a>,
+}
+
+/// One partition's records, in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProducePartition<'a> {
+    pub topic: Topic<'a>,
+    pub partition: PartitionIndex,
+    /// Null on the wire is empty here: both are no batch, and refused alike.
+    pub records: &'a [u8],
+    /// Where `records` starts in the frame, for taking them out of the buffer that owns it.
+    pub records_at: usize,
+}
+
+impl ProducePartition<'_> {
+    pub fn records_range(&self) -> Range<usize> {
+        self.records_at..self.records_at + self.records.len()
+    }
+}
+
+impl<'a> ProduceRequest<'a> {
+    /// From a reader at the body. Allocates nothing.
+    pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<ProduceRequest<'a>, Malformed> {
+        r.set_flexible(ApiKey::Produce.api().is_flexible(version));
+        let transactional_id = r.nullable_string()?;
+        let acks = r.i16()?;
+        let timeout_ms = r.i32()?;
+        let walk = ProducePartitions::begin(r, version)?;
+
+        let mut checked = walk.clone();
+        let mut partition_count = 0;
+        while checked.step()?.is_some() {
+            partition_count += 1;
+        }
+        *r = checked.r;
+        r.skip_tags()?;
+        Ok(ProduceRequest { transactional_id, acks, timeout_ms, partition_count, walk })
+    }
+
+    /// All partitions in the request's order; those of one topic follow each other. A topic without partitions is not seen.
+    pub fn partitions(&self) -> ProducePartitions<'a> {
+        self.walk.clone()
+    }
+}
+
+/// The walk over topics and partitions.
+#[derive(Clone, Debug)]
+pub struct ProducePartitions<'a> {
+    r: Reader<'a>,
+    by_id: bool,
+    topics_left: usize,
+    partitions_left: usize,
+    /// The topic whose partitions are being walked.
+    topic: Option<Topic<'a>>,
+}
+
+impl<'a> ProducePartitions<'a> {
+    fn begin(r: &mut Reader<'a>, version: i16) -> Result<ProducePartitions<'a>, Malformed> {
+        let topics_left = r.array_len(Topic::BYTES_MIN + 1)?;
+        let by_id = version >= BY_ID_FROM;
+        Ok(ProducePartitions { r: r.clone(), by_id, topics_left, partitions_left: 0, topic: None })
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<Option<ProducePartition<'a>>, Malformed> {
+        let r = &mut self.r;
+        while self.partitions_left == 0 {
+            if self.topic.take().is_some() {
+                r.skip_tags()?;
+            }
+            if self.topics_left == 0 {
+                return Ok(None);
+            }
+            self.topics_left -= 1;
+            self.topic = Some(Topic::decode(r, self.by_id)?);
+            self.partitions_left = r.array_len(4 + 1)?;
+        }
+        self.partitions_left -= 1;
+        let partition = r.i32()?;
+        let records = r.nullable_bytes()?.unwrap_or_default();
+        let records_at = r.at() - records.len();
+        r.skip_tags()?;
+        Ok(self.topic.map(|topic| ProducePartition { topic, partition, records, records_at }))
+    }
+}
+
+impl<'a> Iterator for ProducePartitions<'a> {
+    type Item = ProducePartition<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<ProducePartition<'a>> {
+        self.step().expect("decode has walked the same bytes")
+    }
+}
+
+/// Encodes a request without copying its records.
+#[derive(Debug)]
+pub struct ProduceRequestWriter<P> {
+    out: PieceWriter<P>,
+    announced: Announced,
+    by_id: bool,
+}
+
+/// What a request says before its topics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProduceHead<'a> {
+    pub transactional_id: Option<&'a str>,
+    pub acks: i16,
+    pub timeout_ms: i32,
+}
+
+impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
+    /// `topics` calls of [`topic`](Self::topic) will follow.
+    pub fn new(
+        version: i16,
+        correlation_id: i32,
+        client_id: Option<&str>,
+        head: ProduceHead<'_>,
+        topics: usize,
+    ) -> ProduceRequestWriter<P> {
+        let mut w = frame::request(ApiKey::Produce.api(), version, correlation_id, client_id);
+        w.nullable_string(head.transactional_id);
+        w.i16(head.acks);
+        w.i32(head.timeout_ms);
+        w.array_len(topics);
+        ProduceRequestWriter {
+            out: PieceWriter::new(w),
+            announced: Announced { topics, partitions: 0 },
+            by_id: version >= BY_ID_FROM,
+        }
+    }
+
+    /// `partitions` calls of [`partition`](Self::partition) will follow; at least one.
+    pub fn topic(&mut self, topic: Topic<'_>, partitions: usize) {
+        assert!(partitions > 0, "a topic is produced to in some partition");
+        self.announced.topic(partitions);
+        topic.encode(&mut self.out.w, self.by_id);
+        self.out.w.array_len(partitions);
+    }
+
+    pub fn partition(&mut self, partition: PartitionIndex, records: P) {
+        let is_last = self.announced.partition();
+        self.out.w.i32(partition);
+        self.out.records([records]);
+        self.out.w.tag_count(0);
+        if is_last {
+            self.out.w.tag_count(0);
+        }
+    }
+
+    pub fn finish(mut self) -> Result<Pieces<P>, Unencodable> {
+        self.announced.finish();
+        self.out.w.tag_count(0);
+        self.out.finish()
+    }
+}
+
+/// The answer. Partitions of one topic have to follow each other, as the request's do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProduceResponse<'a> {
+    pub partitions: Vec<ProducedPartition<'a>>,
+    pub throttle_time_ms: i32,
+    /// v10: where the brokers named as current leaders are.
+    pub node_endpoints: Vec<NodeEndpoint<'a>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProducedPartition<'a> {
+    pub topic: Topic<'a>,
+    pub partition: PartitionIndex,
+    pub error_code: ErrorCode,
+    /// -1 with an error.
+    pub base_offset: Offset,
+    /// -1 unless the topic stamps records itself.
+    pub log_append_time_ms: i64,
+    /// v5; -1 with an error.
+    pub log_start_offset: Offset,
+    /// v8: which records of the batch were at fault.
+    pub record_errors: Vec<RecordError<'a>>,
+    /// v8.
+    pub error_message: Option<Cow<'a, str>>,
+    /// v10.
+    pub current_leader: CurrentLeader,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordError<'a> {
+    /// The record's number in its batch.
+    pub batch_index: i32,
+    pub message: Option<Cow<'a, str>>,
+}
+
+impl<'a> ProducedPartition<'a> {
+    /// Nothing appended, and why.
+    pub fn refused(topic: Topic<'a>, partition: PartitionIndex, error_code: ErrorCode) -> ProducedPartition<'a> {
+        ProducedPartition {
+            topic,
+            partition,
+            error_code,
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            record_errors: Vec::new(),
+            error_message: None,
+            current_leader: CurrentLeader::default(),
+        }
+    }
+
+    fn decode(r: &mut Reader<'a>, topic: Topic<'a>, version: i16) -> Result<ProducedPartition<'a>, Malformed> {
+        let partition = r.i32()?;
+        let code = r.i16()?;
+        let mut produced = ProducedPartition::refused(topic, partition, ErrorCode::None);
+        produced.error_code = ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError);
+        produced.base_offset = r.i64()?;
+        produced.log_append_time_ms = r.i64()?;
+        if version >= 5 {
+            produced.log_start_offset = r.i64()?;
+        }
+        if version >= 8 {
+            for _ in 0..r.array_len(4 + 1)? {
+                let (batch_index, message) = (r.i32()?, r.nullable_string()?.map(Cow::Borrowed));
+                r.skip_tags()?;
+                produced.record_errors.push(RecordError { batch_index, message });
+            }
+            produced.error_message = r.nullable_string()?.map(Cow::Borrowed);
+        }
+        for _ in 0..r.tag_count()? {
+            let (tag, mut field) = r.tag()?;
+            if tag == 0 && version >= 10 {
+                produced.current_leader = CurrentLeader::decode(&mut field)?;
+                field.end()?;
+            }
+        }
+        Ok(produced)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) {
+        w.i32(self.partition);
+        w.i16(self.error_code.code());
+        w.i64(self.base_offset);
+        w.i64(self.log_append_time_ms);
+        if version >= 5 {
+            w.i64(self.log_start_offset);
+        }
+        if version >= 8 {
+            w.array_len(self.record_errors.len());
+            for error in &self.record_errors {
+                w.i32(error.batch_index);
+                w.nullable_string(error.message.as_deref());
+                w.tag_count(0);
+            }
+            w.nullable_string(self.error_message.as_deref());
+        }
+        if version >= 10 && self.current_leader != CurrentLeader::default() {
+            w.tag_count(1);
+            w.tag(0, |w| self.current_leader.encode(w));
+        } else {
+            w.tag_count(0);
+        }
+    }
+}
+
+impl<'a> ProduceResponse<'a> {
+    /// To a writer at the body. What a version lacks is left out; the base offset and the error are in all of them.
+    pub fn encode(&self, w: &mut Writer, version: i16) {
+        w.set_flexible(ApiKey::Produce.api().is_flexible(version));
+        let topics = || self.partitions.chunk_by(|a, b| a.topic == b.topic);
+        w.array_len(topics().count());
+        for partitions in topics() {
+            partitions[0].topic.encode(w, version >= BY_ID_FROM);
+            w.array_len(partitions.len());
+            for partition in partitions {
+                partition.encode(w, version);
+            }
+            w.tag_count(0);
+        }
+        w.i32(self.throttle_time_ms);
+        if version >= 10 && !self.node_endpoints.is_empty() {
+            w.tag_count(1);
+            w.tag(0, |w| NodeEndpoint::encode_all(&self.node_endpoints, w));
+        } else {
+            w.tag_count(0);
+        }
+    }
+
+    /// A whole frame, with its length.
+    pub fn encode_frame(&self, version: i16, correlation_id: i32) -> Result<Vec<u8>, Unencodable> {
+        let mut w = frame::response(ApiKey::Produce.api(), version, correlation_id);
+        self.encode(&mut w, version);
+        w.finish()
+    }
+
+    /// From a reader at the body.
+    pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<ProduceResponse<'a>, Malformed> {
+        r.set_flexible(ApiKey::Produce.api().is_flexible(version));
+        let mut response = ProduceResponse::default();
+        for _ in 0..r.array_len(Topic::BYTES_MIN + 1)? {
+            let topic = Topic::decode(r, version >= BY_ID_FROM)?;
+            for _ in 0..r.array_len(4 + 2 + 8 + 8)? {
+                response.partitions.push(ProducedPartition::decode(r, topic, version)?);
+            }
+            r.skip_tags()?;
+        }
+        response.throttle_time_ms = r.i32()?;
+        for _ in 0..r.tag_count()? {
+            let (tag, mut field) = r.tag()?;
+            if tag == 0 && version >= 10 {
+                response.node_endpoints = NodeEndpoint::decode_all(&mut field)?;
+                field.end()?;
+            }
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,104 @@
+//! Declared messages against the referee: ours written, read and written again by it, must be the same bytes; and must
+//! be read by us as what we began with. So both sides agree on both directions, for random values of every field.
+
+use kafka_protocol::messages as theirs;
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+use super::{Dice, Sample, body, parse};
+use crate::wire::*;
+
+const ROUNDS: u64 = 60;
+
+/// `their_max` is where the referee's knowledge ends, if that is before ours.
+fn check<M: Message + Sample + PartialEq + std::fmt::Debug, T: Encodable + Decodable>(their_max: i16) {
+    let api = M::API.api();
+    for version in api.served_from..=api.max {
+        for seed in 0..ROUNDS {
+            let context = format!("{} v{version}, seed {seed}", api.name);
+            let message = M::sample(&mut Dice(seed * 1000 + version as u64), version);
+            let ours = body(&message, version);
+            assert_eq!(parse::<M>(&ours, version).as_ref(), Ok(&message), "{context}");
+
+            let their_version = version.min(their_max);
+            let mut rest = ours.as_slice();
+            let read = T::decode(&mut rest, their_version).unwrap_or_else(|e| panic!("{context}: {e}"));
+            assert_eq!(rest.len(), 0, "{context}: bytes the referee does not know");
+            let mut written = Vec::new();
+            read.encode(&mut written, their_version).unwrap_or_else(|e| panic!("{context}: {e}"));
+            assert_eq!(written, ours, "{context}");
+        }
+    }
+}
+
+macro_rules! agrees {
+    ($($test:ident: $module:ident::$request:ident, $response:ident $(up to $max:literal)?;)*) => {$(
+        #[test]
+        fn $test() {
+            let max = message_or!($($max)? ; i16::MAX);
+            check::<$module::$request, theirs::$request>(max);
+            check::<$module::$response, theirs::$response>(max);
+        }
+    )*};
+}
+
+agrees! {
+    api_versions_agrees_with_the_referee: api_versions::ApiVersionsRequest, ApiVersionsResponse;
+    metadata_agrees_with_the_referee: metadata::MetadataRequest, MetadataResponse;
+    // Version 11 has the fields of version 10.
+    list_offsets_agrees_with_the_referee: list_offsets::ListOffsetsRequest, ListOffsetsResponse up to 10;
+    create_topics_agrees_with_the_referee: create_topics::CreateTopicsRequest, CreateTopicsResponse;
+    delete_topics_agrees_with_the_referee: delete_topics::DeleteTopicsRequest, DeleteTopicsResponse;
+    init_producer_id_agrees_with_the_referee: init_producer_id::InitProducerIdRequest, InitProducerIdResponse;
+    offset_for_leader_epoch_agrees_with_the_referee:
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    describe_configs_agrees_with_the_referee: describe_configs::DescribeConfigsRequest, DescribeConfigsResponse;
+    create_partitions_agrees_with_the_referee: create_partitions::CreatePartitionsRequest, CreatePartitionsResponse;
+    describe_cluster_agrees_with_the_referee: describe_cluster::DescribeClusterRequest, DescribeClusterResponse;
+    describe_topic_partitions_agrees_with_the_referee:
+        describe_topic_partitions::DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+}
+
+/// A tagged field missing in our declaration would be skipped without a word, so those are asked for by name.
+#[test]
+fn tagged_fields_that_the_referee_writes_are_understood() {
+    use theirs::api_versions_response::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
+    let written = ApiVersionsResponse::default()
+        .with_supported_features(vec![SupportedFeatureKey::default().with_name("a".into()).with_max_version(2)])
+        .with_finalized_features_epoch(7)
+        .with_finalized_features(vec![FinalizedFeatureKey::default().with_name("b".into()).with_max_version_level(3)])
+        .with_zk_migration_ready(true);
+    let mut bytes = Vec::new();
+    written.encode(&mut bytes, 4).unwrap();
+    let read: api_versions::ApiVersionsResponse = parse(&bytes, 4).unwrap();
+    assert_eq!((read.supported_features[0].name.as_str(), read.supported_features[0].max_version), ("a", 2));
+    assert_eq!((read.finalized_features[0].name.as_str(), read.finalized_features[0].max_version_level), ("b", 3));
+    assert_eq!((read.finalized_features_epoch, read.zk_migration_ready), (7, true));
+
+    use theirs::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
+    let topic = CreatableTopicResult::default().with_topic_config_error_code(29);
+    let mut bytes = Vec::new();
+    CreateTopicsResponse::default().with_topics(vec![topic]).encode(&mut bytes, 7).unwrap();
+    let read: create_topics::CreateTopicsResponse = parse(&bytes, 7).unwrap();
+    assert_eq!(read.topics[0].topic_config_error_code.code(), 29);
+}
+
+#[test]
+fn a_field_that_the_version_lacks_is_refused_unless_ignorable() {
+    let encode =
+        |request: &describe_cluster::DescribeClusterRequest, version| frame::encode_request(request, version, 1, None);
+    let mut request = describe_cluster::DescribeClusterRequest::default();
+    assert!(encode(&request, 0).is_ok());
+    request.include_fenced_brokers = true;
+    assert!(encode(&request, 2).is_ok());
+    let field = "DescribeClusterRequest.include_fenced_brokers";
+    assert_eq!(encode(&request, 1), Err(Unencodable { field, version: 1 }));
+
+    let topics = metadata::MetadataRequest::default();
+    assert!(frame::encode_request(&topics, 1, 1, None).is_ok());
+    let null = "null MetadataRequest.topics";
+    assert_eq!(frame::encode_request(&topics, 0, 1, None), Err(Unencodable { field: null, version: 0 }));
+
+    // The cluster id is ignorable: a version 1 client never asked for it.
+    let answer = metadata::MetadataResponse { cluster_id: Some("x".into()), ..Default::default() };
+    assert!(frame::encode_response(&answer, 1, 1).is_ok());
+}

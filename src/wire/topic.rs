@@ -1,0 +1,30 @@
+//! How a request names a topic: by name, or by id from the version on that has ids (KIP-516).
+
+use super::{Malformed, Reader, Writer};
+use crate::model::TopicId;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Topic<'a> {
+    Name(&'a str),
+    Id(TopicId),
+}
+
+impl<'a> Topic<'a> {
+    /// The fewest bytes a topic takes: an empty compact name.
+    pub(super) const BYTES_MIN: usize = 1;
+
+    #[inline]
+    pub(super) fn decode(r: &mut Reader<'a>, by_id: bool) -> Result<Topic<'a>, Malformed> {
+        Ok(if by_id { Topic::Id(r.uuid()?) } else { Topic::Name(r.string()?) })
+    }
+
+    #[inline]
+    pub(super) fn encode(self, w: &mut Writer, by_id: bool) {
+        match (self, by_id) {
+            (Topic::Id(id), true) => w.uuid(id),
+            (Topic::Name(name), false) => w.string(name),
+            (Topic::Id(_), false) => w.refuse("a topic id"),
+            (Topic::Name(_), true) => w.refuse("a topic name"),
+        }
+    }
+}

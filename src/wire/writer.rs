@@ -1,0 +1,195 @@
+//! Kafka's primitive types, written to a vector.
+//!
+//! Writing never fails in the middle: what a version has no room for is remembered and comes out of
+//! [`Writer::finish`], the only way to the bytes. So an encoder is a plain list of fields.
+
+use super::reader::STRING_BYTES_MAX;
+use crate::model::TopicId;
+
+/// The message says something that this version cannot (Kafka's `UnsupportedVersionException` while writing).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field} cannot be written as it is at version {version}")]
+pub struct Unencodable {
+    pub field: &'static str,
+    pub version: i16,
+}
+
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: Vec<u8>,
+    flexible: bool,
+    version: i16,
+    /// The first 4 bytes are the length of the rest.
+    is_frame: bool,
+    refused: Option<Unencodable>,
+}
+
+macro_rules! fixed_width {
+    ($($name:ident)*) => {$(
+        #[inline]
+        pub fn $name(&mut self, value: $name) {
+            self.out.extend_from_slice(&value.to_be_bytes());
+        }
+    )*};
+}
+
+impl Writer {
+    /// For a body alone. `version` is only for what [`Unencodable`] says.
+    pub fn new(version: i16, flexible: bool) -> Writer {
+        Writer { flexible, version, ..Writer::default() }
+    }
+
+    /// For a whole frame: [`finish`](Writer::finish) puts its length in front. Starts not flexible, for the header.
+    pub(super) fn frame(version: i16) -> Writer {
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(&[0; 4]);
+        Writer { out, version, is_frame: true, ..Writer::default() }
+    }
+
+    pub fn set_flexible(&mut self, flexible: bool) {
+        self.flexible = flexible;
+    }
+
+    #[inline]
+    pub fn is_flexible(&self) -> bool {
+        self.flexible
+    }
+
+    /// How many bytes are written so far, with the length prefix if there is one.
+    #[inline]
+    pub fn at(&self) -> usize {
+        self.out.len()
+    }
+
+    /// `field` has a value that this version has no place for. The first one refused is the one reported.
+    #[cold]
+    pub fn refuse(&mut self, field: &'static str) {
+        self.refused.get_or_insert(Unencodable { field, version: self.version });
+    }
+
+    pub fn finish(self) -> Result<Vec<u8>, Unencodable> {
+        self.finish_with_payload(0)
+    }
+
+    /// As [`finish`](Writer::finish), where `payload_bytes` more will be sent in between.
+    pub(super) fn finish_with_payload(mut self, payload_bytes: usize) -> Result<Vec<u8>, Unencodable> {
+        if self.is_frame {
+            match i32::try_from(self.out.len() - 4 + payload_bytes) {
+                Ok(length) => self.out[..4].copy_from_slice(&length.to_be_bytes()),
+                Err(_) => self.refuse("a frame of 2 GiB or more"),
+            }
+        }
+        match self.refused {
+            None => Ok(self.out),
+            Some(refused) => Err(refused),
+        }
+    }
+
+    fixed_width!(i8 i16 i32 i64 u16 u32 f64);
+
+    #[inline]
+    pub fn bool(&mut self, value: bool) {
+        self.out.push(u8::from(value));
+    }
+
+    #[inline]
+    pub fn uuid(&mut self, id: TopicId) {
+        self.out.extend_from_slice(&id.0);
+    }
+
+    /// Bytes as they are, without a length.
+    #[inline]
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    pub fn unsigned_varint(&mut self, value: u32) {
+        self.unsigned_varlong(u64::from(value));
+    }
+
+    #[inline]
+    pub fn unsigned_varlong(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.out.push(value as u8);
+    }
+
+    /// A zigzag varint, as records use it.
+    pub fn varint(&mut self, value: i32) {
+        self.unsigned_varint(((value << 1) ^ (value >> 31)) as u32);
+    }
+
+    /// A zigzag varlong, as records use it.
+    pub fn varlong(&mut self, value: i64) {
+        self.unsigned_varlong(((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    pub fn string(&mut self, text: &str) {
+        self.nullable_string(Some(text));
+    }
+
+    pub fn nullable_string(&mut self, text: Option<&str>) {
+        let text = match text {
+            Some(text) if text.len() <= STRING_BYTES_MAX => Some(text),
+            Some(_) => {
+                self.refuse("a string longer than 32767 bytes");
+                None
+            }
+            None => None,
+        };
+        match (text, self.flexible) {
+            (Some(text), true) => self.unsigned_varint(text.len() as u32 + 1),
+            (Some(text), false) => self.i16(text.len() as i16),
+            (None, true) => self.unsigned_varint(0),
+            (None, false) => self.i16(-1),
+        }
+        self.raw(text.unwrap_or_default().as_bytes());
+    }
+
+    /// An `int16`-length string whatever the version: the client id of a request header.
+    pub(super) fn short_nullable_string(&mut self, text: Option<&str>) {
+        let flexible = std::mem::replace(&mut self.flexible, false);
+        self.nullable_string(text);
+        self.flexible = flexible;
+    }
+
+    pub fn nullable_bytes(&mut self, bytes: Option<&[u8]>) {
+        self.nullable_length(bytes.map(<[u8]>::len));
+        self.raw(bytes.unwrap_or_default());
+    }
+
+    pub fn array_len(&mut self, count: usize) {
+        self.nullable_length(Some(count));
+    }
+
+    /// The length of bytes, records or an array. None is null.
+    #[inline]
+    pub fn nullable_length(&mut self, length: Option<usize>) {
+        let Ok(as_int) = length.map_or(Ok(-1), i32::try_from) else {
+            return self.refuse("a length of 2 GiB or more");
+        };
+        if self.flexible { self.unsigned_varint((as_int + 1) as u32) } else { self.i32(as_int) }
+    }
+
+    /// How many tagged fields follow; nothing where the version is not flexible.
+    #[inline]
+    pub fn tag_count(&mut self, count: usize) {
+        if self.flexible {
+            self.unsigned_varint(count as u32);
+        }
+    }
+
+    /// One tagged field. Its length goes in front once the content has shown it.
+    pub fn tag(&mut self, tag: u32, content: impl FnOnce(&mut Writer)) {
+        self.unsigned_varint(tag);
+        let start = self.out.len();
+        content(self);
+        let end = self.out.len();
+        self.unsigned_varint((end - start) as u32);
+        let length_bytes = self.out.len() - end;
+        self.out[start..].rotate_right(length_bytes);
+    }
+}

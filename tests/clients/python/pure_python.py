@@ -1,0 +1,136 @@
+"""kafka-python: a client that shares no code with the others, and its own codecs' bindings."""
+
+import sys
+import time
+
+import kafka.errors as errors
+import records
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from records import Check, Difference, expect, say, until
+
+SECONDS = 120
+
+
+def create(bootstrap, topic, partitions, config=None):
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    new = {topic: {"num_partitions": partitions, "replication_factor": 1, "configs": config or {}}}
+    admin.create_topics(new, wait_for_metadata=True)
+    until(f"{topic} answers", 60, lambda: answers(admin, topic, partitions))
+    admin.close()
+
+
+def answers(admin, topic, partitions):
+    """Whether every leader serves its partition. A record sent before that may come late (acks=1) or never (acks=0)."""
+    try:
+        ends = admin.list_partition_offsets({TopicPartition(topic, p): OffsetSpec.LATEST for p in range(partitions)})
+        return len(ends) == partitions
+    except (errors.UnknownTopicOrPartitionError, errors.LeaderNotAvailableError, errors.NotLeaderForPartitionError):
+        return False
+
+
+def write(bootstrap, topic, name, codec, acks, first, end, base):
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks=-1 if acks == "all" else int(acks),
+        enable_idempotence=acks == "all",
+        compression_type=None if codec == "none" else codec,
+        linger_ms=5,
+        batch_size=65536,
+    )
+    failed = []
+    for i in range(first, end):
+        producer.send(
+            topic,
+            key=records.key(name, i),
+            value=records.value(name, i),
+            headers=records.headers(name, i),
+            timestamp_ms=base + i,
+        ).add_errback(failed.append)
+    producer.flush(SECONDS)
+    producer.close()
+    if failed:
+        raise Difference(f"{topic}: {len(failed)} sends failed, the first: {failed[0]!r}")
+
+
+def read(bootstrap, topic, name, first, end, base, partitions):
+    check = Check(topic, name, first, end, base, partitions)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="none")
+    assigned = [TopicPartition(topic, p) for p in range(partitions)]
+    consumer.assign(assigned)
+    expect(f"{topic} beginning offsets", consumer.beginning_offsets(assigned), {tp: 0 for tp in assigned})
+    for tp in assigned:
+        consumer.seek(tp, 0)
+    deadline = time.monotonic() + SECONDS
+    while not check.complete:
+        if time.monotonic() > deadline:
+            raise Difference(f"{topic}: {check.count} of {end - first} records within {SECONDS} s")
+        for tp, got in consumer.poll(timeout_ms=500, max_records=5000).items():
+            for r in got:
+                check.take(tp.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
+    for tp in assigned:
+        expect(f"position of {tp}", consumer.position(tp), check.next_offset[tp.partition])
+    ends = consumer.end_offsets(assigned)
+    expect(f"{topic} end offsets", [ends[tp] for tp in assigned], check.next_offset)
+    if name != "kcat":
+        for t in (base + first, base + (first + end) // 2, base + end - 1, base + end):
+            for tp, got in consumer.offsets_for_times({tp: t for tp in assigned}).items():
+                want = check.first_at_or_after(tp.partition, t)
+                expect(f"{tp} offset for time {t}", got.offset if got else None, want)
+    middle = check.next_offset[0] // 2
+    if check.next_offset[0]:
+        consumer.assign(assigned[:1])
+        consumer.seek(assigned[0], middle)
+        got = until("a record after a seek", 30, lambda: consumer.poll(timeout_ms=500, max_records=1))
+        expect("the record sought", got[assigned[0]][0].offset, middle)
+    consumer.close()
+
+
+def fails_with(what, error, call):
+    try:
+        call()
+    except error:
+        return
+    raise Difference(f"{what} succeeded; {error.__name__} was expected")
+
+
+def admin(bootstrap, topic):
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    create(bootstrap, topic, 3, {"retention.ms": "123456789"})
+    one = {"num_partitions": 1, "replication_factor": 1}
+    fails_with("creating a topic twice", errors.TopicAlreadyExistsError, lambda: admin.create_topics({topic: one}))
+    fails_with("a bad name", errors.InvalidTopicError, lambda: admin.create_topics({"not a name": one}))
+    admin.create_topics({topic + "-validated": one}, validate_only=True)
+    names = admin.list_topics()
+    expect("the topic is listed", topic in names, True)
+    expect("validate_only created nothing", topic + "-validated" in names, False)
+    described = admin.describe_topics([topic])[0]
+    expect("partitions", sorted(p["partition_index"] for p in described["partitions"]), [0, 1, 2])
+    expect("no errors", [p["error_code"] for p in described["partitions"]], [0, 0, 0])
+    cluster = admin.describe_cluster()
+    brokers = [b["broker_id"] for b in cluster["brokers"]]
+    expect("the controller is a broker", cluster["controller_id"] in brokers, True)
+    expect("the leaders are brokers", all(p["leader_id"] in brokers for p in described["partitions"]), True)
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    config = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+    expect("retention.ms", config["retention.ms"]["value"], "123456789")
+    expect("cleanup.policy", config["cleanup.policy"]["value"], "delete")
+
+    admin.create_partitions({topic: 5})
+    until("5 partitions", 30, lambda: len(admin.describe_topics([topic])[0]["partitions"]) == 5)
+    fails_with("fewer partitions", errors.InvalidPartitionsError, lambda: admin.create_partitions({topic: 2}))
+    write(bootstrap, topic, "kafka-python", "none", "all", 0, 1000, int(time.time() * 1000))
+    partitions = [TopicPartition(topic, p) for p in range(5)]
+    ends = admin.list_partition_offsets({tp: OffsetSpec.LATEST for tp in partitions})
+    expect("the ends together", sum(o.offset for o in ends.values()), 1000)
+    starts = admin.list_partition_offsets({tp: OffsetSpec.EARLIEST for tp in partitions})
+    expect("the starts together", sum(o.offset for o in starts.values()), 0)
+
+    admin.delete_topics([topic])
+    until("the topic is gone", 30, lambda: topic not in admin.list_topics())
+    fails_with("deleting it twice", errors.UnknownTopicOrPartitionError, lambda: admin.delete_topics([topic]))
+    admin.close()
+
+
+if __name__ == "__main__":
+    records.main(sys.modules[__name__])

@@ -1,0 +1,93 @@
+//! What a start finds is what was acknowledged: after clean stops and kills, with the number of shards changing between.
+
+mod support;
+
+use support::ledger::{Ledger, connect};
+use support::node::Node;
+
+const NOW: i64 = 1_700_000_000_000;
+/// As small as memory and journals may be.
+const SMALL: [&str; 4] = ["--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"];
+
+fn with_shards<'a>(shards: &'a str) -> Vec<&'a str> {
+    [&["--shards", shards][..], &SMALL].concat()
+}
+
+#[test]
+fn nothing_is_lost_when_the_number_of_shards_changes_between_kills_and_stops() {
+    let mut node = Node::tidemill("shards", &with_shards("2"));
+    let mut client = connect(node.bootstrap());
+    let mut many = Ledger::create(&mut client, "many", 24, &[]);
+    let mut rolled = Ledger::create(&mut client, "rolled", 3, &[("segment.bytes", "1048576")]);
+    for (step, (shards, is_killed)) in
+        [("1", true), ("3", true), ("2", false), ("1", false), ("3", false), ("2", true)].into_iter().enumerate()
+    {
+        many.fill(&mut client, 6, 3, 700, NOW);
+        rolled.fill(&mut client, 10, 4, 30_000, NOW);
+        if is_killed {
+            node.kill();
+        } else {
+            assert_eq!(node.stop().code(), Some(0));
+        }
+        node.set_arguments(&with_shards(shards));
+        node.restart();
+        assert!(node.said_last("partitions 27").is_some(), "step {step}: {}", node.said());
+        client = connect(node.bootstrap());
+        client.refresh(None).expect("metadata");
+        assert_eq!(client.cluster().brokers.len().to_string(), shards, "step {step}");
+        for ledger in [&many, &rolled] {
+            let verified = ledger.verify(&mut client);
+            assert_eq!(verified.batches, ledger.acknowledged_count(), "step {step}: {}", ledger.topic);
+        }
+        assert!(verified_dirs(&node), "step {step}: one layout is left");
+    }
+}
+
+fn verified_dirs(node: &Node) -> bool {
+    let names = std::fs::read_dir(node.data()).expect("listed").map(|entry| entry.expect("an entry").file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("layout-")).count() == 1
+}
+
+#[test]
+fn journals_larger_than_memory_are_replayed_and_spread_anew() {
+    // More in the journals of three shards than one shard's memory holds.
+    let mut node = Node::tidemill("replay", &with_shards("3"));
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 9, &[]);
+    ledger.fill(&mut client, 30, 4, 200_000, NOW);
+    node.kill();
+    node.set_arguments(&with_shards("1"));
+    node.restart();
+    client = connect(node.bootstrap());
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    node.kill();
+    node.restart();
+    client = connect(node.bootstrap());
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+}
+
+#[test]
+fn a_clean_restart_replays_nothing_and_a_killed_one_replays_what_was_not_checkpointed() {
+    let mut node = Node::tidemill("clean", &with_shards("2"));
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 5, &[]);
+    for round in 0..3 {
+        ledger.fill(&mut client, 20, 2, 500, NOW);
+        assert_eq!(node.stop().code(), Some(0));
+        node.restart();
+        assert!(node.said_last("partitions 5, after a clean stop").is_some(), "{round}: {}", node.said());
+        client = connect(node.bootstrap());
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+        // A clean stop that nothing was written after, and a kill: nothing to replay either.
+        node.kill();
+        node.restart();
+        assert!(node.said_last("partitions 5, 0 batches replayed").is_some(), "{round}: {}", node.said());
+        client = connect(node.bootstrap());
+        ledger.fill(&mut client, 4, 2, 500, NOW);
+        node.kill();
+        node.restart();
+        assert!(node.said_last("partitions 5, 20 batches replayed").is_some(), "{round}: {}", node.said());
+        client = connect(node.bootstrap());
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+}

@@ -1,0 +1,233 @@
+//! One broker of one's own: Tidemill, or Apache Kafka as the oracle for the tests themselves.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::run::{dies_with_us, ended, run, signal, spawn};
+use super::scratch::{Dir, Ports};
+use super::{peers, say};
+
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Who answers on the port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peer {
+    Tidemill,
+    Kafka,
+}
+
+impl Peer {
+    /// Tidemill, unless `TIDEMILL_TEST_PEER=kafka` asks whether the tests are right.
+    pub fn chosen() -> Peer {
+        match std::env::var("TIDEMILL_TEST_PEER").as_deref() {
+            Ok("kafka") => Peer::Kafka,
+            Ok("tidemill") | Err(_) => Peer::Tidemill,
+            Ok(other) => panic!("TIDEMILL_TEST_PEER is {other:?}: `kafka` and `tidemill` are known"),
+        }
+    }
+}
+
+/// A running broker. Dropping it kills the process and, unless the test failed, removes its data.
+pub struct Node {
+    peer: Peer,
+    child: Option<Child>,
+    bootstrap: String,
+    arguments: Vec<String>,
+    dir: Dir,
+    ports: Ports,
+}
+
+impl Node {
+    /// The peer that this run is about; `None`, and a SKIP, when it is Kafka and cannot be installed.
+    pub fn start(name: &str) -> Option<Node> {
+        match Peer::chosen() {
+            Peer::Tidemill => Some(Node::tidemill(name, &[])),
+            Peer::Kafka => Node::kafka(name),
+        }
+    }
+
+    /// `tidemill serve` on a fresh data directory, with further arguments of that command.
+    pub fn tidemill(name: &str, arguments: &[&str]) -> Node {
+        let mut node = Node::stopped_tidemill(name, arguments);
+        node.restart();
+        node
+    }
+
+    /// A Tidemill node that has never run, with a data directory to put something into.
+    pub fn stopped_tidemill(name: &str, arguments: &[&str]) -> Node {
+        // As Kafka is set up below: a topic is there when it was created, and no misspelt one comes into being.
+        let own = ["--set", "auto.create.topics.enable=false"];
+        let arguments = own.iter().chain(arguments).map(|a| a.to_string()).collect();
+        Node::stopped(Peer::Tidemill, name, arguments)
+    }
+
+    /// Apache Kafka 4.3, one node in KRaft mode, its metadata formatted first.
+    pub fn kafka(name: &str) -> Option<Node> {
+        let jars = peers::kafka_jars()?;
+        let mut node = Node::stopped(Peer::Kafka, name, vec![jars.clone()]);
+        let properties = node.dir.path().join("server.properties");
+        fs::write(&properties, node.kafka_properties()).expect("the scratch directory can be written");
+        let mut format = Command::new("java");
+        format.args(["-cp", &jars, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c"]);
+        format.arg(&properties);
+        let formatted = run(format, None, READY_WITHIN, |_| false).expect("java runs");
+        assert!(formatted.ok(), "StorageTool: {}", formatted.tail());
+        node.restart();
+        Some(node)
+    }
+
+    fn stopped(peer: Peer, name: &str, arguments: Vec<String>) -> Node {
+        let dir = Dir::new(name);
+        fs::create_dir_all(dir.path().join("data")).expect("the scratch directory can be written");
+        let ports = Ports::reserve();
+        Node { peer, child: None, bootstrap: format!("127.0.0.1:{}", ports.first()), arguments, dir, ports }
+    }
+
+    fn kafka_properties(&self) -> String {
+        let (port, controller) = (self.ports.first(), self.ports.first() + 1);
+        format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\nauto.create.topics.enable=false\n",
+            self.data().display()
+        )
+    }
+
+    /// Starts the process on the data that is there, and waits until it says that it is ready.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the node runs already");
+        let started = Instant::now();
+        let log = self.log();
+        let out = File::options().create(true).append(true).open(&log).expect("the scratch directory can be written");
+        let said_before = fs::read(&log).map_or(0, |b| b.len());
+        let command = match self.peer {
+            Peer::Tidemill => {
+                // Another binary than the one just built: an installed one, or one that a build elsewhere leaves alone.
+                let built = env!("CARGO_BIN_EXE_tidemill").into();
+                let mut command = Command::new(std::env::var_os("TIDEMILL_TEST_BINARY").unwrap_or(built));
+                command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap]);
+                command.args(&self.arguments);
+                command
+            }
+            Peer::Kafka => {
+                let mut command = Command::new("java");
+                command.args(["-Xmx1G", "-Xms512m", "-XX:+UseG1GC", "-cp", &self.arguments[0], "kafka.Kafka"]);
+                command.arg(self.dir.path().join("server.properties"));
+                command
+            }
+        };
+        let mut command = dies_with_us(&command);
+        command.stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
+        let mut child = spawn(command).unwrap_or_else(|e| panic!("{:?}: {e}", self.peer));
+        loop {
+            let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()[said_before..]).into_owned();
+            let ready = match self.peer {
+                Peer::Tidemill => said.lines().any(|line| line.starts_with("ready")),
+                Peer::Kafka => said.contains("Kafka Server started"),
+            };
+            if ready {
+                break;
+            }
+            if let Some(status) = child.try_wait().expect("a child of ours") {
+                panic!("{:?} ended before it was ready: {status}\n{said}", self.peer);
+            }
+            assert!(started.elapsed() < READY_WITHIN, "{:?} is not ready after {READY_WITHIN:?}\n{said}", self.peer);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child = Some(child);
+        say(&format!("{:?} ready on {} after {:.1?}", self.peer, self.bootstrap, started.elapsed()));
+    }
+
+    /// Asks the process to end, and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.stop_by("TERM")
+    }
+
+    /// As [`stop`](Self::stop), by a signal of choice.
+    pub fn stop_by(&mut self, name: &str) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        signal(&child, name);
+        ended(&mut child, "a node told to stop has stopped", STOP_WITHIN)
+    }
+
+    /// The arguments of the next start, in place of those so far.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|a| a.to_string()).collect();
+    }
+
+    /// Everything that the process has said, over all of its starts.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
+    }
+
+    /// The first line with `needle` that the latest start has said.
+    pub fn said_last(&self, needle: &str) -> Option<String> {
+        let said = self.said();
+        let latest = said.rfind("\ntidemill ").unwrap_or(0);
+        said[latest..].lines().find(|line| line.contains(needle)).map(str::to_string)
+    }
+
+    /// Kills the process as a crash would.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Where the partitions' directories are.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// The directory of one partition.
+    pub fn partition_dir(&self, topic: &str, partition: usize) -> PathBuf {
+        self.data().join(format!("{topic}-{partition}"))
+    }
+
+    pub fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Ok(Some(status)) = child.try_wait() {
+                say(&format!("{:?} had ended by itself: {status}", self.peer));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = fs::read(self.log()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&log);
+            // Kafka tells its whole life; what it complained about is what is looked for.
+            let chatter = |line: &&str| self.peer == Peer::Tidemill || !line.contains("] INFO ");
+            let lines: Vec<&str> = text.lines().filter(chatter).collect();
+            say(&format!("the last lines of {:?}:\n{}", self.peer, lines[lines.len().saturating_sub(40)..].join("\n")));
+        }
+    }
+}
