@@ -4,9 +4,12 @@
 //!
 //! cargo bench --bench batch_validation
 
+mod rounds;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use rounds::median;
 use tidemill::record::builder::BatchOptions;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchBuilder, Codec, Decompressor, TimestampType};
@@ -29,11 +32,6 @@ fn batch(records: usize, value_bytes: usize, codec: Codec) -> Vec<u8> {
         builder.append(1_000, None, Some(&value), std::iter::empty());
     }
     builder.finish()
-}
-
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
 }
 
 fn time(times: usize, mut once: impl FnMut()) -> f64 {

@@ -3,11 +3,14 @@
 //!
 //! TMPDIR names the disk. cargo bench --bench cold_read
 
+mod rounds;
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use rounds::median;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
 use tidemill::log::{Appended, Log, Settings};
@@ -19,11 +22,6 @@ const ROUNDS: usize = 5;
 const LOG_BYTES: usize = 192 << 20;
 const MEMORY_BYTES: usize = 32 << 20;
 const DEPTH: usize = 8;
-
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
-}
 
 /// A log of batches of 16 records of 1 KiB, closed.
 async fn fill(directory: &Path) {

@@ -7,11 +7,14 @@
 //!
 //! TMPDIR names the disk. cargo bench --bench group_commit
 
+mod rounds;
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rounds::median;
 use tidemill::disk::journal::group::Entry;
 use tidemill::disk::journal::{Journal, Settings};
 use tidemill::model::{TopicId, TopicPartition};
@@ -21,11 +24,6 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(600);
 const FILE_BYTES: u64 = 64 << 20;
 const HEADER: [u8; 61] = [1; 61];
-
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
-}
 
 /// What a round of the journal did, a second.
 struct Done {

@@ -4,11 +4,14 @@
 //!
 //! cargo bench --bench log_append
 
+mod rounds;
+
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
+use rounds::median;
 use tidemill::log::tail::Memory;
 use tidemill::log::{Appended, Log, Settings};
 use tidemill::runtime::{self, AlignedBuf, Config};
@@ -18,14 +21,10 @@ const BYTES_PER_ROUND: usize = 32 << 20;
 const BLOCK_BYTES: usize = 1 << 20;
 const HEADER_BYTES: usize = 61;
 
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
-}
-
 /// Nothing is written: a round ends before the memory is full, and its chunks are dropped.
 async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -> f64 {
-    let log = Log::create(directory, Rc::<Settings>::default(), Memory::new(2 * BYTES_PER_ROUND)).await.expect("a directory");
+    let log =
+        Log::create(directory, Rc::<Settings>::default(), Memory::new(2 * BYTES_PER_ROUND)).await.expect("a directory");
     let bytes = header.len() + records.len();
     let start = Instant::now();
     for number in 0..count {

@@ -5,12 +5,15 @@
 //!
 //! cargo bench --bench produce_decode
 
+mod rounds;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use bytes::Bytes;
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::Decodable;
+use rounds::median;
 use tidemill::model::TopicId;
 use tidemill::wire::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
 use tidemill::wire::{Reader, Topic, frame};
@@ -53,11 +56,6 @@ fn time(requests: usize, partitions: usize, mut decode: impl FnMut() -> usize) -
         assert_eq!(black_box(decode()), partitions * RECORD_BYTES);
     }
     start.elapsed().as_nanos() as f64 / (requests * partitions) as f64
-}
-
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
 }
 
 fn main() {

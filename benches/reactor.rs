@@ -6,6 +6,8 @@
 //!
 //! `cargo bench --bench reactor -- [seconds per run] [runs] [part of a loop's name]`
 
+mod rounds;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -103,11 +105,7 @@ fn main() {
 }
 
 fn medians(outcomes: &[Outcome]) -> Outcome {
-    let median = |f: &dyn Fn(&Outcome) -> f64| {
-        let mut values: Vec<_> = outcomes.iter().map(f).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let median = |f: &dyn Fn(&Outcome) -> f64| rounds::median(outcomes.iter().map(f).collect());
     Outcome {
         per_second: median(&|o| o.per_second),
         cpu_us: median(&|o| o.cpu_us),

@@ -191,7 +191,10 @@ fn verify(client: &mut Client, from: &[i64]) -> Result<Vec<i64>, String> {
                         return Err(format!("partition {at}: offset {} follows {}", record.offset, next[at] - 1));
                     }
                     if record.value != Some(&value(found.partition, record.offset)[..]) {
-                        let head = String::from_utf8_lossy(&record.value.unwrap_or_default()[..20.min(record.value.map_or(0, <[u8]>::len))]).into_owned();
+                        let head = String::from_utf8_lossy(
+                            &record.value.unwrap_or_default()[..20.min(record.value.map_or(0, <[u8]>::len))],
+                        )
+                        .into_owned();
                         return Err(format!("partition {at}: at offset {} lies another record: {head}", record.offset));
                     }
                     next[at] += 1;
@@ -209,15 +212,20 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
     let seed = std::env::var("TIDEMILL_CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed_u64);
     // Small segments, a small journal and little memory: rolls, laps and eviction all happen.
     let arguments = [
-        "--shards", "2",
-        "--set", "journal.bytes=134217728",
-        "--set", "memory.bytes=67108864",
-        "--set", "log.segment.bytes=8388608",
+        "--shards",
+        "2",
+        "--set",
+        "journal.bytes=134217728",
+        "--set",
+        "memory.bytes=67108864",
+        "--set",
+        "log.segment.bytes=8388608",
     ];
     let mut node = Node::tidemill("crash", &arguments);
     let mut chance = Chance(seed | 1);
     let mut client = connect(&node);
-    let topic = NewTopic { name: TOPIC.into(), partitions: Some(PARTITIONS), replication_factor: None, configs: Vec::new() };
+    let topic =
+        NewTopic { name: TOPIC.into(), partitions: Some(PARTITIONS), replication_factor: None, configs: Vec::new() };
     client.create_topic(&topic).expect("a fresh topic");
     let mut producers: Vec<Producer> = (0..PARTITIONS)
         .map(|partition| {
@@ -269,7 +277,8 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
             assert!(
                 end >= producer.acknowledged,
                 "round {round}, seed {seed}: partition {} was acknowledged up to {} and ends at {end}",
-                producer.partition, producer.acknowledged
+                producer.partition,
+                producer.acknowledged
             );
             assert!(end <= producer.next, "round {round}: nobody sent what lies at {end}");
         }

@@ -41,6 +41,7 @@ mod idempotence;
 mod offsets;
 #[path = "protocol/produce.rs"]
 mod produce;
+#[expect(dead_code, reason = "tests/bad_input.rs uses the rest")]
 #[path = "protocol/talk.rs"]
 mod talk;
 #[path = "protocol/topics.rs"]

@@ -9,7 +9,7 @@ const NOW: i64 = 1_700_000_000_000;
 /// As small as memory and journals may be.
 const SMALL: [&str; 4] = ["--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"];
 
-fn with_shards<'a>(shards: &'a str) -> Vec<&'a str> {
+fn with_shards(shards: &str) -> Vec<&str> {
     [&["--shards", shards][..], &SMALL].concat()
 }
 

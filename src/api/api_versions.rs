@@ -11,7 +11,9 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
     let request = ApiVersionsRequest::decode(reader, header.version)?;
     let mut response = match request.is_valid(header.version) {
         // No feature is finalized yet: groups and transactions are not served.
-        true => ApiVersionsResponse::advertise(header.version, Vec::new(), broker.shard.image().index as i64, Vec::new()),
+        true => {
+            ApiVersionsResponse::advertise(header.version, Vec::new(), broker.shard.image().index as i64, Vec::new())
+        }
         false => ApiVersionsResponse { error_code: ErrorCode::InvalidRequest, ..ApiVersionsResponse::default() },
     };
     if response.finalized_features.is_empty() {

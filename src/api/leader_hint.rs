@@ -68,7 +68,8 @@ mod tests {
         assert_eq!(leaders.iter().map(|leader| leader / 1000).collect::<Vec<_>>(), [2, 2, 3]);
         let mut named: Vec<_> = hints.endpoints().iter().map(|endpoint| endpoint.node_id).collect();
         let mut expected = leaders.clone();
-        (named.sort(), expected.sort());
+        named.sort();
+        expected.sort();
         expected.dedup();
         assert_eq!(named, expected);
         let node = world.image.node(crate::model::NodeId(2)).unwrap();

@@ -189,7 +189,14 @@ impl Broker {
     pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Broker> {
         let slots = shard.config.fetch_session_slots as usize;
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
-        Rc::new(Broker { shard, router, seat: RefCell::new(None), pinned: Cell::new(0), rotation: Cell::new(0), fetch_sessions })
+        Rc::new(Broker {
+            shard,
+            router,
+            seat: RefCell::new(None),
+            pinned: Cell::new(0),
+            rotation: Cell::new(0),
+            fetch_sessions,
+        })
     }
 
     /// Makes this shard the controller's.
@@ -213,7 +220,12 @@ impl Broker {
     }
 
     /// The shard of this node that serves a partition, if this node leads it.
-    fn locate(&self, image: &Image, topic: &Topic, partition: PartitionIndex) -> Result<(TopicPartition, ShardId), ErrorCode> {
+    fn locate(
+        &self,
+        image: &Image,
+        topic: &Topic,
+        partition: PartitionIndex,
+    ) -> Result<(TopicPartition, ShardId), ErrorCode> {
         let Some(state) = topic.partition(partition) else { return Err(ErrorCode::UnknownTopicOrPartition) };
         debug_assert!(image.topic_by_id(topic.id).is_some());
         if state.leader != Some(self.node()) {

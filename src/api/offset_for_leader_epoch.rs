@@ -61,6 +61,7 @@ pub(super) fn epoch_end(broker: &Broker, asked: EpochEnd) -> Result<(LeaderEpoch
     partition.check_epoch(asked.current_leader_epoch)?;
     let end = partition.log.epochs().end_offset_for(asked.leader_epoch, partition.log.end_offset());
     // The leader's own epoch, in which nothing was appended yet, ends at the log's end (KIP-101).
-    let end = end.or((asked.leader_epoch == partition.leader_epoch()).then(|| (asked.leader_epoch, partition.log.end_offset())));
+    let end = end
+        .or((asked.leader_epoch == partition.leader_epoch()).then(|| (asked.leader_epoch, partition.log.end_offset())));
     Ok(end.unwrap_or((-1, -1)))
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
 use super::{Broker, Header, Origin, Outcome};
-use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
+use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::partition::append::{Produced, Refusal, Request};
 use crate::router::Call;
 use crate::router::message::{self, Batches, Reply};
@@ -49,7 +49,10 @@ enum TopicKey {
 enum State {
     Done(Result<Produced, Refusal>),
     /// The `item`th batch of the `call`th call.
-    Remote { call: usize, item: usize },
+    Remote {
+        call: usize,
+        item: usize,
+    },
 }
 
 pub(super) async fn start(

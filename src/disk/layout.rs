@@ -122,9 +122,7 @@ impl Meta {
     pub fn load(data: &DataDirectory) -> Result<Option<Meta>, StorageError> {
         let path = data.meta_path();
         match dir::read_small(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-            Ok(text) => {
-                Meta::parse(&text).map(Some).map_err(|why| StorageError::format("meta.properties", &path, why))
-            }
+            Ok(text) => Meta::parse(&text).map(Some).map_err(|why| StorageError::format("meta.properties", &path, why)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::io("read", path)(error)),
         }

@@ -119,7 +119,11 @@ impl Indexes {
             if relative_offset > i32::MAX as u32 || u64::from(position) >= log_bytes {
                 return Err("an entry points behind the segment's end");
             }
-            if indexes.offsets.last().is_some_and(|last| relative_offset <= last.relative_offset || position <= last.position) {
+            if indexes
+                .offsets
+                .last()
+                .is_some_and(|last| relative_offset <= last.relative_offset || position <= last.position)
+            {
                 return Err("its offsets do not ascend");
             }
             indexes.offsets.push(OffsetEntry { relative_offset, position });
@@ -133,7 +137,11 @@ impl Indexes {
             if relative_offset > i32::MAX as u32 {
                 return Err("a time entry's offset is negative");
             }
-            if indexes.times.last().is_some_and(|last| timestamp <= last.timestamp || relative_offset < last.relative_offset) {
+            if indexes
+                .times
+                .last()
+                .is_some_and(|last| timestamp <= last.timestamp || relative_offset < last.relative_offset)
+            {
                 return Err("its timestamps do not ascend");
             }
             indexes.times.push(TimeEntry { timestamp, relative_offset });

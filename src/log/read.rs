@@ -41,7 +41,13 @@ impl Log {
     /// Whole batches from the one that holds `from` on, as many as fit `bytes_max`, none that begins at or behind
     /// `limit`. At least one if there is one and `at_least_one` (KIP-74). An offset inside a batch yields that batch
     /// from its base offset.
-    pub async fn read(&self, from: Offset, bytes_max: usize, limit: Offset, at_least_one: bool) -> Result<Read, ReadError> {
+    pub async fn read(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        limit: Offset,
+        at_least_one: bool,
+    ) -> Result<Read, ReadError> {
         let (start, end) = (self.start_offset(), self.end_offset());
         if from < start || from > end {
             return Err(ReadError::OutOfRange { asked: from, start, end });
@@ -226,9 +232,8 @@ impl Log {
             return Ok(TimedOffset { offset: times.offset_of_max, timestamp: times.max_timestamp });
         }
         let indexes = segment.indexes().await?;
-        Ok(indexes.times.last().map_or(TimedOffset { offset: segment.base_offset, timestamp: -1 }, |last| TimedOffset {
-            offset: segment.base_offset + Offset::from(last.relative_offset),
-            timestamp: last.timestamp,
+        Ok(indexes.times.last().map_or(TimedOffset { offset: segment.base_offset, timestamp: -1 }, |last| {
+            TimedOffset { offset: segment.base_offset + Offset::from(last.relative_offset), timestamp: last.timestamp }
         }))
     }
 

@@ -78,7 +78,9 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
 }
 
 async fn length_of(path: &Path) -> Result<u64, StorageError> {
-    let file = File::open(path, Open { read: true, ..Open::default() }).await.map_err(StorageError::io("open segment", path))?;
+    let file = File::open(path, Open { read: true, ..Open::default() })
+        .await
+        .map_err(StorageError::io("open segment", path))?;
     file.len().await.map_err(StorageError::io("measure segment", path))
 }
 
@@ -125,14 +127,14 @@ async fn open_checkpointed(
     let size = state.segment_position;
     let found = if bases.contains(&active_base) { length_of(&path).await? } else { 0 };
     if found < size {
-        let why = format!("it has {found} bytes and had {size} when it was last flushed: acknowledged records are missing");
+        let why =
+            format!("it has {found} bytes and had {size} when it was last flushed: acknowledged records are missing");
         return Err(StorageError::format("a segment", path, why));
     }
     if found > size {
         cut(&path, size).await?;
     }
-    let active =
-        Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
+    let active = Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
     if size == 0 {
         active.set_indexes(Indexes::default());
     } else {
@@ -219,7 +221,10 @@ async fn open_unknown(
         if scanned.size < length {
             tracing::warn!(
                 "{}: cut from {length} to {} bytes, at offset {}: {}",
-                path.display(), scanned.size, scanned.end_offset, scanned.reason
+                path.display(),
+                scanned.size,
+                scanned.end_offset,
+                scanned.reason
             );
             cut(&path, scanned.size).await?;
             is_cut = true;
@@ -228,7 +233,14 @@ async fn open_unknown(
         let is_sealed = at + 1 < bases.len() && !is_cut;
         let (times, indexes) = (scanned.times, Some(scanned.indexes));
         segments.push_back(Segment::existing(
-            directory, base, scanned.size, end, times, indexes, is_sealed, memory.clone(),
+            directory,
+            base,
+            scanned.size,
+            end,
+            times,
+            indexes,
+            is_sealed,
+            memory.clone(),
         ));
     }
     if segments.is_empty() {
@@ -252,13 +264,8 @@ async fn scan_segment(
     epochs: &mut Epochs,
     on_batch: &mut dyn FnMut(&[u8]),
 ) -> Result<Scanned, StorageError> {
-    let mut scanned = Scanned {
-        size: 0,
-        end_offset: base,
-        times: Times::NONE,
-        indexes: Indexes::default(),
-        reason: String::new(),
-    };
+    let mut scanned =
+        Scanned { size: 0, end_offset: base, times: Times::NONE, indexes: Indexes::default(), reason: String::new() };
     loop {
         let position = scanned.size;
         let batch = match segment.peek(position) {

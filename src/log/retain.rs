@@ -15,7 +15,9 @@ impl Log {
             return Ok(0);
         }
         let active = self.active();
-        let is_old = |max_timestamp: i64| settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms;
+        let is_old = |max_timestamp: i64| {
+            settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
+        };
         if active.size() > 0 && active.end_offset() <= high_watermark && is_old(active.times().max_timestamp) {
             self.roll();
         }
@@ -61,8 +63,8 @@ impl Log {
     pub fn waits_for_checkpoint(&self, now_ms: i64) -> bool {
         let settings = self.settings();
         let segments = self.segments.borrow();
-        let is_too_large =
-            settings.retention_bytes >= 0 && segments.iter().map(|s| s.size()).sum::<u64>() > settings.retention_bytes as u64;
+        let is_too_large = settings.retention_bytes >= 0
+            && segments.iter().map(|s| s.size()).sum::<u64>() > settings.retention_bytes as u64;
         let oldest = segments[0].times().max_timestamp;
         let is_too_old = settings.retention_ms >= 0 && oldest >= 0 && now_ms - oldest > settings.retention_ms;
         let is_held = segments.len() > 1 && segments[0].base_offset >= self.checkpointed_base.get();

@@ -269,7 +269,8 @@ impl Segment {
             let mut rest = *piece;
             while !rest.is_empty() {
                 let first_with_room = state.chunks.iter().rposition(|c| !c.buf.is_empty()).unwrap_or(0);
-                let at = (first_with_room..state.chunks.len()).find(|at| !state.chunks[*at].is_full()).expect("reserved");
+                let at =
+                    (first_with_room..state.chunks.len()).find(|at| !state.chunks[*at].is_full()).expect("reserved");
                 let chunk = &state.chunks[at];
                 assert_eq!(chunk.end(), state.size, "a chunk holds the very bytes of its place in the file");
                 let taken = chunk.buf.append(rest);
@@ -573,7 +574,8 @@ impl Segment {
         assert!(position < end, "what is not in memory is in the file");
         let first = position - position % PAGE_BYTES;
         let last_wanted = (position + want.max(1)).min(end);
-        let is_sequential = first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Here { .. }));
+        let is_sequential =
+            first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Here { .. }));
         let ahead = if is_sequential { READ_AHEAD_PAGES * PAGE_BYTES } else { 0 };
         let mut demanded = Vec::new();
         for start in (first..(last_wanted + ahead).min(end)).step_by(PAGE_BYTES as usize) {

@@ -123,7 +123,9 @@ impl Memory {
             }
             let Some(oldest) = self.held.borrow_mut().pop_front() else { break };
             let (gone, size) = match &oldest {
-                Held::Chunk(segment, start, size) => (segment.upgrade().is_none_or(|s| s.give_back_chunk(*start)), *size),
+                Held::Chunk(segment, start, size) => {
+                    (segment.upgrade().is_none_or(|s| s.give_back_chunk(*start)), *size)
+                }
                 Held::Page(segment, start, size) => {
                     if let Some(segment) = segment.upgrade() {
                         segment.give_back_page(*start);

@@ -14,7 +14,9 @@ pub type ProducerEpoch = i16;
 pub type PartitionIndex = i32;
 
 /// One process on one machine: the failure domain. 0..=2_000_000, so that broker ids fit an i32.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
 pub struct NodeId(pub i32);
 
 /// One core of a node, from 0. Never 1000 or more.

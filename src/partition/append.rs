@@ -71,7 +71,10 @@ impl Partition {
         if request.acks == -1 && self.in_sync_replicas.get() < settings.min_insync_replicas {
             let message = format!(
                 "The in-sync replicas of {}-{} are {}, fewer than min.insync.replicas={}.",
-                self.name, self.id.partition, self.in_sync_replicas.get(), settings.min_insync_replicas
+                self.name,
+                self.id.partition,
+                self.in_sync_replicas.get(),
+                settings.min_insync_replicas
             );
             return Err(Refusal::new(ErrorCode::NotEnoughReplicas, message));
         }
@@ -89,7 +92,11 @@ impl Partition {
         let accepted = validate(records, &rules, decompressor)?;
         if accepted.header.is_transactional() {
             // KIP-890: without a transaction that this partition was added to, the batch belongs to none.
-            let code = if request.produce_version >= 11 { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState };
+            let code = if request.produce_version >= 11 {
+                ErrorCode::TransactionAbortable
+            } else {
+                ErrorCode::InvalidTxnState
+            };
             return Err(Refusal::new(code, "The partition is not part of a transaction of this producer."));
         }
         Ok(accepted)

@@ -13,18 +13,33 @@ use crate::partition::fetch;
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
 
 pub enum Message {
-    Request { id: u64, request: Request },
-    Reply { id: u64, reply: Reply },
+    Request {
+        id: u64,
+        request: Request,
+    },
+    Reply {
+        id: u64,
+        reply: Reply,
+    },
     /// A connection whose traffic belongs to the receiving shard.
     Adopt(Box<HandOver>),
 }
 
 pub enum Request {
     /// Append, and answer when it may be acknowledged (`acks` 0: when it is appended).
-    Produce { batches: Batches, request: append::Request },
-    Fetch { partitions: Vec<(TopicPartition, fetch::Request)>, bytes_max: usize },
+    Produce {
+        batches: Batches,
+        request: append::Request,
+    },
+    Fetch {
+        partitions: Vec<(TopicPartition, fetch::Request)>,
+        bytes_max: usize,
+    },
     /// Answer when the high watermark of any of these has passed what the asker saw, or when the time is up.
-    Watch { partitions: Vec<(TopicPartition, Offset)>, wait_ms: u64 },
+    Watch {
+        partitions: Vec<(TopicPartition, Offset)>,
+        wait_ms: u64,
+    },
     ListOffsets(Vec<ListOffset>),
     EpochEnds(Vec<EpochEnd>),
     /// A newer image; answered when its partitions are served.

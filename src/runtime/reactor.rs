@@ -404,6 +404,7 @@ pub fn run<T, F: Future<Output = T>>(config: Config, main: impl FnOnce() -> F) -
         cpu::pin(core)?;
     }
     cpu::tighten_timer_slack();
+    cpu::ask_for_a_long_slice();
     let runtime = Runtime::new(&config)?;
     let _waking = Waking::begin(runtime.id);
     CURRENT.set(&raw const runtime);

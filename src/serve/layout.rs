@@ -30,7 +30,12 @@ pub fn fresh_cluster_id() -> String {
 }
 
 /// Makes the directory fit `shards` shards; answers the number of its layout.
-pub async fn settle(image: &Arc<Image>, config: &Arc<BrokerConfig>, data: &DataDirectory, shards: u16) -> Result<u64, String> {
+pub async fn settle(
+    image: &Arc<Image>,
+    config: &Arc<BrokerConfig>,
+    data: &DataDirectory,
+    shards: u16,
+) -> Result<u64, String> {
     let meta = Meta::load(data).map_err(|error| error.to_string())?;
     let fresh = Meta { cluster_id: image.cluster_id.clone(), node_id: config.node_id, layout: 0, shards };
     let Some(meta) = meta else {
@@ -40,7 +45,9 @@ pub async fn settle(image: &Arc<Image>, config: &Arc<BrokerConfig>, data: &DataD
     if meta.cluster_id != image.cluster_id {
         return Err(format!(
             "{} belongs to cluster {}, and its metadata log to cluster {}: the directory was put together from two",
-            data.root.display(), meta.cluster_id, image.cluster_id
+            data.root.display(),
+            meta.cluster_id,
+            image.cluster_id
         ));
     }
     remove_other_layouts(data, meta.layout).await?;
@@ -78,7 +85,11 @@ async fn spread_anew(
         opened.stop().await?;
         // One shard's memory is all there is here, and the next one wants it.
         opened.retire();
-        tracing::info!("shard {shard} of before: {} partitions, {} batches replayed", report.partitions, report.batches_replayed);
+        tracing::info!(
+            "shard {shard} of before: {} partitions, {} batches replayed",
+            report.partitions,
+            report.batches_replayed
+        );
         let path = data.checkpoint_path(old.layout, shard);
         let checkpoint = Checkpoint::load(&path).await.map_err(|error| error.to_string())?;
         let checkpoint = checkpoint.ok_or_else(|| format!("{} has gone", path.display()))?;
@@ -118,7 +129,11 @@ async fn remove_other_layouts(data: &DataDirectory, current: u64) -> Result<(), 
     for root in [&data.root, &data.journal_root] {
         let names = dir::list(root).map_err(|error| format!("list {}: {error}", root.display()))?;
         for name in names {
-            if name.strip_prefix("layout-").and_then(|number| number.parse().ok()).is_some_and(|found: u64| found != current) {
+            if name
+                .strip_prefix("layout-")
+                .and_then(|number| number.parse().ok())
+                .is_some_and(|found: u64| found != current)
+            {
                 let path = root.join(&name);
                 dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
             }
@@ -136,7 +151,11 @@ struct Found {
 
 /// Takes in topic directories that an operator copied from a Kafka broker: `<topic>-<n>/` with a `partition.metadata`
 /// whose topic id is unknown.
-pub async fn adopt_directories(controller: &Controller, config: &BrokerConfig, data: &DataDirectory) -> Result<(), String> {
+pub async fn adopt_directories(
+    controller: &Controller,
+    config: &BrokerConfig,
+    data: &DataDirectory,
+) -> Result<(), String> {
     let image = controller.image();
     let mut topics: BTreeMap<String, Found> = BTreeMap::new();
     let names = dir::list(&data.root).map_err(|error| format!("list {}: {error}", data.root.display()))?;
@@ -168,7 +187,10 @@ pub async fn adopt_directories(controller: &Controller, config: &BrokerConfig, d
         }
         if let Some(known) = image.topic(name.as_str()) {
             // The topic was deleted and made again while its old directory was being removed, or it is a mistake.
-            tracing::warn!("{directory} is of topic id {id}, and topic {name} is {}: the directory is left alone", known.id);
+            tracing::warn!(
+                "{directory} is of topic id {id}, and topic {name} is {}: the directory is left alone",
+                known.id
+            );
             continue;
         }
         let found = topics.entry(name.to_string()).or_insert_with(|| Found { id, name, partitions: Vec::new() });

@@ -54,9 +54,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let started_at = Instant::now();
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TIDEMILL_LOG").unwrap_or_else(|_| "info".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("TIDEMILL_LOG").unwrap_or_else(|_| "info".into()))
         .with_writer(std::io::stderr)
         .init();
     let config = Arc::new(load(&args)?);
@@ -78,15 +76,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if data.journal_root != data.root {
         let journal = probe::probe(&data.journal_root).map_err(|refusal| Failure::new(refusal.to_string()))?;
         if !journal.stable_storage {
-            let _ = writeln!(out, "  journal.dir is not stable storage; an acknowledgement survives a crash of the process only");
+            let _ = writeln!(
+                out,
+                "  journal.dir is not stable storage; an acknowledgement survives a crash of the process only"
+            );
         }
     }
     let _lock = dir::lock(&data.root).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => Failure::new(format!(
-            "{} is in use by another tidemill process",
-            data.root.display()
-        ))
-        .hinted("stop that process first, or start this one with another --data"),
+        std::io::ErrorKind::WouldBlock => {
+            Failure::new(format!("{} is in use by another tidemill process", data.root.display()))
+                .hinted("stop that process first, or start this one with another --data")
+        }
         _ => Failure::new(format!("cannot lock {}: {error}", data.root.display())),
     })?;
 
@@ -183,7 +183,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
             let _ = writeln!(out, "stopped");
             Ok(())
         }
-        Some(why) => Err(Failure::new(why).hinted("what was acknowledged is in the journal; the next start replays it")),
+        Some(why) => {
+            Err(Failure::new(why).hinted("what was acknowledged is in the journal; the next start replays it"))
+        }
     }
 }
 
@@ -230,7 +232,8 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
         };
         if u32::from(listener.port) + u32::from(own_ports) > u32::from(u16::MAX) || listener.port == 0 {
             return Err(Failure::new(format!(
-                "port {} leaves no room for the {own_ports} ports of the shards behind it", listener.port
+                "port {} leaves no room for the {own_ports} ports of the shards behind it",
+                listener.port
             ))
             .hinted("choose a listening port between 1 and 65535 minus the number of shards"));
         }
@@ -313,7 +316,8 @@ fn print_ready(out: &mut impl Write, reports: &[Started], started_at: Instant, b
         let _ = writeln!(out, "  partitions {partitions}, {how}");
     }
     let address = bound.first().map_or_else(String::new, |bound| bound.address.to_string());
-    let _ = writeln!(out, "  try        tidemill produce greetings --bootstrap {address}   (type lines, end with Ctrl-D)");
+    let _ =
+        writeln!(out, "  try        tidemill produce greetings --bootstrap {address}   (type lines, end with Ctrl-D)");
     let _ = writeln!(out, "             tidemill consume greetings --bootstrap {address}");
     let _ = writeln!(out, "ready in {} ms", started_at.elapsed().as_millis());
     let _ = out.flush();

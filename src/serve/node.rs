@@ -111,7 +111,8 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
     if let Some(controller) = controller {
         broker.seat(controller);
     }
-    let acceptors = listen(&connections, &config, &bound, shard.id).map_err(|error| format!("cannot listen: {error}"))?;
+    let acceptors =
+        listen(&connections, &config, &bound, shard.id).map_err(|error| format!("cannot listen: {error}"))?;
     let _ = started.send(Started { report });
 
     stops.recv().await;

@@ -28,7 +28,9 @@ impl Shard {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(
                     "{}-{}: {count} segments are past retention, the log starts at {}",
-                    partition.name, partition.id.partition, partition.log.start_offset()
+                    partition.name,
+                    partition.id.partition,
+                    partition.log.start_offset()
                 ),
                 Err(error) => tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition),
             }

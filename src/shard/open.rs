@@ -22,9 +22,9 @@ use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
 use crate::record::header::BatchHeader;
 use crate::runtime::buf::BLOCK_BYTES_MAX;
-use crate::runtime::{clock, dir};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
+use crate::runtime::{clock, dir};
 
 /// With the group's own header this fills a block of the arena. One byte more would make every group a mapping of its own,
 /// faulted in page by page and unmapped again.
@@ -96,7 +96,8 @@ impl Shard {
         };
         // Log data takes what journal buffers and connections leave of the shard's memory.
         let memory = Memory::new((place.config.memory_bytes / 4 * 3) as usize);
-        let mut report = Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
+        let mut report =
+            Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
         let states: HashMap<TopicPartition, PartitionState> = match &mut checkpoint {
             Some(found) => found.partitions.iter().map(|state| (state.id(), state.clone())).collect(),
             None => HashMap::new(),
@@ -245,7 +246,10 @@ async fn replay_into(
                 return Err(StorageError::format(
                     "a partition's log",
                     opened.log.directory(),
-                    format!("it ends at offset {end}, and the journal goes on at {}: records are missing", header.base_offset),
+                    format!(
+                        "it ends at offset {end}, and the journal goes on at {}: records are missing",
+                        header.base_offset
+                    ),
                 ));
             }
             let mut tries = 0;

@@ -57,7 +57,7 @@ impl World {
         forgotten: &[(&str, PartitionIndex)],
     ) -> Result<Option<Rc<RefCell<Session>>>, ErrorCode> {
         let asker = self.asker(false);
-        let changed = changed.iter().map(|(name, partition, offset)| (Topic::Name(*name), *partition, asked(*offset)));
+        let changed = changed.iter().map(|(name, partition, offset)| (Topic::Name(name), *partition, asked(*offset)));
         let forgotten: Vec<_> = forgotten.iter().map(|(name, partition)| (Topic::Name(name), *partition)).collect();
         self.cache.advance(session, asker, changed, &forgotten, &mut |_, _, _| Err(ErrorCode::None))
     }

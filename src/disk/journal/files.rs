@@ -78,7 +78,12 @@ fn alloc(bytes: usize) -> Result<AlignedBuf, StorageError> {
 impl JournalFile {
     /// Makes a file of `bytes`, every block written and flushed. It takes its name only then, so a file by that
     /// name is always whole.
-    pub async fn create(directory: &Path, journal_id: u64, number: u32, bytes: u64) -> Result<JournalFile, StorageError> {
+    pub async fn create(
+        directory: &Path,
+        journal_id: u64,
+        number: u32,
+        bytes: u64,
+    ) -> Result<JournalFile, StorageError> {
         let made = JournalFile::fill(directory, journal_id, number, bytes).await;
         if made.is_err() {
             // On a full disk, what was filled so far is the space that segments need.
@@ -120,7 +125,8 @@ impl JournalFile {
         if read < BLOCK_BYTES {
             return Err(refuse(format!("it is {bytes} bytes long and has no header")));
         }
-        let header = FileHeader::parse(&block).ok_or_else(|| refuse("its header is damaged or of another version".into()))?;
+        let header =
+            FileHeader::parse(&block).ok_or_else(|| refuse("its header is damaged or of another version".into()))?;
         if header.journal_id != journal_id {
             let found = header.journal_id;
             return Err(refuse(format!("it is of journal {found:016x}, the checkpoint names {journal_id:016x}")));

@@ -229,7 +229,10 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
         let payload_bytes = i32_at(4) as u32 as usize;
         let payload = &used[at + ENTRY_BYTES..at + ENTRY_BYTES + payload_bytes];
         let entry = Entry {
-            partition: TopicPartition { topic: TopicId(head[8..24].try_into().expect("16 bytes")), partition: i32_at(24) },
+            partition: TopicPartition {
+                topic: TopicId(head[8..24].try_into().expect("16 bytes")),
+                partition: i32_at(24),
+            },
             leader_epoch: i32_at(28),
             base_offset: i64::from_le_bytes(head[32..40].try_into().expect("8 bytes")),
         };

@@ -115,7 +115,9 @@ impl State {
 impl Journal {
     /// A new journal: one file, written end to end. The directory is made when it is not there.
     pub async fn create(settings: Settings) -> Result<Rc<Journal>, StorageError> {
-        dir::create_all(&settings.directory).await.map_err(StorageError::io("create directory", &settings.directory))?;
+        dir::create_all(&settings.directory)
+            .await
+            .map_err(StorageError::io("create directory", &settings.directory))?;
         let id = runtime::random_u64();
         let first = JournalFile::create(&settings.directory, id, 0, settings.file_bytes).await?;
         Ok(Journal::assemble(settings, id, 1, vec![first], Start { session: 1, ..Start::BEGINNING }, 1))

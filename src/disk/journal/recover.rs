@@ -132,7 +132,12 @@ impl Replay {
         Ok(GroupHeader::parse(&window[at..at + BLOCK_BYTES]))
     }
 
-    async fn verified(&mut self, file: u32, position: u64, header: &GroupHeader) -> Result<Result<Group, Damage>, StorageError> {
+    async fn verified(
+        &mut self,
+        file: u32,
+        position: u64,
+        header: &GroupHeader,
+    ) -> Result<Result<Group, Damage>, StorageError> {
         let Some((window, at)) = self.bytes_at(file, position, header.total_bytes).await? else {
             return Ok(Err(Damage::Header));
         };
@@ -151,7 +156,12 @@ impl Replay {
     }
 
     /// `bytes` at a place, read in windows. `None` where the file ends before.
-    async fn bytes_at(&mut self, file: u32, position: u64, bytes: usize) -> Result<Option<(Shared, usize)>, StorageError> {
+    async fn bytes_at(
+        &mut self,
+        file: u32,
+        position: u64,
+        bytes: usize,
+    ) -> Result<Option<(Shared, usize)>, StorageError> {
         if let Some(window) = &self.window
             && window.file == file
             && position >= window.from

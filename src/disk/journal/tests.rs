@@ -116,12 +116,26 @@ fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
         runtime::spawn(Class::Foreground, "journal", journal.clone().run());
         let appending = journal.clone();
         let task = runtime::spawn(Class::Foreground, "append", async move { append(&appending, 0..400).await });
-        let pressed = runtime::timeout(std::time::Duration::from_secs(20), async {
-            while journal.counters.waits_for_space.get() < 5 {
+        // Full: every file that there may be holds what a replay needs, and what waits does not fit the last one's rest.
+        let is_full = || {
+            let state = journal.state.borrow();
+            let waits = state.open.as_ref().is_some_and(|open| {
+                let here = &state.files[state.next.file as usize];
+                !open.is_empty() && state.next.position + open.total_bytes() as u64 > here.bytes
+            });
+            waits && state.in_flight.is_empty() && state.files_in_use() == 3
+        };
+        let filled = runtime::timeout(std::time::Duration::from_secs(300), async {
+            while !is_full() {
                 runtime::sleep(std::time::Duration::from_millis(5)).await;
             }
         });
-        pressed.await.expect("three files of 1 MiB do not hold 400 batches");
+        filled.await.expect("three files of 1 MiB do not hold 400 batches");
+        runtime::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(
+            is_full() && journal.counters.waits_for_space.get() > 0,
+            "it waits, and nothing was overwritten for it"
+        );
         let durable = journal.durable();
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found.len() as u64, durable, "everything durable is still there");
