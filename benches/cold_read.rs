@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rounds::median;
+use tidemill::log::read::Wish;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
 use tidemill::log::{Appended, Log, Settings};
@@ -22,6 +23,8 @@ const ROUNDS: usize = 5;
 const LOG_BYTES: usize = 192 << 20;
 const MEMORY_BYTES: usize = 32 << 20;
 const DEPTH: usize = 8;
+/// What an answer sends at a time.
+const WINDOW_BYTES: usize = 1 << 20;
 
 /// A log of batches of 16 records of 1 KiB, closed.
 async fn fill(directory: &Path) {
@@ -57,7 +60,14 @@ async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
     let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
     let start = Instant::now();
     while offset < end {
-        let read = log.read(offset, bytes, end, true).await.expect("our own log");
+        let wish = Wish { from: offset, bytes_max: bytes, limit: end, at_least_one: true, knows_zstd: true };
+        let mut read = log.read(&wish).await.expect("our own log");
+        for extent in &mut read.extents {
+            while extent.bytes() > 0 {
+                let part = extent.load(WINDOW_BYTES).await.expect("our own log");
+                extent.advance(part.len());
+            }
+        }
         assert!(read.next_offset > offset, "a read below the end brings something");
         (offset, total) = (read.next_offset, total + read.bytes);
     }

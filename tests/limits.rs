@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -25,17 +27,7 @@ const MEMORY: u64 = 64 * MIB;
 /// What a node may take beside its shards' buffers: the binary, stacks, pools, receive buffers, the allocator's slack.
 const BESIDE: u64 = 160 * MIB;
 
-/// Written before what it asks for was seen to hold: reads beside it once ran into their deadline. Said loudly, not
-/// passed over, until it is green; `TIDEMILL_OPEN_WORK=1` runs it.
-fn is_open_work(what: &str) -> bool {
-    let is_open = std::env::var_os("TIDEMILL_OPEN_WORK").is_none();
-    if is_open {
-        skip(what, "open work: not green yet; TIDEMILL_OPEN_WORK=1 runs it");
-    }
-    is_open
-}
-
-fn small(shards: &str) -> Vec<&str> {
+fn small_node(shards: &str) -> Vec<&str> {
     vec!["--shards", shards, "--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"]
 }
 
@@ -96,10 +88,7 @@ fn worst_round_trip(ledger: &mut Ledger, client: &mut Client, rounds: usize) -> 
 
 #[test]
 fn readers_that_do_not_read_hold_up_nobody() {
-    if is_open_work("fifty readers that do not read") {
-        return;
-    }
-    let node = Node::tidemill("slow", &small("2"));
+    let node = Node::tidemill("slow", &small_node("2"));
     let mut client = connect(node.bootstrap());
     // Twice what both shards may hold, so that reading it means reading the disk.
     let mut ledger = Ledger::create(&mut client, "t", 4, &[("segment.bytes", "16777216")]);
@@ -142,6 +131,39 @@ fn readers_that_do_not_read_hold_up_nobody() {
 }
 
 #[test]
+fn senders_that_stop_in_the_middle_make_way() {
+    let node = Node::tidemill("stalled", &small_node("1"));
+    let mut client = connect(node.bootstrap());
+    let mut small = Ledger::create(&mut client, "small", 4, &[]);
+    let mut large = Ledger::create(&mut client, "large", 1, &[]);
+    let watch = Watch::new(node.pid());
+    // Together they announce three times what large requests may have, and each sends a quarter of its own.
+    let stalled: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let mut stream = TcpStream::connect(node.bootstrap()).expect("connected");
+            let mut begun = (4_i32 << 20).to_be_bytes().to_vec();
+            begun.resize(1 << 20, 0);
+            stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+            // Who is not read yet cannot send it all.
+            let _ = stream.write_all(&begun);
+            stream
+        })
+        .collect();
+    let worst = worst_round_trip(&mut small, &mut client, 50);
+    say(&format!("beside 12 stalled senders, an append to 4 partitions took {worst:.1?} at the worst"));
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    // A large request waits for its turn, behind those that are closed for having stopped.
+    let began = Instant::now();
+    large.fill(&mut connect_within(node.bootstrap(), Duration::from_secs(120)), 1, 1, 900_000, NOW);
+    say(&format!("a large request took {:.1?}", began.elapsed()));
+    watch.check("12 stalled senders", MEMORY + BESIDE);
+    drop(stalled);
+    for ledger in [&small, &large] {
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+}
+
+#[test]
 fn ten_thousand_idle_connections_cost_little() {
     const CONNECTIONS: usize = 10_000;
     let raised = Command::new("prlimit")
@@ -151,7 +173,7 @@ fn ten_thousand_idle_connections_cost_little() {
     if !raised {
         return skip("10,000 idle connections", "the limit of open files cannot be raised (prlimit --nofile)");
     }
-    let node = Node::tidemill("idle", &small("2"));
+    let node = Node::tidemill("idle", &small_node("2"));
     let mut client = connect(node.bootstrap());
     let mut ledger = Ledger::create(&mut client, "t", 4, &[]);
     ledger.fill(&mut client, 5, 1, 100, NOW);
@@ -182,7 +204,7 @@ fn ten_thousand_idle_connections_cost_little() {
 
 #[test]
 fn producers_faster_than_the_disk_are_slowed_down_and_lose_nothing() {
-    let mut node = Node::tidemill("fast", &small("2"));
+    let mut node = Node::tidemill("fast", &small_node("2"));
     let mut client = connect(node.bootstrap());
     let watch = Watch::new(node.pid());
     let bootstrap = node.bootstrap().to_string();
@@ -271,10 +293,7 @@ fn fill_the_disk(ledger: &mut Ledger, bootstrap: &str) -> usize {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
-    if is_open_work("a full disk") {
-        return;
-    }
-    let mut node = Node::stopped_tidemill("full", &small("1"));
+    let mut node = Node::stopped_tidemill("full", &small_node("1"));
     let _disk = match SmallDisk::new(&node.data(), 640 * MIB) {
         Ok(disk) => disk,
         Err(why) => return skip("a full disk", &why),

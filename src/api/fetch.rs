@@ -3,18 +3,19 @@
 //! ```text
 //! start:  request, and the session it names -> a plan: partitions, where they are, limits
 //! run:    read every partition once -> enough, or an error, or late? answer : wait until one of them moves, and again
-//! answer: heads and record slices as one iovec; of a session only what is news
+//! answer: heads, and where the records are between them; of a session only what is news
 //! ```
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::answer::{Answer, COPY_BYTES, Piece, Remote};
 use super::fetch_session::{
     Asked, Asker, FINAL_EPOCH, INITIAL_EPOCH, Key, NO_SESSION, News, Place, Session, Slot, Told,
 };
 use super::leader_hint::LeaderHints;
-use super::{Broker, Header, Origin, Outcome, Pending, Pinned, old_fetch};
+use super::{Broker, Header, Origin, Outcome, Pending};
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::Partition;
@@ -23,14 +24,12 @@ use crate::partition::purgatory::{Registration, Waiter};
 use crate::router::message::{self, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
 use crate::runtime::clock::Mono;
-use crate::runtime::{self, clock};
+use crate::runtime::{self, Permit, clock};
 use crate::wire::fetch::{EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead};
 use crate::wire::{Malformed, NodeEndpoint, Reader, Topic};
 
-/// Nobody gets more than this in one answer, whatever he asks for; a socket's backlog is memory too.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// What an answer takes when others on their way hold much of the memory already.
-const FRUGAL_BYTES_MAX: usize = 64 << 10;
+/// The version of Fetch from which on a reader is known to understand ZSTD (KIP-110).
+const ZSTD_FROM: i16 = 10;
 /// Nobody waits longer than this, whatever he asks for: who is gone is found out when he is answered.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -72,7 +71,7 @@ struct Found {
     last_stable_offset: Offset,
     log_start_offset: Offset,
     diverging: Option<(LeaderEpoch, Offset)>,
-    records: Vec<Slice>,
+    records: Vec<Piece>,
     bytes: usize,
     /// Where the reader goes on.
     next_offset: Offset,
@@ -112,22 +111,25 @@ impl From<Fetched> for Found {
             log_start_offset: fetched.log_start_offset,
             diverging: fetched.diverging,
             bytes: fetched.read.bytes,
-            records: fetched.read.slices,
+            records: fetched.read.extents.into_iter().map(Piece::Log).collect(),
             next_offset: fetched.read.next_offset,
         }
     }
 }
 
-impl From<RemoteFetched> for Found {
-    fn from(fetched: RemoteFetched) -> Found {
+impl Found {
+    fn of_remote(shard: ShardId, fetched: RemoteFetched) -> Found {
+        let records = fetched.records.into_iter();
         Found {
             error: fetched.error,
             high_watermark: fetched.high_watermark,
             last_stable_offset: fetched.last_stable_offset,
             log_start_offset: fetched.log_start_offset,
             diverging: fetched.diverging,
-            bytes: fetched.records.len(),
-            records: if fetched.records.is_empty() { Vec::new() } else { vec![Slice::from(fetched.records)] },
+            bytes: fetched.bytes,
+            records: records
+                .map(|(stretch, copied)| Piece::Remote(Remote { shard, stretch, copied: Slice::from(copied) }))
+                .collect(),
             next_offset: fetched.next_offset,
         }
     }
@@ -144,11 +146,12 @@ pub(super) fn start(
     let session = match open_session(broker, &image, &request, header.version) {
         Ok(session) => session,
         // KIP-227: an error of the session is one of the whole answer, which then names no partitions.
-        Err(error_code) => return Ok(Pending::Now(refuse(broker, header, error_code))),
+        Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
     };
     let is_read_committed = request.isolation_level == 1;
+    let knows_zstd = header.version >= ZSTD_FROM;
     let wanted = match &session {
-        None => all_asked(broker, &image, &request),
+        None => all_asked(broker, &image, &request, knows_zstd),
         Some(InSession { session, .. }) => {
             let session = session.borrow();
             let wanted = session.partitions().map(|(slot, key, partition, asked, place)| Wanted {
@@ -156,7 +159,7 @@ pub(super) fn start(
                 partition,
                 slot: Some(slot),
                 place: *place,
-                request: read_request(asked, is_read_committed),
+                request: read_request(asked, is_read_committed, knows_zstd),
             });
             wanted.collect()
         }
@@ -164,8 +167,7 @@ pub(super) fn start(
     for (_, owner) in wanted.iter().filter_map(|wanted: &Wanted| wanted.place.ok()) {
         origin.traffic.note(owner);
     }
-    let bytes_max_configured = broker.shard.config.fetch_max_bytes as usize;
-    let bytes_max = (request.max_bytes.max(0) as usize).min(bytes_max_configured).min(ANSWER_BYTES_MAX);
+    let bytes_max = (request.max_bytes.max(0) as usize).min(broker.shard.config.fetch_max_bytes as usize);
     let plan = Plan {
         header,
         listener: origin.listener.clone(),
@@ -178,7 +180,7 @@ pub(super) fn start(
         is_read_committed,
     };
     let broker = broker.clone();
-    Ok(Pending::later(async move { plan.run(&broker).await }))
+    Ok(Pending::Fetch(Box::pin(async move { plan.run(&broker).await })))
 }
 
 /// What the request has to do with a session: opens, closes, or goes on with one.
@@ -225,7 +227,7 @@ fn open_session(
 }
 
 /// A full fetch's partitions, outside of any session.
-fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>) -> Vec<Wanted> {
+fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>, knows_zstd: bool) -> Vec<Wanted> {
     let mut wanted = Vec::with_capacity(request.partitions.len());
     let mut last = None;
     for part in &request.partitions {
@@ -238,7 +240,7 @@ fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>) -> Vec<
             partition: part.partition,
             slot: None,
             place: topic.and_then(|topic| broker.locate(image, topic, part.partition)),
-            request: read_request(&asked(part), request.isolation_level == 1),
+            request: read_request(&asked(part), request.isolation_level == 1, knows_zstd),
         });
         last = Some((part.topic, topic, key));
     }
@@ -266,7 +268,7 @@ fn asked(part: &FetchPartition<'_>) -> Asked {
     }
 }
 
-fn read_request(asked: &Asked, is_read_committed: bool) -> Request {
+fn read_request(asked: &Asked, is_read_committed: bool, knows_zstd: bool) -> Request {
     Request {
         fetch_offset: asked.fetch_offset,
         bytes_max: asked.bytes_max.max(0) as usize,
@@ -274,6 +276,7 @@ fn read_request(asked: &Asked, is_read_committed: bool) -> Request {
         last_fetched_epoch: asked.last_fetched_epoch,
         is_read_committed,
         at_least_one: false,
+        knows_zstd,
     }
 }
 
@@ -284,10 +287,11 @@ impl Plan {
         let mut registration = None;
         let watched = Watched::default();
         loop {
-            let found = self.read(broker).await;
+            let (found, copies) = self.read(broker).await;
             if self.is_enough(&found) || clock::now() >= deadline {
-                return self.answer(broker, found);
+                return self.answer(broker, found, copies);
             }
+            drop(copies);
             // Only who has to wait stands in line.
             registration.get_or_insert_with(|| Registration::new(waiter.clone(), self.local_partitions(broker)));
             // What moved between the reading and the standing in line would not be told.
@@ -349,17 +353,19 @@ impl Plan {
         }
     }
 
-    /// Reads every partition once: this shard's from where they are, others' by message.
-    async fn read(&self, broker: &Rc<Broker>) -> Vec<Found> {
+    /// Reads every partition once: this shard's from where they are, others' by message; then with the permit for what
+    /// is copied.
+    async fn read(&self, broker: &Rc<Broker>) -> (Vec<Found>, Option<Permit>) {
         let refused = |wanted: &Wanted| Found::refused(wanted.place.err().unwrap_or(ErrorCode::NotLeaderOrFollower));
         let mut found: Vec<Found> = self.wanted.iter().map(refused).collect();
         let own = broker.shard.id;
-        let mut left = if broker.is_pinned_down() { self.bytes_max.min(FRUGAL_BYTES_MAX) } else { self.bytes_max };
+        let mut left = self.bytes_max;
         let mut is_empty = true;
         if self.wanted.iter().all(|wanted| wanted.place.is_ok_and(|(_, owner)| owner == own)) {
             self.read_here(broker, &mut found, &mut left, &mut is_empty).await;
-            return found;
+            return (found, None);
         }
+        let copies = broker.copies.acquire(COPY_BYTES as u64).await;
         // Shards take turns in reading first; within a shard, partitions are read in the request's order.
         let shards = usize::from(broker.shard.shards);
         let first = broker.rotation.get();
@@ -372,7 +378,7 @@ impl Plan {
                 self.read_there(broker, shard, &mut found, &mut left, &mut is_empty).await;
             }
         }
-        found
+        (found, Some(copies))
     }
 
     async fn read_here(&self, broker: &Broker, found: &mut [Found], left: &mut usize, is_empty: &mut bool) {
@@ -410,26 +416,20 @@ impl Plan {
         if partitions.is_empty() {
             return;
         }
-        let request = message::Request::Fetch { partitions, bytes_max: *left };
+        let copy_max = COPY_BYTES / usize::from(broker.shard.shards - 1);
+        let request = message::Request::Fetch { partitions, bytes_max: *left, copy_max };
         let Reply::Fetched(fetched) = broker.router.call(shard, request).reply().await else {
             unreachable!("a fetch call is answered by Fetched")
         };
         let places = self.wanted.iter().zip(found).filter(|(wanted, _)| is_there(wanted));
         for ((_, found), fetched) in places.zip(fetched) {
-            *found = fetched.into();
+            *found = Found::of_remote(shard, fetched);
             *left = left.saturating_sub(found.bytes);
             *is_empty &= found.bytes == 0;
         }
     }
 
-    fn answer(self, broker: &Rc<Broker>, mut found: Vec<Found>) -> Outcome {
-        if self.header.version < old_fetch::ZSTD_FROM {
-            for found in &mut found {
-                if old_fetch::refuse_zstd(&mut found.records) {
-                    *found = Found::refused(ErrorCode::UnsupportedCompressionType);
-                }
-            }
-        }
+    fn answer(self, broker: &Rc<Broker>, mut found: Vec<Found>, copies: Option<Permit>) -> Outcome {
         let told: Vec<usize> = match &self.session {
             Some(InSession { session, is_incremental }) => {
                 let mut session = session.borrow_mut();
@@ -473,22 +473,21 @@ impl Plan {
                 writer.partition(&head, std::mem::take(&mut found.records));
             }
         }
-        send(broker, writer, hints.endpoints())
+        send(writer, hints.endpoints(), copies)
     }
 }
 
 /// What is wrong with the session, and no partitions.
-fn refuse(broker: &Rc<Broker>, header: Header, error_code: ErrorCode) -> Outcome {
+fn refuse(header: Header, error_code: ErrorCode) -> Outcome {
     let head = FetchHead { throttle_time_ms: 0, error_code, session_id: NO_SESSION };
-    send(broker, FetchResponseWriter::new(header.version, header.correlation_id, head, 0), &[])
+    send(FetchResponseWriter::new(header.version, header.correlation_id, head, 0), &[], None)
 }
 
-fn send(broker: &Rc<Broker>, writer: FetchResponseWriter<Slice>, endpoints: &[NodeEndpoint<'_>]) -> Outcome {
+fn send(writer: FetchResponseWriter<Piece>, endpoints: &[NodeEndpoint<'_>], copies: Option<Permit>) -> Outcome {
     match writer.finish(endpoints) {
-        Ok(pieces) if broker.is_pinned_down() => Outcome::Send(vec![Slice::from(pieces.to_vec())]),
         Ok(pieces) => {
-            let pinned = Pinned::new(broker, pieces.bytes());
-            Outcome::SendPinned(pieces.into_iovec(Slice::from, |whole: &Slice, range| whole.slice(range)), pinned)
+            let pieces = pieces.into_iovec(Slice::from, |head: &Slice, range| Piece::Bytes(head.slice(range)));
+            Outcome::Send(Answer::new(pieces, copies))
         }
         Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
     }

@@ -8,6 +8,7 @@
 //! It does not know sockets and files. Versions end here: nothing below sees one.
 
 pub mod admin;
+pub mod answer;
 mod api_versions;
 pub mod context;
 pub mod create_partitions;
@@ -25,11 +26,11 @@ mod leader_hint;
 mod list_offsets;
 pub mod metadata;
 mod offset_for_leader_epoch;
-mod old_fetch;
 pub mod produce;
 mod refusal;
 pub mod serve;
 
+pub use answer::Answer;
 pub use context::Context;
 
 use std::cell::{Cell, RefCell};
@@ -41,7 +42,7 @@ use crate::controller::Controller;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
 use crate::router::Router;
-use crate::runtime::buf::Slice;
+use crate::runtime::Permits;
 use crate::shard::Shard;
 use crate::wire::frame::{Refused, RequestHeader};
 use crate::wire::{self, ApiKey, Malformed, Message, Reader};
@@ -52,8 +53,8 @@ pub struct Broker {
     pub router: Rc<Router>,
     /// On the controller's shard: the controller.
     seat: RefCell<Option<Rc<admin::Seat>>>,
-    /// Bytes of log data in answers that are not sent yet.
-    pinned: Cell<usize>,
+    /// Bytes of other shards' records in answers that are not sent yet.
+    copies: Permits,
     /// Which shard's partitions a multi-shard fetch reads first; moves on so that none starves.
     rotation: Cell<usize>,
     fetch_sessions: RefCell<fetch_session::Cache>,
@@ -99,10 +100,8 @@ impl Traffic {
 
 /// What is to be done about a request, once it is known.
 pub enum Outcome {
-    /// Send this: a whole frame, in pieces.
-    Send(Vec<Slice>),
-    /// The same, and what it keeps of the shard's memory until it is sent.
-    SendPinned(Vec<Slice>, Pinned),
+    /// Send this: a whole frame.
+    Send(Answer),
     /// A request that wants no answer (Produce with acks=0).
     Nothing,
     /// Close the connection: there is no way to answer, and why.
@@ -111,7 +110,7 @@ pub enum Outcome {
 
 impl Outcome {
     fn frame(bytes: Vec<u8>) -> Outcome {
-        Outcome::Send(vec![Slice::from(bytes)])
+        Outcome::Send(bytes.into())
     }
 
     fn of<M: Message>(message: &M, header: &Header) -> Outcome {
@@ -119,26 +118,6 @@ impl Outcome {
             Ok(frame) => Outcome::frame(frame),
             Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
         }
-    }
-}
-
-/// Log data that an answer on its way holds in memory. Readers that do not read must not hold all of it: once a
-/// quarter of the shard's memory is on its way, answers are small, and copies.
-pub struct Pinned {
-    broker: Rc<Broker>,
-    bytes: usize,
-}
-
-impl Pinned {
-    fn new(broker: &Rc<Broker>, bytes: usize) -> Pinned {
-        broker.pinned.set(broker.pinned.get() + bytes);
-        Pinned { broker: broker.clone(), bytes }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        self.broker.pinned.set(self.broker.pinned.get() - self.bytes);
     }
 }
 
@@ -153,6 +132,8 @@ pub struct Header {
 pub enum Pending {
     Now(Outcome),
     Produce(produce::Pending),
+    /// A fetch that may wait long, and changes nothing: nobody need finish it for a reader who has gone.
+    Fetch(Pin<Box<dyn Future<Output = Outcome>>>),
     Later(Pin<Box<dyn Future<Output = Outcome>>>),
 }
 
@@ -166,7 +147,7 @@ impl Pending {
         match self {
             Pending::Now(_) => true,
             Pending::Produce(produce) => produce.is_ready(),
-            Pending::Later(_) => false,
+            Pending::Fetch(_) | Pending::Later(_) => false,
         }
     }
 
@@ -174,7 +155,7 @@ impl Pending {
         match self {
             Pending::Now(outcome) => outcome,
             Pending::Produce(produce) => produce.finish().await,
-            Pending::Later(future) => future.await,
+            Pending::Fetch(future) | Pending::Later(future) => future.await,
         }
     }
 }
@@ -188,26 +169,15 @@ impl From<Malformed> for Pending {
 impl Broker {
     pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Broker> {
         let slots = shard.config.fetch_session_slots as usize;
+        let copies = Permits::new(shard.config.memory_bytes / 16);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
-        Rc::new(Broker {
-            shard,
-            router,
-            seat: RefCell::new(None),
-            pinned: Cell::new(0),
-            rotation: Cell::new(0),
-            fetch_sessions,
-        })
+        Rc::new(Broker { shard, router, seat: RefCell::new(None), copies, rotation: Cell::new(0), fetch_sessions })
     }
 
     /// Makes this shard the controller's.
     pub fn seat(self: &Rc<Self>, controller: Controller) {
         let seat = admin::Seat::take(self, controller);
         *self.seat.borrow_mut() = Some(seat);
-    }
-
-    /// Whether answers on their way hold so much that the next ones had better hold nothing.
-    fn is_pinned_down(&self) -> bool {
-        self.pinned.get() as u64 > self.shard.config.memory_bytes / 4
     }
 
     /// A graceful stop of the shard.

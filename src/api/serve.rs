@@ -10,7 +10,7 @@ use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
 use crate::partition::fetch::{Fetched, Request as FetchRequest};
 use crate::partition::purgatory::{Registration, Waiter};
-use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request};
+use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request, Stretch};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 use crate::wire::{ApiKey, Malformed, Reader};
@@ -110,7 +110,10 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
     runtime::spawn(Class::Foreground, "remote request", async move {
         let reply = match request {
             Request::Produce { .. } => unreachable!("queued above"),
-            Request::Fetch { partitions, bytes_max } => Reply::Fetched(fetch(&broker, partitions, bytes_max).await),
+            Request::Fetch { partitions, bytes_max, copy_max } => {
+                Reply::Fetched(fetch(&broker, partitions, bytes_max, copy_max).await)
+            }
+            Request::Read { stretch, bytes_max } => Reply::Read(read(&broker, stretch, bytes_max).await),
             Request::Watch { partitions, wait_ms } => {
                 watch(&broker, partitions, wait_ms).await;
                 Reply::Watched
@@ -140,6 +143,7 @@ async fn fetch(
     broker: &Rc<Broker>,
     partitions: Vec<(TopicPartition, FetchRequest)>,
     bytes_max: usize,
+    mut copy_max: usize,
 ) -> Vec<RemoteFetched> {
     let mut left = bytes_max;
     let mut is_empty = true;
@@ -156,9 +160,12 @@ async fn fetch(
         };
         left = left.saturating_sub(fetched.read.bytes);
         is_empty &= fetched.read.bytes == 0;
-        let mut records = Vec::with_capacity(fetched.read.bytes);
-        for slice in &fetched.read.slices {
-            records.extend_from_slice(slice);
+        let mut records = Vec::with_capacity(fetched.read.extents.len());
+        for extent in &fetched.read.extents {
+            let (segment, positions) = extent.place();
+            let mut slices = Vec::new();
+            copy_max -= extent.cached(0, copy_max, &mut slices);
+            records.push((Stretch { id, segment, positions }, slices.concat()));
         }
         all.push(RemoteFetched {
             error: fetched.error,
@@ -167,10 +174,21 @@ async fn fetch(
             log_start_offset: fetched.log_start_offset,
             diverging: fetched.diverging,
             next_offset: fetched.read.next_offset,
+            bytes: fetched.read.bytes,
             records,
         });
     }
     all
+}
+
+async fn read(broker: &Rc<Broker>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let partition = broker.shard.partition(stretch.id);
+    let extent = partition.and_then(|partition| partition.log.extent(stretch.segment, stretch.positions));
+    let extent = extent.ok_or("the segment was removed while it was read")?;
+    let mut slices = vec![extent.load(bytes_max).await.map_err(|error| error.to_string())?];
+    let first = slices[0].len();
+    extent.cached(first, bytes_max - first, &mut slices);
+    Ok(slices.concat())
 }
 
 async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, wait_ms: u64) {

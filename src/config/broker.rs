@@ -155,7 +155,7 @@ broker_settings! {
 
     // Connections.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", int_from(1024), Some("104857600"),
-        "The largest request; a larger one closes its connection.";
+        "The largest request; a larger one closes its connection. A quarter of memory.bytes is the most that is taken.";
     connections_max_idle_ms: i64 = "connections.max.idle.ms", long_from(-1), Some("600000"),
         "A connection silent for this long is closed; -1 is never.";
     max_connections: i32 = "max.connections", int_from(0), Some("2147483647"),
@@ -285,13 +285,19 @@ impl BrokerConfig {
             found
                 .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
         }
-        if self.message_max_bytes > self.socket_request_max_bytes {
+        if self.message_max_bytes as usize > self.request_bytes_max() {
             found.push((
                 "message.max.bytes",
-                "is larger than socket.request.max.bytes, so no request could carry it".into(),
+                "is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it"
+                    .into(),
             ));
         }
         found
+    }
+
+    /// The largest request that is taken: one that a shard's memory can hold beside all else.
+    pub fn request_bytes_max(&self) -> usize {
+        (self.socket_request_max_bytes as usize).min(self.memory_bytes as usize / 4)
     }
 }
 

@@ -19,6 +19,8 @@ pub mod recover;
 pub mod retain;
 pub mod segment;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

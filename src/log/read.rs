@@ -1,22 +1,88 @@
-//! Reading: from an offset to whole batches of bytes, and from a timestamp to an offset.
+//! Reading: from an offset to where whole batches lie, and from a timestamp to an offset.
 //!
 //! Both go the same way: segment, sparse index, then from batch header to batch header. What is in memory is
-//! answered without waiting; what is not is loaded and looked at again.
+//! answered without waiting; what is not is loaded and looked at again. What is found are [`Extent`]s, not bytes: an
+//! answer that waits for its reader's socket holds no log memory.
 
 use std::rc::Rc;
 
-use super::segment::{PeekError, Peeked, Segment};
+use super::segment::{Missing, PeekError, Peeked, Segment};
 use super::{Log, StorageError};
 use crate::model::Offset;
+use crate::record::codec::Codec;
 use crate::runtime::buf::Slice;
+
+/// Where bytes are: a stretch of one segment. It keeps the segment's file, and nothing in memory.
+#[derive(Clone)]
+pub struct Extent {
+    segment: Rc<Segment>,
+    from: u64,
+    to: u64,
+}
+
+impl Extent {
+    pub fn bytes(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// The segment's base offset and the positions in it, by which [`Log::extent`] finds the stretch again.
+    pub fn place(&self) -> (Offset, std::ops::Range<u64>) {
+        (self.segment.base_offset, self.from..self.to)
+    }
+
+    /// Takes `bytes` off the front.
+    pub fn advance(&mut self, bytes: usize) {
+        assert!(bytes <= self.bytes(), "{bytes} of {} bytes", self.bytes());
+        self.from += bytes as u64;
+    }
+
+    /// What of `bytes_max` bytes, from the one behind the first `skipped`, is in memory without a gap. Answers how many
+    /// bytes that is.
+    pub fn cached(&self, skipped: usize, bytes_max: usize, into: &mut Vec<Slice>) -> usize {
+        let from = self.from + skipped as u64;
+        let to = self.to.min(from.saturating_add(bytes_max as u64));
+        (self.segment.cached(from, to, into) - from) as usize
+    }
+
+    /// The first of its bytes, some of them at least, read from the file if need be; up to `bytes_max` are brought into
+    /// memory with them.
+    pub async fn load(&self, bytes_max: usize) -> Result<Slice, StorageError> {
+        loop {
+            let mut slices = Vec::new();
+            if self.cached(0, bytes_max, &mut slices) > 0 {
+                return Ok(slices.swap_remove(0));
+            }
+            let page = self.segment.load(self.from, (bytes_max as u64).min(self.to - self.from)).await?;
+            if !page.is_empty() {
+                let bytes = page.len().min(self.bytes()).min(bytes_max);
+                return Ok(page.slice(0..bytes));
+            }
+        }
+    }
+}
+
+/// What a reader wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub from: Offset,
+    pub bytes_max: usize,
+    /// Nothing that begins at or behind it.
+    pub limit: Offset,
+    /// One batch, if there is one, even when it is larger than `bytes_max` (KIP-74).
+    pub at_least_one: bool,
+    /// A reader of the time before ZSTD (KIP-110) takes such batches for garbage: it gets those before the first.
+    pub knows_zstd: bool,
+}
 
 /// A stretch of whole batches.
 #[derive(Default)]
 pub struct Read {
-    pub slices: Vec<Slice>,
+    pub extents: Vec<Extent>,
     pub bytes: usize,
     /// The offset behind the last batch; where the reader goes on. Equal to where it began when there is nothing.
     pub next_offset: Offset,
+    /// Nothing was read, for a reader that does not know ZSTD.
+    pub begins_with_zstd: bool,
 }
 
 /// Where a timestamp search ended.
@@ -36,54 +102,39 @@ pub enum ReadError {
 
 /// Longest walk from an index entry before a window is loaded at once.
 const WALK_BYTES: u64 = 64 << 10;
+/// Of a segment that has to be read from its file, one read takes this much: what is found is to be in memory still
+/// when it is sent.
+const COLD_BYTES_MAX: u64 = 1 << 20;
 
 impl Log {
-    /// Whole batches from the one that holds `from` on, as many as fit `bytes_max`, none that begins at or behind
-    /// `limit`. At least one if there is one and `at_least_one` (KIP-74). An offset inside a batch yields that batch
-    /// from its base offset.
-    pub async fn read(
-        &self,
-        from: Offset,
-        bytes_max: usize,
-        limit: Offset,
-        at_least_one: bool,
-    ) -> Result<Read, ReadError> {
+    /// Whole batches from the one that holds `from` on, as many as fit. An offset inside a batch yields that batch from
+    /// its base offset. From disk it may be fewer than would fit, never none.
+    pub async fn read(&self, wish: &Wish) -> Result<Read, ReadError> {
         let (start, end) = (self.start_offset(), self.end_offset());
-        if from < start || from > end {
-            return Err(ReadError::OutOfRange { asked: from, start, end });
+        if wish.from < start || wish.from > end {
+            return Err(ReadError::OutOfRange { asked: wish.from, start, end });
         }
-        let mut read = Read { next_offset: from, ..Read::default() };
-        while read.next_offset < limit {
+        let mut read = Read { next_offset: wish.from, ..Read::default() };
+        while read.next_offset < wish.limit {
             let Some(segment) = self.segment_of(read.next_offset) else { break };
-            let is_first = read.bytes == 0 && at_least_one;
-            let room = bytes_max - read.bytes.min(bytes_max);
-            if !self.read_segment(&segment, room, limit, is_first, &mut read).await? {
+            if !self.read_segment(&segment, wish, &mut read).await? {
                 break;
             }
         }
         if read.bytes == 0 {
-            read.next_offset = from;
+            read.next_offset = wish.from;
         }
         Ok(read)
     }
 
     /// Adds one segment's batches. True: the reader wants more, from the next segment.
-    async fn read_segment(
-        &self,
-        segment: &Rc<Segment>,
-        room: usize,
-        limit: Offset,
-        at_least_one: bool,
-        read: &mut Read,
-    ) -> Result<bool, ReadError> {
+    async fn read_segment(&self, segment: &Rc<Segment>, wish: &Wish, read: &mut Read) -> Result<bool, ReadError> {
         let from = read.next_offset;
-        let Some((start, first)) = self.find(segment, from).await? else {
+        let Some((start, _)) = self.find(segment, from).await? else {
             read.next_offset = segment.end_offset();
             return Ok(true);
         };
-        if first.base_offset >= limit {
-            return Ok(false);
-        }
+        let mut room = (wish.bytes_max - read.bytes.min(wish.bytes_max)) as u64;
         let (mut position, mut next_offset) = (start, from);
         let mut wants_more = true;
         loop {
@@ -91,32 +142,47 @@ impl Log {
                 Ok(Some(batch)) => batch,
                 Ok(None) => break,
                 Err(PeekError::Missing(missing)) => {
-                    let left = (room as u64).saturating_sub(missing.position - start).max(WALK_BYTES);
+                    room = room.min(missing.position - start + COLD_BYTES_MAX);
+                    let left = (room + start).saturating_sub(missing.position).max(WALK_BYTES);
                     segment.load(missing.position, left).await?;
                     continue;
                 }
                 Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
             };
-            let total = position - start + batch.bytes;
-            if batch.base_offset >= limit || (total > room as u64 && !(at_least_one && position == start)) {
+            let is_first = read.bytes == 0 && position == start;
+            if batch.base_offset >= wish.limit
+                || (position - start + batch.bytes > room && !(is_first && wish.at_least_one))
+            {
+                wants_more = false;
+                break;
+            }
+            if !wish.knows_zstd && Codec::from_id((batch.attributes & 7) as u8) == Some(Codec::Zstd) {
+                read.begins_with_zstd = is_first;
                 wants_more = false;
                 break;
             }
             position += batch.bytes;
             next_offset = batch.last_offset + 1;
         }
-        if position == start {
-            return Ok(wants_more && segment.is_sealed());
+        if position > start {
+            read.extents.push(Extent { segment: segment.clone(), from: start, to: position });
+            read.bytes += (position - start) as usize;
+            read.next_offset = next_offset;
+            self.remember(next_offset, segment.base_offset, position);
         }
-        let kept = read.slices.len();
-        while let Err(missing) = segment.slices(start, position, &mut read.slices) {
-            read.slices.truncate(kept);
-            segment.load(missing.position, position - missing.position).await?;
-        }
-        read.bytes += (position - start) as usize;
-        read.next_offset = next_offset;
-        self.remember(next_offset, segment.base_offset, position);
         Ok(wants_more && segment.is_sealed())
+    }
+
+    /// A stretch that [`Extent::place`] told of; `None` when the segment is gone.
+    pub fn extent(&self, base_offset: Offset, positions: std::ops::Range<u64>) -> Option<Extent> {
+        let segments = self.segments.borrow();
+        let at = segments.binary_search_by_key(&base_offset, |segment| segment.base_offset).ok()?;
+        let segment = segments[at].clone();
+        (positions.start <= positions.end && positions.end <= segment.size()).then_some(Extent {
+            segment,
+            from: positions.start,
+            to: positions.end,
+        })
     }
 
     /// The segment that holds `offset`, or the first one behind it.
@@ -138,7 +204,7 @@ impl Log {
                 Ok(Some(batch)) if batch.last_offset >= offset => return Ok(Some((position, batch))),
                 Ok(Some(batch)) => position += batch.bytes,
                 Ok(None) => return Ok(None),
-                Err(PeekError::Missing(missing)) => segment.load(missing.position, WALK_BYTES).await?,
+                Err(PeekError::Missing(missing)) => walk_on(segment, missing).await?,
                 Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
             }
         }
@@ -241,20 +307,20 @@ impl Log {
         loop {
             match segment.peek(position) {
                 Ok(found) => return Ok(found.map(|batch| (position, batch))),
-                Err(PeekError::Missing(missing)) => segment.load(missing.position, WALK_BYTES).await?,
+                Err(PeekError::Missing(missing)) => walk_on(segment, missing).await?,
                 Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
             }
         }
     }
 
     async fn batch_bytes(&self, segment: &Rc<Segment>, position: u64, bytes: u64) -> Result<Vec<u8>, ReadError> {
-        let mut slices = Vec::new();
-        while let Err(missing) = segment.slices(position, position + bytes, &mut slices) {
-            slices.clear();
-            segment.load(missing.position, position + bytes - missing.position).await?;
-        }
+        let slices = segment.slices(position, position + bytes).await?;
         Ok(slices.iter().flat_map(|slice| slice.iter().copied()).collect())
     }
+}
+
+async fn walk_on(segment: &Rc<Segment>, missing: Missing) -> Result<(), StorageError> {
+    segment.load(missing.position, WALK_BYTES).await.map(drop)
 }
 
 fn damaged(segment: &Segment, position: u64) -> ReadError {

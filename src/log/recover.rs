@@ -166,7 +166,7 @@ async fn peek(segment: &Rc<Segment>, position: u64) -> Result<Option<Peeked>, St
     loop {
         match segment.peek(position) {
             Ok(found) => return Ok(found),
-            Err(PeekError::Missing(missing)) => segment.load(missing.position, SCAN_BYTES).await?,
+            Err(PeekError::Missing(missing)) => drop(segment.load(missing.position, SCAN_BYTES).await?),
             Err(PeekError::Damaged(position)) => {
                 let why = format!("there is no whole batch at byte {position} of {}", segment.size());
                 return Err(StorageError::format("a segment", segment.log_path(), why));
@@ -280,11 +280,7 @@ async fn scan_segment(
                 return Ok(scanned);
             }
         };
-        let mut slices: Vec<Slice> = Vec::new();
-        while let Err(missing) = segment.slices(position, position + batch.bytes, &mut slices) {
-            slices.clear();
-            segment.load(missing.position, (position + batch.bytes - missing.position).max(SCAN_BYTES)).await?;
-        }
+        let slices = segment.slices(position, position + batch.bytes).await?;
         if batch.base_offset < scanned.end_offset {
             scanned.reason = format!("its batch begins at offset {}, which is taken", batch.base_offset);
             return Ok(scanned);

@@ -79,7 +79,11 @@ impl Times {
 
 enum Page {
     Loading,
-    Here { bytes: usize, buf: Slice },
+    Here(Slice),
+}
+
+fn page_start(position: u64) -> u64 {
+    position - position % PAGE_BYTES
 }
 
 /// A batch of which only the header was looked at.
@@ -90,6 +94,8 @@ pub struct Peeked {
     pub bytes: u64,
     pub max_timestamp: i64,
     pub leader_epoch: i32,
+    /// See `record::header`.
+    pub attributes: i16,
 }
 
 /// Enough of a batch's header to step over it; see `record::header` for the whole.
@@ -108,11 +114,12 @@ impl Peeked {
             bytes: length as u64 + 12,
             max_timestamp: i64_at(35),
             leader_epoch: i32_at(12),
+            attributes: i16::from_be_bytes(head[21..23].try_into().expect("2 bytes")),
         })
     }
 }
 
-/// Bytes that are not in memory: where they begin, and how many are wanted from there on.
+/// Bytes that are not in memory: where they begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing {
     pub position: u64,
@@ -317,6 +324,9 @@ impl Segment {
         if let Some(file) = &*self.file.borrow() {
             return Ok(file.clone());
         }
+        if self.removed.get() {
+            return Err(self.was_removed());
+        }
         let path = self.log_path();
         let open = Open { read: true, write: true, create: true, direct: true, ..Open::default() };
         let file = File::open(&path, open).await.map_err(StorageError::io("open segment", &path))?;
@@ -464,8 +474,9 @@ impl Segment {
         if at != 0 || chunk.buf.is_empty() || state.written < chunk.end() || self.writing.get() {
             return false;
         }
-        // Its spare room is where the segment goes on; a chunk reserved behind it begins further on.
-        if !chunk.is_full() && state.chunks.len() > 1 {
+        // Its spare room is where the segment goes on: a chunk reserved behind it, or being reserved by who holds this
+        // one just now, begins further on.
+        if !chunk.is_full() && (state.chunks.len() > 1 || Rc::strong_count(chunk) > 1) {
             return false;
         }
         state.chunks.remove(at);
@@ -474,7 +485,7 @@ impl Segment {
 
     pub(super) fn give_back_page(&self, start: u64) {
         let mut pages = self.pages.borrow_mut();
-        if matches!(pages.get(&start), Some(Page::Here { .. })) {
+        if matches!(pages.get(&start), Some(Page::Here(_))) {
             pages.remove(&start);
         }
     }
@@ -489,22 +500,23 @@ impl Segment {
 
     // ---- read ---------------------------------------------------------------------------------------------------
 
-    /// The bytes `from..to`, if all of them are in memory, as the fewest slices.
-    pub fn slices(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> Result<(), Missing> {
+    /// The bytes from `from` on up to `to`, as far as they are in memory without a gap, as the fewest slices. Answers
+    /// how far that is.
+    pub fn cached(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> u64 {
         let state = self.state.borrow();
         assert!(to <= state.size, "reads end where the segment does");
         let mut at = from;
         let first = state.chunks.partition_point(|chunk| chunk.end() <= from);
         let resident_from = state.chunks.front().map_or(u64::MAX, |chunk| chunk.start);
-        while at < to && at < resident_from {
-            let start = at - at % PAGE_BYTES;
+        while at < to.min(resident_from) {
+            let start = page_start(at);
             match self.pages.borrow().get(&start) {
-                Some(Page::Here { bytes, buf }) if start + *bytes as u64 > at => {
-                    let end = (start + *bytes as u64).min(to).min(resident_from);
-                    into.push(buf.slice((at - start) as usize..(end - start) as usize));
+                Some(Page::Here(page)) if start + page.len() as u64 > at => {
+                    let end = (start + page.len() as u64).min(to).min(resident_from);
+                    into.push(page.slice((at - start) as usize..(end - start) as usize));
                     at = end;
                 }
-                _ => return Err(Missing { position: at }),
+                _ => return at,
             }
         }
         for chunk in state.chunks.iter().skip(first) {
@@ -517,7 +529,25 @@ impl Segment {
                 at = end;
             }
         }
-        if at < to { Err(Missing { position: at }) } else { Ok(()) }
+        at
+    }
+
+    /// All of the bytes `from..to`, held in memory at once: for recovery and look-ups, not for what is sent.
+    pub async fn slices(self: &Rc<Self>, from: u64, to: u64) -> Result<Vec<Slice>, StorageError> {
+        let mut slices = Vec::new();
+        let mut at = from;
+        loop {
+            at = self.cached(at, to, &mut slices);
+            if at == to {
+                return Ok(slices);
+            }
+            let mut page = self.load(at, to - at).await?;
+            if page.len() as u64 > to - at {
+                page = page.slice(0..(to - at) as usize);
+            }
+            at += page.len() as u64;
+            slices.push(page);
+        }
     }
 
     /// The header of the batch at `position`; `Ok(None)` at the segment's end.
@@ -551,7 +581,10 @@ impl Segment {
             }
         }
         let mut slices = Vec::with_capacity(2);
-        self.slices(position, position + PEEK_BYTES as u64, &mut slices)?;
+        let there = self.cached(position, position + PEEK_BYTES as u64, &mut slices);
+        if there < position + PEEK_BYTES as u64 {
+            return Err(Missing { position: there });
+        }
         let mut at = 0;
         for slice in slices {
             into[at..at + slice.len()].copy_from_slice(&slice);
@@ -561,22 +594,29 @@ impl Segment {
     }
 
     /// Brings `want` bytes from `position` on into memory, several reads at once, and reads ahead of a reader who
-    /// came from the page before.
-    pub async fn load(self: &Rc<Self>, position: u64, want: u64) -> Result<(), StorageError> {
+    /// came from the page before. Answers the bytes from `position` to the end of its page: who holds them has them,
+    /// however soon the page has to make way. Empty when they came into memory by another way meanwhile.
+    pub async fn load(self: &Rc<Self>, position: u64, want: u64) -> Result<Slice, StorageError> {
+        let first = page_start(position);
+        let pages = (position + want.max(1)).div_ceil(PAGE_BYTES) - first / PAGE_BYTES;
+        let _permit = self.memory.loads.acquire(pages * PAGE_BYTES).await;
         let (written, resident_from) = {
             let state = self.state.borrow();
             (state.written, state.chunks.front().map_or(u64::MAX, |chunk| chunk.start))
         };
-        let end = written.min(resident_from);
-        if self.removed.get() && position >= end {
-            return Err(StorageError::Refused(format!("{} was removed while it was read", self.log_path().display())));
+        if position >= resident_from {
+            return Ok(Slice::default());
         }
-        assert!(position < end, "what is not in memory is in the file");
-        let first = position - position % PAGE_BYTES;
+        if position >= written {
+            assert!(self.removed.get(), "what is not in memory is in the file");
+            return Err(self.was_removed());
+        }
+        let end = written.min(resident_from);
         let last_wanted = (position + want.max(1)).min(end);
-        let is_sequential =
-            first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Here { .. }));
-        let ahead = if is_sequential { READ_AHEAD_PAGES * PAGE_BYTES } else { 0 };
+        let is_sequential = first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Here(_)));
+        // Only as long as nobody has to wait for what others are about to need.
+        let is_quiet = self.memory.loads.available() * 2 >= self.memory.loads.total();
+        let ahead = if is_sequential && is_quiet { READ_AHEAD_PAGES * PAGE_BYTES } else { 0 };
         let mut demanded = Vec::new();
         for start in (first..(last_wanted + ahead).min(end)).step_by(PAGE_BYTES as usize) {
             let is_demanded = start < last_wanted;
@@ -588,7 +628,7 @@ impl Segment {
                     }
                     continue;
                 }
-                Some(Page::Here { bytes, .. }) if *bytes as u64 >= need => continue,
+                Some(Page::Here(page)) if page.len() as u64 >= need => continue,
                 _ => {}
             }
             self.pages.borrow_mut().insert(start, Page::Loading);
@@ -599,9 +639,13 @@ impl Segment {
                 demanded.push((start, Some(read)));
             }
         }
+        let mut held = None;
         for (start, read) in demanded {
             match read {
-                Some(read) => read.await?,
+                Some(read) => {
+                    let page = read.await?;
+                    held = held.or(Some(page).filter(|_| start == first));
+                }
                 None => {
                     while matches!(self.pages.borrow().get(&start), Some(Page::Loading)) {
                         self.changed.notified().await;
@@ -609,32 +653,36 @@ impl Segment {
                 }
             }
         }
-        Ok(())
+        let held = held.or_else(|| match self.pages.borrow().get(&first) {
+            Some(Page::Here(page)) => Some(page.clone()),
+            _ => None,
+        });
+        Ok(held
+            .map_or_else(Slice::default, |page| page.slice(((position - first) as usize).min(page.len())..page.len())))
     }
 
-    async fn load_page(self: Rc<Self>, start: u64) -> Result<(), StorageError> {
+    async fn load_page(self: Rc<Self>, start: u64) -> Result<Slice, StorageError> {
         let bytes = self.written().saturating_sub(start).min(PAGE_BYTES) as usize;
-        let outcome = self.read_file(start, bytes).await;
-        let mut pages = self.pages.borrow_mut();
-        let outcome = match outcome {
-            Ok(buf) if buf.len() >= bytes => {
-                pages.insert(start, Page::Here { bytes, buf });
-                drop(pages);
-                self.memory.admit_page(&self, start, block_ceil(bytes));
-                Ok(())
-            }
-            Ok(buf) => {
-                pages.remove(&start);
-                let why = format!("it has {} bytes at {start}, not the {bytes} that were written", buf.len());
+        let outcome = match self.read_file(start, bytes).await {
+            Ok(page) if page.len() < bytes => {
+                let why = format!("it has {} bytes at {start}, not the {bytes} that were written", page.len());
                 Err(StorageError::format("a segment", self.log_path(), why))
             }
-            Err(error) => {
-                pages.remove(&start);
-                Err(error)
-            }
+            outcome => outcome,
         };
+        match &outcome {
+            Ok(page) if !self.removed.get() => {
+                self.pages.borrow_mut().insert(start, Page::Here(page.clone()));
+                self.memory.admit_page(&self, start, block_ceil(bytes));
+            }
+            _ => drop(self.pages.borrow_mut().remove(&start)),
+        }
         self.changed.notify_all();
         outcome
+    }
+
+    fn was_removed(&self) -> StorageError {
+        StorageError::Refused(format!("{} was removed while it was read", self.log_path().display()))
     }
 
     /// One direct read of the file. May be short at its end.

@@ -2,8 +2,8 @@
 //!
 //! A [`Chunk`] is a piece of a segment file's image, at the very position that it has in the file: batches are
 //! appended into it, fetches send from it, and write-back writes from it with direct I/O, so no byte is copied
-//! twice. [`Memory`] is one shard's allowance for chunks and for pages read back from disk; the oldest go first,
-//! and a chunk goes only when it is in the segment file.
+//! twice. [`Memory`] is one shard's allowance for chunks and for pages read back from disk; the oldest of each go
+//! first, and a chunk goes only when it is in the segment file.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use super::segment::Segment;
 use crate::disk::BLOCK_BYTES;
 use crate::runtime::buf::{AppendBuf, OverBudget, Slice};
-use crate::runtime::sync::Notify;
+use crate::runtime::sync::{Notify, Permits};
 
 /// The largest chunk, and so the largest single write-back.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -38,114 +38,142 @@ impl Chunk {
     }
 }
 
-/// What can be given back.
-enum Held {
-    Chunk(Weak<Segment>, u64, usize),
-    Page(Weak<Segment>, u64, usize),
+/// A chunk or a page by its place: whose it is, where it begins, and what it counts for.
+struct Held {
+    segment: Weak<Segment>,
+    start: u64,
+    bytes: usize,
+}
+
+/// One kind of what is held, oldest first.
+#[derive(Default)]
+struct Queue {
+    bytes: Cell<usize>,
+    held: RefCell<VecDeque<Held>>,
+}
+
+impl Queue {
+    fn push(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.held.borrow_mut().push_back(Held { segment: Rc::downgrade(segment), start, bytes });
+    }
+
+    fn pop(&self) -> Option<Held> {
+        self.held.borrow_mut().pop_front()
+    }
+
+    fn gone(&self, held: &Held) {
+        self.bytes.set(self.bytes.get() - held.bytes);
+    }
 }
 
 /// One shard's memory for log data. Single-threaded; shared by its logs.
+///
+/// Chunks may take three quarters of it: what cannot be given back yet (on a full disk, all of it) leaves pages their
+/// share, so that reads go on. Pages take what chunks leave.
 pub struct Memory {
     budget: usize,
-    used: Cell<usize>,
-    held: RefCell<VecDeque<Held>>,
+    chunks: Queue,
+    pages: Queue,
     /// Segments with something worth writing, oldest first.
     dirty: RefCell<VecDeque<Rc<Segment>>>,
+    /// Bytes of pages being read. Who reads waits here, so that what one reader waited for is still there when it looks.
+    pub loads: Permits,
     /// Wakes the write-back tasks.
     pub work: Notify,
     /// Something was given back or written.
     pub freed: Notify,
 }
 
+/// How many of the oldest chunks are looked at for one that can go: what is not written yet is passed over, but not
+/// without end; its write-back is on the way.
+const LOOKED_AT_MAX: usize = 64;
+
 impl Memory {
     pub fn new(budget: usize) -> Rc<Memory> {
         Rc::new(Memory {
             budget,
-            used: Cell::new(0),
-            held: RefCell::new(VecDeque::new()),
+            chunks: Queue::default(),
+            pages: Queue::default(),
             dirty: RefCell::new(VecDeque::new()),
+            loads: Permits::new(budget as u64 / 8),
             work: Notify::new(),
             freed: Notify::new(),
         })
     }
 
     pub fn used(&self) -> usize {
-        self.used.get()
+        self.chunks.bytes.get() + self.pages.bytes.get()
+    }
+
+    fn chunk_bytes_max(&self) -> usize {
+        self.budget / 4 * 3
     }
 
     /// A fresh chunk of `bytes` at `start` of the segment, if memory allows.
     pub fn chunk(&self, segment: &Rc<Segment>, start: u64, bytes: usize) -> Result<Rc<Chunk>, OverBudget> {
         assert!(start.is_multiple_of(BLOCK_BYTES as u64));
-        self.make_room(bytes);
-        if self.used.get() + bytes > self.budget {
-            self.work.notify_all();
-            return Err(OverBudget { asked: bytes, used: self.used.get(), budget: self.budget });
+        while self.chunks.bytes.get() + bytes > self.chunk_bytes_max() {
+            if !self.give_back_chunk() {
+                self.work.notify_all();
+                return Err(OverBudget { asked: bytes, used: self.used(), budget: self.budget });
+            }
         }
+        while self.used() + bytes > self.budget && self.give_back_page() {}
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
             // The shard's arena is full with other things than log data; the oldest of that makes way.
             self.give_back(bytes);
             AppendBuf::alloc(bytes)
         })?;
-        let bytes = buf.capacity();
-        self.used.set(self.used.get() + bytes);
-        self.held.borrow_mut().push_back(Held::Chunk(Rc::downgrade(segment), start, bytes));
+        self.chunks.push(segment, start, buf.capacity());
         Ok(Rc::new(Chunk { start, buf }))
     }
 
     /// Counts a page that was read back from the segment's file.
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
-        self.make_room(bytes);
-        self.used.set(self.used.get() + bytes);
-        self.held.borrow_mut().push_back(Held::Page(Rc::downgrade(segment), start, bytes));
+        while self.used() + bytes > self.budget && self.give_back_page() {}
+        self.pages.push(segment, start, bytes);
     }
 
     /// Whether memory is so short that write-back should take chunks that are not full yet.
     pub fn is_short(&self) -> bool {
-        self.used.get() * 4 > self.budget * 3
+        self.chunks.bytes.get() * 4 > self.chunk_bytes_max() * 3
     }
 
-    /// Gives back the oldest until `bytes` more would fit, as far as that can be done at once.
-    fn make_room(&self, bytes: usize) {
-        self.shrink_to(self.budget.saturating_sub(bytes));
-    }
-
-    /// Gives back the oldest `bytes`, as far as that can be done at once.
+    /// Gives back the oldest `bytes`, pages first, as far as that can be done at once.
     pub fn give_back(&self, bytes: usize) {
-        self.shrink_to(self.used.get().saturating_sub(bytes));
+        let goal = self.used().saturating_sub(bytes);
+        while self.used() > goal && (self.give_back_page() || self.give_back_chunk()) {}
     }
 
-    fn shrink_to(&self, goal: usize) {
+    fn give_back_page(&self) -> bool {
+        let Some(page) = self.pages.pop() else { return false };
+        if let Some(segment) = page.segment.upgrade() {
+            segment.give_back_page(page.start);
+        }
+        self.pages.gone(&page);
+        true
+    }
+
+    /// Gives back the oldest chunk that the file has. False: there is none among those that were looked at.
+    fn give_back_chunk(&self) -> bool {
         let mut kept = Vec::new();
-        while self.used.get() > goal {
-            // What is not written yet is passed over, but not without end: its write-back is on the way.
-            if kept.len() >= 64 {
+        let mut is_given_back = false;
+        while kept.len() < LOOKED_AT_MAX
+            && let Some(oldest) = self.chunks.pop()
+        {
+            let segment = oldest.segment.upgrade();
+            if segment.as_ref().is_none_or(|segment| segment.give_back_chunk(oldest.start)) {
+                self.chunks.gone(&oldest);
+                is_given_back = true;
                 break;
             }
-            let Some(oldest) = self.held.borrow_mut().pop_front() else { break };
-            let (gone, size) = match &oldest {
-                Held::Chunk(segment, start, size) => {
-                    (segment.upgrade().is_none_or(|s| s.give_back_chunk(*start)), *size)
-                }
-                Held::Page(segment, start, size) => {
-                    if let Some(segment) = segment.upgrade() {
-                        segment.give_back_page(*start);
-                    }
-                    (true, *size)
-                }
-            };
-            if gone {
-                self.used.set(self.used.get() - size);
-            } else {
-                if let Held::Chunk(segment, ..) = &oldest
-                    && let Some(segment) = segment.upgrade()
-                {
-                    self.mark_dirty(&segment);
-                }
-                kept.push(oldest);
-            }
+            segment.inspect(|segment| self.mark_dirty(segment));
+            kept.push(oldest);
         }
         // To the back: on a full disk the oldest are all unwritten, and what is behind them must get its turn.
-        self.held.borrow_mut().extend(kept);
+        self.chunks.held.borrow_mut().extend(kept);
+        is_given_back
     }
 
     /// Puts the segment in the queue for write-back, once.

@@ -6,14 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::frames::{self, Found, FrameError, Partial};
-use crate::api::{self, Broker, Origin, Outcome, Pending, Pinned};
+use crate::api::{self, Answer, Broker, Origin, Outcome, Pending};
 use crate::config::Routing;
 use crate::model::ShardId;
 use crate::router::message::{HandOver, Message};
-use crate::runtime::buf::Slice;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class, Stream};
+use crate::runtime::{self, Class, First, Stream};
 
 /// Requests of one connection that may be started and not answered. Clients send up to a few dozen.
 pub const IN_FLIGHT_MAX: usize = 256;
@@ -27,11 +26,15 @@ pub struct Connection {
     pipeline: RefCell<VecDeque<Pending>>,
     started: Notify,
     finished: Notify,
+    /// The reading side has ended, or the connection was closed.
+    ended: Notify,
     /// The reading side has ended: when the pipeline is empty, the connection is done.
     is_read: Cell<bool>,
     is_closed: Cell<bool>,
     is_writing: Cell<bool>,
     last_active: Cell<Mono>,
+    /// A large request is on its way, and memory is set aside for it.
+    is_receiving: Cell<bool>,
 }
 
 impl Connection {
@@ -43,10 +46,12 @@ impl Connection {
             pipeline: RefCell::new(VecDeque::new()),
             started: Notify::new(),
             finished: Notify::new(),
+            ended: Notify::new(),
             is_read: Cell::new(false),
             is_closed: Cell::new(false),
             is_writing: Cell::new(false),
             last_active: Cell::new(clock::now()),
+            is_receiving: Cell::new(false),
         })
     }
 
@@ -61,6 +66,7 @@ impl Connection {
         }
         self.is_read.set(true);
         self.started.notify_all();
+        self.ended.notify_all();
         writer.await;
         self.close();
     }
@@ -70,19 +76,25 @@ impl Connection {
         self.last_active.get().elapsed()
     }
 
+    /// Whether it is in the middle of a large request.
+    pub fn is_receiving(&self) -> bool {
+        self.is_receiving.get()
+    }
+
     /// Ends the connection now.
     pub fn close(&self) {
         if !self.is_closed.replace(true) {
             self.stream.shutdown();
             self.started.notify_all();
             self.finished.notify_all();
+            self.ended.notify_all();
         }
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------
 
     async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
-        let bytes_max = self.broker.shard.config.socket_request_max_bytes as usize;
+        let bytes_max = self.broker.shard.config.request_bytes_max();
         let mut partial = Partial::default();
         self.take(&received, &mut partial, bytes_max).await?;
         drop(received);
@@ -93,9 +105,13 @@ impl Connection {
                 return Ok(());
             }
             if partial.is_large(bytes_max)? {
-                let (buf, range) = partial.receive(&self.stream, bytes_max).await?;
-                self.last_active.set(clock::now());
-                self.start(&buf[range]).await;
+                let sign = || {
+                    self.is_receiving.set(true);
+                    self.last_active.set(clock::now());
+                };
+                let large = partial.receive(&self.stream, bytes_max, &self.broker.shard.receiving, sign).await?;
+                self.is_receiving.set(false);
+                self.start(large.frame()).await;
                 continue;
             }
             let received = self.stream.recv().await?;
@@ -198,25 +214,24 @@ impl Connection {
                 continue;
             };
             self.is_writing.set(true);
-            let mut pieces: Vec<Slice> = Vec::new();
-            let mut pinned: Vec<Pinned> = Vec::new();
-            let mut closes = self.put(next.finish().await, &mut pieces, &mut pinned);
-            let mut bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+            let mut answer = Answer::default();
+            let mut closes = match self.finish(next).await {
+                Some(outcome) => self.put(outcome, &mut answer),
+                None => return self.close(),
+            };
             // What is ready behind it leaves in the same system call.
-            while !closes && bytes < SEND_BYTES {
+            while !closes && answer.bytes() < SEND_BYTES {
                 let ready = {
                     let mut pipeline = self.pipeline.borrow_mut();
                     if pipeline.front().is_some_and(Pending::is_ready) { pipeline.pop_front() } else { None }
                 };
                 let Some(ready) = ready else { break };
-                let from = pieces.len();
-                closes = self.put(ready.finish().await, &mut pieces, &mut pinned);
-                bytes += pieces[from..].iter().map(|piece| piece.len()).sum::<usize>();
+                closes = self.put(ready.finish().await, &mut answer);
             }
-            if !pieces.is_empty() && self.stream.send(pieces).await.is_err() {
+            if let Err(why) = self.send(answer).await {
+                tracing::debug!("{}: closing: {why}", self.stream.peer_addr());
                 closes = true;
             }
-            drop(pinned);
             self.is_writing.set(false);
             self.finished.notify_all();
             self.last_active.set(clock::now());
@@ -227,16 +242,42 @@ impl Connection {
         }
     }
 
-    /// Adds an answer's pieces; true when the connection is to be closed behind them.
-    fn put(&self, outcome: Outcome, pieces: &mut Vec<Slice>, pinned: &mut Vec<Pinned>) -> bool {
+    /// Waits for what is to be done about a request. `None`: it is a fetch that waits for records, and its reader has gone.
+    async fn finish(&self, pending: Pending) -> Option<Outcome> {
+        let Pending::Fetch(fetch) = pending else { return Some(pending.finish().await) };
+        let gone = async {
+            while !self.is_read.get() && !self.is_closed.get() {
+                self.ended.notified().await;
+            }
+        };
+        match runtime::first(fetch, gone).await {
+            First::Left(outcome) => Some(outcome),
+            First::Right(()) => None,
+        }
+    }
+
+    /// Sends an answer at the reader's pace. While the socket has no room, the answer holds no memory of the shard.
+    async fn send(&self, mut answer: Answer) -> Result<(), String> {
+        while answer.bytes() > 0 {
+            let (window, bytes) = answer.window(&self.broker).await?;
+            let sent = self.stream.send_some(window).await.map_err(|error| error.to_string())?;
+            answer.advance(sent);
+            if sent > 0 {
+                self.last_active.set(clock::now());
+            }
+            if sent < bytes {
+                answer.let_go();
+                self.stream.writable().await.map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to what is sent next; true when the connection is to be closed behind it.
+    fn put(&self, outcome: Outcome, answer: &mut Answer) -> bool {
         match outcome {
             Outcome::Send(more) => {
-                pieces.extend(more);
-                false
-            }
-            Outcome::SendPinned(more, held) => {
-                pieces.extend(more);
-                pinned.push(held);
+                answer.append(more);
                 false
             }
             Outcome::Nothing => false,

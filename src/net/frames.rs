@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::runtime::buf::AlignedBuf;
-use crate::runtime::{self, Stream};
+use crate::runtime::{self, Permit, Permits, Stream};
 use crate::wire::frame::{self, IllegalLength};
 
 /// The length in front of each frame.
@@ -20,6 +20,8 @@ const LARGE_BYTES: usize = 64 << 10;
 const GROWTH: usize = 16;
 /// From here on it is only doubled: slow senders of large frames would take the memory that everybody appends to.
 const STEP_BYTES: usize = 2 << 20;
+/// After so many bytes, whoever watches hears that the sender is alive.
+const SIGN_BYTES: usize = 1 << 20;
 
 /// Why no more frames come.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,20 @@ pub enum FrameError {
 /// The beginning of a frame that is not whole yet, its length included.
 #[derive(Default)]
 pub struct Partial(Vec<u8>);
+
+/// A whole large frame.
+pub struct Large {
+    buf: AlignedBuf,
+    total: usize,
+    _permit: Permit,
+}
+
+impl Large {
+    /// Without its length.
+    pub fn frame(&self) -> &[u8] {
+        &self.buf[PREFIX_BYTES..self.total]
+    }
+}
 
 /// What one look at the received bytes found.
 pub enum Found<'a> {
@@ -116,28 +132,38 @@ impl Partial {
         &self.0[PREFIX_BYTES..]
     }
 
-    /// Receives the rest of a large frame straight into a buffer. Answers the buffer and where the frame lies in it.
-    /// Waits for memory without reading on: the peer is slowed down by TCP.
+    /// Receives the rest of a large frame straight into a buffer.
+    ///
+    /// Waits for memory without reading on: the peer is slowed down by TCP. The whole frame is permitted at once, so that
+    /// nobody waits for more while holding some. `sign` is called whenever a part of the frame has arrived.
     pub async fn receive(
         &mut self,
         stream: &Stream,
         bytes_max: usize,
-    ) -> Result<(AlignedBuf, std::ops::Range<usize>), FrameError> {
+        permits: &Permits,
+        sign: impl Fn(),
+    ) -> Result<Large, FrameError> {
         let total = self.total(bytes_max)?.expect("large frames have their length");
+        let permit = permits.acquire(total as u64).await;
+        sign();
         let mut filled = self.0.len();
         let mut buf = alloc(room(filled, total)).await;
         buf[..filled].copy_from_slice(&self.0);
         self.clear();
         loop {
-            let until = total.min(buf.capacity());
+            let until = total.min(buf.capacity()).min(filled + SIGN_BYTES);
             let (received, back) = stream.recv_into(buf, filled, until - filled, true).await;
             buf = back;
             filled += received?;
             if filled < until {
                 return Err(FrameError::Torn);
             }
+            sign();
             if filled == total {
-                return Ok((buf, PREFIX_BYTES..total));
+                return Ok(Large { buf, total, _permit: permit });
+            }
+            if filled < buf.capacity() {
+                continue;
             }
             let mut larger = alloc(room(filled, total)).await;
             larger[..filled].copy_from_slice(&buf[..filled]);

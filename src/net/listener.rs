@@ -8,6 +8,9 @@ use super::connection::Connection;
 use crate::api::{Broker, Origin};
 use crate::runtime::{self, Class, Listener, Stream};
 
+/// Who has begun a large request gets so long for the next MiB of it when others wait for the memory.
+const STALLED_MAX: Duration = Duration::from_secs(10);
+
 /// The connections of one shard.
 pub struct Connections {
     broker: Rc<Broker>,
@@ -67,15 +70,19 @@ impl Connections {
         }
     }
 
-    /// `connections.max.idle.ms`.
+    /// `connections.max.idle.ms`; and those that others wait for.
     async fn sweep(self: Rc<Self>) {
-        let interval = (self.idle_max / 4).clamp(Duration::from_millis(50), Duration::from_secs(10));
+        let interval = (self.idle_max / 4).clamp(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             runtime::sleep(interval).await;
             self.open.borrow_mut().retain(|connection| connection.strong_count() > 0);
             let open: Vec<_> = self.open.borrow().iter().filter_map(Weak::upgrade).collect();
-            for connection in open.iter().filter(|connection| connection.idle_for() > self.idle_max) {
-                connection.close();
+            let is_short = self.broker.shard.receiving.is_contended();
+            for connection in open {
+                let is_in_the_way = is_short && connection.is_receiving();
+                if connection.idle_for() > if is_in_the_way { STALLED_MAX } else { self.idle_max } {
+                    connection.close();
+                }
             }
         }
     }

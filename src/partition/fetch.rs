@@ -1,7 +1,7 @@
 //! Reading for clients: never past the high watermark (or the last stable offset), and only in the right epoch.
 
 use super::Partition;
-use crate::log::read::{Read, ReadError};
+use crate::log::read::{Read, ReadError, Wish};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
 /// What one partition of a fetch asks for.
@@ -16,6 +16,9 @@ pub struct Request {
     pub is_read_committed: bool,
     /// The whole answer is still empty: one batch may exceed the limit (KIP-74).
     pub at_least_one: bool,
+    /// Not so before Fetch v10 (KIP-110): an error in place of batches that the reader would take for garbage. Kafka looks
+    /// at the topic's `compression.type` alone, and so hands out what a producer compressed by itself.
+    pub knows_zstd: bool,
 }
 
 /// What one partition answers.
@@ -84,9 +87,21 @@ impl Partition {
             }
         }
         // Kafka measures against the log's end; between high watermark and log end there is just nothing yet.
-        match self.log.read(request.fetch_offset, request.bytes_max, limit, request.at_least_one).await {
+        let wish = Wish {
+            from: request.fetch_offset,
+            bytes_max: request.bytes_max,
+            limit,
+            at_least_one: request.at_least_one,
+            knows_zstd: request.knows_zstd,
+        };
+        match self.log.read(&wish).await {
+            Ok(read) if read.begins_with_zstd => return Fetched::refused(ErrorCode::UnsupportedCompressionType),
             Ok(read) => fetched.read = read,
             Err(ReadError::OutOfRange { .. }) => fetched.error = ErrorCode::OffsetOutOfRange,
+            // Retention took the segment while it was read.
+            Err(ReadError::Storage(_)) if request.fetch_offset < self.log.start_offset() => {
+                fetched.error = ErrorCode::OffsetOutOfRange;
+            }
             Err(ReadError::Storage(_)) if self.is_deleted() => {
                 return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
             }

@@ -1,6 +1,7 @@
 //! What crosses between shards. Everything here is owned and `Send`.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -31,8 +32,15 @@ pub enum Request {
         batches: Batches,
         request: append::Request,
     },
+    /// `copy_max`: how much of what is found may come along.
     Fetch {
         partitions: Vec<(TopicPartition, fetch::Request)>,
+        bytes_max: usize,
+        copy_max: usize,
+    },
+    /// The first bytes of what a fetch found.
+    Read {
+        stretch: Stretch,
         bytes_max: usize,
     },
     /// Answer when the high watermark of any of these has passed what the asker saw, or when the time is up.
@@ -51,6 +59,7 @@ pub enum Request {
 pub enum Reply {
     Produced(Vec<Result<Produced, Refusal>>),
     Fetched(Vec<RemoteFetched>),
+    Read(Result<Vec<u8>, String>),
     Watched,
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
@@ -58,7 +67,21 @@ pub enum Reply {
     Admin(Box<AdminReply>),
 }
 
-/// What one partition of another shard answered; its records are copied once, into owned bytes.
+/// Where records are, in terms that cross shards: a partition's segment by its base offset, and positions in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    pub id: TopicPartition,
+    pub segment: Offset,
+    pub positions: Range<u64>,
+}
+
+impl Stretch {
+    pub fn bytes(&self) -> usize {
+        (self.positions.end - self.positions.start) as usize
+    }
+}
+
+/// What one partition of another shard answered.
 pub struct RemoteFetched {
     pub error: ErrorCode,
     pub high_watermark: Offset,
@@ -67,7 +90,9 @@ pub struct RemoteFetched {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Where the reader goes on.
     pub next_offset: Offset,
-    pub records: Vec<u8>,
+    pub bytes: usize,
+    /// Where the records are, each with a copy of its first bytes; not of all, see [`Request::Fetch`].
+    pub records: Vec<(Stretch, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

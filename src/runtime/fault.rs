@@ -98,6 +98,7 @@ fn hits(target: Target, op: Op) -> bool {
         | Op::Close { .. }
         | Op::AcceptMulti { .. }
         | Op::Connect { .. }
+        | Op::PollOut { .. }
         | Op::MsgRing { .. }
         | Op::Cancel { .. }
         | Op::CancelAll => false,

@@ -34,8 +34,9 @@ pub(super) enum Op {
     Close { fd: RawFd },
     Recv { fd: RawFd, ptr: *mut u8, len: u32, all: bool },
     RecvProvided { fd: RawFd, group: u16, poll_first: bool },
-    Send { fd: RawFd, ptr: *const u8, len: u32 },
-    SendMsg { fd: RawFd, msg: *const libc::msghdr },
+    Send { fd: RawFd, ptr: *const u8, len: u32, all: bool },
+    SendMsg { fd: RawFd, msg: *const libc::msghdr, all: bool },
+    PollOut { fd: RawFd },
     AcceptMulti { fd: RawFd },
     Connect { fd: RawFd, addr: *const libc::sockaddr, len: u32 },
     MsgRing { ring: RawFd, user_data: u64 },
@@ -315,12 +316,9 @@ fn entry(op: Op) -> squeue::Entry {
             .buf_group(group)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT),
-        Op::Send { fd, ptr, len } => {
-            opcode::Send::new(types::Fd(fd), ptr, len).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build()
-        }
-        Op::SendMsg { fd, msg } => {
-            opcode::SendMsg::new(types::Fd(fd), msg).flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32).build()
-        }
+        Op::Send { fd, ptr, len, all } => opcode::Send::new(types::Fd(fd), ptr, len).flags(send_flags(all)).build(),
+        Op::SendMsg { fd, msg, all } => opcode::SendMsg::new(types::Fd(fd), msg).flags(send_flags(all) as u32).build(),
+        Op::PollOut { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32).build(),
         Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build(),
         Op::Connect { fd, addr, len } => opcode::Connect::new(types::Fd(fd), addr, len).build(),
         // Only a failure is of interest here, and even that only to a trace: the target may just have ended.
@@ -330,6 +328,11 @@ fn entry(op: Op) -> squeue::Entry {
         Op::Cancel { user_data } => opcode::AsyncCancel::new(user_data).build().flags(squeue::Flags::SKIP_SUCCESS),
         Op::CancelAll => opcode::AsyncCancel2::new(types::CancelBuilder::any()).build(),
     }
+}
+
+/// Everything, however long it takes; or what the socket has room for now.
+fn send_flags(all: bool) -> i32 {
+    libc::MSG_NOSIGNAL | if all { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT }
 }
 
 /// Wait for readability first instead of trying: the socket is expected to be empty.

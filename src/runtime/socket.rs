@@ -231,25 +231,37 @@ impl Stream {
         let total = bufs.bytes();
         let mut sent = 0;
         while sent < total {
-            let manner = Manner { cancel_on_drop: true, ..Manner::default() };
-            let outcome = op::submit(Some(&inner.fd), Payload::Slices(bufs), manner, |slot| {
-                let Payload::Slices(bufs) = &slot.payload else { unreachable!("just put there") };
-                let fd = inner.fd.as_raw_fd();
-                fill_iov(bufs.as_slice(), sent, |slice| slice.len(), &mut slot.iov);
-                if let [one] = slot.iov.as_slice() {
-                    return Op::Send { fd, ptr: one.iov_base.cast_const().cast(), len: one.iov_len as u32 };
-                }
-                slot.msg.msg_iov = slot.iov.as_mut_ptr();
-                slot.msg.msg_iovlen = slot.iov.len();
-                Op::SendMsg { fd, msg: &raw const slot.msg }
-            })
-            .await;
-            sent += outcome.io()? as usize;
-            let Payload::Slices(back) = outcome.payload else { unreachable!("OP-1: the slot keeps the payload") };
+            let (result, back) = inner.send_once(bufs, sent, true).await;
+            sent += result?;
             bufs = back;
         }
         guard.done();
         Ok(())
+    }
+
+    /// Sends what the socket has room for now, possibly nothing. The bytes are not held longer than the call takes.
+    pub async fn send_some(&self, bufs: impl Into<Slices>) -> io::Result<usize> {
+        let inner = &*self.inner;
+        inner.check_open()?;
+        assert!(!inner.sending.get(), "SOCK-2: one send at a time");
+        let guard = Undone { stream: inner, flag: &inner.sending };
+        guard.flag.set(true);
+        let (result, _) = inner.send_once(bufs.into(), 0, false).await;
+        let sent = match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            other => other?,
+        };
+        guard.done();
+        Ok(sent)
+    }
+
+    /// Waits until the socket has room for a good part of its buffer, or the connection has ended.
+    pub async fn writable(&self) -> io::Result<()> {
+        let inner = &*self.inner;
+        inner.check_open()?;
+        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+        let fd = inner.fd.as_raw_fd();
+        op::submit(Some(&inner.fd), Payload::None, manner, |_| Op::PollOut { fd }).await.io().map(drop)
     }
 
     /// Ends both directions now: a receive in flight sees the end of the stream, a send fails.
@@ -290,6 +302,26 @@ impl Inner {
             }
             State::HandedOver => Err(io::Error::new(io::ErrorKind::NotConnected, "the connection was handed over")),
         }
+    }
+
+    /// One system call: what it sent of `bufs` behind the first `skip` bytes.
+    async fn send_once(&self, bufs: Slices, skip: usize, all: bool) -> (io::Result<usize>, Slices) {
+        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+        let outcome = op::submit(Some(&self.fd), Payload::Slices(bufs), manner, |slot| {
+            let Payload::Slices(bufs) = &slot.payload else { unreachable!("just put there") };
+            let fd = self.fd.as_raw_fd();
+            fill_iov(bufs.as_slice(), skip, |slice| slice.len(), &mut slot.iov);
+            if let [one] = slot.iov.as_slice() {
+                return Op::Send { fd, ptr: one.iov_base.cast_const().cast(), len: one.iov_len as u32, all };
+            }
+            slot.msg.msg_iov = slot.iov.as_mut_ptr();
+            slot.msg.msg_iovlen = slot.iov.len();
+            Op::SendMsg { fd, msg: &raw const slot.msg, all }
+        })
+        .await;
+        let result = outcome.io().map(|sent| sent as usize);
+        let Payload::Slices(bufs) = outcome.payload else { unreachable!("OP-1: the slot keeps the payload") };
+        (result, bufs)
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Received>> {

@@ -113,6 +113,11 @@ impl Permits {
         self.state.free.get()
     }
 
+    /// Whether somebody waits.
+    pub fn is_contended(&self) -> bool {
+        !self.state.waiters.borrow().is_empty()
+    }
+
     /// Waits until `count` are free and all earlier callers have theirs. More than there are in total counts as all of
     /// them: who asks for too much waits for everybody else and goes alone, instead of waiting for ever.
     pub fn acquire(&self, count: u64) -> Acquire {

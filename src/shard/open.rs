@@ -22,7 +22,7 @@ use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
 use crate::record::header::BatchHeader;
 use crate::runtime::buf::BLOCK_BYTES_MAX;
-use crate::runtime::sync::Notify;
+use crate::runtime::sync::{Notify, Permits};
 use crate::runtime::{self, Class};
 use crate::runtime::{clock, dir};
 
@@ -94,8 +94,8 @@ impl Shard {
                 (None, Some(Replay::open(place.journal_settings(), checkpoint.journal_id, start).await?))
             }
         };
-        // Log data takes what journal buffers and connections leave of the shard's memory.
-        let memory = Memory::new((place.config.memory_bytes / 4 * 3) as usize);
+        // Log data takes what requests being received and journal buffers leave of the shard's memory.
+        let memory = Memory::new((place.config.memory_bytes / 8 * 5) as usize);
         let mut report =
             Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
         let states: HashMap<TopicPartition, PartitionState> = match &mut checkpoint {
@@ -118,6 +118,7 @@ impl Shard {
                 committed: Cell::new(journal.durable()),
                 journal,
                 memory: memory.clone(),
+                receiving: Permits::new(place.config.memory_bytes / 4),
                 decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
                 uncommitted: RefCell::new(VecDeque::new()),
                 committed_moved: Notify::new(),

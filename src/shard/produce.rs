@@ -63,6 +63,9 @@ impl Shard {
             return Err(storage("No space left on the device; the write was not taken.".into()));
         }
         if has_memory {
+            if runtime::arena_bytes_used() + bytes > self.config.memory_bytes as usize {
+                self.memory.give_back(bytes);
+            }
             let _ = runtime::timeout(Duration::from_millis(100), self.journal.reserve(bytes)).await;
         } else {
             self.memory.work.notify_all();

@@ -51,7 +51,7 @@ mod tests;
 pub use api_table::{API_TABLE, Api, ApiKey};
 pub use leader_hint::{CurrentLeader, NodeEndpoint};
 pub use message::{Message, Wire};
-pub use pieces::Pieces;
+pub use pieces::{Payload, Pieces};
 pub use reader::{ARRAY_ELEMENTS_MAX, Malformed, Reader, TAGGED_FIELDS_MAX};
 pub use topic::Topic;
 pub use writer::{Unencodable, Writer};

@@ -21,10 +21,21 @@ pub struct Pieces<P> {
     pub payloads: Vec<(usize, P)>,
 }
 
-impl<P: Deref<Target = [u8]>> Pieces<P> {
+/// Record bytes of which only the number is known here: they may be in memory, in a file, or on another shard.
+pub trait Payload {
+    fn bytes(&self) -> usize;
+}
+
+impl<T: Deref<Target = [u8]>> Payload for T {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<P: Payload> Pieces<P> {
     /// Bytes on the wire, with the length prefix.
     pub fn bytes(&self) -> usize {
-        self.head.len() + self.payloads.iter().map(|(_, payload)| payload.len()).sum::<usize>()
+        self.head.len() + self.payloads.iter().map(|(_, payload)| payload.bytes()).sum::<usize>()
     }
 
     /// In sending order, as `head` made into `whole` by the caller (so that every piece shares its buffer): `cut` takes a
@@ -48,7 +59,10 @@ impl<P: Deref<Target = [u8]>> Pieces<P> {
     }
 
     /// The whole frame in one vector: copies, so it is for small frames and for tests.
-    pub fn to_vec(&self) -> Vec<u8> {
+    pub fn to_vec(&self) -> Vec<u8>
+    where
+        P: Deref<Target = [u8]>,
+    {
         let mut frame = Vec::with_capacity(self.bytes());
         let mut sent = 0;
         for (at, payload) in &self.payloads {
@@ -69,7 +83,7 @@ pub(super) struct PieceWriter<P> {
     payload_bytes: usize,
 }
 
-impl<P: Deref<Target = [u8]>> PieceWriter<P> {
+impl<P: Payload> PieceWriter<P> {
     pub fn new(w: Writer) -> PieceWriter<P> {
         PieceWriter { w, payloads: Vec::new(), payload_bytes: 0 }
     }
@@ -79,8 +93,8 @@ impl<P: Deref<Target = [u8]>> PieceWriter<P> {
     pub fn records(&mut self, parts: impl IntoIterator<Item = P>) {
         let first = self.payloads.len();
         // The length stands before the payloads, so their position is known only after it is written.
-        self.payloads.extend(parts.into_iter().filter(|part| !part.is_empty()).map(|part| (0, part)));
-        let records_bytes = self.payloads[first..].iter().map(|(_, part)| part.len()).sum();
+        self.payloads.extend(parts.into_iter().filter(|part| part.bytes() > 0).map(|part| (0, part)));
+        let records_bytes = self.payloads[first..].iter().map(|(_, part)| part.bytes()).sum();
         self.w.nullable_length(Some(records_bytes));
         let at = self.w.at();
         self.payloads[first..].iter_mut().for_each(|payload| payload.0 = at);

@@ -69,6 +69,13 @@ impl Deref for Slice {
     }
 }
 
+/// Equality is that of the bytes.
+impl std::borrow::Borrow<[u8]> for Slice {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
 impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
         self

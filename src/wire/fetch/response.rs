@@ -7,11 +7,11 @@
 //! | tag 0: node endpoints (v16)
 //! ```
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use super::BY_ID_FROM;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerId};
-use crate::wire::pieces::{Announced, PieceWriter};
+use crate::wire::pieces::{Announced, Payload, PieceWriter};
 use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 
 /// What an answer says before its topics.
@@ -180,7 +180,7 @@ pub struct FetchResponseWriter<P> {
     version: i16,
 }
 
-impl<P: Deref<Target = [u8]>> FetchResponseWriter<P> {
+impl<P: Payload> FetchResponseWriter<P> {
     /// `topics` calls of [`topic`](Self::topic) will follow.
     pub fn new(version: i16, correlation_id: i32, head: FetchHead, topics: usize) -> FetchResponseWriter<P> {
         let mut w = frame::response(ApiKey::Fetch.api(), version, correlation_id);

@@ -1,0 +1,221 @@
+//! The log on its own: memory, disk, and what readers get of them.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::read::{Extent, Read, Wish};
+use super::tail::Memory;
+use super::{Appended, Log, Settings};
+use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::record::codec::Codec;
+use crate::runtime::{self, Config};
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tidemill-log-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn batch(offset: i64, codec: Codec, value_bytes: usize) -> Vec<u8> {
+    let options = BatchOptions { base_offset: offset, leader_epoch: 0, codec, ..BatchOptions::default() };
+    let mut builder = BatchBuilder::new(options);
+    let value: Vec<u8> = (0..value_bytes).map(|at| (at as i64 * 31 + offset * 7) as u8).collect();
+    builder.append(offset, None, Some(&value), []);
+    builder.finish()
+}
+
+/// False: memory is short.
+async fn append(log: &Log, bytes: &[u8]) -> bool {
+    if !log.reserve(bytes.len(), 1, 0).await.expect("a disk that works") {
+        return false;
+    }
+    let offset = log.end_offset();
+    let appended = Appended {
+        base_offset: offset,
+        last_offset: offset,
+        leader_epoch: 0,
+        max_timestamp: offset,
+        offset_of_max_timestamp: offset,
+    };
+    log.append(&appended, &[bytes], 0);
+    true
+}
+
+fn wish(log: &Log, from: i64) -> Wish {
+    Wish { from, bytes_max: 4 << 20, limit: log.end_offset(), at_least_one: true, knows_zstd: true }
+}
+
+/// The extents' bytes, a window at a time, as an answer sends them.
+async fn bytes_of(read: Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for mut extent in read.extents {
+        while extent.bytes() > 0 {
+            let part = extent.load(1 << 20).await.expect("a disk that works");
+            bytes.extend_from_slice(&part);
+            extent.advance(part.len());
+        }
+    }
+    bytes
+}
+
+const VALUE_BYTES: usize = 100_000;
+const MEMORY_BYTES: usize = 4 << 20;
+
+#[test]
+fn what_was_found_is_found_again_when_memory_has_gone_round() {
+    let scratch = Scratch::new("round");
+    let config = Config { arena_bytes_max: 2 * MEMORY_BYTES, ..Config::default() };
+    let main = async || {
+        let memory = Memory::new(MEMORY_BYTES);
+        let settings = Rc::new(Settings { segment_bytes: 3 << 20, ..Settings::default() });
+        let log = Log::create(&scratch.0, settings, memory.clone()).await.unwrap();
+        let mut kept: Vec<(i64, Vec<Extent>)> = Vec::new();
+        for n in 0..200 {
+            while !append(&log, &batch(n, Codec::None, VALUE_BYTES)).await {
+                log.flush().await.unwrap();
+            }
+            assert!(memory.used() <= MEMORY_BYTES);
+            let read = log.read(&wish(&log, n)).await.unwrap();
+            assert_eq!(read.next_offset, n + 1);
+            kept.push((n, read.extents));
+        }
+        // Five times the memory has gone through it: most of these are on disk alone. Eight readers at a time.
+        let mut readers = Vec::new();
+        for (n, extents) in kept {
+            let memory = memory.clone();
+            readers.push(runtime::spawn(runtime::Class::Foreground, "reader", async move {
+                let read = Read { extents, ..Read::default() };
+                assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES), "offset {n}");
+                assert!(memory.used() <= MEMORY_BYTES);
+            }));
+            if readers.len() == 8 {
+                for reader in readers.drain(..) {
+                    reader.await;
+                }
+            }
+        }
+        // From the start to the end, as a consumer reads.
+        let (mut next, mut all) = (0, Vec::new());
+        while next < log.end_offset() {
+            let read = log.read(&wish(&log, next)).await.unwrap();
+            assert!(read.next_offset > next, "a read below the end brings something");
+            next = read.next_offset;
+            all.extend(bytes_of(read).await);
+        }
+        assert_eq!(all, (0..200).flat_map(|n| batch(n, Codec::None, VALUE_BYTES)).collect::<Vec<_>>());
+    };
+    runtime::run(config, main).unwrap();
+}
+
+#[test]
+fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
+    let scratch = Scratch::new("share");
+    let main = async || {
+        let memory = Memory::new(MEMORY_BYTES);
+        let old = Log::create(&scratch.0.join("old"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        for n in 0..30 {
+            while !append(&old, &batch(n, Codec::None, VALUE_BYTES)).await {
+                old.flush().await.unwrap();
+            }
+        }
+        old.close().await.unwrap();
+        // Nothing of this one is ever written, as if the disk were full.
+        let new = Log::create(&scratch.0.join("new"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let mut taken = 0;
+        while append(&new, &batch(taken, Codec::None, VALUE_BYTES)).await {
+            taken += 1;
+        }
+        assert!(taken >= 20, "chunks may have three quarters of the memory, and had room for {taken} batches");
+        let read = old.read(&wish(&old, 0)).await.unwrap();
+        assert!(read.bytes >= VALUE_BYTES);
+        for _ in 0..3 {
+            for n in 0..30 {
+                let read = old.read(&Wish { bytes_max: 1, ..wish(&old, n) }).await.unwrap();
+                assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES));
+            }
+            for n in 0..taken {
+                let read = new.read(&Wish { bytes_max: 1, ..wish(&new, n) }).await.unwrap();
+                assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES));
+            }
+        }
+        assert!(memory.used() <= MEMORY_BYTES);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behind() {
+    let scratch = Scratch::new("removed");
+    let main = async || {
+        let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+        assert!(append(&log, &batch(0, Codec::None, VALUE_BYTES)).await);
+        let extent = log.read(&wish(&log, 0)).await.unwrap().extents.remove(0);
+        log.roll();
+        log.flush().await.unwrap();
+        let segment = log.segments.borrow_mut().pop_front().unwrap();
+        segment.rest();
+        segment.remove(std::time::Duration::ZERO).await.unwrap();
+        assert!(extent.load(1 << 20).await.is_err());
+        runtime::sleep(std::time::Duration::from_millis(50)).await;
+        let left: Vec<_> = std::fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "leader-epoch-checkpoint"), "{left:?}");
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
+    let scratch = Scratch::new("zstd");
+    let main = async || {
+        let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+        for (n, codec) in [Codec::None, Codec::Gzip, Codec::Zstd, Codec::None].into_iter().enumerate() {
+            assert!(append(&log, &batch(n as i64, codec, 100)).await);
+        }
+        let old = |from| Wish { knows_zstd: false, ..wish(&log, from) };
+        let read = log.read(&old(0)).await.unwrap();
+        assert!(read.next_offset == 2 && !read.begins_with_zstd);
+        let kept = [batch(0, Codec::None, 100), batch(1, Codec::Gzip, 100)].concat();
+        assert_eq!(bytes_of(read).await, kept);
+        let read = log.read(&old(2)).await.unwrap();
+        assert!(read.begins_with_zstd && read.bytes == 0 && read.next_offset == 2);
+        let read = log.read(&old(3)).await.unwrap();
+        assert!(!read.begins_with_zstd && read.next_offset == 4);
+        assert_eq!(log.read(&wish(&log, 0)).await.unwrap().next_offset, 4);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
+    let scratch = Scratch::new("own");
+    let main = async || {
+        let memory = Memory::new(1 << 20);
+        let first = Log::create(&scratch.0.join("first"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        assert!(append(&first, &batch(0, Codec::None, 1_000)).await);
+        first.flush().await.unwrap();
+        // The oldest chunk is written and has room left; all others cannot go.
+        let second = Log::create(&scratch.0.join("second"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let mut taken = 0;
+        while append(&second, &batch(taken, Codec::None, 30_000)).await {
+            taken += 1;
+        }
+        while !append(&first, &batch(1, Codec::None, 40_000)).await {
+            second.flush().await.unwrap();
+        }
+        for n in 0..2 {
+            let read = first.read(&Wish { bytes_max: 1, ..wish(&first, n) }).await.unwrap();
+            assert_eq!(bytes_of(read).await, batch(n, Codec::None, if n == 0 { 1_000 } else { 40_000 }));
+        }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
