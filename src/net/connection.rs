@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::frames::{self, Found, FrameError, Partial};
+use super::frames::{self, Budget, Found, FrameError, Partial};
 use crate::api::{self, Answer, Broker, Origin, Outcome, Pending};
 use crate::config::Routing;
 use crate::model::ShardId;
@@ -21,6 +21,7 @@ const SEND_BYTES: usize = 1 << 20;
 
 pub struct Connection {
     broker: Rc<Broker>,
+    receiving: Rc<Budget>,
     stream: Stream,
     origin: Origin,
     pipeline: RefCell<VecDeque<Pending>>,
@@ -38,9 +39,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(broker: Rc<Broker>, stream: Stream, origin: Origin) -> Rc<Connection> {
+    pub fn new(broker: Rc<Broker>, receiving: Rc<Budget>, stream: Stream, origin: Origin) -> Rc<Connection> {
         Rc::new(Connection {
             broker,
+            receiving,
             stream,
             origin,
             pipeline: RefCell::new(VecDeque::new()),
@@ -109,7 +111,7 @@ impl Connection {
                     self.is_receiving.set(true);
                     self.last_active.set(clock::now());
                 };
-                let large = partial.receive(&self.stream, bytes_max, &self.broker.shard.receiving, sign).await?;
+                let large = partial.receive(&self.stream, bytes_max, &self.receiving, sign).await?;
                 self.is_receiving.set(false);
                 self.start(large.frame()).await;
                 continue;

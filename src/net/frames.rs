@@ -38,6 +38,30 @@ pub enum FrameError {
 #[derive(Default)]
 pub struct Partial(Vec<u8>);
 
+/// Memory for large frames of one shard's connections, a quarter of all that it has. Frames of a size that producers
+/// usually send have a half of it to themselves, so that a few giants that come slowly hold up nobody else.
+pub struct Budget {
+    usual_bytes_max: u64,
+    usual: Permits,
+    giant: Permits,
+}
+
+impl Budget {
+    pub fn new(memory_bytes: u64) -> Budget {
+        let half = memory_bytes / 8;
+        Budget { usual_bytes_max: half / 8, usual: Permits::new(half), giant: Permits::new(half) }
+    }
+
+    fn permits_for(&self, bytes: u64) -> &Permits {
+        if bytes <= self.usual_bytes_max { &self.usual } else { &self.giant }
+    }
+
+    /// Whether a frame waits for memory.
+    pub fn is_contended(&self) -> bool {
+        self.usual.is_contended() || self.giant.is_contended()
+    }
+}
+
 /// A whole large frame.
 pub struct Large {
     buf: AlignedBuf,
@@ -140,11 +164,11 @@ impl Partial {
         &mut self,
         stream: &Stream,
         bytes_max: usize,
-        permits: &Permits,
+        budget: &Budget,
         sign: impl Fn(),
     ) -> Result<Large, FrameError> {
         let total = self.total(bytes_max)?.expect("large frames have their length");
-        let permit = permits.acquire(total as u64).await;
+        let permit = budget.permits_for(total as u64).acquire(total as u64).await;
         sign();
         let mut filled = self.0.len();
         let mut buf = alloc(room(filled, total)).await;

@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::frames::Budget;
 use crate::api::{Broker, Origin};
 use crate::runtime::{self, Class, Listener, Stream};
 
@@ -14,6 +15,7 @@ const STALLED_MAX: Duration = Duration::from_secs(10);
 /// The connections of one shard.
 pub struct Connections {
     broker: Rc<Broker>,
+    receiving: Rc<Budget>,
     open: RefCell<Vec<Weak<Connection>>>,
     max: usize,
     idle_max: Duration,
@@ -26,7 +28,8 @@ impl Connections {
         // The limit is the node's; connections spread over its shards.
         let max = (config.max_connections as usize).div_ceil(usize::from(broker.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
-        let connections = Rc::new(Connections { broker, open: RefCell::new(Vec::new()), max, idle_max });
+        let receiving = Rc::new(Budget::new(config.memory_bytes));
+        let connections = Rc::new(Connections { broker, receiving, open: RefCell::new(Vec::new()), max, idle_max });
         runtime::spawn(Class::Background, "idle connections", connections.clone().sweep());
         connections
     }
@@ -44,7 +47,7 @@ impl Connections {
                 return;
             }
         }
-        let connection = Connection::new(self.broker.clone(), stream, origin);
+        let connection = Connection::new(self.broker.clone(), self.receiving.clone(), stream, origin);
         self.open.borrow_mut().push(Rc::downgrade(&connection));
         runtime::spawn(Class::Foreground, "connection read", connection.run(received));
     }
@@ -77,7 +80,7 @@ impl Connections {
             runtime::sleep(interval).await;
             self.open.borrow_mut().retain(|connection| connection.strong_count() > 0);
             let open: Vec<_> = self.open.borrow().iter().filter_map(Weak::upgrade).collect();
-            let is_short = self.broker.shard.receiving.is_contended();
+            let is_short = self.receiving.is_contended();
             for connection in open {
                 let is_in_the_way = is_short && connection.is_receiving();
                 if connection.idle_for() > if is_in_the_way { STALLED_MAX } else { self.idle_max } {

@@ -35,7 +35,7 @@ use crate::metadata::Image;
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::record::codec::Decompressor;
-use crate::runtime::sync::{Notify, Permits};
+use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
 /// A batch that decompresses to more than this is refused: its records could not be checked in bounded memory.
@@ -55,8 +55,6 @@ pub struct Shard {
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
     pub journal: Rc<Journal>,
     pub memory: Rc<Memory>,
-    /// Bytes of large requests that are being received, or appended.
-    pub receiving: Permits,
     decompressor: RefCell<Decompressor>,
     /// Appended and not committed yet, in the journal's order.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,

@@ -22,7 +22,7 @@ use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
 use crate::record::header::BatchHeader;
 use crate::runtime::buf::BLOCK_BYTES_MAX;
-use crate::runtime::sync::{Notify, Permits};
+use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 use crate::runtime::{clock, dir};
 
@@ -118,7 +118,6 @@ impl Shard {
                 committed: Cell::new(journal.durable()),
                 journal,
                 memory: memory.clone(),
-                receiving: Permits::new(place.config.memory_bytes / 4),
                 decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
                 uncommitted: RefCell::new(VecDeque::new()),
                 committed_moved: Notify::new(),
