@@ -118,7 +118,10 @@ impl Node {
             }
             Peer::Kafka => {
                 let mut command = Command::new("java");
-                command.args(["-Xmx1G", "-Xms512m", "-XX:+UseG1GC", "-cp", &self.arguments[0], "kafka.Kafka"]);
+                // The flags of Kafka's own start script.
+                command.args(["-Xmx1G", "-Xms1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
+                command.args(["-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"]);
+                command.args(["-cp", &self.arguments[0], "kafka.Kafka"]);
                 command.arg(self.dir.path().join("server.properties"));
                 command
             }

@@ -1,0 +1,330 @@
+//! The node against Apache Kafka 4.3: same client, same machine, same disk, same run.
+//!
+//! Both brokers run side by side, one at a time is loaded, in turns, several rounds; figures are medians. Kafka is measured
+//! as it comes (acknowledged is not flushed) and with a flush per message; Tidemill flushes before it acknowledges. A run
+//! that had errors is told of and counts for nothing.
+//!
+//! ```text
+//! cargo bench --bench against_kafka                               the whole table, about half an hour
+//! cargo bench --bench against_kafka -- --rounds 1 --only "16 rec"  one row, quickly
+//! cargo bench --bench against_kafka -- --write                    the table and the plots go to perf/
+//! ```
+
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod floors;
+mod plots;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::node::Node;
+use table::{Goal, Row};
+
+/// Who is measured.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    Kafka,
+    KafkaFlushed,
+    Tidemill,
+}
+
+impl Side {
+    const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Side::Kafka => "Kafka 4.3, not flushed",
+            Side::KafkaFlushed => "Kafka 4.3, flushed",
+            Side::Tidemill => "Tidemill, flushed",
+        }
+    }
+}
+
+/// What a figure is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Metric {
+    MegabytesPerSecond,
+    RequestsPerSecond,
+    P50,
+    P90,
+    P99,
+    P999,
+    CpuPerGigabyte,
+    CpuPerRequest,
+    Resident,
+}
+
+/// By side, the medians of the rounds.
+pub type Figures = BTreeMap<Side, BTreeMap<Metric, f64>>;
+
+struct Work {
+    title: &'static str,
+    /// Of `tidemill perf`; the topic and the broker are added.
+    arguments: &'static str,
+    partitions: u32,
+    sides: &'static [Side],
+    shown: &'static [Metric],
+    goals: &'static [Goal],
+}
+
+use Metric::{CpuPerGigabyte, CpuPerRequest, MegabytesPerSecond, P50, P99, P999, RequestsPerSecond};
+use Side::{Kafka, KafkaFlushed};
+
+const WORKS: [Work; 10] = [
+    Work {
+        title: "16 records a batch, 16 partitions, 8 in flight on each of 4 connections",
+        arguments: "produce --batch-records 16 --connections 4 --in-flight 8",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
+        goals: &[
+            Goal::at_least(MegabytesPerSecond, Kafka, 3.0),
+            Goal::at_least(MegabytesPerSecond, KafkaFlushed, 15.0),
+            Goal::at_most(P99, Kafka, 1.0),
+            Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
+        ],
+    },
+    Work {
+        title: "64 records a batch, the same",
+        arguments: "produce --batch-records 64 --connections 4 --in-flight 8",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
+        goals: &[
+            Goal::at_least(MegabytesPerSecond, Kafka, 3.0),
+            Goal::at_least(MegabytesPerSecond, KafkaFlushed, 7.0),
+            Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
+        ],
+    },
+    Work {
+        title: "1 record a batch, 16 partitions, 16 in flight on each of 4 connections",
+        arguments: "produce --batch-records 1 --connections 4 --in-flight 16",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[RequestsPerSecond, P99, CpuPerRequest],
+        goals: &[
+            Goal::at_least(RequestsPerSecond, Kafka, 4.0),
+            Goal::at_least(RequestsPerSecond, KafkaFlushed, 18.0),
+            Goal::at_most(CpuPerRequest, Kafka, 1.0 / 5.0),
+        ],
+    },
+    Work {
+        title: "1 record a batch, 4 partitions a request, 16 partitions",
+        arguments: "produce --batch-records 1 --partitions-per-request 4 --connections 4 --in-flight 16",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[RequestsPerSecond, P99, CpuPerRequest],
+        goals: &[Goal::at_least(RequestsPerSecond, Kafka, 4.0), Goal::at_least(RequestsPerSecond, KafkaFlushed, 40.0)],
+    },
+    Work {
+        title: "one request in flight, 1 record",
+        arguments: "produce --batch-records 1 --connections 1 --in-flight 1",
+        partitions: 1,
+        sides: &Side::ALL,
+        shown: &[P50, P99, CpuPerRequest],
+        goals: &[Goal::at_most(P50, KafkaFlushed, 0.6)],
+    },
+    Work {
+        title: "2,000 requests/s of 1 record, 1 partition",
+        arguments: "latency --batch-records 1 --rate 2000",
+        partitions: 1,
+        sides: &Side::ALL,
+        shown: &[P50, P99, P999, CpuPerRequest],
+        goals: &[
+            Goal::at_most(P50, Kafka, 2.0),
+            Goal::at_most(P99, Kafka, 1.0 / 5.0),
+            Goal::at_most(P999, Kafka, 1.0 / 10.0),
+            Goal::at_most(CpuPerRequest, Kafka, 1.0 / 4.0),
+        ],
+    },
+    Work {
+        title: "2,000 requests/s of 1 record, 1,000 partitions",
+        arguments: "latency --batch-records 1 --rate 2000",
+        partitions: 1000,
+        sides: &Side::ALL,
+        shown: &[P50, P99, P999, CpuPerRequest],
+        goals: &[],
+    },
+    Work {
+        title: "10 MB/s in batches of 16, 16 partitions",
+        arguments: "latency --batch-records 16 --rate 610",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[P50, P99, P999],
+        goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0), Goal::at_most(P999, Kafka, 1.0 / 10.0)],
+    },
+    Work {
+        title: "produce to a waiting consumer's hands, 2,000/s of 1 record, 16 partitions",
+        arguments: "latency --batch-records 1 --rate 2000 --end-to-end",
+        partitions: 16,
+        sides: &Side::ALL,
+        shown: &[P50, P99, P999],
+        goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0)],
+    },
+    Work {
+        title: "consume 16 partitions of 16-record batches, over and over, from memory",
+        arguments: "consume",
+        partitions: 16,
+        sides: &[Side::Kafka, Side::Tidemill],
+        shown: &[MegabytesPerSecond, CpuPerGigabyte],
+        goals: &[Goal::at_least(MegabytesPerSecond, Kafka, 1.5), Goal::at_most(CpuPerGigabyte, Kafka, 0.6)],
+    },
+];
+
+struct Options {
+    rounds: usize,
+    seconds: String,
+    only: Option<String>,
+    writes: bool,
+}
+
+fn options() -> Options {
+    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
+        match argument.as_str() {
+            "--rounds" => options.rounds = value().parse().expect("--rounds wants a number"),
+            "--seconds" => options.seconds = value(),
+            "--only" => options.only = Some(value()),
+            "--write" => options.writes = true,
+            // cargo's own.
+            "--bench" => {}
+            other => panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE and --write"),
+        }
+    }
+    options
+}
+
+struct Brokers {
+    kafka: Node,
+    tidemill: Node,
+}
+
+impl Brokers {
+    fn of(&self, side: Side) -> &Node {
+        if side == Side::Tidemill { &self.tidemill } else { &self.kafka }
+    }
+
+    /// `tidemill perf` against one of them; `None`, and why on the screen, when it had errors.
+    fn perf(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Option<Value> {
+        let node = self.of(side);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.arg("perf").args(arguments).args(["--json", "--bootstrap", node.bootstrap(), "--topic", topic]);
+        command.args(["--partitions", &partitions.to_string(), "--pid", &node.pid().to_string()]);
+        if side == Side::KafkaFlushed {
+            command.args(["--config", "flush.messages=1"]);
+        }
+        let output = command.output().expect("tidemill runs");
+        let report: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        let is_good = |report: &Value| report["errors"].as_object().is_some_and(|errors| errors.is_empty());
+        match report {
+            Some(report) if output.status.success() && is_good(&report) => Some(report),
+            report => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                println!("  {side:?} did not do it: {} {said}", report.map_or(Value::Null, |mut r| r["errors"].take()));
+                None
+            }
+        }
+    }
+
+    fn delete(&self, side: Side, topic: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.args(["topic", "delete", topic, "--bootstrap", self.of(side).bootstrap()]);
+        let _ = command.output();
+        // What one side has left in the page cache is not to be written out during the other's turn.
+        let _ = Command::new("sync").status();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
+    let latency = if report["end_to_end_us"].is_object() { &report["end_to_end_us"] } else { &report["produce_us"] };
+    let all = [
+        (Metric::MegabytesPerSecond, &report["mb_per_second"]),
+        (Metric::RequestsPerSecond, &report["requests_per_second"]),
+        (Metric::P50, &latency["p50"]),
+        (Metric::P90, &latency["p90"]),
+        (Metric::P99, &latency["p99"]),
+        (Metric::P999, &latency["p99.9"]),
+        (Metric::CpuPerGigabyte, &report["broker_cpu_seconds_per_gb"]),
+        (Metric::CpuPerRequest, &report["broker_cpu_us_per_request"]),
+        (Metric::Resident, &report["broker_resident_bytes"]),
+    ];
+    all.into_iter().filter_map(|(metric, value)| Some((metric, value.as_f64()?))).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn run(work: &Work, brokers: &Brokers, options: &Options) -> Figures {
+    let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
+    let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
+    for round in 0..options.rounds {
+        for turn in 0..work.sides.len() {
+            let side = work.sides[(turn + round) % work.sides.len()];
+            let topic = format!("perf-{round}-{side:?}").to_lowercase();
+            if verb == "consume" {
+                let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
+                if brokers.perf(side, &topic, work.partitions, &fill).is_none() {
+                    continue;
+                }
+            }
+            let mut arguments: Vec<&str> = vec![verb];
+            arguments.extend(rest.split_whitespace());
+            arguments.extend(["--seconds", &options.seconds]);
+            if let Some(report) = brokers.perf(side, &topic, work.partitions, &arguments) {
+                let figures = figures_of(&report);
+                let shown: Vec<String> = work.shown.iter().map(|metric| table::figure(*metric, &figures)).collect();
+                println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
+                rounds.entry(side).or_default().push(figures);
+            }
+            brokers.delete(side, &topic);
+        }
+    }
+    let medians = |rounds: Vec<BTreeMap<Metric, f64>>| {
+        let metrics = rounds[0].keys().copied();
+        let of = |metric: Metric| median(rounds.iter().filter_map(|round| round.get(&metric).copied()).collect());
+        metrics.map(|metric| (metric, of(metric))).collect()
+    };
+    rounds.into_iter().map(|(side, rounds)| (side, medians(rounds))).collect()
+}
+
+fn main() {
+    let options = options();
+    let Some(kafka) = Node::kafka("perf-kafka") else {
+        return println!("SKIP against_kafka: Apache Kafka cannot be installed");
+    };
+    let brokers = Brokers { kafka, tidemill: Node::tidemill("perf-tidemill", &[]) };
+    let begun = Instant::now();
+    println!("warming Kafka up for half a minute");
+    brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
+    brokers.delete(Side::Kafka, "warm");
+    let mut rows = Vec::new();
+    for work in &WORKS {
+        if options.only.as_ref().is_some_and(|only| !work.title.contains(only.as_str())) {
+            continue;
+        }
+        println!("{:4.0} s  {}", begun.elapsed().as_secs_f64(), work.title);
+        let figures = run(work, &brokers, &options);
+        rows.push(Row { title: work.title, shown: work.shown, goals: work.goals, figures });
+    }
+    let floors = floors::measure(brokers.tidemill.scratch());
+    let text = table::render(&rows, &floors, options.rounds, &options.seconds);
+    println!("\n{text}");
+    if options.writes {
+        let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");
+        table::write(&perf.join("README.md"), &text);
+        plots::write(&perf, &rows);
+        println!("written to perf/");
+    }
+}
