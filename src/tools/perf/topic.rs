@@ -3,6 +3,7 @@
 use super::Target;
 use crate::tools::Failure;
 use crate::tools::client::admin::NewTopic;
+use crate::tools::client::offsets::LATEST;
 use crate::tools::client::{Client, ClientError, TopicInfo};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -51,7 +52,13 @@ fn appeared(client: &mut Client, target: &Target) -> Result<TopicInfo, Failure> 
     let deadline = Instant::now() + client.config().timeout;
     loop {
         match client.topic(&target.topic) {
-            Ok(topic) if topic.partitions.iter().all(|partition| partition.leader_id >= 0) => return Ok(topic.clone()),
+            Ok(topic) if topic.partitions.iter().all(|partition| partition.leader_id >= 0) => {
+                let topic = topic.clone();
+                // A leader that is named need not know it yet; Kafka's first answers would be NOT_LEADER_OR_FOLLOWER.
+                let partitions: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
+                client.list_offsets(&target.topic, &partitions, LATEST)?;
+                return Ok(topic);
+            }
             Ok(_) | Err(ClientError::UnknownTopic { .. }) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
             }
