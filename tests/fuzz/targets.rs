@@ -1,0 +1,197 @@
+//! Every decoder and every reader of files, as a function of bytes.
+//!
+//! A target panics when a promise is broken, and returns otherwise, whatever the bytes are. The first byte of a message
+//! target chooses the version. Shared by the smoke run (`tests/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
+
+use tidemill::controller;
+use tidemill::disk::checkpoint::Checkpoint;
+use tidemill::disk::journal::files::FileHeader;
+use tidemill::disk::journal::group::{self, GroupHeader};
+use tidemill::disk::layout::Meta;
+use tidemill::log::epochs::Epochs;
+use tidemill::log::index::Indexes;
+use tidemill::record::validate::{Rules, TopicCompression, validate};
+use tidemill::record::{Decompressor, Records, TimestampType, batches};
+use tidemill::wire::*;
+
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    /// The most that it may allocate for an input of so many bytes.
+    pub allocates_max: fn(usize) -> usize,
+}
+
+/// A value in memory is larger than on the wire: an empty string is 1 byte there and 24 here. This is by how much, twice:
+/// what is read is written again.
+const fn decoded(bytes: usize) -> usize {
+    4096 + 160 * bytes
+}
+
+/// Batches are decompressed up to a limit that the topic's settings give.
+const DECODED_BYTES_MAX: usize = 1 << 20;
+
+const fn decompressed(bytes: usize) -> usize {
+    // A codec's own tables, and its output growing to the limit by doubling.
+    16 * bytes + 4 * DECODED_BYTES_MAX + (12 << 20)
+}
+
+macro_rules! targets {
+    ($($name:literal $run:expr, $allocates_max:expr;)*) => {
+        &[$(Target { name: $name, run: $run, allocates_max: $allocates_max }),*]
+    };
+}
+
+pub const TARGETS: &[Target] = targets! {
+    "frame length" frame_length, decoded;
+    "request header" request_header, decoded;
+    "ProduceRequest" produce_request, decoded;
+    "ProduceResponse" produce_response, decoded;
+    "FetchRequest" fetch_request, decoded;
+    "FetchResponse" fetch_response, decoded;
+    "ApiVersionsRequest" message::<api_versions::ApiVersionsRequest>, decoded;
+    "ApiVersionsResponse" message::<api_versions::ApiVersionsResponse>, decoded;
+    "MetadataRequest" message::<metadata::MetadataRequest>, decoded;
+    "MetadataResponse" message::<metadata::MetadataResponse>, decoded;
+    "ListOffsetsRequest" message::<list_offsets::ListOffsetsRequest>, decoded;
+    "ListOffsetsResponse" message::<list_offsets::ListOffsetsResponse>, decoded;
+    "CreateTopicsRequest" message::<create_topics::CreateTopicsRequest>, decoded;
+    "CreateTopicsResponse" message::<create_topics::CreateTopicsResponse>, decoded;
+    "DeleteTopicsRequest" message::<delete_topics::DeleteTopicsRequest>, decoded;
+    "DeleteTopicsResponse" message::<delete_topics::DeleteTopicsResponse>, decoded;
+    "InitProducerIdRequest" message::<init_producer_id::InitProducerIdRequest>, decoded;
+    "InitProducerIdResponse" message::<init_producer_id::InitProducerIdResponse>, decoded;
+    "OffsetForLeaderEpochRequest" message::<offset_for_leader_epoch::OffsetForLeaderEpochRequest>, decoded;
+    "OffsetForLeaderEpochResponse" message::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
+    "DescribeConfigsRequest" message::<describe_configs::DescribeConfigsRequest>, decoded;
+    "DescribeConfigsResponse" message::<describe_configs::DescribeConfigsResponse>, decoded;
+    "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
+    "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
+    "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;
+    "DescribeClusterResponse" message::<describe_cluster::DescribeClusterResponse>, decoded;
+    "DescribeTopicPartitionsRequest" message::<describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
+    "DescribeTopicPartitionsResponse" message::<describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
+    "batches" walk, decompressed;
+    "batch as a leader judges it" judge, decompressed;
+    "journal group" journal_group, decoded;
+    "journal file header" |bytes| _ = FileHeader::parse(bytes), decoded;
+    "checkpoint" |bytes| drop(Checkpoint::parse(bytes)), decoded;
+    "segment indexes" segment_indexes, decoded;
+    "leader epochs" |bytes| drop(Epochs::parse(&String::from_utf8_lossy(bytes))), decoded;
+    "meta.properties" |bytes| drop(Meta::parse(&String::from_utf8_lossy(bytes))), decoded;
+    "metadata log entry" |bytes| drop(controller::entry::decode(bytes)), decoded;
+};
+
+fn message<M: Message>(bytes: &[u8]) {
+    let Some((choice, body)) = bytes.split_first() else { return };
+    let api = M::API.api();
+    let version = api.served_from + i16::from(*choice) % (api.max - api.served_from + 1);
+    let decode = |body: &[u8]| {
+        let mut reader = Reader::new(body);
+        reader.set_flexible(api.is_flexible(version));
+        M::decode(&mut reader, version)
+    };
+    let Ok(message) = decode(body) else { return };
+    // What was read can be written, and then reads as the same. Fields that only a hostile peer sets may not be writable.
+    let Ok(frame) = frame::encode_response(&message, version, 7) else { return };
+    let header = 4 + 4 + usize::from(api.is_flexible(version) && M::API != ApiKey::ApiVersions);
+    let again = decode(&frame[header..]).expect("what was written can be read");
+    let frame_again = frame::encode_response(&again, version, 7).expect("what was written before can be written");
+    assert_eq!(frame, frame_again, "{} v{version}", std::any::type_name::<M>());
+}
+
+fn frame_length(bytes: &[u8]) {
+    if let Some((prefix, _)) = bytes.split_first_chunk::<4>() {
+        if let Ok(length) = frame::length(*prefix, 100 << 20) {
+            assert!(length <= 100 << 20);
+        }
+    }
+}
+
+fn request_header(bytes: &[u8]) {
+    let _ = frame::RequestHeader::decode(&mut Reader::new(bytes));
+}
+
+fn produce_request(bytes: &[u8]) {
+    let Some((choice, body)) = bytes.split_first() else { return };
+    if let Ok(request) = produce::ProduceRequest::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11)) {
+        let partitions: Vec<_> = request.partitions().collect();
+        assert_eq!(partitions.len(), request.partition_count);
+        let records: usize = partitions.iter().map(|partition| partition.records.len()).sum();
+        assert!(records <= body.len(), "records lie in the frame");
+    }
+}
+
+fn produce_response(bytes: &[u8]) {
+    let Some((choice, body)) = bytes.split_first() else { return };
+    let _ = produce::ProduceResponse::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11));
+}
+
+fn fetch_request(bytes: &[u8]) {
+    let Some((choice, body)) = bytes.split_first() else { return };
+    let _ = fetch::FetchRequest::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15));
+}
+
+fn fetch_response(bytes: &[u8]) {
+    let Some((choice, body)) = bytes.split_first() else { return };
+    if let Ok(response) = fetch::FetchResponse::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15)) {
+        for partition in &response.partitions {
+            assert_eq!(&body[partition.records_range()], partition.records);
+        }
+    }
+}
+
+/// As a consumer reads what was fetched.
+fn walk(bytes: &[u8]) {
+    let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
+    for batch in batches(bytes) {
+        let Ok(batch) = batch else { return };
+        assert!(batch.position + batch.bytes.len() <= bytes.len());
+        let Ok(decoded) = decompressor.records(&batch.header, batch.stored_records()) else { continue };
+        assert!(decoded.len() <= DECODED_BYTES_MAX.max(bytes.len()));
+        for record in Records::new(&batch.header, decoded) {
+            let Ok(record) = record else { break };
+            assert_eq!(record.headers.into_iter().count(), record.headers.len());
+        }
+    }
+}
+
+fn judge(bytes: &[u8]) {
+    // A CRC that holds, so that what is behind it is reached.
+    let mut bytes = bytes.to_vec();
+    if let Some(crc) = bytes.get(21..).map(crc32c::crc32c) {
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    let rules = Rules {
+        produce_version: 9,
+        message_bytes_max: 1 << 20,
+        segment_bytes_max: 1 << 30,
+        compression: TopicCompression::Producer,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        is_compacted: false,
+        now_ms: 1_000,
+    };
+    let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
+    if let Ok(accepted) = validate(&bytes, &rules, &mut decompressor) {
+        assert!(accepted.header.records_count > 0);
+        assert_eq!(accepted.header.last_offset_delta + 1, accepted.header.records_count, "REC-3");
+    }
+}
+
+fn journal_group(bytes: &[u8]) {
+    if let Some(header) = GroupHeader::parse(bytes) {
+        if let Ok(entries) = group::read_entries(&header, bytes) {
+            assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
+        }
+    }
+}
+
+fn segment_indexes(bytes: &[u8]) {
+    let (offsets, times) = bytes.split_at(bytes.len() / 2 / 24 * 8);
+    if let Ok(indexes) = Indexes::parse(offsets, times, 1 << 20) {
+        for probe in [0, 1, 1 << 16, i64::MAX] {
+            let _ = (indexes.position_before(0, probe), indexes.offset_before(0, probe));
+        }
+    }
+}
