@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::context::Context;
 use super::create_topics::{replicas_of, too_few_nodes};
-use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS, UNKNOWN_TOPIC};
+use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS};
 use crate::controller::{Plan, placement};
 use crate::metadata::{Command, Topic};
 use crate::model::ErrorCode;
@@ -34,7 +34,7 @@ pub fn plan(
                 plan.commands.push(command);
                 (ErrorCode::None, None)
             }
-            Err(refusal) => (refusal.code, Some(refusal.message)),
+            Err(refusal) => (refusal.code, Some(refusal.message).filter(|message| !message.is_empty())),
         };
         plan.answer.results.push(result(&topic.name, code, message));
     }
@@ -64,8 +64,7 @@ fn plan_one(
     chance: u64,
 ) -> Result<Command, Refusal> {
     let image = context.image;
-    let topic =
-        image.topic(&asked.name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))?;
+    let topic = image.topic(&asked.name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
     let added = how_many(asked, topic)?;
     if added > *room {
         return Err(Refusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));

@@ -86,11 +86,6 @@ fn plan_one(
     check_name(&topic.name, image)?;
     let overrides = overrides_of(&topic.configs, context.config)?;
     let replicas = if topic.assignments.is_empty() {
-        let defaults_allowed = context.version >= 4;
-        if !defaults_allowed && (topic.num_partitions == -1 || topic.replication_factor == -1) {
-            let message = "Creating topics with default partitions/replication factor are only supported in CreateTopicRequest version 4+";
-            return Err(Refusal::new(ErrorCode::UnsupportedVersion, message));
-        }
         let partitions = partitions_of(topic.num_partitions, context.config)?;
         place(image, partitions, topic.replication_factor, context.config, random())?
     } else {
@@ -116,13 +111,14 @@ fn try_on(image: &mut Image, command: Command) -> Result<Command, Refusal> {
     Ok(command)
 }
 
-/// In their canonical form; of a config that is given twice the last counts, as in Kafka.
+/// As they are written, as in Kafka: whoever compares what he set with what he reads finds it equal. Of a config that is
+/// given twice the last counts.
 fn overrides_of(configs: &[CreatableTopicConfig], config: &BrokerConfig) -> Result<Overrides, Refusal> {
     let invalid = |error: topic::InvalidOverride| Refusal::new(ErrorCode::InvalidConfig, error.to_string());
     let mut overrides = Overrides::new();
     for given in configs {
-        let value = topic::check(&given.name, given.value.as_deref()).map_err(invalid)?;
-        overrides.insert(given.name.clone(), value.to_string());
+        topic::check(&given.name, given.value.as_deref()).map_err(invalid)?;
+        overrides.insert(given.name.clone(), given.value.clone().unwrap_or_default());
     }
     topic::check_all(&overrides, config).map_err(invalid)?;
     Ok(overrides)

@@ -19,11 +19,18 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
     }
     let asked = asked(request);
     let mut answered = HashSet::new();
-    for (i, state) in asked.iter().enumerate() {
-        if !answered.insert((state.name.as_deref(), state.topic_id)) {
+    for state in &asked {
+        // Whoever says neither or both is told so each time.
+        let is_clear = state.name.is_some() == state.topic_id.is_zero();
+        if is_clear && !answered.insert((state.name.as_deref(), state.topic_id)) {
             continue;
         }
-        let result = match find(state, &asked, i, context.image) {
+        let result = match find(state, &asked, context.image) {
+            Ok(topic) if state.name.is_none() && asked.contains(&by_name(topic)) => continue, // Answered by its name.
+            Ok(topic) if state.name.is_some() && asked.contains(&by_id(topic)) => {
+                let message = "The provided topic name maps to an ID that was already supplied.";
+                result(state.name.clone(), topic.id, ErrorCode::InvalidRequest, Some(message.into()))
+            }
             Ok(topic) => {
                 plan.commands.push(Command::DeleteTopic { id: topic.id });
                 // By whichever name it was asked for, the answer has both.
@@ -51,34 +58,31 @@ fn asked(request: &DeleteTopicsRequest) -> Vec<DeleteTopicState> {
     request.topics.iter().cloned().chain(request.topic_names.iter().map(named)).collect()
 }
 
-fn find<'a>(
-    state: &DeleteTopicState,
-    all: &[DeleteTopicState],
-    here: usize,
-    image: &'a Image,
-) -> Result<&'a Topic, Refusal> {
+fn by_name(topic: &Topic) -> DeleteTopicState {
+    DeleteTopicState { name: Some(topic.name.as_str().into()), topic_id: TopicId::ZERO }
+}
+
+fn by_id(topic: &Topic) -> DeleteTopicState {
+    DeleteTopicState { name: None, topic_id: topic.id }
+}
+
+fn find<'a>(state: &DeleteTopicState, all: &[DeleteTopicState], image: &'a Image) -> Result<&'a Topic, Refusal> {
     let invalid = |message: &str| Refusal::new(ErrorCode::InvalidRequest, message);
     let is_repeated = all.iter().filter(|other| *other == state).count() > 1;
-    let topic = match (&state.name, state.topic_id.is_zero()) {
-        (Some(_), false) => return Err(invalid("You may not specify both topic name and topic id.")),
-        (None, true) => return Err(invalid("Neither topic name nor id were specified.")),
-        (Some(_), true) if is_repeated => return Err(invalid(DUPLICATE_NAME)),
-        (None, false) if is_repeated => return Err(invalid("Duplicate topic id.")),
+    match (&state.name, state.topic_id.is_zero()) {
+        (Some(_), false) => Err(invalid("You may not specify both topic name and topic id.")),
+        (None, true) => Err(invalid("Neither topic name nor id were specified.")),
+        (Some(_), true) if is_repeated => Err(invalid(DUPLICATE_NAME)),
+        (None, false) if is_repeated => Err(invalid("Duplicate topic id.")),
         (Some(name), true) => {
-            image.topic(name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))?
+            let topic = image.topic(name);
+            topic.map(|topic| &**topic).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))
         }
-        (None, false) => image
-            .topic_by_id(state.topic_id)
-            .ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicId, UNKNOWN_TOPIC_ID))?,
-    };
-    let is_same = |other: &DeleteTopicState| {
-        other.name.as_deref() == Some(topic.name.as_str()) && other.topic_id.is_zero()
-            || other.name.is_none() && other.topic_id == topic.id
-    };
-    if all.iter().enumerate().any(|(i, other)| i != here && is_same(other)) {
-        return Err(invalid("The provided topic name maps to an ID that was already supplied."));
+        (None, false) => {
+            let topic = image.topic_by_id(state.topic_id);
+            topic.map(|topic| &**topic).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicId, UNKNOWN_TOPIC_ID))
+        }
     }
-    Ok(topic)
 }
 
 fn result(

@@ -118,9 +118,9 @@ pub(super) fn topic_entries(overrides: &Overrides, config: &BrokerConfig) -> imp
 
 fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &BrokerConfig) -> Entry {
     let mut synonyms = Vec::new();
-    let own = overrides.get(row.setting.name).and_then(|text| row.setting.parse(text).ok());
-    if let Some(value) = &own {
-        synonyms.push(synonym(row.setting.name, value.to_text(), SOURCE_DYNAMIC_TOPIC));
+    let own = overrides.get(row.setting.name).filter(|text| row.setting.parse(text).is_ok());
+    if let Some(text) = own {
+        synonyms.push(synonym(row.setting.name, Some(text.clone()), SOURCE_DYNAMIC_TOPIC));
     }
     for (name, _) in row.falls_back_to {
         if config.is_given(name) {
@@ -135,7 +135,7 @@ fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &Broke
         (None, Some(name)) if config.is_given(name) => SOURCE_STATIC_BROKER,
         _ => SOURCE_DEFAULT,
     };
-    let value = own.unwrap_or(fallback).to_text();
+    let value = own.cloned().or_else(|| fallback.to_text());
     Entry { setting: &row.setting, value, source, is_read_only: false, synonyms }
 }
 

@@ -1,5 +1,6 @@
 //! ListOffsets (key 2): offsets by time and by name.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::{Broker, Header, Outcome, Pending};
@@ -29,20 +30,23 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
     let image = broker.shard.image();
     let is_read_committed = request.isolation_level == 1;
     let mut topics = Vec::with_capacity(request.topics.len());
-    for asked_topic in request.topics {
+    // KAFKA-1757 and on: a partition that is named more than once is answered INVALID_REQUEST, once.
+    let mut times: HashMap<(&str, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            *times.entry((&topic.name, asked.partition_index)).or_default() += 1;
+        }
+    }
+    for asked_topic in &request.topics {
         let topic = image.topic(&asked_topic.name);
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
-        // KAFKA-1757 and on: a partition named twice in one request is answered INVALID_REQUEST, each time.
-        let mut seen = std::collections::HashMap::new();
         for asked in &asked_topic.partitions {
-            *seen.entry(asked.partition_index).or_insert(0) += 1;
-        }
-        for asked in asked_topic.partitions {
+            let Some(times) = times.remove(&(&*asked_topic.name, asked.partition_index)) else { continue };
             let place = topic
                 .ok_or(ErrorCode::UnknownTopicOrPartition)
                 .and_then(|topic| broker.locate(&image, topic, asked.partition_index));
             let found = match (timestamp_from_version(asked.timestamp), place) {
-                _ if seen[&asked.partition_index] > 1 => Err(ErrorCode::InvalidRequest),
+                _ if times > 1 => Err(ErrorCode::InvalidRequest),
                 (Some(from), _) if from > version => Err(ErrorCode::UnsupportedVersion),
                 (None, _) => Err(ErrorCode::UnsupportedVersion),
                 (_, Err(error)) => Err(error),
@@ -72,7 +76,9 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
                 leader_epoch: listed.leader_epoch,
             });
         }
-        topics.push(ListOffsetsTopicResponse { name: asked_topic.name, partitions });
+        if !partitions.is_empty() {
+            topics.push(ListOffsetsTopicResponse { name: asked_topic.name.clone(), partitions });
+        }
     }
     ListOffsetsResponse { throttle_time_ms: 0, topics }
 }
@@ -90,7 +96,11 @@ pub(super) async fn list_offset(broker: &Rc<Broker>, list: ListOffset) -> Result
     Ok(match list.timestamp {
         // KIP-320: the epoch that a consumer at the end would go on in.
         LATEST => ListedOffset { offset: limit, timestamp: -1, leader_epoch: newest_epoch(&partition) },
-        EARLIEST | EARLIEST_LOCAL => at(partition.log.start_offset(), -1),
+        EARLIEST | EARLIEST_LOCAL => {
+            let offset = partition.log.start_offset();
+            let leader_epoch = partition.log.epochs().epoch_at(offset).unwrap_or_else(|| newest_epoch(&partition));
+            ListedOffset { offset, timestamp: -1, leader_epoch }
+        }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => NOTHING,
         MAX_TIMESTAMP => {
             let batch = partition.log.batch_of_max_timestamp(limit).await.map_err(storage)?;

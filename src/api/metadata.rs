@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::context::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS};
 use super::create_topics::plan_default;
+use super::refusal::PARTITIONS_PER_REQUEST_MAX;
 use crate::config::BrokerConfig;
 use crate::controller::Plan;
 use crate::metadata::image::is_internal;
@@ -22,7 +23,8 @@ use crate::wire::metadata::{
 /// Topics that were to be created and could not be.
 pub type NotCreated = Vec<(TopicName, ErrorCode)>;
 
-/// The topics to create before the request is answered.
+/// The topics to create before the request is answered: no more at a time than CreateTopics would. The others are
+/// unknown so far, and whoever asks again has the next ones.
 pub fn missing(request: &MetadataRequest, context: &Context<'_>) -> Vec<TopicName> {
     if !context.config.auto_create_topics_enable
         || !request.allow_auto_topic_creation
@@ -37,6 +39,7 @@ pub fn missing(request: &MetadataRequest, context: &Context<'_>) -> Vec<TopicNam
         // Whoever needs an internal topic creates it in the shape that it needs.
         .filter(|name| context.image.topic(name.as_str()).is_none() && !is_internal(name.as_str()))
         .filter(|name| seen.insert(name.clone()))
+        .take((PARTITIONS_PER_REQUEST_MAX / context.config.num_partitions as usize).max(1))
         .collect()
 }
 
@@ -97,12 +100,14 @@ fn topics(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCre
             .map(|topic| named(topic.name.clone().or(Some(String::new())), topic.topic_id, code))
             .collect();
     }
-    let mut seen = HashSet::new();
-    asked
-        .iter()
-        .filter(|topic| seen.insert((topic.topic_id, topic.name.as_deref())))
-        .map(|topic| one(topic, context, not_created))
-        .collect()
+    let mut seen = HashSet::with_capacity(asked.len());
+    let mut topics = Vec::with_capacity(asked.len());
+    for topic in asked {
+        if seen.insert((topic.topic_id, topic.name.as_deref())) {
+            topics.push(one(topic, context, not_created));
+        }
+    }
+    topics
 }
 
 /// Topic ids came with version 10, but not the right to ask by them (KIP-516): that came with 12.
@@ -125,10 +130,10 @@ fn one(asked: &MetadataRequestTopic, context: &Context<'_>, not_created: &NotCre
     if let Some(topic) = context.image.topic(name) {
         return found(topic, context);
     }
-    let code = match TopicName::new(name) {
+    let code = match TopicName::check(name) {
         Err(_) => ErrorCode::InvalidTopicException,
-        Ok(name) => {
-            let refused = not_created.iter().find(|(other, _)| *other == name);
+        Ok(()) => {
+            let refused = not_created.iter().find(|(other, _)| other.as_str() == name);
             refused.map_or(ErrorCode::UnknownTopicOrPartition, |(_, code)| *code)
         }
     };

@@ -12,6 +12,7 @@ use super::leader_hint::LeaderHints;
 use super::{Broker, Header, Origin, Outcome};
 use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::partition::append::{Produced, Refusal, Request};
+use crate::record::BatchHeader;
 use crate::router::Call;
 use crate::router::message::{self, Batches, Reply};
 use crate::runtime::clock;
@@ -92,10 +93,13 @@ pub(super) async fn start(
             Topic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
             Topic::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
         };
-        let place = match (rules.acks, topic) {
-            (-1..=1, Ok(topic)) => broker.locate(&image, topic, part.partition),
-            (-1..=1, Err(error)) => Err(error),
-            _ => Err(ErrorCode::InvalidRequiredAcks),
+        let place = match topic.and_then(|topic| broker.locate(&image, topic, part.partition)) {
+            _ if is_forged(&request, part.records) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
+            // Kafka looks for the partition first, then at the acks, then who leads.
+            Ok(_) | Err(ErrorCode::NotLeaderOrFollower) if !(-1..=1).contains(&rules.acks) => {
+                Err(ErrorCode::InvalidRequiredAcks)
+            }
+            place => place,
         };
         if let Ok((_, owner)) = place {
             origin.traffic.note(owner);
@@ -125,6 +129,11 @@ pub(super) async fn start(
         pending.calls.push(broker.router.call(owner, message::Request::Produce { batches, request: rules }));
     }
     Ok(super::Pending::Produce(pending))
+}
+
+/// A batch of a transaction in a request of no transactional id: nobody may write that (statement 69).
+fn is_forged(request: &ProduceRequest<'_>, records: &[u8]) -> bool {
+    request.transactional_id.is_none() && BatchHeader::decode(records).is_some_and(|header| header.is_transactional())
 }
 
 impl Pending {

@@ -147,8 +147,7 @@ impl Kind {
                 let list = split(text);
                 match list.iter().find(|word| !words.contains(&word.as_str())) {
                     Some(word) => Err(format!("'{word}' is not one of: {}", words.join(", "))),
-                    None if has_duplicates(&list) => Err("a word appears twice".into()),
-                    None => Ok(Value::List(list)),
+                    None => Ok(Value::List(without_repeats(list))),
                 }
             }
             Kind::Listeners => {
@@ -178,13 +177,14 @@ impl Kind {
             Kind::Double { min, max } => (min.to_string(), max.to_string()),
             _ => unreachable!("only numbers have bounds"),
         };
-        let or = match self {
-            Kind::Int { or: Some(or), .. } => format!(", or {or}"),
-            _ => String::new(),
-        };
+        if let Kind::Int { or: Some(or), .. } = self
+            && (is_below || is_above)
+        {
+            return Err(format!("Value must be between {min} and {max} or equal to {or}"));
+        }
         match (is_below, is_above) {
-            (true, _) => Err(format!("Value must be at least {min}{or}")),
-            (_, true) => Err(format!("Value must be no more than {max}{or}")),
+            (true, _) => Err(format!("Value must be at least {min}")),
+            (_, true) => Err(format!("Value must be no more than {max}")),
             _ => Ok(()),
         }
     }
@@ -232,8 +232,15 @@ fn split(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-fn has_duplicates(list: &[String]) -> bool {
-    (1..list.len()).any(|i| list[..i].contains(&list[i]))
+/// A word that appears twice counts once, as in Kafka.
+fn without_repeats(list: Vec<String>) -> Vec<String> {
+    let mut words: Vec<String> = Vec::with_capacity(list.len());
+    for word in list {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
 }
 
 fn is_throttled_replica(word: &str) -> bool {
@@ -322,7 +329,7 @@ mod tests {
         check(int(1, 9), "10", Err("no more than 9"));
         check(int(1, 9), "3000000000", Err("type INT"));
         check(int_or(-1, 1, 9), "-1", Ok(Value::Int(-1)));
-        check(int_or(-1, 1, 9), "0", Err("at least 1, or -1"));
+        check(int_or(-1, 1, 9), "0", Err("between 1 and 9 or equal to -1"));
         check(long_from(-1), "3000000000", Ok(Value::Int(3_000_000_000)));
         check(long_from(-1), "-2", Err("at least -1"));
         check(long_from(-1), "1.5", Err("type LONG"));
@@ -335,7 +342,7 @@ mod tests {
         check(Kind::ListOf(&["a", "b"]), "b, a", Ok(Value::List(vec!["b".into(), "a".into()])));
         check(Kind::ListOf(&["a", "b"]), "", Ok(Value::List(vec![])));
         check(Kind::ListOf(&["a", "b"]), "a,c", Err("'c' is not one of"));
-        check(Kind::ListOf(&["a", "b"]), "a,a", Err("twice"));
+        check(Kind::ListOf(&["a", "b"]), "a,b,a", Ok(Value::List(vec!["a".into(), "b".into()])));
         check(Kind::ThrottledReplicas, "0:1,1:2", Ok(Value::List(vec!["0:1".into(), "1:2".into()])));
         check(Kind::ThrottledReplicas, "*", Ok(Value::List(vec!["*".into()])));
         check(Kind::ThrottledReplicas, "0-1", Err("literal '*'"));

@@ -68,9 +68,11 @@ impl Partition {
         decompressor: &mut Decompressor,
     ) -> Result<Accepted<'a>, Refusal> {
         let settings = self.settings();
-        if request.acks == -1 && self.in_sync_replicas.get() < settings.min_insync_replicas {
+        // A partition with fewer replicas than min.insync.replicas wants all of them, as since Kafka 4.0.
+        let wanted = settings.min_insync_replicas.min(self.replicas.get());
+        if request.acks == -1 && self.in_sync_replicas.get() < wanted {
             let message = format!(
-                "The in-sync replicas of {}-{} are {}, fewer than min.insync.replicas={}.",
+                "The in-sync replicas of {}-{} are {}, fewer than the {wanted} that min.insync.replicas={} asks for.",
                 self.name,
                 self.id.partition,
                 self.in_sync_replicas.get(),

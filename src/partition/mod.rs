@@ -41,11 +41,20 @@ pub struct Settings {
     pub flushes_before_ack: bool,
 }
 
+/// What the metadata image says of a partition: its leadership, and how many replicas it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: usize,
+    pub in_sync_replicas: usize,
+}
+
 pub struct Partition {
     pub id: TopicPartition,
     pub name: TopicName,
     pub log: Log,
     leader_epoch: Cell<LeaderEpoch>,
+    replicas: Cell<usize>,
     in_sync_replicas: Cell<usize>,
     high_watermark: Cell<Offset>,
     settings: RefCell<Rc<Settings>>,
@@ -60,8 +69,7 @@ impl Partition {
         id: TopicPartition,
         name: TopicName,
         log: Log,
-        leader_epoch: LeaderEpoch,
-        in_sync_replicas: usize,
+        standing: Standing,
         settings: Rc<Settings>,
         producers: Producers,
     ) -> Rc<Partition> {
@@ -70,8 +78,9 @@ impl Partition {
             id,
             name,
             log,
-            leader_epoch: Cell::new(leader_epoch),
-            in_sync_replicas: Cell::new(in_sync_replicas),
+            leader_epoch: Cell::new(standing.leader_epoch),
+            replicas: Cell::new(standing.replicas),
+            in_sync_replicas: Cell::new(standing.in_sync_replicas),
             high_watermark,
             settings: RefCell::new(settings),
             producers: RefCell::new(producers),
@@ -102,10 +111,11 @@ impl Partition {
     }
 
     /// What the metadata image says now.
-    pub fn update(&self, leader_epoch: LeaderEpoch, in_sync_replicas: usize, settings: Rc<Settings>) {
-        assert!(leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
-        self.leader_epoch.set(leader_epoch);
-        self.in_sync_replicas.set(in_sync_replicas);
+    pub fn update(&self, standing: Standing, settings: Rc<Settings>) {
+        assert!(standing.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
+        self.leader_epoch.set(standing.leader_epoch);
+        self.replicas.set(standing.replicas);
+        self.in_sync_replicas.set(standing.in_sync_replicas);
         *self.settings.borrow_mut() = settings;
     }
 

@@ -147,7 +147,10 @@ fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
     let length = i32::from_be_bytes(length.try_into().expect("4 bytes"));
     // 14 is the smallest record of the oldest format: the bound Kafka applies before it knows the format.
     if length < 14 {
-        return Err(rejected(ErrorCode::CorruptMessage, format!("Record size {length} is less than the minimum (14)")));
+        return Err(rejected(
+            ErrorCode::CorruptMessage,
+            format!("Record size {length} is less than the minimum record overhead (14)"),
+        ));
     }
     let total = length as usize + PREFIX_BYTES;
     match records.get(16).map(|magic| *magic as i8) {

@@ -8,10 +8,10 @@ use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::layout::replace_file;
 use crate::log::Log;
-use crate::metadata::{Image, Topic};
+use crate::metadata::{self, Image, Topic};
 use crate::model::{PartitionIndex, ShardId, TopicPartition};
-use crate::partition::Partition;
 use crate::partition::producers::Producers;
+use crate::partition::{Partition, Standing};
 use crate::router::owner::shard_of;
 use crate::runtime::dir;
 use crate::runtime::{self, Class};
@@ -65,7 +65,7 @@ impl Shard {
         let config = TopicConfig::resolve(&topic.overrides, &self.config);
         let state = &topic.partitions[partition.id.partition as usize];
         partition.log.set_settings(settings::of_log(&config));
-        partition.update(state.leader_epoch, state.isr.len(), settings::of_partition(&config));
+        partition.update(standing(state), settings::of_partition(&config));
     }
 
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
@@ -86,8 +86,7 @@ impl Shard {
         let config = TopicConfig::resolve(&topic.overrides, &self.config);
         let state = &topic.partitions[id.partition as usize];
         let settings = settings::of_partition(&config);
-        let partition =
-            Partition::new(id, topic.name.clone(), log, state.leader_epoch, state.isr.len(), settings, producers);
+        let partition = Partition::new(id, topic.name.clone(), log, standing(state), settings, producers);
         self.partitions.borrow_mut().insert(id, partition.clone());
         partition
     }
@@ -114,4 +113,8 @@ impl Shard {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn standing(state: &metadata::Partition) -> Standing {
+    Standing { leader_epoch: state.leader_epoch, replicas: state.replicas.len(), in_sync_replicas: state.isr.len() }
 }

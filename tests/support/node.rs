@@ -66,16 +66,28 @@ impl Node {
 
     /// Apache Kafka 4.3, one node in KRaft mode, its metadata formatted first.
     pub fn kafka(name: &str) -> Option<Node> {
+        Node::kafka_with(name, &[])
+    }
+
+    /// The same with further `name=value` properties.
+    pub fn kafka_with(name: &str, properties: &[&str]) -> Option<Node> {
+        let mut node = Node::stopped_kafka(name, properties)?;
+        node.restart();
+        Some(node)
+    }
+
+    /// A Kafka node that is formatted and has never run, with a data directory to put something into.
+    pub fn stopped_kafka(name: &str, properties: &[&str]) -> Option<Node> {
         let jars = peers::kafka_jars()?;
-        let mut node = Node::stopped(Peer::Kafka, name, vec![jars.clone()]);
+        let node = Node::stopped(Peer::Kafka, name, vec![jars.clone()]);
+        let text = node.kafka_properties() + &properties.join("\n");
         let properties = node.dir.path().join("server.properties");
-        fs::write(&properties, node.kafka_properties()).expect("the scratch directory can be written");
+        fs::write(&properties, text).expect("the scratch directory can be written");
         let mut format = Command::new("java");
         format.args(["-cp", &jars, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c"]);
         format.arg(&properties);
         let formatted = run(format, None, READY_WITHIN, |_| false).expect("java runs");
         assert!(formatted.ok(), "StorageTool: {}", formatted.tail());
-        node.restart();
         Some(node)
     }
 

@@ -64,9 +64,11 @@ fn a_topic_named_twice_or_both_ways_or_not_at_all_is_left_alone() {
         (vec![both], "both topic name and topic id"),
         (vec![by_id(TopicId::ZERO)], "Neither topic name nor id"),
         (vec![by_name("a"), by_id(id)], "already supplied"),
+        (vec![by_id(id), by_name("a")], "already supplied"),
     ] {
         let plan = plan_v6(&world, topics);
         assert_eq!(plan.commands, [], "{message}");
+        assert_eq!(plan.answer.responses.len(), 1, "{message}");
         for result in &plan.answer.responses {
             assert_eq!(result.error_code, ErrorCode::InvalidRequest);
             assert!(result.error_message.as_deref().unwrap().contains(message), "{result:?}");

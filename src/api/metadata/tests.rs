@@ -256,3 +256,10 @@ fn every_answer_fits_every_version() {
         }
     }
 }
+
+#[test]
+fn one_request_creates_no_more_partitions_than_create_topics_would() {
+    let world = World::nodes(1).set(&["num.partitions=4000"]);
+    let request = by_name(&["a", "b", "c", "a"]);
+    assert_eq!(missing(&request, &world.at(9)).iter().map(TopicName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+}

@@ -1,0 +1,88 @@
+//! Kafka as the oracle: a real Apache Kafka 4.3 and a Tidemill node are sent the same bytes, and what they answer is
+//! compared field by field, for every API and every version that Tidemill advertises.
+//!
+//! | file | its one idea |
+//! |---|---|
+//! | `oracle/cases/*.rs` | the table: what is asked, one file per API; a new case is one entry |
+//! | `oracle/accepted.rs` | every difference that is meant, with its reason; one that no longer occurs fails the test |
+//! | `oracle/pair.rs` | the two brokers, and what each chooses for itself (topic ids, ports, its clock), mapped |
+//! | `oracle/answer.rs`, `oracle/tree.rs` | an answer's bytes as paths and values |
+//! | `oracle/segments.rs` | what both store of the same requests, and whether each opens the other's directory |
+//!
+//! A difference prints as `ListOffsets v7 / case / topics[a].partitions[1].error_code: Kafka .., Tidemill ..`.
+
+mod support;
+
+#[path = "oracle/accepted.rs"]
+mod accepted;
+#[path = "oracle/answer.rs"]
+mod answer;
+#[path = "oracle/case.rs"]
+mod case;
+#[path = "oracle/cases/mod.rs"]
+mod cases;
+#[path = "oracle/pair.rs"]
+mod pair;
+#[path = "oracle/segments.rs"]
+mod segments;
+#[expect(dead_code, reason = "tests/protocol.rs uses the rest")]
+#[path = "protocol/talk.rs"]
+mod talk;
+#[path = "oracle/tree.rs"]
+mod tree;
+
+use std::collections::BTreeMap;
+
+use accepted::Ledger;
+use pair::{Side, compare};
+use support::node::Node;
+use support::say;
+
+#[test]
+fn both_answer_alike() {
+    // What DescribeConfigs is to find set by hand, on both.
+    const SET: [&str; 4] =
+        ["log.retention.hours=100", "log.roll.ms=500000000", "num.partitions=3", "message.max.bytes=100000"];
+    let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
+    let mut arguments = vec!["--set", "routing=forward", "--shards", "2"];
+    SET.iter().for_each(|set| arguments.extend(["--set", set]));
+    let tidemill_node = Node::tidemill("oracle-tidemill", &arguments);
+    let kafka = Side::new("Kafka", kafka_node.bootstrap());
+    let tidemill = Side::new("Tidemill", tidemill_node.bootstrap());
+
+    let ledger = Ledger::new();
+    let only = std::env::var("TIDEMILL_ORACLE_ONLY").unwrap_or_default();
+    let (mut cases, mut asked) = (0, 0);
+    // The same difference at many versions is told once.
+    let mut wrong: BTreeMap<String, Vec<i16>> = BTreeMap::new();
+    for case in cases::all() {
+        let place = format!("{:?} / {}", case.api, case.name);
+        if !place.contains(&only) && !place.contains("topics for the others") {
+            continue;
+        }
+        cases += 1;
+        for version in case.since..=case.until {
+            for step in &case.steps {
+                asked += 1;
+                let ask = |side: &Side| side.ask(case.api, version, &step(side, version));
+                for difference in compare(&kafka, &tidemill, ask, |difference| ledger.accepts(&place, difference)) {
+                    let text = format!(
+                        "{place} / {}: Kafka {}, Tidemill {}",
+                        difference.path, difference.kafka, difference.tidemill
+                    );
+                    wrong.entry(text).or_default().push(version);
+                }
+            }
+        }
+    }
+    say(&format!("  {cases} cases, {asked} requests to each"));
+    let mut complaints: Vec<String> = wrong.iter().map(|(text, versions)| format!("v{versions:?} {text}")).collect();
+    for side in [&kafka, &tidemill] {
+        let otherwise = side.written_otherwise.borrow();
+        complaints.extend(otherwise.iter().take(5).map(|what| format!("{}'s bytes are not ours: {what}", side.name)));
+    }
+    if only.is_empty() {
+        complaints.extend(ledger.unused().map(|row| format!("accepted, and does not occur: {} ({})", row.at, row.why)));
+    }
+    assert!(complaints.is_empty(), "{} differences:\n{}", complaints.len(), complaints.join("\n"));
+}

@@ -1,0 +1,278 @@
+//! Every difference from Kafka that is meant, with its reason. One that no longer occurs fails the test.
+
+use std::cell::Cell;
+
+use super::pair::Difference;
+
+/// A difference that is meant. `*` stands for anything.
+pub struct Accepted {
+    /// `Api / case / path`.
+    pub at: &'static str,
+    pub kafka: &'static str,
+    pub tidemill: &'static str,
+    pub why: &'static str,
+    /// Whether it need not occur in every run.
+    is_by_chance: bool,
+}
+
+const fn accepted(at: &'static str, kafka: &'static str, tidemill: &'static str, why: &'static str) -> Accepted {
+    Accepted { at, kafka, tidemill, why, is_by_chance: false }
+}
+
+/// An order that Kafka draws from a hash map, whose keys may be topic ids: random in every run.
+const fn any_order(at: &'static str) -> Accepted {
+    Accepted { at, kafka: "*", tidemill: "*", why: "Kafka's order is that of a hash map", is_by_chance: true }
+}
+
+const ABSENT: &str = "(absent)";
+const THERE: &str = "there";
+const OWN_WORDS: &str = "the code says it all; the words are our own";
+const OFFSETS_WITH_ERRORS: &str = "Kafka tells no offsets with an error; here they say what would be in range";
+const HOURS_OVERLOOKED: &str =
+    "log.retention.hours is set by hand; Kafka overlooks it where it says whose value this is";
+const CLUSTER_WIDE: &str =
+    "Kafka's eligible leader replicas write it into the cluster's dynamic configs, which do not exist here";
+const CAUGHT_NOWHERE: &str = "Kafka trips over an exception that nobody thought of";
+
+/// The table. The first row that fits counts.
+pub const ACCEPTED: &[Accepted] = &[
+    // What each has of its own.
+    accepted("* / brokers[1].port", "*", "*", "each has its own port"),
+    accepted("* / cluster_id", "*", "*", "each has its own cluster"),
+    accepted("* / brokers[1].rack", "None", "node-1", "a node without a rack is one of its own"),
+    // ApiVersions.
+    accepted("ApiVersions / * / api_keys[*]", THERE, ABSENT, "what is not served is not advertised"),
+    accepted("ApiVersions / * / supported_features[*]", THERE, ABSENT, "features of what is not served"),
+    accepted("ApiVersions / * / finalized_features[*]", THERE, ABSENT, "features of what is not served"),
+    accepted("ApiVersions / * / finalized_features_epoch", "*", "-1", "no feature, no epoch of them"),
+    // DescribeConfigs, and CreateTopics, which tells the configs of the new topic.
+    any_order("* / *.configs.order"),
+    accepted("* / *.configs[tidemill.flush.ack]", ABSENT, THERE, "a setting of our own"),
+    accepted("* / *.configs[min.insync.replicas].config_source", "3", "5", CLUSTER_WIDE),
+    accepted("DescribeConfigs / * / *.configs[min.insync.replicas].synonyms[*].source", "3", "5", CLUSTER_WIDE),
+    accepted("DescribeConfigs / * / *.configs[min.insync.replicas].synonyms[*]", THERE, ABSENT, CLUSTER_WIDE),
+    accepted(
+        "DescribeConfigs / the default broker / results[].configs[min.insync.replicas]",
+        THERE,
+        ABSENT,
+        CLUSTER_WIDE,
+    ),
+    accepted("* / *.configs[retention.ms].config_source", "5", "4", HOURS_OVERLOOKED),
+    accepted("DescribeConfigs / * / *.configs[retention.ms].synonyms[*]", ABSENT, THERE, HOURS_OVERLOOKED),
+    accepted(
+        "DescribeConfigs / * / *.configs[segment.ms].synonyms[log.roll.hours]",
+        THERE,
+        ABSENT,
+        "where log.roll.ms is set by hand, and only there, Kafka tells the default of the other",
+    ),
+    accepted(
+        "DescribeConfigs / a broker with synonyms / *.configs[log.roll.ms].synonyms[log.roll.hours]",
+        THERE,
+        ABSENT,
+        "another setting, described on its own",
+    ),
+    accepted("DescribeConfigs / * / results[1].configs[*]", THERE, ABSENT, "settings that Tidemill has no use for"),
+    accepted("DescribeConfigs / * / results[1].configs[*]", ABSENT, THERE, "settings of our own"),
+    accepted("DescribeConfigs / * / *.documentation", "*", "*", "our own words"),
+    accepted(
+        "DescribeConfigs / a broker* / results[1].configs[*].read_only",
+        "false",
+        "true",
+        "no setting of a broker can be changed while it runs",
+    ),
+    accepted("DescribeConfigs / a broker* / results[1].configs[listeners].*", "*", "*", "each has its own"),
+    accepted("DescribeConfigs / a broker* / results[1].configs[advertised.listeners].*", "*", "*", "each has its own"),
+    accepted("DescribeConfigs / a broker* / results[1].configs[log.dirs].*", "*", "*", "one directory, not a list"),
+    accepted("DescribeConfigs / a broker* / results[1].configs[node.id].*", "4", "5", "set by hand in one of the two"),
+    accepted("DescribeConfigs / a broker's loggers / results[1].*", "*", "*", "loggers cannot be set"),
+    accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
+    accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
+    accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
+    // CreateTopics.
+    accepted(
+        "CreateTopics / a misspelt config / topics[*].error_message",
+        "Unknown topic config name: retention.mss",
+        "Unknown topic config name: retention.mss; did you mean retention.ms?",
+        "a hint",
+    ),
+    accepted("CreateTopics / not a word of the list / topics[*].error_message", "*", "*", OWN_WORDS),
+    accepted("CreateTopics / throttled replicas / topics[*].error_message", "*", "*", OWN_WORDS),
+    accepted(
+        "CreateTopics / more replicas than brokers / topics[*].error_message",
+        "*",
+        "*",
+        "replicas are spread over nodes, not over brokers",
+    ),
+    accepted(
+        "CreateTopics / two names that collide / topics[*",
+        "*",
+        "*",
+        "Kafka looks at topics that exist, and so makes both of a request whose metrics collide",
+    ),
+    accepted("* / topics[col_lide*]", THERE, ABSENT, "the other one of two names that collide"),
+    // DeleteTopics, CreatePartitions.
+    any_order("DeleteTopics / * / responses.order"),
+    // Metadata, DescribeTopicPartitions.
+    any_order("Metadata / * / topics.order"),
+    accepted("Metadata / by * / brokers[1]", ABSENT, THERE, "Kafka leaves the brokers out where it refuses the whole"),
+    accepted("Metadata / by * / controller_id", "-1", "1", "Kafka leaves the brokers out where it refuses the whole"),
+    accepted("Metadata / by ids and names / topics[*]", ABSENT, THERE, "where ids are given, Kafka overlooks names"),
+    accepted(
+        "Metadata / by id twice / topics[plain again]",
+        ABSENT,
+        THERE,
+        "where ids are given, Kafka overlooks names",
+    ),
+    accepted("Metadata / by neither / *", "*", "*", CAUGHT_NOWHERE),
+    accepted("DescribeTopicPartitions / bad names / topics*", "*", "*", CAUGHT_NOWHERE),
+    // ListOffsets, OffsetForLeaderEpoch.
+    any_order("ListOffsets / * / topics[*].partitions.order"),
+    accepted("ListOffsets / an unknown isolation level / *", "*", "*", "Kafka fails; here everything but 1 sees all"),
+    accepted(
+        "OffsetForLeaderEpoch / a very negative epoch / *",
+        "*",
+        "-1",
+        "no epoch is negative; Kafka says where the first one begins, as of any that is too small",
+    ),
+    // Produce.
+    any_order("Produce / * / topics.order"),
+    any_order("Produce / * / topics[*].partitions.order"),
+    accepted(
+        "Produce / * / topics[*].partitions[*].error_message",
+        "None",
+        "*",
+        "Kafka says only of some refusals why; a producer's log is the better for it",
+    ),
+    accepted(
+        "Produce / * / topics[*].partitions[*].log_start_offset",
+        "*",
+        "-1",
+        "Kafka tells it with some refusals; no client looks at it then",
+    ),
+    accepted(
+        "Produce / * / topics[*].partitions[*].log_append_time_ms",
+        "*",
+        "-1",
+        "of a batch that it has already, Kafka tells the producer's own time as if it had stamped it",
+    ),
+    accepted(
+        "Produce / a byte too many / topics[*].partitions[0].*",
+        "*",
+        "*",
+        "Kafka drops what is behind the batch; to acknowledge that would be a lie",
+    ),
+    accepted(
+        "Produce / a partition twice / topics[*].partitions[0*",
+        "*",
+        "*",
+        "Kafka drops the batch of one of the two without a word",
+    ),
+    accepted(
+        "Produce / an unknown codec / *.error_code",
+        "UnknownServerError",
+        "UnsupportedCompressionType",
+        CAUGHT_NOWHERE,
+    ),
+    accepted("Produce / not gzip / *.error_code", "UnknownServerError", "InvalidRecord", CAUGHT_NOWHERE),
+    accepted("Produce / no key* to a compacted topic / *", "*", "*", OWN_WORDS),
+    accepted(
+        "Produce / *too * / topics[*].partitions[0].record_errors[*][1]",
+        "*",
+        "*",
+        "times on each broker's clock",
+    ),
+    accepted("Produce / stamped by the client to a stamped topic / *", "*", "*", OWN_WORDS),
+    accepted(
+        "Produce / a transactional batch without an id beside another / topics[*].partitions[0].*",
+        "*",
+        "*",
+        "Kafka refuses the whole request; here partitions are independent (statement 56)",
+    ),
+    // Fetch.
+    any_order("Fetch / * / topics.order"),
+    accepted(
+        "Fetch / * / topics[*].partitions[*].head.aborted_transactions*",
+        "*",
+        "*",
+        "where nothing could be read Kafka says that there are none, and we that none were asked for",
+    ),
+    accepted("Fetch / * / topics[*].partitions[*].head.high_watermark", "-1", "*", OFFSETS_WITH_ERRORS),
+    accepted("Fetch / * / topics[*].partitions[*].head.last_stable_offset", "-1", "*", OFFSETS_WITH_ERRORS),
+    accepted("Fetch / * / topics[*].partitions[*].head.log_start_offset", "-1", "*", OFFSETS_WITH_ERRORS),
+    accepted("Fetch / a negative number of bytes* / *", "*", "*", "Kafka fails; here it is none, so one batch"),
+    accepted("Fetch / an unknown isolation level / *", "*", "*", "Kafka fails; here everything but 1 reads all"),
+    accepted("Fetch / a partition twice / *", "*", "*", "Kafka answers the second alone"),
+    accepted(
+        "Fetch / * / head.session_id",
+        "<session>",
+        "0",
+        "no session is kept for nothing (KIP-227 leaves it to us)",
+    ),
+    accepted("Fetch / at most no* byte in all / *", "*", "*", "shards take turns in who reads first"),
+    accepted("Fetch / at most one byte in all / *", "*", "*", "shards take turns in who reads first"),
+    accepted("Fetch / at most some bytes of a partition / *.torn_bytes", "*", "0", "whole batches only (statement 83)"),
+    accepted("Fetch / what a stamped topic stores / *.header.crc", "*", "*", "it is over the time of the append"),
+    accepted(
+        "Fetch / zstd for whom it is new / *",
+        "*",
+        "*",
+        "KIP-110; Kafka hands out what those readers cannot read",
+    ),
+    accepted(
+        "Fetch / a stranger as follower / *",
+        "*",
+        "*",
+        "there are no followers yet: whoever asks reads as a consumer",
+    ),
+];
+
+/// The table, and how often each row was needed.
+pub struct Ledger {
+    used: Vec<Cell<usize>>,
+}
+
+impl Ledger {
+    pub fn new() -> Ledger {
+        Ledger { used: ACCEPTED.iter().map(|_| Cell::new(0)).collect() }
+    }
+
+    pub fn accepts(&self, place: &str, difference: &Difference) -> bool {
+        let at = format!("{place} / {}", difference.path);
+        let row = ACCEPTED.iter().position(|row| {
+            matches(row.at, &at) && matches(row.kafka, &difference.kafka) && matches(row.tidemill, &difference.tidemill)
+        });
+        if let Some(row) = row {
+            self.used[row].set(self.used[row].get() + 1);
+        }
+        row.is_some()
+    }
+
+    /// The rows that nothing needed.
+    pub fn unused(&self) -> impl Iterator<Item = &'static Accepted> {
+        ACCEPTED.iter().zip(&self.used).filter(|(row, used)| used.get() == 0 && !row.is_by_chance).map(|(row, _)| row)
+    }
+}
+
+/// Whether `text` is `pattern`, where `*` stands for any text, and in brackets for any one name.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    let end = if rest.starts_with(']') { text.find(']').unwrap_or(0) } else { text.len() };
+    rest.is_empty() || (0..=end).filter(|at| text.is_char_boundary(*at)).any(|at| matches(rest, &text[at..]))
+}
+
+#[test]
+fn a_star_stands_for_anything() {
+    for (pattern, text, expected) in [
+        ("a", "a", true),
+        ("a", "ab", false),
+        ("*", "", true),
+        ("a*c", "abbc", true),
+        ("a*c", "abcd", false),
+        ("*[*].x", "topics[0].x", true),
+        ("*[*].x", "topics[0].xy", false),
+        ("a[*]", "a[b].c[d]", false),
+    ] {
+        assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+    }
+}

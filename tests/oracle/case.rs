@@ -1,0 +1,104 @@
+//! A case: what is asked, step by step, at each version of an API.
+
+use tidemill::model::TopicId;
+use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::{ApiKey, Message, Topic, frame};
+
+use super::pair::{ID, Side};
+
+type Ask = Box<dyn Fn(&Side, i16) -> Vec<u8>>;
+
+pub struct Case {
+    pub api: ApiKey,
+    pub name: &'static str,
+    pub since: i16,
+    pub until: i16,
+    /// One frame each, for a side and a version.
+    pub steps: Vec<Ask>,
+}
+
+/// At every version that is served.
+pub fn case(api: ApiKey, name: &'static str, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
+    let served = api.api();
+    Case { api, name, since: served.served_from, until: served.max, steps: vec![Box::new(ask)] }
+}
+
+impl Case {
+    /// From a version on.
+    pub fn since(self, since: i16) -> Case {
+        Case { since, ..self }
+    }
+
+    pub fn until(self, until: i16) -> Case {
+        Case { until, ..self }
+    }
+
+    /// And what is asked next.
+    pub fn then(mut self, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
+        self.steps.push(Box::new(ask));
+        self
+    }
+}
+
+/// A declared message as a frame.
+pub fn say(message: &impl Message, version: i16) -> Vec<u8> {
+    frame::encode_request(message, version, ID, Some("oracle")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A message that no declaration would write: its body by hand.
+pub fn say_by_hand(api: ApiKey, version: i16, body: impl FnOnce(&mut tidemill::wire::Writer)) -> Vec<u8> {
+    let mut w = frame::request(api.api(), version, ID, Some("oracle"));
+    body(&mut w);
+    w.finish().unwrap_or_else(|error| panic!("{api:?} v{version}: {error}"))
+}
+
+pub fn fetch(request: &FetchRequest<'_>, version: i16) -> Vec<u8> {
+    request.encode_frame(version, ID, Some("oracle")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// An id that no topic has.
+pub const NOBODYS: TopicId = TopicId([0x5a; 16]);
+
+/// A topic as Fetch names it at `version`.
+pub fn in_fetch(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {
+    if version >= 13 { Topic::Id(side.id(topic)) } else { Topic::Name(topic) }
+}
+
+/// One partition to fetch, with no limits.
+pub fn part(topic: Topic<'_>, partition: i32, offset: i64) -> FetchPartition<'_> {
+    FetchPartition::new(topic, partition, offset)
+}
+
+/// The partitions of one topic of a Produce request, with their records or null.
+pub type Parts<'a> = Vec<(i32, Option<&'a [u8]>)>;
+
+pub struct Produce<'a> {
+    pub acks: i16,
+    pub transactional_id: Option<&'a str>,
+    pub topics: Vec<(Topic<'a>, Parts<'a>)>,
+}
+
+impl Produce<'_> {
+    pub fn frame(&self, version: i16) -> Vec<u8> {
+        say_by_hand(ApiKey::Produce, version, |w| {
+            w.nullable_string(self.transactional_id);
+            w.i16(self.acks);
+            w.i32(30_000);
+            w.array_len(self.topics.len());
+            for (topic, partitions) in &self.topics {
+                match topic {
+                    Topic::Name(name) => w.string(name),
+                    Topic::Id(id) => w.uuid(*id),
+                }
+                w.array_len(partitions.len());
+                for (partition, records) in partitions {
+                    w.i32(*partition);
+                    w.nullable_bytes(*records);
+                    w.tag_count(0);
+                }
+                w.tag_count(0);
+            }
+            w.tag_count(0);
+        })
+    }
+}

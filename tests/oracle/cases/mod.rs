@@ -1,0 +1,37 @@
+//! The table of cases. They run in this order, on the same two brokers: what one writes, the next may read.
+
+mod cluster;
+mod configs;
+mod create_topics;
+mod delete_topics;
+mod fetch;
+mod fetch_sessions;
+mod frames;
+mod metadata;
+mod offsets;
+mod partitions;
+pub mod produce;
+mod producers;
+
+use super::case::Case;
+
+pub fn all() -> Vec<Case> {
+    well_formed().into_iter().chain(frames::cases()).collect()
+}
+
+fn well_formed() -> Vec<Case> {
+    let files = [
+        create_topics::cases(),
+        metadata::cases(),
+        cluster::cases(),
+        configs::cases(),
+        partitions::cases(),
+        produce::cases(),
+        producers::cases(),
+        offsets::cases(),
+        fetch::cases(),
+        fetch_sessions::cases(),
+        delete_topics::cases(),
+    ];
+    files.into_iter().flatten().collect()
+}

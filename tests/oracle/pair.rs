@@ -1,0 +1,219 @@
+//! The two brokers: each is asked the same, and what it answers becomes paths that mean the same on both.
+//!
+//! What each broker chooses for itself is mapped, by what it is and not by where it stands: topic ids to the topic's name,
+//! ports to one word, and times on the broker's own clock to `<now>`. Session and producer ids are mapped where they are
+//! told. Broker ids need no mapping: both are broker 1.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidemill::model::TopicId;
+use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::{ApiKey, frame};
+
+use super::answer::decode;
+use super::support::wait_for;
+use super::talk::{Talk, now_ms};
+use super::tree::{ORDER, Paths, flatten};
+
+/// Of every request.
+pub const ID: i32 = 7;
+/// Of the question behind each request, whose answer ends the wait for one that does not come (acks=0).
+const PROBE: i32 = -42;
+
+/// One of the two brokers, and what it was learned to call things.
+pub struct Side {
+    pub name: &'static str,
+    address: String,
+    talk: RefCell<Option<Talk>>,
+    began_ms: i64,
+    topics: RefCell<HashMap<String, String>>,
+    /// Of the last Fetch answer that opened a session.
+    session_id: Cell<i32>,
+    /// Answers that the codec would have written otherwise.
+    pub written_otherwise: RefCell<Vec<String>>,
+}
+
+impl Side {
+    pub fn new(name: &'static str, address: &str) -> Side {
+        Side {
+            name,
+            address: address.into(),
+            talk: RefCell::default(),
+            began_ms: now_ms(),
+            topics: RefCell::default(),
+            session_id: Cell::default(),
+            written_otherwise: RefCell::default(),
+        }
+    }
+
+    /// The id of a topic that is there: on Kafka it may take a moment to be.
+    pub fn id(&self, topic: &str) -> TopicId {
+        let id = wait_for("the topic has an id", Duration::from_secs(10), || {
+            let asked = MetadataRequestTopic { name: Some(topic.into()), ..Default::default() };
+            let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
+            let answer: MetadataResponse = Talk::to(&self.address).call(&request, 12);
+            Some(answer.topics[0].topic_id).filter(|id| !id.is_zero())
+        });
+        self.topics.borrow_mut().insert(id.to_string(), topic.into());
+        id
+    }
+
+    pub fn session_id(&self) -> i32 {
+        self.session_id.get()
+    }
+
+    /// Sends one frame and reads the answer, or finds that there is none.
+    pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
+        let mut talk = self.talk.borrow_mut().take().unwrap_or_else(|| Talk::to(&self.address));
+        let probe = frame::encode_request(
+            &tidemill::wire::api_versions::ApiVersionsRequest::default(),
+            0,
+            PROBE,
+            Some("oracle"),
+        );
+        talk.try_send(&[frame, &probe.expect("encodable")].concat());
+        let Some(first) = talk.receive() else { return told("the connection is closed") };
+        if first.starts_with(&PROBE.to_be_bytes()) {
+            *self.talk.borrow_mut() = Some(talk);
+            return told("no answer");
+        }
+        if talk.receive().is_some() {
+            *self.talk.borrow_mut() = Some(talk);
+        }
+        // KIP-511: who asks with an unknown version of ApiVersions is answered at version 0.
+        let version = if api == ApiKey::ApiVersions && !api.api().serves(version) { 0 } else { version };
+        match decode(api, version, &first) {
+            Ok(mut decoded) => {
+                if !decoded.is_written_alike {
+                    self.written_otherwise.borrow_mut().push(format!("{api:?} v{version} {}", decoded.tree));
+                }
+                self.learn(api, &mut decoded.tree);
+                flatten(&decoded.tree, &|value| self.text(value))
+            }
+            Err(error) => told(&format!("not an answer: {error}")),
+        }
+    }
+
+    /// Takes note of what later requests name, and calls it by what it is.
+    fn learn(&self, api: ApiKey, answer: &mut Value) {
+        match api {
+            ApiKey::Fetch => {
+                let field = &mut answer["head"]["session_id"];
+                let session_id = field.as_i64().expect("in every answer") as i32;
+                if session_id != 0 {
+                    self.session_id.set(session_id);
+                    *field = Value::from("<session>");
+                }
+            }
+            ApiKey::InitProducerId => {
+                let field = &mut answer["producer_id"];
+                if field.as_i64().expect("in every answer") >= 0 {
+                    *field = Value::from("<producer>");
+                }
+            }
+            ApiKey::CreateTopics => {
+                for topic in answer["topics"].as_array().into_iter().flatten() {
+                    let (id, name) = (topic["topic_id"].as_str(), topic["name"].as_str());
+                    let (id, name) = id.zip(name).expect("in every answer");
+                    self.topics.borrow_mut().insert(id.into(), name.into());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a value means, on either side.
+    fn text(&self, value: &Value) -> String {
+        match value {
+            Value::Number(number) => {
+                let number = number.as_i64().expect("no other numbers on the wire");
+                if (self.began_ms..=now_ms()).contains(&number) { "<now>".into() } else { number.to_string() }
+            }
+            Value::String(text) if text == &TopicId::ZERO.to_string() => "<no id>".into(),
+            Value::String(text) if TopicId::from_base64(text).is_some() && text.len() == 22 => {
+                let topics = self.topics.borrow();
+                topics.get(text).map_or("<some id>".into(), |name| format!("<id of {name}>"))
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn told(what: &str) -> Paths {
+    Paths::from([(String::new(), what.to_string())])
+}
+
+/// One path on which the brokers differ.
+pub struct Difference {
+    pub path: String,
+    pub kafka: String,
+    pub tidemill: String,
+}
+
+/// What is said of a path that only the other one has.
+pub const ABSENT: &str = "(absent)";
+
+/// Asks both, Kafka again while it has not heard of its own controller's changes yet; what is `accepted` is left out.
+pub fn compare(
+    kafka: &Side,
+    tidemill: &Side,
+    ask: impl Fn(&Side) -> Paths,
+    accepted: impl Fn(&Difference) -> bool,
+) -> Vec<Difference> {
+    /// What a broker answers that is behind: nothing was done then, and asking again does no harm.
+    const BEHIND: [&str; 6] = [
+        "UnknownTopicOrPartition",
+        "UnknownTopicId",
+        "NotLeaderOrFollower",
+        "LeaderNotAvailable",
+        "UnknownLeaderEpoch",
+        "CoordinatorLoadInProgress",
+    ];
+    let ours = ask(tidemill);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let theirs = ask(kafka);
+        let mut differences = differences(&theirs, &ours);
+        differences.retain(|difference| !accepted(difference));
+        let is_behind = differences.iter().any(|d| BEHIND.contains(&&*d.kafka) || BEHIND.contains(&&*d.tidemill));
+        if !is_behind || Instant::now() > deadline {
+            return differences;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn differences(kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
+    let all: BTreeSet<&String> = kafka.keys().chain(tidemill.keys()).collect();
+    let mut differences: Vec<Difference> = Vec::new();
+    let mut absent: Vec<String> = Vec::new();
+    for path in all {
+        // Of an element that only one has, the element is the difference.
+        if absent.iter().any(|element| path.starts_with(element)) {
+            continue;
+        }
+        let (theirs, ours) = (kafka.get(path), tidemill.get(path));
+        let (theirs, ours) = match (theirs, ours) {
+            (Some(theirs), Some(ours)) if path.ends_with(ORDER) => (in_both(theirs, ours), in_both(ours, theirs)),
+            _ => [theirs, ours].map(|value| value.map_or(ABSENT, String::as_str).to_string()).into(),
+        };
+        if theirs == ours {
+            continue;
+        }
+        if theirs == ABSENT || ours == ABSENT {
+            absent.push(format!("{path}."));
+        }
+        differences.push(Difference { path: path.clone(), kafka: theirs, tidemill: ours });
+    }
+    differences
+}
+
+/// The elements, in their order, that the other one has too.
+fn in_both(of: &str, other: &str) -> String {
+    let other: Vec<&str> = other.split('|').collect();
+    of.split('|').filter(|element| other.contains(element)).collect::<Vec<_>>().join("|")
+}
