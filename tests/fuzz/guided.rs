@@ -1,6 +1,7 @@
 //! libFuzzer over all targets: an input's first byte chooses the target, the rest is its bytes.
 #![no_main]
 
+#[allow(dead_code, reason = "the smoke run uses the names and the bounds")]
 mod targets;
 
 use libfuzzer_sys::fuzz_target;
