@@ -459,7 +459,8 @@ impl Plan {
                     high_watermark: found.high_watermark,
                     last_stable_offset: found.last_stable_offset,
                     log_start_offset: found.log_start_offset,
-                    aborted_transactions: self.is_read_committed.then(Vec::new),
+                    // Of a partition that is not here Kafka says that there are none; null is "not asked for".
+                    aborted_transactions: (self.is_read_committed || wanted.place.is_err()).then(Vec::new),
                     ..PartitionHead::refused(wanted.partition, found.error)
                 };
                 if let Some((epoch, end_offset)) = found.diverging {

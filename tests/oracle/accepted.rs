@@ -190,12 +190,6 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     // Fetch.
     any_order("Fetch / * / topics.order"),
-    accepted(
-        "Fetch / * / topics[*].partitions[*].head.aborted_transactions*",
-        "*",
-        "*",
-        "where nothing could be read Kafka says that there are none, and we that none were asked for",
-    ),
     accepted("Fetch / * / topics[*].partitions[*].head.high_watermark", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.last_stable_offset", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.log_start_offset", "-1", "*", OFFSETS_WITH_ERRORS),
