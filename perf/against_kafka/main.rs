@@ -8,6 +8,7 @@
 //! cargo bench --bench against_kafka                               the whole table, about half an hour
 //! cargo bench --bench against_kafka -- --rounds 1 --only "16 rec"  one row, quickly
 //! cargo bench --bench against_kafka -- --write                    the table and the plots go to perf/
+//! cargo bench --bench against_kafka -- --routings                 direct against forward routing instead
 //! ```
 
 #[allow(dead_code, reason = "the tests use the rest")]
@@ -33,16 +34,19 @@ pub enum Side {
     Kafka,
     KafkaFlushed,
     Tidemill,
+    TidemillForward,
 }
 
 impl Side {
     const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
+    const ROUTINGS: [Side; 2] = [Side::TidemillForward, Side::Tidemill];
 
     pub fn title(self) -> &'static str {
         match self {
             Side::Kafka => "Kafka 4.3, not flushed",
             Side::KafkaFlushed => "Kafka 4.3, flushed",
             Side::Tidemill => "Tidemill, flushed",
+            Side::TidemillForward => "Tidemill, flushed, forward routing",
         }
     }
 }
@@ -183,10 +187,11 @@ struct Options {
     seconds: String,
     only: Option<String>,
     writes: bool,
+    compares_routings: bool,
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false };
+    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -195,22 +200,26 @@ fn options() -> Options {
             "--seconds" => options.seconds = value(),
             "--only" => options.only = Some(value()),
             "--write" => options.writes = true,
+            "--routings" => options.compares_routings = true,
             // cargo's own.
             "--bench" => {}
-            other => panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE and --write"),
+            other => {
+                panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --routings and --write")
+            }
         }
     }
     options
 }
 
 struct Brokers {
-    kafka: Node,
     tidemill: Node,
+    /// Kafka; or Tidemill in forward routing, when routings are compared.
+    other: Node,
 }
 
 impl Brokers {
     fn of(&self, side: Side) -> &Node {
-        if side == Side::Tidemill { &self.tidemill } else { &self.kafka }
+        if side == Side::Tidemill { &self.tidemill } else { &self.other }
     }
 
     /// `tidemill perf` against one of them; `None`, and why on the screen, when it had errors.
@@ -266,12 +275,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn run(work: &Work, brokers: &Brokers, options: &Options) -> Figures {
+fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Figures {
     let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
     let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
     for round in 0..options.rounds {
-        for turn in 0..work.sides.len() {
-            let side = work.sides[(turn + round) % work.sides.len()];
+        for turn in 0..sides.len() {
+            let side = sides[(turn + round) % sides.len()];
             let topic = format!("perf-{round}-{side:?}").to_lowercase();
             if verb == "consume" {
                 let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
@@ -301,27 +310,35 @@ fn run(work: &Work, brokers: &Brokers, options: &Options) -> Figures {
 
 fn main() {
     let options = options();
-    let Some(kafka) = Node::kafka("perf-kafka") else {
+    let other = if options.compares_routings {
+        Some(Node::tidemill("perf-forward", &["--set", "routing=forward"]))
+    } else {
+        Node::kafka("perf-kafka")
+    };
+    let Some(other) = other else {
         return println!("SKIP against_kafka: Apache Kafka cannot be installed");
     };
-    let brokers = Brokers { kafka, tidemill: Node::tidemill("perf-tidemill", &[]) };
+    let brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &[]), other };
     let begun = Instant::now();
-    println!("warming Kafka up for half a minute");
-    brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
-    brokers.delete(Side::Kafka, "warm");
+    if !options.compares_routings {
+        println!("warming Kafka up for half a minute");
+        brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
+        brokers.delete(Side::Kafka, "warm");
+    }
     let mut rows = Vec::new();
     for work in &WORKS {
         if options.only.as_ref().is_some_and(|only| !work.title.contains(only.as_str())) {
             continue;
         }
         println!("{:4.0} s  {}", begun.elapsed().as_secs_f64(), work.title);
-        let figures = run(work, &brokers, &options);
+        let sides = if options.compares_routings { &Side::ROUTINGS[..] } else { work.sides };
+        let figures = run(work, sides, &brokers, &options);
         rows.push(Row { title: work.title, shown: work.shown, goals: work.goals, figures });
     }
     let floors = floors::measure(brokers.tidemill.scratch());
     let text = table::render(&rows, &floors, options.rounds, &options.seconds);
     println!("\n{text}");
-    if options.writes {
+    if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");
         table::write(&perf.join("README.md"), &text);
         plots::write(&perf, &rows);

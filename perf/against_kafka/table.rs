@@ -1,6 +1,6 @@
 //! The figures as a table in Markdown, each beside its goal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -78,15 +78,16 @@ pub fn render(rows: &[Row], floors: &Floors, rounds: usize, seconds: &str) -> St
     line(format_args!(
         "Medians of {rounds} alternating rounds of {seconds} s each. CPU is the broker's, all threads.\n"
     ));
-    let titles: Vec<&str> = Side::ALL.iter().map(|side| side.title()).collect();
+    let sides: BTreeSet<Side> = rows.iter().flat_map(|row| row.figures.keys().copied()).collect();
+    let titles: Vec<&str> = sides.iter().map(|side| side.title()).collect();
     line(format_args!("| work | {} | Tidemill against them |", titles.join(" | ")));
-    line(format_args!("|---|---|---|---|---|"));
+    line(format_args!("|---|{}---|", "---|".repeat(sides.len())));
     for row in rows {
         let cell = |side: &Side| match row.figures.get(side) {
             Some(figures) => row.shown.iter().map(|metric| figure(*metric, figures)).collect::<Vec<_>>().join(", "),
             None => "-".to_string(),
         };
-        let cells: Vec<String> = Side::ALL.iter().map(cell).collect();
+        let cells: Vec<String> = sides.iter().map(cell).collect();
         let verdicts: Vec<String> = row.goals.iter().filter_map(|goal| goal.verdict(&row.figures)).collect();
         line(format_args!("| {} | {} | {} |", row.title, cells.join(" | "), verdicts.join("; ")));
     }
