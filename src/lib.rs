@@ -101,6 +101,9 @@
 //!   took 1.1 GiB that way, and 0.16 GiB now.
 //! - **Shard threads ask for a time slice of 5 ms** (`runtime::cpu`): flushes are completed by a kernel worker on the same
 //!   core, which a busy thread of equal standing would hold up until the next tick.
+//! - **An idle core spins for 20 us** (`spin.us`). On two cores with the client beside it, 10 to 20 us took as many requests
+//!   as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB); without spinning, small requests took 10% fewer CPU
+//!   still, and a record alone 5% more time.
 //! - **Auto-created topics are in the first Metadata answer**; a client needs no second one.
 
 pub mod api;

@@ -54,7 +54,7 @@ broker_settings! {
         "direct: clients connect to the core that owns a partition, on one port per core. forward: one port for all.";
     shards: Option<u16> = "shards", int(1, 1000), None,
         "How many cores to run on. Not set: all that the process may use.";
-    spin_us: u32 = "spin.us", int(0, 1_000_000), Some("50"),
+    spin_us: u32 = "spin.us", int(0, 1_000_000), Some("20"),
         "How many microseconds an idle core looks for work before it sleeps; waking it costs about as much.";
     memory_bytes: u64 = "memory.bytes", long_from(64 * MIB), Some("536870912"),
         "Memory for buffers, per core. Over it, sockets are not read until there is room again.";
