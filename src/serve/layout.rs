@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::BrokerConfig;
+use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::journal::{Journal, Start};
@@ -80,6 +81,7 @@ async fn spread_anew(
             layout: old.layout,
             data: data.clone(),
             config: config.clone(),
+            journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let (opened, report) = Shard::open(place, image.clone()).await.map_err(|error| error.to_string())?;
         opened.stop().await?;
@@ -107,6 +109,7 @@ async fn spread_anew(
             layout: new.layout,
             data: data.clone(),
             config: config.clone(),
+            journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let directory = data.shard_directory(new.layout, shard.0);
         dir::create_all(&directory).await.map_err(|error| format!("create {}: {error}", directory.display()))?;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Shard, settings};
-use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
@@ -45,6 +44,8 @@ pub struct Place {
     pub layout: u64,
     pub data: DataDirectory,
     pub config: Arc<BrokerConfig>,
+    /// Of one file of the journal: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node; tests want laps that are soon round.
+    pub journal_file_bytes: u64,
 }
 
 /// What opening found; for the start-up report.
@@ -61,8 +62,8 @@ impl Place {
     pub fn journal_settings(&self) -> journal::Settings {
         journal::Settings {
             directory: self.data.journal_directory(self.layout, self.id.0),
-            file_bytes: JOURNAL_FILE_BYTES,
-            files_max: (self.config.journal_bytes / JOURNAL_FILE_BYTES).max(2) as u32,
+            file_bytes: self.journal_file_bytes,
+            files_max: (self.config.journal_bytes / self.journal_file_bytes).max(2) as u32,
             group_bytes_max: GROUP_BYTES_MAX,
             depth: self.config.journal_depth as usize,
         }
