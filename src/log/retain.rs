@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Log, StorageError};
 use crate::model::Offset;
+use crate::runtime::dir;
 
 impl Log {
     /// Removes segments from the front as `retention.ms` and `retention.bytes` ask, as far as LOG-3 allows; answers
@@ -55,6 +56,10 @@ impl Log {
         }
         for segment in removed {
             segment.remove(Duration::from_millis(settings.file_delete_delay_ms)).await?;
+            // One after the other on the disk too: a power failure that brought the first back without the second would
+            // leave a hole, which a restart takes for loss.
+            let directory = self.directory();
+            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
         }
         Ok(count)
     }

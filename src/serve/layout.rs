@@ -116,6 +116,7 @@ async fn spread_anew(
         let journal = Journal::create(place.journal_settings()).await.map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint {
             journal_id: journal.id(),
+            journal_files: journal.files_count(),
             session: journal.session(),
             start: Start { session: 1, ..Start::BEGINNING }.into(),
             is_clean: true,
@@ -162,6 +163,8 @@ pub async fn adopt_directories(
     let image = controller.image();
     let mut topics: BTreeMap<String, Found> = BTreeMap::new();
     let names = dir::list(&data.root).map_err(|error| format!("list {}: {error}", data.root.display()))?;
+    // Before anything is taken out of a directory, the name that says so: see `shard::image`.
+    dir::sync(&data.root).await.map_err(|error| format!("flush {}: {error}", data.root.display()))?;
     for directory in names {
         if directory.ends_with("-delete") {
             // A deletion that a crash interrupted.
