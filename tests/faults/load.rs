@@ -175,12 +175,8 @@ impl Ledger {
             let (start, batches) = found.get(&id).ok_or_else(|| format!("{name} is not there"))?;
             let none = Vec::new();
             let sent = self.sent.get(&id).unwrap_or(&none);
-            let seen = self.starts.get(&id).and_then(|starts| starts.iter().find(|(at, _)| *at >= moment));
-            let start_max = match seen {
-                Some((_, start)) => *start,
-                None if topic.overrides.contains_key("retention.bytes") => i64::MAX,
-                None => 0,
-            };
+            let start_max =
+                if topic.overrides.contains_key("retention.bytes") { self.start_max(id, moment) } else { 0 };
             if *start > start_max {
                 return Err(format!("{name} begins at {start}, and retention took what is before {start_max} at most"));
             }
@@ -201,6 +197,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Where a log may begin at most after `moment`: a segment goes before the start is seen to move behind it, so there is
+    /// one step of grace.
+    fn start_max(&self, id: TopicPartition, moment: usize) -> i64 {
+        let seen = self.starts.get(&id).into_iter().flatten().filter(|(at, _)| *at >= moment).map(|(_, start)| *start);
+        let first = seen.clone().next();
+        seen.into_iter().find(|start| Some(*start) > first).unwrap_or(i64::MAX)
     }
 
     /// The ledger of a life that begins with what was found after `moment`. `is_flushed`: none of that can go any more.
