@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Shard, partition_metadata, settings};
+use super::partition_metadata::{self, Described};
+use super::{Shard, settings};
 use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::layout::DataDirectory;
@@ -71,6 +72,7 @@ impl Shard {
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
         let config = TopicConfig::resolve(&topic.overrides, &self.config);
         let directory = self.data.partition_directory(topic.name.as_str(), id.partition);
+        make_way(&self.data, topic.name.as_str(), id, &self.image().cluster_id).await?;
         let log = Log::create(&directory, settings::of_log(&config), self.memory.clone()).await?;
         partition_metadata::store(&directory, topic.id, &self.image().cluster_id).await?;
         self.adopt(id, topic, log, Producers::default());
@@ -98,8 +100,27 @@ impl Shard {
     }
 }
 
+/// Takes a partition's directory away if it is another topic's: one of this cluster that had the name before, when the power
+/// failed before its deletion was flushed. What is of another cluster is not ours to remove. Answers whose it is otherwise.
+pub(super) async fn make_way(
+    data: &DataDirectory,
+    topic: &str,
+    id: TopicPartition,
+    cluster_id: &str,
+) -> Result<Option<Described>, StorageError> {
+    let directory = data.partition_directory(topic, id.partition);
+    let Some(described) = partition_metadata::read(&directory) else { return Ok(None) };
+    let Some(other) = described.topic.filter(|other| *other != id.topic) else { return Ok(Some(described)) };
+    if described.cluster_id.as_deref() != Some(cluster_id) {
+        let why = format!("it is of topic id {other} of another cluster, and {topic} is {}: move it away", id.topic);
+        return Err(StorageError::format("a partition's directory", directory, why));
+    }
+    take_away(data, topic, TopicPartition { topic: other, ..id }).await?;
+    Ok(None)
+}
+
 /// Removes a deleted partition's directory. Kafka's naming: a recreated topic can take the name at once, removal takes its time.
-pub(super) async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
+async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
     let from = data.partition_directory(topic, id.partition);
     let to = data.root.join(format!("{topic}-{}.{}-delete", id.partition, hex(&id.topic.0)));
     if dir::exists(&from) {

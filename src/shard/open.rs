@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::image::make_way;
 use super::{Shard, partition_metadata, settings};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
@@ -239,12 +240,7 @@ async fn open_log(
     let config = TopicConfig::resolve(&topic.overrides, &place.config);
     let directory = place.data.partition_directory(topic.name.as_str(), id.partition);
     let now_ms = clock::wall_ms();
-    let described = partition_metadata::read(&directory);
-    if let Some(other) = described.as_ref().and_then(|described| described.topic).filter(|other| *other != id.topic) {
-        // It had the name before, and the power failed before its removal was flushed.
-        let deleted = TopicPartition { topic: other, ..id };
-        super::image::take_away(&place.data, topic.name.as_str(), deleted).await?;
-    }
+    let described = make_way(&place.data, topic.name.as_str(), id, cluster_id).await?;
     // What was copied here may have been compacted elsewhere, and the journal has none of it.
     let is_own = described.as_ref().is_some_and(|described| described.cluster_id.as_deref() == Some(cluster_id));
     if matches!(known, Known::Journaled) && !is_own {
