@@ -219,8 +219,8 @@ impl Segment {
             if last.is_none() && !size.is_multiple_of(BLOCK_BYTES as u64) {
                 let start = block_floor(size);
                 let block = self.read_file(start, BLOCK_BYTES).await?;
-                // Somebody else may have been here while we read.
-                if !self.state.borrow().chunks.is_empty() {
+                // Somebody else may have been here while we read, and even be gone again.
+                if !self.state.borrow().chunks.is_empty() || self.size() != size {
                     continue;
                 }
                 let want = chunk_bytes(0, bytes + BLOCK_BYTES);

@@ -262,15 +262,20 @@ pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: 
         let mut life = Life::default();
         let image = ledger.borrow().image_at(usize::MAX);
         match open(place, &image).await {
-            Err(why) => life.failure = Some(why),
+            Err(why) => {
+                life.failure = Some(why);
+                life.ended_at = recorder.now();
+            }
             Ok((shard, _)) => {
                 let loaded = runtime::timeout(LOAD_WITHIN, give(&shard, ledger, load, recorder)).await;
                 let given = loaded.unwrap_or_else(|_| Err("the load hangs".into()));
                 let stopped = if load.stops && given.is_ok() { shard.stop().await } else { given };
                 life.failure = stopped.err();
+                life.ended_at = recorder.now();
+                // A process that is killed gives its memory back; this one goes on.
+                shard.retire();
             }
         }
-        life.ended_at = recorder.now();
         let faults = runtime::install_faults(None).expect("installed above");
         life.has_struck = faults.has_struck();
         life
@@ -402,6 +407,7 @@ pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), Stri
             let partition = shard.partition(id).ok_or("a partition of the image is not served")?;
             found.insert(id, read(&partition.log).await?);
         }
+        shard.retire();
         Ok((found, report))
     })
 }
