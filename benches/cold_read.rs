@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use rounds::median;
 use tidemill::log::read::Wish;
+use tidemill::log::recover::Known;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
 use tidemill::log::{Appended, Log, Settings};
@@ -55,7 +56,9 @@ async fn fill(directory: &Path) {
 /// MB/s of reads of `bytes` each, one after the other, as a fetching consumer makes them.
 async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
     let memory = Memory::new(MEMORY_BYTES);
-    let log = Log::open(directory, Rc::<Settings>::default(), None, memory, &mut |_| {}).await.expect("our own log");
+    let log = Log::open(directory, Rc::<Settings>::default(), Known::Nothing, memory, &mut |_| {})
+        .await
+        .expect("our own log");
     // Opening has looked at every batch; what it left in memory is the log's end, and the start is cold again.
     let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
     let start = Instant::now();

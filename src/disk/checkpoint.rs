@@ -4,7 +4,7 @@
 //! One small file, replaced whole: written beside, flushed, renamed, its directory flushed.
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (1)    8  u64  archive bytes    16  u32  CRC-32C of the archive
+//!  0  u32  magic "TMC1"    4  u32  version (2)    8  u64  archive bytes    16  u32  CRC-32C of the archive
 //! 32  the archive (rkyv), checked against the CRC before it is looked at, and validated when it is
 //! ```
 //!
@@ -23,13 +23,15 @@ use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD_BYTES: usize = 32;
 
 /// Everything a shard must know to recover, apart from the journal and the segments.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Checkpoint {
     pub journal_id: u64,
+    /// How many files the journal had; it may have grown since.
+    pub journal_files: u32,
     /// Sessions of the journal that have been started so far; the next one takes the number after it.
     pub session: u64,
     pub start: JournalStart,
@@ -55,6 +57,9 @@ pub struct PartitionState {
     pub topic: [u8; 16],
     pub partition: i32,
     pub log_start_offset: i64,
+    /// The segments before the active one, flushed and cut to their lengths, in order. Retention may have taken some of the
+    /// first since.
+    pub sealed: Vec<SealedSegment>,
     /// The active segment at that moment.
     pub segment_base_offset: i64,
     /// Flushed bytes of that segment; whole batches.
@@ -69,6 +74,13 @@ pub struct PartitionState {
     /// (epoch, its first offset), ascending.
     pub leader_epochs: Vec<(i32, i64)>,
     pub producers: Vec<ProducerState>,
+}
+
+/// A segment that nothing is appended to any more.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SealedSegment {
+    pub base_offset: i64,
+    pub bytes: u64,
 }
 
 /// One idempotent producer's last batches on one partition.

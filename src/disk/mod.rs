@@ -6,7 +6,7 @@
 //! partition, an offset check or a request is. Runs on the shard's own thread.
 //!
 //! Invariants:
-//! - JRN-1: a group is durable only when it and every group before it have been written with RWF_DSYNC.
+//! - JRN-1: a group that promises stable storage is durable only when it and every group before it are flushed.
 //! - JRN-2: a journal file is reused only when every group in it lies before the checkpoint's start.
 //! - JRN-3: after a failed write nothing is acknowledged any more; the journal stays failed.
 
@@ -32,6 +32,9 @@ pub fn block_floor(position: u64) -> u64 {
 pub enum StorageError {
     #[error("{doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    /// What was written may or may not be on the disk, and a later flush that succeeds says nothing about it.
+    #[error("{doing} {}: {source}", path.display())]
+    Flush { doing: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error("{} is not readable as {what}: {why}", path.display())]
     Format { what: &'static str, path: std::path::PathBuf, why: String },
     #[error("{0}")]
@@ -44,11 +47,20 @@ impl StorageError {
         move |source| StorageError::Io { doing, path, source }
     }
 
+    pub fn flush(
+        doing: &'static str,
+        path: impl Into<std::path::PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> StorageError {
+        let path = path.into();
+        move |source| StorageError::Flush { doing, path, source }
+    }
+
     pub fn format(what: &'static str, path: impl Into<std::path::PathBuf>, why: impl Into<String>) -> StorageError {
         StorageError::Format { what, path: path.into(), why: why.into() }
     }
 
-    /// A full disk is the one failure that passes: nothing was written, and space may come back.
+    /// A full disk is the one failure that passes: nothing was written, and space may come back. Not so for a flush, which
+    /// is reported once however it failed.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, StorageError::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
     }

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::disk::StorageError;
+use crate::disk::checkpoint::SealedSegment;
 use crate::disk::layout::replace_file;
 use crate::model::{LeaderEpoch, Offset};
 use epochs::Epochs;
@@ -74,6 +75,13 @@ pub struct Appended {
     pub max_timestamp: i64,
     /// Of the record that bears it.
     pub offset_of_max_timestamp: Offset,
+}
+
+impl Settings {
+    /// Whether segments may go by themselves.
+    pub fn has_retention(&self) -> bool {
+        self.deletes && (self.retention_ms >= 0 || self.retention_bytes >= 0)
+    }
 }
 
 pub struct Log {
@@ -135,6 +143,13 @@ impl Log {
 
     pub fn segment_count(&self) -> usize {
         self.segments.borrow().len()
+    }
+
+    /// The segments before the active one.
+    pub fn sealed(&self) -> Vec<SealedSegment> {
+        let segments = self.segments.borrow();
+        let sealed = segments.iter().take(segments.len() - 1);
+        sealed.map(|segment| SealedSegment { base_offset: segment.base_offset, bytes: segment.size() }).collect()
     }
 
     pub fn settings(&self) -> Rc<Settings> {

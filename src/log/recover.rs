@@ -1,10 +1,11 @@
 //! Opening a log: what its files hold, made consistent with what the checkpoint promises.
 //!
 //! With a checkpoint entry, the entry is the truth: segments behind it and bytes behind its position were written
-//! but not flushed, so they are dropped, and the journal brings them again. A file that has less than the entry
-//! says has lost acknowledged records, and the log refuses to open. Without an entry (a topic made since the last
-//! checkpoint, or a directory copied from an Apache Kafka broker) every batch is checked against its CRC, and the
-//! log ends before the first that fails, as Kafka's own recovery does it.
+//! but not flushed, so they are dropped, and the journal brings them again. A segment that is missing, or has less than
+//! the entry says, has lost acknowledged records, and the log refuses to open. Without an entry (a topic made since the
+//! last checkpoint, or a directory copied from an Apache Kafka broker) every batch is checked against its CRC, and the
+//! log ends before the first that fails, as Kafka's own recovery does it. What is kept is flushed then: the process that
+//! wrote it may have been killed before it was.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -15,7 +16,7 @@ use super::index::Indexes;
 use super::segment::{PeekError, Peeked, Segment, Times, file_path};
 use super::tail::Memory;
 use super::{Log, Settings, StorageError};
-use crate::disk::checkpoint::PartitionState;
+use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::model::Offset;
 use crate::runtime::buf::Slice;
 use crate::runtime::dir;
@@ -26,6 +27,16 @@ const SCAN_BYTES: u64 = 1 << 20;
 /// Where a batch's CRC lies, and from where on it counts.
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
+
+/// What is known of a log's files before they are looked at.
+pub enum Known<'a> {
+    /// What the shard's checkpoint says.
+    Checkpointed(&'a PartitionState),
+    /// The log was made here since the last checkpoint, and the journal has all of it.
+    Journaled,
+    /// They came from elsewhere.
+    Nothing,
+}
 
 impl Log {
     /// A log of which nothing exists yet. The directory is made with the first write.
@@ -40,21 +51,24 @@ impl Log {
     pub async fn open(
         directory: &Path,
         settings: Rc<Settings>,
-        checkpoint: Option<&PartitionState>,
+        known: Known<'_>,
         memory: Rc<Memory>,
         on_batch: &mut dyn FnMut(&[u8]),
     ) -> Result<Log, StorageError> {
         if !dir::exists(directory) {
-            if let Some(state) = checkpoint.filter(|state| state.segment_position > 0) {
+            if let Known::Checkpointed(state) = known
+                && state.end_offset > 0
+            {
                 let why = format!("it is missing, and held records up to offset {}", state.end_offset);
                 return Err(StorageError::format("a partition's directory", directory, why));
             }
             return Log::create(directory, settings, memory).await;
         }
         let bases = segment_bases(directory).await?;
-        match checkpoint {
-            Some(state) => open_checkpointed(directory, settings, state, bases, memory).await,
-            None => open_unknown(directory, settings, bases, memory, on_batch).await,
+        match known {
+            Known::Checkpointed(state) => open_checkpointed(directory, settings, state, bases, memory).await,
+            Known::Journaled => open_unknown(directory, settings, bases, false, memory, on_batch).await,
+            Known::Nothing => open_unknown(directory, settings, bases, true, memory, on_batch).await,
         }
     }
 }
@@ -91,7 +105,15 @@ async fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
 }
 
 async fn remove_files(directory: &Path, base: Offset) -> Result<(), StorageError> {
-    for extension in ["log", "index", "timeindex", "txnindex", "snapshot"] {
+    remove(directory, base, &["log", "index", "timeindex", "txnindex", "snapshot"]).await
+}
+
+async fn remove_indexes(directory: &Path, base: Offset) -> Result<(), StorageError> {
+    remove(directory, base, &["index", "timeindex"]).await
+}
+
+async fn remove(directory: &Path, base: Offset, extensions: &[&str]) -> Result<(), StorageError> {
+    for extension in extensions {
         let path = file_path(directory, base, extension);
         if dir::exists(&path) {
             dir::remove_file(&path).await.map_err(StorageError::io("remove segment", &path))?;
@@ -108,15 +130,13 @@ async fn open_checkpointed(
     memory: Rc<Memory>,
 ) -> Result<Log, StorageError> {
     let active_base = state.segment_base_offset;
-    for base in bases.iter().filter(|base| **base > active_base) {
-        remove_files(directory, *base).await?;
-    }
+    let sealed = present(directory, &settings, state, &bases)?;
     let mut segments = VecDeque::new();
-    let sealed: Vec<Offset> = bases.iter().copied().filter(|base| *base < active_base).collect();
-    for (at, base) in sealed.iter().enumerate() {
-        let size = length_of(&file_path(directory, *base, "log")).await?;
-        let end = sealed.get(at + 1).copied().unwrap_or(active_base);
-        segments.push_back(Segment::existing(directory, *base, size, end, Times::NONE, None, true, memory.clone()));
+    for (at, SealedSegment { base_offset, bytes }) in sealed.iter().copied().enumerate() {
+        require_length(&file_path(directory, base_offset, "log"), bytes).await?;
+        let end = sealed.get(at + 1).map_or(active_base, |next| next.base_offset);
+        let existing = Segment::existing(directory, base_offset, bytes, end, Times::NONE, None, true, memory.clone());
+        segments.push_back(existing);
     }
     let times = Times {
         max_timestamp: state.segment_max_timestamp,
@@ -125,14 +145,16 @@ async fn open_checkpointed(
     };
     let path = file_path(directory, active_base, "log");
     let size = state.segment_position;
-    let found = if bases.contains(&active_base) { length_of(&path).await? } else { 0 };
-    if found < size {
-        let why =
-            format!("it has {found} bytes and had {size} when it was last flushed: acknowledged records are missing");
-        return Err(StorageError::format("a segment", path, why));
+    if bases.contains(&active_base) {
+        require_length(&path, size).await?;
+    } else if size > 0 {
+        return Err(missing(directory, active_base, state.end_offset));
     }
-    if found > size {
-        cut(&path, size).await?;
+    // Nothing is taken away before all that must be there is.
+    let is_kept = |base: Offset| base == active_base || sealed.iter().any(|segment| segment.base_offset == base);
+    for base in bases.iter().filter(|base| !is_kept(**base)) {
+        // Written behind the checkpoint; or retention took it, and a power failure gave it back.
+        remove_files(directory, *base).await?;
     }
     let active = Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
     if size == 0 {
@@ -143,6 +165,46 @@ async fn open_checkpointed(
     segments.push_back(active);
     let start = state.log_start_offset.max(segments[0].base_offset);
     Ok(Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory))
+}
+
+/// Those of the checkpoint's sealed segments that are there: all, but for the first ones when retention may have taken them.
+fn present<'a>(
+    directory: &Path,
+    settings: &Settings,
+    state: &'a PartitionState,
+    bases: &[Offset],
+) -> Result<&'a [SealedSegment], StorageError> {
+    let is_there = |segment: &SealedSegment| bases.contains(&segment.base_offset);
+    let gone = if settings.has_retention() { state.sealed.iter().take_while(|s| !is_there(s)).count() } else { 0 };
+    let kept = &state.sealed[gone..];
+    let ends = kept.iter().skip(1).map(|next| next.base_offset).chain([state.segment_base_offset]);
+    if let Some((segment, end)) = kept.iter().zip(ends).find(|(segment, _)| !is_there(segment)) {
+        return Err(missing(directory, segment.base_offset, end));
+    }
+    if gone > 0 {
+        tracing::info!(
+            "{}: {gone} segments from offset {} on are gone since the last checkpoint, as by retention",
+            directory.display(),
+            state.sealed[0].base_offset
+        );
+    }
+    Ok(kept)
+}
+
+fn missing(directory: &Path, base: Offset, end: Offset) -> StorageError {
+    let why = format!("it is missing, and held the records from offset {base} to {end}");
+    StorageError::format("a segment", file_path(directory, base, "log"), why)
+}
+
+/// The file has these bytes; what lies behind them was not flushed, and is cut off.
+async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
+    let found = length_of(path).await?;
+    if found < bytes {
+        let why =
+            format!("it has {found} bytes and had {bytes} when it was last flushed: acknowledged records are missing");
+        return Err(StorageError::format("a segment", path, why));
+    }
+    if found > bytes { cut(path, bytes).await } else { Ok(()) }
 }
 
 /// The active segment's indexes, from what the last checkpoint stored of them, completed by walking the rest.
@@ -197,19 +259,25 @@ fn note(indexes: &mut Indexes, times: &mut Times, base: Offset, position: u64, b
     indexes.note(base, batch.last_offset, position, batch.bytes, 4096, timestamp, offset);
 }
 
-/// Opens segments that nothing vouches for: each batch must be whole, match its CRC and follow the one before.
+/// Opens segments that nothing vouches for: each batch must be whole, match its CRC and follow the one before. Compaction
+/// elsewhere may have left gaps; in a log of our own a gap is where a power failure took a segment.
 async fn open_unknown(
     directory: &Path,
     settings: Rc<Settings>,
     bases: Vec<Offset>,
+    may_have_gaps: bool,
     memory: Rc<Memory>,
     on_batch: &mut dyn FnMut(&[u8]),
 ) -> Result<Log, StorageError> {
-    let mut segments: VecDeque<Rc<Segment>> = VecDeque::new();
+    let mut kept: Vec<(Offset, Scanned)> = Vec::new();
     let mut epochs = Epochs::default();
-    let mut end = bases.first().copied().unwrap_or(0);
+    let mut end = bases.first().copied().filter(|_| may_have_gaps).unwrap_or(0);
     let mut is_cut = false;
-    for (at, base) in bases.iter().copied().enumerate() {
+    for base in bases {
+        if !is_cut && base > end && !may_have_gaps {
+            tracing::warn!("{}: nothing lies between {end} and {base}, the journal brings it", directory.display());
+            is_cut = true;
+        }
         if is_cut || base < end {
             remove_files(directory, base).await?;
             continue;
@@ -229,25 +297,37 @@ async fn open_unknown(
             cut(&path, scanned.size).await?;
             is_cut = true;
         }
+        flush(&path).await?;
+        if !may_have_gaps {
+            // Ours, and perhaps as a power failure left them: made anew when they are asked for.
+            remove_indexes(directory, base).await?;
+        }
         end = scanned.end_offset;
-        let is_sealed = at + 1 < bases.len() && !is_cut;
-        let (times, indexes) = (scanned.times, Some(scanned.indexes));
-        segments.push_back(Segment::existing(
-            directory,
-            base,
-            scanned.size,
-            end,
-            times,
-            indexes,
-            is_sealed,
-            memory.clone(),
-        ));
+        kept.push((base, scanned));
+    }
+    // The last that was kept is the active one, whatever lay behind it.
+    let sealed = kept.len().saturating_sub(1);
+    let mut segments: VecDeque<Rc<Segment>> = VecDeque::new();
+    for (at, (base, scanned)) in kept.into_iter().enumerate() {
+        let Scanned { size, end_offset, times, indexes, .. } = scanned;
+        let indexes = Some(indexes);
+        let memory = memory.clone();
+        segments.push_back(Segment::existing(directory, base, size, end_offset, times, indexes, at < sealed, memory));
     }
     if segments.is_empty() {
         segments.push_back(Segment::new(directory, 0, memory.clone()));
     }
+    for directory in [Some(directory), directory.parent()].into_iter().flatten() {
+        dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+    }
     let start = segments[0].base_offset;
     Ok(Log::assemble(directory, settings, segments, start, epochs, memory))
+}
+
+async fn flush(path: &Path) -> Result<(), StorageError> {
+    let file = File::open(path, Open { read: true, ..Open::default() }).await;
+    let file = file.map_err(StorageError::io("open segment", path))?;
+    file.sync_data().await.map_err(StorageError::flush("flush segment", path))
 }
 
 struct Scanned {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Log, StorageError};
 use crate::model::Offset;
+use crate::runtime::dir;
 
 impl Log {
     /// Removes segments from the front as `retention.ms` and `retention.bytes` ask, as far as LOG-3 allows; answers
@@ -46,15 +47,18 @@ impl Log {
             }
             excess = excess.saturating_sub(first.size());
             self.segments.borrow_mut().pop_front();
-            self.start_offset.set(self.start_offset.get().max(next_base));
-            removed.push(first);
+            removed.push((first, next_base));
         }
         let count = removed.len();
-        if count > 0 {
-            self.epochs.borrow_mut().cut_before(self.start_offset());
-        }
-        for segment in removed {
+        for (segment, next_base) in removed {
             segment.remove(Duration::from_millis(settings.file_delete_delay_ms)).await?;
+            // One after the other on the disk too: a power failure that brought the first back without the second would
+            // leave a hole, which a restart takes for loss.
+            let directory = self.directory();
+            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+            // LOG-2: a start that was seen does not go back, so it moves when no restart finds the segment any more.
+            self.start_offset.set(self.start_offset.get().max(next_base));
+            self.epochs.borrow_mut().cut_before(self.start_offset());
         }
         Ok(count)
     }

@@ -226,8 +226,8 @@ impl Segment {
             if last.is_none() && !size.is_multiple_of(BLOCK_BYTES as u64) {
                 let start = block_floor(size);
                 let block = self.read_file(start, BLOCK_BYTES).await?;
-                // Somebody else may have been here while we read.
-                if !self.state.borrow().chunks.is_empty() {
+                // Somebody else may have been here while we read, and even be gone again.
+                if !self.state.borrow().chunks.is_empty() || self.size() != size {
                     continue;
                 }
                 let want = chunk_bytes(0, bytes + BLOCK_BYTES);
@@ -383,11 +383,11 @@ impl Segment {
             return Ok(());
         }
         let file = self.file().await?;
-        file.sync_data().await.map_err(StorageError::io("flush segment", self.log_path()))?;
+        file.sync_data().await.map_err(StorageError::flush("flush segment", self.log_path()))?;
         if !self.is_named.get() {
             // fsync(2): flushing a file does not flush the entry that names it, nor the entry of its directory.
             for directory in [Some(self.directory.as_path()), self.directory.parent()].into_iter().flatten() {
-                dir::sync(directory).await.map_err(StorageError::io("flush directory", directory))?;
+                dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
             }
             self.is_named.set(true);
         }
@@ -422,7 +422,7 @@ impl Segment {
         let path = self.log_path();
         let file = self.file().await?;
         file.set_len(self.size()).await.map_err(StorageError::io("cut segment", &path))?;
-        file.sync_data().await.map_err(StorageError::io("flush segment", &path))?;
+        file.sync_data().await.map_err(StorageError::flush("flush segment", &path))?;
         let indexes = self.indexes.borrow().clone();
         if let Some(indexes) = indexes {
             let mut indexes = (*indexes).clone();
@@ -437,7 +437,7 @@ impl Segment {
     }
 
     /// Adds to the index files what they lack, so that a restart need not walk the whole segment. They are not
-    /// flushed: a restart checks them, and walks when they do not check out.
+    /// flushed before the segment is sealed: until then a restart checks them, and walks when they do not check out.
     pub async fn store_new_index_entries(&self) -> Result<(), StorageError> {
         let Some(indexes) = self.indexes_in_memory() else { return Ok(()) };
         let stored = self.state.borrow().stored;
@@ -458,6 +458,9 @@ impl Segment {
         let file = File::open(&path, open).await.map_err(StorageError::io("create index", &path))?;
         if !bytes.is_empty() {
             file.write_at(bytes, at, Durability::Cached).await.map_err(StorageError::io("write index", &path))?;
+        }
+        if self.is_sealed() {
+            file.sync_data().await.map_err(StorageError::flush("flush index", &path))?;
         }
         Ok(())
     }

@@ -144,6 +144,7 @@ impl Partition {
             topic: self.id.topic.0,
             partition: self.id.partition,
             log_start_offset: self.log.start_offset(),
+            sealed: self.log.sealed(),
             segment_base_offset: active.base_offset,
             segment_position: active.size(),
             end_offset: self.log.end_offset(),

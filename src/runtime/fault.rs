@@ -19,6 +19,7 @@ pub enum Target {
     Truncate,
     Rename,
     Remove,
+    MakeDirectory,
     Send,
     Recv,
 }
@@ -49,7 +50,9 @@ pub struct FaultPlan {
 }
 
 pub(super) enum Verdict {
+    /// It goes to the kernel, as it was or shortened.
     Pass(Op),
+    /// It fails with this errno and goes nowhere.
     Fail(i32),
 }
 
@@ -61,6 +64,11 @@ impl FaultPlan {
     /// The nth operation of a kind fails with `errno`; those after it succeed.
     pub fn fail(target: Target, nth: u64, errno: i32) -> FaultPlan {
         FaultPlan::new([Rule { target, nth, and_after: false, fault: Fault::Errno(errno) }])
+    }
+
+    /// Whether any rule has struck.
+    pub fn has_struck(&self) -> bool {
+        self.rules.iter().any(|(rule, seen)| *seen >= rule.nth)
     }
 
     pub(super) fn judge(&mut self, mut op: Op) -> Verdict {
@@ -94,8 +102,8 @@ fn hits(target: Target, op: Op) -> bool {
         Op::UnlinkAt { .. } => target == Target::Remove,
         Op::Send { .. } | Op::SendMsg { .. } => target == Target::Send,
         Op::Recv { .. } | Op::RecvProvided { .. } => target == Target::Recv,
-        Op::MkdirAt { .. }
-        | Op::Close { .. }
+        Op::MkdirAt { .. } => target == Target::MakeDirectory,
+        Op::Close { .. }
         | Op::AcceptMulti { .. }
         | Op::Connect { .. }
         | Op::PollOut { .. }

@@ -28,6 +28,7 @@ mod op;
 pub mod probe;
 mod random;
 mod reactor;
+pub mod record;
 mod ring;
 pub mod socket;
 mod stall;
@@ -132,7 +133,13 @@ pub fn shard() -> u16 {
     Runtime::with(|rt| rt.shard)
 }
 
-/// Makes operations of this shard fail as planned from now on; `None` ends that. For tests of what must survive it.
-pub fn install_faults(plan: Option<fault::FaultPlan>) {
-    Runtime::with(|rt| rt.set_faults(plan));
+/// Makes operations of this shard fail as planned from now on; `None` ends that. Answers the plan that was in force before,
+/// which knows what it did. For tests of what must survive it.
+pub fn install_faults(plan: Option<fault::FaultPlan>) -> Option<fault::FaultPlan> {
+    Runtime::with(|rt| rt.replace_faults(plan))
+}
+
+/// Records what this shard does to the disk, from now until its runtime ends. For tests of what a power failure leaves.
+pub fn record(recorder: record::Recorder) {
+    Runtime::with(|rt| rt.set_recorder(recorder));
 }

@@ -127,8 +127,12 @@ impl Runtime {
         true
     }
 
-    pub fn set_faults(&self, plan: Option<super::fault::FaultPlan>) {
-        self.ring.borrow_mut().faults = plan;
+    pub fn replace_faults(&self, plan: Option<super::fault::FaultPlan>) -> Option<super::fault::FaultPlan> {
+        std::mem::replace(&mut self.ring.borrow_mut().faults, plan)
+    }
+
+    pub fn set_recorder(&self, recorder: super::record::Recorder) {
+        self.ring.borrow_mut().recorder = Some(recorder);
     }
 
     pub fn stats(&self) -> Stats {

@@ -1,7 +1,7 @@
 //! The one seam to the kernel: plain [`Op`] values go in, `(user_data, result, flags)` come out.
 //!
 //! Everything above knows operations, not io_uring. A simulated kernel takes this file's place without a change above it;
-//! [`FaultPlan`](super::fault::FaultPlan) is the small part of that which exists today.
+//! [`FaultPlan`](super::fault::FaultPlan) and [`Recorder`] are the small part of that which exists today.
 //!
 //! RING-1: whoever pushes an `Op` keeps everything it points at alive and unmoved until its last completion. The only
 //! pusher of pointers is `op.rs`, whose slots own those things.
@@ -17,6 +17,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::buf::Pool;
 use super::clock;
 use super::fault::{FaultPlan, Verdict};
+use super::record::Recorder;
 
 /// One operation, as the kernel will see it. Pointers are covered by RING-1.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,7 @@ pub(super) struct Ring {
     registered: Option<u32>,
     ftruncate_supported: bool,
     pub faults: Option<FaultPlan>,
+    pub recorder: Option<Recorder>,
     /// Completions that never saw the kernel.
     synthetic: VecDeque<Completion>,
     pub enters: u64,
@@ -145,7 +147,15 @@ impl Ring {
         uring.submitter().register_probe(&mut probe)?;
         let ftruncate_supported = probe.is_supported(opcode::Ftruncate::CODE);
         let registered = register_ring_fd(uring.as_raw_fd());
-        Ok(Ring { uring, registered, ftruncate_supported, faults: None, synthetic: VecDeque::new(), enters: 0 })
+        Ok(Ring {
+            uring,
+            registered,
+            ftruncate_supported,
+            faults: None,
+            recorder: None,
+            synthetic: VecDeque::new(),
+            enters: 0,
+        })
     }
 
     pub fn fd(&self) -> RawFd {
@@ -154,16 +164,18 @@ impl Ring {
 
     /// Queues `op`; it reaches the kernel with the next [`enter`](Self::enter). Never fails: a full queue is submitted first.
     pub fn push(&mut self, op: Op, user_data: u64) {
-        let op = match &mut self.faults {
-            None => op,
-            Some(plan) => match plan.judge(op) {
-                Verdict::Pass(op) => op,
-                Verdict::Fail(errno) => {
-                    self.synthetic.push_back(Completion { user_data, result: -errno, flags: 0 });
-                    return;
-                }
-            },
+        let verdict = self.faults.as_mut().map_or(Verdict::Pass(op), |plan| plan.judge(op));
+        let (op, errno) = match verdict {
+            Verdict::Pass(op) => (op, None),
+            Verdict::Fail(errno) => (op, Some(errno)),
         };
+        if let Some(recorder) = &self.recorder {
+            recorder.begin(op, user_data);
+        }
+        if let Some(errno) = errno {
+            self.synthetic.push_back(Completion { user_data, result: -errno, flags: 0 });
+            return;
+        }
         if let Op::Ftruncate { fd, len } = op
             && !self.ftruncate_supported
         {
@@ -263,12 +275,16 @@ impl Ring {
 
     /// Moves all available completions to `out`.
     pub fn reap(&mut self, out: &mut Vec<Completion>) {
+        let from = out.len();
         out.extend(self.synthetic.drain(..));
         out.extend(self.uring.completion().map(|cqe| Completion {
             user_data: cqe.user_data(),
             result: cqe.result(),
             flags: cqe.flags(),
         }));
+        if let Some(recorder) = &self.recorder {
+            out[from..].iter().for_each(|completion| recorder.end(*completion));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::BrokerConfig;
+use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::journal::{Journal, Start};
@@ -80,6 +81,7 @@ async fn spread_anew(
             layout: old.layout,
             data: data.clone(),
             config: config.clone(),
+            journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let (opened, report) = Shard::open(place, image.clone()).await.map_err(|error| error.to_string())?;
         opened.stop().await?;
@@ -107,12 +109,14 @@ async fn spread_anew(
             layout: new.layout,
             data: data.clone(),
             config: config.clone(),
+            journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let directory = data.shard_directory(new.layout, shard.0);
         dir::create_all(&directory).await.map_err(|error| format!("create {}: {error}", directory.display()))?;
         let journal = Journal::create(place.journal_settings()).await.map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint {
             journal_id: journal.id(),
+            journal_files: journal.files_count(),
             session: journal.session(),
             start: Start { session: 1, ..Start::BEGINNING }.into(),
             is_clean: true,
@@ -159,6 +163,8 @@ pub async fn adopt_directories(
     let image = controller.image();
     let mut topics: BTreeMap<String, Found> = BTreeMap::new();
     let names = dir::list(&data.root).map_err(|error| format!("list {}: {error}", data.root.display()))?;
+    // Before anything is taken out of a directory, the name that says so: see `shard::image`.
+    dir::sync(&data.root).await.map_err(|error| format!("flush {}: {error}", data.root.display()))?;
     for directory in names {
         if directory.ends_with("-delete") {
             // A deletion that a crash interrupted.

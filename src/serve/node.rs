@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::layout;
 use crate::api::serve::{Appends, serve};
 use crate::api::{Broker, Origin};
+use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, Listener as Advertised, Routing};
 use crate::controller::Controller;
 use crate::controller::start::plan_start;
@@ -102,6 +103,7 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
         layout: opening.layout,
         data,
         config: config.clone(),
+        journal_file_bytes: JOURNAL_FILE_BYTES,
     };
     let (shard, report) = Shard::open(place, opening.image).await.map_err(|error| error.to_string())?;
     let router = Router::new(shard.id, endpoint);

@@ -68,7 +68,14 @@ impl Shard {
         outcome
     }
 
+    /// SHARD-3.
+    fn refuse_after_failure(&self) -> Result<(), StorageError> {
+        self.failure().map_or(Ok(()), |failure| Err(StorageError::Refused(failure)))
+    }
+
     async fn write_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
+        // Whoever waited for a checkpoint that failed would flush again, and be told that all is well.
+        self.refuse_after_failure()?;
         let start = self.journal.position();
         let waiting = Rc::new(RefCell::new(self.all_partitions()));
         let states: Rc<RefCell<Vec<PartitionState>>> = Rc::default();
@@ -95,11 +102,13 @@ impl Shard {
         let bases: Vec<_> = partitions.iter().map(|state| (state.id(), state.segment_base_offset)).collect();
         let checkpoint = Checkpoint {
             journal_id: self.journal.id(),
+            journal_files: self.journal.files_count(),
             session: self.journal.session(),
             start: start.into(),
             is_clean,
             partitions,
         };
+        self.refuse_after_failure()?;
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
         for (id, base) in bases {

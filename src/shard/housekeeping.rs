@@ -18,7 +18,7 @@ impl Shard {
 
     async fn keep_house(self: &Rc<Self>) {
         let now_ms = clock::wall_ms();
-        let mut rolled = false;
+        let mut changed = false;
         for partition in self.all_partitions() {
             if self.stopping.get() {
                 return;
@@ -26,22 +26,26 @@ impl Shard {
             let before = partition.log.segment_count();
             match partition.log.retain(now_ms, partition.high_watermark()).await {
                 Ok(0) => {}
-                Ok(count) => tracing::info!(
-                    "{}-{}: {count} segments are past retention, the log starts at {}",
-                    partition.name,
-                    partition.id.partition,
-                    partition.log.start_offset()
-                ),
+                Ok(count) => {
+                    changed = true;
+                    tracing::info!(
+                        "{}-{}: {count} segments are past retention, the log starts at {}",
+                        partition.name,
+                        partition.id.partition,
+                        partition.log.start_offset()
+                    );
+                }
                 Err(error) => tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition),
             }
-            rolled |= partition.log.segment_count() > before || partition.log.waits_for_checkpoint(now_ms);
+            changed |= partition.log.segment_count() > before || partition.log.waits_for_checkpoint(now_ms);
             partition.log.rest();
             let expiration_ms = self.config.producer_id_expiration_ms as i64;
             partition.producers.borrow_mut().expire(now_ms, expiration_ms);
             runtime::yield_now().await;
         }
-        // LOG-3: what retention wants to remove must have left the checkpoint first.
-        if rolled {
+        // LOG-3: what retention wants to remove must have left the checkpoint first. And what it has removed should not be
+        // looked for by a restart.
+        if changed {
             self.want_checkpoint();
         }
     }

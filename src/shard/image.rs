@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::partition_metadata::{self, Described};
 use super::{Shard, settings};
 use crate::config::TopicConfig;
 use crate::disk::StorageError;
-use crate::disk::layout::replace_file;
+use crate::disk::layout::DataDirectory;
 use crate::log::Log;
 use crate::metadata::{self, Image, Topic};
 use crate::model::{PartitionIndex, ShardId, TopicPartition};
@@ -71,12 +72,9 @@ impl Shard {
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
         let config = TopicConfig::resolve(&topic.overrides, &self.config);
         let directory = self.data.partition_directory(topic.name.as_str(), id.partition);
+        make_way(&self.data, topic.name.as_str(), id, &self.image().cluster_id).await?;
         let log = Log::create(&directory, settings::of_log(&config), self.memory.clone()).await?;
-        // Kafka's own file, so that its tools know the topic's id; they pass over our line. It tells a directory of this
-        // cluster's, left by a crash in the middle of a deletion, from one that somebody copied here.
-        let cluster_id = self.image().cluster_id.clone();
-        let metadata = format!("version: 0\ntopic_id: {}\ncluster_id: {cluster_id}\n", topic.id);
-        replace_file(&directory.join("partition.metadata"), metadata.into_bytes()).await?;
+        partition_metadata::store(&directory, topic.id, &self.image().cluster_id).await?;
         self.adopt(id, topic, log, Producers::default());
         Ok(())
     }
@@ -95,20 +93,50 @@ impl Shard {
         for id in self.own_partitions(topic).collect::<Vec<_>>() {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
-            let from = partition.log.directory().to_owned();
-            // Kafka's naming: a recreated topic can take the name at once, removal takes its time.
-            let to = self.data.root.join(format!("{}-{}.{}-delete", topic.name, id.partition, hex(&topic.id.0)));
-            if dir::exists(&from) {
-                dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
-            }
-            runtime::spawn(Class::Background, "topic delete", async move {
-                if let Err(error) = dir::remove_all(&to).await {
-                    tracing::warn!("could not remove {}: {error}", to.display());
-                }
-            });
+            take_away(&self.data, topic.name.as_str(), id).await?;
         }
         Ok(())
     }
+}
+
+/// Takes a partition's directory away if it is another topic's: one of this cluster that had the name before, when the power
+/// failed before its deletion was flushed. What is of another cluster is not ours to remove. Answers whose it is otherwise.
+pub(super) async fn make_way(
+    data: &DataDirectory,
+    topic: &str,
+    id: TopicPartition,
+    cluster_id: &str,
+) -> Result<Option<Described>, StorageError> {
+    let directory = data.partition_directory(topic, id.partition);
+    let Some(described) = partition_metadata::read(&directory) else { return Ok(None) };
+    let Some(other) = described.topic.filter(|other| *other != id.topic) else { return Ok(Some(described)) };
+    if described.cluster_id.as_deref() != Some(cluster_id) {
+        let why = format!("it is of topic id {other} of another cluster, and {topic} is {}: move it away", id.topic);
+        return Err(StorageError::format("a partition's directory", directory, why));
+    }
+    take_away(data, topic, TopicPartition { topic: other, ..id }).await?;
+    Ok(None)
+}
+
+/// Removes a deleted partition's directory. Kafka's naming: a recreated topic can take the name at once, removal takes its time.
+async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
+    let from = data.partition_directory(topic, id.partition);
+    let to = data.root.join(format!("{topic}-{}.{}-delete", id.partition, hex(&id.topic.0)));
+    if dir::exists(&from) {
+        dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
+    }
+    let root = data.root.clone();
+    runtime::spawn(Class::Background, "topic delete", async move {
+        // The new name first, or a power failure could leave the old one with only some of its files.
+        let removed = match dir::sync(root).await {
+            Ok(()) => dir::remove_all(&to).await,
+            failed => failed,
+        };
+        if let Err(error) = removed {
+            tracing::warn!("could not remove {}: {error}", to.display());
+        }
+    });
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -18,6 +18,7 @@ mod commit;
 mod housekeeping;
 mod image;
 pub mod open;
+mod partition_metadata;
 mod produce;
 pub mod settings;
 mod write_back;

@@ -5,15 +5,16 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Shard, settings};
-use crate::config::broker::JOURNAL_FILE_BYTES;
+use super::image::make_way;
+use super::{Shard, partition_metadata, settings};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
-use crate::disk::journal::recover::Replay;
+use crate::disk::journal::recover::{Replay, used_file};
 use crate::disk::journal::{self, Journal};
 use crate::disk::layout::DataDirectory;
 use crate::log::Log;
+use crate::log::recover::Known;
 use crate::log::tail::Memory;
 use crate::metadata::{Image, Topic};
 use crate::model::{NodeId, ShardId, TopicPartition};
@@ -45,6 +46,8 @@ pub struct Place {
     pub layout: u64,
     pub data: DataDirectory,
     pub config: Arc<BrokerConfig>,
+    /// Of one file of the journal: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node; tests want laps that are soon round.
+    pub journal_file_bytes: u64,
 }
 
 /// What opening found; for the start-up report.
@@ -61,9 +64,9 @@ impl Place {
     pub fn journal_settings(&self) -> journal::Settings {
         journal::Settings {
             directory: self.data.journal_directory(self.layout, self.id.0),
-            file_bytes: JOURNAL_FILE_BYTES,
-            files_max: (self.config.journal_bytes / JOURNAL_FILE_BYTES).max(2) as u32,
-            group_bytes_max: GROUP_BYTES_MAX,
+            file_bytes: self.journal_file_bytes,
+            files_max: (self.config.journal_bytes / self.journal_file_bytes).max(2) as u32,
+            group_bytes_max: GROUP_BYTES_MAX.min(self.journal_file_bytes as usize / 4),
             depth: self.config.journal_depth as usize,
         }
     }
@@ -80,6 +83,16 @@ impl Shard {
                 // Nothing was acknowledged before the first checkpoint: leftovers of an unfinished first start go.
                 let settings = place.journal_settings();
                 if dir::exists(&settings.directory) {
+                    if let Some(used) = used_file(&settings.directory).await? {
+                        return Err(StorageError::format(
+                            "a checkpoint",
+                            checkpoint_path,
+                            format!(
+                                "it is missing, and {} holds groups: acknowledged records may be there and nowhere else",
+                                used.display()
+                            ),
+                        ));
+                    }
                     journal::remove(&settings.directory).await?;
                 }
                 let journal = Journal::create(settings).await?;
@@ -91,17 +104,24 @@ impl Shard {
             }
             Some(checkpoint) => {
                 let start = checkpoint.start.into();
-                (None, Some(Replay::open(place.journal_settings(), checkpoint.journal_id, start).await?))
+                let settings = place.journal_settings();
+                let directory = settings.directory.clone();
+                let replay = Replay::open(settings, checkpoint.journal_id, start).await?;
+                let (found, had) = (replay.files_count(), checkpoint.journal_files);
+                if found < had {
+                    let why = format!("it has {found} files, and had {had} at the last checkpoint");
+                    return Err(StorageError::format("a journal", directory, why));
+                }
+                (None, Some(replay))
             }
         };
         // Log data takes what requests being received and journal buffers leave of the shard's memory.
         let memory = Memory::new((place.config.memory_bytes / 8 * 5) as usize);
         let mut report =
             Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
-        let states: HashMap<TopicPartition, PartitionState> = match &mut checkpoint {
-            Some(found) => found.partitions.iter().map(|state| (state.id(), state.clone())).collect(),
-            None => HashMap::new(),
-        };
+        let states = checkpoint
+            .as_ref()
+            .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
         let opened = open_logs(&place, &image, states, &memory).await?;
         report.partitions = opened.len();
 
@@ -141,7 +161,7 @@ impl Shard {
                 checkpoint.session = session;
                 checkpoint.is_clean = false;
                 checkpoint.store(&checkpoint_path).await?;
-                replay.into_journal(session)
+                replay.into_journal(session).await?
             }
             (None, None) => unreachable!("one of both was made"),
         };
@@ -167,9 +187,11 @@ struct Opened {
 async fn open_logs(
     place: &Place,
     image: &Image,
-    mut states: HashMap<TopicPartition, PartitionState>,
+    states: Option<HashMap<TopicPartition, PartitionState>>,
     memory: &Rc<Memory>,
 ) -> Result<Vec<Opened>, StorageError> {
+    let has_journal = states.is_some();
+    let mut states = states.unwrap_or_default();
     let mut waiting = Vec::new();
     for topic in image.topics() {
         for (index, partition) in topic.partitions.iter().enumerate() {
@@ -184,11 +206,17 @@ async fn open_logs(
     let openers: Vec<_> = (0..OPENERS)
         .map(|_| {
             let (waiting, memory, place) = (waiting.clone(), memory.clone(), place.clone());
+            let cluster_id = image.cluster_id.clone();
             runtime::spawn(Class::Foreground, "open log", async move {
                 let mut opened = Vec::new();
                 loop {
                     let Some((id, topic, state)) = waiting.borrow_mut().pop() else { return Ok(opened) };
-                    opened.push(open_log(&place, id, &topic, state, &memory).await?);
+                    let known = match &state {
+                        Some(state) => Known::Checkpointed(state),
+                        None if has_journal => Known::Journaled,
+                        None => Known::Nothing,
+                    };
+                    opened.push(open_log(&place, id, &topic, &cluster_id, known, &memory).await?);
                 }
             })
         })
@@ -205,13 +233,23 @@ async fn open_log(
     place: &Place,
     id: TopicPartition,
     topic: &Topic,
-    state: Option<PartitionState>,
+    cluster_id: &str,
+    mut known: Known<'_>,
     memory: &Rc<Memory>,
 ) -> Result<Opened, StorageError> {
     let config = TopicConfig::resolve(&topic.overrides, &place.config);
     let directory = place.data.partition_directory(topic.name.as_str(), id.partition);
     let now_ms = clock::wall_ms();
-    let mut producers = state.as_ref().map_or_else(Producers::default, |state| restore_producers(&state.producers));
+    let described = make_way(&place.data, topic.name.as_str(), id, cluster_id).await?;
+    // What was copied here may have been compacted elsewhere, and the journal has none of it.
+    let is_own = described.as_ref().is_some_and(|described| described.cluster_id.as_deref() == Some(cluster_id));
+    if matches!(known, Known::Journaled) && !is_own {
+        known = Known::Nothing;
+    }
+    let mut producers = match &known {
+        Known::Checkpointed(state) => restore_producers(&state.producers),
+        Known::Journaled | Known::Nothing => Producers::default(),
+    };
     let mut note = |head: &[u8]| {
         if let Some(header) = BatchHeader::decode(head)
             && header.has_producer()
@@ -219,7 +257,10 @@ async fn open_log(
             producers.applied(&header, header.base_offset, now_ms);
         }
     };
-    let log = Log::open(&directory, settings::of_log(&config), state.as_ref(), memory.clone(), &mut note).await?;
+    let log = Log::open(&directory, settings::of_log(&config), known, memory.clone(), &mut note).await?;
+    if !dir::exists(directory.join(partition_metadata::NAME)) {
+        partition_metadata::store(&directory, id.topic, cluster_id).await?;
+    }
     Ok(Opened { id, log, producers })
 }
 

@@ -5,6 +5,7 @@
 //! | `peers` | a peer is installed by the test that needs it, into `target/peers/`, with the ordinary package client |
 //! | `run` | a program runs with a deadline, its lines are shown as they come, and it dies with the test |
 //! | `node` | one broker of one's own: Tidemill, or Apache Kafka as oracle for the tests themselves |
+//! | `chance` | choices that can be made again from a seed |
 //! | `clients` | the modes that every client program has, as calls |
 //! | `ledger` | what was written to a topic and what became of it, to the byte |
 //! | `records` | the rule by which every client, in every language, makes and checks the same records |
@@ -26,6 +27,7 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub mod chance;
 pub mod clients;
 pub mod ledger;
 pub mod node;

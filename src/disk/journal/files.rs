@@ -76,6 +76,11 @@ fn alloc(bytes: usize) -> Result<AlignedBuf, StorageError> {
 }
 
 impl JournalFile {
+    /// What it takes to write to it, and to say where that went wrong.
+    pub fn handle(&self) -> (File, PathBuf) {
+        (self.file.clone(), self.path.clone())
+    }
+
     /// Makes a file of `bytes`, every block written and flushed. It takes its name only then, so a file by that
     /// name is always whole.
     pub async fn create(
@@ -110,7 +115,7 @@ impl JournalFile {
         file.write_at(block, 0, Durability::Cached).await.map_err(StorageError::io("write journal file", &filling))?;
         file.sync_all().await.map_err(StorageError::io("flush journal file", &filling))?;
         dir::rename(&filling, &path).await.map_err(StorageError::io("name journal file", &path))?;
-        dir::sync(directory).await.map_err(StorageError::io("flush directory", directory))?;
+        dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
         Ok(JournalFile { file, path, bytes, last_sequence: 0 })
     }
 

@@ -16,7 +16,7 @@
 //! 44  u32  used bytes
 //! 48  u32  checksum of the group before
 //! 52  u32  checksum: CRC-32C of this header with 0 here, then of every entry's 48 bytes
-//! 56  u64  zero
+//! 56  u64  flushed: groups up to this sequence were on stable storage when this one was sealed
 //! ```
 //!
 //! A batch's payload checksum is the CRC-32C that the batch carries itself (over `attributes` to its end), so the
@@ -60,6 +60,8 @@ pub struct Place {
     pub sequence: u64,
     pub lap: u32,
     pub previous_checksum: u32,
+    /// Groups up to this one were on stable storage by then: where one of them is missing, it was lost.
+    pub flushed: u64,
 }
 
 /// A group being filled.
@@ -144,6 +146,7 @@ impl GroupBuilder {
         header[40..44].copy_from_slice(&self.entries.to_le_bytes());
         header[44..48].copy_from_slice(&(self.used as u32).to_le_bytes());
         header[48..52].copy_from_slice(&place.previous_checksum.to_le_bytes());
+        header[56..64].copy_from_slice(&place.flushed.to_le_bytes());
         let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder lays entries out itself");
         self.buf[52..56].copy_from_slice(&checksum.to_le_bytes());
         (self.buf, total, checksum)
@@ -178,6 +181,11 @@ pub struct GroupHeader {
 }
 
 impl GroupHeader {
+    /// Whether this group, being whole, is proof that the group `sequence` was once on stable storage.
+    pub fn proves(&self, sequence: u64) -> bool {
+        self.place.sequence > sequence && self.place.flushed >= sequence
+    }
+
     /// The header at the start of `bytes`, if they look like one of this format.
     pub fn parse(bytes: &[u8]) -> Option<GroupHeader> {
         let header = bytes.get(..HEADER_BYTES)?;
@@ -194,6 +202,7 @@ impl GroupHeader {
                 session: u64_at(24),
                 lap: u32_at(32),
                 previous_checksum: u32_at(48),
+                flushed: u64_at(56),
             },
             is_flushed: flags & FLAG_FLUSHED != 0,
             total_bytes,

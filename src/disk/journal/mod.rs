@@ -22,7 +22,7 @@ use std::rc::Rc;
 use crate::disk::{BLOCK_BYTES, StorageError};
 use crate::runtime::buf::Slice;
 use crate::runtime::dir;
-use crate::runtime::file::Durability;
+use crate::runtime::file::{Durability, File};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 use files::JournalFile;
@@ -70,6 +70,8 @@ pub struct Journal {
     session: u64,
     state: RefCell<State>,
     durable: Cell<Sequence>,
+    /// As `durable`, but on stable storage for sure.
+    flushed: Cell<Sequence>,
     failed: RefCell<Option<Rc<StorageError>>>,
     /// Something to write, or a write came back.
     work: Notify,
@@ -99,10 +101,18 @@ struct State {
     /// Where the next group goes.
     next: Start,
     open: Option<GroupBuilder>,
-    /// Sequences in flight, oldest first, and whether their write has come back.
-    in_flight: VecDeque<(Sequence, bool)>,
+    /// Groups in flight, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// Files with groups that were written and not flushed.
+    unflushed: Vec<u32>,
     /// Groups before this one are not needed any more.
     needed_from: Sequence,
+}
+
+struct InFlight {
+    sequence: Sequence,
+    is_flushed: bool,
+    has_come_back: bool,
 }
 
 impl State {
@@ -118,6 +128,8 @@ impl Journal {
         dir::create_all(&settings.directory)
             .await
             .map_err(StorageError::io("create directory", &settings.directory))?;
+        let parent = settings.directory.parent().expect("it lies in a shard's directory");
+        dir::sync(parent).await.map_err(StorageError::flush("flush directory", parent))?;
         let id = runtime::random_u64();
         let first = JournalFile::create(&settings.directory, id, 0, settings.file_bytes).await?;
         Ok(Journal::assemble(settings, id, 1, vec![first], Start { session: 1, ..Start::BEGINNING }, 1))
@@ -137,7 +149,15 @@ impl Journal {
             id,
             session,
             durable: Cell::new(next.sequence - 1),
-            state: RefCell::new(State { files, next, open: None, in_flight: VecDeque::new(), needed_from }),
+            flushed: Cell::new(next.sequence - 1),
+            state: RefCell::new(State {
+                files,
+                next,
+                open: None,
+                in_flight: VecDeque::new(),
+                unflushed: Vec::new(),
+                needed_from,
+            }),
             failed: RefCell::new(None),
             work: Notify::new(),
             room: Notify::new(),
@@ -151,6 +171,11 @@ impl Journal {
 
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// How many files there are so far.
+    pub fn files_count(&self) -> u32 {
+        self.state.borrow().files.len() as u32
     }
 
     /// The largest batch that can ever be written: one group must fit one file.
@@ -309,6 +334,7 @@ impl Journal {
             return true;
         }
         let candidate = (state.next.file as usize + 1) % state.files.len();
+        assert!(BLOCK_BYTES as u64 + total <= here.bytes, "a group fits a file");
         // JRN-2: nothing that a replay needs is overwritten.
         if candidate == state.next.file as usize || state.files[candidate].last_sequence >= state.needed_from {
             return false;
@@ -329,24 +355,31 @@ impl Journal {
     fn write_group(self: Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let open = state.open.take().expect("ready");
-        let durability = if open.needs_flush() { Durability::DataSync } else { Durability::Cached };
+        let is_flushed = open.needs_flush();
         let at = state.next;
+        // RWF_DSYNC flushes the bytes of its own write and no others, so groups that were written without are behind it yet.
+        let unflushed = if is_flushed { std::mem::take(&mut state.unflushed) } else { Vec::new() };
+        if !is_flushed && !state.unflushed.contains(&at.file) {
+            state.unflushed.push(at.file);
+        }
+        let behind: Vec<_> = unflushed.iter().map(|number| state.files[*number as usize].handle()).collect();
         let place = Place {
             journal_id: self.id,
             session: self.session,
             sequence: at.sequence,
             lap: at.lap,
             previous_checksum: at.previous_checksum,
+            flushed: self.flushed.get(),
         };
         let (buf, total, checksum) = open.seal(place);
         state.next.sequence += 1;
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;
         state.next.session = self.session;
-        state.in_flight.push_back((at.sequence, false));
+        state.in_flight.push_back(InFlight { sequence: at.sequence, is_flushed, has_come_back: false });
         let file = &mut state.files[at.file as usize];
         file.last_sequence = at.sequence;
-        let (file, path) = (file.file.clone(), file.path.clone());
+        let (file, path) = file.handle();
         drop(state);
         self.counters.groups.set(self.counters.groups.get() + 1);
         self.counters.bytes.set(self.counters.bytes.get() + total as u64);
@@ -354,9 +387,26 @@ impl Journal {
         let journal = self.clone();
         runtime::spawn(Class::Foreground, "journal write", async move {
             let bytes = Slice::from(buf).slice(0..total);
+            let durability = if is_flushed { Durability::DataSync } else { Durability::Cached };
             let written = file.write_at(bytes, at.position, durability).await;
-            journal.written(at.sequence, written.map_err(StorageError::io("write journal group", path)));
+            let mut outcome = written.map_err(StorageError::io("write journal group", path));
+            if !behind.is_empty() && outcome.is_ok() {
+                outcome = journal.flush_behind(at.sequence, behind).await;
+            }
+            journal.written(at.sequence, outcome);
         });
+    }
+
+    /// Flushes the files once every group before this one is written; for a flush covers only what was written before it.
+    async fn flush_behind(&self, sequence: Sequence, files: Vec<(File, PathBuf)>) -> Result<(), StorageError> {
+        let is_oldest = || self.state.borrow().in_flight.front().is_some_and(|oldest| oldest.sequence == sequence);
+        while !is_oldest() && self.failed.borrow().is_none() {
+            self.moved.notified().await;
+        }
+        for (file, path) in files {
+            file.sync_data().await.map_err(StorageError::flush("flush journal file", path))?;
+        }
+        Ok(())
     }
 
     fn written(&self, sequence: Sequence, outcome: Result<(), StorageError>) {
@@ -367,13 +417,17 @@ impl Journal {
         // JRN-3: `durable` does not move past a failure, whatever comes back later.
         if self.failed.borrow().is_none() {
             let mut state = self.state.borrow_mut();
-            let slot = state.in_flight.iter_mut().find(|(number, _)| *number == sequence).expect("in flight until now");
-            slot.1 = true;
+            let group =
+                state.in_flight.iter_mut().find(|group| group.sequence == sequence).expect("in flight until now");
+            group.has_come_back = true;
             // JRN-1: in order, whatever order the device answered in.
-            while let Some(&(number, true)) = state.in_flight.front() {
-                state.in_flight.pop_front();
-                assert_eq!(number, self.durable.get() + 1, "JRN-1: groups become durable in order");
-                self.durable.set(number);
+            while state.in_flight.front().is_some_and(|group| group.has_come_back) {
+                let group = state.in_flight.pop_front().expect("looked at just now");
+                assert_eq!(group.sequence, self.durable.get() + 1, "JRN-1: groups become durable in order");
+                self.durable.set(group.sequence);
+                if group.is_flushed {
+                    self.flushed.set(group.sequence);
+                }
             }
         }
         self.moved.notify_all();

@@ -1,10 +1,10 @@
 //! Replays a journal: reads its groups in order, from a checkpoint's start to the last whole one.
 //!
-//! The end of the journal is the first group that is not there: never written, torn, or of an earlier lap. A group
-//! that was acknowledged cannot be behind the end, because at most [`IN_FLIGHT_MAX`] writes are under way at a time
-//! and acknowledgements go in order. So when a damaged group is followed by one that is further ahead than that,
-//! it is not a torn tail but lost data, and replay refuses to go on.
+//! The end of the journal is the first group that is not there: never written, torn, or of an earlier lap. Each group
+//! says up to which one all were on stable storage when it was sealed. So when a whole group says so of one that is
+//! not there, that is not a torn tail but lost data, and replay refuses to go on.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::files::JournalFile;
@@ -13,9 +13,8 @@ use super::{Journal, Sequence, Settings, Start};
 use crate::disk::{BLOCK_BYTES, StorageError, block_ceil};
 use crate::runtime::buf::{AlignedBuf, Shared};
 use crate::runtime::dir;
+use crate::runtime::file::{File, Open};
 
-/// No version of Tidemill has more writes of one journal in flight.
-pub const IN_FLIGHT_MAX: usize = 8;
 /// How much one read takes.
 const WINDOW_BYTES: usize = 4 << 20;
 
@@ -121,7 +120,11 @@ impl Replay {
             }
             Err(damage) => {
                 let path = &self.files[file as usize].path;
-                tracing::info!("{} ends at byte {position}: group {}: {damage}", path.display(), header.place.sequence);
+                tracing::warn!(
+                    "{} ends at byte {position}: group {} is torn or damaged: {damage}",
+                    path.display(),
+                    header.place.sequence
+                );
                 Ok(None)
             }
         }
@@ -185,40 +188,46 @@ impl Replay {
         Ok((read >= bytes).then_some((buf, 0)))
     }
 
-    /// The end was found; makes sure that it is one. Looks for any whole group too far ahead to have been in flight.
+    /// The end was found; makes sure that it is one. Looks for any whole group that was sealed after the one which is
+    /// not there had been flushed.
     async fn refuse_a_hole(&mut self) -> Result<(), StorageError> {
-        let beyond = self.next.sequence + IN_FLIGHT_MAX as u64;
+        let missing = self.next;
         for file in 0..self.files.len() as u32 {
-            // Groups lie back to back from a file's start, or, in the file where replay ended, from its end on.
-            let mut position = if file == self.next.file { self.next.position } else { BLOCK_BYTES as u64 };
+            // Groups lie back to back from a file's start, or, in the file where replay ended, from its end on. Damage can
+            // hide where the next one begins, so every block may be one.
+            let mut position = if file == missing.file { missing.position } else { BLOCK_BYTES as u64 };
             while position < self.files[file as usize].bytes {
-                let Some(header) = self.header_at(file, position).await? else {
-                    position += BLOCK_BYTES as u64;
-                    if file != self.next.file {
-                        break;
-                    }
+                let header = self.header_at(file, position).await?.filter(|header| header.place.journal_id == self.id);
+                let at = position;
+                position += BLOCK_BYTES as u64;
+                let Some(header) = header else { continue };
+                // What lies behind one of before in another file is older still.
+                let is_old = header.place.sequence < missing.sequence && file != missing.file;
+                let is_proof = header.proves(missing.sequence);
+                if !(is_old || is_proof) || self.verified(file, at, &header).await?.is_err() {
                     continue;
-                };
-                let ours = header.place.journal_id == self.id && header.place.sequence >= beyond;
-                if ours && self.verified(file, position, &header).await?.is_ok() {
-                    let path = &self.files[self.next.file as usize].path;
+                }
+                if is_proof {
+                    let path = &self.files[missing.file as usize].path;
                     return Err(StorageError::format(
                         "a journal",
                         path,
                         format!(
-                            "group {} is damaged or missing at byte {}, but group {} after it is whole: acknowledged \
-                             records would be lost. Keep a copy of the data directory and see `tidemill inspect`",
-                            self.next.sequence, self.next.position, header.place.sequence
+                            "group {} is damaged or missing at byte {}, and was flushed before group {}, which is whole: \
+                             acknowledged records would be lost. Keep a copy of the data directory and see `tidemill inspect`",
+                            missing.sequence, missing.position, header.place.sequence
                         ),
                     ));
                 }
-                if !ours && file != self.next.file {
-                    break;
-                }
-                position += header.total_bytes.max(BLOCK_BYTES) as u64;
+                break;
             }
         }
         Ok(())
+    }
+
+    /// How many files there are.
+    pub fn files_count(&self) -> u32 {
+        self.files.len() as u32
     }
 
     /// How far replay has come, for progress and reports.
@@ -226,10 +235,32 @@ impl Replay {
         self.next
     }
 
-    /// Ready for appending, behind the last whole group, as session number `session`.
-    pub fn into_journal(mut self, session: u64) -> Rc<Journal> {
+    /// Ready for appending, behind the last whole group, as session number `session`. What was replayed may have been
+    /// written by a process that was killed before its flush: it is flushed here, for the next groups count on it.
+    pub async fn into_journal(mut self, session: u64) -> Result<Rc<Journal>, StorageError> {
         assert!(session > self.next.session, "a session number is used once");
         self.window = None;
-        Journal::assemble(self.settings, self.id, session, self.files, self.next, self.needed_from)
+        for file in self.files.iter().filter(|file| file.last_sequence > 0) {
+            file.file.sync_data().await.map_err(StorageError::flush("flush journal file", &file.path))?;
+        }
+        let directory = &self.settings.directory;
+        dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+        Ok(Journal::assemble(self.settings, self.id, session, self.files, self.next, self.needed_from))
     }
+}
+
+/// A file of the journal in `directory` that groups were written to, if there is one.
+pub async fn used_file(directory: &Path) -> Result<Option<PathBuf>, StorageError> {
+    let names = dir::list(directory).map_err(StorageError::io("list directory", directory))?;
+    for name in names.iter().filter(|name| name.ends_with(".journal")) {
+        let path = directory.join(name);
+        let open = Open { read: true, ..Open::default() };
+        let file = File::open(&path, open).await.map_err(StorageError::io("open journal file", &path))?;
+        let first = file.read_vec(group::HEADER_BYTES, BLOCK_BYTES as u64).await;
+        let first = first.map_err(StorageError::io("read journal file", &path))?;
+        if GroupHeader::parse(&first).is_some() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }

@@ -79,7 +79,7 @@ fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it()
         append(&journal, 0..20).await;
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..20).collect::<Vec<_>>());
-        let again = replay.into_journal(2);
+        let again = replay.into_journal(2).await.unwrap();
         runtime::spawn(Class::Foreground, "journal", again.clone().run());
         append(&again, 20..40).await;
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
@@ -161,7 +161,7 @@ fn a_torn_group_at_the_end_is_the_journals_end() {
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..9).collect::<Vec<_>>());
         // What is written over it is read, and nothing else.
-        let again = replay.into_journal(2);
+        let again = replay.into_journal(2).await.unwrap();
         runtime::spawn(Class::Foreground, "journal", again.clone().run());
         append(&again, 9..12).await;
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();

@@ -1,8 +1,8 @@
 //! The journals, as a recovery would read them, and what else lies in their files.
 //!
 //! A group belongs to the live range when it follows the checkpoint's start by sequence, session and the checksum of the
-//! group before. A live range that ends, with a whole group further ahead than can have been in flight, is damaged: a
-//! start refuses it. A torn group at its end is what a crash leaves.
+//! group before. A live range that ends, with a whole group somewhere that says of the next one that it was flushed, is
+//! damaged: a start refuses it. A torn group at its end is what a crash leaves.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,6 @@ use crate::disk::checkpoint::Checkpoint;
 use crate::disk::journal::Start;
 use crate::disk::journal::files::FileHeader;
 use crate::disk::journal::group::{self, GroupHeader};
-use crate::disk::journal::recover::IN_FLIGHT_MAX;
 use crate::disk::layout::DataDirectory;
 
 struct File {
@@ -182,12 +181,11 @@ fn end_of(files: &[File], start: Start, live: &[(usize, &Group)], report: &mut R
         report.damage(path, 0, format!("the checkpoint starts in file {file}, and there are {}", files.len()));
         return;
     };
-    let beyond = sequence + IN_FLIGHT_MAX as u64;
     let ahead = files
         .iter()
         .flat_map(|file| &file.groups)
+        .filter(|group| group.header.proves(sequence))
         .map(|group| group.header.place.sequence)
-        .filter(|s| *s >= beyond)
         .min();
     if let Some(ahead) = ahead {
         let what = format!(

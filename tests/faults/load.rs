@@ -1,0 +1,470 @@
+//! A real shard under load, in this process, and a ledger of what it was given and what it acknowledged when.
+//!
+//! Everything is small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments of a
+//! dozen batches, retention, topics made, deleted and made again under the same name.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill::config::{BrokerConfig, Routing};
+use tidemill::disk::layout::DataDirectory;
+use tidemill::log::read::Wish;
+use tidemill::metadata::{Command, Endpoint, Image, apply};
+use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
+use tidemill::partition::append::Request;
+use tidemill::record::builder::{BatchBuilder, BatchOptions};
+use tidemill::record::walk;
+use tidemill::runtime::fault::FaultPlan;
+use tidemill::runtime::record::Recorder;
+use tidemill::runtime::{self, Class, clock, dir};
+use tidemill::shard::Shard;
+use tidemill::shard::open::{Place, Report};
+
+use crate::support::chance::Chance;
+
+const NODE: NodeId = NodeId(1);
+const MIB: u64 = 1 << 20;
+/// A load that gets no further has hung.
+const LOAD_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the directories lie under a root.
+pub fn place(root: &Path, own_journal_dir: bool) -> Place {
+    let data = root.join("data");
+    let journal = own_journal_dir.then(|| root.join("journal"));
+    for directory in [Some(&data), journal.as_ref()].into_iter().flatten() {
+        fs::create_dir_all(directory).expect("the scratch directory can be written");
+    }
+    let mut config = BrokerConfig::default();
+    config.journal_bytes = 3 * MIB;
+    config.memory_bytes = 64 * MIB;
+    config.log_retention_check_interval_ms = 40;
+    let data = DataDirectory::new(data, journal);
+    Place { id: ShardId(0), node: NODE, shards: 1, layout: 0, data, config: Arc::new(config), journal_file_bytes: MIB }
+}
+
+/// As a node opens its shards: a deletion that was interrupted is finished first.
+async fn open(place: &Place, image: &Arc<Image>) -> Result<(Rc<Shard>, Report), String> {
+    let names = dir::list(&place.data.root).map_err(|error| error.to_string())?;
+    dir::sync(&place.data.root).await.map_err(|error| error.to_string())?;
+    for name in names.iter().filter(|name| name.ends_with("-delete")) {
+        dir::remove_all(place.data.root.join(name)).await.map_err(|error| error.to_string())?;
+    }
+    Shard::open(place.clone(), image.clone()).await.map_err(|error| error.to_string())
+}
+
+/// As a node's shard runs, but for the memory that no test of the disk needs.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    let config = runtime::Config { recv_buffers: 1, ring_entries: 128, ..runtime::Config::default() };
+    runtime::run(config, || future).expect("io_uring is here")
+}
+
+// ---- topics -----------------------------------------------------------------------------------------------------
+
+fn overrides(name: &str) -> Vec<(String, String)> {
+    // A full index closes a segment: twelve batches, with an entry for each.
+    let mut all = vec![("segment.index.bytes", "96"), ("index.interval.bytes", "0"), ("file.delete.delay.ms", "0")];
+    match name {
+        "kept" => all.push(("retention.bytes", "500000")),
+        "plain" => all.push(("retention.ms", "-1")),
+        "loose" => all.push(("tidemill.flush.ack", "false")),
+        _ => {}
+    }
+    all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The metadata with these topics, each of one partition but `plain`, which has three.
+pub fn image_with(names: &[&str]) -> Arc<Image> {
+    let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
+    let start = Command::NodeStarted {
+        node: NODE,
+        incarnation: 1,
+        endpoints: vec![endpoint],
+        shards: 1,
+        routing: Routing::Direct,
+        rack: String::new(),
+    };
+    let format = Command::FormatCluster { cluster_id: "cluster".into() };
+    let image = apply(&Image::default(), 1, &[format, start]).expect("a new cluster").0;
+    names.iter().fold(Arc::new(image), |image, name| with_topic(&image, name))
+}
+
+pub fn with_topic(image: &Image, name: &str) -> Arc<Image> {
+    let index = image.index + 1;
+    let mut id = [7; 16];
+    id[..8].copy_from_slice(&index.to_be_bytes());
+    let replicas = vec![vec![NODE]; if name == "plain" { 3 } else { 1 }];
+    let create = Command::CreateTopic { id: TopicId(id), name: name.into(), replicas, overrides: overrides(name) };
+    Arc::new(apply(image, index, &[create]).expect("a new name").0)
+}
+
+pub fn without_topic(image: &Image, name: &str) -> Arc<Image> {
+    let id = image.topic(name).expect("it is there").id;
+    Arc::new(apply(image, image.index + 1, &[Command::DeleteTopic { id }]).expect("it is there").0)
+}
+
+pub fn partitions(image: &Image) -> Vec<TopicPartition> {
+    let of_topic = |topic: &Arc<tidemill::metadata::Topic>| {
+        let id = topic.id;
+        (0..topic.partitions.len() as i32).map(move |partition| TopicPartition { topic: id, partition })
+    };
+    image.topics().flat_map(of_topic).collect()
+}
+
+// ---- the ledger -------------------------------------------------------------------------------------------------
+
+/// A batch, by what no other batch has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batch {
+    pub base_offset: i64,
+    pub end_offset: i64,
+    pub bytes: usize,
+    pub crc: i32,
+}
+
+#[derive(Clone)]
+struct Sent {
+    batch: Batch,
+    acknowledged_at: Option<usize>,
+}
+
+/// What a shard was given, and when it said what; moments are those of the recording.
+#[derive(Clone, Default)]
+pub struct Ledger {
+    sent: BTreeMap<TopicPartition, Vec<Sent>>,
+    /// Where a log began, as seen at a moment.
+    starts: BTreeMap<TopicPartition, Vec<(usize, i64)>>,
+    /// The metadata, from a moment on.
+    images: Vec<(usize, Arc<Image>)>,
+}
+
+/// What a shard has, as read from it: a partition's log start and its batches.
+pub type Found = BTreeMap<TopicPartition, (i64, Vec<Batch>)>;
+
+impl Ledger {
+    pub fn of(image: Arc<Image>) -> Ledger {
+        Ledger { images: vec![(0, image)], ..Ledger::default() }
+    }
+
+    /// The metadata that a restart after this moment finds.
+    pub fn image_at(&self, moment: usize) -> Arc<Image> {
+        let image = self.images.iter().rev().find(|(at, _)| *at <= moment);
+        image.expect("the first is from the beginning").1.clone()
+    }
+
+    pub fn acknowledged_count(&self) -> usize {
+        self.sent.values().flatten().filter(|sent| sent.acknowledged_at.is_some()).count()
+    }
+
+    fn acknowledge(&mut self, id: TopicPartition, base_offset: i64, now: usize) {
+        let sent = self.sent.get_mut(&id).expect("was sent");
+        let at = sent.partition_point(|sent| sent.batch.base_offset < base_offset);
+        sent[at].acknowledged_at = Some(now);
+    }
+
+    /// Whether `found` is all that was acknowledged at `moment`, once, in order, at its offsets, and nothing that was
+    /// never sent. `survives_loose`: also of topics that asked for no flush.
+    pub fn check(&self, found: &Found, moment: usize, survives_loose: bool) -> Result<(), String> {
+        let image = self.image_at(moment);
+        for id in partitions(&image) {
+            let topic = image.topic_by_id(id.topic).expect("of this image");
+            let name = format!("{}-{}", topic.name, id.partition);
+            let (start, batches) = found.get(&id).ok_or_else(|| format!("{name} is not there"))?;
+            let none = Vec::new();
+            let sent = self.sent.get(&id).unwrap_or(&none);
+            let start_max =
+                if topic.overrides.contains_key("retention.bytes") { self.start_max(id, moment) } else { 0 };
+            if *start > start_max {
+                return Err(format!("{name} begins at {start}, and retention took what is before {start_max} at most"));
+            }
+            let mut next = *start;
+            for batch in batches {
+                let known = sent.iter().any(|sent| sent.batch == *batch);
+                // A log may begin inside of nothing but its first batch.
+                if batch.base_offset != next || !known {
+                    return Err(format!("{name}: at {next} lies {batch:?}, known: {known}"));
+                }
+                next = batch.end_offset;
+            }
+            let is_loose = topic.overrides.contains_key("tidemill.flush.ack") && !survives_loose;
+            let acknowledged = sent.iter().filter(|sent| sent.acknowledged_at.is_some_and(|at| at <= moment));
+            let end = acknowledged.map(|sent| sent.batch.end_offset).max().unwrap_or(0);
+            if next < end && !is_loose {
+                return Err(format!("{name} was acknowledged up to {end} and ends at {next}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a log may begin at most after `moment`: a segment goes before the start is seen to move behind it, so there is
+    /// one step of grace.
+    fn start_max(&self, id: TopicPartition, moment: usize) -> i64 {
+        let seen = self.starts.get(&id).into_iter().flatten().filter(|(at, _)| *at >= moment).map(|(_, start)| *start);
+        let first = seen.clone().next();
+        seen.into_iter().find(|start| Some(*start) > first).unwrap_or(i64::MAX)
+    }
+
+    /// The ledger of a life that begins with what was found after `moment`. `is_flushed`: none of that can go any more.
+    pub fn begin_anew(&mut self, found: &Found, moment: usize, is_flushed: bool) {
+        let image = self.image_at(moment);
+        self.images = vec![(0, image.clone())];
+        self.starts.clear();
+        self.sent.retain(|id, _| image.topic_by_id(id.topic).is_some());
+        for (id, sent) in &mut self.sent {
+            let (start, batches) = &found[id];
+            self.starts.insert(*id, vec![(0, *start)]);
+            // What retention took may come back.
+            sent.retain(|sent| sent.batch.base_offset < *start || batches.contains(&sent.batch));
+            for sent in sent {
+                let was_acknowledged = sent.acknowledged_at.is_some_and(|at| at <= moment);
+                sent.acknowledged_at = (is_flushed || was_acknowledged).then_some(0);
+            }
+        }
+    }
+}
+
+// ---- a life -----------------------------------------------------------------------------------------------------
+
+/// How a shard's life goes.
+#[derive(Clone)]
+pub struct Load {
+    pub seed: u64,
+    /// Batches for each partition.
+    pub batches: usize,
+    /// Bytes of a batch, at most.
+    pub batch_bytes_max: u64,
+    /// Batches wait for the acknowledgement of the one before: a group for each.
+    pub one_by_one: bool,
+    /// Topics come and go.
+    pub with_topics: bool,
+    /// In the end, a graceful stop.
+    pub stops: bool,
+}
+
+/// What became of a life.
+#[derive(Default)]
+pub struct Life {
+    /// Why the shard did not open, or did not stop as it should.
+    pub failure: Option<String>,
+    /// What happened to the disk by then; whatever comes later, nobody waits for.
+    pub ended_at: usize,
+    pub has_struck: bool,
+}
+
+/// Opens the shard, gives it a load, notes in the ledger what it acknowledges, and leaves it as a killed process would.
+pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: &Recorder, faults: FaultPlan) -> Life {
+    run(async {
+        runtime::record(recorder.clone());
+        runtime::install_faults(Some(faults));
+        let mut life = Life::default();
+        let image = ledger.borrow().image_at(usize::MAX);
+        match open(place, &image).await {
+            Err(why) => {
+                life.failure = Some(why);
+                life.ended_at = recorder.now();
+            }
+            Ok((shard, _)) => {
+                let loaded = runtime::timeout(LOAD_WITHIN, give(&shard, ledger, load, recorder)).await;
+                let given = loaded.unwrap_or_else(|_| Err("the load hangs".into()));
+                let stopped = if load.stops && given.is_ok() { shard.stop().await } else { given };
+                life.failure = stopped.err();
+                life.ended_at = recorder.now();
+                // A process that is killed gives its memory back; this one goes on.
+                shard.retire();
+            }
+        }
+        let faults = runtime::install_faults(None).expect("installed above");
+        life.has_struck = faults.has_struck();
+        life
+    })
+}
+
+async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: &Recorder) -> Result<(), String> {
+    let mut chance = Chance::new(load.seed);
+    let image = ledger.borrow().image_at(usize::MAX);
+    let mut tasks = Vec::new();
+    let start = |id: TopicPartition, seed: u64, batches: usize| {
+        let producer = Producer {
+            shard: shard.clone(),
+            ledger: ledger.clone(),
+            recorder: recorder.clone(),
+            id,
+            chance: Chance::new(seed),
+            batch_bytes_max: load.batch_bytes_max,
+            one_by_one: load.one_by_one,
+        };
+        runtime::spawn(Class::Foreground, "producer", producer.run(batches))
+    };
+    let again = image.topic("again").map(|topic| topic.id);
+    for id in partitions(&image).into_iter().filter(|id| Some(id.topic) != again) {
+        tasks.push(start(id, chance.next(), load.batches));
+    }
+    if load.with_topics {
+        // The same name again and again, each time another topic.
+        for _ in 0..3 {
+            let now = ledger.borrow().image_at(usize::MAX);
+            let is_there = now.topic("again").is_some();
+            let next = if is_there { without_topic(&now, "again") } else { with_topic(&now, "again") };
+            ledger.borrow_mut().images.push((recorder.now(), next.clone()));
+            shard.apply_image(next.clone()).await.map_err(|error| error.to_string())?;
+            if let Some(topic) = next.topic("again") {
+                let id = TopicPartition { topic: topic.id, partition: 0 };
+                start(id, chance.next(), load.batches / 4).await?;
+            }
+            runtime::sleep(Duration::from_millis(chance.below(40))).await;
+            if chance.one_in(3) {
+                shard.want_checkpoint();
+            }
+        }
+    }
+    for task in tasks {
+        task.await?;
+    }
+    Ok(())
+}
+
+struct Producer {
+    shard: Rc<Shard>,
+    ledger: Rc<RefCell<Ledger>>,
+    recorder: Recorder,
+    id: TopicPartition,
+    chance: Chance,
+    batch_bytes_max: u64,
+    one_by_one: bool,
+}
+
+impl Producer {
+    /// Produces with several batches under way; ends when all are acknowledged, or with why one was not.
+    async fn run(mut self, batches: usize) -> Result<(), String> {
+        let mut acknowledgements = Vec::new();
+        for _ in 0..batches {
+            let bytes = self.batch();
+            let now_ms = clock::wall_ms();
+            let request = Request { produce_version: 9, acks: -1, now_ms };
+            let produced = self.shard.produce(self.id, &bytes, &request).await;
+            let produced = produced.map_err(|refusal| refusal.message.unwrap_or_else(|| refusal.error.to_string()))?;
+            let batch = Batch {
+                base_offset: produced.base_offset,
+                end_offset: produced.last_offset + 1,
+                bytes: bytes.len(),
+                crc: i32::from_be_bytes(bytes[17..21].try_into().expect("4 bytes")),
+            };
+            let sent = Sent { batch, acknowledged_at: None };
+            self.ledger.borrow_mut().sent.entry(self.id).or_default().push(sent);
+            let (shard, ledger, recorder, id) =
+                (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
+            let acknowledge = async move {
+                shard.committed_to(produced.sequence).await?;
+                let start = shard.partition(id).map(|partition| partition.log.start_offset());
+                let mut ledger = ledger.borrow_mut();
+                ledger.acknowledge(id, produced.base_offset, recorder.now());
+                ledger.starts.entry(id).or_default().extend(start.map(|start| (recorder.now(), start)));
+                Ok::<(), String>(())
+            };
+            if self.one_by_one {
+                acknowledge.await?;
+                continue;
+            }
+            acknowledgements.push(runtime::spawn(Class::Foreground, "acknowledgement", acknowledge));
+            if self.chance.one_in(4) {
+                runtime::sleep(Duration::from_micros(self.chance.below(3000))).await;
+            }
+        }
+        for acknowledgement in acknowledgements {
+            acknowledgement.await?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let records = 1 + self.chance.below(5);
+        let bytes = 1 + self.chance.below(self.batch_bytes_max) / records;
+        let now_ms = clock::wall_ms();
+        for _ in 0..records {
+            let mut value = vec![0; bytes as usize];
+            value.chunks_mut(8).for_each(|eight| {
+                let length = eight.len();
+                eight.copy_from_slice(&self.chance.next().to_le_bytes()[..length]);
+            });
+            builder.append(now_ms, None, Some(&value), []);
+        }
+        builder.finish()
+    }
+}
+
+// ---- after ------------------------------------------------------------------------------------------------------
+
+/// Opens what lies there, and reads all of it.
+pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), String> {
+    run(async {
+        let (shard, report) = open(place, image).await?;
+        let mut found = Found::new();
+        for id in partitions(image) {
+            let partition = shard.partition(id).ok_or("a partition of the image is not served")?;
+            found.insert(id, read(&partition.log).await?);
+        }
+        shard.retire();
+        Ok((found, report))
+    })
+}
+
+async fn read(log: &tidemill::log::Log) -> Result<(i64, Vec<Batch>), String> {
+    let start = log.start_offset();
+    let mut next = start;
+    let mut batches = Vec::new();
+    while next < log.end_offset() {
+        let limit = log.end_offset();
+        let wish = Wish { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
+        let read = log.read(&wish).await.map_err(|error| error.to_string())?;
+        if read.bytes == 0 {
+            return Err(format!("{}: nothing lies at {next}", log.directory().display()));
+        }
+        let mut bytes = Vec::with_capacity(read.bytes);
+        for mut extent in read.extents {
+            while extent.bytes() > 0 {
+                let part = extent.load(1 << 20).await.map_err(|error| error.to_string())?;
+                bytes.extend_from_slice(&part);
+                extent.advance(part.len());
+            }
+        }
+        for batch in walk::batches(&bytes) {
+            let batch = batch.map_err(|broken| format!("{}: {broken}", log.directory().display()))?;
+            if !batch.is_intact() {
+                return Err(format!("{}: torn at {}", log.directory().display(), batch.header.base_offset));
+            }
+            batches.push(Batch {
+                base_offset: batch.header.base_offset,
+                end_offset: batch.header.last_offset() + 1,
+                bytes: batch.bytes.len(),
+                crc: i32::from_be_bytes(batch.bytes[17..21].try_into().expect("4 bytes")),
+            });
+        }
+        next = read.next_offset;
+    }
+    Ok((start, batches))
+}
+
+/// A directory for images: in memory if there is room for it, for they are many and nobody keeps them.
+pub fn images(what: &str) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    parent.join(format!("tidemill-{what}-{}", std::process::id()))
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the scratch directory can be written");
+    for entry in fs::read_dir(from).expect("a directory of ours") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a file of ours");
+        }
+    }
+}
