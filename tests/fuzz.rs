@@ -61,7 +61,7 @@ fn journal_group() -> Vec<u8> {
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: n as i32 };
         group.push(Entry { partition, leader_epoch: 0, base_offset: 0 }, &batch[..61], &batch[61..], true);
     }
-    let place = Place { journal_id: 1, session: 1, sequence: 1, lap: 0, previous_checksum: 0 };
+    let place = Place { journal_id: 1, session: 1, sequence: 1, flushed: 0, lap: 0, previous_checksum: 0 };
     let (buffer, bytes, _) = group.seal(place);
     buffer[..bytes].to_vec()
 }
