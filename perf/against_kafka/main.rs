@@ -16,6 +16,7 @@
 mod support;
 
 mod floors;
+mod life;
 mod plots;
 mod table;
 
@@ -318,8 +319,11 @@ fn main() {
     let Some(other) = other else {
         return println!("SKIP against_kafka: Apache Kafka cannot be installed");
     };
-    let brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &[]), other };
+    let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &[]), other };
     let begun = Instant::now();
+    let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
+    let mut lives = BTreeMap::from([(other_side, life::begin(&mut brokers.other))]);
+    lives.insert(Side::Tidemill, life::begin(&mut brokers.tidemill));
     if !options.compares_routings {
         println!("warming Kafka up for half a minute");
         brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
@@ -336,7 +340,11 @@ fn main() {
         rows.push(Row { title: work.title, shown: work.shown, goals: work.goals, figures });
     }
     let floors = floors::measure(brokers.tidemill.scratch());
-    let text = table::render(&rows, &floors, options.rounds, &options.seconds);
+    for (side, life) in &mut lives {
+        let node = if *side == Side::Tidemill { &mut brokers.tidemill } else { &mut brokers.other };
+        life::end(node, life, &options.seconds);
+    }
+    let text = table::render(&rows, &floors, &lives, options.rounds, &options.seconds);
     println!("\n{text}");
     if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");

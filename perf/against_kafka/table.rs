@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::floors::Floors;
+use super::life::Life;
 use super::{Figures, Metric, Side};
 
 /// What is wanted of Tidemill's figure, as a multiple of another side's.
@@ -72,7 +73,7 @@ pub fn figure(metric: Metric, figures: &BTreeMap<Metric, f64>) -> String {
     }
 }
 
-pub fn render(rows: &[Row], floors: &Floors, rounds: usize, seconds: &str) -> String {
+pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, rounds: usize, seconds: &str) -> String {
     let mut text = String::new();
     let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("a string takes it");
     line(format_args!(
@@ -114,6 +115,20 @@ pub fn render(rows: &[Row], floors: &Floors, rounds: usize, seconds: &str) -> St
                 name(metric)
             ));
         }
+    }
+    line(format_args!(
+        "\n| life | start to first record | idle CPU | memory at start, after load | back after kill -9 |"
+    ));
+    line(format_args!("|---|---|---|---|---|"));
+    for (side, life) in lives {
+        let (at_start, after) = (life.resident_at_start >> 20, life.resident_after_load >> 20);
+        let (start, restart) = (life.start.as_secs_f64(), life.restart.as_secs_f64());
+        let data = life.data_bytes as f64 / 1e9;
+        let idle = life.idle_percent;
+        line(format_args!(
+            "| {} | {start:.2} s | {idle:.1}% of a core | {at_start} MiB, {after} MiB | {restart:.2} s with {data:.1} GB |",
+            side.title()
+        ));
     }
     text
 }
