@@ -11,7 +11,6 @@
 //! cargo bench --bench against_kafka -- --routings                 direct against forward routing instead
 //! ```
 
-#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

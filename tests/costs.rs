@@ -1,0 +1,186 @@
+//! What a request costs, in numbers that repeat where times do not: allocations, system calls, polls of tasks.
+//!
+//! A whole shard with its connections runs in this thread, and so does the client, on prebuilt frames. The bounds are what
+//! was measured, with a little room: whoever makes a request dearer sees it here. One test in its own process, because the
+//! allocator's counter is the process's.
+
+mod support;
+
+use std::alloc::System;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::scratch::Dir;
+use tidemill::api::{Broker, Origin};
+use tidemill::config::{BrokerConfig, Routing};
+use tidemill::disk::layout::DataDirectory;
+use tidemill::metadata::{Command, Endpoint, Image, apply};
+use tidemill::model::{NodeId, ShardId, TopicId};
+use tidemill::net::listener::Connections;
+use tidemill::record::builder::{BatchBuilder, BatchOptions};
+use tidemill::router::Router;
+use tidemill::runtime::{self, Config, Listener, Slice, Stream};
+use tidemill::shard::Shard;
+use tidemill::shard::open::Place;
+use tidemill::wire::Topic;
+use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const NODE: NodeId = NodeId(1);
+const MIB: u64 = 1 << 20;
+const TIMES: usize = 2_000;
+
+fn image() -> Arc<Image> {
+    let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
+    let commands = [
+        Command::FormatCluster { cluster_id: "cluster".into() },
+        Command::NodeStarted {
+            node: NODE,
+            incarnation: 1,
+            endpoints: vec![endpoint],
+            shards: 1,
+            routing: Routing::Direct,
+            rack: String::new(),
+        },
+        Command::CreateTopic {
+            id: TopicId([7; 16]),
+            name: "t".into(),
+            replicas: vec![vec![NODE]],
+            overrides: Vec::new(),
+        },
+    ];
+    Arc::new(apply(&Image::default(), 1, &commands).expect("a new cluster").0)
+}
+
+/// A connection to a shard of one's own, and the shard.
+async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
+    let mut config = BrokerConfig::default();
+    config.memory_bytes = 256 * MIB;
+    let place = Place {
+        id: ShardId(0),
+        node: NODE,
+        shards: 1,
+        layout: 0,
+        data: DataDirectory::new(dir.path().to_owned(), None),
+        config: Arc::new(config),
+        journal_file_bytes: 64 * MIB,
+    };
+    let (shard, _) = Shard::open(place, image()).await.expect("an empty directory opens");
+    let endpoint = runtime::mesh(1).remove(0);
+    let broker = Broker::new(shard.clone(), Router::new(shard.id, endpoint));
+    let connections = Connections::new(broker);
+    let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let accepting = connections.accept(listener, Origin::new("PLAINTEXT"));
+    // Dropping the handle leaves the task alone.
+    drop(runtime::spawn(runtime::Class::Foreground, "accept", accepting));
+    (Stream::connect(address).await.expect("a listener"), shard)
+}
+
+/// Per request of `TIMES`, with so many in flight.
+struct Cost {
+    allocations: f64,
+    enters: f64,
+    polls: f64,
+}
+
+async fn cost_of(stream: &Stream, request: &Slice, answer_bytes: usize, in_flight: usize) -> Cost {
+    // Once around, until everything that grows has grown.
+    exchange(stream, request, answer_bytes, in_flight).await;
+    exchange(stream, request, answer_bytes, in_flight).await;
+    let (region, before) = (Region::new(ALLOCATOR), runtime::stats());
+    exchange(stream, request, answer_bytes, in_flight).await;
+    let (change, after) = (region.change(), runtime::stats());
+    let per_request = |count: u64| count as f64 / TIMES as f64;
+    Cost {
+        allocations: per_request((change.allocations + change.reallocations) as u64),
+        enters: per_request(after.enters - before.enters),
+        polls: per_request(after.polls - before.polls),
+    }
+}
+
+async fn exchange(stream: &Stream, request: &Slice, answer_bytes: usize, in_flight: usize) {
+    let mut received = 0;
+    for sent in 0..TIMES + in_flight {
+        if sent < TIMES {
+            stream.send(request.clone()).await.expect("the shard takes it");
+        }
+        // So many answers as are due by now.
+        let due = (sent + 1).saturating_sub(in_flight) * answer_bytes;
+        while received < due {
+            let bytes = stream.recv().await.expect("the shard answers");
+            assert!(!bytes.is_empty(), "the shard keeps the connection");
+            received += bytes.len();
+        }
+    }
+    while received < TIMES * answer_bytes {
+        received += stream.recv().await.expect("the shard answers").len();
+    }
+}
+
+/// How large the answer to this request is, length included.
+async fn answer_bytes(stream: &Stream, request: &Slice) -> usize {
+    stream.send(request.clone()).await.expect("the shard takes it");
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        bytes.extend_from_slice(&stream.recv().await.expect("the shard answers"));
+        if let Some((length, _)) = bytes.split_first_chunk::<4>() {
+            let whole = 4 + i32::from_be_bytes(*length) as usize;
+            if bytes.len() >= whole {
+                assert_eq!(bytes.len(), whole);
+                return whole;
+            }
+        }
+    }
+}
+
+fn produce() -> Slice {
+    let mut batch = BatchBuilder::new(BatchOptions::default());
+    batch.append(1_000, None, Some(&[7; 1024]), []);
+    let head = ProduceHead { transactional_id: None, acks: -1, timeout_ms: 30_000 };
+    let mut writer = ProduceRequestWriter::new(9, 7, Some("costs"), head, 1);
+    writer.topic(Topic::Name("t"), 1);
+    writer.partition(0, batch.finish());
+    Slice::from(writer.finish().expect("encodable").to_vec())
+}
+
+/// One batch, from the start.
+fn fetch() -> Slice {
+    let part = FetchPartition { partition_max_bytes: 1, ..FetchPartition::new(Topic::Name("t"), 0, 0) };
+    let request =
+        FetchRequest { max_wait_ms: 0, min_bytes: 1, max_bytes: 1, partitions: vec![part], ..FetchRequest::default() };
+    Slice::from(request.encode_frame(12, 7, Some("costs")).expect("encodable"))
+}
+
+#[test]
+fn a_request_costs_no_more_than_it_did() {
+    let dir = Dir::new("costs");
+    let main = async || {
+        let (stream, shard) = shard(&dir).await;
+        println!("{:<30} {:>12} {:>8} {:>8}", "per request", "allocations", "enters", "polls");
+        // Bounds: allocations, enters into the kernel, polls; of the shard and its client together.
+        let cases = [
+            ("produce, one in flight", produce(), 1, [12.5, 3.5, 11.5]),
+            ("produce, 64 in flight", produce(), 64, [9.0, 1.6, 6.0]),
+            ("fetch of a batch, one in flight", fetch(), 1, [17.0, 2.0, 5.5]),
+        ];
+        for (name, request, in_flight, most) in cases {
+            let answer_bytes = answer_bytes(&stream, &request).await;
+            let cost = cost_of(&stream, &request, answer_bytes, in_flight).await;
+            println!("{name:<30} {:>12.2} {:>8.2} {:>8.2}", cost.allocations, cost.enters, cost.polls);
+            for (what, is, most) in [
+                ("allocations", cost.allocations, most[0]),
+                ("enters", cost.enters, most[1]),
+                ("polls", cost.polls, most[2]),
+            ] {
+                assert!(is <= most, "{name}: {is:.2} {what} a request, {most} at the most");
+            }
+        }
+        shard.retire();
+    };
+    runtime::run(Config::default(), main).expect("io_uring is here");
+}
