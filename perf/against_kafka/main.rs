@@ -8,6 +8,7 @@
 //! cargo bench --bench against_kafka                               the whole table, about half an hour
 //! cargo bench --bench against_kafka -- --rounds 1 --only "16 rec"  one row, quickly
 //! cargo bench --bench against_kafka -- --write                    the table and the plots go to perf/
+//! cargo bench --bench against_kafka -- --hard --write             the cases that flatter nobody, a table of their own
 //! cargo bench --bench against_kafka -- --routings                 direct against forward routing instead
 //! ```
 
@@ -20,8 +21,9 @@ mod plots;
 mod table;
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -76,7 +78,23 @@ struct Work {
     sides: &'static [Side],
     shown: &'static [Metric],
     goals: &'static [Goal],
+    /// Another load on the same broker meanwhile, on a topic of its own.
+    beside: Option<&'static str>,
+    /// Connections that say nothing, to the same broker.
+    idle_connections: usize,
 }
+
+/// A plain load, with nothing beside it.
+const PLAIN: Work = Work {
+    title: "",
+    arguments: "",
+    partitions: 16,
+    sides: &Side::ALL,
+    shown: &[],
+    goals: &[],
+    beside: None,
+    idle_connections: 0,
+};
 
 use Metric::{CpuPerGigabyte, CpuPerRequest, MegabytesPerSecond, P50, P99, P999, RequestsPerSecond};
 use Side::{Kafka, KafkaFlushed};
@@ -85,8 +103,6 @@ const WORKS: [Work; 10] = [
     Work {
         title: "16 records a batch, 16 partitions, 8 in flight on each of 4 connections",
         arguments: "produce --batch-records 16 --connections 4 --in-flight 8",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
         goals: &[
             Goal::at_least(MegabytesPerSecond, Kafka, 3.0),
@@ -94,52 +110,49 @@ const WORKS: [Work; 10] = [
             Goal::at_most(P99, Kafka, 1.0),
             Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
         ],
+        ..PLAIN
     },
     Work {
         title: "64 records a batch, the same",
         arguments: "produce --batch-records 64 --connections 4 --in-flight 8",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
         goals: &[
             Goal::at_least(MegabytesPerSecond, Kafka, 3.0),
             Goal::at_least(MegabytesPerSecond, KafkaFlushed, 7.0),
             Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
         ],
+        ..PLAIN
     },
     Work {
         title: "1 record a batch, 16 partitions, 16 in flight on each of 4 connections",
         arguments: "produce --batch-records 1 --connections 4 --in-flight 16",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[RequestsPerSecond, P99, CpuPerRequest],
         goals: &[
             Goal::at_least(RequestsPerSecond, Kafka, 4.0),
             Goal::at_least(RequestsPerSecond, KafkaFlushed, 18.0),
             Goal::at_most(CpuPerRequest, Kafka, 1.0 / 5.0),
         ],
+        ..PLAIN
     },
     Work {
         title: "1 record a batch, 4 partitions a request, 16 partitions",
         arguments: "produce --batch-records 1 --partitions-per-request 4 --connections 4 --in-flight 16",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[RequestsPerSecond, P99, CpuPerRequest],
         goals: &[Goal::at_least(RequestsPerSecond, Kafka, 4.0), Goal::at_least(RequestsPerSecond, KafkaFlushed, 40.0)],
+        ..PLAIN
     },
     Work {
         title: "one request in flight, 1 record",
         arguments: "produce --batch-records 1 --connections 1 --in-flight 1",
         partitions: 1,
-        sides: &Side::ALL,
         shown: &[P50, P99, CpuPerRequest],
         goals: &[Goal::at_most(P50, KafkaFlushed, 0.6)],
+        ..PLAIN
     },
     Work {
         title: "2,000 requests/s of 1 record, 1 partition",
         arguments: "latency --batch-records 1 --rate 2000",
         partitions: 1,
-        sides: &Side::ALL,
         shown: &[P50, P99, P999, CpuPerRequest],
         goals: &[
             Goal::at_most(P50, Kafka, 2.0),
@@ -147,40 +160,104 @@ const WORKS: [Work; 10] = [
             Goal::at_most(P999, Kafka, 1.0 / 10.0),
             Goal::at_most(CpuPerRequest, Kafka, 1.0 / 4.0),
         ],
+        ..PLAIN
     },
     Work {
         title: "2,000 requests/s of 1 record, 1,000 partitions",
         arguments: "latency --batch-records 1 --rate 2000",
         partitions: 1000,
-        sides: &Side::ALL,
         shown: &[P50, P99, P999, CpuPerRequest],
-        goals: &[],
+        ..PLAIN
     },
     Work {
         title: "10 MB/s in batches of 16, 16 partitions",
         arguments: "latency --batch-records 16 --rate 610",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[P50, P99, P999],
         goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0), Goal::at_most(P999, Kafka, 1.0 / 10.0)],
+        ..PLAIN
     },
     Work {
         title: "produce to a waiting consumer's hands, 2,000/s of 1 record, 16 partitions",
         arguments: "latency --batch-records 1 --rate 2000 --end-to-end",
-        partitions: 16,
-        sides: &Side::ALL,
         shown: &[P50, P99, P999],
         goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0)],
+        ..PLAIN
     },
     Work {
         title: "consume 16 partitions of 16-record batches, over and over, from memory",
         arguments: "consume",
-        partitions: 16,
         sides: &[Side::Kafka, Side::Tidemill],
         shown: &[MegabytesPerSecond, CpuPerGigabyte],
         goals: &[Goal::at_least(MegabytesPerSecond, Kafka, 1.5), Goal::at_most(CpuPerGigabyte, Kafka, 0.6)],
+        ..PLAIN
     },
 ];
+
+/// What flatters nobody.
+const HARD_WORKS: [Work; 9] = [
+    Work {
+        title: "100 connections with one request of 1 record in flight each",
+        arguments: "produce --batch-records 1 --connections 100 --in-flight 1",
+        shown: &[RequestsPerSecond, P50, P99, CpuPerRequest],
+        ..PLAIN
+    },
+    Work {
+        title: "400 connections, the same",
+        arguments: "produce --batch-records 1 --connections 400 --in-flight 1",
+        shown: &[RequestsPerSecond, P50, P99, CpuPerRequest],
+        ..PLAIN
+    },
+    Work {
+        title: "many small batches as keyed producers send them: 4 records of 100 bytes, 64 partitions, 20 connections",
+        arguments: "produce --batch-records 4 --record-bytes 100 --connections 20 --in-flight 5",
+        partitions: 64,
+        shown: &[RequestsPerSecond, P99, CpuPerRequest],
+        ..PLAIN
+    },
+    Work {
+        title: "one hot partition, batches of 16",
+        arguments: "produce --batch-records 16 --connections 4 --in-flight 8",
+        partitions: 1,
+        shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
+        ..PLAIN
+    },
+    Work {
+        title: "batches of 16 compressed by lz4 to about a quarter (MB/s before compression)",
+        arguments: "produce --batch-records 16 --compression lz4 --connections 4 --in-flight 8",
+        shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
+        ..PLAIN
+    },
+    Work {
+        title: "the same by zstd",
+        arguments: "produce --batch-records 16 --compression zstd --connections 4 --in-flight 8",
+        shown: &[MegabytesPerSecond, P99, CpuPerGigabyte],
+        ..PLAIN
+    },
+    Work {
+        title: "past the retention limit: 50 MB/s, segments of 8 MiB of which 4 are kept, looked at every second",
+        arguments: "latency --batch-records 16 --rate 3050 --config segment.bytes=8388608 --config retention.bytes=33554432",
+        shown: &[P50, P99, P999],
+        ..PLAIN
+    },
+    Work {
+        title: "a backlog drained beside 100 MB/s of producing",
+        arguments: "consume",
+        sides: &[Side::Kafka, Side::Tidemill],
+        shown: &[MegabytesPerSecond, CpuPerGigabyte],
+        beside: Some("latency --batch-records 16 --rate 6100"),
+        ..PLAIN
+    },
+    Work {
+        title: "2,000 requests/s of 1 record beside 5,000 idle connections",
+        arguments: "latency --batch-records 1 --rate 2000",
+        shown: &[P50, P99, P999, CpuPerRequest],
+        idle_connections: 5_000,
+        ..PLAIN
+    },
+];
+
+/// So that a few seconds see retention at work.
+const RETENTION_CHECK: &str = "log.retention.check.interval.ms=1000";
 
 struct Options {
     rounds: usize,
@@ -188,10 +265,11 @@ struct Options {
     only: Option<String>,
     writes: bool,
     compares_routings: bool,
+    is_hard: bool,
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false };
+    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false, is_hard: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -201,10 +279,11 @@ fn options() -> Options {
             "--only" => options.only = Some(value()),
             "--write" => options.writes = true,
             "--routings" => options.compares_routings = true,
+            "--hard" => options.is_hard = true,
             // cargo's own.
             "--bench" => {}
             other => {
-                panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --routings and --write")
+                panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --hard, --routings and --write")
             }
         }
     }
@@ -222,8 +301,7 @@ impl Brokers {
         if side == Side::Tidemill { &self.tidemill } else { &self.other }
     }
 
-    /// `tidemill perf` against one of them; `None`, and why on the screen, when it had errors.
-    fn perf(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Option<Value> {
+    fn perf_command(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Command {
         let node = self.of(side);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
         command.arg("perf").args(arguments).args(["--json", "--bootstrap", node.bootstrap(), "--topic", topic]);
@@ -231,7 +309,12 @@ impl Brokers {
         if side == Side::KafkaFlushed {
             command.args(["--config", "flush.messages=1"]);
         }
-        let output = command.output().expect("tidemill runs");
+        command
+    }
+
+    /// `tidemill perf` against one of them; `None`, and why on the screen, when it had errors.
+    fn perf(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Option<Value> {
+        let output = self.perf_command(side, topic, partitions, arguments).output().expect("tidemill runs");
         let report: Option<Value> = serde_json::from_slice(&output.stdout).ok();
         let is_good = |report: &Value| report["errors"].as_object().is_some_and(|errors| errors.is_empty());
         match report {
@@ -291,11 +374,24 @@ fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Fig
             let mut arguments: Vec<&str> = vec![verb];
             arguments.extend(rest.split_whitespace());
             arguments.extend(["--seconds", &options.seconds]);
+            let beside = work.beside.map(|beside| {
+                let arguments: Vec<&str> = beside.split_whitespace().chain(["--seconds", "3600"]).collect();
+                let mut command = brokers.perf_command(side, &format!("{topic}-beside"), work.partitions, &arguments);
+                command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tidemill runs")
+            });
+            let connect = |_| TcpStream::connect(brokers.of(side).bootstrap()).expect("the broker accepts");
+            let idle: Vec<TcpStream> = (0..work.idle_connections).map(connect).collect();
             if let Some(report) = brokers.perf(side, &topic, work.partitions, &arguments) {
                 let figures = figures_of(&report);
                 let shown: Vec<String> = work.shown.iter().map(|metric| table::figure(*metric, &figures)).collect();
                 println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
                 rounds.entry(side).or_default().push(figures);
+            }
+            drop(idle);
+            if let Some(mut beside) = beside {
+                let _ = beside.kill();
+                let _ = beside.wait();
+                brokers.delete(side, &format!("{topic}-beside"));
             }
             brokers.delete(side, &topic);
         }
@@ -313,12 +409,12 @@ fn main() {
     let other = if options.compares_routings {
         Some(Node::tidemill("perf-forward", &["--set", "routing=forward"]))
     } else {
-        Node::kafka("perf-kafka")
+        Node::kafka_with("perf-kafka", &[RETENTION_CHECK])
     };
     let Some(other) = other else {
         return println!("SKIP against_kafka: Apache Kafka cannot be installed");
     };
-    let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &[]), other };
+    let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &["--set", RETENTION_CHECK]), other };
     let begun = Instant::now();
     let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
     let mut lives = BTreeMap::from([(other_side, life::begin(&mut brokers.other))]);
@@ -329,7 +425,8 @@ fn main() {
         brokers.delete(Side::Kafka, "warm");
     }
     let mut rows = Vec::new();
-    for work in &WORKS {
+    let works = if options.is_hard { &HARD_WORKS[..] } else { &WORKS[..] };
+    for work in works {
         if options.only.as_ref().is_some_and(|only| !work.title.contains(only.as_str())) {
             continue;
         }
@@ -347,8 +444,10 @@ fn main() {
     println!("\n{text}");
     if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");
-        table::write(&perf.join("README.md"), &text);
-        plots::write(&perf, &rows);
+        table::write(&perf.join("README.md"), &text, if options.is_hard { " --hard" } else { "" });
+        if !options.is_hard {
+            plots::write(&perf, &rows);
+        }
         println!("written to perf/");
     }
 }

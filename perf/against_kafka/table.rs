@@ -133,13 +133,13 @@ pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, round
     text
 }
 
-const BEGIN: &str = "<!-- made by `cargo bench --bench against_kafka -- --write` -->";
 const END: &str = "<!-- end -->";
 
-/// Puts the table between its marks.
-pub fn write(path: &Path, table: &str) {
+/// Puts the table between its marks, the ones of the same options.
+pub fn write(path: &Path, table: &str, options: &str) {
+    let begin = format!("<!-- made by `cargo bench --bench against_kafka --{options} --write` -->");
     let text = std::fs::read_to_string(path).expect("perf/README.md is there");
-    let (before, rest) = text.split_once(BEGIN).expect("perf/README.md has the mark where the table begins");
+    let (before, rest) = text.split_once(&begin).expect("perf/README.md has the mark where the table begins");
     let (_, after) = rest.split_once(END).expect("perf/README.md has the mark where the table ends");
-    std::fs::write(path, format!("{before}{BEGIN}\n{table}{END}{after}")).expect("perf/README.md can be written");
+    std::fs::write(path, format!("{before}{begin}\n{table}{END}{after}")).expect("perf/README.md can be written");
 }

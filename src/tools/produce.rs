@@ -65,7 +65,7 @@ enum AcksArg {
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum CompressionArg {
+pub(super) enum CompressionArg {
     None,
     Gzip,
     Snappy,
@@ -74,7 +74,7 @@ enum CompressionArg {
 }
 
 impl CompressionArg {
-    fn codec(self) -> Codec {
+    pub(super) fn codec(self) -> Codec {
         match self {
             CompressionArg::None => Codec::None,
             CompressionArg::Gzip => Codec::Gzip,

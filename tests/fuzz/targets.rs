@@ -100,10 +100,10 @@ fn message<M: Message>(bytes: &[u8]) {
 }
 
 fn frame_length(bytes: &[u8]) {
-    if let Some((prefix, _)) = bytes.split_first_chunk::<4>() {
-        if let Ok(length) = frame::length(*prefix, 100 << 20) {
-            assert!(length <= 100 << 20);
-        }
+    if let Some((prefix, _)) = bytes.split_first_chunk::<4>()
+        && let Ok(length) = frame::length(*prefix, 100 << 20)
+    {
+        assert!(length <= 100 << 20);
     }
 }
 
@@ -180,10 +180,10 @@ fn judge(bytes: &[u8]) {
 }
 
 fn journal_group(bytes: &[u8]) {
-    if let Some(header) = GroupHeader::parse(bytes) {
-        if let Ok(entries) = group::read_entries(&header, bytes) {
-            assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
-        }
+    if let Some(header) = GroupHeader::parse(bytes)
+        && let Ok(entries) = group::read_entries(&header, bytes)
+    {
+        assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Load;
 use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::record::codec::Codec;
 use crate::tools::Failure;
 use crate::wire::produce::{ProduceHead, ProduceRequestWriter};
 use crate::wire::{ApiKey, Topic};
@@ -53,10 +54,12 @@ pub fn head(request: &Request, correlation_id: i32) -> [u8; HEAD_BYTES] {
 
 fn batch(load: &Load, random: &mut Random) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let codec = load.compression.codec();
+    let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
     let mut value = vec![0; load.record_bytes];
+    let random_bytes = if codec == Codec::None { value.len() } else { value.len() / 4 };
     for _ in 0..load.batch_records.get() {
-        random.fill(&mut value);
+        random.fill(&mut value[..random_bytes]);
         builder.append(now, None, Some(&value), std::iter::empty());
     }
     builder.finish()
@@ -80,6 +83,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::produce::CompressionArg;
     use crate::record::batches;
     use crate::wire::Reader;
     use crate::wire::frame::RequestHeader;
@@ -90,6 +94,7 @@ mod tests {
         let load = Load {
             batch_records: 3.try_into().unwrap(),
             record_bytes: 100,
+            compression: CompressionArg::None,
             partitions_per_request: 2.try_into().unwrap(),
             acks: -1,
             seconds: 1.0,

@@ -24,6 +24,7 @@ mod window;
 
 use super::Failure;
 use super::connect::Connect;
+use super::produce::CompressionArg;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 const EXAMPLES: &str = "\
@@ -86,9 +87,12 @@ struct Load {
     /// Records in a batch
     #[arg(long, default_value = "16")]
     batch_records: NonZeroU32,
-    /// Bytes of a record's value; they do not compress
+    /// Bytes of a record's value; they do not compress, unless there is a --compression: then to about a quarter
     #[arg(long, default_value_t = 1024)]
     record_bytes: usize,
+    /// Compression of the batches
+    #[arg(long, value_enum, default_value_t = CompressionArg::None)]
+    compression: CompressionArg,
     /// Batches in a request, each for another partition of the same leader
     #[arg(long, default_value = "1")]
     partitions_per_request: NonZeroUsize,
