@@ -269,7 +269,8 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false, is_hard: false };
+    let mut options =
+        Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false, is_hard: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -283,7 +284,9 @@ fn options() -> Options {
             // cargo's own.
             "--bench" => {}
             other => {
-                panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --hard, --routings and --write")
+                panic!(
+                    "{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --hard, --routings and --write"
+                )
             }
         }
     }

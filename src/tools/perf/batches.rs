@@ -83,8 +83,8 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::produce::CompressionArg;
     use crate::record::batches;
+    use crate::tools::produce::CompressionArg;
     use crate::wire::Reader;
     use crate::wire::frame::RequestHeader;
     use crate::wire::produce::ProduceRequest;
