@@ -13,8 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidemill::config::Routing;
+use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState};
 use tidemill::disk::journal::group::{Entry, GroupBuilder, Place};
-use tidemill::model::{TopicId, TopicPartition};
+use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
+use tidemill::model::{NodeId, TopicId, TopicPartition};
 use tidemill::record::Codec;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 
@@ -66,6 +69,47 @@ fn journal_group() -> Vec<u8> {
     buffer[..bytes].to_vec()
 }
 
+fn checkpoint() -> Vec<u8> {
+    let start = JournalStart { file: 1, position: 4096, sequence: 9, previous_checksum: 7, session: 2, lap: 1 };
+    let partition = PartitionState {
+        topic: [7; 16],
+        partition: 3,
+        log_start_offset: 0,
+        sealed: Vec::new(),
+        segment_base_offset: 10,
+        segment_position: 4096,
+        end_offset: 20,
+        segment_max_timestamp: 1_000,
+        segment_offset_of_max_timestamp: 19,
+        segment_first_append_ms: 1_000,
+        leader_epochs: vec![(0, 0), (1, 12)],
+        producers: Vec::new(),
+    };
+    let partitions = vec![partition; 3];
+    let checkpoint = Checkpoint { journal_id: 1, journal_files: 2, session: 2, start, is_clean: false, partitions };
+    rkyv::to_bytes::<rkyv::rancor::Error>(&checkpoint).expect("into memory").to_vec()
+}
+
+fn metadata() -> [Vec<u8>; 2] {
+    let create = |n: u8| Command::CreateTopic {
+        id: TopicId([n; 16]),
+        name: format!("topic-{n}"),
+        replicas: vec![vec![NodeId(1)]; 3],
+        overrides: vec![("retention.ms".into(), "1000".into())],
+    };
+    let start = Command::NodeStarted {
+        node: NodeId(1),
+        incarnation: 1,
+        endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 }],
+        shards: 1,
+        routing: Routing::Direct,
+        rack: String::new(),
+    };
+    let commands = vec![Command::FormatCluster { cluster_id: "cluster".into() }, start, create(1), create(2)];
+    let image = apply(&Image::default(), 1, &commands).expect("a new cluster").0;
+    [archive::encode_commands(&commands).to_vec(), archive::encode_image(&image).to_vec()]
+}
+
 /// Something whole for the readers of structured bytes, and shapes that decoders of messages get somewhere with.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![Vec::new(), vec![0; 64], vec![0xff; 64], vec![1; 200]];
@@ -74,6 +118,8 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push([batch(codec, 5), batch(codec, 40)].concat());
     }
     seeds.push(journal_group());
+    seeds.push(checkpoint());
+    seeds.extend(metadata());
     seeds.push(b"0\n2\n0 0\n3 1700\n".to_vec());
     seeds.push(b"version=1\ncluster.id=abcdefghijklmnopqrstuv\nnode.id=1\nlayout=1\nshards=2\n".to_vec());
     // Version, then strings, arrays and numbers as messages have them, classic and compact.

@@ -10,6 +10,7 @@ use tidemill::disk::journal::group::{self, GroupHeader};
 use tidemill::disk::layout::Meta;
 use tidemill::log::epochs::Epochs;
 use tidemill::log::index::Indexes;
+use tidemill::metadata::archive;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{Decompressor, Records, TimestampType, batches};
 use tidemill::wire::*;
@@ -79,6 +80,9 @@ pub const TARGETS: &[Target] = targets! {
     "leader epochs" |bytes| drop(Epochs::parse(&String::from_utf8_lossy(bytes))), decoded;
     "meta.properties" |bytes| drop(Meta::parse(&String::from_utf8_lossy(bytes))), decoded;
     "metadata log entry" |bytes| drop(controller::entry::decode(bytes)), decoded;
+    "checkpoint behind its checksum" checkpoint_archive, decoded;
+    "metadata commands behind their checksum" |bytes| drop(archive::decode_commands(bytes)), decoded;
+    "metadata image behind its checksum" |bytes| drop(archive::decode_image(bytes)), decoded;
 };
 
 fn message<M: Message>(bytes: &[u8]) {
@@ -185,6 +189,12 @@ fn journal_group(bytes: &[u8]) {
     {
         assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
     }
+}
+
+fn checkpoint_archive(bytes: &[u8]) {
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(bytes.len());
+    aligned.extend_from_slice(bytes);
+    let _ = rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned);
 }
 
 fn segment_indexes(bytes: &[u8]) {
