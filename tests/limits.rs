@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use support::ledger::{Ledger, connect, connect_within};
 use support::node::Node;
+use support::usage::{cpu_ticks, status_bytes};
 use support::{say, skip, wait_for};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, Connection};
@@ -29,19 +30,6 @@ const BESIDE: u64 = 160 * MIB;
 
 fn small_node(shards: &str) -> Vec<&str> {
     vec!["--shards", shards, "--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"]
-}
-
-fn status_bytes(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the node runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field of the status");
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-}
-
-/// The process's CPU time so far, in hundredths of a second.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the node runs");
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
 }
 
 /// Looks at a process's memory until dropped; the most it saw.

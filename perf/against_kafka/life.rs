@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::support::node::Node;
+use super::support::usage::{cpu_ticks, status_bytes};
 
 const TOPIC: &str = "life";
 const IDLE: Duration = Duration::from_secs(10);
@@ -40,27 +41,15 @@ fn time_to_first_record(node: &mut Node) -> Duration {
     begun.elapsed()
 }
 
-fn status_bytes(node: &Node, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).expect("the node runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field of the status");
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-}
-
-fn cpu_ticks(node: &Node) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).expect("the node runs");
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
-}
-
 /// Before any load: start and idle.
 pub fn begin(node: &mut Node) -> Life {
     assert!(tidemill(node, &["topic", "create", TOPIC], ""), "a topic can be made");
     node.stop();
     let start = time_to_first_record(node);
-    let (ticks, begun) = (cpu_ticks(node), Instant::now());
+    let (ticks, begun) = (cpu_ticks(node.pid()), Instant::now());
     std::thread::sleep(IDLE);
-    let idle_percent = (cpu_ticks(node) - ticks) as f64 / begun.elapsed().as_secs_f64();
-    let resident_at_start = status_bytes(node, "VmRSS");
+    let idle_percent = (cpu_ticks(node.pid()) - ticks) as f64 / begun.elapsed().as_secs_f64();
+    let resident_at_start = status_bytes(node.pid(), "VmRSS");
     Life { start, idle_percent, resident_at_start, resident_after_load: 0, restart: Duration::ZERO, data_bytes: 0 }
 }
 
@@ -68,7 +57,7 @@ pub fn begin(node: &mut Node) -> Life {
 pub fn end(node: &mut Node, life: &mut Life, seconds: &str) {
     let load = ["perf", "produce", "--topic", "kept", "--seconds", seconds, "--warmup", "0"];
     tidemill(node, &load, "");
-    life.resident_after_load = status_bytes(node, "VmRSS");
+    life.resident_after_load = status_bytes(node.pid(), "VmRSS");
     node.kill();
     life.data_bytes = size_of(&node.data());
     life.restart = time_to_first_record(node);

@@ -18,6 +18,8 @@ mod support;
 mod floors;
 mod life;
 mod plots;
+#[path = "../../benches/rounds/mod.rs"]
+mod rounds;
 mod table;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rounds::median;
 use serde_json::Value;
 use support::node::Node;
 use table::{Goal, Row};
@@ -354,11 +357,6 @@ fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
         (Metric::Resident, &report["broker_resident_bytes"]),
     ];
     all.into_iter().filter_map(|(metric, value)| Some((metric, value.as_f64()?))).collect()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Figures {

@@ -10,6 +10,7 @@
 //! | `ledger` | what was written to a topic and what became of it, to the byte |
 //! | `records` | the rule by which every client, in every language, makes and checks the same records |
 //! | `scratch` | directories and ports that no other test uses |
+//! | `usage` | what a process takes of the machine |
 //!
 //! How to run them:
 //!
@@ -35,6 +36,7 @@ pub mod peers;
 pub mod records;
 pub mod run;
 pub mod scratch;
+pub mod usage;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
