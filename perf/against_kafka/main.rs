@@ -5,7 +5,7 @@
 //! that had errors is told of and counts for nothing.
 //!
 //! ```text
-//! cargo bench --bench against_kafka                               the whole table, about half an hour
+//! cargo bench --bench against_kafka                               the whole table, about a quarter of an hour
 //! cargo bench --bench against_kafka -- --rounds 1 --only "16 rec"  one row, quickly
 //! cargo bench --bench against_kafka -- --write                    the table and the plots go to perf/
 //! cargo bench --bench against_kafka -- --hard --write             the cases that flatter nobody, a table of their own
