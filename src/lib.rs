@@ -29,6 +29,9 @@
 //!           net::connection     header pieces and record bytes leave as one iovec from where they lie
 //! ```
 //!
+//! A group's or a transaction's state lives in a partition of an internal topic, on the shard that owns it ([`coordinator`]): a
+//! step of its state machine writes records and is answered when they are durable; a restart reads them back.
+//!
 //! A request for another shard's partition crosses as a message ([`router`]): the bytes are copied once, nothing is
 //! shared. In forward routing a connection whose requests keep crossing is moved to the owner, socket and all.
 //!
@@ -75,6 +78,7 @@
 //!  7 shard        one core: its partitions and the tasks that keep them going
 //!  8 router       topic-partition -> shard -> broker; messages between shards
 //!  9 controller   commands, the metadata log
+//!    coordinator  state machines over internal topics: groups, transactions
 //! 10 api          one file per Kafka API: what a request means
 //! 11 net          listeners, connections, frames
 //! 12 tools        the command line: topic, produce, consume, inspect, perf, and the client they share
@@ -114,6 +118,7 @@
 pub mod api;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod disk;
 pub mod log;
 pub mod metadata;

@@ -32,6 +32,7 @@ use tidemill::wire::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use tidemill::wire::fetch::FetchRequest;
+use tidemill::wire::find_coordinator::FindCoordinatorRequest;
 use tidemill::wire::init_producer_id::InitProducerIdRequest;
 use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -162,6 +163,11 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         topics: Some(vec![MetadataRequestTopic { name: Some(name()), ..Default::default() }]),
         allow_auto_topic_creation: version < 4,
         ..Default::default()
+    });
+    each(&mut frames, |version| FindCoordinatorRequest {
+        key: if version < 4 { "group".into() } else { String::new() },
+        key_type: 0,
+        coordinator_keys: if version < 4 { vec![] } else { vec!["group".into(), "other".into()] },
     });
     each(&mut frames, |_| CreateTopicsRequest {
         topics: vec![bench::new_topic("never-made", 2, &[("retention.ms", "1000")])],

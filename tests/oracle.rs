@@ -41,8 +41,15 @@ use support::say;
 #[test]
 fn both_answer_alike() {
     // What DescribeConfigs is to find set by hand, on both.
-    const SET: [&str; 4] =
-        ["log.retention.hours=100", "log.roll.ms=500000000", "num.partitions=3", "message.max.bytes=100000"];
+    const SET: [&str; 7] = [
+        "log.retention.hours=100",
+        "log.roll.ms=500000000",
+        "num.partitions=3",
+        "message.max.bytes=100000",
+        "offsets.topic.replication.factor=1",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+    ];
     let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
     let mut arguments = vec!["--set", "routing=forward", "--shards", "2"];
     SET.iter().for_each(|set| arguments.extend(["--set", set]));

@@ -104,6 +104,8 @@ fn decoding_allocates_for_bytes_that_are_there_only() {
     message_is_bounded::<metadata::MetadataResponse>();
     message_is_bounded::<list_offsets::ListOffsetsRequest>();
     message_is_bounded::<list_offsets::ListOffsetsResponse>();
+    message_is_bounded::<find_coordinator::FindCoordinatorRequest>();
+    message_is_bounded::<find_coordinator::FindCoordinatorResponse>();
     message_is_bounded::<create_topics::CreateTopicsRequest>();
     message_is_bounded::<create_topics::CreateTopicsResponse>();
     message_is_bounded::<delete_topics::DeleteTopicsRequest>();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::init_producer_id::{self, ProducerIds};
 use super::{
     Broker, Context, Header, Origin, Outcome, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_topic_partitions, metadata,
+    describe_configs, describe_topic_partitions, find_coordinator, metadata,
 };
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image};
@@ -25,6 +25,7 @@ use crate::wire::delete_topics::DeleteTopicsRequest;
 use crate::wire::describe_cluster::DescribeClusterRequest;
 use crate::wire::describe_configs::DescribeConfigsRequest;
 use crate::wire::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::frame::{self, RequestHeader};
 use crate::wire::init_producer_id::InitProducerIdRequest;
 use crate::wire::metadata::MetadataRequest;
@@ -73,7 +74,7 @@ impl Seat {
             };
             let others = (0..broker.shard.shards).map(ShardId).filter(|shard| *shard != broker.shard.id);
             let calls: Vec<_> = others.map(|shard| broker.router.call(shard, Request::Apply(image.clone()))).collect();
-            if let Err(error) = broker.shard.apply_image(image.clone()).await {
+            if let Err(error) = broker.apply_image(image.clone()).await {
                 tracing::error!("a metadata change could not be carried out here: {error}");
             }
             for call in calls {
@@ -127,6 +128,13 @@ pub(super) fn answer_here(
             }
             Outcome::of(&metadata::answer(&request, &context, &Vec::new()), &header)
         }
+        ApiKey::FindCoordinator => {
+            let request = FindCoordinatorRequest::decode(reader, header.version)?;
+            if find_coordinator::missing(&request, &context).is_some() {
+                return Ok(None);
+            }
+            Outcome::of(&find_coordinator::answer(&request, &context), &header)
+        }
         ApiKey::DescribeCluster => {
             let request = DescribeClusterRequest::decode(reader, header.version)?;
             Outcome::of(&describe_cluster::answer(&request, &context), &header)
@@ -157,6 +165,10 @@ pub(super) async fn answer_at_controller(broker: &Rc<Broker>, request: AdminRequ
         ApiKey::Metadata => {
             let request = MetadataRequest::decode(&mut reader, header.version).map_err(malformed)?;
             encode(&change.auto_create(request).await, &header)
+        }
+        ApiKey::FindCoordinator => {
+            let request = FindCoordinatorRequest::decode(&mut reader, header.version).map_err(malformed)?;
+            encode(&change.find_coordinator(request).await, &header)
         }
         ApiKey::CreateTopics => {
             let request = CreateTopicsRequest::decode(&mut reader, header.version).map_err(malformed)?;
@@ -238,6 +250,22 @@ impl Change {
             }
         };
         metadata::answer(&request, &change.context(&image), &not_created)
+    }
+
+    async fn find_coordinator(self, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+        let request = Rc::new(request);
+        let change = Rc::new(self);
+        let (asked, planner) = (request.clone(), change.clone());
+        let plan =
+            move |image: &Image| find_coordinator::plan(&asked, &planner.context(image), &mut runtime::random_u64);
+        let image = match change.seat.change(plan).await {
+            Ok((committed, ())) => committed.image,
+            Err(error) => {
+                tracing::error!("a coordinator was asked for and its topic could not be created: {error}");
+                change.seat.controller.image()
+            }
+        };
+        find_coordinator::answer(&request, &change.context(&image))
     }
 
     async fn producer_id(self) -> Result<i64, ErrorCode> {

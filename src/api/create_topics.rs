@@ -8,6 +8,7 @@ use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MA
 use crate::config::BrokerConfig;
 use crate::config::topic::{self, Overrides};
 use crate::controller::{Plan, placement};
+use crate::coordinator::topic::Internal;
 use crate::metadata::{Command, Delta, Image, apply_to};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicId, TopicName};
 use crate::router::broker;
@@ -74,6 +75,19 @@ pub(super) fn plan_default(
     let replicas = place(image, partitions, -1, config, random())?;
     let (id, name) = (fresh_topic_id(random), name.as_str().into());
     try_on(image, Command::CreateTopic { id, name, replicas, overrides: Vec::new() })
+}
+
+/// An internal topic, in its own shape.
+pub(super) fn plan_internal(
+    topic: Internal,
+    image: &mut Image,
+    config: &BrokerConfig,
+    random: &mut dyn FnMut() -> u64,
+) -> Result<Command, Refusal> {
+    let factor = i16::try_from(topic.replicas(config, image)).unwrap_or(i16::MAX);
+    let replicas = place(image, topic.partitions(config), factor, config, random())?;
+    let (id, name) = (fresh_topic_id(random), topic.name().into());
+    try_on(image, Command::CreateTopic { id, name, replicas, overrides: topic.overrides(config) })
 }
 
 fn plan_one(

@@ -19,6 +19,7 @@ pub mod describe_configs;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod fetch_session;
+pub mod find_coordinator;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod init_producer_id;
@@ -37,8 +38,10 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::controller::Controller;
+use crate::disk::StorageError;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
 use crate::router::Router;
@@ -178,6 +181,11 @@ impl Broker {
     pub fn seat(self: &Rc<Self>, controller: Controller) {
         let seat = admin::Seat::take(self, controller);
         *self.seat.borrow_mut() = Some(seat);
+    }
+
+    /// Takes a newer image: when it returns, its partitions are served here, and those that it lacks are gone.
+    pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
+        self.shard.apply_image(image).await
     }
 
     /// A graceful stop of the shard.

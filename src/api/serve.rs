@@ -128,9 +128,7 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::EpochEnds(ends) => {
                 Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
             }
-            Request::Apply(image) => {
-                Reply::Applied(broker.shard.apply_image(image).await.map_err(|error| error.to_string()))
-            }
+            Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
             Request::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: admin::answer_at_controller(&broker, *request).await }))
             }

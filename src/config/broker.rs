@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::listener::Listener;
-use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from};
+use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
 use super::topic;
 
 /// Declares the table and the struct in one go: `field: type = name, kind, default, line of text;`.
@@ -152,6 +152,22 @@ broker_settings! {
         "The level when compression.type is zstd.";
     producer_id_expiration_ms: u64 = "producer.id.expiration.ms", int_from(1), Some("86400000"),
         "How long a silent idempotent producer is remembered.";
+
+    // Groups and transactions.
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", int_from(1), Some("50"),
+        "Partitions of __consumer_offsets, when it is created.";
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", int_from(MIB as i32), Some("104857600"),
+        "A segment of __consumer_offsets is closed before it grows beyond this.";
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", short_from(1), Some("3"),
+        "Replicas of __consumer_offsets, when it is created; no more than there are nodes.";
+    transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", int_from(1), Some("50"),
+        "Partitions of __transaction_state, when it is created.";
+    transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", int_from(MIB as i32), Some("104857600"),
+        "A segment of __transaction_state is closed before it grows beyond this.";
+    transaction_state_log_replication_factor: i16 = "transaction.state.log.replication.factor", short_from(1), Some("3"),
+        "Replicas of __transaction_state, when it is created; no more than there are nodes.";
+    transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr", int_from(1), Some("2"),
+        "In-sync replicas of __transaction_state needed for a write; no more than it has.";
 
     // Connections.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", int_from(1024), Some("104857600"),

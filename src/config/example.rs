@@ -23,7 +23,10 @@ fn assignment(setting: &Setting) -> String {
     let name = format!("\"{}\"", setting.name);
     match (setting.kind, setting.default) {
         (_, None) => format!("{name} ="),
-        (Kind::Boolean | Kind::Int { .. } | Kind::Long { .. } | Kind::Double { .. }, Some(value)) => {
+        (
+            Kind::Boolean | Kind::Int { .. } | Kind::Short { .. } | Kind::Long { .. } | Kind::Double { .. },
+            Some(value),
+        ) => {
             format!("{name} = {value}")
         }
         (_, Some(value)) => format!("{name} = \"{value}\""),

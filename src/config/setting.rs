@@ -25,6 +25,11 @@ pub enum Kind {
         max: i32,
         or: Option<i32>,
     },
+    /// Kafka's SHORT.
+    Short {
+        min: i16,
+        max: i16,
+    },
     /// Kafka's LONG.
     Long {
         min: i64,
@@ -79,6 +84,10 @@ pub const fn int_or(or: i32, min: i32, max: i32) -> Kind {
     Kind::Int { min, max, or: Some(or) }
 }
 
+pub const fn short_from(min: i16) -> Kind {
+    Kind::Short { min, max: i16::MAX }
+}
+
 pub const fn long(min: i64, max: i64) -> Kind {
     Kind::Long { min, max }
 }
@@ -124,6 +133,11 @@ impl Kind {
                 if or != Some(value) {
                     self.check_bounds(value < min, value > max)?;
                 }
+                Ok(Value::Int(value.into()))
+            }
+            Kind::Short { min, max } => {
+                let value: i16 = text.parse().map_err(|_| "Not a number of type SHORT".to_owned())?;
+                self.check_bounds(value < min, value > max)?;
                 Ok(Value::Int(value.into()))
             }
             Kind::Long { min, max } => {
@@ -173,6 +187,7 @@ impl Kind {
     fn check_bounds(self, is_below: bool, is_above: bool) -> Result<(), String> {
         let (min, max) = match self {
             Kind::Int { min, max, .. } => (min.to_string(), max.to_string()),
+            Kind::Short { min, max } => (min.to_string(), max.to_string()),
             Kind::Long { min, max } => (min.to_string(), max.to_string()),
             Kind::Double { min, max } => (min.to_string(), max.to_string()),
             _ => unreachable!("only numbers have bounds"),
@@ -204,6 +219,7 @@ impl Kind {
                 let range = span(min, max, i32::MIN, i32::MAX);
                 or.map_or(range.clone(), |or| format!("{range} or {or}"))
             }
+            Kind::Short { min, max } => span(min, max, i16::MIN, i16::MAX),
             Kind::Long { min, max } => span(min, max, i64::MIN, i64::MAX),
             Kind::Double { min, max } => span(min, max, f64::NEG_INFINITY, f64::INFINITY),
             Kind::Text => "text".into(),
@@ -220,6 +236,7 @@ impl Kind {
             Kind::Boolean => 1,
             Kind::Text | Kind::OneOf(_) => 2,
             Kind::Int { .. } => 3,
+            Kind::Short { .. } => 4,
             Kind::Long { .. } => 5,
             Kind::Double { .. } => 6,
             Kind::ListOf(_) | Kind::Listeners | Kind::ThrottledReplicas => 7,
@@ -288,6 +305,7 @@ macro_rules! from_value {
 from_value! {
     bool: Value::Bool(value) => *value;
     i64: Value::Int(value) => *value;
+    i16: Value::Int(value) => i16::try_from(*value).expect("a SHORT");
     i32: Value::Int(value) => i32::try_from(*value).expect("an INT");
     u64: Value::Int(value) => u64::try_from(*value).expect("a range from 0");
     u32: Value::Int(value) => u32::try_from(*value).expect("a range within u32");
@@ -328,6 +346,9 @@ mod tests {
         check(int(1, 9), "0", Err("at least 1"));
         check(int(1, 9), "10", Err("no more than 9"));
         check(int(1, 9), "3000000000", Err("type INT"));
+        check(short_from(1), "32767", Ok(Value::Int(32_767)));
+        check(short_from(1), "32768", Err("type SHORT"));
+        check(short_from(1), "0", Err("at least 1"));
         check(int_or(-1, 1, 9), "-1", Ok(Value::Int(-1)));
         check(int_or(-1, 1, 9), "0", Err("between 1 and 9 or equal to -1"));
         check(long_from(-1), "3000000000", Ok(Value::Int(3_000_000_000)));

@@ -120,6 +120,12 @@ impl BatchBuilder {
         self.options.base_sequence = base_sequence;
     }
 
+    /// Makes the batch part of a producer's transaction, without sequences: a coordinator's own (`AppendOrigin.COORDINATOR`).
+    pub fn set_transactional(&mut self, producer_id: ProducerId, producer_epoch: ProducerEpoch) {
+        self.set_producer(producer_id, producer_epoch, -1);
+        self.options.is_transactional = true;
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -1,10 +1,13 @@
 //! Appending on the owning shard: room first, then judged and appended in one step.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
 use crate::model::{ErrorCode, TopicPartition};
+use crate::partition::Partition;
 use crate::partition::append::{Produced, Refusal, Request};
+use crate::record::validate::Accepted;
 use crate::runtime;
 
 impl Shard {
@@ -15,31 +18,49 @@ impl Shard {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
         let accepted = partition.judge(records, request, &mut self.decompressor.borrow_mut())?;
+        self.append_accepted(&partition, &accepted, request.now_ms).await
+    }
+
+    /// Appends a batch that this node has built itself: one of a coordinator. Waits as [`produce`](Self::produce) does.
+    pub async fn append(
+        &self,
+        partition: &Rc<Partition>,
+        built: &Accepted<'_>,
+        now_ms: i64,
+    ) -> Result<Produced, Refusal> {
+        let bytes_max = partition.settings().max_message_bytes;
+        if built.total_bytes() > bytes_max {
+            let message = format!("A batch of {} bytes is larger than {bytes_max}.", built.total_bytes());
+            return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+        }
+        self.append_accepted(partition, built, now_ms).await
+    }
+
+    async fn append_accepted(
+        &self,
+        partition: &Rc<Partition>,
+        accepted: &Accepted<'_>,
+        now_ms: i64,
+    ) -> Result<Produced, Refusal> {
         let bytes = accepted.total_bytes();
         if bytes > self.journal.batch_bytes_max() {
             let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
         }
-        while !partition.has_room(&self.journal, &accepted, request.now_ms) {
-            self.make_room(&partition, bytes, accepted.header.records_count as u32, request.now_ms).await?;
+        while !partition.has_room(&self.journal, accepted, now_ms) {
+            self.make_room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
         }
         if let Some(failure) = self.failure() {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, failure));
         }
-        let produced = partition.append(&self.journal, &accepted, request.now_ms)?;
+        let produced = partition.append(&self.journal, accepted, now_ms)?;
         if produced.sequence > 0 {
-            self.note_uncommitted(produced.sequence, partition, produced.last_offset + 1);
+            self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         }
         Ok(produced)
     }
 
-    async fn make_room(
-        &self,
-        partition: &crate::partition::Partition,
-        bytes: usize,
-        records: u32,
-        now_ms: i64,
-    ) -> Result<(), Refusal> {
+    async fn make_room(&self, partition: &Partition, bytes: usize, records: u32, now_ms: i64) -> Result<(), Refusal> {
         let storage = |message: String| Refusal::new(ErrorCode::KafkaStorageError, message);
         if let Some(failure) = self.failure() {
             return Err(storage(failure));

@@ -33,6 +33,7 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_topic_partitions;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod frame;
 pub mod init_producer_id;
 mod leader_hint;

@@ -55,6 +55,8 @@ pub const TARGETS: &[Target] = targets! {
     "MetadataResponse" message::<metadata::MetadataResponse>, decoded;
     "ListOffsetsRequest" message::<list_offsets::ListOffsetsRequest>, decoded;
     "ListOffsetsResponse" message::<list_offsets::ListOffsetsResponse>, decoded;
+    "FindCoordinatorRequest" message::<find_coordinator::FindCoordinatorRequest>, decoded;
+    "FindCoordinatorResponse" message::<find_coordinator::FindCoordinatorResponse>, decoded;
     "CreateTopicsRequest" message::<create_topics::CreateTopicsRequest>, decoded;
     "CreateTopicsResponse" message::<create_topics::CreateTopicsResponse>, decoded;
     "DeleteTopicsRequest" message::<delete_topics::DeleteTopicsRequest>, decoded;

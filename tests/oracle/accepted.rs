@@ -88,6 +88,9 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
     accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
     accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
+    // FindCoordinator.
+    accepted("FindCoordinator / * / *port", "*", "*", "each has its own port"),
+    accepted("FindCoordinator / * / *error_message", "*", "*", OWN_WORDS),
     // CreateTopics.
     accepted(
         "CreateTopics / a misspelt config / topics[*].error_message",

@@ -12,6 +12,7 @@ use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
 use tidemill::wire::describe_topic_partitions::DescribeTopicPartitionsResponse;
 use tidemill::wire::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
+use tidemill::wire::find_coordinator::FindCoordinatorResponse;
 use tidemill::wire::init_producer_id::InitProducerIdResponse;
 use tidemill::wire::list_offsets::ListOffsetsResponse;
 use tidemill::wire::metadata::MetadataResponse;
@@ -36,6 +37,7 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::Fetch => fetch(r, version, bytes),
         ApiKey::ListOffsets => declared::<ListOffsetsResponse>(r, version),
         ApiKey::Metadata => declared::<MetadataResponse>(r, version),
+        ApiKey::FindCoordinator => declared::<FindCoordinatorResponse>(r, version),
         ApiKey::ApiVersions => declared::<ApiVersionsResponse>(r, version),
         ApiKey::CreateTopics => declared::<CreateTopicsResponse>(r, version),
         ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),

@@ -165,13 +165,14 @@ pub fn compare(
     accepted: impl Fn(&Difference) -> bool,
 ) -> Vec<Difference> {
     /// What a broker answers that is behind: nothing was done then, and asking again does no harm.
-    const BEHIND: [&str; 6] = [
+    const BEHIND: [&str; 7] = [
         "UnknownTopicOrPartition",
         "UnknownTopicId",
         "NotLeaderOrFollower",
         "LeaderNotAvailable",
         "UnknownLeaderEpoch",
         "CoordinatorLoadInProgress",
+        "CoordinatorNotAvailable",
     ];
     let ours = ask(tidemill);
     let deadline = Instant::now() + Duration::from_secs(2);

@@ -44,6 +44,7 @@ macro_rules! agrees {
 agrees! {
     api_versions_agrees_with_the_referee: api_versions::ApiVersionsRequest, ApiVersionsResponse;
     metadata_agrees_with_the_referee: metadata::MetadataRequest, MetadataResponse;
+    find_coordinator_agrees_with_the_referee: find_coordinator::FindCoordinatorRequest, FindCoordinatorResponse;
     // Version 11 has the fields of version 10.
     list_offsets_agrees_with_the_referee: list_offsets::ListOffsetsRequest, ListOffsetsResponse up to 10;
     create_topics_agrees_with_the_referee: create_topics::CreateTopicsRequest, CreateTopicsResponse;

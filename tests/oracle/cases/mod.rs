@@ -7,6 +7,7 @@ mod delete_topics;
 mod fetch;
 mod fetch_sessions;
 mod frames;
+mod groups;
 mod metadata;
 mod offsets;
 mod partitions;
@@ -31,6 +32,7 @@ fn well_formed() -> Vec<Case> {
         offsets::cases(),
         fetch::cases(),
         fetch_sessions::cases(),
+        groups::cases(),
         delete_topics::cases(),
     ];
     files.into_iter().flatten().collect()

@@ -1,0 +1,87 @@
+//! A shard's ledgers of one internal topic, and how they follow the metadata.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Ledger, Machine, partition_of};
+use crate::metadata::Image;
+use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
+use crate::runtime::{self, Class};
+use crate::shard::Shard;
+
+pub struct Ledgers<M> {
+    shard: Rc<Shard>,
+    ledgers: RefCell<HashMap<PartitionIndex, Rc<Ledger<M>>>>,
+    seen: RefCell<Arc<Image>>,
+    make: Box<dyn Fn() -> M>,
+}
+
+impl<M: Machine> Ledgers<M> {
+    /// `make` makes the machine of a partition without records.
+    pub fn new(shard: &Rc<Shard>, make: impl Fn() -> M + 'static) -> Ledgers<M> {
+        let ledgers = Ledgers {
+            shard: shard.clone(),
+            ledgers: RefCell::default(),
+            seen: RefCell::new(Arc::default()),
+            make: Box::new(make),
+        };
+        ledgers.follow();
+        ledgers
+    }
+
+    /// Takes over the shard's image: partitions of the topic that have come are loaded, those that have gone are closed.
+    pub fn follow(&self) {
+        let image = (*self.shard.image()).clone();
+        let before = self.seen.replace(image.clone());
+        let mut ledgers = self.ledgers.borrow_mut();
+        ledgers.retain(|_, ledger| {
+            let stays = !ledger.partition().is_deleted();
+            if !stays {
+                ledger.close();
+            }
+            stays
+        });
+        for ledger in ledgers.values() {
+            let (ledger, before, after) = (ledger.clone(), before.clone(), image.clone());
+            runtime::spawn(Class::Foreground, "coordinator image", async move {
+                ledger.image_changed(before, after).await;
+            });
+        }
+        let Some(topic) = image.topic(M::TOPIC.name()) else { return };
+        for partition in 0..topic.partitions.len() as PartitionIndex {
+            let id = TopicPartition { topic: topic.id, partition };
+            if !ledgers.contains_key(&partition)
+                && let Some(led) = self.shard.partition(id)
+            {
+                ledgers.insert(partition, Ledger::open(&self.shard, led, (self.make)()));
+            }
+        }
+    }
+
+    /// COOR-1: the shard of this node that coordinates a key.
+    pub fn owner(&self, key: &str) -> Result<(PartitionIndex, ShardId), ErrorCode> {
+        let image = self.shard.image();
+        let topic = image.topic(M::TOPIC.name()).ok_or(ErrorCode::NotCoordinator)?;
+        let partition = partition_of(key, topic.partitions.len());
+        if topic.partitions[partition as usize].leader != Some(self.shard.node) {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        Ok((partition, self.shard.owner(TopicPartition { topic: topic.id, partition })))
+    }
+
+    /// The ledger of a key that this shard coordinates.
+    pub fn ledger(&self, key: &str) -> Result<Rc<Ledger<M>>, ErrorCode> {
+        let (partition, owner) = self.owner(key)?;
+        if owner != self.shard.id {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        self.ledgers.borrow().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)
+    }
+
+    /// All ledgers of this shard.
+    pub fn all(&self) -> Vec<Rc<Ledger<M>>> {
+        self.ledgers.borrow().values().cloned().collect()
+    }
+}

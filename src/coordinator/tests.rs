@@ -1,0 +1,259 @@
+//! A ledger against restarts and refusals, with the smallest machine there is: the last value of each key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::topic::Internal;
+use super::{Entry, Ledger, Ledgers, Machine, Now, Unreadable, Writes};
+use crate::config::BrokerConfig;
+use crate::disk::layout::DataDirectory;
+use crate::metadata::apply::tests::{create, image_with_nodes};
+use crate::metadata::{Command, Image, apply_to};
+use crate::model::{ErrorCode, NodeId, ProducerId, ShardId};
+use crate::router::owner::shard_of;
+use crate::runtime::{self, Mono};
+use crate::shard::Shard;
+use crate::shard::open::Place;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tidemill-coordinator-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Default)]
+struct Notes {
+    notes: BTreeMap<Vec<u8>, Vec<u8>>,
+    offsets: Vec<i64>,
+    is_loaded: bool,
+    due: Option<Mono>,
+    images: usize,
+}
+
+impl Machine for Notes {
+    const TOPIC: Internal = Internal::ConsumerOffsets;
+
+    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+        match (entry.key, entry.value) {
+            (b"newer", _) => return Err(Unreadable::UnknownKey(9)),
+            (b"broken", _) => return Err(Unreadable::Malformed("broken".into())),
+            (key, Some(value)) => drop(self.notes.insert(key.into(), value.into())),
+            (key, None) => drop(self.notes.remove(key)),
+        }
+        self.offsets.push(entry.offset);
+        Ok(())
+    }
+
+    fn end_transaction(&mut self, _: ProducerId, _: bool) {}
+
+    fn loaded(&mut self, _: &Image, _: Now, _: &mut Writes<Notes>) {
+        self.is_loaded = true;
+    }
+
+    fn image_changed(&mut self, _: &Image, _: &Image, _: Now, _: &mut Writes<Notes>) {
+        self.images += 1;
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        self.due
+    }
+
+    fn elapsed(&mut self, now: Now, writes: &mut Writes<Notes>) {
+        assert!(self.due.take().is_some_and(|due| due <= now.mono), "nothing was due");
+        writes.put(b"rang", Some(b"yes"));
+    }
+}
+
+/// One node of two shards that has the internal topic, in one partition.
+fn world() -> (Image, ShardId) {
+    let image = create(&image_with_nodes(1), Internal::ConsumerOffsets.name(), 1);
+    let owner = shard_of(image.topic(Internal::ConsumerOffsets.name()).unwrap().id, 0, 2);
+    (image, owner)
+}
+
+/// The shard that owns the partition, or the other one.
+async fn open(directory: &Path, image: &Image, id: ShardId) -> Rc<Shard> {
+    let mut config = BrokerConfig::default();
+    config.memory_bytes = 64 << 20;
+    let place = Place {
+        id,
+        node: NodeId(1),
+        shards: 2,
+        layout: 0,
+        data: DataDirectory::new(directory, None),
+        config: Arc::new(config),
+        journal_file_bytes: 4 << 20,
+    };
+    Shard::open(place, Arc::new(image.clone())).await.expect("the directory is good").0
+}
+
+async fn loaded(ledger: &Rc<Ledger<Notes>>) {
+    loop {
+        match ledger.step(|notes, _, _| notes.is_loaded).await {
+            Ok(true) => return,
+            Ok(false) | Err(ErrorCode::CoordinatorLoadInProgress) => runtime::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+async fn note(ledger: &Ledger<Notes>, key: &'static [u8], value: Option<&'static [u8]>) -> Result<(), ErrorCode> {
+    ledger.step(|_, _, writes| writes.put(key, value)).await?;
+    ledger.durable().await
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime::run(runtime::Config::default(), || future).expect("io_uring is here")
+}
+
+#[test]
+fn what_was_written_is_there_after_a_crash() {
+    let scratch = Scratch::new("crash");
+    let (image, owner) = world();
+    run(async {
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+        note(&ledger, b"a", Some(b"1")).await.unwrap();
+        note(&ledger, b"b", Some(b"2")).await.unwrap();
+        let three = ledger.step(|_, _, writes| {
+            writes.put(b"c", Some(b"3"));
+            writes.put(b"a", None);
+            writes.put(b"b", Some(b"4"));
+        });
+        three.await.unwrap();
+        ledger.durable().await.unwrap();
+    });
+    // Nothing was stopped in an orderly way.
+    run(async {
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        assert_eq!(ledger.step(|_, _, _| ()).await, Err(ErrorCode::CoordinatorLoadInProgress));
+        loaded(&ledger).await;
+        let told = ledger.step(|notes, _, _| (notes.notes.clone(), notes.offsets.clone())).await.unwrap();
+        let expected = [(b"b".to_vec(), b"4".to_vec()), (b"c".to_vec(), b"3".to_vec())];
+        assert_eq!(told, (BTreeMap::from(expected), vec![0, 1, 2, 3, 4]));
+        note(&ledger, b"d", Some(b"5")).await.unwrap();
+        assert_eq!(ledger.partition().log.end_offset(), 6);
+    });
+}
+
+#[test]
+fn refused_records_change_nothing() {
+    let scratch = Scratch::new("refused");
+    let (image, owner) = world();
+    run(async {
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+        let too_large = vec![0; 2 << 20];
+        let told = Rc::new(std::cell::Cell::new(None));
+        let teller = told.clone();
+        let refused = ledger.step(move |_, _, writes| {
+            writes.put(b"a", Some(b"1"));
+            writes.put(b"b", Some(&too_large));
+            writes.then(move |notes, _, taken| teller.set(Some((notes.notes.len(), taken))));
+        });
+        // COOR-3
+        assert_eq!(refused.await, Err(ErrorCode::UnknownServerError));
+        assert_eq!(told.take(), Some((0, Err(ErrorCode::UnknownServerError))));
+        assert_eq!(
+            (ledger.partition().log.end_offset(), ledger.step(|notes, _, _| notes.notes.len()).await),
+            (0, Ok(0))
+        );
+    });
+}
+
+#[test]
+fn records_of_a_newer_release_are_passed_over_and_unreadable_ones_fail_the_load() {
+    for (key, expected) in [(b"newer".as_slice(), Ok(1)), (b"broken", Err(ErrorCode::CoordinatorNotAvailable))] {
+        let scratch = Scratch::new("unreadable");
+        let (image, owner) = world();
+        run(async {
+            let shard = open(&scratch.0, &image, owner).await;
+            let id = image.topic(Internal::ConsumerOffsets.name()).map(|topic| topic.id).unwrap();
+            let partition = shard.partition(crate::model::TopicPartition { topic: id, partition: 0 }).unwrap();
+            let mut writes = Writes::<Notes>::new(Now::read());
+            writes.put(key, Some(b"?"));
+            writes.put(b"a", Some(b"1"));
+            let (batch, _) = writes.into_parts();
+            let appended = shard.append(&partition, &batch.unwrap(), 0).await.unwrap();
+            shard.committed_to(appended.sequence).await.unwrap();
+            let ledger = Ledgers::new(&shard, Notes::default).ledger("any").unwrap();
+            let told = loop {
+                match ledger.step(|notes, _, _| notes.notes.len()).await {
+                    Err(ErrorCode::CoordinatorLoadInProgress) => runtime::yield_now().await,
+                    other => break other,
+                }
+            };
+            assert_eq!(told, expected);
+        });
+    }
+}
+
+#[test]
+fn a_deadline_that_a_step_sets_rings_and_what_rings_can_write() {
+    let scratch = Scratch::new("deadline");
+    let (image, owner) = world();
+    run(async {
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+        ledger.step(|notes, now, _| notes.due = Some(now.mono + Duration::from_millis(5))).await.unwrap();
+        let rang = async {
+            while !ledger.step(|notes, _, _| notes.notes.contains_key(&b"rang"[..])).await.unwrap() {
+                runtime::yield_now().await;
+            }
+        };
+        runtime::timeout(Duration::from_secs(10), rang).await.expect("it rings");
+    });
+}
+
+#[test]
+fn a_ledger_comes_and_goes_with_its_partition_on_its_shard_alone() {
+    let scratch = Scratch::new("image");
+    let (image, owner) = world();
+    run(async {
+        let none = image_with_nodes(1);
+        let shard = open(&scratch.0, &none, owner).await;
+        let ledgers = Ledgers::new(&shard, Notes::default);
+        assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
+        shard.apply_image(Arc::new(image.clone())).await.unwrap();
+        ledgers.follow();
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+
+        let mut gone = image.clone();
+        let id = image.topic(Internal::ConsumerOffsets.name()).unwrap().id;
+        let delete = Command::DeleteTopic { id };
+        apply_to(&mut gone, &mut Default::default(), image.index + 1, &[delete]).unwrap();
+        shard.apply_image(Arc::new(gone)).await.unwrap();
+        ledgers.follow();
+        assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
+        assert_eq!(ledger.step(|_, _, _| ()).await, Err(ErrorCode::NotCoordinator));
+        assert!(ledgers.all().is_empty());
+    });
+    let scratch = Scratch::new("image-other");
+    run(async {
+        // COOR-1
+        let other = ShardId(1 - owner.0);
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, other).await, Notes::default);
+        assert_eq!(
+            (ledgers.ledger("any").err(), ledgers.owner("any")),
+            (Some(ErrorCode::NotCoordinator), Ok((0, owner)))
+        );
+    });
+}

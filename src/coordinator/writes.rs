@@ -1,0 +1,85 @@
+//! What a step wants written: one batch, and what is to follow.
+
+use super::Now;
+use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
+use crate::record::BatchBuilder;
+use crate::record::builder::BatchOptions;
+use crate::record::validate::Accepted;
+
+type Follow<M> = Box<dyn FnOnce(&mut M, Now, Result<(), ErrorCode>)>;
+
+/// The records of one step. They are taken together or not at all.
+pub struct Writes<M> {
+    now: Now,
+    batch: Option<BatchBuilder>,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+    follow: Vec<Follow<M>>,
+}
+
+impl<M> Writes<M> {
+    pub fn new(now: Now) -> Writes<M> {
+        Writes { now, batch: None, producer: None, follow: Vec::new() }
+    }
+
+    /// A record, after those before it. Without a value it is a tombstone.
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let batch = self.batch.get_or_insert_with(|| BatchBuilder::new(BatchOptions::default()));
+        batch.append(self.now.wall_ms, Some(key), value, []);
+    }
+
+    /// Makes all of the records part of a producer's open transaction.
+    pub fn in_transaction(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
+        self.producer = Some((producer, epoch));
+    }
+
+    /// Runs when the records were replayed, or were refused for the reason given; at once when there are none.
+    pub fn then(&mut self, follow: impl FnOnce(&mut M, Now, Result<(), ErrorCode>) + 'static) {
+        self.follow.push(Box::new(follow));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_none()
+    }
+
+    /// The size of what there is so far.
+    pub fn bytes(&self) -> usize {
+        self.batch.as_ref().map_or(0, BatchBuilder::plain_bytes)
+    }
+
+    /// The batch, if there is one, and what follows it.
+    pub(super) fn into_parts(self) -> (Option<Accepted<'static>>, Vec<Follow<M>>) {
+        let producer = self.producer;
+        let accepted = self.batch.map(|mut batch| {
+            if let Some((id, epoch)) = producer {
+                batch.set_transactional(id, epoch);
+            }
+            let (header, records) = batch.finish_apart();
+            Accepted { header, records: records.into(), offset_delta_of_max_timestamp: 0, is_as_sent: true }
+        });
+        (accepted, self.follow)
+    }
+}
+
+/// A machine's unit tests stand in for the ledger.
+#[cfg(test)]
+impl<M: super::Machine> Writes<M> {
+    /// What the ledger does with a step's records, without a log: replays them from `offset` on, or refuses
+    /// them. Answers how many there were.
+    pub fn settle(self, machine: &mut M, offset: i64, taken: Result<(), ErrorCode>) -> i64 {
+        use crate::record::Records;
+        let now = self.now;
+        let (accepted, follow) = self.into_parts();
+        let mut count = 0;
+        if let (Some(accepted), Ok(())) = (&accepted, taken) {
+            for record in Records::new(&accepted.header, &accepted.records) {
+                let entry = super::load::entry_of(&accepted.header, offset + count, &record.unwrap()).unwrap();
+                machine.replay(&entry).unwrap();
+                count += 1;
+            }
+        }
+        for follow in follow {
+            follow(machine, now, taken);
+        }
+        count
+    }
+}

@@ -1,0 +1,35 @@
+//! FindCoordinator (key 10), versions 0 to 6: the broker that coordinates a group or a transactional id. Several keys at a time
+//! from version 4 on (KIP-699).
+
+use crate::model::ErrorCode;
+
+/// The values of `key_type`.
+pub const GROUP: i8 = 0;
+pub const TRANSACTION: i8 = 1;
+
+message! {
+    request FindCoordinatorRequest of FindCoordinator {
+        key: String, 0-3;
+        key_type: i8, 1+, default = GROUP;
+        coordinator_keys: Vec<String>, 4+;
+    }
+
+    response FindCoordinatorResponse of FindCoordinator {
+        throttle_time_ms: i32, 1+, ignorable = true;
+        error_code: ErrorCode, 0-3, ignorable = true;
+        error_message: Option<String>, 1-3, ignorable = true;
+        node_id: i32, 0-3, ignorable = true;
+        host: String, 0-3, ignorable = true;
+        port: i32, 0-3, ignorable = true;
+        coordinators: Vec<Coordinator>, 4+;
+    }
+
+    part Coordinator {
+        key: String, 4+;
+        node_id: i32, 4+;
+        host: String, 4+;
+        port: i32, 4+;
+        error_code: ErrorCode, 4+;
+        error_message: Option<String>, 4+, ignorable = true;
+    }
+}
