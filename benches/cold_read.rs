@@ -56,7 +56,7 @@ async fn fill(directory: &Path) {
 /// MB/s of reads of `bytes` each, one after the other, as a fetching consumer makes them.
 async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
     let memory = Memory::new(MEMORY_BYTES);
-    let log = Log::open(directory, Rc::<Settings>::default(), Known::Nothing, memory, &mut |_| {})
+    let log = Log::open(directory, Rc::<Settings>::default(), Known::Nothing, memory, &mut |_, _| {})
         .await
         .expect("our own log");
     // Opening has looked at every batch; what it left in memory is the log's end, and the start is cold again.

@@ -22,7 +22,7 @@
 //!           ... later still     segments flushed -> checkpoint stored -> journal files free (shard::checkpoint)
 //!
 //! fetch     net::connection -> api::fetch
-//!             partition::fetch  bounded by the high watermark, checked against the leader epoch
+//!             partition::fetch  bounded by the high watermark or last stable offset, checked against the leader epoch
 //!               log::read       segment -> sparse index -> batch headers: where the records are, not the records
 //!             purgatory         nothing there yet: one waiter with every partition that is asked for
 //!           api::answer         what the socket can take now: from chunks in memory, else pages read direct, ahead
@@ -55,7 +55,7 @@
 //! ```text
 //! <data>/meta.properties                   cluster, node, current layout       disk::layout
 //! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
-//! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, epochs}
+//! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, aborted, epochs}
 //! <data>/layout-<n>/shard-<s>/checkpoint   what is flushed, where replay starts disk::checkpoint
 //! <journal.dir>/layout-<n>/shard-<s>/journal/*.journal   groups, round and round disk::journal::{files, group}
 //! ```
@@ -74,7 +74,7 @@
 //!  3 config record wire        settings; batches as bytes; frames and messages
 //!  4 metadata disk             the image, read side; directory, journal, checkpoint
 //!  5 log          one partition's log: segments, indexes, tail, reads, retention
-//!  6 partition    append, fetch, watermark, producers, purgatory
+//!  6 partition    append, fetch, watermark, producers, transactions, purgatory
 //!  7 shard        one core: its partitions and the tasks that keep them going
 //!  8 router       topic-partition -> shard -> broker; messages between shards
 //!  9 controller   commands, the metadata log

@@ -82,6 +82,7 @@ fn checkpoint() -> Vec<u8> {
         segment_max_timestamp: 1_000,
         segment_offset_of_max_timestamp: 19,
         segment_first_append_ms: 1_000,
+        segment_aborted: 2,
         leader_epochs: vec![(0, 0), (1, 12)],
         producers: Vec::new(),
     };

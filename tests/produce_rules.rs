@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use support::node::{Node, Peer};
 use support::say;
 use tidemill::model::{ErrorCode, TopicId};
-use tidemill::partition::producers::{Producers, Verdict};
+use tidemill::partition::producers::{Membership, Producers, Verdict};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
 use tidemill::record::validate::{Accepted, Rejected, Rules, TopicCompression, validate};
@@ -521,7 +521,7 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
             let bytes = build(options, &records);
             let header = BatchHeader::decode(&bytes).expect("a header");
             let answer = bench.produce("sequences", 9, &bytes);
-            let verdict = producers.check(&header, false);
+            let verdict = producers.check(&header, Membership::ByLog);
             let context = format!("seed {seed}, step {step}: {header:?}\nthe node {answer:?}, we {verdict:?}");
             let what = match verdict {
                 Ok(Verdict::Fresh) => {

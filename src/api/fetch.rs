@@ -16,16 +16,19 @@ use super::fetch_session::{
 };
 use super::leader_hint::LeaderHints;
 use super::{Broker, Header, Origin, Outcome, Pending};
+use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::fetch::{Fetched, Request};
-use crate::partition::purgatory::{Registration, Waiter};
+use crate::partition::purgatory::{Isolation, Registration, Waiter};
 use crate::router::message::{self, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
 use crate::runtime::clock::Mono;
 use crate::runtime::{self, Permit, clock};
-use crate::wire::fetch::{EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead};
+use crate::wire::fetch::{
+    self, EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead,
+};
 use crate::wire::{Malformed, NodeEndpoint, Reader, Topic};
 
 /// The version of Fetch from which on a reader is known to understand ZSTD (KIP-110).
@@ -61,7 +64,7 @@ struct Plan {
     bytes_max: usize,
     bytes_min: usize,
     wait: Duration,
-    is_read_committed: bool,
+    isolation: Isolation,
 }
 
 /// What one partition answers, wherever it is.
@@ -75,11 +78,19 @@ struct Found {
     bytes: usize,
     /// Where the reader goes on.
     next_offset: Offset,
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl Found {
     fn refused(error: ErrorCode) -> Found {
         Fetched::refused(error).into()
+    }
+
+    fn limit(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset,
+        }
     }
 
     fn is_exceptional(&self) -> bool {
@@ -96,9 +107,8 @@ impl Found {
     }
 
     /// There is more than the limits let through.
-    fn is_cut(&self, is_read_committed: bool) -> bool {
-        let limit = if is_read_committed { self.last_stable_offset } else { self.high_watermark };
-        !self.is_exceptional() && self.next_offset < limit
+    fn is_cut(&self, isolation: Isolation) -> bool {
+        !self.is_exceptional() && self.next_offset < self.limit(isolation)
     }
 }
 
@@ -113,6 +123,7 @@ impl From<Fetched> for Found {
             bytes: fetched.read.bytes,
             records: fetched.read.extents.into_iter().map(Piece::Log).collect(),
             next_offset: fetched.read.next_offset,
+            aborted: fetched.aborted,
         }
     }
 }
@@ -131,6 +142,7 @@ impl Found {
                 .map(|(stretch, copied)| Piece::Remote(Remote { shard, stretch, copied: Slice::from(copied) }))
                 .collect(),
             next_offset: fetched.next_offset,
+            aborted: fetched.aborted,
         }
     }
 }
@@ -148,7 +160,7 @@ pub(super) fn start(
         // KIP-227: an error of the session is one of the whole answer, which then names no partitions.
         Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
     };
-    let is_read_committed = request.isolation_level == 1;
+    let isolation = isolation_of(request.isolation_level);
     let knows_zstd = header.version >= ZSTD_FROM;
     let wanted = match &session {
         None => all_asked(broker, &image, &request, knows_zstd),
@@ -159,7 +171,7 @@ pub(super) fn start(
                 partition,
                 slot: Some(slot),
                 place: *place,
-                request: read_request(asked, is_read_committed, knows_zstd),
+                request: read_request(asked, isolation, knows_zstd),
             });
             wanted.collect()
         }
@@ -177,7 +189,7 @@ pub(super) fn start(
         // More than fits will never be there.
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wait: Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX),
-        is_read_committed,
+        isolation,
     };
     let broker = broker.clone();
     Ok(Pending::Fetch(Box::pin(async move { plan.run(&broker).await })))
@@ -240,7 +252,7 @@ fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>, knows_z
             partition: part.partition,
             slot: None,
             place: topic.and_then(|topic| broker.locate(image, topic, part.partition)),
-            request: read_request(&asked(part), request.isolation_level == 1, knows_zstd),
+            request: read_request(&asked(part), isolation_of(request.isolation_level), knows_zstd),
         });
         last = Some((part.topic, topic, key));
     }
@@ -268,13 +280,18 @@ fn asked(part: &FetchPartition<'_>) -> Asked {
     }
 }
 
-fn read_request(asked: &Asked, is_read_committed: bool, knows_zstd: bool) -> Request {
+/// On the wire, 0 and 1.
+pub(super) fn isolation_of(level: i8) -> Isolation {
+    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+fn read_request(asked: &Asked, isolation: Isolation, knows_zstd: bool) -> Request {
     Request {
         fetch_offset: asked.fetch_offset,
         bytes_max: asked.bytes_max.max(0) as usize,
         current_leader_epoch: asked.current_leader_epoch,
         last_fetched_epoch: asked.last_fetched_epoch,
-        is_read_committed,
+        isolation,
         at_least_one: false,
         knows_zstd,
     }
@@ -283,7 +300,7 @@ fn read_request(asked: &Asked, is_read_committed: bool, knows_zstd: bool) -> Req
 impl Plan {
     async fn run(self, broker: &Rc<Broker>) -> Outcome {
         let deadline = clock::now() + self.wait;
-        let waiter = Waiter::new();
+        let waiter = Waiter::new(self.isolation);
         let mut registration = None;
         let watched = Watched::default();
         loop {
@@ -306,7 +323,7 @@ impl Plan {
         let bytes: usize = found.iter().map(|found| found.bytes).sum();
         bytes >= self.bytes_min
             || self.wanted.is_empty()
-            || found.iter().any(|found| found.is_exceptional() || bytes > 0 && found.is_cut(self.is_read_committed))
+            || found.iter().any(|found| found.is_exceptional() || bytes > 0 && found.is_cut(self.isolation))
     }
 
     fn local_partitions(&self, broker: &Broker) -> Vec<Rc<Partition>> {
@@ -318,9 +335,7 @@ impl Plan {
     fn has_moved(&self, broker: &Broker, found: &[Found]) -> bool {
         self.wanted.iter().zip(found).any(|(wanted, found)| match wanted.place {
             Ok((id, owner)) if owner == broker.shard.id => broker.shard.partition(id).is_none_or(|partition| {
-                partition.is_deleted()
-                    || partition.high_watermark() != found.high_watermark
-                    || partition.last_stable_offset() != found.last_stable_offset
+                partition.is_deleted() || partition.limit(self.isolation) != found.limit(self.isolation)
             }),
             _ => false,
         })
@@ -336,13 +351,14 @@ impl Plan {
                 continue;
             }
             match calls.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, partitions)) => partitions.push((id, found.high_watermark)),
-                None => calls.push((owner, vec![(id, found.high_watermark)])),
+                Some((_, partitions)) => partitions.push((id, found.limit(self.isolation))),
+                None => calls.push((owner, vec![(id, found.limit(self.isolation))])),
             }
         }
         for (shard, partitions) in calls {
             let wait_ms = (deadline.since(clock::now())).as_millis() as u64 + 1;
-            let call = broker.router.call(shard, message::Request::Watch { partitions, wait_ms });
+            let call =
+                broker.router.call(shard, message::Request::Watch { partitions, isolation: self.isolation, wait_ms });
             watched.borrow_mut().push(shard);
             let (waiter, watched) = (waiter.clone(), watched.clone());
             runtime::spawn(runtime::Class::Foreground, "fetch watch", async move {
@@ -460,7 +476,8 @@ impl Plan {
                     last_stable_offset: found.last_stable_offset,
                     log_start_offset: found.log_start_offset,
                     // Of a partition that is not here Kafka says that there are none; null is "not asked for".
-                    aborted_transactions: (self.is_read_committed || wanted.place.is_err()).then(Vec::new),
+                    aborted_transactions: (self.isolation == Isolation::ReadCommitted || wanted.place.is_err())
+                        .then(|| found.aborted.drain(..).map(on_the_wire).collect()),
                     ..PartitionHead::refused(wanted.partition, found.error)
                 };
                 if let Some((epoch, end_offset)) = found.diverging {
@@ -476,6 +493,10 @@ impl Plan {
         }
         send(writer, hints.endpoints(), copies)
     }
+}
+
+fn on_the_wire(aborted: AbortedTransaction) -> fetch::AbortedTransaction {
+    fetch::AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset }
 }
 
 /// What is wrong with the session, and no partitions.

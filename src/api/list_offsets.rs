@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::fetch::isolation_of;
 use super::{Broker, Header, Outcome, Pending};
 use crate::log::read::{ReadError, TimedOffset};
 use crate::model::{ErrorCode, Offset};
@@ -28,7 +29,7 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
 
 async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let image = broker.shard.image();
-    let is_read_committed = request.isolation_level == 1;
+    let isolation = isolation_of(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
     // KAFKA-1757 and on: a partition that is named more than once is answered INVALID_REQUEST, once.
     let mut times: HashMap<(&str, i32), usize> = HashMap::new();
@@ -52,7 +53,7 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
                 (_, Err(error)) => Err(error),
                 (_, Ok((id, owner))) => {
                     let (current_leader_epoch, timestamp) = (asked.current_leader_epoch, asked.timestamp);
-                    let list = ListOffset { id, current_leader_epoch, timestamp, is_read_committed };
+                    let list = ListOffset { id, current_leader_epoch, timestamp, isolation };
                     if owner == broker.shard.id {
                         list_offset(broker, list).await
                     } else {
@@ -87,7 +88,7 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
 pub(super) async fn list_offset(broker: &Rc<Broker>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
     let partition = broker.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(list.current_leader_epoch)?;
-    let limit = if list.is_read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+    let limit = partition.limit(list.isolation);
     let at = |offset: Offset, timestamp: i64| ListedOffset {
         offset,
         timestamp,

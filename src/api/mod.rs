@@ -16,6 +16,7 @@ pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod fetch_session;
@@ -30,6 +31,7 @@ mod offset_for_leader_epoch;
 pub mod produce;
 mod refusal;
 pub mod serve;
+mod write_txn_markers;
 
 pub use answer::Answer;
 pub use context::Context;
@@ -234,6 +236,8 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
         ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),
+        ApiKey::WriteTxnMarkers => write_txn_markers::start(broker, &mut reader, header),
+        ApiKey::DescribeProducers => describe_producers::start(broker, &mut reader, header),
         _ => serve::start_admin(broker, origin, key, frame, &mut reader, header),
     };
     started.unwrap_or_else(Pending::from)

@@ -107,7 +107,7 @@ pub(super) async fn start(
         let state = match place {
             Err(error) => State::Done(Err(error.into())),
             Ok((id, owner)) if owner == shard.id => {
-                let produced = shard.produce(id, part.records, &rules).await;
+                let produced = shard.produce(id, part.records, &rules, None).await;
                 if let Ok(produced) = &produced {
                     pending.sequence = pending.sequence.max(produced.sequence);
                 }

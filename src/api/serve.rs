@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Broker, Header, Origin, Outcome, Pending, admin, list_offsets, offset_for_leader_epoch};
+use super::{
+    Broker, Header, Origin, Outcome, Pending, admin, describe_producers, list_offsets, offset_for_leader_epoch,
+    write_txn_markers,
+};
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
 use crate::partition::fetch::{Fetched, Request as FetchRequest};
-use crate::partition::purgatory::{Registration, Waiter};
+use crate::partition::purgatory::{Isolation, Registration, Waiter};
 use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request, Stretch};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
@@ -72,7 +75,7 @@ impl Appends {
             let mut produced = Vec::with_capacity(batches.len());
             let mut sequence = 0;
             for (id, records) in &batches {
-                let result = broker.shard.produce(*id, records, &request).await;
+                let result = broker.shard.produce(*id, records, &request, None).await;
                 if let Ok(appended) = &result {
                     sequence = sequence.max(appended.sequence);
                 }
@@ -114,8 +117,8 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
                 Reply::Fetched(fetch(&broker, partitions, bytes_max, copy_max).await)
             }
             Request::Read { stretch, bytes_max } => Reply::Read(read(&broker, stretch, bytes_max).await),
-            Request::Watch { partitions, wait_ms } => {
-                watch(&broker, partitions, wait_ms).await;
+            Request::Watch { partitions, isolation, wait_ms } => {
+                watch(&broker, partitions, isolation, wait_ms).await;
                 Reply::Watched
             }
             Request::ListOffsets(lists) => {
@@ -128,6 +131,10 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::EpochEnds(ends) => {
                 Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
             }
+            Request::EndTransactions { partitions, end } => {
+                Reply::Ended(write_txn_markers::end_here(&broker, &partitions, &end).await)
+            }
+            Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
             Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
             Request::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: admin::answer_at_controller(&broker, *request).await }))
@@ -174,6 +181,7 @@ async fn fetch(
             next_offset: fetched.read.next_offset,
             bytes: fetched.read.bytes,
             records,
+            aborted: fetched.aborted,
         });
     }
     all
@@ -189,12 +197,12 @@ async fn read(broker: &Rc<Broker>, stretch: Stretch, bytes_max: usize) -> Result
     Ok(slices.concat())
 }
 
-async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, wait_ms: u64) {
-    let waiter = Waiter::new();
+async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, isolation: Isolation, wait_ms: u64) {
+    let waiter = Waiter::new(isolation);
     let here: Vec<_> = partitions.iter().filter_map(|(id, _)| broker.shard.partition(*id)).collect();
     let has_moved = partitions
         .iter()
-        .any(|(id, seen)| broker.shard.partition(*id).is_none_or(|partition| partition.high_watermark() > *seen));
+        .any(|(id, seen)| broker.shard.partition(*id).is_none_or(|partition| partition.limit(isolation) > *seen));
     let _registration = Registration::new(waiter.clone(), here);
     if !has_moved {
         let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;

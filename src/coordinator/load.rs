@@ -8,7 +8,9 @@ use crate::log::read::Extent;
 use crate::model::Offset;
 use crate::partition::Partition;
 use crate::partition::fetch::Request;
+use crate::partition::purgatory::Isolation;
 use crate::record::codec::Decompressor;
+use crate::record::control::{Ending, Marker};
 use crate::record::walk::{Batch, Broken, batches};
 use crate::record::{BatchHeader, Record, Records};
 use crate::runtime;
@@ -32,7 +34,7 @@ pub(super) async fn load<M: Machine>(partition: &Partition, machine: &mut M) -> 
             bytes_max: STRETCH_BYTES,
             current_leader_epoch: -1,
             last_fetched_epoch: -1,
-            is_read_committed: false,
+            isolation: Isolation::ReadUncommitted,
             at_least_one: true,
             knows_zstd: true,
         };
@@ -92,14 +94,13 @@ fn replay_batch<M: Machine>(
     let codec = header.codec().ok_or_else(|| format!("the batch at offset {at} is compressed in an unknown way"))?;
     let decoded =
         decompressor.decompress(codec, batch.stored_records()).map_err(|error| format!("offset {at}: {error}"))?;
+    if let Some(marker) = Marker::parse(header, decoded) {
+        machine.end_transaction(header.producer_id, marker.ending == Ending::Commit);
+    }
     let mut unknown = 0;
     for record in Records::new(header, decoded) {
         let record = record.map_err(|error| format!("offset {at}: {error}"))?;
         if header.is_control() {
-            // Table of a control record's key: version i16, type i16; 0 is abort, 1 is commit.
-            if let Some([_, _, 0, kind @ (0 | 1), ..]) = record.key {
-                machine.end_transaction(header.producer_id, *kind == 1);
-            }
             continue;
         }
         let replayed = entry_of(header, record.offset, &record).and_then(|entry| machine.replay(&entry));

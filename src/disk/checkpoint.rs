@@ -4,7 +4,7 @@
 //! One small file, replaced whole: written beside, flushed, renamed, its directory flushed.
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (2)    8  u64  archive bytes    16  u32  CRC-32C of the archive
+//!  0  u32  magic "TMC1"    4  u32  version (3)    8  u64  archive bytes    16  u32  CRC-32C of the archive
 //! 32  the archive (rkyv), checked against the CRC before it is looked at, and validated when it is
 //! ```
 //!
@@ -23,7 +23,7 @@ use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEAD_BYTES: usize = 32;
 
 /// Everything a shard must know to recover, apart from the journal and the segments.
@@ -71,6 +71,8 @@ pub struct PartitionState {
     pub segment_offset_of_max_timestamp: i64,
     /// Wall time of the segment's first append, for time-based rolling; -1 when it is empty.
     pub segment_first_append_ms: i64,
+    /// Flushed entries of that segment's index of aborted transactions.
+    pub segment_aborted: u32,
     /// (epoch, its first offset), ascending.
     pub leader_epochs: Vec<(i32, i64)>,
     pub producers: Vec<ProducerState>,
@@ -81,6 +83,8 @@ pub struct PartitionState {
 pub struct SealedSegment {
     pub base_offset: i64,
     pub bytes: u64,
+    /// Entries of its index of aborted transactions.
+    pub aborted: u32,
 }
 
 /// One idempotent producer's last batches on one partition.
@@ -89,6 +93,8 @@ pub struct ProducerState {
     pub producer_id: i64,
     pub epoch: i16,
     pub last_activity_ms: i64,
+    /// Of its last batch or marker.
+    pub last_timestamp: i64,
     pub coordinator_epoch: i32,
     /// Where its open transaction began; -1 without one.
     pub current_txn_first_offset: i64,

@@ -12,6 +12,7 @@
 //!
 //! Runs on the thread of the shard that owns the partition.
 
+pub mod aborted;
 pub mod epochs;
 pub mod index;
 pub mod read;
@@ -31,6 +32,7 @@ use crate::disk::StorageError;
 use crate::disk::checkpoint::SealedSegment;
 use crate::disk::layout::replace_file;
 use crate::model::{LeaderEpoch, Offset};
+use aborted::AbortedTransaction;
 use epochs::Epochs;
 use segment::Segment;
 use tail::Memory;
@@ -149,7 +151,12 @@ impl Log {
     pub fn sealed(&self) -> Vec<SealedSegment> {
         let segments = self.segments.borrow();
         let sealed = segments.iter().take(segments.len() - 1);
-        sealed.map(|segment| SealedSegment { base_offset: segment.base_offset, bytes: segment.size() }).collect()
+        let state = |segment: &Rc<Segment>| SealedSegment {
+            base_offset: segment.base_offset,
+            bytes: segment.size(),
+            aborted: segment.aborted_count() as u32,
+        };
+        sealed.map(state).collect()
     }
 
     pub fn settings(&self) -> Rc<Settings> {
@@ -230,6 +237,30 @@ impl Log {
         );
     }
 
+    /// The marker that was appended last aborted this transaction.
+    pub fn note_aborted(&self, aborted: AbortedTransaction) {
+        assert_eq!(aborted.last_offset + 1, self.end_offset(), "an entry lies with its marker");
+        self.active().note_aborted(aborted);
+    }
+
+    /// The aborted transactions that a reader of the offsets `from..to` meets records of, in the order of their markers.
+    pub fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+        let mut found = Vec::new();
+        let segments = self.segments.borrow();
+        let first = segments.partition_point(|segment| segment.end_offset() <= from);
+        for segment in segments.iter().skip(first).filter(|segment| segment.first_aborted_offset() < to) {
+            for entry in segment.aborted()?.iter() {
+                if entry.overlaps(from, to) {
+                    found.push(*entry);
+                }
+                if entry.last_stable_offset >= to {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     // ---- write-back ---------------------------------------------------------------------------------------------
 
     pub fn is_dirty(&self) -> bool {
@@ -246,6 +277,7 @@ impl Log {
                 segment.flush().await?;
                 segment.store_new_index_entries().await?;
             }
+            segment.store_aborted().await?;
         }
         self.store_epochs().await
     }

@@ -11,13 +11,16 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::aborted::{AbortedTransaction, ENTRY_BYTES, OpenTransactions};
 use super::epochs::Epochs;
 use super::index::Indexes;
-use super::segment::{PeekError, Peeked, Segment, Times, file_path};
+use super::segment::{PeekError, Peeked, Segment, Times, file_path, read_aborted};
 use super::tail::Memory;
 use super::{Log, Settings, StorageError};
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::model::Offset;
+use crate::record::control::Marker;
+use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::buf::Slice;
 use crate::runtime::dir;
 use crate::runtime::file::{File, Open};
@@ -38,6 +41,8 @@ pub enum Known<'a> {
     Nothing,
 }
 
+pub type OnBatch<'a> = dyn FnMut(&BatchHeader, Option<Marker>) + 'a;
+
 impl Log {
     /// A log of which nothing exists yet. The directory is made with the first write.
     pub async fn create(directory: &Path, settings: Rc<Settings>, memory: Rc<Memory>) -> Result<Log, StorageError> {
@@ -46,14 +51,14 @@ impl Log {
         Ok(Log::assemble(directory, settings, segments, 0, Epochs::default(), memory))
     }
 
-    /// Opens what is in `directory`. `on_batch` is told of every batch that the checkpoint does not vouch for:
-    /// its header's 61 bytes.
+    /// Opens what is in `directory`. `on_batch` is told of every batch that the checkpoint does not vouch for, and what is
+    /// in it if it is a marker.
     pub async fn open(
         directory: &Path,
         settings: Rc<Settings>,
         known: Known<'_>,
         memory: Rc<Memory>,
-        on_batch: &mut dyn FnMut(&[u8]),
+        on_batch: &mut OnBatch<'_>,
     ) -> Result<Log, StorageError> {
         if !dir::exists(directory) {
             if let Known::Checkpointed(state) = known
@@ -132,7 +137,7 @@ async fn open_checkpointed(
     let active_base = state.segment_base_offset;
     let sealed = present(directory, &settings, state, &bases)?;
     let mut segments = VecDeque::new();
-    for (at, SealedSegment { base_offset, bytes }) in sealed.iter().copied().enumerate() {
+    for (at, SealedSegment { base_offset, bytes, .. }) in sealed.iter().copied().enumerate() {
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
         let end = sealed.get(at + 1).map_or(active_base, |next| next.base_offset);
         let existing = Segment::existing(directory, base_offset, bytes, end, Times::NONE, None, true, memory.clone());
@@ -163,8 +168,69 @@ async fn open_checkpointed(
         reopen_active_indexes(&active).await?;
     }
     segments.push_back(active);
+    let aborted_counts = sealed.iter().map(|segment| segment.aborted).chain([state.segment_aborted]);
+    reopen_aborted(&segments, aborted_counts).await?;
     let start = state.log_start_offset.max(segments[0].base_offset);
     Ok(Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory))
+}
+
+/// The segments' indexes of aborted transactions, with as many entries as the checkpoint says are flushed. When one is
+/// not as it was, all are made anew: a transaction begins in any segment before that of its marker.
+async fn reopen_aborted(
+    segments: &VecDeque<Rc<Segment>>,
+    counts: impl Iterator<Item = u32>,
+) -> Result<(), StorageError> {
+    for (segment, count) in segments.iter().zip(counts) {
+        let (path, count) = (segment.aborted_path(), count as usize);
+        if count == 0 {
+            // Written behind the checkpoint.
+            remove(segment.directory(), segment.base_offset, &["txnindex"]).await?;
+            continue;
+        }
+        match read_aborted(&path, count) {
+            Ok(entries) => {
+                cut(&path, (count * ENTRY_BYTES) as u64).await?;
+                segment.set_aborted(entries, count);
+            }
+            Err(why) => {
+                tracing::warn!("{}: {why}; the indexes of aborted transactions are made anew", path.display());
+                return rebuild_aborted(segments).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walks a log's batches for its markers.
+async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), StorageError> {
+    let mut open = OpenTransactions::default();
+    for segment in segments {
+        let mut aborted = Vec::new();
+        let mut position = 0;
+        while let Some(batch) = peek(segment, position).await? {
+            let head = segment.head(position).await?;
+            let header = BatchHeader::decode(&head).expect("61 bytes");
+            let marker = match header.is_control() {
+                true => parse_marker(&header, &segment.slices(position, position + batch.bytes).await?),
+                false => None,
+            };
+            aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
+            position += batch.bytes;
+        }
+        segment.set_aborted(aborted, 0);
+    }
+    Ok(())
+}
+
+/// Markers are small; who made a control batch of megabytes did not mean one.
+const MARKER_BYTES_MAX: usize = 4096;
+
+fn parse_marker(header: &BatchHeader, batch: &[Slice]) -> Option<Marker> {
+    if !header.is_control() {
+        return None;
+    }
+    let bytes: Vec<u8> = batch.iter().flat_map(|slice| slice.iter().copied()).take(MARKER_BYTES_MAX).collect();
+    Marker::parse(header, &bytes[HEADER_BYTES..])
 }
 
 /// Those of the checkpoint's sealed segments that are there: all, but for the first ones when retention may have taken them.
@@ -267,10 +333,11 @@ async fn open_unknown(
     bases: Vec<Offset>,
     may_have_gaps: bool,
     memory: Rc<Memory>,
-    on_batch: &mut dyn FnMut(&[u8]),
+    on_batch: &mut OnBatch<'_>,
 ) -> Result<Log, StorageError> {
     let mut kept: Vec<(Offset, Scanned)> = Vec::new();
     let mut epochs = Epochs::default();
+    let mut open = OpenTransactions::default();
     let mut end = bases.first().copied().filter(|_| may_have_gaps).unwrap_or(0);
     let mut is_cut = false;
     for base in bases {
@@ -285,7 +352,7 @@ async fn open_unknown(
         let path = file_path(directory, base, "log");
         let length = length_of(&path).await?;
         let scan = Segment::existing(directory, base, length, base, Times::NONE, None, false, memory.clone());
-        let scanned = scan_segment(&scan, base, &mut epochs, on_batch).await?;
+        let scanned = scan_segment(&scan, base, &mut epochs, &mut open, on_batch).await?;
         if scanned.size < length {
             tracing::warn!(
                 "{}: cut from {length} to {} bytes, at offset {}: {}",
@@ -302,6 +369,8 @@ async fn open_unknown(
             // Ours, and perhaps as a power failure left them: made anew when they are asked for.
             remove_indexes(directory, base).await?;
         }
+        // What the batches tell is stored with the next checkpoint.
+        remove(directory, base, &["txnindex"]).await?;
         end = scanned.end_offset;
         kept.push((base, scanned));
     }
@@ -309,10 +378,12 @@ async fn open_unknown(
     let sealed = kept.len().saturating_sub(1);
     let mut segments: VecDeque<Rc<Segment>> = VecDeque::new();
     for (at, (base, scanned)) in kept.into_iter().enumerate() {
-        let Scanned { size, end_offset, times, indexes, .. } = scanned;
+        let Scanned { size, end_offset, times, indexes, aborted, .. } = scanned;
         let indexes = Some(indexes);
         let memory = memory.clone();
-        segments.push_back(Segment::existing(directory, base, size, end_offset, times, indexes, at < sealed, memory));
+        let segment = Segment::existing(directory, base, size, end_offset, times, indexes, at < sealed, memory);
+        segment.set_aborted(aborted, 0);
+        segments.push_back(segment);
     }
     if segments.is_empty() {
         segments.push_back(Segment::new(directory, 0, memory.clone()));
@@ -335,6 +406,7 @@ struct Scanned {
     end_offset: Offset,
     times: Times,
     indexes: Indexes,
+    aborted: Vec<AbortedTransaction>,
     reason: String,
 }
 
@@ -342,10 +414,17 @@ async fn scan_segment(
     segment: &Rc<Segment>,
     base: Offset,
     epochs: &mut Epochs,
-    on_batch: &mut dyn FnMut(&[u8]),
+    open: &mut OpenTransactions,
+    on_batch: &mut OnBatch<'_>,
 ) -> Result<Scanned, StorageError> {
-    let mut scanned =
-        Scanned { size: 0, end_offset: base, times: Times::NONE, indexes: Indexes::default(), reason: String::new() };
+    let mut scanned = Scanned {
+        size: 0,
+        end_offset: base,
+        times: Times::NONE,
+        indexes: Indexes::default(),
+        aborted: Vec::new(),
+        reason: String::new(),
+    };
     loop {
         let position = scanned.size;
         let batch = match segment.peek(position) {
@@ -372,7 +451,10 @@ async fn scan_segment(
         }
         note(&mut scanned.indexes, &mut scanned.times, base, position, &batch);
         epochs.note(batch.leader_epoch, batch.base_offset);
-        on_batch(&head);
+        let header = BatchHeader::decode(&head).expect("61 bytes");
+        let marker = parse_marker(&header, &slices);
+        scanned.aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
+        on_batch(&header, marker);
         scanned.size += batch.bytes;
         scanned.end_offset = batch.last_offset + 1;
     }

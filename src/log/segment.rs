@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::aborted::{self, AbortedTransaction};
 use super::index::{Indexes, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
 use super::tail::{Chunk, Memory};
 use crate::disk::{BLOCK_BYTES, StorageError, block_ceil, block_floor};
@@ -31,6 +32,7 @@ pub struct Segment {
     state: RefCell<State>,
     file: RefCell<Option<File>>,
     indexes: RefCell<Option<Rc<Indexes>>>,
+    aborted: RefCell<Aborted>,
     pages: RefCell<BTreeMap<u64, Page>>,
     memory: Rc<Memory>,
     /// In the write-back queue.
@@ -61,6 +63,24 @@ impl State {
     /// Bytes that fit the chunks there are: the rest of the one in use, and those reserved behind it.
     fn room(&self) -> usize {
         self.chunks.iter().rev().map(|chunk| chunk.buf.remaining()).take_while(|remaining| *remaining > 0).sum()
+    }
+}
+
+/// The transactions that a marker in this segment aborted; see [`aborted`].
+struct Aborted {
+    /// `None`: at rest in the file.
+    entries: Option<Rc<Vec<AbortedTransaction>>>,
+    count: usize,
+    /// Entries that are flushed.
+    stored: usize,
+    /// Where the earliest of them began; the maximum without any. Readers below it need not look.
+    first_offset: Offset,
+}
+
+impl Aborted {
+    fn of(entries: Vec<AbortedTransaction>, stored: usize) -> Aborted {
+        let first_offset = entries.iter().map(|entry| entry.first_offset).min().unwrap_or(Offset::MAX);
+        Aborted { count: entries.len(), stored, first_offset, entries: Some(Rc::new(entries)) }
     }
 }
 
@@ -165,6 +185,7 @@ impl Segment {
             state: RefCell::new(state),
             file: RefCell::new(None),
             indexes: RefCell::new(indexes.map(Rc::new)),
+            aborted: RefCell::new(Aborted::of(Vec::new(), 0)),
             pages: RefCell::new(BTreeMap::new()),
             memory,
             queued: Cell::new(false),
@@ -193,7 +214,7 @@ impl Segment {
 
     pub fn is_dirty(&self) -> bool {
         let state = self.state.borrow();
-        state.flushed < state.size || (state.is_sealed && !state.is_finished)
+        state.flushed < state.size || (state.is_sealed && !state.is_finished) || self.has_aborted_to_store()
     }
 
     pub fn times(&self) -> Times {
@@ -202,6 +223,10 @@ impl Segment {
 
     pub fn is_sealed(&self) -> bool {
         self.state.borrow().is_sealed
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub fn log_path(&self) -> PathBuf {
@@ -465,6 +490,79 @@ impl Segment {
         Ok(())
     }
 
+    // ---- aborted transactions -----------------------------------------------------------------------------------
+
+    /// A marker that was just appended aborted this transaction.
+    pub(super) fn note_aborted(&self, entry: AbortedTransaction) {
+        let mut aborted = self.aborted.borrow_mut();
+        let entries = aborted.entries.as_mut().expect("the active segment's are in memory");
+        Rc::make_mut(entries).push(entry);
+        aborted.count += 1;
+        aborted.first_offset = aborted.first_offset.min(entry.first_offset);
+    }
+
+    /// What recovery found; the first `stored` of them are flushed.
+    pub(super) fn set_aborted(&self, entries: Vec<AbortedTransaction>, stored: usize) {
+        *self.aborted.borrow_mut() = Aborted::of(entries, stored);
+    }
+
+    pub fn aborted_count(&self) -> usize {
+        self.aborted.borrow().count
+    }
+
+    /// Where the earliest aborted transaction with its marker here began; the maximum without any.
+    pub fn first_aborted_offset(&self) -> Offset {
+        self.aborted.borrow().first_offset
+    }
+
+    fn has_aborted_to_store(&self) -> bool {
+        let aborted = self.aborted.borrow();
+        aborted.stored < aborted.count
+    }
+
+    /// The transactions that markers in this segment aborted, in the order of these.
+    pub fn aborted(&self) -> Result<Rc<Vec<AbortedTransaction>>, StorageError> {
+        if let Some(entries) = &self.aborted.borrow().entries {
+            return Ok(entries.clone());
+        }
+        let (path, count) = (self.aborted_path(), self.aborted_count());
+        let entries = read_aborted(&path, count).map_err(|why| StorageError::format("an index", &path, why))?;
+        let entries = Rc::new(entries);
+        self.aborted.borrow_mut().entries = Some(entries.clone());
+        Ok(entries)
+    }
+
+    pub(super) fn aborted_path(&self) -> PathBuf {
+        file_path(&self.directory, self.base_offset, "txnindex")
+    }
+
+    /// Adds to the index of aborted transactions what it lacks, and flushes it: a checkpoint counts on it.
+    pub async fn store_aborted(&self) -> Result<(), StorageError> {
+        let (bytes, stored, count) = {
+            let aborted = self.aborted.borrow();
+            let Some(entries) = aborted.entries.as_ref().filter(|_| aborted.stored < aborted.count) else {
+                return Ok(());
+            };
+            (aborted::render(&entries[aborted.stored..]), aborted.stored, aborted.count)
+        };
+        if self.removed.get() {
+            return Ok(());
+        }
+        let path = self.aborted_path();
+        let open = Open { write: true, create: true, truncate: stored == 0, ..Open::default() };
+        let file = File::open(&path, open).await.map_err(StorageError::io("create index", &path))?;
+        let at = (stored * aborted::ENTRY_BYTES) as u64;
+        file.write_at(bytes, at, Durability::Cached).await.map_err(StorageError::io("write index", &path))?;
+        file.sync_data().await.map_err(StorageError::flush("flush index", &path))?;
+        if stored == 0 {
+            let directory = &self.directory;
+            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+        }
+        let mut aborted = self.aborted.borrow_mut();
+        aborted.stored = aborted.stored.max(count);
+        Ok(())
+    }
+
     // ---- memory -------------------------------------------------------------------------------------------------
 
     /// Gives back the chunk at `start` if the file has all of it. True: it is gone.
@@ -498,6 +596,7 @@ impl Segment {
         if self.is_sealed() && !self.is_dirty() && !self.writing.get() {
             *self.file.borrow_mut() = None;
             *self.indexes.borrow_mut() = None;
+            self.aborted.borrow_mut().entries.take_if(|entries| !entries.is_empty());
         }
     }
 
@@ -594,6 +693,18 @@ impl Segment {
             at += slice.len();
         }
         Ok(())
+    }
+
+    /// Bytes of the header of the batch at `position`, all of it, of which `peek` says what is needed to step over it.
+    pub async fn head(self: &Rc<Self>, position: u64) -> Result<[u8; PEEK_BYTES], StorageError> {
+        let slices = self.slices(position, position + PEEK_BYTES as u64).await?;
+        let mut head = [0; PEEK_BYTES];
+        let mut at = 0;
+        for slice in slices {
+            head[at..at + slice.len()].copy_from_slice(&slice);
+            at += slice.len();
+        }
+        Ok(head)
     }
 
     /// Brings `want` bytes from `position` on into memory, several reads at once, and reads ahead of a reader who
@@ -773,6 +884,16 @@ impl Segment {
             drop(self);
         });
         Ok(())
+    }
+}
+
+/// The first `count` entries of an index of aborted transactions; says why they cannot be had.
+pub(super) fn read_aborted(path: &Path, count: usize) -> Result<Vec<AbortedTransaction>, String> {
+    let bytes = dir::read_small(path).map_err(|error| error.to_string())?;
+    let wanted = count * aborted::ENTRY_BYTES;
+    match bytes.get(..wanted) {
+        Some(bytes) => aborted::parse(bytes),
+        None => Err(format!("it has {} bytes and had {wanted} when it was last flushed", bytes.len())),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Appending: judged, then given an offset, then in the log and the journal at once.
 
 use super::Partition;
-use super::producers::Verdict;
+use super::producers::{Membership, Verdict};
 use crate::disk::journal::group::Entry;
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::Appended;
 use crate::model::{ErrorCode, Offset};
 use crate::record::codec::Decompressor;
-use crate::record::header::HEADER_BYTES;
+use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::record::validate::{Accepted, RecordFault, Rejected, Rules, validate};
 
 /// What became of a batch. It may be acknowledged once the journal has made `sequence` durable and the high
@@ -91,34 +91,29 @@ impl Partition {
             is_compacted: settings.is_compacted,
             now_ms: request.now_ms,
         };
-        let accepted = validate(records, &rules, decompressor)?;
-        if accepted.header.is_transactional() {
-            // KIP-890: without a transaction that this partition was added to, the batch belongs to none.
-            let code = if request.produce_version >= 11 {
-                ErrorCode::TransactionAbortable
-            } else {
-                ErrorCode::InvalidTxnState
-            };
-            return Err(Refusal::new(code, "The partition is not part of a transaction of this producer."));
-        }
-        Ok(accepted)
+        Ok(validate(records, &rules, decompressor)?)
     }
 
-    /// Whether an accepted batch can be appended without waiting.
-    pub fn has_room(&self, journal: &Journal, accepted: &Accepted<'_>, now_ms: i64) -> bool {
-        let bytes = accepted.total_bytes();
-        self.log.has_room(bytes, accepted.header.records_count as u32, now_ms) && journal.has_room(bytes)
+    /// Whether a batch of so many bytes can be appended without waiting.
+    pub fn has_room(&self, journal: &Journal, bytes: usize, records: u32, now_ms: i64) -> bool {
+        self.log.has_room(bytes, records, now_ms) && journal.has_room(bytes)
     }
 
     /// Appends an accepted batch. [`has_room`](Self::has_room) was true since the last await; there is none in here,
-    /// so log and journal stay in step (PART-3).
-    pub fn append(&self, journal: &Journal, accepted: &Accepted<'_>, now_ms: i64) -> Result<Produced, Refusal> {
+    /// so log and journal stay in step (PART-3). `membership` is what is known of its transaction, if it is of one.
+    pub fn append(
+        &self,
+        journal: &Journal,
+        accepted: &Accepted<'_>,
+        membership: Membership,
+        now_ms: i64,
+    ) -> Result<Produced, Refusal> {
         if self.deleted.get() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
         let header = &accepted.header;
         if header.has_producer() {
-            match self.producers.borrow().check(header, false) {
+            match self.producers.borrow().check(header, membership) {
                 Ok(Verdict::Fresh) => {}
                 Ok(Verdict::Duplicate { base_offset, last_offset, timestamp }) => {
                     let is_stamped = accepted.log_append_time_ms() >= 0;
@@ -133,24 +128,12 @@ impl Partition {
                 Err(refusal) => return Err(Refusal::new(refusal.error_code(), refusal.to_string())),
             }
         }
-        let base_offset = self.log.end_offset();
-        let leader_epoch = self.leader_epoch.get();
-        let stored: [u8; HEADER_BYTES] = accepted.stored_header(base_offset, leader_epoch);
-        let last_offset = base_offset + Offset::from(header.last_offset_delta);
-        let entry = Entry { partition: self.id, leader_epoch, base_offset };
-        let flush = self.settings.borrow().flushes_before_ack;
-        let sequence = journal.append(entry, &stored, &accepted.records, flush);
-        let batch = Appended {
-            base_offset,
-            last_offset,
-            leader_epoch,
-            max_timestamp: header.max_timestamp,
-            offset_of_max_timestamp: base_offset + Offset::from(accepted.offset_delta_of_max_timestamp),
-        };
-        self.log.append(&batch, &[&stored, &accepted.records], now_ms);
+        let delta = accepted.offset_delta_of_max_timestamp;
+        let (base_offset, sequence) = self.put(journal, header, &accepted.records, delta, now_ms);
         if header.has_producer() {
             self.producers.borrow_mut().applied(header, base_offset, now_ms);
         }
+        let last_offset = base_offset + Offset::from(header.last_offset_delta);
         Ok(Produced {
             base_offset,
             last_offset,
@@ -158,5 +141,30 @@ impl Partition {
             log_start_offset: self.log.start_offset(),
             sequence,
         })
+    }
+    /// Gives a batch its offset and puts it into the journal and the log, in one step (PART-3).
+    pub(super) fn put(
+        &self,
+        journal: &Journal,
+        header: &BatchHeader,
+        records: &[u8],
+        offset_delta_of_max_timestamp: i32,
+        now_ms: i64,
+    ) -> (Offset, Sequence) {
+        let base_offset = self.log.end_offset();
+        let leader_epoch = self.leader_epoch.get();
+        let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
+        let entry = Entry { partition: self.id, leader_epoch, base_offset };
+        let flush = self.settings.borrow().flushes_before_ack;
+        let sequence = journal.append(entry, &stored, records, flush);
+        let batch = Appended {
+            base_offset,
+            last_offset: base_offset + Offset::from(header.last_offset_delta),
+            leader_epoch,
+            max_timestamp: header.max_timestamp,
+            offset_of_max_timestamp: base_offset + Offset::from(offset_delta_of_max_timestamp),
+        };
+        self.log.append(&batch, &[&stored, records], now_ms);
+        (base_offset, sequence)
     }
 }

@@ -1,6 +1,9 @@
 //! Reading for clients: never past the high watermark (or the last stable offset), and only in the right epoch.
 
 use super::Partition;
+use super::purgatory::Isolation;
+use crate::disk::StorageError;
+use crate::log::aborted::AbortedTransaction;
 use crate::log::read::{Read, ReadError, Wish};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
@@ -13,7 +16,7 @@ pub struct Request {
     pub current_leader_epoch: LeaderEpoch,
     /// The epoch of the last record the reader has; -1: not said (KIP-595).
     pub last_fetched_epoch: LeaderEpoch,
-    pub is_read_committed: bool,
+    pub isolation: Isolation,
     /// The whole answer is still empty: one batch may exceed the limit (KIP-74).
     pub at_least_one: bool,
     /// Not so before Fetch v10 (KIP-110): an error in place of batches that the reader would take for garbage. Kafka looks
@@ -30,6 +33,8 @@ pub struct Fetched {
     /// KIP-595: the reader's last epoch ended here, earlier than where it reads.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     pub read: Read,
+    /// For a reader of committed records: those whose records it gets and is to pass over (statement 76).
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 impl Fetched {
@@ -41,6 +46,7 @@ impl Fetched {
             log_start_offset: -1,
             diverging: None,
             read: Read::default(),
+            aborted: Vec::new(),
         }
     }
 }
@@ -63,7 +69,7 @@ impl Partition {
         if let Err(error) = self.check_epoch(request.current_leader_epoch) {
             return Fetched::refused(error);
         }
-        let limit = if request.is_read_committed { self.last_stable_offset() } else { self.high_watermark() };
+        let limit = self.limit(request.isolation);
         let mut fetched = Fetched {
             error: ErrorCode::None,
             high_watermark: self.high_watermark(),
@@ -71,6 +77,7 @@ impl Partition {
             log_start_offset: self.log.start_offset(),
             diverging: None,
             read: Read { next_offset: request.fetch_offset, ..Read::default() },
+            aborted: Vec::new(),
         };
         if request.last_fetched_epoch >= 0 {
             match self.log.epochs().end_offset_for(request.last_fetched_epoch, self.log.end_offset()) {
@@ -96,7 +103,15 @@ impl Partition {
         };
         match self.log.read(&wish).await {
             Ok(read) if read.begins_with_zstd => return Fetched::refused(ErrorCode::UnsupportedCompressionType),
-            Ok(read) => fetched.read = read,
+            Ok(read) => {
+                if request.isolation == Isolation::ReadCommitted {
+                    match self.log.aborted_between(request.fetch_offset, read.next_offset) {
+                        Ok(aborted) => fetched.aborted = aborted,
+                        Err(error) => return self.storage_failed(&error),
+                    }
+                }
+                fetched.read = read;
+            }
             Err(ReadError::OutOfRange { .. }) => fetched.error = ErrorCode::OffsetOutOfRange,
             // Retention took the segment while it was read.
             Err(ReadError::Storage(_)) if request.fetch_offset < self.log.start_offset() => {
@@ -105,11 +120,12 @@ impl Partition {
             Err(ReadError::Storage(_)) if self.is_deleted() => {
                 return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
             }
-            Err(ReadError::Storage(error)) => {
-                tracing::error!("{}-{}: {error}", self.name, self.id.partition);
-                return Fetched::refused(ErrorCode::KafkaStorageError);
-            }
+            Err(ReadError::Storage(error)) => return self.storage_failed(&error),
         }
         fetched
+    }
+    fn storage_failed(&self, error: &StorageError) -> Fetched {
+        tracing::error!("{}-{}: {error}", self.name, self.id.partition);
+        Fetched::refused(ErrorCode::KafkaStorageError)
     }
 }

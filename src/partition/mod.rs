@@ -6,18 +6,22 @@
 //! versions (but for what the record rules ask) or other shards.
 //!
 //! Invariants:
-//! - PART-1: log start <= high watermark <= log end.
+//! - PART-1: log start <= last stable offset <= high watermark <= log end.
 //! - PART-2: the high watermark never goes back within a leader epoch, and moves only to what the journal has made
 //!   durable (on one node; with replicas, to what the in-sync replicas have made durable).
 //! - PART-3: a batch is in the journal's order and the log's order at the same place.
+//! - PART-4: the last stable offset passes a transaction only when its marker is as durable as PART-2 asks: no reader of
+//!   committed records sees what a crash may leave open.
 
 pub mod append;
 pub mod fetch;
 pub mod producers;
 pub mod purgatory;
+pub mod transactions;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
 
 use crate::disk::checkpoint::{PartitionState, ProducedBatch, ProducerState};
 use crate::log::Log;
@@ -25,6 +29,7 @@ use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
 use crate::record::header::TimestampType;
 use crate::record::validate::TopicCompression;
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
+use purgatory::Isolation;
 
 /// A topic's settings, as far as its partitions care.
 #[derive(Clone, Debug)]
@@ -59,6 +64,9 @@ pub struct Partition {
     high_watermark: Cell<Offset>,
     settings: RefCell<Rc<Settings>>,
     pub producers: RefCell<Producers>,
+    /// Transactions whose markers are not durable yet: where each began, and its marker.
+    ending: RefCell<VecDeque<(Offset, Offset)>>,
+    verifying: RefCell<Vec<Weak<transactions::Verification>>>,
     waiters: purgatory::Waiters,
     deleted: Cell<bool>,
 }
@@ -84,6 +92,8 @@ impl Partition {
             high_watermark,
             settings: RefCell::new(settings),
             producers: RefCell::new(producers),
+            ending: RefCell::new(VecDeque::new()),
+            verifying: RefCell::new(Vec::new()),
             waiters: purgatory::Waiters::default(),
             deleted: Cell::new(false),
         })
@@ -97,9 +107,22 @@ impl Partition {
         self.high_watermark.get()
     }
 
-    /// The first offset that a read_committed reader may not see yet. Without transactions: the high watermark.
+    /// The first offset that a read_committed reader may not see yet: where the earliest transaction began that is open or
+    /// whose marker may still be lost, else the high watermark (statement 75).
     pub fn last_stable_offset(&self) -> Offset {
-        self.high_watermark.get()
+        let open = self.producers.borrow().first_open_offset();
+        let ending = self.ending.borrow().iter().map(|(first, _)| *first).min();
+        let unstable = open.into_iter().chain(ending).min().unwrap_or(Offset::MAX);
+        // Retention may have taken where it began.
+        unstable.max(self.log.start_offset()).min(self.high_watermark.get())
+    }
+
+    /// Up to where such a reader may see.
+    pub fn limit(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark(),
+            Isolation::ReadCommitted => self.last_stable_offset(),
+        }
     }
 
     pub fn settings(&self) -> Rc<Settings> {
@@ -124,8 +147,14 @@ impl Partition {
         // PART-2: several groups may report in one go, the later ones first.
         if offset > self.high_watermark.get() {
             assert!(offset <= self.log.end_offset(), "PART-1: high watermark <= log end");
+            let stable = self.last_stable_offset();
             self.high_watermark.set(offset);
-            self.waiters.fire_all();
+            // PART-4
+            self.ending.borrow_mut().retain(|(_, marker)| *marker >= offset);
+            self.waiters.fire(Isolation::ReadUncommitted);
+            if self.last_stable_offset() > stable {
+                self.waiters.fire(Isolation::ReadCommitted);
+            }
         }
     }
 
@@ -133,7 +162,8 @@ impl Partition {
     pub fn delete(&self) {
         self.deleted.set(true);
         self.log.discard();
-        self.waiters.fire_all();
+        self.waiters.fire(Isolation::ReadUncommitted);
+        self.waiters.fire(Isolation::ReadCommitted);
     }
 
     /// What a checkpoint says of the partition as it is now. True on disk once the log is flushed.
@@ -151,6 +181,7 @@ impl Partition {
             segment_max_timestamp: times.max_timestamp,
             segment_offset_of_max_timestamp: times.offset_of_max,
             segment_first_append_ms: times.first_append_ms,
+            segment_aborted: active.aborted_count() as u32,
             leader_epochs: self.log.epochs().entries().to_vec(),
             producers: store_producers(&self.producers.borrow()),
         }
@@ -162,6 +193,7 @@ fn store_producers(producers: &Producers) -> Vec<ProducerState> {
         producer_id: producer.producer_id,
         epoch: producer.epoch,
         last_activity_ms: producer.last_activity_ms,
+        last_timestamp: producer.last_timestamp,
         coordinator_epoch: producer.coordinator_epoch,
         current_txn_first_offset: producer.current_txn_first_offset.unwrap_or(-1),
         batches: producer
@@ -186,6 +218,7 @@ pub fn restore_producers(stored: &[ProducerState]) -> Producers {
             producer_id: producer.producer_id,
             epoch: producer.epoch,
             last_activity_ms: producer.last_activity_ms,
+            last_timestamp: producer.last_timestamp,
             coordinator_epoch: producer.coordinator_epoch,
             current_txn_first_offset: Some(producer.current_txn_first_offset).filter(|offset| *offset >= 0),
             batches: producer

@@ -1,8 +1,10 @@
-//! What one partition remembers of its idempotent producers (KIP-98, KIP-360): enough to append each batch once.
+//! What one partition remembers of its idempotent and transactional producers (KIP-98, KIP-360, KIP-890): enough to append
+//! each batch once, and to know which transactions are open.
 //!
 //! A leader calls [`Producers::check`] before it appends and [`Producers::applied`] as soon as the batch has its offset,
-//! in the same turn, so that requests in flight behind it are checked against it. A follower, and recovery, call
-//! `applied` alone. Pure: time is handed in, nothing is read or written.
+//! in the same turn, so that requests in flight behind it are checked against it; for transaction markers it calls
+//! [`Producers::check_marker`] and [`Producers::ended`]. A follower, and recovery, call [`Producers::replay`] alone. Pure:
+//! time is handed in, nothing is read or written.
 //!
 //! Invariants:
 //! - PROD-1: a producer's batches are of its current epoch, at most [`BATCHES_KEPT`], in the order of their offsets.
@@ -10,8 +12,10 @@
 //!   silent ones go first; a producer that was forgotten may go on at any sequence, it merely loses deduplication once.
 //! - PROD-3: two states that saw the same calls give equal snapshots.
 
+use crate::log::aborted::{AbortedTransaction, Ended, OpenTransactions};
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use crate::record::BatchHeader;
+use crate::record::control::Marker;
 use crate::record::header::advance_sequence;
 use std::collections::BTreeMap;
 
@@ -46,19 +50,36 @@ pub enum Refusal {
     UnknownNotAtZero { producer_id: ProducerId, got: i32 },
     #[error("Expected a transactional write from producer {producer_id}, which has a transaction open")]
     OutsideTransaction { producer_id: ProducerId },
+    #[error("Record was not part of an ongoing transaction of producer {producer_id}")]
+    NoTransaction { producer_id: ProducerId },
+    #[error("Epoch of the marker for producer {producer_id} is {got}, and the last seen epoch is {current}")]
+    OldMarker { producer_id: ProducerId, got: ProducerEpoch, current: ProducerEpoch },
+    #[error("Invalid coordinator epoch for producer {producer_id}: {got} (zombie), {current} (current)")]
+    OldCoordinator { producer_id: ProducerId, got: i32, current: i32 },
+}
+
+/// What is known, when a transactional batch is to be appended, of whether the partition is in its producer's transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Membership {
+    /// Nothing but what the log says: it must have a batch of the transaction already.
+    ByLog,
+    /// The transaction coordinator has said so, and no marker came since. `is_v2`: under `transaction.version=2` (Produce
+    /// v12+), where a producer that is unknown here begins at sequence 0.
+    Verified { is_v2: bool },
 }
 
 impl Refusal {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             // Not PRODUCER_FENCED since Kafka 2.7: clients then abort the transaction and go on.
-            Refusal::OldEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Refusal::OldEpoch { .. } | Refusal::OldMarker { .. } => ErrorCode::InvalidProducerEpoch,
             // This is also the answer to a duplicate older than the batches kept; Kafka never sends
             // DUPLICATE_SEQUENCE_NUMBER any more.
             Refusal::OutOfOrder { .. } | Refusal::NewEpochNotAtZero { .. } | Refusal::UnknownNotAtZero { .. } => {
                 ErrorCode::OutOfOrderSequenceNumber
             }
-            Refusal::OutsideTransaction { .. } => ErrorCode::InvalidTxnState,
+            Refusal::OutsideTransaction { .. } | Refusal::NoTransaction { .. } => ErrorCode::InvalidTxnState,
+            Refusal::OldCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
         }
     }
 }
@@ -68,14 +89,16 @@ impl Refusal {
 pub struct Producers {
     producers: BTreeMap<ProducerId, Box<Producer>>,
     producers_max: usize,
+    /// Of producers that are all known.
+    open: OpenTransactions,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Producer {
     epoch: ProducerEpoch,
     last_activity_ms: i64,
+    last_timestamp: i64,
     coordinator_epoch: i32,
-    current_txn_first_offset: Option<Offset>,
     /// The last batches, oldest first; the first `batches_count` are there.
     batches: [AppendedBatch; BATCHES_KEPT],
     batches_count: u8,
@@ -99,6 +122,17 @@ impl AppendedBatch {
 }
 
 impl Producer {
+    fn new(epoch: ProducerEpoch) -> Producer {
+        Producer {
+            epoch,
+            last_activity_ms: 0,
+            last_timestamp: -1,
+            coordinator_epoch: -1,
+            batches: Default::default(),
+            batches_count: 0,
+        }
+    }
+
     fn batches(&self) -> &[AppendedBatch] {
         &self.batches[..usize::from(self.batches_count)]
     }
@@ -129,7 +163,7 @@ impl Default for Producers {
 impl Producers {
     pub fn new(producers_max: usize) -> Producers {
         assert!(producers_max > 0, "PROD-2: a bound of no producers would refuse the one that is appending");
-        Producers { producers: BTreeMap::new(), producers_max }
+        Producers { producers: BTreeMap::new(), producers_max, open: OpenTransactions::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -140,17 +174,30 @@ impl Producers {
         self.producers.is_empty()
     }
 
-    /// Whether the batch with this header, fresh from a client, may be appended. `is_transaction_v2` says that it
-    /// belongs to a transaction under `transaction.version=2` (Produce v12+), whose first batch must start at 0.
-    pub fn check(&self, header: &BatchHeader, is_transaction_v2: bool) -> Result<Verdict, Refusal> {
+    /// Whether the batch with this header, fresh from a client, may be appended.
+    pub fn check(&self, header: &BatchHeader, membership: Membership) -> Result<Verdict, Refusal> {
         if !header.has_producer() {
             return Ok(Verdict::Fresh);
         }
         let producer_id = header.producer_id;
         let got = header.base_sequence;
+        let known = self.producers.get(&producer_id).filter(|producer| producer.epoch <= header.producer_epoch);
+        if let Some(producer) = known.filter(|producer| producer.epoch == header.producer_epoch && got >= 0) {
+            let (first, last) = (got, header.last_sequence());
+            let is_same = |batch: &&AppendedBatch| batch.first_sequence == first && batch.last_sequence == last;
+            if let Some(seen) = producer.batches().iter().find(is_same) {
+                let AppendedBatch { base_offset, timestamp, .. } = *seen;
+                return Ok(Verdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
+            }
+        }
+        // KIP-890: no transactional record gets into a log without its coordinator knowing of it.
+        let is_outside = header.is_transactional() && !self.has_open(producer_id, header.producer_epoch);
+        if is_outside && membership == Membership::ByLog {
+            return Err(Refusal::NoTransaction { producer_id });
+        }
         let Some(producer) = self.producers.get(&producer_id) else {
             // Its state may have expired, so it may start anywhere.
-            if is_transaction_v2 && got != 0 {
+            if got != 0 && membership == (Membership::Verified { is_v2: true }) {
                 return Err(Refusal::UnknownNotAtZero { producer_id, got });
             }
             return Ok(Verdict::Fresh);
@@ -158,18 +205,14 @@ impl Producers {
         if header.producer_epoch < producer.epoch {
             return Err(Refusal::OldEpoch { producer_id, got: header.producer_epoch, current: producer.epoch });
         }
-        if header.producer_epoch > producer.epoch {
+        if got < 0 {
+            // A coordinator's own record: it sends nothing twice, and numbers nothing.
+        } else if header.producer_epoch > producer.epoch {
             if got != 0 {
                 let (epoch, current) = (header.producer_epoch, producer.epoch);
                 return Err(Refusal::NewEpochNotAtZero { producer_id, epoch, got, current });
             }
         } else {
-            let (first, last) = (got, header.last_sequence());
-            if let Some(seen) = producer.batches().iter().find(|b| b.first_sequence == first && b.last_sequence == last)
-            {
-                let AppendedBatch { base_offset, timestamp, .. } = *seen;
-                return Ok(Verdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
-            }
             // After a marker alone a producer has an epoch and no batches; it then starts at 0.
             let last = producer.batches().last().map_or(-1, |batch| batch.last_sequence);
             let expected = if last < 0 { 0 } else { advance_sequence(last, 1) };
@@ -177,45 +220,101 @@ impl Producers {
                 return Err(Refusal::OutOfOrder { producer_id, got, last });
             }
         }
-        if producer.current_txn_first_offset.is_some() && !header.is_transactional() {
+        if self.open.of(producer_id).is_some() && !header.is_transactional() {
             return Err(Refusal::OutsideTransaction { producer_id });
         }
         Ok(Verdict::Fresh)
     }
 
-    /// Takes note of a batch that lies in the log at `base_offset`: a leader's own append, a follower's copy, or a replay.
-    /// A control batch ends its producer's transaction.
+    /// Whether the producer, at this very epoch, has a transaction open here.
+    pub fn has_open(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.open.of(producer_id).is_some()
+            && self.producers.get(&producer_id).is_some_and(|producer| producer.epoch == epoch)
+    }
+
+    /// Where the earliest open transaction began.
+    pub fn first_open_offset(&self) -> Option<Offset> {
+        self.open.first_offset()
+    }
+
+    /// Whether a coordinator's marker may be appended. `is_v2`: of a transaction under `transaction.version=2`, whose
+    /// coordinator raises the epoch with each transaction's end, so that a late marker is known by its epoch.
+    pub fn check_marker(
+        &self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        marker: &Marker,
+        is_v2: bool,
+    ) -> Result<(), Refusal> {
+        let Some(producer) = self.producers.get(&producer_id) else { return Ok(()) };
+        // KAFKA-19999: at the current epoch, with nothing open, it is the last marker sent again, and is written again.
+        let is_late =
+            epoch < producer.epoch || (is_v2 && epoch == producer.epoch && self.open.of(producer_id).is_some());
+        if is_late {
+            return Err(Refusal::OldMarker { producer_id, got: epoch, current: producer.epoch });
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            let (got, current) = (marker.coordinator_epoch, producer.coordinator_epoch);
+            return Err(Refusal::OldCoordinator { producer_id, got, current });
+        }
+        Ok(())
+    }
+
+    /// Takes note of a batch that lies in the log at `base_offset`.
     pub fn applied(&mut self, header: &BatchHeader, base_offset: Offset, now_ms: i64) {
-        if !header.has_producer() {
+        if !header.has_producer() || header.is_control() {
             return;
         }
-        let producer = self.producers.entry(header.producer_id).or_insert_with(|| {
-            Box::new(Producer {
-                epoch: header.producer_epoch,
-                last_activity_ms: now_ms,
-                coordinator_epoch: -1,
-                current_txn_first_offset: None,
-                batches: Default::default(),
-                batches_count: 0,
-            })
-        });
-        producer.enter_epoch(header.producer_epoch);
-        producer.last_activity_ms = producer.last_activity_ms.max(now_ms);
-        if header.is_control() {
-            producer.current_txn_first_offset = None;
-        } else {
+        let producer = self.enter(header, now_ms);
+        if header.base_sequence >= 0 {
             producer.push(AppendedBatch {
                 first_sequence: header.base_sequence,
                 last_sequence: header.last_sequence(),
                 base_offset,
                 timestamp: header.max_timestamp,
             });
-            if header.is_transactional() {
-                producer.current_txn_first_offset.get_or_insert(base_offset);
+        }
+        if header.is_transactional() {
+            self.open.note(header.producer_id, base_offset);
+        }
+        self.keep_bound(header.producer_id);
+    }
+
+    /// Takes note of a marker that lies in the log at `offset`. Answers the transaction that it ended, if there was one.
+    pub fn ended(&mut self, header: &BatchHeader, marker: &Marker, offset: Offset, now_ms: i64) -> Option<Ended> {
+        self.enter(header, now_ms).coordinator_epoch = marker.coordinator_epoch;
+        let ended = self.open.end(header.producer_id, marker.ending, offset);
+        self.keep_bound(header.producer_id);
+        ended
+    }
+
+    /// Takes note of a batch as it lies in a log; `marker` is what is in it if it is one. Answers what belongs into the
+    /// index of aborted transactions.
+    pub fn replay(&mut self, header: &BatchHeader, marker: Option<Marker>, now_ms: i64) -> Option<AbortedTransaction> {
+        match marker {
+            Some(marker) if header.has_producer() => {
+                self.ended(header, &marker, header.base_offset, now_ms).and_then(|ended| ended.aborted)
+            }
+            _ => {
+                self.applied(header, header.base_offset, now_ms);
+                None
             }
         }
+    }
+
+    /// The batch's producer, in its epoch.
+    fn enter(&mut self, header: &BatchHeader, now_ms: i64) -> &mut Producer {
+        let new = || Box::new(Producer::new(header.producer_epoch));
+        let producer = self.producers.entry(header.producer_id).or_insert_with(new);
+        producer.enter_epoch(header.producer_epoch);
+        producer.last_activity_ms = producer.last_activity_ms.max(now_ms);
+        producer.last_timestamp = header.max_timestamp;
+        producer
+    }
+
+    fn keep_bound(&mut self, keep: ProducerId) {
         if self.producers.len() > self.producers_max {
-            self.forget_the_longest_silent(header.producer_id);
+            self.forget_the_longest_silent(keep);
         }
     }
 
@@ -223,9 +322,8 @@ impl Producers {
     /// transaction open. Answers how many.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
         let before = self.producers.len();
-        self.producers.retain(|_, producer| {
-            producer.current_txn_first_offset.is_some()
-                || now_ms.saturating_sub(producer.last_activity_ms) < expiration_ms
+        self.producers.retain(|id, producer| {
+            self.open.of(*id).is_some() || now_ms.saturating_sub(producer.last_activity_ms) < expiration_ms
         });
         before - self.producers.len()
     }
@@ -235,7 +333,7 @@ impl Producers {
         let mut silent: Vec<(i64, ProducerId)> = self
             .producers
             .iter()
-            .filter(|(id, producer)| **id != keep && producer.current_txn_first_offset.is_none())
+            .filter(|(id, _)| **id != keep && self.open.of(**id).is_none())
             .map(|(id, producer)| (producer.last_activity_ms, *id))
             .collect();
         silent.sort_unstable();
@@ -253,8 +351,9 @@ impl Producers {
                 producer_id: *id,
                 epoch: producer.epoch,
                 last_activity_ms: producer.last_activity_ms,
+                last_timestamp: producer.last_timestamp,
                 coordinator_epoch: producer.coordinator_epoch,
-                current_txn_first_offset: producer.current_txn_first_offset,
+                current_txn_first_offset: self.open.of(*id),
                 batches: producer.batches().to_vec(),
             });
         }
@@ -266,13 +365,14 @@ impl Producers {
         let mut restored = Producers::new(producers_max);
         for saved in snapshot {
             let mut producer = Producer {
-                epoch: saved.epoch,
                 last_activity_ms: saved.last_activity_ms,
+                last_timestamp: saved.last_timestamp,
                 coordinator_epoch: saved.coordinator_epoch,
-                current_txn_first_offset: saved.current_txn_first_offset,
-                batches: Default::default(),
-                batches_count: 0,
+                ..Producer::new(saved.epoch)
             };
+            if let Some(first_offset) = saved.current_txn_first_offset {
+                restored.open.note(saved.producer_id, first_offset);
+            }
             for batch in &saved.batches {
                 producer.push(*batch);
             }
@@ -288,6 +388,8 @@ pub struct ProducerSnapshot {
     pub producer_id: ProducerId,
     pub epoch: ProducerEpoch,
     pub last_activity_ms: i64,
+    /// Of its last batch or marker.
+    pub last_timestamp: i64,
     /// Of the last transaction marker; -1 if there was none.
     pub coordinator_epoch: i32,
     /// Where the open transaction began in this partition.

@@ -1,7 +1,7 @@
 //! Fetches that wait for more records.
 //!
-//! A waiting fetch leaves one [`Waiter`] with every partition that it reads; the first of them whose high watermark
-//! moves fires it. Kafka calls the place purgatory.
+//! A waiting fetch leaves one [`Waiter`] with every partition that it reads; the first of them whose high watermark (for a
+//! reader of committed records: last stable offset) moves fires it. Kafka calls the place purgatory.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,15 +9,25 @@ use std::rc::Rc;
 use super::Partition;
 use crate::runtime::sync::Notify;
 
+/// Which records a reader is to see: Kafka's isolation level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolation {
+    /// All below the high watermark.
+    ReadUncommitted,
+    /// All below the last stable offset.
+    ReadCommitted,
+}
+
 /// One waiting fetch.
 pub struct Waiter {
+    isolation: Isolation,
     fired: Cell<bool>,
     notify: Notify,
 }
 
 impl Waiter {
-    pub fn new() -> Rc<Waiter> {
-        Rc::new(Waiter { fired: Cell::new(false), notify: Notify::new() })
+    pub fn new(isolation: Isolation) -> Rc<Waiter> {
+        Rc::new(Waiter { isolation, fired: Cell::new(false), notify: Notify::new() })
     }
 
     pub fn fire(&self) {
@@ -40,8 +50,9 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn fire_all(&self) {
-        for waiter in self.list.borrow().iter() {
+    /// Wakes the readers whose limit this is.
+    pub(super) fn fire(&self, isolation: Isolation) {
+        for waiter in self.list.borrow().iter().filter(|waiter| waiter.isolation == isolation) {
             waiter.fire();
         }
     }

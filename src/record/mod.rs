@@ -21,6 +21,7 @@
 
 pub mod builder;
 pub mod codec;
+pub mod control;
 pub mod header;
 pub mod records;
 pub mod timestamps;
@@ -30,6 +31,7 @@ pub mod walk;
 
 pub use builder::BatchBuilder;
 pub use codec::{Codec, CodecError, Decompressor};
+pub use control::Marker;
 pub use header::{BatchHeader, HEADER_BYTES, TimestampType};
 pub use records::{Header, Record, RecordError, Records};
 pub use walk::{Batch, Batches, Broken, batches};

@@ -5,10 +5,14 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 use crate::partition::append::{self, Produced, Refusal};
 use crate::partition::fetch;
+use crate::partition::producers::ProducerSnapshot;
+use crate::partition::purgatory::Isolation;
+use crate::partition::transactions::EndTransaction;
 
 /// Batches as they were sent, each with the partition it is for; in the order in which they are to be appended.
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
@@ -43,13 +47,20 @@ pub enum Request {
         stretch: Stretch,
         bytes_max: usize,
     },
-    /// Answer when the high watermark of any of these has passed what the asker saw, or when the time is up.
+    /// Answer when the limit of any of these (see [`Isolation`]) has passed what the asker saw, or when the time is up.
     Watch {
         partitions: Vec<(TopicPartition, Offset)>,
+        isolation: Isolation,
         wait_ms: u64,
     },
     ListOffsets(Vec<ListOffset>),
     EpochEnds(Vec<EpochEnd>),
+    /// A producer's transaction ends in these partitions; answered when the markers are durable.
+    EndTransactions {
+        partitions: Vec<TopicPartition>,
+        end: EndTransaction,
+    },
+    Producers(TopicPartition),
     /// A newer image; answered when its partitions are served.
     Apply(Arc<Image>),
     /// To the controller's shard: what an admin request wants changed.
@@ -63,6 +74,8 @@ pub enum Reply {
     Watched,
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
+    Ended(Vec<ErrorCode>),
+    Producers(Result<Vec<ProducerSnapshot>, ErrorCode>),
     Applied(Result<(), String>),
     Admin(Box<AdminReply>),
 }
@@ -93,6 +106,7 @@ pub struct RemoteFetched {
     pub bytes: usize,
     /// Where the records are, each with a copy of its first bytes; not of all, see [`Request::Fetch`].
     pub records: Vec<(Stretch, Vec<u8>)>,
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +114,7 @@ pub struct ListOffset {
     pub id: TopicPartition,
     pub current_leader_epoch: LeaderEpoch,
     pub timestamp: i64,
-    pub is_read_committed: bool,
+    pub isolation: Isolation,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

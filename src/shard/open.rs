@@ -21,7 +21,8 @@ use crate::model::{NodeId, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
 use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
-use crate::record::header::BatchHeader;
+use crate::record::control::Marker;
+use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::buf::BLOCK_BYTES_MAX;
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
@@ -250,12 +251,9 @@ async fn open_log(
         Known::Checkpointed(state) => restore_producers(&state.producers),
         Known::Journaled | Known::Nothing => Producers::default(),
     };
-    let mut note = |head: &[u8]| {
-        if let Some(header) = BatchHeader::decode(head)
-            && header.has_producer()
-        {
-            producers.applied(&header, header.base_offset, now_ms);
-        }
+    // The log makes its own index of aborted transactions of what it scans.
+    let mut note = |header: &BatchHeader, marker: Option<Marker>| {
+        producers.replay(header, marker, now_ms);
     };
     let log = Log::open(&directory, settings::of_log(&config), known, memory.clone(), &mut note).await?;
     if !dir::exists(directory.join(partition_metadata::NAME)) {
@@ -316,8 +314,9 @@ async fn replay_into(
                 offset_of_max_timestamp: header.last_offset(),
             };
             opened.log.append(&appended, &[batch], now_ms);
-            if header.has_producer() {
-                opened.producers.applied(&header, header.base_offset, now_ms);
+            let marker = Marker::parse(&header, &batch[HEADER_BYTES..]);
+            if let Some(aborted) = opened.producers.replay(&header, marker, now_ms) {
+                opened.log.note_aborted(aborted);
             }
             report.batches_replayed += 1;
         }

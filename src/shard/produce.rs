@@ -7,21 +7,37 @@ use super::Shard;
 use crate::model::{ErrorCode, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::append::{Produced, Refusal, Request};
+use crate::partition::producers::Membership;
+use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verification};
 use crate::record::validate::Accepted;
 use crate::runtime;
 
+/// The version of Produce from which on a producer's transactions are of `transaction.version=2` (KIP-890).
+pub const TRANSACTIONS_V2_FROM: i16 = 12;
+
 impl Shard {
     /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short, which is how
-    /// a producer that is faster than the disk is slowed down: its connection is not read meanwhile.
-    pub async fn produce(&self, id: TopicPartition, records: &[u8], request: &Request) -> Result<Produced, Refusal> {
+    /// a producer that is faster than the disk is slowed down: its connection is not read meanwhile. `verification`: the
+    /// coordinator of the batch's transaction has said that the partition is in it.
+    pub async fn produce(
+        &self,
+        id: TopicPartition,
+        records: &[u8],
+        request: &Request,
+        verification: Option<&Verification>,
+    ) -> Result<Produced, Refusal> {
         let Some(partition) = self.partition(id) else {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
         let accepted = partition.judge(records, request, &mut self.decompressor.borrow_mut())?;
-        self.append_accepted(&partition, &accepted, request.now_ms).await
+        let is_v2 = request.produce_version >= TRANSACTIONS_V2_FROM;
+        // Asked at the append: a marker may come while room is waited for.
+        let membership = || verification.map_or(Membership::ByLog, |verification| verification.membership(is_v2));
+        self.append_accepted(&partition, &accepted, membership, request.now_ms).await
     }
 
-    /// Appends a batch that this node has built itself: one of a coordinator. Waits as [`produce`](Self::produce) does.
+    /// Appends a batch that this node has built itself: one of a coordinator, which has made sure of its transaction if it
+    /// is of one. Waits as [`produce`](Self::produce) does.
     pub async fn append(
         &self,
         partition: &Rc<Partition>,
@@ -33,13 +49,14 @@ impl Shard {
             let message = format!("A batch of {} bytes is larger than {bytes_max}.", built.total_bytes());
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
         }
-        self.append_accepted(partition, built, now_ms).await
+        self.append_accepted(partition, built, || Membership::Verified { is_v2: false }, now_ms).await
     }
 
     async fn append_accepted(
         &self,
         partition: &Rc<Partition>,
         accepted: &Accepted<'_>,
+        membership: impl Fn() -> Membership,
         now_ms: i64,
     ) -> Result<Produced, Refusal> {
         let bytes = accepted.total_bytes();
@@ -47,17 +64,36 @@ impl Shard {
             let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
         }
-        while !partition.has_room(&self.journal, accepted, now_ms) {
-            self.make_room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
-        }
-        if let Some(failure) = self.failure() {
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, failure));
-        }
-        let produced = partition.append(&self.journal, accepted, now_ms)?;
+        self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
+        let produced = partition.append(&self.journal, accepted, membership(), now_ms)?;
         if produced.sequence > 0 {
             self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         }
         Ok(produced)
+    }
+
+    /// Ends a producer's transaction in a partition of this shard.
+    pub async fn end_transaction(
+        &self,
+        partition: &Rc<Partition>,
+        end: &EndTransaction,
+        now_ms: i64,
+    ) -> Result<Produced, Refusal> {
+        self.room(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
+        let produced = partition.append_marker(&self.journal, end, now_ms)?;
+        self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
+        Ok(produced)
+    }
+
+    /// Waits until a batch of so many bytes finds room; there is no await between this and its append.
+    async fn room(&self, partition: &Partition, bytes: usize, records: u32, now_ms: i64) -> Result<(), Refusal> {
+        while !partition.has_room(&self.journal, bytes, records, now_ms) {
+            self.make_room(partition, bytes, records, now_ms).await?;
+        }
+        match self.failure() {
+            Some(failure) => Err(Refusal::new(ErrorCode::KafkaStorageError, failure)),
+            None => Ok(()),
+        }
     }
 
     async fn make_room(&self, partition: &Partition, bytes: usize, records: u32, now_ms: i64) -> Result<(), Refusal> {

@@ -15,9 +15,11 @@ pub enum ApiKey {
     DeleteTopics = 20,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    WriteTxnMarkers = 27,
     DescribeConfigs = 32,
     CreatePartitions = 37,
     DescribeCluster = 60,
+    DescribeProducers = 61,
     DescribeTopicPartitions = 75,
 }
 
@@ -52,9 +54,11 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
     api(ApiKey::InitProducerId, "InitProducerId", 0, 5, 2),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
+    api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
+    api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0, 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0),
 ];
 

@@ -31,6 +31,7 @@ pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
@@ -44,6 +45,7 @@ mod pieces;
 pub mod produce;
 mod reader;
 mod topic;
+pub mod write_txn_markers;
 mod writer;
 
 #[cfg(test)]

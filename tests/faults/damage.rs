@@ -296,7 +296,7 @@ fn groups(directory: &Path, start: Start) -> Vec<(u32, u64, GroupHeader)> {
 fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
     let place = load::place(root, false);
     let checkpoint = place.data.checkpoint_path(0, 0);
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept"]))));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "txn"]))));
     let mut disk = Disk::of(root);
     let mut life = |seed, batches, batch_bytes_max, one_by_one, stops| {
         let load = Load { seed, batches, batch_bytes_max, one_by_one, with_topics: false, stops };

@@ -105,7 +105,7 @@ fn once(root: &Path, seed: u64, rule: Rule, counts: &mut Counts) -> Result<bool,
     let (live, left) = (root.join("live"), root.join("left"));
     let place = load::place(&live, seed.is_multiple_of(2));
     let mut disk = Disk::of(&live);
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept"]))));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "txn"]))));
     let load = Load { seed, batches: 20, batch_bytes_max: 16_000, one_by_one: false, with_topics: true, stops: true };
     let recorder = Recorder::default();
     let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::new([rule]));

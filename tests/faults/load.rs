@@ -1,7 +1,8 @@
 //! A real shard under load, in this process, and a ledger of what it was given and what it acknowledged when.
 //!
 //! Everything is small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments of a
-//! dozen batches, retention, topics made, deleted and made again under the same name.
+//! dozen batches, retention, topics made, deleted and made again under the same name, transactions of three producers that
+//! lie in one another.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,11 +14,16 @@ use std::time::Duration;
 
 use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
+use tidemill::log::aborted::OpenTransactions;
 use tidemill::log::read::Wish;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
-use tidemill::partition::append::Request;
+use tidemill::partition::Partition;
+use tidemill::partition::append::{Produced, Refusal, Request};
+use tidemill::partition::transactions::EndTransaction;
+use tidemill::record::BatchHeader;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
+use tidemill::record::control::{Ending, Marker};
 use tidemill::record::walk;
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
@@ -123,7 +129,13 @@ pub struct Batch {
     pub base_offset: i64,
     pub end_offset: i64,
     pub bytes: usize,
-    pub crc: i32,
+    pub crc: u32,
+}
+
+impl Batch {
+    fn of(produced: &Produced, bytes: usize, crc: u32) -> Batch {
+        Batch { base_offset: produced.base_offset, end_offset: produced.last_offset + 1, bytes, crc }
+    }
 }
 
 #[derive(Clone)]
@@ -296,6 +308,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             chance: Chance::new(seed),
             batch_bytes_max: load.batch_bytes_max,
             one_by_one: load.one_by_one,
+            transactional: (image.topic("txn").map(|topic| topic.id) == Some(id.topic)).then(Transactional::new),
         };
         runtime::spawn(Class::Foreground, "producer", producer.run(batches))
     };
@@ -335,6 +348,27 @@ struct Producer {
     chance: Chance,
     batch_bytes_max: u64,
     one_by_one: bool,
+    transactional: Option<[Transactional; 3]>,
+}
+
+/// A transactional producer that lives for one life.
+struct Transactional {
+    producer_id: i64,
+    epoch: i16,
+    sequence: i32,
+    is_open: bool,
+}
+
+impl Transactional {
+    fn new() -> [Transactional; 3] {
+        // Nobody had these ids before.
+        [0, 1, 2].map(|nth| Transactional {
+            producer_id: clock::wall_ms() * 1000 + i64::from(clock::now().as_nanos() as u32 % 300) * 3 + nth,
+            epoch: 0,
+            sequence: 0,
+            is_open: false,
+        })
+    }
 }
 
 impl Producer {
@@ -342,17 +376,16 @@ impl Producer {
     async fn run(mut self, batches: usize) -> Result<(), String> {
         let mut acknowledgements = Vec::new();
         for _ in 0..batches {
-            let bytes = self.batch();
-            let now_ms = clock::wall_ms();
-            let request = Request { produce_version: 9, acks: -1, now_ms };
-            let produced = self.shard.produce(self.id, &bytes, &request).await;
-            let produced = produced.map_err(|refusal| refusal.message.unwrap_or_else(|| refusal.error.to_string()))?;
-            let batch = Batch {
-                base_offset: produced.base_offset,
-                end_offset: produced.last_offset + 1,
-                bytes: bytes.len(),
-                crc: i32::from_be_bytes(bytes[17..21].try_into().expect("4 bytes")),
-            };
+            let (produced, batch) = match self.transactional.take() {
+                None => self.append().await,
+                Some(mut producers) => {
+                    let nth = self.chance.below(3) as usize;
+                    let appended = self.go_on(&mut producers[nth]).await;
+                    self.transactional = Some(producers);
+                    appended
+                }
+            }
+            .map_err(|refusal| refusal.message.unwrap_or_else(|| refusal.error.to_string()))?;
             let sent = Sent { batch, acknowledged_at: None };
             self.ledger.borrow_mut().sent.entry(self.id).or_default().push(sent);
             let (shard, ledger, recorder, id) =
@@ -380,8 +413,47 @@ impl Producer {
         Ok(())
     }
 
-    fn batch(&mut self) -> Vec<u8> {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
+    async fn append(&mut self) -> Result<(Produced, Batch), Refusal> {
+        let bytes = self.batch(BatchOptions::default());
+        let request = Request { produce_version: 9, acks: -1, now_ms: clock::wall_ms() };
+        let produced = self.shard.produce(self.id, &bytes, &request, None).await?;
+        Ok((produced, Batch::of(&produced, bytes.len(), BatchHeader::decode(&bytes).expect("a batch").crc)))
+    }
+
+    /// One step of a transactional producer: a batch, or its transaction's end.
+    async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Batch), Refusal> {
+        let now_ms = clock::wall_ms();
+        if producer.is_open && self.chance.one_in(4) || self.chance.one_in(40) {
+            let ending = if self.chance.one_in(2) { Ending::Abort } else { Ending::Commit };
+            let marker = Marker { ending, coordinator_epoch: 0 };
+            producer.epoch += 1;
+            (producer.sequence, producer.is_open) = (0, false);
+            let (producer_id, producer_epoch) = (producer.producer_id, producer.epoch);
+            let end = EndTransaction { producer_id, producer_epoch, marker, is_v2: true };
+            let partition = self.shard.partition(self.id).expect("it is served");
+            let produced = self.shard.end_transaction(&partition, &end, now_ms).await?;
+            let (header, _) = marker.batch(producer_id, producer_epoch, now_ms, false);
+            return Ok((produced, Batch::of(&produced, header.total_bytes(), header.crc)));
+        }
+        let bytes = self.batch(BatchOptions {
+            is_transactional: true,
+            producer_id: producer.producer_id,
+            producer_epoch: producer.epoch,
+            base_sequence: producer.sequence,
+            ..BatchOptions::default()
+        });
+        let header = BatchHeader::decode(&bytes).expect("a batch");
+        let partition = self.shard.partition(self.id).expect("it is served");
+        // What the coordinator of a node would have said yes to.
+        let verification = partition.begin_verification(producer.producer_id, producer.epoch);
+        let request = Request { produce_version: 12, acks: -1, now_ms };
+        let produced = self.shard.produce(self.id, &bytes, &request, verification.as_deref()).await?;
+        (producer.sequence, producer.is_open) = (producer.sequence + header.records_count, true);
+        Ok((produced, Batch::of(&produced, bytes.len(), header.crc)))
+    }
+
+    fn batch(&mut self, options: BatchOptions) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(options);
         let records = 1 + self.chance.below(5);
         let bytes = 1 + self.chance.below(self.batch_bytes_max) / records;
         let now_ms = clock::wall_ms();
@@ -406,15 +478,18 @@ pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), Stri
         let mut found = Found::new();
         for id in partitions(image) {
             let partition = shard.partition(id).ok_or("a partition of the image is not served")?;
-            found.insert(id, read(&partition.log).await?);
+            found.insert(id, read(&partition).await?);
         }
         shard.retire();
         Ok((found, report))
     })
 }
 
-async fn read(log: &tidemill::log::Log) -> Result<(i64, Vec<Batch>), String> {
+/// All of a partition's batches. What it says of its transactions must be what they say.
+async fn read(partition: &Partition) -> Result<(i64, Vec<Batch>), String> {
+    let log = &partition.log;
     let start = log.start_offset();
+    let (mut open, mut aborted) = (OpenTransactions::default(), Vec::new());
     let mut next = start;
     let mut batches = Vec::new();
     while next < log.end_offset() {
@@ -437,14 +512,28 @@ async fn read(log: &tidemill::log::Log) -> Result<(i64, Vec<Batch>), String> {
             if !batch.is_intact() {
                 return Err(format!("{}: torn at {}", log.directory().display(), batch.header.base_offset));
             }
+            let header = &batch.header;
+            aborted.extend(open.apply(header, Marker::parse(header, batch.stored_records())).and_then(|e| e.aborted));
             batches.push(Batch {
-                base_offset: batch.header.base_offset,
-                end_offset: batch.header.last_offset() + 1,
+                base_offset: header.base_offset,
+                end_offset: header.last_offset() + 1,
                 bytes: batch.bytes.len(),
-                crc: i32::from_be_bytes(batch.bytes[17..21].try_into().expect("4 bytes")),
+                crc: header.crc,
             });
         }
         next = read.next_offset;
+    }
+    // Of what retention took the beginnings of, nothing can be told.
+    if start == 0 {
+        let stable = open.first_offset().unwrap_or(log.end_offset());
+        let indexed = log.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
+        if partition.last_stable_offset() != stable || indexed != aborted {
+            return Err(format!(
+                "{}: the last stable offset is {}, by the batches {stable}; aborted are {indexed:?}, by the batches {aborted:?}",
+                log.directory().display(),
+                partition.last_stable_offset(),
+            ));
+        }
     }
     Ok((start, batches))
 }

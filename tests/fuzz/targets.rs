@@ -8,11 +8,12 @@ use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::files::FileHeader;
 use tidemill::disk::journal::group::{self, GroupHeader};
 use tidemill::disk::layout::Meta;
+use tidemill::log::aborted;
 use tidemill::log::epochs::Epochs;
 use tidemill::log::index::Indexes;
 use tidemill::metadata::archive;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
-use tidemill::record::{Decompressor, Records, TimestampType, batches};
+use tidemill::record::{BatchHeader, Decompressor, HEADER_BYTES, Marker, Records, TimestampType, batches};
 use tidemill::wire::*;
 
 pub struct Target {
@@ -67,6 +68,10 @@ pub const TARGETS: &[Target] = targets! {
     "OffsetForLeaderEpochResponse" message::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
     "DescribeConfigsRequest" message::<describe_configs::DescribeConfigsRequest>, decoded;
     "DescribeConfigsResponse" message::<describe_configs::DescribeConfigsResponse>, decoded;
+    "WriteTxnMarkersRequest" message::<write_txn_markers::WriteTxnMarkersRequest>, decoded;
+    "WriteTxnMarkersResponse" message::<write_txn_markers::WriteTxnMarkersResponse>, decoded;
+    "DescribeProducersRequest" message::<describe_producers::DescribeProducersRequest>, decoded;
+    "DescribeProducersResponse" message::<describe_producers::DescribeProducersResponse>, decoded;
     "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
     "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
     "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;
@@ -79,6 +84,8 @@ pub const TARGETS: &[Target] = targets! {
     "journal file header" |bytes| _ = FileHeader::parse(bytes), decoded;
     "checkpoint" |bytes| drop(Checkpoint::parse(bytes)), decoded;
     "segment indexes" segment_indexes, decoded;
+    "aborted transactions" aborted_transactions, decoded;
+    "transaction marker" marker, decoded;
     "leader epochs" |bytes| drop(Epochs::parse(&String::from_utf8_lossy(bytes))), decoded;
     "meta.properties" |bytes| drop(Meta::parse(&String::from_utf8_lossy(bytes))), decoded;
     "metadata log entry" |bytes| drop(controller::entry::decode(bytes)), decoded;
@@ -103,6 +110,18 @@ fn message<M: Message>(bytes: &[u8]) {
     let again = decode(&frame[header..]).expect("what was written can be read");
     let frame_again = frame::encode_response(&again, version, 7).expect("what was written before can be written");
     assert_eq!(frame, frame_again, "{} v{version}", std::any::type_name::<M>());
+}
+
+fn aborted_transactions(bytes: &[u8]) {
+    if let Ok(entries) = aborted::parse(bytes) {
+        assert_eq!(aborted::render(&entries), bytes, "what was read is written as it was");
+    }
+}
+
+fn marker(bytes: &[u8]) {
+    if let Some(header) = BatchHeader::decode(bytes) {
+        let _ = Marker::parse(&header, &bytes[HEADER_BYTES..]);
+    }
 }
 
 fn frame_length(bytes: &[u8]) {

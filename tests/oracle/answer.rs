@@ -10,6 +10,7 @@ use tidemill::wire::create_topics::CreateTopicsResponse;
 use tidemill::wire::delete_topics::DeleteTopicsResponse;
 use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
+use tidemill::wire::describe_producers::DescribeProducersResponse;
 use tidemill::wire::describe_topic_partitions::DescribeTopicPartitionsResponse;
 use tidemill::wire::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
 use tidemill::wire::find_coordinator::FindCoordinatorResponse;
@@ -18,6 +19,7 @@ use tidemill::wire::list_offsets::ListOffsetsResponse;
 use tidemill::wire::metadata::MetadataResponse;
 use tidemill::wire::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use tidemill::wire::produce::{ProduceResponse, ProducedPartition};
+use tidemill::wire::write_txn_markers::WriteTxnMarkersResponse;
 use tidemill::wire::{ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame};
 
 use super::tree::tree;
@@ -43,6 +45,8 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),
         ApiKey::InitProducerId => declared::<InitProducerIdResponse>(r, version),
         ApiKey::OffsetForLeaderEpoch => declared::<OffsetForLeaderEpochResponse>(r, version),
+        ApiKey::WriteTxnMarkers => declared::<WriteTxnMarkersResponse>(r, version),
+        ApiKey::DescribeProducers => declared::<DescribeProducersResponse>(r, version),
         ApiKey::DescribeConfigs => declared::<DescribeConfigsResponse>(r, version),
         ApiKey::CreatePartitions => declared::<CreatePartitionsResponse>(r, version),
         ApiKey::DescribeCluster => declared::<DescribeClusterResponse>(r, version),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::record::control::Ending;
 
 /// A batch header: producer 7 at `epoch`, `count` records from `sequence` on.
 fn batch(epoch: ProducerEpoch, sequence: i32, count: i32) -> BatchHeader {
@@ -18,16 +19,22 @@ fn transactional(mut header: BatchHeader) -> BatchHeader {
     header
 }
 
-fn marker(epoch: ProducerEpoch) -> BatchHeader {
-    let mut header = transactional(batch(epoch, -1, 1));
-    header.attributes |= 1 << 5;
-    header
+/// What a coordinator says that was asked under `transaction.version` 1 and 2.
+const V1: Membership = Membership::Verified { is_v2: false };
+const V2: Membership = Membership::Verified { is_v2: true };
+
+const ABORT: Marker = Marker { ending: Ending::Abort, coordinator_epoch: 4 };
+
+/// A marker of producer 7 lies in the log.
+fn end(producers: &mut Producers, marker: Marker, epoch: ProducerEpoch, offset: Offset) -> Option<Ended> {
+    let (header, _) = marker.batch(7, epoch, 5, false);
+    producers.ended(&header, &marker, offset, 5)
 }
 
 /// Checks each batch as a client's and appends it; they must all be fresh. Offsets run on from `offset`.
 fn append(producers: &mut Producers, mut offset: Offset, batches: &[BatchHeader]) {
     for header in batches {
-        assert_eq!(producers.check(header, false), Ok(Verdict::Fresh), "{header:?}");
+        assert_eq!(producers.check(header, V1), Ok(Verdict::Fresh), "{header:?}");
         producers.applied(header, offset, 0);
         offset += i64::from(header.records_count);
     }
@@ -40,7 +47,7 @@ fn after(batches: &[BatchHeader]) -> Producers {
 }
 
 fn refused(producers: &Producers, header: &BatchHeader) -> ErrorCode {
-    producers.check(header, false).expect_err("refused").error_code()
+    producers.check(header, V1).expect_err("refused").error_code()
 }
 
 #[test]
@@ -48,25 +55,25 @@ fn without_a_producer_everything_is_fresh_and_nothing_is_kept() {
     let mut header = batch(0, 0, 1);
     header.producer_id = -1;
     let mut producers = Producers::default();
-    assert_eq!(producers.check(&header, false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&header, V1), Ok(Verdict::Fresh));
     producers.applied(&header, 0, 0);
     assert!(producers.is_empty());
-    assert_eq!(size_of::<Producers>(), 32);
+    assert_eq!(size_of::<Producers>(), 80);
 }
 
 #[test]
 fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
     let producers = Producers::default();
-    assert_eq!(producers.check(&batch(3, 55, 1), false), Ok(Verdict::Fresh));
-    assert_eq!(producers.check(&batch(3, 0, 1), true), Ok(Verdict::Fresh));
-    let refusal = producers.check(&batch(3, 55, 1), true).unwrap_err();
+    assert_eq!(producers.check(&batch(3, 55, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(3, 0, 1), V2), Ok(Verdict::Fresh));
+    let refusal = producers.check(&batch(3, 55, 1), V2).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::OutOfOrderSequenceNumber);
 }
 
 #[test]
 fn the_next_sequence_is_the_last_plus_one() {
     let producers = after(&[batch(0, 0, 3), batch(0, 3, 1)]);
-    assert_eq!(producers.check(&batch(0, 4, 9), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 4, 9), V1), Ok(Verdict::Fresh));
     for gap in [5, 100, 2, i32::MAX] {
         assert_eq!(refused(&producers, &batch(0, gap, 1)), ErrorCode::OutOfOrderSequenceNumber, "{gap}");
     }
@@ -75,13 +82,13 @@ fn the_next_sequence_is_the_last_plus_one() {
 #[test]
 fn sequences_wrap_from_the_maximum_to_zero() {
     let producers = after(&[batch(0, i32::MAX, 1)]);
-    assert_eq!(producers.check(&batch(0, 0, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 0, 1), V1), Ok(Verdict::Fresh));
     assert_eq!(refused(&producers, &batch(0, 1, 1)), ErrorCode::OutOfOrderSequenceNumber);
     // A batch that wraps within itself: MAX - 1, MAX, 0, 1.
     let wrapping = batch(0, i32::MAX - 1, 4);
     let producers = after(&[wrapping]);
-    assert_eq!(producers.check(&batch(0, 2, 1), false), Ok(Verdict::Fresh));
-    let verdict = producers.check(&wrapping, false).unwrap();
+    assert_eq!(producers.check(&batch(0, 2, 1), V1), Ok(Verdict::Fresh));
+    let verdict = producers.check(&wrapping, V1).unwrap();
     let timestamp = wrapping.max_timestamp;
     assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, last_offset: 103, timestamp });
 }
@@ -93,7 +100,7 @@ fn each_of_the_last_five_batches_is_known_again_with_its_offset() {
     for (i, header) in batches.iter().enumerate().skip(3) {
         let (base_offset, timestamp) = (100 + i as i64 * 2, header.max_timestamp);
         let expected = Verdict::Duplicate { base_offset, last_offset: base_offset + 1, timestamp };
-        assert_eq!(producers.check(header, false), Ok(expected), "batch {i}");
+        assert_eq!(producers.check(header, V1), Ok(expected), "batch {i}");
     }
     for header in &batches[..3] {
         // Kafka 4.3 says "out of order" to duplicates it no longer knows.
@@ -118,7 +125,7 @@ fn a_new_epoch_starts_at_zero_and_forgets_the_old_batches() {
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     append(&mut producers, 102, &[batch(1, 0, 1)]);
     let expected = Verdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
-    assert_eq!(producers.check(&batch(1, 0, 1), false), Ok(expected), "the new epoch's batch, not the old one's");
+    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(expected), "the new epoch's batch, not the old one's");
     assert_eq!(producers.snapshot()[0].batches.len(), 1);
 }
 
@@ -129,7 +136,7 @@ fn producers_are_independent() {
     other.producer_id = 8;
     append(&mut producers, 105, &[other]);
     assert_eq!(producers.len(), 2);
-    assert_eq!(producers.check(&batch(0, 5, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 5, 1), V1), Ok(Verdict::Fresh));
 }
 
 #[test]
@@ -141,7 +148,7 @@ fn silent_producers_expire_and_may_then_start_anywhere() {
     assert_eq!(producers.expire(2_499, 1_000), 0, "an append is a sign of life");
     assert_eq!(producers.expire(2_500, 1_000), 1);
     assert!(producers.is_empty());
-    assert_eq!(producers.check(&batch(0, 77, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 77, 1), V1), Ok(Verdict::Fresh));
 }
 
 #[test]
@@ -152,19 +159,60 @@ fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
     append(&mut producers, 102, &[transactional(batch(0, 2, 1))]);
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100), "the first one stays");
     assert_eq!(producers.expire(i64::MAX, 1), 0);
-    producers.applied(&marker(0), 103, 5);
+    let ended = end(&mut producers, ABORT, 0, 103).expect("it was open");
+    assert_eq!((ended.first_offset, ended.last_offset), (100, 103));
+    assert_eq!(ended.aborted.map(|aborted| aborted.last_stable_offset), Some(104));
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, None);
-    assert_eq!(producers.check(&batch(0, 3, 1), false), Ok(Verdict::Fresh));
+    assert_eq!(end(&mut producers, ABORT, 0, 104), None, "statement 77");
+    assert_eq!(producers.check(&batch(0, 3, 1), V1), Ok(Verdict::Fresh));
     assert_eq!(producers.expire(i64::MAX, 1), 1);
 }
 
 #[test]
 fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
-    producers.applied(&marker(1), 102, 0);
-    assert_eq!(producers.check(&batch(1, 0, 1), false), Ok(Verdict::Fresh));
+    end(&mut producers, ABORT, 1, 102);
+    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(Verdict::Fresh));
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidProducerEpoch);
+}
+
+#[test]
+fn a_transactional_batch_needs_a_transaction_that_is_known_of() {
+    let first = transactional(batch(0, 0, 2));
+    let mut producers = Producers::default();
+    let refusal = producers.check(&first, Membership::ByLog).unwrap_err();
+    assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
+    assert_eq!(producers.check(&first, V1), Ok(Verdict::Fresh));
+    producers.applied(&first, 100, 0);
+    assert!(producers.has_open(7, 0) && !producers.has_open(7, 1) && !producers.has_open(8, 0));
+    assert_eq!(producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog), Ok(Verdict::Fresh));
+    // A duplicate is one whatever has become of its transaction.
+    end(&mut producers, ABORT, 0, 102);
+    let verdict = producers.check(&first, Membership::ByLog).unwrap();
+    assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, last_offset: 101, timestamp: first.max_timestamp });
+    let refusal = producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog).unwrap_err();
+    assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
+}
+
+#[test]
+fn statements_73_and_74_late_markers_are_known_by_their_epochs() {
+    let mut producers = after(&[transactional(batch(3, 0, 2))]);
+    let check = |producers: &Producers, epoch, is_v2, expected: Option<ErrorCode>| {
+        let got = producers.check_marker(7, epoch, &ABORT, is_v2).err().map(|refusal| refusal.error_code());
+        assert_eq!(got, expected, "epoch {epoch}, v2: {is_v2}");
+    };
+    for (epoch, v1, v2) in [(2, false, false), (3, true, false), (4, true, true)] {
+        check(&producers, epoch, false, (!v1).then_some(ErrorCode::InvalidProducerEpoch));
+        check(&producers, epoch, true, (!v2).then_some(ErrorCode::InvalidProducerEpoch));
+    }
+    end(&mut producers, ABORT, 4, 102);
+    check(&producers, 4, true, None);
+    check(&producers, 3, true, Some(ErrorCode::InvalidProducerEpoch));
+    let zombie = Marker { coordinator_epoch: 3, ..ABORT };
+    let refusal = producers.check_marker(7, 4, &zombie, false).unwrap_err();
+    assert_eq!(refusal.error_code(), ErrorCode::TransactionCoordinatorFenced);
+    assert!(producers.check_marker(8, 0, &zombie, true).is_ok(), "an unknown producer's epoch is any");
 }
 
 #[test]
@@ -202,7 +250,7 @@ fn a_restored_state_answers_as_the_one_that_was_saved() {
                 for count in 1..6 {
                     let mut header = batch(epoch, sequence, count);
                     header.producer_id = id;
-                    assert_eq!(restored.check(&header, false), producers.check(&header, false));
+                    assert_eq!(restored.check(&header, V1), producers.check(&header, V1));
                 }
             }
         }

@@ -144,6 +144,10 @@ fn targets() -> Vec<Target> {
     declared::<describe_configs::DescribeConfigsResponse>(&mut targets);
     declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
     declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
+    declared::<write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
+    declared::<write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
+    declared::<describe_producers::DescribeProducersRequest>(&mut targets);
+    declared::<describe_producers::DescribeProducersResponse>(&mut targets);
     declared::<describe_cluster::DescribeClusterRequest>(&mut targets);
     declared::<describe_cluster::DescribeClusterResponse>(&mut targets);
     declared::<describe_topic_partitions::DescribeTopicPartitionsRequest>(&mut targets);

@@ -128,9 +128,11 @@ fn the_advertised_versions_are_those_of_kafka_4_3() {
         (20, 1, 6),
         (22, 0, 5),
         (23, 2, 4),
+        (27, 1, 2),
         (32, 1, 4),
         (37, 0, 3),
         (60, 0, 2),
+        (61, 0, 0),
         (75, 0, 0),
     ];
     assert_eq!(found, kafka);

@@ -1,0 +1,67 @@
+//! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
+//! with it (KIP-664).
+
+use std::rc::Rc;
+
+use super::{Broker, Header, Outcome, Pending};
+use crate::model::{ErrorCode, TopicPartition};
+use crate::partition::producers::ProducerSnapshot;
+use crate::router::message::{self, Reply};
+use crate::wire::describe_producers::{
+    DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
+    DescribeProducersTopicResponse, ProducerState,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header) -> Result<Pending, Malformed> {
+    let request = DescribeProducersRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let image = broker.shard.image();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics {
+        let topic = image.topic(&asked.name).ok_or(ErrorCode::UnknownTopicOrPartition);
+        let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
+        for partition_index in asked.partition_indexes {
+            let place = topic.and_then(|topic| broker.locate(&image, topic, partition_index));
+            let producers = match place {
+                Err(error) => Err(error),
+                Ok((id, owner)) if owner == broker.shard.id => producers(broker, id),
+                Ok((id, owner)) => match broker.router.call(owner, message::Request::Producers(id)).reply().await {
+                    Reply::Producers(producers) => producers,
+                    _ => unreachable!("a producers call is answered by Producers"),
+                },
+            };
+            let mut response =
+                DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
+            match producers {
+                Ok(producers) => response.active_producers = producers.into_iter().map(state).collect(),
+                Err(error) => response.error_code = error,
+            }
+            partitions.push(response);
+        }
+        topics.push(DescribeProducersTopicResponse { name: asked.name, partitions });
+    }
+    DescribeProducersResponse { throttle_time_ms: 0, topics }
+}
+
+/// On the owning shard.
+pub(super) fn producers(broker: &Broker, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
+    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let snapshot = partition.producers.borrow().snapshot();
+    Ok(snapshot)
+}
+
+fn state(producer: ProducerSnapshot) -> ProducerState {
+    ProducerState {
+        producer_id: producer.producer_id,
+        producer_epoch: producer.epoch.into(),
+        last_sequence: producer.batches.last().map_or(-1, |batch| batch.last_sequence),
+        last_timestamp: producer.last_timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_start_offset: producer.current_txn_first_offset.unwrap_or(-1),
+    }
+}

@@ -1,0 +1,41 @@
+//! DescribeProducers (key 61), version 0: who writes to a partition, and since where in a transaction (KIP-664).
+
+use crate::model::ErrorCode;
+
+message! {
+    request DescribeProducersRequest of DescribeProducers {
+        topics: Vec<DescribeProducersTopic>, 0+;
+    }
+
+    part DescribeProducersTopic {
+        name: String, 0+;
+        partition_indexes: Vec<i32>, 0+;
+    }
+
+    response DescribeProducersResponse of DescribeProducers {
+        throttle_time_ms: i32, 0+, ignorable = true;
+        topics: Vec<DescribeProducersTopicResponse>, 0+;
+    }
+
+    part DescribeProducersTopicResponse {
+        name: String, 0+;
+        partitions: Vec<DescribeProducersPartitionResponse>, 0+;
+    }
+
+    part DescribeProducersPartitionResponse {
+        partition_index: i32, 0+;
+        error_code: ErrorCode, 0+;
+        error_message: Option<String>, 0+;
+        active_producers: Vec<ProducerState>, 0+;
+    }
+
+    part ProducerState {
+        producer_id: i64, 0+;
+        producer_epoch: i32, 0+;
+        last_sequence: i32, 0+, default = -1;
+        last_timestamp: i64, 0+, default = -1;
+        coordinator_epoch: i32, 0+;
+        /// -1 without an open transaction.
+        current_txn_start_offset: i64, 0+, default = -1;
+    }
+}
