@@ -21,6 +21,10 @@
 //!           ... later           full chunks -> segment file (shard::write_back), direct, from the buffers they are in
 //!           ... later still     segments flushed -> checkpoint stored -> journal files free (shard::checkpoint)
 //!
+//! compact   shard::clean        the log with the largest share of bytes that were never compacted, if that is worth it
+//!             log::clean        the latest offset of each key; old segments read past the readers' memory, new ones written
+//!             log::clean::swap  ... which become the log with the next checkpoint that names them
+//!
 //! fetch     net::connection -> api::fetch
 //!             partition::fetch  bounded by the high watermark or last stable offset, checked against the leader epoch
 //!               log::read       segment -> sparse index -> batch headers: where the records are, not the records
@@ -43,6 +47,7 @@
 //! ```text
 //! 5/8  log data (log::tail::Memory): chunks at most three quarters of it, pages read back what chunks leave
 //! 5/64 pages on their way from disk (Memory::loads)
+//! 5/64 the keys of a log that is compacted (Memory::lend); of the 5/8, at the cost of pages
 //! 1/4  large requests, from their first 4 KiB to their append (net::frames::Budget); when others wait, a stalled one ends
 //! 1/16 records of other shards on their way out (Broker::copies)
 //! rest journal groups, and the buffer that a growing request is moved out of
@@ -56,6 +61,7 @@
 //! <data>/meta.properties                   cluster, node, current layout       disk::layout
 //! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
 //! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, aborted, epochs}
+//!     *.cleaned, *.swap                    compacted segments on their way     log::clean::swap
 //! <data>/layout-<n>/shard-<s>/checkpoint   what is flushed, where replay starts disk::checkpoint
 //! <journal.dir>/layout-<n>/shard-<s>/journal/*.journal   groups, round and round disk::journal::{files, group}
 //! ```
@@ -73,7 +79,7 @@
 //!  2 runtime      one thread, one ring; all unsafe; clocks, randomness, files and sockets are reached through it alone
 //!  3 config record wire        settings; batches as bytes; frames and messages
 //!  4 metadata disk             the image, read side; directory, journal, checkpoint
-//!  5 log          one partition's log: segments, indexes, tail, reads, retention
+//!  5 log          one partition's log: segments, indexes, tail, reads, retention, compaction
 //!  6 partition    append, fetch, watermark, producers, transactions, purgatory
 //!  7 shard        one core: its partitions and the tasks that keep them going
 //!  8 router       topic-partition -> shard -> broker; messages between shards
@@ -113,6 +119,8 @@
 //! - **An idle core spins for 20 us** (`spin.us`). On two cores with the client beside it, 10 to 20 us took as many requests
 //!   as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB); without spinning, small requests took 10% fewer CPU
 //!   still, and a record alone 5% more time.
+//! - **The checkpoint swaps compacted segments in**, not renames: it vouches for every sealed segment's bytes, so it is what
+//!   has to change in one step. How far a log is compacted is in it too, not in Kafka's `cleaner-offset-checkpoint`.
 //! - **Auto-created topics are in the first Metadata answer**; a client needs no second one.
 
 pub mod api;

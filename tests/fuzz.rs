@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidemill::config::Routing;
-use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState};
+use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState, SealedSegment};
 use tidemill::disk::journal::group::{Entry, GroupBuilder, Place};
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
 use tidemill::model::{NodeId, TopicId, TopicPartition};
@@ -75,7 +75,8 @@ fn checkpoint() -> Vec<u8> {
         topic: [7; 16],
         partition: 3,
         log_start_offset: 0,
-        sealed: Vec::new(),
+        sealed: vec![SealedSegment { base_offset: 0, bytes: 4096, aborted: 1, is_swap: true }],
+        cleaned_to: 7,
         segment_base_offset: 10,
         segment_position: 4096,
         end_offset: 20,

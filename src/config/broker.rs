@@ -124,6 +124,18 @@ broker_settings! {
         "With tiered storage, how long records stay on local disks; -2 is log.retention.ms.";
 
     // Compaction.
+    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Boolean, Some("true"),
+        "Whether topics with cleanup.policy=compact are compacted.";
+    log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms", long_from(0), Some("15000"),
+        "How long a core waits when it has found nothing to compact.";
+    log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size", long_from(1), Some("134217728"),
+        "Memory for the keys of a log that is compacted, 24 bytes each, for all cores; a core takes 5/64 of memory.bytes at most.";
+    log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size", int_from(0), Some("524288"),
+        "Memory to read and write with while a log is compacted, per core.";
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", double(0.0, 1.0), Some("0.9"),
+        "How full the memory for keys may become.";
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", double(1.0, f64::MAX), Some("1.7976931348623157E308"),
+        "The most that compaction reads and writes, per core, in bytes per second.";
     log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", long_from(0), Some("86400000"),
         "How long a compacted topic keeps the tombstone of a deleted key.";
     log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", double(0.0, 1.0), Some("0.5"),

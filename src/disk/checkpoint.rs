@@ -60,6 +60,9 @@ pub struct PartitionState {
     /// The segments before the active one, flushed and cut to their lengths, in order. Retention may have taken some of the
     /// first since.
     pub sealed: Vec<SealedSegment>,
+    /// Everything below this offset has been compacted. Here and not in Kafka's `cleaner-offset-checkpoint`, because it has
+    /// to become true in the same moment as the compacted segments.
+    pub cleaned_to: i64,
     /// The active segment at that moment.
     pub segment_base_offset: i64,
     /// Flushed bytes of that segment; whole batches.
@@ -85,6 +88,8 @@ pub struct SealedSegment {
     pub bytes: u64,
     /// Entries of its index of aborted transactions.
     pub aborted: u32,
+    /// Compacted, and perhaps not yet in the place of those that it was made from: see `log::clean::swap`.
+    pub is_swap: bool,
 }
 
 /// One idempotent producer's last batches on one partition.

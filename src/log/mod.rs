@@ -9,10 +9,12 @@
 //!   what compaction leaves; never overlaps).
 //! - LOG-2: log start <= every readable offset < log end; both only grow (until truncation by a leader change).
 //! - LOG-3: a segment is removed only when a stored checkpoint no longer names it.
+//! - LOG-4: compacted segments wait for a checkpoint only when no stored one names swaps of the log ([`clean::swap`]).
 //!
 //! Runs on the thread of the shard that owns the partition.
 
 pub mod aborted;
+pub mod clean;
 pub mod epochs;
 pub mod index;
 pub mod read;
@@ -29,10 +31,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::disk::StorageError;
-use crate::disk::checkpoint::SealedSegment;
+use crate::disk::checkpoint::PartitionState;
 use crate::disk::layout::replace_file;
 use crate::model::{LeaderEpoch, Offset};
+use crate::runtime::{Permit, Permits};
 use aborted::AbortedTransaction;
+use clean::swap::Swap;
 use epochs::Epochs;
 use segment::Segment;
 use tail::Memory;
@@ -50,10 +54,15 @@ pub struct Settings {
     pub retention_bytes: i64,
     pub deletes: bool,
     pub file_delete_delay_ms: u64,
+    pub compacts: bool,
+    pub delete_retention_ms: i64,
+    pub min_compaction_lag_ms: i64,
+    pub max_compaction_lag_ms: i64,
+    pub min_cleanable_ratio: f64,
 }
 
 impl Default for Settings {
-    /// Kafka's defaults, without retention.
+    /// Kafka's defaults, without retention and compaction.
     fn default() -> Settings {
         Settings {
             segment_bytes: 1 << 30,
@@ -64,6 +73,11 @@ impl Default for Settings {
             retention_bytes: -1,
             deletes: false,
             file_delete_delay_ms: 0,
+            compacts: false,
+            delete_retention_ms: 86_400_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_ratio: 0.5,
         }
     }
 }
@@ -94,11 +108,22 @@ pub struct Log {
     epochs: RefCell<Epochs>,
     epochs_stored: Cell<usize>,
     memory: Rc<Memory>,
-    /// Where the latest reads ended: (offset, segment's base, position). A consumer that goes on starts there.
-    hints: RefCell<[(Offset, Offset, u64); 8]>,
+    /// Where the latest reads ended: (offset, segment's number, position). A consumer that goes on starts there.
+    hints: RefCell<[(Offset, u64, u64); 8]>,
     next_hint: Cell<usize>,
     /// The active segment's base offset in the checkpoint that is on stable storage; LOG-3.
     checkpointed_base: Cell<Offset>,
+    /// Everything below has been compacted.
+    cleaned_to: Cell<Offset>,
+    swap: RefCell<Option<Swap>>,
+    /// The checkpoint that is on stable storage names swaps; LOG-4.
+    swap_is_named: Cell<bool>,
+    /// Segments that compaction has replaced, for who may still ask for them.
+    replaced: Rc<RefCell<Vec<Rc<Segment>>>>,
+    is_uncleanable: Cell<bool>,
+    /// One at a time changes what files the directory has, but for the appends at its end.
+    upkeep: Permits,
+    is_discarded: Cell<bool>,
 }
 
 impl Log {
@@ -120,9 +145,16 @@ impl Log {
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
             memory,
-            hints: RefCell::new([(-1, -1, 0); 8]),
+            hints: RefCell::new([(-1, 0, 0); 8]),
             next_hint: Cell::new(0),
             checkpointed_base: Cell::new(checkpointed_base),
+            cleaned_to: Cell::new(start_offset),
+            swap: RefCell::new(None),
+            swap_is_named: Cell::new(false),
+            replaced: Rc::default(),
+            is_uncleanable: Cell::new(false),
+            upkeep: Permits::new(1),
+            is_discarded: Cell::new(false),
         }
     }
 
@@ -145,18 +177,6 @@ impl Log {
 
     pub fn segment_count(&self) -> usize {
         self.segments.borrow().len()
-    }
-
-    /// The segments before the active one.
-    pub fn sealed(&self) -> Vec<SealedSegment> {
-        let segments = self.segments.borrow();
-        let sealed = segments.iter().take(segments.len() - 1);
-        let state = |segment: &Rc<Segment>| SealedSegment {
-            base_offset: segment.base_offset,
-            bytes: segment.size(),
-            aborted: segment.aborted_count() as u32,
-        };
-        sealed.map(state).collect()
     }
 
     pub fn settings(&self) -> Rc<Settings> {
@@ -300,8 +320,20 @@ impl Log {
         Ok(())
     }
 
-    /// A checkpoint that names the segment at `base` as active is on stable storage.
-    pub fn checkpointed(&self, base: Offset) {
-        self.checkpointed_base.set(self.checkpointed_base.get().max(base));
+    /// A checkpoint with this state of the log is on stable storage.
+    pub async fn checkpointed(&self, state: &PartitionState) -> Result<(), StorageError> {
+        self.checkpointed_base.set(self.checkpointed_base.get().max(state.segment_base_offset));
+        let names_swap = state.sealed.iter().any(|segment| segment.is_swap);
+        self.swap_is_named.set(names_swap);
+        if names_swap { self.finish_swap().await } else { Ok(()) }
+    }
+
+    /// Waits until nobody else changes what files the directory has, and keeps it so.
+    pub async fn upkeep(&self) -> Permit {
+        self.upkeep.acquire(1).await
+    }
+
+    fn is_discarded(&self) -> bool {
+        self.is_discarded.get()
     }
 }

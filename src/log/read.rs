@@ -25,9 +25,9 @@ impl Extent {
         (self.to - self.from) as usize
     }
 
-    /// The segment's base offset and the positions in it, by which [`Log::extent`] finds the stretch again.
-    pub fn place(&self) -> (Offset, std::ops::Range<u64>) {
-        (self.segment.base_offset, self.from..self.to)
+    /// The segment's number and the positions in it, by which [`Log::extent`] finds the stretch again.
+    pub fn place(&self) -> (u64, std::ops::Range<u64>) {
+        (self.segment.number, self.from..self.to)
     }
 
     /// Takes `bytes` off the front.
@@ -168,16 +168,15 @@ impl Log {
             read.extents.push(Extent { segment: segment.clone(), from: start, to: position });
             read.bytes += (position - start) as usize;
             read.next_offset = next_offset;
-            self.remember(next_offset, segment.base_offset, position);
+            self.remember(next_offset, segment.number, position);
         }
         Ok(wants_more && segment.is_sealed())
     }
 
     /// A stretch that [`Extent::place`] told of; `None` when the segment is gone.
-    pub fn extent(&self, base_offset: Offset, positions: std::ops::Range<u64>) -> Option<Extent> {
-        let segments = self.segments.borrow();
-        let at = segments.binary_search_by_key(&base_offset, |segment| segment.base_offset).ok()?;
-        let segment = segments[at].clone();
+    pub fn extent(&self, segment: u64, positions: std::ops::Range<u64>) -> Option<Extent> {
+        let (segments, replaced) = (self.segments.borrow(), self.replaced.borrow());
+        let segment = segments.iter().rev().chain(&*replaced).find(|found| found.number == segment)?.clone();
         (positions.start <= positions.end && positions.end <= segment.size()).then_some(Extent {
             segment,
             from: positions.start,
@@ -195,7 +194,7 @@ impl Log {
 
     /// The first batch of the segment whose last offset is at least `offset`, and its position.
     async fn find(&self, segment: &Rc<Segment>, offset: Offset) -> Result<Option<(u64, Peeked)>, ReadError> {
-        let mut position = match self.hint(offset, segment.base_offset) {
+        let mut position = match self.hint(offset, segment.number) {
             Some(position) => position,
             None => segment.indexes().await?.position_before(segment.base_offset, offset),
         };
@@ -210,18 +209,18 @@ impl Log {
         }
     }
 
-    fn hint(&self, offset: Offset, base: Offset) -> Option<u64> {
+    fn hint(&self, offset: Offset, segment: u64) -> Option<u64> {
         let hints = self.hints.borrow();
-        hints.iter().find(|(at, of, _)| *at == offset && *of == base).map(|(_, _, position)| *position)
+        hints.iter().find(|(at, of, _)| *at == offset && *of == segment).map(|(_, _, position)| *position)
     }
 
-    fn remember(&self, offset: Offset, base: Offset, position: u64) {
+    fn remember(&self, offset: Offset, segment: u64, position: u64) {
         let mut hints = self.hints.borrow_mut();
-        if hints.contains(&(offset, base, position)) {
+        if hints.contains(&(offset, segment, position)) {
             return;
         }
         let at = self.next_hint.get();
-        hints[at] = (offset, base, position);
+        hints[at] = (offset, segment, position);
         self.next_hint.set((at + 1) % hints.len());
     }
 
@@ -292,7 +291,7 @@ impl Log {
     }
 
     /// A segment's largest timestamp. A sealed one tells it in its last time entry.
-    async fn max_timestamp_of(&self, segment: &Rc<Segment>) -> Result<TimedOffset, ReadError> {
+    pub(super) async fn max_timestamp_of(&self, segment: &Rc<Segment>) -> Result<TimedOffset, StorageError> {
         let times = segment.times();
         if times.max_timestamp >= 0 {
             return Ok(TimedOffset { offset: times.offset_of_max, timestamp: times.max_timestamp });

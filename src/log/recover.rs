@@ -12,6 +12,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::aborted::{AbortedTransaction, ENTRY_BYTES, OpenTransactions};
+use super::clean::swap;
 use super::epochs::Epochs;
 use super::index::Indexes;
 use super::segment::{PeekError, Peeked, Segment, Times, file_path, read_aborted};
@@ -69,6 +70,16 @@ impl Log {
             }
             return Log::create(directory, settings, memory).await;
         }
+        // Not in a directory that was made since the last checkpoint, of which none can have named swaps. In one from Apache
+        // Kafka, a swap is whole, and what it replaces may have gone.
+        let swapped = |base| match known {
+            Known::Checkpointed(state) => {
+                state.sealed.iter().find(|named| named.is_swap && named.base_offset == base).map(|named| named.bytes)
+            }
+            Known::Journaled => None,
+            Known::Nothing => Some(0),
+        };
+        swap::settle(directory, swapped).await?;
         let bases = segment_bases(directory).await?;
         match known {
             Known::Checkpointed(state) => open_checkpointed(directory, settings, state, bases, memory).await,
@@ -96,7 +107,7 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
     Ok(bases)
 }
 
-async fn length_of(path: &Path) -> Result<u64, StorageError> {
+pub(super) async fn length_of(path: &Path) -> Result<u64, StorageError> {
     let file = File::open(path, Open { read: true, ..Open::default() })
         .await
         .map_err(StorageError::io("open segment", path))?;
@@ -171,7 +182,10 @@ async fn open_checkpointed(
     let aborted_counts = sealed.iter().map(|segment| segment.aborted).chain([state.segment_aborted]);
     reopen_aborted(&segments, aborted_counts).await?;
     let start = state.log_start_offset.max(segments[0].base_offset);
-    Ok(Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory))
+    let log = Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
+    log.cleaned_to.set(state.cleaned_to);
+    log.swap_is_named.set(state.sealed.iter().any(|segment| segment.is_swap));
+    Ok(log)
 }
 
 /// The segments' indexes of aborted transactions, with as many entries as the checkpoint says are flushed. When one is

@@ -12,9 +12,11 @@ impl Log {
     /// sealed first, as Kafka does, and goes at the next turn.
     pub async fn retain(&self, now_ms: i64, high_watermark: Offset) -> Result<usize, StorageError> {
         let settings = self.settings();
-        if !settings.deletes {
+        if !settings.deletes || self.has_swap() {
             return Ok(0);
         }
+        // While it is compacted, it keeps its segments; the next turn comes.
+        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
         let active = self.active();
         let is_old = |max_timestamp: i64| {
             settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
@@ -84,6 +86,8 @@ impl Log {
 
     /// The log is deleted: memory is given back, nothing is written any more.
     pub fn discard(&self) {
+        self.is_discarded.set(true);
+        self.replaced.borrow_mut().clear();
         for segment in self.segments.borrow().iter() {
             segment.discard();
         }

@@ -28,6 +28,8 @@ const READ_AHEAD_PAGES: u64 = 6;
 
 pub struct Segment {
     pub base_offset: Offset,
+    /// No other segment of the shard has it. Offsets tell segments apart only until one is compacted.
+    pub number: u64,
     directory: PathBuf,
     state: RefCell<State>,
     file: RefCell<Option<File>>,
@@ -40,6 +42,8 @@ pub struct Segment {
     writing: Cell<bool>,
     changed: Notify,
     removed: Cell<bool>,
+    /// Its file and indexes stay open: their names are about to mean others.
+    pinned: Cell<bool>,
     /// Its directory entry is on stable storage.
     is_named: Cell<bool>,
 }
@@ -181,6 +185,7 @@ impl Segment {
         };
         Rc::new(Segment {
             base_offset,
+            number: memory.next_segment_number(),
             directory: directory.to_owned(),
             state: RefCell::new(state),
             file: RefCell::new(None),
@@ -192,6 +197,7 @@ impl Segment {
             writing: Cell::new(false),
             changed: Notify::new(),
             removed: Cell::new(false),
+            pinned: Cell::new(false),
             is_named: Cell::new(size > 0),
         })
     }
@@ -593,11 +599,23 @@ impl Segment {
 
     /// Forgets the file handle and the indexes of a sealed segment that nobody has read for a while.
     pub fn rest(&self) {
-        if self.is_sealed() && !self.is_dirty() && !self.writing.get() {
+        if self.is_sealed() && !self.is_dirty() && !self.writing.get() && !self.pinned.get() {
             *self.file.borrow_mut() = None;
             *self.indexes.borrow_mut() = None;
             self.aborted.borrow_mut().entries.take_if(|entries| !entries.is_empty());
         }
+    }
+
+    /// Opens what may be looked at later, and keeps it open.
+    pub(super) async fn pin(self: &Rc<Self>) -> Result<(), StorageError> {
+        self.pinned.set(true);
+        self.aborted()?;
+        self.file().await?;
+        self.indexes().await.map(drop)
+    }
+
+    pub(super) fn unpin(&self) {
+        self.pinned.set(false);
     }
 
     // ---- read ---------------------------------------------------------------------------------------------------
@@ -797,6 +815,19 @@ impl Segment {
 
     fn was_removed(&self) -> StorageError {
         StorageError::Refused(format!("{} was removed while it was read", self.log_path().display()))
+    }
+
+    /// Bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short only where
+    /// the file is.
+    pub(super) async fn read_direct(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
+        assert!(!self.is_dirty() && block_floor(position) == position, "byte {position} of {:?}", self.log_path());
+        self.read_file(position, bytes).await
+    }
+
+    /// The largest timestamp of the first batch of a finished segment, by which its age goes; -1 without one.
+    pub(super) async fn first_timestamp(&self) -> Result<i64, StorageError> {
+        let head = self.read_direct(0, PEEK_BYTES).await?;
+        Ok(head.first_chunk().and_then(Peeked::parse).map_or(-1, |batch| batch.max_timestamp))
     }
 
     /// One direct read of the file. May be short at its end.

@@ -75,6 +75,9 @@ pub struct Memory {
     budget: usize,
     chunks: Queue,
     pages: Queue,
+    /// Bytes that are lent to something else than log data.
+    lent: Cell<usize>,
+    segments_made: Cell<u64>,
     /// Segments with something worth writing, oldest first.
     dirty: RefCell<VecDeque<Rc<Segment>>>,
     /// Bytes of pages being read. Who reads waits here, so that what one reader waited for is still there when it looks.
@@ -83,6 +86,19 @@ pub struct Memory {
     pub work: Notify,
     /// Something was given back or written.
     pub freed: Notify,
+}
+
+/// See [`Memory::lend`].
+pub struct Loan {
+    memory: Rc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.memory.lent.set(self.memory.lent.get() - self.bytes);
+        self.memory.freed.notify_all();
+    }
 }
 
 /// How many of the oldest chunks are looked at for one that can go: what is not written yet is passed over, but not
@@ -95,6 +111,8 @@ impl Memory {
             budget,
             chunks: Queue::default(),
             pages: Queue::default(),
+            lent: Cell::new(0),
+            segments_made: Cell::new(0),
             dirty: RefCell::new(VecDeque::new()),
             loads: Permits::new(budget as u64 / 8),
             work: Notify::new(),
@@ -103,7 +121,25 @@ impl Memory {
     }
 
     pub fn used(&self) -> usize {
-        self.chunks.bytes.get() + self.pages.bytes.get()
+        self.chunks.bytes.get() + self.pages.bytes.get() + self.lent.get()
+    }
+
+    /// A number that no other segment of the shard has.
+    pub fn next_segment_number(&self) -> u64 {
+        self.segments_made.replace(self.segments_made.get() + 1)
+    }
+
+    /// What may be lent in all: of the quarter that chunks leave to pages, half.
+    pub fn lendable(&self) -> usize {
+        (self.budget / 8).saturating_sub(self.lent.get())
+    }
+
+    /// Leaves `bytes` of the shard's memory to somebody, who allocates them, until the loan ends. Pages make way.
+    pub fn lend(self: &Rc<Self>, bytes: usize) -> Loan {
+        assert!(bytes <= self.lendable(), "{bytes} bytes of {}", self.lendable());
+        while self.used() + bytes > self.budget && self.give_back_page() {}
+        self.lent.set(self.lent.get() + bytes);
+        Loan { memory: self.clone(), bytes }
     }
 
     fn chunk_bytes_max(&self) -> usize {

@@ -175,6 +175,7 @@ impl Partition {
             partition: self.id.partition,
             log_start_offset: self.log.start_offset(),
             sealed: self.log.sealed(),
+            cleaned_to: self.log.cleaned_to(),
             segment_base_offset: active.base_offset,
             segment_position: active.size(),
             end_offset: self.log.end_offset(),

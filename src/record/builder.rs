@@ -95,21 +95,7 @@ impl BatchBuilder {
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
-        let body = 1
-            + varint::bytes_of(timestamp_delta)
-            + varint::bytes_of(i64::from(self.count))
-            + field_bytes(key)
-            + field_bytes(value)
-            + varint::bytes_of(header_count as i64)
-            + header_bytes;
-        let body = i32::try_from(body).expect("a record is smaller than 2 GiB");
-        varint::write_i32(body, &mut self.bytes);
-        self.bytes.push(0);
-        varint::write_i64(timestamp_delta, &mut self.bytes);
-        varint::write_i32(self.count, &mut self.bytes);
-        write_field(key, &mut self.bytes);
-        write_field(value, &mut self.bytes);
-        varint::write_i32(header_count as i32, &mut self.bytes);
+        write_start(timestamp_delta, self.count, key, value, header_count, header_bytes, &mut self.bytes);
         self.count += 1;
     }
 
@@ -181,6 +167,48 @@ impl BatchBuilder {
         header.crc = header.crc_with(&records);
         (header, records)
     }
+}
+
+/// Everything of a record up to its headers, of which `header_bytes` follow.
+fn write_start(
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    header_count: usize,
+    header_bytes: usize,
+    out: &mut Vec<u8>,
+) {
+    let body = 1
+        + varint::bytes_of(timestamp_delta)
+        + varint::bytes_of(i64::from(offset_delta))
+        + field_bytes(key)
+        + field_bytes(value)
+        + varint::bytes_of(header_count as i64)
+        + header_bytes;
+    let body = i32::try_from(body).expect("a record is smaller than 2 GiB");
+    varint::write_i32(body, out);
+    out.push(0);
+    varint::write_i64(timestamp_delta, out);
+    varint::write_i32(offset_delta, out);
+    write_field(key, out);
+    write_field(value, out);
+    varint::write_i32(header_count as i32, out);
+}
+
+/// A record as it is, but for its distance to the batch's base timestamp.
+pub(super) fn write_record(timestamp_delta: i64, record: &Record<'_>, out: &mut Vec<u8>) {
+    let headers = record.headers.stored_bytes();
+    write_start(
+        timestamp_delta,
+        record.offset_delta,
+        record.key,
+        record.value,
+        record.headers.len(),
+        headers.len(),
+        out,
+    );
+    out.extend_from_slice(headers);
 }
 
 fn field_bytes(field: Option<&[u8]>) -> usize {

@@ -212,6 +212,16 @@ pub fn with_timestamp_type(attributes: i16, timestamp_type: TimestampType) -> i1
     }
 }
 
+/// `attributes` of a batch that has a delete horizon, or has none.
+pub fn with_delete_horizon(attributes: i16, has_one: bool) -> i16 {
+    if has_one { attributes | DELETE_HORIZON_BIT } else { attributes & !DELETE_HORIZON_BIT }
+}
+
+/// `attributes` of a batch that is not compressed.
+pub fn with_no_codec(attributes: i16) -> i16 {
+    attributes & !CODEC_BITS
+}
+
 #[inline]
 fn take<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("N bytes of a header")

@@ -8,6 +8,7 @@
 //! produce:  bytes --validate--> Accepted { header, records } --stored_header(offset, epoch)--> log
 //! read:     segment bytes --batches()--> Batch --Decompressor--> Records --> Record
 //! build:    records --BatchBuilder--> a whole batch
+//! compact:  batch, which of its records stay --retain--> the batch with those left
 //! ```
 //!
 //! Invariants:
@@ -24,6 +25,7 @@ pub mod codec;
 pub mod control;
 pub mod header;
 pub mod records;
+pub mod retain;
 pub mod timestamps;
 pub mod validate;
 pub mod varint;

@@ -80,11 +80,11 @@ pub enum Reply {
     Admin(Box<AdminReply>),
 }
 
-/// Where records are, in terms that cross shards: a partition's segment by its base offset, and positions in it.
+/// Where records are, in terms that cross shards: a partition's segment by its number, and positions in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stretch {
     pub id: TopicPartition,
-    pub segment: Offset,
+    pub segment: u64,
     pub positions: Range<u64>,
 }
 

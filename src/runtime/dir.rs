@@ -68,6 +68,18 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     .map(drop)
 }
 
+/// Gives a file a second name, which must be free.
+pub async fn link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let paths = Payload::Paths(c_path(from.as_ref())?, c_path(to.as_ref())?);
+    op::submit(None, paths, Manner::default(), |slot| {
+        let Payload::Paths(from, to) = &slot.payload else { unreachable!("just put there") };
+        Op::LinkAt { from: from.as_ptr(), to: to.as_ptr() }
+    })
+    .await
+    .io()
+    .map(drop)
+}
+
 /// Makes the names in the directory durable (fsync of the directory).
 pub async fn sync(path: impl AsRef<Path>) -> io::Result<()> {
     let fd = open_at(c_path(path.as_ref())?, libc::O_RDONLY | libc::O_DIRECTORY).await?;

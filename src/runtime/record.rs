@@ -43,6 +43,11 @@ pub enum Change {
         from: PathBuf,
         to: PathBuf,
     },
+    /// A second name.
+    Link {
+        from: PathBuf,
+        to: PathBuf,
+    },
     Remove {
         path: PathBuf,
     },
@@ -118,6 +123,7 @@ fn change_of(op: Op) -> Option<Change> {
         Op::Fsync { fd, .. } => Change::Flush { fd },
         Op::Ftruncate { fd, len } => Change::Truncate { fd, bytes: len },
         Op::RenameAt { from, to } => Change::Rename { from: path_of(from), to: path_of(to) },
+        Op::LinkAt { from, to } => Change::Link { from: path_of(from), to: path_of(to) },
         Op::UnlinkAt { path, .. } => Change::Remove { path: path_of(path) },
         Op::MkdirAt { path, .. } => Change::MakeDirectory { path: path_of(path) },
         Op::Fallocate { .. } => unimplemented!("nothing that is recorded allocates"),

@@ -31,6 +31,7 @@ pub(super) enum Op {
     OpenAt { path: *const libc::c_char, flags: i32, mode: u32 },
     UnlinkAt { path: *const libc::c_char, dir: bool },
     RenameAt { from: *const libc::c_char, to: *const libc::c_char },
+    LinkAt { from: *const libc::c_char, to: *const libc::c_char },
     MkdirAt { path: *const libc::c_char, mode: u32 },
     Close { fd: RawFd },
     Recv { fd: RawFd, ptr: *mut u8, len: u32, all: bool },
@@ -321,6 +322,7 @@ fn entry(op: Op) -> squeue::Entry {
             opcode::UnlinkAt::new(at_cwd, path).flags(if dir { libc::AT_REMOVEDIR } else { 0 }).build()
         }
         Op::RenameAt { from, to } => opcode::RenameAt::new(at_cwd, from, at_cwd, to).build(),
+        Op::LinkAt { from, to } => opcode::LinkAt::new(at_cwd, from, at_cwd, to).build(),
         Op::MkdirAt { path, mode } => opcode::MkDirAt::new(at_cwd, path).mode(mode).build(),
         // The last close of an unlinked file frees its blocks, which may take long: off to a worker with it.
         Op::Close { fd } => opcode::Close::new(types::Fd(fd)).build().flags(squeue::Flags::ASYNC),

@@ -33,20 +33,32 @@ impl Shard {
             if now_at == stored_at && !self.all_partitions().iter().any(|partition| partition.log.is_dirty()) {
                 continue;
             }
-            match self.checkpoint(false).await {
-                Ok(()) => {
-                    stored_at = now_at;
-                    self.space_is_back();
-                }
-                Err(error) if error.is_disk_full() => {
-                    self.space_is_out(&error);
+            match self.try_checkpoint().await {
+                Some(true) => stored_at = now_at,
+                Some(false) => {
                     runtime::sleep(Duration::from_millis(500)).await;
                     self.checkpoint_wanted.notify_all();
                 }
-                Err(error) => {
-                    self.fail(&error);
-                    return;
-                }
+                None => return,
+            }
+        }
+    }
+
+    /// Stores a checkpoint, or sees to it that who has to know of a failure does. `Some(false)`: the disk is full, for now;
+    /// `None`: there will be no more.
+    pub(super) async fn try_checkpoint(self: &Rc<Self>) -> Option<bool> {
+        match self.checkpoint(false).await {
+            Ok(()) => {
+                self.space_is_back();
+                Some(true)
+            }
+            Err(error) if error.is_disk_full() => {
+                self.space_is_out(&error);
+                Some(false)
+            }
+            Err(error) => {
+                self.fail(&error);
+                None
             }
         }
     }
@@ -99,7 +111,6 @@ impl Shard {
         }
         outcome?;
         let partitions = states.take();
-        let bases: Vec<_> = partitions.iter().map(|state| (state.id(), state.segment_base_offset)).collect();
         let checkpoint = Checkpoint {
             journal_id: self.journal.id(),
             journal_files: self.journal.files_count(),
@@ -111,9 +122,9 @@ impl Shard {
         self.refuse_after_failure()?;
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
-        for (id, base) in bases {
-            if let Some(partition) = self.partition(id) {
-                partition.log.checkpointed(base);
+        for state in &checkpoint.partitions {
+            if let Some(partition) = self.partition(state.id()) {
+                partition.log.checkpointed(state).await?;
             }
         }
         Ok(())

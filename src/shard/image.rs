@@ -93,6 +93,8 @@ impl Shard {
         for id in self.own_partitions(topic).collect::<Vec<_>>() {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
+            // A compaction ends before the names that it deals in become another topic's.
+            let _upkeep = partition.log.upkeep().await;
             take_away(&self.data, topic.name.as_str(), id).await?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! acknowledgeable. It does not know connections or API messages, and nothing of other shards.
 //!
 //! Its tasks: the journal's writer; `commit` (durable groups move high watermarks); `write_back` (chunks to segment
-//! files); `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry).
+//! files); `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry); `cleaner` (compaction).
 //!
 //! Invariants:
 //! - SHARD-1: `committed` moves to a group only after every partition's high watermark in it has moved.
@@ -14,6 +14,7 @@
 //!   segments may lack.
 
 mod checkpoint;
+mod clean;
 mod commit;
 mod housekeeping;
 mod image;
@@ -66,7 +67,9 @@ pub struct Shard {
     checkpoint_wanted: Notify,
     checkpointing: Cell<bool>,
     checkpoint_done: Notify,
-    stopping: Cell<bool>,
+    stopping: Rc<Cell<bool>>,
+    cleaning: Cell<bool>,
+    cleaning_done: Notify,
 }
 
 impl Shard {
@@ -116,6 +119,9 @@ impl Shard {
         self.start_write_back();
         runtime::spawn(Class::Background, "checkpoint", self.clone().run_checkpoint());
         runtime::spawn(Class::Background, "housekeeping", self.clone().run_housekeeping());
+        if self.config.log_cleaner_enable {
+            runtime::spawn(Class::Background, "cleaner", self.clone().run_cleaner());
+        }
     }
 
     /// A graceful stop: everything journaled, flushed to segments, segments cut, and a clean checkpoint stored.
@@ -124,6 +130,9 @@ impl Shard {
         self.journal.settled().await.map_err(|failure| failure.to_string())?;
         if let Some(failure) = self.failure() {
             return Err(failure);
+        }
+        while self.cleaning.get() {
+            self.cleaning_done.notified().await;
         }
         self.checkpoint(true).await.map_err(|failure| failure.to_string())?;
         self.journal.close();

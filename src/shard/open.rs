@@ -79,6 +79,12 @@ impl Shard {
     pub async fn open(place: Place, image: Arc<Image>) -> Result<(Rc<Shard>, Report), StorageError> {
         let checkpoint_path = place.data.checkpoint_path(place.layout, place.id.0);
         let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
+        if checkpoint.is_some() {
+            // Segments are replaced because it says so: should the power fail then, it must not be an older one that is
+            // found. The process before may have been killed between the rename and this.
+            let directory = place.data.shard_directory(place.layout, place.id.0);
+            dir::sync(&directory).await.map_err(StorageError::flush("flush directory", &directory))?;
+        }
         let (journal, mut replay) = match &checkpoint {
             None => {
                 // Nothing was acknowledged before the first checkpoint: leftovers of an unfinished first start go.
@@ -147,7 +153,9 @@ impl Shard {
                 checkpoint_wanted: Notify::new(),
                 checkpointing: Cell::new(false),
                 checkpoint_done: Notify::new(),
-                stopping: Cell::new(false),
+                stopping: Rc::new(Cell::new(false)),
+                cleaning: Cell::new(false),
+                cleaning_done: Notify::new(),
             })
         };
         // The logs are replayed into before the journal takes anything new.

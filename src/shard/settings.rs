@@ -13,19 +13,29 @@ fn or_forever(limit: Option<u64>) -> i64 {
 }
 
 pub fn of_log(config: &TopicConfig) -> Rc<log::Settings> {
+    // KIP-354: what may wait for compaction only so long must be in a sealed segment by then.
+    let segment_ms = match config.max_compaction_lag_ms {
+        lag @ 1.. if config.is_compacted => config.segment_ms.min(lag),
+        _ => config.segment_ms,
+    };
     let jitter = match config.segment_jitter_ms {
         0 => 0,
-        most => runtime::random_u64() % most.min(config.segment_ms.max(1)),
+        most => runtime::random_u64() % most.min(segment_ms.max(1)),
     };
     Rc::new(log::Settings {
         segment_bytes: config.segment_bytes.into(),
-        segment_ms: i64::try_from(config.segment_ms - jitter).unwrap_or(i64::MAX),
+        segment_ms: i64::try_from(segment_ms - jitter).unwrap_or(i64::MAX),
         segment_index_bytes: config.segment_index_bytes as usize,
         index_interval_bytes: config.index_interval_bytes.into(),
         retention_ms: or_forever(config.retention_ms),
         retention_bytes: or_forever(config.retention_bytes),
         deletes: config.is_deleted,
         file_delete_delay_ms: config.file_delete_delay_ms,
+        compacts: config.is_compacted,
+        delete_retention_ms: or_forever(Some(config.delete_retention_ms)),
+        min_compaction_lag_ms: or_forever(Some(config.min_compaction_lag_ms)),
+        max_compaction_lag_ms: or_forever(Some(config.max_compaction_lag_ms)),
+        min_cleanable_ratio: config.min_cleanable_dirty_ratio,
     })
 }
 

@@ -145,7 +145,7 @@ impl Disk {
         }
         let parent = match change {
             Change::Open { path, .. } | Change::Remove { path } | Change::MakeDirectory { path } => self.parent(path),
-            Change::Rename { from, .. } => self.parent(from),
+            Change::Rename { from, .. } | Change::Link { from, .. } => self.parent(from),
             Change::Write { .. } | Change::Flush { .. } | Change::Truncate { .. } => None,
         };
         self.begun.insert(operation, Begun { at: self.now, change: change.clone(), parent, write });
@@ -204,6 +204,11 @@ impl Disk {
                 let moved = begun.parent.and_then(|parent| self.child(parent, &from));
                 self.name(begun.parent, &from, None);
                 self.name(begun.parent, &to, moved);
+            }
+            Change::Link { from, to } if is_done => {
+                assert_eq!(from.parent(), to.parent(), "nothing of ours has names in two directories");
+                let linked = begun.parent.and_then(|parent| self.child(parent, &from));
+                self.name(begun.parent, &to, linked);
             }
             Change::Remove { path } if is_done => self.name(begun.parent, &path, None),
             Change::MakeDirectory { path } if is_done => {

@@ -15,12 +15,14 @@ use super::disk::{Disk, Luck};
 use super::load::{self, Ledger, Load};
 use super::report;
 
-/// Errno 5 and 28, as Linux numbers them everywhere.
+/// Errno 5, 1 and 28, as Linux numbers them everywhere.
 const EIO: Fault = Fault::Errno(5);
+/// How a file system says that it has no second names.
+const EPERM: Fault = Fault::Errno(1);
 const ENOSPC: Fault = Fault::Errno(28);
 const SHORT: Fault = Fault::Short(4096);
 
-const FAULTS: [(Target, Fault); 15] = [
+const FAULTS: [(Target, Fault); 17] = [
     (Target::Write, EIO),
     (Target::Write, ENOSPC),
     (Target::Write, SHORT),
@@ -34,6 +36,8 @@ const FAULTS: [(Target, Fault); 15] = [
     (Target::Truncate, EIO),
     (Target::Rename, EIO),
     (Target::Rename, ENOSPC),
+    (Target::Link, EIO),
+    (Target::Link, EPERM),
     (Target::Remove, EIO),
     (Target::MakeDirectory, EIO),
 ];
@@ -66,6 +70,7 @@ fn a_failure_at_any_point_loses_nothing_that_was_acknowledged() {
                         let name = match fault {
                             EIO => "EIO",
                             ENOSPC => "ENOSPC",
+                            EPERM => "EPERM",
                             _ => "short",
                         };
                         let Counts { points, refused, failed, went_on, acknowledged } = counts;
@@ -105,7 +110,7 @@ fn once(root: &Path, seed: u64, rule: Rule, counts: &mut Counts) -> Result<bool,
     let (live, left) = (root.join("live"), root.join("left"));
     let place = load::place(&live, seed.is_multiple_of(2));
     let mut disk = Disk::of(&live);
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "txn"]))));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "compact", "txn"]))));
     let load = Load { seed, batches: 20, batch_bytes_max: 16_000, one_by_one: false, with_topics: true, stops: true };
     let recorder = Recorder::default();
     let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::new([rule]));

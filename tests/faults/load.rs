@@ -1,11 +1,11 @@
 //! A real shard under load, in this process, and a ledger of what it was given and what it acknowledged when.
 //!
 //! Everything is small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments of a
-//! dozen batches, retention, topics made, deleted and made again under the same name, transactions of three producers that
-//! lie in one another.
+//! dozen batches, retention, compaction, topics made, deleted and made again under the same name, transactions of three
+//! producers that lie in one another.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use tidemill::partition::transactions::EndTransaction;
 use tidemill::record::BatchHeader;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::control::{Ending, Marker};
-use tidemill::record::walk;
+use tidemill::record::{Records, walk};
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
 use tidemill::runtime::{self, Class, clock, dir};
@@ -49,6 +49,7 @@ pub fn place(root: &Path, own_journal_dir: bool) -> Place {
     config.journal_bytes = 3 * MIB;
     config.memory_bytes = 64 * MIB;
     config.log_retention_check_interval_ms = 40;
+    config.log_cleaner_backoff_ms = 10;
     let data = DataDirectory::new(data, journal);
     Place { id: ShardId(0), node: NODE, shards: 1, layout: 0, data, config: Arc::new(config), journal_file_bytes: MIB }
 }
@@ -77,6 +78,7 @@ fn overrides(name: &str) -> Vec<(String, String)> {
     match name {
         "kept" => all.push(("retention.bytes", "500000")),
         "plain" => all.push(("retention.ms", "-1")),
+        "compact" => all.extend([("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.1")]),
         "loose" => all.push(("tidemill.flush.ack", "false")),
         _ => {}
     }
@@ -132,16 +134,29 @@ pub struct Batch {
     pub crc: u32,
 }
 
-impl Batch {
-    fn of(produced: &Produced, bytes: usize, crc: u32) -> Batch {
-        Batch { base_offset: produced.base_offset, end_offset: produced.last_offset + 1, bytes, crc }
-    }
+/// A record with a key, and what its value comes to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Keyed {
+    pub offset: i64,
+    pub key: u8,
+    pub value: Option<u32>,
 }
 
 #[derive(Clone)]
 struct Sent {
     batch: Batch,
+    keyed: Vec<Keyed>,
     acknowledged_at: Option<usize>,
+}
+
+impl Sent {
+    /// A batch with such a header that was appended; its keys' offsets count from its first so far.
+    fn of(produced: &Produced, header: &BatchHeader, mut keyed: Vec<Keyed>) -> Sent {
+        let (base_offset, end_offset) = (produced.base_offset, produced.last_offset + 1);
+        keyed.iter_mut().for_each(|keyed| keyed.offset += base_offset);
+        let batch = Batch { base_offset, end_offset, bytes: header.total_bytes(), crc: header.crc };
+        Sent { batch, keyed, acknowledged_at: None }
+    }
 }
 
 /// What a shard was given, and when it said what; moments are those of the recording.
@@ -154,8 +169,20 @@ pub struct Ledger {
     images: Vec<(usize, Arc<Image>)>,
 }
 
-/// What a shard has, as read from it: a partition's log start and its batches.
-pub type Found = BTreeMap<TopicPartition, (i64, Vec<Batch>)>;
+/// What a shard has, as read from it.
+pub type Found = BTreeMap<TopicPartition, FoundLog>;
+
+pub struct FoundLog {
+    pub start: i64,
+    pub batches: Vec<Batch>,
+    pub keyed: Vec<Keyed>,
+}
+
+impl FoundLog {
+    fn end(&self) -> i64 {
+        self.batches.last().map_or(self.start, |batch| batch.end_offset)
+    }
+}
 
 impl Ledger {
     pub fn of(image: Arc<Image>) -> Ledger {
@@ -185,9 +212,14 @@ impl Ledger {
         for id in partitions(&image) {
             let topic = image.topic_by_id(id.topic).expect("of this image");
             let name = format!("{}-{}", topic.name, id.partition);
-            let (start, batches) = found.get(&id).ok_or_else(|| format!("{name} is not there"))?;
+            let log = found.get(&id).ok_or_else(|| format!("{name} is not there"))?;
+            let FoundLog { start, batches, .. } = log;
             let none = Vec::new();
             let sent = self.sent.get(&id).unwrap_or(&none);
+            if topic.overrides.contains_key("cleanup.policy") {
+                check_compacted(&name, log, sent, moment)?;
+                continue;
+            }
             let start_max =
                 if topic.overrides.contains_key("retention.bytes") { self.start_max(id, moment) } else { 0 };
             if *start > start_max {
@@ -227,16 +259,49 @@ impl Ledger {
         self.starts.clear();
         self.sent.retain(|id, _| image.topic_by_id(id.topic).is_some());
         for (id, sent) in &mut self.sent {
-            let (start, batches) = &found[id];
-            self.starts.insert(*id, vec![(0, *start)]);
-            // What retention took may come back.
-            sent.retain(|sent| sent.batch.base_offset < *start || batches.contains(&sent.batch));
+            let log = &found[id];
+            self.starts.insert(*id, vec![(0, log.start)]);
+            let is_compacted = image.topic_by_id(id.topic).is_some_and(|t| t.overrides.contains_key("cleanup.policy"));
+            // What retention took may come back, and what compaction took was there.
+            sent.retain(|sent| match is_compacted {
+                true => sent.batch.base_offset < log.end(),
+                false => sent.batch.base_offset < log.start || log.batches.contains(&sent.batch),
+            });
             for sent in sent {
                 let was_acknowledged = sent.acknowledged_at.is_some_and(|at| at <= moment);
                 sent.acknowledged_at = (is_flushed || was_acknowledged).then_some(0);
             }
         }
     }
+}
+
+/// Whether a compacted log has of each key the last record that was acknowledged, or a later one; and nothing that was not
+/// sent, at another offset or in another order.
+fn check_compacted(name: &str, log: &FoundLog, sent: &[Sent], moment: usize) -> Result<(), String> {
+    if let Some(row) = log.batches.windows(2).find(|row| row[1].base_offset < row[0].end_offset) {
+        return Err(format!("{name}: {row:?} are not in order"));
+    }
+    let known: BTreeSet<Keyed> = sent.iter().flat_map(|sent| sent.keyed.iter().copied()).collect();
+    if let Some(stranger) = log.keyed.iter().find(|keyed| !known.contains(keyed)) {
+        return Err(format!("{name}: nobody sent {stranger:?}"));
+    }
+    let last = |rows: &mut dyn Iterator<Item = Keyed>| -> BTreeMap<u8, i64> {
+        rows.map(|keyed| (keyed.key, keyed.offset)).collect()
+    };
+    let acknowledged: Vec<&Sent> =
+        sent.iter().filter(|sent| sent.acknowledged_at.is_some_and(|at| at <= moment)).collect();
+    let found = last(&mut log.keyed.iter().copied());
+    for (key, offset) in last(&mut acknowledged.iter().flat_map(|sent| sent.keyed.iter().copied())) {
+        let is_there = found.get(&key).is_some_and(|found| *found >= offset);
+        if !is_there {
+            return Err(format!("{name}: key {key} was acknowledged at {offset}, and is at {:?}", found.get(&key)));
+        }
+    }
+    let end = acknowledged.last().map_or(0, |sent| sent.batch.end_offset);
+    if log.end() < end {
+        return Err(format!("{name} was acknowledged up to {end} and ends at {}", log.end()));
+    }
+    Ok(())
 }
 
 // ---- a life -----------------------------------------------------------------------------------------------------
@@ -299,6 +364,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
     let mut chance = Chance::new(load.seed);
     let image = ledger.borrow().image_at(usize::MAX);
     let mut tasks = Vec::new();
+    let compact = image.topic("compact").map(|topic| topic.id);
     let start = |id: TopicPartition, seed: u64, batches: usize| {
         let producer = Producer {
             shard: shard.clone(),
@@ -309,6 +375,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             batch_bytes_max: load.batch_bytes_max,
             one_by_one: load.one_by_one,
             transactional: (image.topic("txn").map(|topic| topic.id) == Some(id.topic)).then(Transactional::new),
+            is_keyed: Some(id.topic) == compact,
         };
         runtime::spawn(Class::Foreground, "producer", producer.run(batches))
     };
@@ -348,6 +415,7 @@ struct Producer {
     chance: Chance,
     batch_bytes_max: u64,
     one_by_one: bool,
+    is_keyed: bool,
     transactional: Option<[Transactional; 3]>,
 }
 
@@ -376,7 +444,7 @@ impl Producer {
     async fn run(mut self, batches: usize) -> Result<(), String> {
         let mut acknowledgements = Vec::new();
         for _ in 0..batches {
-            let (produced, batch) = match self.transactional.take() {
+            let (produced, sent) = match self.transactional.take() {
                 None => self.append().await,
                 Some(mut producers) => {
                     let nth = self.chance.below(3) as usize;
@@ -386,7 +454,6 @@ impl Producer {
                 }
             }
             .map_err(|refusal| refusal.message.unwrap_or_else(|| refusal.error.to_string()))?;
-            let sent = Sent { batch, acknowledged_at: None };
             self.ledger.borrow_mut().sent.entry(self.id).or_default().push(sent);
             let (shard, ledger, recorder, id) =
                 (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
@@ -413,15 +480,15 @@ impl Producer {
         Ok(())
     }
 
-    async fn append(&mut self) -> Result<(Produced, Batch), Refusal> {
-        let bytes = self.batch(BatchOptions::default());
+    async fn append(&mut self) -> Result<(Produced, Sent), Refusal> {
+        let (bytes, keyed) = self.batch(BatchOptions::default());
         let request = Request { produce_version: 9, acks: -1, now_ms: clock::wall_ms() };
         let produced = self.shard.produce(self.id, &bytes, &request, None).await?;
-        Ok((produced, Batch::of(&produced, bytes.len(), BatchHeader::decode(&bytes).expect("a batch").crc)))
+        Ok((produced, Sent::of(&produced, &BatchHeader::decode(&bytes).expect("a batch"), keyed)))
     }
 
     /// One step of a transactional producer: a batch, or its transaction's end.
-    async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Batch), Refusal> {
+    async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Sent), Refusal> {
         let now_ms = clock::wall_ms();
         if producer.is_open && self.chance.one_in(4) || self.chance.one_in(40) {
             let ending = if self.chance.one_in(2) { Ending::Abort } else { Ending::Commit };
@@ -433,9 +500,9 @@ impl Producer {
             let partition = self.shard.partition(self.id).expect("it is served");
             let produced = self.shard.end_transaction(&partition, &end, now_ms).await?;
             let (header, _) = marker.batch(producer_id, producer_epoch, now_ms, false);
-            return Ok((produced, Batch::of(&produced, header.total_bytes(), header.crc)));
+            return Ok((produced, Sent::of(&produced, &header, Vec::new())));
         }
-        let bytes = self.batch(BatchOptions {
+        let (bytes, keyed) = self.batch(BatchOptions {
             is_transactional: true,
             producer_id: producer.producer_id,
             producer_epoch: producer.epoch,
@@ -449,23 +516,32 @@ impl Producer {
         let request = Request { produce_version: 12, acks: -1, now_ms };
         let produced = self.shard.produce(self.id, &bytes, &request, verification.as_deref()).await?;
         (producer.sequence, producer.is_open) = (producer.sequence + header.records_count, true);
-        Ok((produced, Batch::of(&produced, bytes.len(), header.crc)))
+        Ok((produced, Sent::of(&produced, &header, keyed)))
     }
 
-    fn batch(&mut self, options: BatchOptions) -> Vec<u8> {
+    /// A batch, and what its keys are; their offsets count from its first.
+    fn batch(&mut self, options: BatchOptions) -> (Vec<u8>, Vec<Keyed>) {
+        let mut keyed = Vec::new();
         let mut builder = BatchBuilder::new(options);
         let records = 1 + self.chance.below(5);
         let bytes = 1 + self.chance.below(self.batch_bytes_max) / records;
         let now_ms = clock::wall_ms();
-        for _ in 0..records {
+        for offset in 0..records as i64 {
             let mut value = vec![0; bytes as usize];
             value.chunks_mut(8).for_each(|eight| {
                 let length = eight.len();
                 eight.copy_from_slice(&self.chance.next().to_le_bytes()[..length]);
             });
-            builder.append(now_ms, None, Some(&value), []);
+            if self.is_keyed {
+                let key = self.chance.below(20) as u8;
+                let value = (!self.chance.one_in(5)).then_some(&value[..]);
+                builder.append(now_ms, Some(&[key]), value, []);
+                keyed.push(Keyed { offset, key, value: value.map(crc32c::crc32c) });
+            } else {
+                builder.append(now_ms, None, Some(&value), []);
+            }
         }
-        builder.finish()
+        (builder.finish(), keyed)
     }
 }
 
@@ -486,17 +562,17 @@ pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), Stri
 }
 
 /// All of a partition's batches. What it says of its transactions must be what they say.
-async fn read(partition: &Partition) -> Result<(i64, Vec<Batch>), String> {
+async fn read(partition: &Partition) -> Result<FoundLog, String> {
     let log = &partition.log;
     let start = log.start_offset();
     let (mut open, mut aborted) = (OpenTransactions::default(), Vec::new());
     let mut next = start;
-    let mut batches = Vec::new();
+    let (mut batches, mut keyed) = (Vec::new(), Vec::new());
     while next < log.end_offset() {
         let limit = log.end_offset();
         let wish = Wish { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
         let read = log.read(&wish).await.map_err(|error| error.to_string())?;
-        if read.bytes == 0 {
+        if read.bytes == 0 && !log.settings().compacts {
             return Err(format!("{}: nothing lies at {next}", log.directory().display()));
         }
         let mut bytes = Vec::with_capacity(read.bytes);
@@ -514,12 +590,22 @@ async fn read(partition: &Partition) -> Result<(i64, Vec<Batch>), String> {
             }
             let header = &batch.header;
             aborted.extend(open.apply(header, Marker::parse(header, batch.stored_records())).and_then(|e| e.aborted));
+            for record in Records::new(header, batch.stored_records()).filter(|_| !header.is_control()) {
+                let record = record.map_err(|error| format!("{}: {error}", log.directory().display()))?;
+                let key = record.key.and_then(|key| key.first().copied());
+                let value = record.value.map(crc32c::crc32c);
+                keyed.extend(key.map(|key| Keyed { offset: record.offset, key, value }));
+            }
             batches.push(Batch {
                 base_offset: header.base_offset,
                 end_offset: header.last_offset() + 1,
                 bytes: batch.bytes.len(),
                 crc: header.crc,
             });
+        }
+        if read.bytes == 0 {
+            // Compaction has left nothing behind this.
+            break;
         }
         next = read.next_offset;
     }
@@ -535,7 +621,7 @@ async fn read(partition: &Partition) -> Result<(i64, Vec<Batch>), String> {
             ));
         }
     }
-    Ok((start, batches))
+    Ok(FoundLog { start, batches, keyed })
 }
 
 /// A directory for images: in memory if there is room for it, for they are many and nobody keeps them.

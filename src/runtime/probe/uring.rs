@@ -84,6 +84,7 @@ fn missing_operations(uring: &IoUring, circumstances: &Circumstances) -> Result<
         ("close", opcode::Close::CODE),
         ("unlinkat", opcode::UnlinkAt::CODE),
         ("renameat", opcode::RenameAt::CODE),
+        ("linkat", opcode::LinkAt::CODE),
         ("mkdirat", opcode::MkDirAt::CODE),
         ("accept", opcode::Accept::CODE),
         ("connect", opcode::Connect::CODE),

@@ -1,0 +1,354 @@
+//! Compaction: of each key the last record stays, at its offset (Kafka's `LogCleaner`).
+//!
+//! ```text
+//! plan      which sealed segments have never been compacted, and whether that is worth its while
+//! keys      those are read once: the latest offset of each of their keys
+//! filter    all segments up to there are read, and each record that a later one of its key supersedes is left out
+//! write     what stays goes to new segments, several small ones to one
+//! swap      with the next checkpoint they take the place of the old
+//! ```
+//!
+//! In come a log, how far it may be compacted, and which producers are remembered; out come segments with gaps in their
+//! offsets. Pure are the plan, the map, the transactions and the filter. It does not know watermarks, shards or requests.
+//!
+//! Invariants:
+//! - CLEAN-1: a record stays if it is the last of its key, or lies at or above the round's end. Offsets never change.
+//! - CLEAN-2: a tombstone or marker goes no earlier than `delete.retention.ms` after the first round that found nothing
+//!   before it to delete (KIP-534).
+//! - CLEAN-3: each remembered producer's last batch stays, if only by its header.
+//! - LOG-4: segments wait for a checkpoint only when no stored one names swaps of the log; see [`swap`].
+
+pub mod filter;
+pub mod keys;
+pub mod pace;
+pub mod plan;
+mod read;
+pub(super) mod swap;
+pub mod transactions;
+mod write;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::segment::Segment;
+use super::tail::{Loan, Memory};
+use super::{Log, StorageError};
+use crate::model::Offset;
+use crate::record::header::BatchHeader;
+use crate::record::walk::batch_at;
+use crate::record::{Decompressor, Records};
+use crate::runtime::{AlignedBuf, sleep};
+use filter::{Filter, LastRecords, Rules, Unreadable, Verdict};
+use keys::{BLOCK_SLOTS, Keys, SLOT_BYTES};
+use pace::Pace;
+use plan::{Plan, Sealed};
+use read::Reader;
+use transactions::Transactions;
+use write::{Writer, Written};
+
+/// New segments of so many bytes wait for a checkpoint at the most: until it has come, the disk holds them twice.
+const SWAP_BYTES_MAX: u64 = 1 << 30;
+/// Kafka's files, and what reads them, count positions in 31 bits.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// What the shard lends to a compaction.
+pub struct Means {
+    pub pace: Pace,
+    /// `log.cleaner.io.buffer.size`: half to read into, half to write from.
+    pub buffer_bytes: usize,
+    /// `log.cleaner.dedupe.buffer.size`.
+    pub keys_bytes_max: usize,
+    /// `log.cleaner.io.buffer.load.factor`.
+    pub load_factor: f64,
+    /// A batch that decompresses to more is not compacted.
+    pub decoded_bytes_max: usize,
+    /// Set when the shard stops.
+    pub stopping: Rc<Cell<bool>>,
+}
+
+/// One pass over a log, from the map of its keys to the last segment that it changes.
+pub struct Round {
+    filter: Filter,
+    /// Where the next segment begins that is to be rewritten.
+    next: Offset,
+    /// Where the round ends; what lies at or above it was not looked at.
+    end: Offset,
+    pub told: Told,
+    _loan: Loan,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Told {
+    pub keys: usize,
+    pub segments_before: usize,
+    pub segments_after: usize,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+impl Log {
+    /// What there is to compact; nothing at or above `stable` is decided yet.
+    pub async fn plan_cleaning(&self, stable: Offset, now_ms: i64) -> Result<Option<Plan>, StorageError> {
+        let settings = self.settings();
+        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.has_swap() {
+            return Ok(None);
+        }
+        let cleaned_to = self.cleaned_to.get();
+        let mut sealed = Vec::new();
+        for segment in self.sealed_segments() {
+            let mut facts = facts(&segment);
+            let is_dirty = facts.end_offset > cleaned_to && facts.bytes > 0 && facts.is_finished;
+            if is_dirty && settings.min_compaction_lag_ms > 0 {
+                facts.max_timestamp = self.max_timestamp_of(&segment).await?.timestamp;
+            }
+            if is_dirty && settings.max_compaction_lag_ms < i64::MAX {
+                facts.first_timestamp = segment.first_timestamp().await?;
+            }
+            sealed.push(facts);
+        }
+        Ok(plan::plan(&sealed, self.start_offset(), cleaned_to, stable, &settings, now_ms))
+    }
+
+    /// Whether a checkpoint has to be stored before more of the log can be compacted.
+    pub fn cleaning_wants_checkpoint(&self) -> bool {
+        let segments = self.segments.borrow();
+        let is_flushed = segments.iter().take(segments.len() - 1).all(|segment| !segment.is_dirty());
+        self.has_swap() || self.swap_is_named.get() || !is_flushed
+    }
+
+    /// It is of no use to try again before a restart.
+    pub fn give_up_cleaning(&self) {
+        self.is_uncleanable.set(true);
+    }
+
+    fn sealed_segments(&self) -> Vec<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        segments.iter().take(segments.len() - 1).cloned().collect()
+    }
+
+    /// Reads what has never been compacted for its keys, as far as the map has room for them.
+    pub async fn begin_cleaning(
+        &self,
+        plan: &Plan,
+        producers: LastRecords,
+        now_ms: i64,
+        means: &Means,
+    ) -> Result<Round, StorageError> {
+        let _upkeep = self.upkeep().await;
+        // A key for every offset at the most.
+        let slots_max = (means.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
+        let slots = ((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize + 2;
+        let slots = slots.min(slots_max);
+        let loan = self.memory.lend(slots * SLOT_BYTES);
+        let mut keys = Keys::new(means.load_factor);
+        for from in (0..slots).step_by(BLOCK_SLOTS) {
+            let slots = (slots - from).min(BLOCK_SLOTS);
+            keys.add(block(&self.memory, slots * SLOT_BYTES).await, slots);
+            means.pace.step().await;
+        }
+        let mut decompressor = Decompressor::new(means.decoded_bytes_max);
+        self.read_keys(plan, &mut keys, &mut decompressor, means).await?;
+        let end = keys.latest() + 1;
+        let told = Told { keys: keys.len(), ..Told::default() };
+        let rules =
+            Rules { keys, producers, now_ms, delete_retention_ms: self.settings().delete_retention_ms, end: plan.end };
+        Ok(Round { filter: Filter::new(rules, decompressor), next: 0, end, told, _loan: loan })
+    }
+
+    async fn read_keys(
+        &self,
+        plan: &Plan,
+        keys: &mut Keys,
+        decompressor: &mut Decompressor,
+        means: &Means,
+    ) -> Result<(), StorageError> {
+        let mut transactions = Transactions::default();
+        transactions.expect(&self.aborted_between(plan.first_dirty, plan.end)?);
+        let dirty = self.sealed_segments();
+        let dirty = dirty.iter().filter(|s| s.end_offset() > plan.first_dirty && s.base_offset < plan.end);
+        for segment in dirty {
+            let position = segment.indexes().await?.position_before(segment.base_offset, plan.first_dirty);
+            let mut reader = Reader::new(segment, position, means.buffer_bytes / 2, &means.pace);
+            while let Some(bytes) = reader.next().await? {
+                self.go_on(means).await?;
+                let batch = batch_at(&bytes, 0).expect("as the reader found it");
+                let header = batch.header;
+                let unreadable = |why: Unreadable| unreadable(segment, &header, &why);
+                let plain = decompressor.records(&header, batch.stored_records()).map_err(|e| unreadable(e.into()))?;
+                if header.is_control() {
+                    transactions.control(&header, plain);
+                } else if !transactions.batch(&header) {
+                    for record in Records::new(&header, plain) {
+                        let record = record.map_err(|error| unreadable(error.into()))?;
+                        if !(header.base_offset.max(keys.latest() + 1)..=header.last_offset()).contains(&record.offset)
+                        {
+                            return Err(unreadable(Unreadable::Offset(record.offset)));
+                        }
+                        if let Some(key) = record.key
+                            && record.offset >= plan.first_dirty
+                            && !keys.put(key, record.offset)
+                        {
+                            return Ok(());
+                        }
+                    }
+                }
+                if header.last_offset() >= plan.first_dirty {
+                    keys.reached(header.last_offset());
+                }
+            }
+            // What an earlier compaction has left out at its end.
+            keys.reached(segment.end_offset() - 1);
+        }
+        Ok(())
+    }
+
+    /// Rewrites the next segments and puts them in line for a checkpoint, after which this is called again until it
+    /// answers that it was the last time.
+    pub async fn clean(&self, round: &mut Round, means: &Means) -> Result<bool, StorageError> {
+        let _upkeep = self.upkeep().await;
+        let cleaned = self.clean_groups(round, means).await;
+        let outcome = match cleaned {
+            // Retention has taken all of it meanwhile.
+            Ok((old, _)) if old.is_empty() => {
+                self.cleaned_to.set(round.end);
+                return Ok(true);
+            }
+            Ok((old, written)) => {
+                let is_last = round.next >= round.end;
+                let cleaned_to = if is_last { round.end } else { self.cleaned_to.get() };
+                self.offer(old, written, cleaned_to).await.map(|()| is_last)
+            }
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            self.sealed_segments().iter().for_each(|segment| segment.unpin());
+            if !self.is_discarded() {
+                self.remove_temporaries().await;
+            }
+        }
+        outcome
+    }
+
+    async fn clean_groups(
+        &self,
+        round: &mut Round,
+        means: &Means,
+    ) -> Result<(Vec<Rc<Segment>>, Vec<Written>), StorageError> {
+        let segments = self.sealed_segments();
+        let segments: Vec<_> =
+            segments.into_iter().filter(|s| (round.next..round.end).contains(&s.base_offset)).collect();
+        let mut sealed = Vec::with_capacity(segments.len());
+        for segment in &segments {
+            let index_bytes = segment.indexes().await?.offsets.len() * super::index::OFFSET_ENTRY_BYTES;
+            sealed.push(Sealed { index_bytes, ..facts(segment) });
+        }
+        let (mut old, mut written) = (Vec::new(), Vec::new());
+        let mut waiting_bytes = 0;
+        for group in plan::groups(&sealed, &self.settings()) {
+            let group = &segments[group];
+            let from = written.len();
+            self.rewrite(group, round, means, &mut written).await?;
+            old.extend_from_slice(group);
+            round.next = group[group.len() - 1].end_offset();
+            let bytes = written[from..].iter().map(|segment| segment.bytes).sum::<u64>();
+            waiting_bytes += bytes;
+            round.told.segments_before += group.len();
+            round.told.segments_after += written.len() - from;
+            round.told.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
+            round.told.bytes_after += bytes;
+            if waiting_bytes >= SWAP_BYTES_MAX {
+                break;
+            }
+        }
+        Ok((old, written))
+    }
+
+    /// Makes one segment of several; more only when what was compressed well by its producer has grown.
+    async fn rewrite(
+        &self,
+        group: &[Rc<Segment>],
+        round: &mut Round,
+        means: &Means,
+        written: &mut Vec<Written>,
+    ) -> Result<(), StorageError> {
+        let (base, end) = (group[0].base_offset, group[group.len() - 1].end_offset());
+        round.filter.transactions.expect(&self.aborted_between(base, end)?);
+        let interval = self.settings().index_interval_bytes;
+        let create = async |base| {
+            Writer::create(&self.directory, base, interval, means.buffer_bytes / 2, &self.memory, &means.pace).await
+        };
+        let mut writer = create(base).await?;
+        for segment in group {
+            // Who reads it now may do so until it has; see `swap`.
+            segment.pin().await?;
+            let mut reader = Reader::new(segment, 0, means.buffer_bytes / 2, &means.pace);
+            while let Some(bytes) = reader.next().await? {
+                self.go_on(means).await?;
+                let batch = batch_at(&bytes, 0).expect("as the reader found it");
+                let verdict = round.filter.judge(&batch).map_err(|why| unreadable(segment, &batch.header, &why))?;
+                let kept = match &verdict {
+                    Verdict::Whole => batch.bytes,
+                    Verdict::Part(bytes) => bytes,
+                    Verdict::Gone => continue,
+                };
+                if writer.size() + kept.len() as u64 > SEGMENT_BYTES_MAX {
+                    let full = std::mem::replace(&mut writer, create(batch.header.base_offset).await?);
+                    written.push(full.finish(std::mem::take(&mut round.filter.aborted)).await?);
+                }
+                writer.append(kept).await?;
+            }
+        }
+        written.push(writer.finish(std::mem::take(&mut round.filter.aborted)).await?);
+        Ok(())
+    }
+
+    /// Between two batches.
+    async fn go_on(&self, means: &Means) -> Result<(), StorageError> {
+        means.pace.step().await;
+        if self.is_discarded() || means.stopping.get() {
+            return Err(StorageError::Refused(format!(
+                "{}: the compaction is not wanted any more",
+                name(&self.directory)
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn name(directory: &Path) -> std::borrow::Cow<'_, str> {
+    directory.file_name().unwrap_or_default().to_string_lossy()
+}
+
+fn facts(segment: &Rc<Segment>) -> Sealed {
+    Sealed {
+        base_offset: segment.base_offset,
+        end_offset: segment.end_offset(),
+        bytes: segment.size(),
+        index_bytes: 0,
+        max_timestamp: -1,
+        first_timestamp: -1,
+        is_finished: !segment.is_dirty(),
+    }
+}
+
+fn unreadable(segment: &Segment, header: &BatchHeader, why: &Unreadable) -> StorageError {
+    let why = format!("the records of its batch at offset {} cannot be read: {why}", header.base_offset);
+    StorageError::format("a segment", segment.log_path(), why)
+}
+
+/// Memory for a part of the map. When there is none, the oldest log data make way; what others hold comes back by itself.
+async fn block(memory: &Rc<Memory>, bytes: usize) -> AlignedBuf {
+    loop {
+        if let Ok(block) = AlignedBuf::alloc(bytes) {
+            return block;
+        }
+        memory.give_back(bytes);
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

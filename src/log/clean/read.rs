@@ -1,0 +1,93 @@
+//! A finished segment's batches, one after the other, from its file: past the memory that readers share, which compaction
+//! would only wash out.
+
+use std::rc::Rc;
+
+use super::pace::Pace;
+use crate::disk::{BLOCK_BYTES, StorageError, block_floor};
+use crate::log::segment::Segment;
+use crate::model::Offset;
+use crate::record::walk::{Batch, Broken, batch_at};
+use crate::runtime::Slice;
+
+pub struct Reader<'a> {
+    segment: &'a Rc<Segment>,
+    pace: &'a Pace,
+    /// What one read takes.
+    read_bytes: usize,
+    buffer: Slice,
+    /// The buffer's place in the file.
+    start: u64,
+    /// Where the next batch begins.
+    position: u64,
+    /// The least offset that it may have: what lies outside of the CRC is checked too.
+    offset: Offset,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(segment: &'a Rc<Segment>, position: u64, read_bytes: usize, pace: &'a Pace) -> Reader<'a> {
+        Reader {
+            segment,
+            pace,
+            read_bytes,
+            buffer: Slice::default(),
+            start: position,
+            position,
+            offset: segment.base_offset,
+        }
+    }
+
+    /// The next batch, its CRC checked. `None` at the segment's end.
+    ///
+    /// # Errors
+    /// Of the file, or [`StorageError::Format`] where no sound batch begins.
+    pub async fn next(&mut self) -> Result<Option<Slice>, StorageError> {
+        let size = self.segment.size();
+        let mut wanted = 0;
+        loop {
+            if self.position == size {
+                return Ok(None);
+            }
+            let at = (self.position - self.start) as usize;
+            if at < self.buffer.len() {
+                match batch_at(&self.buffer, at) {
+                    Ok(Batch { header, .. })
+                        if header.base_offset < self.offset
+                            || header.last_offset_delta < 0
+                            || header.last_offset() >= self.segment.end_offset() =>
+                    {
+                        return Err(self.damaged(&format!("has offsets from {} on", header.base_offset)));
+                    }
+                    Ok(batch) if batch.is_intact() => {
+                        self.offset = batch.header.next_offset();
+                        let end = at + batch.bytes.len();
+                        self.position += batch.bytes.len() as u64;
+                        return Ok(Some(self.buffer.slice(at..end)));
+                    }
+                    Ok(_) => return Err(self.damaged("does not match its CRC")),
+                    Err(Broken::Torn { .. }) if self.start + self.buffer.len() as u64 == size => {
+                        return Err(self.damaged("is not whole"));
+                    }
+                    Err(Broken::Torn { needed, .. }) => wanted = needed,
+                    Err(Broken::Corrupt { reason, .. }) => return Err(self.damaged(&reason.to_string())),
+                }
+            }
+            let start = block_floor(self.position);
+            // A length that the file does not back is not read for.
+            let bytes = (wanted + BLOCK_BYTES).max(self.read_bytes).min((size - start) as usize);
+            self.buffer = self.segment.read_direct(start, bytes).await?;
+            self.start = start;
+            if self.buffer.len() < bytes {
+                return Err(
+                    self.damaged(&format!("lies behind the file's end, at {}", start + self.buffer.len() as u64))
+                );
+            }
+            self.pace.moved(bytes).await;
+        }
+    }
+
+    fn damaged(&self, why: &str) -> StorageError {
+        let why = format!("the batch at byte {} {why}", self.position);
+        StorageError::format("a segment", self.segment.log_path(), why)
+    }
+}

@@ -1,0 +1,592 @@
+//! What survives: the filter batch by batch, and whole logs against a model, with restarts between.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::filter::LastRecord;
+use super::*;
+use crate::disk::checkpoint::PartitionState;
+use crate::log::aborted::AbortedTransaction;
+use crate::log::read::Wish;
+use crate::log::recover::Known;
+use crate::log::{Appended, Settings};
+use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::record::codec::Codec;
+use crate::record::walk::batches;
+use crate::runtime::{self, Config};
+
+const NOW_MS: i64 = 1_000_000;
+const RETENTION_MS: i64 = 1_000;
+
+// ---- the filter -------------------------------------------------------------------------------------------------
+
+/// Keys and values by name; "-" is a tombstone.
+fn batch(base_offset: Offset, options: BatchOptions, records: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions { base_offset, ..options });
+    for (n, (key, value)) in records.iter().enumerate() {
+        let value = (*value != "-").then_some(value.as_bytes());
+        builder.append(NOW_MS - 50 + n as i64, Some(key.as_bytes()), value, []);
+    }
+    builder.finish()
+}
+
+fn plain() -> BatchOptions {
+    BatchOptions::default()
+}
+
+fn transactional(producer_id: i64) -> BatchOptions {
+    BatchOptions { producer_id, producer_epoch: 0, base_sequence: 0, is_transactional: true, ..plain() }
+}
+
+/// KIP-98: version 0 and type, then the coordinator's epoch.
+fn marker(base_offset: Offset, producer_id: i64, commits: bool) -> Vec<u8> {
+    let options = BatchOptions { base_sequence: -1, is_control: true, base_offset, ..transactional(producer_id) };
+    let mut builder = BatchBuilder::new(options);
+    builder.append(NOW_MS, Some(&[0, 0, 0, u8::from(commits)]), Some(&[0, 0, 0, 0, 0, 9]), []);
+    builder.finish()
+}
+
+fn keys(latest: &[(&str, Offset)], up_to: Offset) -> Keys {
+    let mut keys = Keys::new(0.9);
+    keys.add(AlignedBuf::alloc(4096).unwrap(), 100);
+    let mut latest = latest.to_vec();
+    latest.sort_by_key(|(_, offset)| *offset);
+    latest.into_iter().for_each(|(key, offset)| assert!(keys.put(key.as_bytes(), offset)));
+    keys.reached(up_to);
+    keys
+}
+
+fn filter(keys: Keys, producers: LastRecords, now_ms: i64) -> Filter {
+    let rules = Rules { keys, producers, now_ms, delete_retention_ms: RETENTION_MS, end: 1000 };
+    Filter::new(rules, Decompressor::new(1 << 20))
+}
+
+fn judge(filter: &mut Filter, bytes: &[u8]) -> Verdict {
+    filter.judge(&batch_at(bytes, 0).unwrap()).unwrap()
+}
+
+/// What is left of a batch: its header, and of each record offset and key.
+fn left(verdict: &Verdict, of: &[u8]) -> Option<(BatchHeader, Vec<(Offset, String)>)> {
+    let bytes = match verdict {
+        Verdict::Whole => of,
+        Verdict::Part(bytes) => bytes,
+        Verdict::Gone => return None,
+    };
+    let batch = batch_at(bytes, 0).unwrap();
+    assert!(batch.is_intact() && batch.bytes.len() == bytes.len());
+    let mut decompressor = Decompressor::new(1 << 20);
+    let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
+    let records = Records::new(&batch.header, plain).map(Result::unwrap);
+    let told = records.map(|r| (r.offset, String::from_utf8_lossy(r.key.unwrap_or_default()).into_owned()));
+    Some((batch.header, told.collect()))
+}
+
+#[test]
+fn the_last_record_of_a_key_stays() {
+    let mut f = filter(keys(&[("a", 12), ("b", 11), ("c", 20)], 20), LastRecords::new(), NOW_MS);
+    let whole = batch(10, plain(), &[("a", "1"), ("b", "2"), ("a", "3"), ("x", "4")]);
+    let (header, records) = left(&judge(&mut f, &whole), &whole).unwrap();
+    // Of a key that the map does not know, the last is where it was.
+    assert_eq!(records, [(11, "b".into()), (12, "a".into()), (13, "x".into())]);
+    assert_eq!((header.base_offset, header.last_offset(), header.delete_horizon_ms()), (10, 13, None));
+    assert_eq!(judge(&mut f, &batch(14, plain(), &[("c", "5")])), Verdict::Gone);
+    assert_eq!(judge(&mut f, &batch(20, plain(), &[("c", "6")])), Verdict::Whole);
+    // Behind what the map speaks for, nothing is known.
+    assert_eq!(judge(&mut f, &batch(21, plain(), &[("c", "7"), ("c", "8")])), Verdict::Whole);
+}
+
+#[test]
+fn a_record_without_a_key_goes() {
+    let mut f = filter(keys(&[], 20), LastRecords::new(), NOW_MS);
+    let mut builder = BatchBuilder::new(plain());
+    builder.append(NOW_MS, None, Some(b"of a time before"), []);
+    assert_eq!(judge(&mut f, &builder.finish()), Verdict::Gone);
+}
+
+#[test]
+fn a_tombstone_stays_from_the_first_round_that_finds_it_for_its_time() {
+    for codec in Codec::ALL {
+        let known = || keys(&[("a", 10), ("b", 11)], 20);
+        let fresh = batch(10, BatchOptions { codec, ..plain() }, &[("a", "-"), ("b", "2")]);
+        let (header, records) = left(&judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh), &fresh).unwrap();
+        assert_eq!((header.delete_horizon_ms(), records.len()), (Some(NOW_MS + RETENTION_MS), 2), "{codec:?}");
+        let Verdict::Part(stamped) = judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh) else {
+            panic!("it has a horizon now");
+        };
+        let later = |now_ms| judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped);
+        assert_eq!(later(NOW_MS + RETENTION_MS - 1), Verdict::Whole, "its horizon does not move");
+        let (header, records) = left(&later(NOW_MS + RETENTION_MS), &stamped).unwrap();
+        assert_eq!(records, [(11, "b".into())]);
+        assert_eq!(header.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS), "as in Kafka, though nothing waits for it");
+    }
+}
+
+#[test]
+fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
+    let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
+    let known = || keys(&[("a", 20)], 20);
+    let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
+    let other = batch(12, transactional(8), &[("m", "1")]);
+    let mut f = filter(known(), LastRecords::new(), NOW_MS);
+    f.transactions.expect(&[aborted]);
+    assert_eq!(judge(&mut f, &data), Verdict::Gone);
+    assert_eq!(judge(&mut f, &other), Verdict::Whole, "of a transaction that was committed");
+    assert_eq!(judge(&mut f, &end), Verdict::Whole, "who has read the records wants to know that they were aborted");
+    assert_eq!(f.aborted, [aborted]);
+    // Another round: nothing of the transaction is left, so the marker's time begins.
+    let mut f = filter(known(), LastRecords::new(), NOW_MS);
+    f.transactions.expect(&[aborted]);
+    let Verdict::Part(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
+    assert_eq!(left(&Verdict::Whole, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
+    assert!(f.aborted.is_empty());
+    for (now_ms, expected) in [(NOW_MS + RETENTION_MS - 1, Verdict::Whole), (NOW_MS + RETENTION_MS, Verdict::Gone)] {
+        assert_eq!(judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped), expected);
+    }
+}
+
+#[test]
+fn a_commit_marker_stays_as_long_as_a_batch_of_its_transaction_does() {
+    let commit = marker(13, 7, true);
+    let mut f = filter(keys(&[("k", 30)], 30), LastRecords::new(), NOW_MS);
+    // It counts that the batch was there, not that it stays: the marker goes a round later.
+    assert_eq!(judge(&mut f, &batch(10, transactional(7), &[("k", "1")])), Verdict::Gone);
+    assert_eq!(judge(&mut f, &commit), Verdict::Whole);
+    assert!(matches!(judge(&mut f, &commit), Verdict::Part(_)), "nothing of a transaction comes before it");
+}
+
+#[test]
+fn the_last_batch_of_a_producer_stays_by_its_header() {
+    let options = BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, codec: Codec::Lz4, ..plain() };
+    let known = || keys(&[("k", 30)], 30);
+    let (first, last) = (batch(10, options, &[("k", "1")]), batch(11, options, &[("k", "2"), ("k", "3")]));
+    let producers = LastRecords::from([(7, LastRecord { offset: Some(12), epoch: 2 })]);
+    let mut f = filter(known(), producers.clone(), NOW_MS);
+    assert_eq!(judge(&mut f, &first), Verdict::Gone);
+    let Verdict::Part(empty) = judge(&mut f, &last) else { panic!("its records go") };
+    let (header, records) = left(&Verdict::Whole, &empty).unwrap();
+    assert!(records.is_empty());
+    assert_eq!((header.last_offset(), header.last_sequence(), header.producer_epoch), (12, 6, 2));
+    assert_eq!(judge(&mut filter(known(), producers, NOW_MS), &empty), Verdict::Whole);
+    // It has written since, or is forgotten.
+    let moved = LastRecords::from([(7, LastRecord { offset: Some(40), epoch: 2 })]);
+    assert_eq!(judge(&mut filter(known(), moved, NOW_MS), &empty), Verdict::Gone);
+    // After a marker alone, the marker has its epoch.
+    let fenced = LastRecords::from([(7, LastRecord { offset: None, epoch: 0 })]);
+    let mut builder = filter(known(), fenced.clone(), NOW_MS);
+    let Verdict::Part(stamped) = judge(&mut builder, &marker(13, 7, true)) else { panic!("it has a horizon now") };
+    let late = judge(&mut filter(known(), fenced, NOW_MS + RETENTION_MS), &stamped);
+    assert!(left(&late, &stamped).unwrap().1.is_empty());
+}
+
+#[test]
+fn the_last_batch_of_a_round_stays_by_its_header() {
+    let mut f = filter(keys(&[("k", 2000)], 2000), LastRecords::new(), NOW_MS);
+    let last = batch(998, plain(), &[("k", "1"), ("k", "2")]);
+    let (header, records) = left(&judge(&mut f, &last), &last).unwrap();
+    assert!(records.is_empty() && header.next_offset() == 1000);
+}
+
+// ---- whole logs -------------------------------------------------------------------------------------------------
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tidemill-clean-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+
+    fn names(&self, suffix: &str) -> Vec<String> {
+        let names = std::fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(suffix)).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const MEMORY_BYTES: usize = 8 << 20;
+
+fn means() -> Means {
+    Means {
+        pace: Pace::new(f64::MAX),
+        buffer_bytes: 16 << 10,
+        keys_bytes_max: 1 << 20,
+        load_factor: 0.9,
+        decoded_bytes_max: 1 << 20,
+        stopping: Rc::default(),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        compacts: true,
+        min_cleanable_ratio: 0.0,
+        delete_retention_ms: RETENTION_MS,
+        index_interval_bytes: 200,
+        ..Settings::default()
+    }
+}
+
+/// A log's records as (offset, key, value).
+type Row = (Offset, Vec<u8>, Option<Vec<u8>>);
+
+struct Bench {
+    log: Log,
+    memory: Rc<Memory>,
+    written: Vec<Row>,
+}
+
+impl Bench {
+    async fn new(directory: &Path) -> Bench {
+        let memory = Memory::new(MEMORY_BYTES);
+        let log = Log::create(directory, Rc::new(settings()), memory.clone()).await.unwrap();
+        Bench { log, memory, written: Vec::new() }
+    }
+
+    async fn append(&mut self, codec: Codec, records: &[(u8, Option<u8>)]) {
+        let base_offset = self.log.end_offset();
+        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch: 0, codec, ..plain() });
+        for (n, (key, value)) in records.iter().enumerate() {
+            let row = (base_offset + n as i64, vec![b'k', *key], value.map(|value| vec![value; 20]));
+            builder.append(NOW_MS + row.0, Some(&row.1), row.2.as_deref(), []);
+            self.written.push(row);
+        }
+        let bytes = builder.finish();
+        assert!(self.log.reserve(bytes.len(), records.len() as u32, NOW_MS).await.unwrap());
+        let last_offset = base_offset + records.len() as i64 - 1;
+        let appended = Appended {
+            base_offset,
+            last_offset,
+            leader_epoch: 0,
+            max_timestamp: NOW_MS + last_offset,
+            offset_of_max_timestamp: last_offset,
+        };
+        self.log.append(&appended, &[&bytes], NOW_MS);
+    }
+
+    /// What a checkpoint would say of the log.
+    async fn checkpoint(&self) -> PartitionState {
+        let active = self.log.active();
+        let state = PartitionState {
+            topic: [1; 16],
+            partition: 0,
+            log_start_offset: self.log.start_offset(),
+            sealed: self.log.sealed(),
+            cleaned_to: self.log.cleaned_to(),
+            segment_base_offset: active.base_offset,
+            segment_position: active.size(),
+            end_offset: self.log.end_offset(),
+            segment_max_timestamp: active.times().max_timestamp,
+            segment_offset_of_max_timestamp: active.times().offset_of_max,
+            segment_first_append_ms: active.times().first_append_ms,
+            segment_aborted: active.aborted_count() as u32,
+            leader_epochs: self.log.epochs().entries().to_vec(),
+            producers: Vec::new(),
+        };
+        self.log.flush().await.unwrap();
+        state
+    }
+
+    /// A checkpoint is stored.
+    async fn checkpointed(&self) {
+        let state = self.checkpoint().await;
+        self.log.checkpointed(&state).await.unwrap();
+    }
+
+    /// Compacts all that can be; where that ended.
+    async fn clean(&self, now_ms: i64, means: &Means) -> Option<Offset> {
+        self.checkpointed().await;
+        if self.log.cleaning_wants_checkpoint() {
+            self.checkpointed().await;
+        }
+        assert!(!self.log.cleaning_wants_checkpoint());
+        let plan = self.log.plan_cleaning(self.log.end_offset(), now_ms).await.unwrap()?;
+        let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, means).await.unwrap();
+        loop {
+            let is_last = self.log.clean(&mut round, means).await.unwrap();
+            self.checkpointed().await;
+            self.checkpointed().await;
+            if is_last {
+                return Some(self.log.cleaned_to());
+            }
+        }
+    }
+
+    /// As a restart finds it.
+    async fn reopen(&mut self) {
+        self.checkpointed().await;
+        let state = self.checkpoint().await;
+        let directory = self.log.directory().to_owned();
+        self.log.discard();
+        let known = Known::Checkpointed(&state);
+        let log = Log::open(&directory, Rc::new(settings()), known, self.memory.clone(), &mut |_, _| {}).await;
+        self.log = log.unwrap();
+    }
+
+    async fn read(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut decompressor = Decompressor::new(1 << 20);
+        for bytes in read_bytes(&self.log).await {
+            for batch in batches(&bytes) {
+                let batch = batch.unwrap();
+                assert!(batch.is_intact());
+                let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
+                rows.extend(Records::new(&batch.header, plain).map(|record| {
+                    let record = record.unwrap();
+                    assert_eq!(record.timestamp, NOW_MS + record.offset, "records keep their times");
+                    (record.offset, record.key.unwrap().to_vec(), record.value.map(<[u8]>::to_vec))
+                }));
+            }
+        }
+        rows
+    }
+}
+
+/// All of a log, as a consumer reads it: across the holes.
+async fn read_bytes(log: &Log) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut from = log.start_offset();
+    while from < log.end_offset() {
+        let limit = log.end_offset();
+        let wish = Wish { from, bytes_max: 4096, limit, at_least_one: true, knows_zstd: true };
+        let read = log.read(&wish).await.unwrap();
+        if read.bytes == 0 {
+            break;
+        }
+        assert!(read.next_offset > from);
+        from = read.next_offset;
+        let mut bytes = Vec::new();
+        for mut extent in read.extents {
+            while extent.bytes() > 0 {
+                let part = extent.load(1 << 20).await.unwrap();
+                bytes.extend_from_slice(&part);
+                extent.advance(part.len());
+            }
+        }
+        all.push(bytes);
+    }
+    all
+}
+
+/// Of each key below `end` the last, and everything from `end` on. `forgets`: tombstones below `end` are gone as well.
+fn survivors(written: &[Row], end: Offset, forgets: bool) -> Vec<Row> {
+    let mut last: HashMap<&[u8], Offset> = HashMap::new();
+    for (offset, key, _) in written.iter().filter(|row| row.0 < end) {
+        last.insert(key, *offset);
+    }
+    let stays = |row: &&Row| row.0 >= end || (last[&row.1[..]] == row.0 && !(forgets && row.2.is_none()));
+    written.iter().filter(stays).cloned().collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize, Vec<(u8, Option<u8>)>),
+    Roll,
+    Clean,
+    /// With a map for so many keys.
+    CleanNarrowly(usize),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let record = (0..12u8, prop::option::weighted(0.8, any::<u8>()));
+    prop_oneof![
+        8 => (0..5usize, prop::collection::vec(record, 1..30)).prop_map(|(codec, records)| Step::Append(codec, records)),
+        4 => Just(Step::Roll),
+        2 => Just(Step::Clean),
+        1 => (2..8usize).prop_map(Step::CleanNarrowly),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_log_that_is_compacted_again_and_again_is_its_model(steps in prop::collection::vec(step(), 1..40)) {
+        let scratch = Scratch::new("model");
+        runtime::run(Config::default(), async || {
+            let mut bench = Bench::new(&scratch.0).await;
+            let mut end = 0;
+            for step in &steps {
+                match step {
+                    Step::Append(codec, records) => bench.append(Codec::ALL[*codec], records).await,
+                    Step::Roll => bench.log.roll(),
+                    Step::Clean => end = bench.clean(NOW_MS, &means()).await.unwrap_or(end),
+                    Step::CleanNarrowly(keys) => {
+                        let narrow = Means { keys_bytes_max: keys * SLOT_BYTES, ..means() };
+                        end = bench.clean(NOW_MS, &narrow).await.unwrap_or(end);
+                    }
+                    Step::Reopen => bench.reopen().await,
+                }
+                assert_eq!(bench.read().await, survivors(&bench.written, end, false), "after {step:?}, up to {end}");
+                assert_eq!(bench.log.end_offset(), bench.written.len() as i64);
+            }
+            // All is sealed; the tombstones' time passes, and in the next round they go.
+            bench.append(Codec::None, &[(0, Some(1))]).await;
+            bench.log.roll();
+            end = bench.clean(NOW_MS, &means()).await.unwrap();
+            bench.append(Codec::None, &[(100, Some(1))]).await;
+            bench.log.roll();
+            end = bench.clean(NOW_MS + RETENTION_MS, &means()).await.unwrap_or(end);
+            let end_of_forgotten = bench.written.len() as i64;
+            assert_eq!(end, end_of_forgotten);
+            assert_eq!(bench.read().await, survivors(&bench.written, end, true));
+            assert!(scratch.names(".cleaned").is_empty() && scratch.names(".swap").is_empty());
+            assert_eq!(scratch.names(".log").len(), 1 + usize::from(bench.log.active().written() > 0), "all became one");
+        }).unwrap();
+    }
+}
+
+#[test]
+fn a_reader_of_a_replaced_segment_reads_what_it_was() {
+    let scratch = Scratch::new("reader");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..100 {
+            bench.append(Codec::None, &[(n % 3, Some(n)); 20]).await;
+            if n % 30 == 29 {
+                bench.log.roll();
+            }
+        }
+        bench.log.flush().await.unwrap();
+        // Nothing is left in memory: what is read later comes from the file.
+        bench.memory.give_back(MEMORY_BYTES);
+        bench.log.rest();
+        let wish = Wish { from: 0, bytes_max: 1 << 20, limit: 2000, at_least_one: true, knows_zstd: true };
+        let mut held = bench.log.read(&wish).await.unwrap().extents;
+        bench.memory.give_back(MEMORY_BYTES);
+        let before: Vec<Row> = bench.written.clone();
+        let places: Vec<_> = held.iter().map(|extent| extent.place()).collect();
+        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(1800));
+        bench.memory.give_back(MEMORY_BYTES);
+        bench.log.rest();
+        // By what it holds, and by name, as another core asks.
+        let named = places.into_iter().map(|(segment, positions)| bench.log.extent(segment, positions).unwrap());
+        held.extend(named.collect::<Vec<_>>());
+        let mut offsets = Vec::new();
+        for mut extent in held {
+            let mut bytes = Vec::new();
+            while extent.bytes() > 0 {
+                let part = extent.load(1 << 20).await.unwrap();
+                bytes.extend_from_slice(&part);
+                extent.advance(part.len());
+            }
+            for batch in batches(&bytes) {
+                let batch = batch.unwrap();
+                assert!(batch.is_intact());
+                offsets.extend(batch.header.base_offset..batch.header.next_offset());
+            }
+        }
+        let expected: Vec<_> = before.iter().map(|row| row.0).take(offsets.len() / 2).collect();
+        assert!(offsets.len() / 2 >= 600, "{} offsets", offsets.len());
+        assert_eq!(offsets, [expected.clone(), expected].concat());
+        assert_eq!(bench.read().await, survivors(&bench.written, 1800, false));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn a_damaged_batch_ends_the_compaction_and_nothing_is_lost() {
+    let scratch = Scratch::new("damaged");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..20 {
+            bench.append(Codec::None, &[(n, Some(n)); 5]).await;
+        }
+        bench.log.roll();
+        bench.checkpointed().await;
+        let path = scratch.0.join("00000000000000000000.log");
+        let before = std::fs::read(&path).unwrap();
+        let second = before.len() / 20;
+        for (at, expected) in [(second + 100, "does not match its CRC"), (second + 3, "has offsets from")] {
+            let mut damaged = before.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let plan = bench.log.plan_cleaning(100, NOW_MS).await.unwrap().unwrap();
+            let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await;
+            assert!(outcome.is_err_and(|error| error.to_string().contains(expected)));
+            std::fs::write(&path, &before).unwrap();
+            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(bench.log.clean(&mut round, &means()).await.is_err());
+            assert!(scratch.names(".cleaned").is_empty() && !bench.log.has_swap());
+            std::fs::write(&path, &before).unwrap();
+        }
+        assert_eq!(bench.read().await, bench.written);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
+    for is_named in [false, true] {
+        let scratch = Scratch::new("restart");
+        let main = async || {
+            let mut bench = Bench::new(&scratch.0).await;
+            for n in 0..40 {
+                bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
+                if n % 10 == 9 {
+                    bench.log.roll();
+                }
+            }
+            bench.checkpointed().await;
+            let before = bench.checkpoint().await;
+            let plan = bench.log.plan_cleaning(200, NOW_MS).await.unwrap().unwrap();
+            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            assert!(bench.log.clean(&mut round, &means()).await.unwrap());
+            assert_eq!(bench.read().await, bench.written, "until then, readers see the log as it was");
+            let after = bench.checkpoint().await;
+            assert_eq!((after.sealed.len(), after.cleaned_to, before.cleaned_to), (1, 200, 0));
+            // The process ends here.
+            bench.log.discard();
+            let state = if is_named { &after } else { &before };
+            let known = Known::Checkpointed(state);
+            let log = Log::open(&scratch.0, Rc::new(settings()), known, bench.memory.clone(), &mut |_, _| {}).await;
+            bench.log = log.unwrap();
+            let end = if is_named { 200 } else { 0 };
+            assert_eq!(bench.read().await, survivors(&bench.written, end, false), "named: {is_named}");
+            assert!(scratch.names(".swap").is_empty());
+            assert_eq!(scratch.names(".log").len(), if is_named { 1 } else { 4 });
+            // Not before a checkpoint that names no swap: a second one would be taken for the first.
+            assert_eq!(bench.log.cleaning_wants_checkpoint(), is_named);
+            assert_eq!(bench.clean(NOW_MS, &means()).await, (!is_named).then_some(200));
+            assert_eq!(bench.read().await, survivors(&bench.written, 200, false));
+        };
+        runtime::run(Config::default(), main).unwrap();
+    }
+}
+
+#[test]
+fn offsets_by_time_are_found_across_holes() {
+    let scratch = Scratch::new("times");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..60 {
+            bench.append(Codec::None, &[(n % 7, Some(n))]).await;
+        }
+        bench.log.roll();
+        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(60));
+        let left: BTreeMap<Offset, i64> = bench.read().await.iter().map(|row| (row.0, NOW_MS + row.0)).collect();
+        assert_eq!(left.len(), 7);
+        for timestamp in NOW_MS..NOW_MS + 62 {
+            let found = bench.log.offset_for_timestamp(timestamp, 60, |bytes| {
+                let header = BatchHeader::decode(bytes).unwrap();
+                Some(crate::log::read::TimedOffset { offset: header.base_offset, timestamp: header.max_timestamp })
+            });
+            let expected = left.iter().find(|(_, at)| **at >= timestamp).map(|(offset, _)| *offset);
+            assert_eq!(found.await.unwrap().map(|found| found.offset), expected, "{timestamp}");
+        }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}

@@ -1,0 +1,140 @@
+//! Compaction, one log at a time: whichever has the largest share of uncompacted bytes goes first.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{DECODED_BYTES_MAX, Shard};
+use crate::disk::StorageError;
+use crate::log::clean::filter::{LastRecord, LastRecords};
+use crate::log::clean::pace::Pace;
+use crate::log::clean::plan::Plan;
+use crate::log::clean::{Means, Told};
+use crate::partition::Partition;
+use crate::runtime;
+use crate::runtime::clock;
+
+impl Shard {
+    pub(super) async fn run_cleaner(self: Rc<Self>) {
+        let backoff = Duration::from_millis(self.config.log_cleaner_backoff_ms);
+        let config = &self.config;
+        let means = Means {
+            pace: Pace::new(config.log_cleaner_io_max_bytes_per_second),
+            buffer_bytes: config.log_cleaner_io_buffer_size as usize,
+            keys_bytes_max: (config.log_cleaner_dedupe_buffer_size / u64::from(self.shards)) as usize,
+            load_factor: config.log_cleaner_io_buffer_load_factor,
+            decoded_bytes_max: DECODED_BYTES_MAX,
+            stopping: self.stopping.clone(),
+        };
+        while !self.stopping.get() && self.failure().is_none() {
+            self.cleaning.set(true);
+            self.clean_logs(&means).await;
+            self.cleaning.set(false);
+            self.cleaning_done.notify_all();
+            runtime::sleep(backoff.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Compacts what is due, each log once.
+    async fn clean_logs(self: &Rc<Self>, means: &Means) {
+        let compacted = |partition: &Rc<Partition>| partition.log.settings().compacts;
+        let partitions: Vec<_> = self.all_partitions().into_iter().filter(compacted).collect();
+        if partitions.iter().any(|partition| partition.log.cleaning_wants_checkpoint())
+            && self.try_checkpoint().await != Some(true)
+        {
+            return;
+        }
+        let mut due: Vec<(Plan, Rc<Partition>)> = Vec::new();
+        for partition in partitions {
+            let plan = self.plan(&partition).await;
+            due.extend(plan.map(|plan| (plan, partition)));
+        }
+        due.sort_by(|(a, _), (b, _)| b.ratio.total_cmp(&a.ratio));
+        for (_, partition) in due {
+            // Others were compacted meanwhile, and this one has grown.
+            let Some(plan) = self.plan(&partition).await else { continue };
+            if self.stopping.get() || self.failure().is_some() {
+                return;
+            }
+            match self.clean(&partition, &plan, means).await {
+                Ok(Some(told)) => say(&partition, &plan, &told),
+                Ok(None) => return,
+                Err(error) => self.could_not_clean(&partition, &error),
+            }
+        }
+    }
+
+    /// What is due of a partition.
+    async fn plan(&self, partition: &Partition) -> Option<Plan> {
+        // Kafka: nothing of a transaction that is not over, and nothing that is not committed.
+        let stable = partition.last_stable_offset().min(partition.high_watermark());
+        match partition.log.plan_cleaning(stable, clock::wall_ms()).await {
+            Ok(plan) => plan.filter(|plan| plan.is_due),
+            Err(error) => {
+                self.could_not_clean(partition, &error);
+                None
+            }
+        }
+    }
+
+    /// `None`: there will be no checkpoint for it.
+    async fn clean(
+        self: &Rc<Self>,
+        partition: &Partition,
+        plan: &Plan,
+        means: &Means,
+    ) -> Result<Option<Told>, StorageError> {
+        let log = &partition.log;
+        let mut round = log.begin_cleaning(plan, last_records(partition), clock::wall_ms(), means).await?;
+        loop {
+            let is_last = log.clean(&mut round, means).await?;
+            // On a full disk the segments wait, and what is behind them.
+            loop {
+                match self.try_checkpoint().await {
+                    Some(true) => break,
+                    Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
+                    _ => return Ok(None),
+                }
+            }
+            if is_last {
+                return Ok(Some(round.told));
+            }
+        }
+    }
+
+    fn could_not_clean(&self, partition: &Partition, error: &StorageError) {
+        let what = format!("{}-{}", partition.name, partition.id.partition);
+        match error {
+            // The topic was deleted, or the shard stops.
+            StorageError::Refused(_) => tracing::debug!("{what}: {error}"),
+            _ if error.is_disk_full() => tracing::warn!("{what} is not compacted for want of space: {error}"),
+            _ => {
+                partition.log.give_up_cleaning();
+                tracing::error!("{what} is as it was, and is not compacted any more until a restart: {error}");
+            }
+        }
+    }
+}
+
+fn last_records(partition: &Partition) -> LastRecords {
+    let producers = partition.producers.borrow().snapshot();
+    let last = producers.into_iter().map(|producer| {
+        let offset = producer.batches.last().map(|batch| batch.last_offset());
+        (producer.producer_id, LastRecord { offset, epoch: producer.epoch })
+    });
+    last.collect()
+}
+
+fn say(partition: &Partition, plan: &Plan, told: &Told) {
+    tracing::info!(
+        "{}-{}: compacted from offset {} to {}, by {} keys: {} segments of {} bytes are {} of {}",
+        partition.name,
+        partition.id.partition,
+        plan.first_dirty,
+        partition.log.cleaned_to(),
+        told.keys,
+        told.segments_before,
+        told.bytes_before,
+        told.segments_after,
+        told.bytes_after
+    );
+}
