@@ -36,6 +36,15 @@
 //! A group's or a transaction's state lives in a partition of an internal topic, on the shard that owns it ([`coordinator`]): a
 //! step of its state machine writes records and is answered when they are durable; a restart reads them back.
 //!
+//! ```text
+//! transaction  api::init_producer_id    coordinator::txn: the id's next epoch; what its last producer left open is aborted
+//!              api::produce             first batch in a partition: the coordinator adds it, then the append; a marker that is
+//!                                       written meanwhile crosses that (partition::transactions)
+//!              api::end_txn             the end is decided, durable, and answered
+//!              api::transactions        then markers into each partition, on any shard, for as long as it takes
+//!              partition                marker durable -> last stable offset moves -> readers of committed records are woken
+//! ```
+//!
 //! A request for another shard's partition crosses as a message ([`router`]): the bytes are copied once, nothing is
 //! shared. In forward routing a connection whose requests keep crossing is moved to the owner, socket and all.
 //!

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image};
-use crate::model::{ErrorCode, ShardId};
+use crate::model::{ErrorCode, ProducerId, ShardId};
 use crate::router::message::{AdminRequest, Reply, Request};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
@@ -27,7 +27,6 @@ use crate::wire::describe_configs::DescribeConfigsRequest;
 use crate::wire::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::frame::{self, RequestHeader};
-use crate::wire::init_producer_id::InitProducerIdRequest;
 use crate::wire::metadata::MetadataRequest;
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
@@ -188,14 +187,6 @@ pub(super) async fn answer_at_controller(broker: &Rc<Broker>, request: AdminRequ
             };
             encode(&change.make(request, plan, create_partitions::refuse_all).await, &header)
         }
-        ApiKey::InitProducerId => {
-            let request = InitProducerIdRequest::decode(&mut reader, header.version).map_err(malformed)?;
-            let response = match init_producer_id::check(&request) {
-                Ok(()) => change.producer_id().await,
-                Err(error) => Err(error),
-            };
-            encode(&response.map_or_else(init_producer_id::refuse, init_producer_id::answer), &header)
-        }
         _ => Err(format!("{key:?} does not change metadata")),
     }
 }
@@ -267,22 +258,24 @@ impl Change {
         };
         find_coordinator::answer(&request, &change.context(&image))
     }
+}
 
-    async fn producer_id(self) -> Result<i64, ErrorCode> {
-        loop {
-            if let Some(id) = self.seat.producer_ids.borrow_mut().take() {
-                return Ok(id);
+/// A producer id that nobody has; on the controller's shard.
+pub(super) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, ErrorCode> {
+    let seat = broker.seat.borrow().clone().expect("producer ids are asked for at the controller's shard");
+    loop {
+        if let Some(id) = seat.producer_ids.borrow_mut().take() {
+            return Ok(id);
+        }
+        let command = Command::AllocateProducerIds { node: broker.shard.node, count: init_producer_id::BLOCK };
+        match seat.controller.propose(vec![command]).await {
+            Ok(committed) => {
+                let (_, block) = committed.delta.producer_ids.clone().expect("the command allocates a block");
+                seat.producer_ids.borrow_mut().add(block);
             }
-            let command = Command::AllocateProducerIds { node: self.broker.shard.node, count: init_producer_id::BLOCK };
-            match self.seat.controller.propose(vec![command]).await {
-                Ok(committed) => {
-                    let (_, block) = committed.delta.producer_ids.clone().expect("the command allocates a block");
-                    self.seat.producer_ids.borrow_mut().add(block);
-                }
-                Err(error) => {
-                    tracing::error!("no producer ids: {error}");
-                    return Err(code_of(&error));
-                }
+            Err(error) => {
+                tracing::error!("no producer ids: {error}");
+                return Err(code_of(&error));
             }
         }
     }

@@ -4,15 +4,15 @@ use std::rc::Rc;
 
 use super::{Broker, Header, Outcome, Pending};
 use crate::model::ErrorCode;
-use crate::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
 use crate::wire::{Malformed, Reader};
 
 pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header) -> Result<Pending, Malformed> {
     let request = ApiVersionsRequest::decode(reader, header.version)?;
     let mut response = match request.is_valid(header.version) {
-        // No feature is finalized yet: groups and transactions are not served.
         true => {
-            ApiVersionsResponse::advertise(header.version, Vec::new(), broker.shard.image().index as i64, Vec::new())
+            let epoch = broker.shard.image().index as i64;
+            ApiVersionsResponse::advertise(header.version, supported(), epoch, finalized())
         }
         false => ApiVersionsResponse { error_code: ErrorCode::InvalidRequest, ..ApiVersionsResponse::default() },
     };
@@ -20,4 +20,27 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
         response.finalized_features_epoch = -1;
     }
     Ok(Pending::Now(Outcome::of(&response, &header)))
+}
+
+/// The features of a cluster that are not the same everywhere, and the versions of each that this broker can do.
+const FEATURES: &[(&str, i16, i16)] = &[
+    // 2 is KIP-890: epochs are raised with each transaction's end, partitions are added by producing to them.
+    ("transaction.version", 0, 2),
+];
+
+fn supported() -> Vec<SupportedFeature> {
+    let features = FEATURES.iter();
+    features
+        .map(|&(name, min_version, max_version)| SupportedFeature { name: name.into(), min_version, max_version })
+        .collect()
+}
+
+/// What the cluster has agreed on: all that there is, from its first day.
+fn finalized() -> Vec<FinalizedFeature> {
+    let features = FEATURES.iter().map(|&(name, _, level)| FinalizedFeature {
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    features.collect()
 }

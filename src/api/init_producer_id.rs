@@ -1,14 +1,20 @@
-//! InitProducerId (key 22): an id for a producer whose resends are to be recognised (KIP-98).
+//! InitProducerId (key 22): an id for a producer whose resends are to be recognised, and for a transactional one the next
+//! epoch, which ends whatever went before (KIP-98, KIP-360).
 //!
-//! Ids come from the controller in blocks, so that most producers cost no change of metadata: a shard asks [`check`] whether the
-//! request is in order, takes an id from its [`ProducerIds`], and when these have run out proposes
-//! `Command::AllocateProducerIds` with [`BLOCK`] first. Ids of a block that a shard did not use before a restart are not used.
+//! Ids come from the controller in blocks, so that most producers cost no change of metadata: the controller's
+//! shard takes an id from its [`ProducerIds`], and when these have run out proposes `Command::AllocateProducerIds` with [`BLOCK`]
+//! first. Ids of a block that were not used before a restart are not used.
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 
-use crate::model::{ErrorCode, ProducerId};
+use super::transactions::{ask, check_coordinator, producer_id};
+use super::{Broker, Header, Outcome, Pending};
+use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
+use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::wire::{Malformed, Reader};
 
 /// How many ids a shard asks for at a time; as many as a broker of Kafka does.
 pub const BLOCK: u32 = 1000;
@@ -39,28 +45,48 @@ impl ProducerIds {
     }
 }
 
-/// Whether the request is to be given an id; else the error to answer with.
-pub fn check(request: &InitProducerIdRequest) -> Result<(), ErrorCode> {
+/// Answers with an id that nobody has, or with the producer's next epoch.
+pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header) -> Result<Pending, Malformed> {
+    let request = InitProducerIdRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move {
+        let (producer_id, producer_epoch, error_code) = match init(&broker, request).await {
+            Ok((id, epoch)) => (id, epoch, ErrorCode::None),
+            // Clients of that time know no PRODUCER_FENCED.
+            Err(ErrorCode::ProducerFenced) if header.version < 4 => (-1, -1, ErrorCode::InvalidProducerEpoch),
+            Err(error) => (-1, -1, error),
+        };
+        let response = InitProducerIdResponse { throttle_time_ms: 0, error_code, producer_id, producer_epoch };
+        Outcome::of(&response, &header)
+    }))
+}
+
+async fn init(broker: &Rc<Broker>, request: InitProducerIdRequest) -> Result<(ProducerId, ProducerEpoch), ErrorCode> {
+    let Some(transactional_id) = check(&request)? else {
+        return Ok((producer_id(broker).await?, 0));
+    };
+    check_coordinator(broker, transactional_id)?;
+    let expected = (request.producer_id != -1).then_some((request.producer_id, request.producer_epoch));
+    let what = TransactionWhat::Init { timeout_ms: request.transaction_timeout_ms, expected };
+    match ask(broker, TransactionAsk { transactional_id: transactional_id.into(), what }).await {
+        TransactionAnswer::Producer(producer) => producer,
+        _ => unreachable!("an init is answered by Producer"),
+    }
+}
+
+/// The transactional id, if the producer has one; or the error to answer with.
+fn check(request: &InitProducerIdRequest) -> Result<Option<&str>, ErrorCode> {
     // KIP-360: an id without its epoch, or the other way round, means nothing.
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return Err(ErrorCode::InvalidRequest);
     }
     match request.transactional_id.as_deref() {
         // An idempotent producer that brings an id is given a fresh one all the same.
-        None => Ok(()),
+        None => Ok(None),
         // "No transactional id" is null; an empty one would be shared by whoever forgot to set it.
         Some("") => Err(ErrorCode::InvalidRequest),
-        Some(_) => Err(ErrorCode::NotCoordinator),
+        Some(id) => Ok(Some(id)),
     }
-}
-
-/// Gives out `id`, at its first epoch.
-pub fn answer(id: ProducerId) -> InitProducerIdResponse {
-    InitProducerIdResponse { producer_id: id, producer_epoch: 0, ..InitProducerIdResponse::default() }
-}
-
-pub fn refuse(error_code: ErrorCode) -> InitProducerIdResponse {
-    InitProducerIdResponse { error_code, producer_id: -1, producer_epoch: -1, ..InitProducerIdResponse::default() }
 }
 
 #[cfg(test)]
@@ -74,7 +100,7 @@ mod tests {
         transactional_id: Option<&str>,
         producer_id: i64,
         producer_epoch: i16,
-        expected: Result<(), ErrorCode>,
+        expected: Result<Option<&str>, ErrorCode>,
     ) {
         let request = InitProducerIdRequest {
             transactional_id: transactional_id.map(str::to_owned),
@@ -86,13 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn an_idempotent_producer_gets_an_id_and_others_an_error() {
-        check_request(None, -1, -1, Ok(()));
-        check_request(None, 5, 3, Ok(()));
+    fn an_id_and_its_epoch_belong_together_and_an_empty_transactional_id_is_none() {
+        check_request(None, -1, -1, Ok(None));
+        check_request(None, 5, 3, Ok(None));
         check_request(None, 5, -1, Err(ErrorCode::InvalidRequest));
         check_request(None, -1, 3, Err(ErrorCode::InvalidRequest));
         check_request(Some(""), -1, -1, Err(ErrorCode::InvalidRequest));
-        check_request(Some("tx"), -1, -1, Err(ErrorCode::NotCoordinator));
+        check_request(Some("tx"), -1, -1, Ok(Some("tx")));
+        check_request(Some("tx"), 5, 3, Ok(Some("tx")));
     }
 
     /// A block, as a shard gets one.
@@ -115,11 +142,6 @@ mod tests {
                     ids.take().unwrap()
                 });
                 assert!(given.insert(id), "{id} was given before");
-                let response = answer(id);
-                assert_eq!(
-                    (response.error_code, response.producer_id, response.producer_epoch),
-                    (ErrorCode::None, id, 0)
-                );
             }
         }
         assert_eq!(given.len(), 3210);

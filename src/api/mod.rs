@@ -7,6 +7,8 @@
 //!
 //! It does not know sockets and files. Versions end here: nothing below sees one.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 pub mod admin;
 pub mod answer;
 mod api_versions;
@@ -18,6 +20,8 @@ pub mod describe_cluster;
 pub mod describe_configs;
 mod describe_producers;
 pub mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 pub mod fetch;
 pub mod fetch_session;
 pub mod find_coordinator;
@@ -26,11 +30,13 @@ pub(crate) mod fixture;
 pub mod init_producer_id;
 mod leader_hint;
 mod list_offsets;
+mod list_transactions;
 pub mod metadata;
 mod offset_for_leader_epoch;
 pub mod produce;
 mod refusal;
 pub mod serve;
+mod transactions;
 mod write_txn_markers;
 
 pub use answer::Answer;
@@ -63,6 +69,7 @@ pub struct Broker {
     /// Which shard's partitions a multi-shard fetch reads first; moves on so that none starves.
     rotation: Cell<usize>,
     fetch_sessions: RefCell<fetch_session::Cache>,
+    transactions: transactions::Coordinator,
 }
 
 /// Where a request came from.
@@ -176,7 +183,18 @@ impl Broker {
         let slots = shard.config.fetch_session_slots as usize;
         let copies = Permits::new(shard.config.memory_bytes / 16);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
-        Rc::new(Broker { shard, router, seat: RefCell::new(None), copies, rotation: Cell::new(0), fetch_sessions })
+        let transactions = transactions::Coordinator::new(&shard);
+        let broker = Rc::new(Broker {
+            shard,
+            router,
+            seat: RefCell::new(None),
+            copies,
+            rotation: Cell::new(0),
+            fetch_sessions,
+            transactions,
+        });
+        transactions::Coordinator::start(&broker);
+        broker
     }
 
     /// Makes this shard the controller's.
@@ -187,7 +205,9 @@ impl Broker {
 
     /// Takes a newer image: when it returns, its partitions are served here, and those that it lacks are gone.
     pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
-        self.shard.apply_image(image).await
+        self.shard.apply_image(image).await?;
+        self.transactions.ledgers.follow();
+        Ok(())
     }
 
     /// A graceful stop of the shard.
@@ -236,6 +256,12 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
         ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),
+        ApiKey::InitProducerId => init_producer_id::start(broker, &mut reader, header),
+        ApiKey::AddPartitionsToTxn => add_partitions_to_txn::start(broker, &mut reader, header),
+        ApiKey::AddOffsetsToTxn => add_offsets_to_txn::start(broker, &mut reader, header),
+        ApiKey::EndTxn => end_txn::start(broker, &mut reader, header),
+        ApiKey::DescribeTransactions => describe_transactions::start(broker, &mut reader, header),
+        ApiKey::ListTransactions => list_transactions::start(broker, &mut reader, header),
         ApiKey::WriteTxnMarkers => write_txn_markers::start(broker, &mut reader, header),
         ApiKey::DescribeProducers => describe_producers::start(broker, &mut reader, header),
         _ => serve::start_admin(broker, origin, key, frame, &mut reader, header),

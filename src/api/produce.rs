@@ -1,22 +1,27 @@
 //! Produce (key 0): appended in the order of arrival, answered when durable.
 //!
 //! ```text
-//! start:   each partition's batch -> its shard (this one: at once; another: one message) -> a slot in the answer
+//! start:   a transaction's first batch in a partition: its coordinator is asked, and what comes behind waits
+//!          each partition's batch -> its shard (this one: at once; another: one message) -> a slot in the answer
 //! finish:  wait for the journal groups that the batches went into -> encode the slots
 //! ```
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
-use super::{Broker, Header, Origin, Outcome};
-use crate::model::{ErrorCode, PartitionIndex, ShardId};
+use super::{Broker, Header, Origin, Outcome, transactions};
+use crate::metadata::{Image, Topic as ImageTopic};
+use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::append::{Produced, Refusal, Request};
+use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
 use crate::router::Call;
-use crate::router::message::{self, Batches, Reply};
+use crate::router::message::{self, Batches, Reply, TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::runtime::clock;
 use crate::shard::Shard;
+use crate::shard::TRANSACTIONS_V2_FROM;
 use crate::wire::produce::{ProduceRequest, ProduceResponse, ProducedPartition, RecordError};
 use crate::wire::{Malformed, Reader, Topic};
 
@@ -76,6 +81,17 @@ pub(super) async fn start(
     };
     let rules = Request { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
     let image = shard.image();
+    let mut verified = match request.transactional_id {
+        None => Vec::new(),
+        Some(id) => {
+            let here = request.partitions().filter_map(|part| {
+                let (id, owner) = broker.locate(&image, look_up(&image, part.topic).ok()?, part.partition).ok()?;
+                (owner == shard.id).then_some((id, part.records))
+            });
+            verify(broker, Some(id), &rules, here).await
+        }
+    }
+    .into_iter();
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
     let mut last_topic = None;
     for part in request.partitions() {
@@ -89,11 +105,11 @@ pub(super) async fn start(
             (Topic::Id(id), _) => TopicKey::Id(id),
         };
         last_topic = Some((part.topic, key));
-        let topic = match part.topic {
-            Topic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-            Topic::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
-        };
-        let place = match topic.and_then(|topic| broker.locate(&image, topic, part.partition)) {
+        let place = look_up(&image, part.topic).and_then(|topic| broker.locate(&image, topic, part.partition));
+        let is_here = place.is_ok_and(|(_, owner)| owner == shard.id);
+        // One was made for each partition that is here, in this order.
+        let verified = if is_here { verified.next().unwrap_or(Ok(None)) } else { Ok(None) };
+        let place = match place {
             _ if is_forged(&request, part.records) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
             // Kafka looks for the partition first, then at the acks, then who leads.
             Ok(_) | Err(ErrorCode::NotLeaderOrFollower) if !(-1..=1).contains(&rules.acks) => {
@@ -107,7 +123,10 @@ pub(super) async fn start(
         let state = match place {
             Err(error) => State::Done(Err(error.into())),
             Ok((id, owner)) if owner == shard.id => {
-                let produced = shard.produce(id, part.records, &rules, None).await;
+                let produced = match verified {
+                    Ok(verification) => shard.produce(id, part.records, &rules, verification.as_deref()).await,
+                    Err(refusal) => Err(refusal),
+                };
                 if let Ok(produced) = &produced {
                     pending.sequence = pending.sequence.max(produced.sequence);
                 }
@@ -126,10 +145,83 @@ pub(super) async fn start(
     }
     // Sent in this stage, so that a later request of this connection cannot overtake them.
     for (owner, batches) in remote {
-        pending.calls.push(broker.router.call(owner, message::Request::Produce { batches, request: rules }));
+        let transactional_id = request.transactional_id.map(str::to_owned);
+        let request = message::Request::Produce { batches, request: rules, transactional_id };
+        pending.calls.push(broker.router.call(owner, request));
     }
     Ok(super::Pending::Produce(pending))
 }
+
+fn look_up<'a>(image: &'a Image, topic: Topic<'_>) -> Result<&'a ImageTopic, ErrorCode> {
+    let found = match topic {
+        Topic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        Topic::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
+    };
+    found.map(|topic| &**topic)
+}
+
+/// What is known of the transactions that batches for partitions of this shard are of: `None` where nothing need be, because
+/// they are of none or the log has the transaction already. Otherwise the coordinator is asked, once for all: whether the
+/// partition is in the transaction, or from Produce v12 on, to add it (KIP-890).
+pub(super) async fn verify<'a>(
+    broker: &Rc<Broker>,
+    transactional_id: Option<&str>,
+    request: &Request,
+    batches: impl Iterator<Item = (TopicPartition, &'a [u8])>,
+) -> Vec<Result<Option<Rc<Verification>>, Refusal>> {
+    let mut verified = Vec::new();
+    let mut unknown: Vec<(usize, (String, PartitionIndex))> = Vec::new();
+    let mut producers = BTreeSet::new();
+    for (id, records) in batches {
+        let header = BatchHeader::decode(records).filter(|header| header.is_transactional() && header.has_producer());
+        let begun = header.zip(broker.shard.partition(id)).and_then(|(header, partition)| {
+            producers.insert((header.producer_id, header.producer_epoch));
+            let verification = partition.begin_verification(header.producer_id, header.producer_epoch)?;
+            unknown.push((verified.len(), (partition.name.to_string(), id.partition)));
+            Some(verification)
+        });
+        verified.push(Ok(begun));
+    }
+    let Some(producer) = producers.first().copied().filter(|_| !unknown.is_empty()) else { return verified };
+    if producers.len() > 1 {
+        let message = "Transactional records contained more than one producer ID";
+        let refusal = Refusal::new(ErrorCode::InvalidProducerIdMapping, message);
+        return verified.iter().map(|_| Err(refusal.clone())).collect();
+    }
+    let partitions = unknown.iter().map(|(_, partition)| partition.clone()).collect();
+    let what = match request.produce_version {
+        TRANSACTIONS_V2_FROM.. => TransactionWhat::Add { producer, partitions, version: 2 },
+        _ => TransactionWhat::Verify { producer, partitions },
+    };
+    let ask = TransactionAsk { transactional_id: transactional_id.unwrap_or_default().into(), what };
+    let TransactionAnswer::Partitions(errors) = transactions::ask(broker, ask).await else {
+        unreachable!("an addition is answered by Partitions")
+    };
+    for ((at, _), error) in unknown.into_iter().zip(errors) {
+        if error.is_error() {
+            verified[at] = Err(unverified(error, request.produce_version));
+        }
+    }
+    verified
+}
+
+/// What a producer is told about its coordinator's answer: errors that its version knows how to go on from.
+fn unverified(error: ErrorCode, produce_version: i16) -> Refusal {
+    let told = match error {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if produce_version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
+        // It retries this one without asking for metadata.
+        ErrorCode::CoordinatorLoadInProgress | ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => {
+            ErrorCode::NotEnoughReplicas
+        }
+        ErrorCode::ConcurrentTransactions if produce_version < TRANSACTIONS_V2_FROM => ErrorCode::NotEnoughReplicas,
+        other => other,
+    };
+    Refusal::new(told, format!("The partition is not known to be part of the transaction: {error}"))
+}
+
+/// The version of Produce from which on a producer knows TRANSACTION_ABORTABLE.
+const ABORTABLE_FROM: i16 = 11;
 
 /// A batch of a transaction in a request of no transactional id: nobody may write that (statement 69).
 fn is_forged(request: &ProduceRequest<'_>, records: &[u8]) -> bool {

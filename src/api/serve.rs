@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Broker, Header, Origin, Outcome, Pending, admin, describe_producers, list_offsets, offset_for_leader_epoch,
-    write_txn_markers,
+    produce, transactions, write_txn_markers,
 };
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
@@ -51,9 +51,17 @@ pub(super) fn start_admin(
     }))
 }
 
+/// One request of another shard's to append.
+struct Append {
+    call: u64,
+    batches: Batches,
+    request: append::Request,
+    transactional_id: Option<String>,
+}
+
 /// Appends that another shard sends, in the order in which it sent them.
 pub struct Appends {
-    waiting: RefCell<VecDeque<(u64, Batches, append::Request)>>,
+    waiting: RefCell<VecDeque<Append>>,
     arrived: Notify,
 }
 
@@ -68,14 +76,21 @@ impl Appends {
     async fn run(self: Rc<Self>, broker: Rc<Broker>, from: ShardId) {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
-            let Some((call, batches, request)) = next else {
+            let Some(Append { call, batches, request, transactional_id }) = next else {
                 self.arrived.notified().await;
                 continue;
             };
             let mut produced = Vec::with_capacity(batches.len());
             let mut sequence = 0;
-            for (id, records) in &batches {
-                let result = broker.shard.produce(*id, records, &request, None).await;
+            // What comes behind waits for the coordinator too, as on a connection: it is asked once for each partition and
+            // transaction.
+            let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
+            let verified = produce::verify(&broker, transactional_id.as_deref(), &request, of_transaction).await;
+            for ((id, records), verified) in batches.iter().zip(verified) {
+                let result = match verified {
+                    Ok(verification) => broker.shard.produce(*id, records, &request, verification.as_deref()).await,
+                    Err(refusal) => Err(refusal),
+                };
                 if let Ok(appended) = &result {
                     sequence = sequence.max(appended.sequence);
                 }
@@ -101,9 +116,9 @@ impl Appends {
 /// Answers one request of another shard, now or later.
 pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
     let request = match request {
-        Request::Produce { batches, request } => {
+        Request::Produce { batches, request, transactional_id } => {
             let queue = &appends[usize::from(from.0)];
-            queue.waiting.borrow_mut().push_back((call, batches, request));
+            queue.waiting.borrow_mut().push_back(Append { call, batches, request, transactional_id });
             queue.arrived.notify_all();
             return;
         }
@@ -134,6 +149,9 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::EndTransactions { partitions, end } => {
                 Reply::Ended(write_txn_markers::end_here(&broker, &partitions, &end).await)
             }
+            Request::Transaction(ask) => Reply::Transaction(transactions::answer(&broker, *ask).await),
+            Request::ListTransactions => Reply::Transactions(transactions::list(&broker).await),
+            Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
             Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
             Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
             Request::Admin(request) => {

@@ -181,6 +181,15 @@ broker_settings! {
     transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr", int_from(1), Some("2"),
         "In-sync replicas of __transaction_state needed for a write; no more than it has.";
 
+    transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms", int_from(1), Some("900000"),
+        "The longest timeout that a producer's transactions may have.";
+    transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms", int_from(1), Some("604800000"),
+        "How long a transactional id is remembered after its last transaction.";
+    transaction_abort_timed_out_interval_ms: i32 = "transaction.abort.timed.out.transaction.cleanup.interval.ms", int_from(1), Some("10000"),
+        "How often transactions that are older than their timeout are looked for and aborted.";
+    transaction_remove_expired_interval_ms: i32 = "transaction.remove.expired.transaction.cleanup.interval.ms", int_from(1), Some("3600000"),
+        "How often expired transactional ids are looked for and forgotten.";
+
     // Connections.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", int_from(1024), Some("104857600"),
         "The largest request; a larger one closes its connection. A quarter of memory.bytes is the most that is taken.";

@@ -34,6 +34,7 @@ mod load;
 mod tests;
 mod timers;
 pub mod topic;
+pub mod txn;
 mod writes;
 
 pub use key::partition_of;

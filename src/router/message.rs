@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
-use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
 use crate::partition::append::{self, Produced, Refusal};
 use crate::partition::fetch;
 use crate::partition::producers::ProducerSnapshot;
 use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
+use crate::record::control::Ending;
 
 /// Batches as they were sent, each with the partition it is for; in the order in which they are to be appended.
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
@@ -35,6 +36,8 @@ pub enum Request {
     Produce {
         batches: Batches,
         request: append::Request,
+        /// Of the transaction that the batches are of, if they are.
+        transactional_id: Option<String>,
     },
     /// `copy_max`: how much of what is found may come along.
     Fetch {
@@ -61,6 +64,12 @@ pub enum Request {
         end: EndTransaction,
     },
     Producers(TopicPartition),
+    /// To the coordinator of the transactional id.
+    Transaction(Box<TransactionAsk>),
+    /// The transactional ids that the shard coordinates.
+    ListTransactions,
+    /// To the controller's shard: a producer id that nobody has.
+    ProducerId,
     /// A newer image; answered when its partitions are served.
     Apply(Arc<Image>),
     /// To the controller's shard: what an admin request wants changed.
@@ -76,6 +85,9 @@ pub enum Reply {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
     Ended(Vec<ErrorCode>),
     Producers(Result<Vec<ProducerSnapshot>, ErrorCode>),
+    Transaction(TransactionAnswer),
+    Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
+    ProducerId(Result<ProducerId, ErrorCode>),
     Applied(Result<(), String>),
     Admin(Box<AdminReply>),
 }
@@ -129,6 +141,63 @@ pub struct EpochEnd {
     pub id: TopicPartition,
     pub current_leader_epoch: LeaderEpoch,
     pub leader_epoch: LeaderEpoch,
+}
+
+/// What is asked of a transactional id's coordinator.
+#[derive(Clone, Debug)]
+pub struct TransactionAsk {
+    pub transactional_id: String,
+    pub what: TransactionWhat,
+}
+
+#[derive(Clone, Debug)]
+pub enum TransactionWhat {
+    Init {
+        timeout_ms: i32,
+        expected: Option<(ProducerId, ProducerEpoch)>,
+    },
+    /// `version`: the producer's `transaction.version`.
+    Add {
+        producer: (ProducerId, ProducerEpoch),
+        partitions: Vec<(String, PartitionIndex)>,
+        version: i16,
+    },
+    Verify {
+        producer: (ProducerId, ProducerEpoch),
+        partitions: Vec<(String, PartitionIndex)>,
+    },
+    End {
+        producer: (ProducerId, ProducerEpoch),
+        ending: Ending,
+        version: i16,
+    },
+    Describe,
+}
+
+#[derive(Clone, Debug)]
+pub enum TransactionAnswer {
+    /// To `Init` and `End`: what the producer goes on with.
+    Producer(Result<(ProducerId, ProducerEpoch), ErrorCode>),
+    /// To `Add` and `Verify`: for each partition.
+    Partitions(Vec<ErrorCode>),
+    Described(Result<DescribedTransaction, ErrorCode>),
+}
+
+#[derive(Clone, Debug)]
+pub struct DescribedTransaction {
+    pub state: &'static str,
+    pub timeout_ms: i32,
+    pub start_ms: i64,
+    pub producer: (ProducerId, ProducerEpoch),
+    pub partitions: Vec<(Box<str>, Vec<PartitionIndex>)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListedTransaction {
+    pub transactional_id: Box<str>,
+    pub producer_id: ProducerId,
+    pub state: &'static str,
+    pub start_ms: i64,
 }
 
 /// An admin request as its frame: decoded and planned where the controller is.

@@ -24,6 +24,8 @@ mod produce;
 pub mod settings;
 mod write_back;
 
+pub use produce::TRANSACTIONS_V2_FROM;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

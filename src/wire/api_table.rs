@@ -15,11 +15,16 @@ pub enum ApiKey {
     DeleteTopics = 20,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
     WriteTxnMarkers = 27,
     DescribeConfigs = 32,
     CreatePartitions = 37,
     DescribeCluster = 60,
     DescribeProducers = 61,
+    DescribeTransactions = 65,
+    ListTransactions = 66,
     DescribeTopicPartitions = 75,
 }
 
@@ -54,11 +59,16 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
     api(ApiKey::InitProducerId, "InitProducerId", 0, 5, 2),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
+    api(ApiKey::AddPartitionsToTxn, "AddPartitionsToTxn", 0, 5, 3),
+    api(ApiKey::AddOffsetsToTxn, "AddOffsetsToTxn", 0, 4, 3),
+    api(ApiKey::EndTxn, "EndTxn", 0, 5, 3),
     api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
     api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0, 0),
+    api(ApiKey::DescribeTransactions, "DescribeTransactions", 0, 0, 0),
+    api(ApiKey::ListTransactions, "ListTransactions", 0, 2, 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0),
 ];
 

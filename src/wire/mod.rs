@@ -24,6 +24,8 @@
 #[macro_use]
 mod message;
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 mod api_table;
 pub mod api_versions;
 pub mod create_partitions;
@@ -33,18 +35,22 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod frame;
 pub mod init_producer_id;
 mod leader_hint;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 mod pieces;
 pub mod produce;
 mod reader;
 mod topic;
+pub mod txn_log;
 pub mod write_txn_markers;
 mod writer;
 

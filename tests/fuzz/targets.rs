@@ -4,6 +4,7 @@
 //! target chooses the version. Shared by the smoke run (`tests/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
 
 use tidemill::controller;
+use tidemill::coordinator::txn::Transaction;
 use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::files::FileHeader;
 use tidemill::disk::journal::group::{self, GroupHeader};
@@ -68,6 +69,16 @@ pub const TARGETS: &[Target] = targets! {
     "OffsetForLeaderEpochResponse" message::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
     "DescribeConfigsRequest" message::<describe_configs::DescribeConfigsRequest>, decoded;
     "DescribeConfigsResponse" message::<describe_configs::DescribeConfigsResponse>, decoded;
+    "AddPartitionsToTxnRequest" message::<add_partitions_to_txn::AddPartitionsToTxnRequest>, decoded;
+    "AddPartitionsToTxnResponse" message::<add_partitions_to_txn::AddPartitionsToTxnResponse>, decoded;
+    "AddOffsetsToTxnRequest" message::<add_offsets_to_txn::AddOffsetsToTxnRequest>, decoded;
+    "AddOffsetsToTxnResponse" message::<add_offsets_to_txn::AddOffsetsToTxnResponse>, decoded;
+    "EndTxnRequest" message::<end_txn::EndTxnRequest>, decoded;
+    "EndTxnResponse" message::<end_txn::EndTxnResponse>, decoded;
+    "DescribeTransactionsRequest" message::<describe_transactions::DescribeTransactionsRequest>, decoded;
+    "DescribeTransactionsResponse" message::<describe_transactions::DescribeTransactionsResponse>, decoded;
+    "ListTransactionsRequest" message::<list_transactions::ListTransactionsRequest>, decoded;
+    "ListTransactionsResponse" message::<list_transactions::ListTransactionsResponse>, decoded;
     "WriteTxnMarkersRequest" message::<write_txn_markers::WriteTxnMarkersRequest>, decoded;
     "WriteTxnMarkersResponse" message::<write_txn_markers::WriteTxnMarkersResponse>, decoded;
     "DescribeProducersRequest" message::<describe_producers::DescribeProducersRequest>, decoded;
@@ -85,6 +96,7 @@ pub const TARGETS: &[Target] = targets! {
     "checkpoint" |bytes| drop(Checkpoint::parse(bytes)), decoded;
     "segment indexes" segment_indexes, decoded;
     "aborted transactions" aborted_transactions, decoded;
+    "transaction log record" transaction_log, decoded;
     "transaction marker" marker, decoded;
     "leader epochs" |bytes| drop(Epochs::parse(&String::from_utf8_lossy(bytes))), decoded;
     "meta.properties" |bytes| drop(Meta::parse(&String::from_utf8_lossy(bytes))), decoded;
@@ -115,6 +127,15 @@ fn message<M: Message>(bytes: &[u8]) {
 fn aborted_transactions(bytes: &[u8]) {
     if let Ok(entries) = aborted::parse(bytes) {
         assert_eq!(aborted::render(&entries), bytes, "what was read is written as it was");
+    }
+}
+
+fn transaction_log(bytes: &[u8]) {
+    let _ = txn_log::parse_key(bytes);
+    if let Ok(value) = txn_log::TransactionLogValue::parse(bytes) {
+        let again = txn_log::TransactionLogValue::parse(&value.to_bytes());
+        assert_eq!(again.as_ref(), Ok(&value), "what was read can be written");
+        let _ = Transaction::from_value(&value);
     }
 }
 

@@ -44,7 +44,7 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("ApiVersions / * / api_keys[*]", THERE, ABSENT, "what is not served is not advertised"),
     accepted("ApiVersions / * / supported_features[*]", THERE, ABSENT, "features of what is not served"),
     accepted("ApiVersions / * / finalized_features[*]", THERE, ABSENT, "features of what is not served"),
-    accepted("ApiVersions / * / finalized_features_epoch", "*", "-1", "no feature, no epoch of them"),
+    accepted("ApiVersions / * / finalized_features_epoch", "*", "*", "each its own metadata log's"),
     // DescribeConfigs, and CreateTopics, which tells the configs of the new topic.
     any_order("* / *.configs.order"),
     accepted("* / *.configs[tidemill.flush.ack]", ABSENT, THERE, "a setting of our own"),

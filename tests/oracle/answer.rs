@@ -4,6 +4,8 @@
 use serde_json::Value;
 use tidemill::model::ErrorCode;
 use tidemill::record::{BatchHeader, batches};
+use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnResponse;
+use tidemill::wire::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use tidemill::wire::api_versions::ApiVersionsResponse;
 use tidemill::wire::create_partitions::CreatePartitionsResponse;
 use tidemill::wire::create_topics::CreateTopicsResponse;
@@ -12,10 +14,13 @@ use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
 use tidemill::wire::describe_producers::DescribeProducersResponse;
 use tidemill::wire::describe_topic_partitions::DescribeTopicPartitionsResponse;
+use tidemill::wire::describe_transactions::DescribeTransactionsResponse;
+use tidemill::wire::end_txn::EndTxnResponse;
 use tidemill::wire::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
 use tidemill::wire::find_coordinator::FindCoordinatorResponse;
 use tidemill::wire::init_producer_id::InitProducerIdResponse;
 use tidemill::wire::list_offsets::ListOffsetsResponse;
+use tidemill::wire::list_transactions::ListTransactionsResponse;
 use tidemill::wire::metadata::MetadataResponse;
 use tidemill::wire::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use tidemill::wire::produce::{ProduceResponse, ProducedPartition};
@@ -45,6 +50,11 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),
         ApiKey::InitProducerId => declared::<InitProducerIdResponse>(r, version),
         ApiKey::OffsetForLeaderEpoch => declared::<OffsetForLeaderEpochResponse>(r, version),
+        ApiKey::AddPartitionsToTxn => declared::<AddPartitionsToTxnResponse>(r, version),
+        ApiKey::AddOffsetsToTxn => declared::<AddOffsetsToTxnResponse>(r, version),
+        ApiKey::EndTxn => declared::<EndTxnResponse>(r, version),
+        ApiKey::DescribeTransactions => declared::<DescribeTransactionsResponse>(r, version),
+        ApiKey::ListTransactions => declared::<ListTransactionsResponse>(r, version),
         ApiKey::WriteTxnMarkers => declared::<WriteTxnMarkersResponse>(r, version),
         ApiKey::DescribeProducers => declared::<DescribeProducersResponse>(r, version),
         ApiKey::DescribeConfigs => declared::<DescribeConfigsResponse>(r, version),

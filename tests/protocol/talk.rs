@@ -16,6 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Talk {
     pub stream: TcpStream,
+    /// Of Produce requests.
+    pub transactional_id: Option<String>,
     next_id: i32,
 }
 
@@ -85,7 +87,7 @@ impl Talk {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Talk { stream, next_id: 1 }
+        Talk { stream, transactional_id: None, next_id: 1 }
     }
 
     pub fn id(&mut self) -> i32 {
@@ -187,7 +189,8 @@ impl Talk {
     pub fn send_produce(&mut self, version: i16, acks: i16, parts: &[(Topic<'_>, i32, &[u8])]) -> i32 {
         let id = self.id();
         let topics = || parts.chunk_by(|a, b| a.0 == b.0);
-        let head = ProduceHead { transactional_id: None, acks, timeout_ms: 30_000 };
+        let transactional_id = self.transactional_id.as_deref();
+        let head = ProduceHead { transactional_id, acks, timeout_ms: 30_000 };
         let mut writer = ProduceRequestWriter::new(version, id, Some("test"), head, topics().count());
         for partitions in topics() {
             writer.topic(partitions[0].0, partitions.len());

@@ -57,6 +57,11 @@ agrees! {
     // Version 2 has a field that the referee does not know.
     write_txn_markers_agrees_with_the_referee:
         write_txn_markers::WriteTxnMarkersRequest, WriteTxnMarkersResponse only to 1;
+    add_partitions_to_txn_agrees_with_the_referee: add_partitions_to_txn::AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
+    add_offsets_to_txn_agrees_with_the_referee: add_offsets_to_txn::AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
+    end_txn_agrees_with_the_referee: end_txn::EndTxnRequest, EndTxnResponse;
+    describe_transactions_agrees_with_the_referee: describe_transactions::DescribeTransactionsRequest, DescribeTransactionsResponse;
+    list_transactions_agrees_with_the_referee: list_transactions::ListTransactionsRequest, ListTransactionsResponse;
     describe_producers_agrees_with_the_referee:
         describe_producers::DescribeProducersRequest, DescribeProducersResponse;
     create_partitions_agrees_with_the_referee: create_partitions::CreatePartitionsRequest, CreatePartitionsResponse;

@@ -144,6 +144,16 @@ fn targets() -> Vec<Target> {
     declared::<describe_configs::DescribeConfigsResponse>(&mut targets);
     declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
     declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
+    declared::<add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);
+    declared::<add_partitions_to_txn::AddPartitionsToTxnResponse>(&mut targets);
+    declared::<add_offsets_to_txn::AddOffsetsToTxnRequest>(&mut targets);
+    declared::<add_offsets_to_txn::AddOffsetsToTxnResponse>(&mut targets);
+    declared::<end_txn::EndTxnRequest>(&mut targets);
+    declared::<end_txn::EndTxnResponse>(&mut targets);
+    declared::<describe_transactions::DescribeTransactionsRequest>(&mut targets);
+    declared::<describe_transactions::DescribeTransactionsResponse>(&mut targets);
+    declared::<list_transactions::ListTransactionsRequest>(&mut targets);
+    declared::<list_transactions::ListTransactionsResponse>(&mut targets);
     declared::<write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
     declared::<write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
     declared::<describe_producers::DescribeProducersRequest>(&mut targets);

@@ -1,0 +1,313 @@
+//! What a transactional id's coordinator decides, as Kafka's does.
+
+use super::state::is_exhausted;
+use super::{State, ToFinish, Transaction, Transactions};
+use crate::coordinator::{Now, Writes};
+use crate::model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
+use crate::record::control::Ending;
+
+/// What a producer asks with when it begins, or begins anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Init {
+    pub timeout_ms: i32,
+    /// What it has had until now (KIP-360).
+    pub expected: Option<(ProducerId, ProducerEpoch)>,
+}
+
+/// How a decision went that may need a fresh producer id, which the machine cannot make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    Producer {
+        id: ProducerId,
+        epoch: ProducerEpoch,
+    },
+    /// Nothing was decided: ask again with one.
+    NeedsProducerId,
+}
+
+impl Done {
+    fn with(transaction: &Transaction) -> Done {
+        Done::Producer { id: transaction.producer_id, epoch: transaction.epoch }
+    }
+}
+
+impl Transactions {
+    /// InitProducerId. `fresh` is an id that nobody has.
+    pub fn init(
+        &mut self,
+        id: &str,
+        init: Init,
+        fresh: Option<ProducerId>,
+        now: Now,
+        writes: &mut Writes<Self>,
+    ) -> Result<Done, ErrorCode> {
+        if init.timeout_ms <= 0 || init.timeout_ms > self.settings.max_timeout_ms {
+            return Err(ErrorCode::InvalidTransactionTimeout);
+        }
+        let known = match self.by_id.get(id) {
+            Some(known) => known.clone(),
+            None => match fresh {
+                Some(fresh) => Transaction::new(fresh, init.timeout_ms, now.wall_ms),
+                None => return Ok(Done::NeedsProducerId),
+            },
+        };
+        // Its own id; or, when epochs have run out, the one before, with the answer lost that told the new one.
+        let is_its_own = |(producer_id, epoch): (ProducerId, ProducerEpoch)| {
+            known.epoch == -1
+                || producer_id == known.producer_id
+                || (producer_id == known.previous_producer_id && is_exhausted(epoch))
+        };
+        if !init.expected.is_none_or(is_its_own) {
+            return Err(ErrorCode::ProducerFenced);
+        }
+        let expected_epoch = init.expected.map(|(_, epoch)| epoch);
+        match known.state {
+            State::PrepareCommit | State::PrepareAbort => return Err(ErrorCode::ConcurrentTransactions),
+            State::Ongoing => {
+                // The epoch raised now is nobody's: who asked comes again, and gets the one after it.
+                self.fence(id, now, writes);
+                return Err(ErrorCode::ConcurrentTransactions);
+            }
+            State::Empty | State::CompleteCommit | State::CompleteAbort => {}
+            State::Dead | State::PrepareEpochFence => return Err(ErrorCode::UnknownServerError),
+        }
+        let mut next = Transaction {
+            state: State::Empty,
+            timeout_ms: init.timeout_ms,
+            partitions: Default::default(),
+            start_ms: -1,
+            last_update_ms: now.wall_ms,
+            ..known.clone()
+        };
+        if is_exhausted(known.epoch) {
+            if expected_epoch.is_some_and(|epoch| epoch != known.epoch) {
+                return Err(ErrorCode::ProducerFenced);
+            }
+            let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+            next.previous_producer_id = known.producer_id;
+            (next.producer_id, next.epoch) = (fresh, 0);
+            next.last_epoch = if expected_epoch.is_some() { known.epoch } else { -1 };
+        } else {
+            (next.epoch, next.last_epoch) = match expected_epoch {
+                None => (known.epoch + 1, -1),
+                Some(epoch) if known.epoch == -1 || epoch == known.epoch => (known.epoch + 1, known.epoch),
+                // A retry of what has succeeded.
+                Some(epoch) if epoch == known.last_epoch => (known.epoch, known.last_epoch),
+                Some(_) => return Err(ErrorCode::ProducerFenced),
+            };
+        }
+        let done = Done::with(&next);
+        self.write(id, next, now, writes);
+        Ok(done)
+    }
+
+    /// Raises the epoch of an open transaction and aborts it: its producer is gone, or too slow.
+    pub(super) fn fence(&mut self, id: &str, now: Now, writes: &mut Writes<Self>) {
+        let known = self.by_id.get(id).filter(|known| known.state == State::Ongoing);
+        let next = ended(known.expect("an open transaction is fenced"), Ending::Abort, 2, now);
+        self.write(id, next, now, writes);
+    }
+
+    fn of_producer(&self, id: &str, producer_id: ProducerId) -> Result<&Transaction, ErrorCode> {
+        let known = self.by_id.get(id).filter(|known| known.producer_id == producer_id);
+        known.ok_or(ErrorCode::InvalidProducerIdMapping)
+    }
+
+    /// The checks that adding to a transaction and asking after it have in common.
+    fn open_to(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
+        let known = self.of_producer(id, producer.0)?;
+        if known.epoch != producer.1 {
+            return Err(ErrorCode::ProducerFenced);
+        }
+        if known.state.is_prepared() {
+            return Err(ErrorCode::ConcurrentTransactions);
+        }
+        Ok(known)
+    }
+
+    /// AddPartitionsToTxn and AddOffsetsToTxn.
+    pub fn add(
+        &mut self,
+        id: &str,
+        producer: (ProducerId, ProducerEpoch),
+        partitions: &[(String, PartitionIndex)],
+        version: i16,
+        now: Now,
+        writes: &mut Writes<Self>,
+    ) -> Result<(), ErrorCode> {
+        let known = self.open_to(id, producer)?;
+        let is_new = |(topic, partition): &(String, PartitionIndex)| !known.has(topic, *partition);
+        if known.state == State::Ongoing && !partitions.iter().any(is_new) {
+            return Ok(());
+        }
+        let mut next = known.clone();
+        if next.state != State::Ongoing {
+            next.partitions.clear();
+            next.start_ms = now.wall_ms;
+        }
+        next.state = State::Ongoing;
+        next.last_update_ms = now.wall_ms;
+        next.client_version = version;
+        for (topic, partition) in partitions {
+            next.partitions.entry(topic.as_str().into()).or_default().insert(*partition);
+        }
+        self.write(id, next, now, writes);
+        Ok(())
+    }
+
+    /// Whether each of these partitions is in the producer's transaction.
+    pub fn verify(
+        &self,
+        id: &str,
+        producer: (ProducerId, ProducerEpoch),
+        partitions: &[(String, PartitionIndex)],
+    ) -> Result<Vec<ErrorCode>, ErrorCode> {
+        let known = self.open_to(id, producer)?;
+        let of = |(topic, partition): &(String, PartitionIndex)| match known.has(topic, *partition) {
+            true => ErrorCode::None,
+            false => ErrorCode::TransactionAbortable,
+        };
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    /// EndTxn, up to version 4.
+    pub fn end_v1(
+        &mut self,
+        id: &str,
+        producer: (ProducerId, ProducerEpoch),
+        ending: Ending,
+        now: Now,
+        writes: &mut Writes<Self>,
+    ) -> Result<(), ErrorCode> {
+        let known = self.of_producer(id, producer.0)?;
+        if known.epoch != producer.1 {
+            return Err(ErrorCode::ProducerFenced);
+        }
+        match (known.state, ending) {
+            (State::Ongoing, _) => {
+                let next = ended(known, ending, 0, now);
+                self.write(id, next, now, writes);
+                Ok(())
+            }
+            (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) => Ok(()),
+            (State::PrepareCommit, Ending::Commit) | (State::PrepareAbort, Ending::Abort) => {
+                Err(ErrorCode::ConcurrentTransactions)
+            }
+            _ => Err(ErrorCode::InvalidTxnState),
+        }
+    }
+
+    /// EndTxn from version 5 on (KIP-890). `fresh` is an id that nobody has.
+    pub fn end_v2(
+        &mut self,
+        id: &str,
+        producer: (ProducerId, ProducerEpoch),
+        ending: Ending,
+        fresh: Option<ProducerId>,
+        now: Now,
+        writes: &mut Writes<Self>,
+    ) -> Result<Done, ErrorCode> {
+        let (producer_id, epoch) = producer;
+        let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
+        // Epochs had run out, and the answer that told the next id was lost.
+        let is_retry_of_overflow =
+            known.previous_producer_id == producer_id && epoch == ProducerEpoch::MAX - 1 && known.epoch == 0;
+        if known.producer_id != producer_id && !is_retry_of_overflow {
+            return Err(ErrorCode::InvalidProducerIdMapping);
+        }
+        // An equal epoch means the next transaction; one below it, that the answer to this one's end was lost.
+        let is_retry_of_bump = known.is_v2() && epoch.checked_add(1) == Some(known.epoch);
+        let is_retry = is_retry_of_bump || is_retry_of_overflow;
+        let is_valid = match known.state {
+            State::Ongoing | State::Empty | State::Dead | State::PrepareEpochFence => epoch == known.epoch,
+            State::PrepareCommit | State::PrepareAbort => is_retry_of_bump,
+            State::CompleteCommit | State::CompleteAbort => is_retry || epoch == known.epoch,
+        };
+        if !is_valid {
+            return Err(ErrorCode::ProducerFenced);
+        }
+        match (known.state, ending) {
+            (State::Ongoing, _) => {}
+            // Nothing was sent: it is aborted all the same, for the epoch's sake.
+            (State::Empty, Ending::Abort) => {}
+            (State::CompleteCommit | State::CompleteAbort, Ending::Abort) if !is_retry => {}
+            (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) if is_retry => {
+                return Ok(Done::with(known));
+            }
+            (State::PrepareCommit, Ending::Commit) | (State::PrepareAbort, Ending::Abort) => {
+                return Err(ErrorCode::ConcurrentTransactions);
+            }
+            _ => return Err(ErrorCode::InvalidTxnState),
+        }
+        let mut next = ended(known, ending, 2, now);
+        if known.state != State::Ongoing {
+            next.start_ms = now.wall_ms;
+        }
+        if is_exhausted(known.epoch) {
+            let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+            next.next_producer_id = fresh;
+        }
+        let done = Done::with(&completed(&next, now));
+        self.write(id, next, now, writes);
+        Ok(done)
+    }
+
+    /// What is to be done to finish the id's transaction, if its end is decided.
+    pub fn to_finish(&self, id: &str) -> Option<ToFinish> {
+        let known = self.by_id.get(id)?;
+        let partitions = known
+            .partitions
+            .iter()
+            .flat_map(|(topic, partitions)| partitions.iter().map(move |partition| (topic.clone(), *partition)));
+        Some(ToFinish {
+            producer_id: known.producer_id,
+            producer_epoch: known.epoch,
+            ending: known.ending()?,
+            is_v2: known.is_v2(),
+            partitions: partitions.collect(),
+        })
+    }
+
+    /// All markers are written.
+    pub fn complete(&mut self, id: &str, finished: &ToFinish, now: Now, writes: &mut Writes<Self>) {
+        let Some(known) = self.by_id.get(id) else { return };
+        let is_same = (known.producer_id, known.epoch, known.ending())
+            == (finished.producer_id, finished.producer_epoch, Some(finished.ending));
+        if is_same {
+            let next = completed(known, now);
+            let prepared = self.prepared.clone();
+            self.write(id, next, now, writes);
+            writes.then(move |_, _, _| prepared.finished.notify_all());
+        }
+    }
+}
+
+/// A transaction's end, decided.
+fn ended(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transaction {
+    let mut next = known.clone();
+    next.state = match ending {
+        Ending::Commit => State::PrepareCommit,
+        Ending::Abort => State::PrepareAbort,
+    };
+    next.client_version = version;
+    next.last_update_ms = now.wall_ms;
+    if version >= 2 {
+        // The highest epoch is one that no producer ever has, so there is room.
+        (next.epoch, next.last_epoch) = (known.epoch.saturating_add(1), known.epoch);
+    }
+    next
+}
+
+/// A transaction that has ended everywhere.
+fn completed(known: &Transaction, now: Now) -> Transaction {
+    let mut next = known.clone();
+    next.state = if known.state == State::PrepareCommit { State::CompleteCommit } else { State::CompleteAbort };
+    next.partitions.clear();
+    next.last_update_ms = now.wall_ms;
+    if known.is_v2() && known.next_producer_id >= 0 {
+        next.previous_producer_id = known.producer_id;
+        (next.producer_id, next.epoch) = (known.next_producer_id, 0);
+    }
+    next.next_producer_id = -1;
+    next
+}

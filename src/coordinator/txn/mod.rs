@@ -1,0 +1,219 @@
+//! The transaction coordinator: what each transactional id of a partition of `__transaction_state` is about (KIP-98, KIP-360,
+//! KIP-890).
+//!
+//! ```text
+//! InitProducerId -> Empty -> AddPartitions -> Ongoing -> EndTxn -> Prepare{Commit,Abort} -> markers -> Complete{Commit,Abort}
+//!                     ^                          | too old, or a new producer of the id: the epoch is raised, then as EndTxn
+//!                     +--------------------------+--- and on from Complete as from Empty
+//! ```
+//! With [`Ending`] decided and durable there is no way back: whoever [finishes](Prepared) writes a marker into each of the
+//! transaction's partitions, for as long as it takes, and only then the id is free for its next transaction. The decisions
+//! and their order are those of Kafka's `TransactionCoordinator`.
+//!
+//! A producer under `transaction.version=2` has its epoch raised at each end, so no late record or marker of one transaction
+//! can be taken for the next one's. When epochs run out it goes on with another id.
+
+mod decide;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use decide::{Done, Init};
+pub use state::{State, Transaction};
+
+use super::topic::Internal;
+use super::{Entry, Machine, Now, Unreadable, Writes};
+use crate::config::BrokerConfig;
+use crate::metadata::Image;
+use crate::model::{ProducerEpoch, ProducerId};
+use crate::record::control::Ending;
+use crate::runtime::Mono;
+use crate::runtime::sync::Notify;
+use crate::wire::txn_log::{TransactionLogValue, key, parse_key};
+
+/// How long things may take, in milliseconds; Kafka's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub max_timeout_ms: i32,
+    pub id_expiration_ms: i64,
+    pub abort_interval_ms: u64,
+    pub expire_interval_ms: u64,
+}
+
+impl Settings {
+    pub fn of(config: &BrokerConfig) -> Settings {
+        Settings {
+            max_timeout_ms: config.transaction_max_timeout_ms,
+            id_expiration_ms: i64::from(config.transactional_id_expiration_ms),
+            abort_interval_ms: config.transaction_abort_timed_out_interval_ms as u64,
+            expire_interval_ms: config.transaction_remove_expired_interval_ms as u64,
+        }
+    }
+}
+
+/// Transactions whose end is decided, waiting for who writes their markers; of all ledgers of a shard.
+#[derive(Default)]
+pub struct Prepared {
+    ids: RefCell<VecDeque<Box<str>>>,
+    arrived: Notify,
+    /// One of them has been finished.
+    pub finished: Notify,
+}
+
+impl Prepared {
+    fn push(&self, id: &str) {
+        self.ids.borrow_mut().push_back(id.into());
+        self.arrived.notify_all();
+    }
+
+    /// The next to finish.
+    pub async fn next(&self) -> Box<str> {
+        loop {
+            if let Some(id) = self.ids.borrow_mut().pop_front() {
+                return id;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+/// What has to be written where to finish a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToFinish {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub ending: Ending,
+    pub is_v2: bool,
+    pub partitions: Vec<(Box<str>, i32)>,
+}
+
+/// The transactional ids of one partition.
+pub struct Transactions {
+    by_id: HashMap<Box<str>, Transaction>,
+    settings: Rc<Settings>,
+    prepared: Rc<Prepared>,
+    /// When to look for transactions that are too old, and for ids that nobody uses any more.
+    next_abort: Option<Mono>,
+    next_expire: Option<Mono>,
+}
+
+impl Transactions {
+    pub fn new(settings: Rc<Settings>, prepared: Rc<Prepared>) -> Transactions {
+        Transactions { by_id: HashMap::new(), settings, prepared, next_abort: None, next_expire: None }
+    }
+
+    /// Has the id's new state written; it is the id's when the log has taken it. A state that is prepared is finished from
+    /// then on.
+    fn write(&mut self, id: &str, next: Transaction, now: Now, writes: &mut Writes<Self>) {
+        writes.put(&key(id), Some(&next.to_value().to_bytes()));
+        let id: Box<str> = id.into();
+        let last_epoch = next.last_epoch;
+        writes.then(move |machine, _, taken| {
+            let Some(transaction) = machine.by_id.get_mut(&id).filter(|_| taken.is_ok()) else { return };
+            // Kafka does not write it down either: a retry over a restart of the coordinator is fenced.
+            transaction.last_epoch = last_epoch;
+            if transaction.state.is_prepared() {
+                machine.prepared.push(&id);
+            }
+        });
+        self.arm(now);
+    }
+
+    fn arm(&mut self, now: Now) {
+        let after = |ms: u64| Some(now.mono + Duration::from_millis(ms));
+        if self.next_abort.is_none() {
+            self.next_abort = after(self.settings.abort_interval_ms);
+        }
+        if self.next_expire.is_none() {
+            self.next_expire = after(self.settings.expire_interval_ms);
+        }
+    }
+
+    /// Transactional ids, sorted, for listings.
+    pub fn all(&self) -> BTreeMap<&str, &Transaction> {
+        self.by_id.iter().map(|(id, transaction)| (&**id, transaction)).collect()
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Transaction> {
+        self.by_id.get(id)
+    }
+}
+
+/// Sweeps write no more than so many records at a time.
+const SWEPT_MAX: usize = 100;
+
+impl Machine for Transactions {
+    const TOPIC: Internal = Internal::TransactionState;
+
+    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+        let malformed = |error: crate::wire::Malformed| Unreadable::Malformed(error.to_string());
+        let id = parse_key(entry.key).map_err(malformed)?.map_err(Unreadable::UnknownKey)?;
+        match entry.value {
+            None => drop(self.by_id.remove(id)),
+            Some(value) => {
+                let value = TransactionLogValue::parse(value).map_err(malformed)?;
+                let transaction = Transaction::from_value(&value).map_err(Unreadable::Malformed)?;
+                match self.by_id.get_mut(id) {
+                    Some(known) => *known = transaction,
+                    None => drop(self.by_id.insert(id.into(), transaction)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody writes into this topic in a transaction.
+    fn end_transaction(&mut self, _: ProducerId, _: bool) {}
+
+    fn loaded(&mut self, _: &Image, now: Now, _: &mut Writes<Self>) {
+        // A marker that is in a partition already is written there again, which does no harm.
+        for (id, _) in self.by_id.iter().filter(|(_, transaction)| transaction.state.is_prepared()) {
+            self.prepared.push(id);
+        }
+        if !self.by_id.is_empty() {
+            self.arm(now);
+        }
+    }
+
+    fn image_changed(&mut self, _: &Image, _: &Image, _: Now, _: &mut Writes<Self>) {}
+
+    fn deadline(&self) -> Option<Mono> {
+        self.next_abort.into_iter().chain(self.next_expire).min()
+    }
+
+    fn elapsed(&mut self, now: Now, writes: &mut Writes<Self>) {
+        let mut written = 0;
+        if self.next_abort.is_some_and(|at| at <= now.mono) {
+            let too_old: Vec<Box<str>> = self
+                .by_id
+                .iter()
+                .filter(|(_, t)| t.is_timed_out(now.wall_ms))
+                .map(|(id, _)| id.clone())
+                .take(SWEPT_MAX)
+                .collect();
+            for id in &too_old {
+                tracing::info!("the transaction of {id} is older than its timeout, and is aborted");
+                self.fence(id, now, writes);
+            }
+            written += too_old.len();
+            // A full sweep is followed by the next at once.
+            self.next_abort = (too_old.len() == SWEPT_MAX).then_some(now.mono);
+        }
+        if written == 0 && self.next_expire.is_some_and(|at| at <= now.mono) {
+            let expiration_ms = self.settings.id_expiration_ms;
+            let is_unused = |t: &Transaction| t.is_unused_for(now.wall_ms, expiration_ms);
+            let unused: Vec<Box<str>> =
+                self.by_id.iter().filter(|(_, t)| is_unused(t)).map(|(id, _)| id.clone()).take(SWEPT_MAX).collect();
+            unused.iter().for_each(|id| writes.put(&key(id), None));
+            self.next_expire = (unused.len() == SWEPT_MAX).then_some(now.mono);
+        }
+        if !self.by_id.is_empty() {
+            self.arm(now);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What is known of one transactional id, and its place in the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::record::control::Ending;
+use crate::wire::txn_log::{TransactionLogPartitions, TransactionLogValue};
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $code:literal $name:ident;)*) => {
+        /// Where a transactional id stands, by Kafka's names and numbers.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(i8)]
+        pub enum State { $($(#[$doc])* $name = $code),* }
+
+        impl State {
+            pub fn from_code(code: i8) -> Option<State> {
+                match code { $($code => Some(State::$name),)* _ => None }
+            }
+
+            pub fn from_name(name: &str) -> Option<State> {
+                match name { $(stringify!($name) => Some(State::$name),)* _ => None }
+            }
+
+            pub fn name(self) -> &'static str {
+                match self { $(State::$name => stringify!($name)),* }
+            }
+        }
+    };
+}
+
+states! {
+    0 Empty;
+    1 Ongoing;
+    /// It will be committed: some partitions may show it already.
+    2 PrepareCommit;
+    3 PrepareAbort;
+    4 CompleteCommit;
+    5 CompleteAbort;
+    /// These two Kafka has in memory alone; they can be asked for in a listing, and nothing is ever found.
+    6 Dead;
+    7 PrepareEpochFence;
+}
+
+impl State {
+    pub fn is_prepared(self) -> bool {
+        matches!(self, State::PrepareCommit | State::PrepareAbort)
+    }
+
+    /// No transaction is open or being ended.
+    pub fn is_idle(self) -> bool {
+        matches!(self, State::Empty | State::CompleteCommit | State::CompleteAbort)
+    }
+}
+
+/// From this epoch on a producer id is used up: the highest one is for fencing.
+const EPOCH_EXHAUSTED: ProducerEpoch = ProducerEpoch::MAX - 1;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    pub producer_id: ProducerId,
+    /// -1 before the first producer.
+    pub epoch: ProducerEpoch,
+    /// The one before, if the producer itself has asked for the present one (KIP-360); -1 otherwise.
+    pub last_epoch: ProducerEpoch,
+    /// The id before the last epochs ran out; -1 without.
+    pub previous_producer_id: ProducerId,
+    /// The id to go on with when this transaction has ended; -1 unless epochs have run out.
+    pub next_producer_id: ProducerId,
+    pub timeout_ms: i32,
+    pub state: State,
+    pub partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>>,
+    /// -1 without a transaction.
+    pub start_ms: i64,
+    pub last_update_ms: i64,
+    /// `transaction.version` as of the last end or added partition.
+    pub client_version: i16,
+}
+
+pub fn is_exhausted(epoch: ProducerEpoch) -> bool {
+    epoch >= EPOCH_EXHAUSTED
+}
+
+impl Transaction {
+    pub fn new(producer_id: ProducerId, timeout_ms: i32, now_ms: i64) -> Transaction {
+        Transaction {
+            producer_id,
+            epoch: -1,
+            last_epoch: -1,
+            previous_producer_id: -1,
+            next_producer_id: -1,
+            timeout_ms,
+            state: State::Empty,
+            partitions: BTreeMap::new(),
+            start_ms: -1,
+            last_update_ms: now_ms,
+            client_version: 0,
+        }
+    }
+
+    pub fn is_v2(&self) -> bool {
+        self.client_version >= 2
+    }
+
+    pub fn is_timed_out(&self, now_ms: i64) -> bool {
+        self.state == State::Ongoing && self.start_ms.saturating_add(i64::from(self.timeout_ms)) < now_ms
+    }
+
+    pub fn is_unused_for(&self, now_ms: i64, expiration_ms: i64) -> bool {
+        self.state.is_idle() && now_ms.saturating_sub(self.last_update_ms) >= expiration_ms
+    }
+
+    /// How it is being ended.
+    pub fn ending(&self) -> Option<Ending> {
+        match self.state {
+            State::PrepareCommit => Some(Ending::Commit),
+            State::PrepareAbort => Some(Ending::Abort),
+            _ => None,
+        }
+    }
+
+    pub fn has(&self, topic: &str, partition: PartitionIndex) -> bool {
+        self.partitions.get(topic).is_some_and(|partitions| partitions.contains(&partition))
+    }
+
+    pub fn to_value(&self) -> TransactionLogValue {
+        let partitions = self.partitions.iter().map(|(topic, partitions)| TransactionLogPartitions {
+            topic: topic.to_string(),
+            partition_ids: partitions.iter().copied().collect(),
+        });
+        TransactionLogValue {
+            producer_id: self.producer_id,
+            producer_epoch: self.epoch,
+            transaction_timeout_ms: self.timeout_ms,
+            transaction_status: self.state as i8,
+            transaction_partitions: (self.state != State::Empty).then(|| partitions.collect()),
+            transaction_last_update_timestamp_ms: self.last_update_ms,
+            transaction_start_timestamp_ms: self.start_ms,
+            previous_producer_id: self.previous_producer_id,
+            next_producer_id: self.next_producer_id,
+            client_transaction_version: self.client_version,
+        }
+    }
+
+    pub fn from_value(value: &TransactionLogValue) -> Result<Transaction, String> {
+        let state = State::from_code(value.transaction_status);
+        let state = state.ok_or_else(|| format!("the unknown transaction state {}", value.transaction_status))?;
+        let mut partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>> = BTreeMap::new();
+        for topic in value.transaction_partitions.iter().flatten() {
+            partitions.entry(topic.topic.as_str().into()).or_default().extend(&topic.partition_ids);
+        }
+        Ok(Transaction {
+            producer_id: value.producer_id,
+            epoch: value.producer_epoch,
+            last_epoch: -1,
+            previous_producer_id: value.previous_producer_id,
+            next_producer_id: value.next_producer_id,
+            timeout_ms: value.transaction_timeout_ms,
+            state,
+            partitions,
+            start_ms: value.transaction_start_timestamp_ms,
+            last_update_ms: value.transaction_last_update_timestamp_ms,
+            client_version: value.client_transaction_version,
+        })
+    }
+}

@@ -1,0 +1,338 @@
+//! The machine without a log: each step's records are replayed at once.
+
+use super::*;
+use crate::coordinator::Machine;
+use crate::model::ErrorCode;
+use ErrorCode::{
+    ConcurrentTransactions, InvalidProducerIdMapping, InvalidTransactionTimeout, InvalidTxnState, ProducerFenced,
+    TransactionAbortable,
+};
+
+const ID: &str = "tx";
+/// What a fresh producer id is, when one is at hand.
+const FRESH: i64 = 500;
+
+struct World {
+    machine: Transactions,
+    now: Now,
+    offset: i64,
+}
+
+fn world() -> World {
+    let settings = Settings {
+        max_timeout_ms: 900_000,
+        id_expiration_ms: 1_000_000,
+        abort_interval_ms: 10_000,
+        expire_interval_ms: 100_000,
+    };
+    let machine = Transactions::new(Rc::new(settings), Rc::default());
+    World { machine, now: Now { mono: Mono::from_nanos(1), wall_ms: 1_000_000 }, offset: 0 }
+}
+
+impl World {
+    fn step<A>(&mut self, step: impl FnOnce(&mut Transactions, Now, &mut Writes<Transactions>) -> A) -> A {
+        let mut writes = Writes::new(self.now);
+        let answer = step(&mut self.machine, self.now, &mut writes);
+        self.offset += writes.settle(&mut self.machine, self.offset, Ok(()));
+        answer
+    }
+
+    fn init(&mut self, expected: Option<(i64, i16)>) -> Result<(i64, i16), ErrorCode> {
+        let init = Init { timeout_ms: 60_000, expected };
+        match self.step(|machine, now, writes| machine.init(ID, init, None, now, writes))? {
+            Done::Producer { id, epoch } => Ok((id, epoch)),
+            Done::NeedsProducerId => {
+                match self.step(|machine, now, writes| machine.init(ID, init, Some(FRESH), now, writes))? {
+                    Done::Producer { id, epoch } => Ok((id, epoch)),
+                    Done::NeedsProducerId => panic!("there was one"),
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, producer: (i64, i16), partitions: &[i32], version: i16) -> Result<(), ErrorCode> {
+        let partitions: Vec<_> = partitions.iter().map(|at| ("t".to_string(), *at)).collect();
+        self.step(|machine, now, writes| machine.add(ID, producer, &partitions, version, now, writes))
+    }
+
+    fn end_v1(&mut self, producer: (i64, i16), ending: Ending) -> Result<(), ErrorCode> {
+        self.step(|machine, now, writes| machine.end_v1(ID, producer, ending, now, writes))
+    }
+
+    fn end_v2(&mut self, producer: (i64, i16), ending: Ending) -> Result<(i64, i16), ErrorCode> {
+        let end =
+            |fresh| move |m: &mut Transactions, now, w: &mut Writes<_>| m.end_v2(ID, producer, ending, fresh, now, w);
+        match self.step(end(None))? {
+            Done::Producer { id, epoch } => Ok((id, epoch)),
+            Done::NeedsProducerId => match self.step(end(Some(FRESH + 1)))? {
+                Done::Producer { id, epoch } => Ok((id, epoch)),
+                Done::NeedsProducerId => panic!("there was one"),
+            },
+        }
+    }
+
+    /// What whoever finishes does. Answers what it was to write.
+    fn finish(&mut self) -> ToFinish {
+        assert_eq!(self.machine.prepared.ids.borrow_mut().pop_front().as_deref(), Some(ID), "somebody was told");
+        let to_finish = self.machine.to_finish(ID).expect("its end is decided");
+        self.step(|machine, now, writes| machine.complete(ID, &to_finish, now, writes));
+        to_finish
+    }
+
+    fn state(&self) -> (State, i64, i16) {
+        let transaction = self.machine.get(ID).expect("it is known");
+        (transaction.state, transaction.producer_id, transaction.epoch)
+    }
+
+    /// As after a restart: what the last record says.
+    fn restart(&mut self) {
+        let value = self.machine.by_id[ID].to_value().to_bytes();
+        let (now, offset) = (self.now, self.offset);
+        *self = world();
+        (self.now, self.offset) = (now, offset);
+        let key = key(ID);
+        let entry = Entry { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
+        self.machine.replay(&entry).expect("readable");
+        self.step(|machine, now, writes| machine.loaded(&Image::default(), now, writes));
+    }
+
+    fn with_epoch(&mut self, epoch: i16) {
+        self.machine.by_id.get_mut(ID).expect("it is known").epoch = epoch;
+    }
+}
+
+#[test]
+fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
+    let mut world = world();
+    assert_eq!(world.init(None), Ok((FRESH, 0)));
+    assert_eq!(world.init(None), Ok((FRESH, 1)));
+    assert_eq!(world.add((FRESH, 0), &[0], 0), Err(ProducerFenced));
+    assert_eq!(world.add((FRESH + 9, 1), &[0], 0), Err(InvalidProducerIdMapping));
+    assert_eq!(world.add((FRESH, 1), &[0, 1], 0), Ok(()));
+    // An open transaction is aborted first, with an epoch that nobody has.
+    assert_eq!(world.init(None), Err(ConcurrentTransactions));
+    assert_eq!(world.state(), (State::PrepareAbort, FRESH, 2));
+    assert_eq!(world.init(None), Err(ConcurrentTransactions));
+    assert_eq!(world.end_v1((FRESH, 1), Ending::Commit), Err(ProducerFenced));
+    let finished = world.finish();
+    assert_eq!((finished.producer_epoch, finished.ending, finished.is_v2), (2, Ending::Abort, true));
+    assert_eq!(finished.partitions, [("t".into(), 0), ("t".into(), 1)]);
+    assert_eq!(world.init(None), Ok((FRESH, 3)));
+}
+
+#[test]
+fn statement_66_a_timeout_has_to_be_one() {
+    let mut world = world();
+    for timeout_ms in [0, -1, 900_001] {
+        let init = Init { timeout_ms, expected: None };
+        let refused = world.step(|machine, now, writes| machine.init(ID, init, Some(FRESH), now, writes));
+        assert_eq!(refused, Err(InvalidTransactionTimeout), "{timeout_ms}");
+    }
+    assert!(world.machine.get(ID).is_none());
+}
+
+#[test]
+fn statement_67_a_producer_may_raise_its_own_epoch_and_repeat_that() {
+    let mut world = world();
+    world.init(None).unwrap();
+    assert_eq!(world.init(Some((FRESH, 0))), Ok((FRESH, 1)));
+    assert_eq!(world.init(Some((FRESH, 0))), Ok((FRESH, 1)), "its answer was lost");
+    assert_eq!(world.init(Some((FRESH, 1))), Ok((FRESH, 2)));
+    assert_eq!(world.init(Some((FRESH, 0))), Err(ProducerFenced));
+    assert_eq!(world.init(Some((FRESH + 9, 2))), Err(ProducerFenced));
+    // Another producer came: nothing of before is known any more.
+    assert_eq!(world.init(None), Ok((FRESH, 3)));
+    assert_eq!(world.init(Some((FRESH, 2))), Err(ProducerFenced));
+}
+
+#[test]
+fn statement_68_epochs_that_run_out_lead_to_another_id() {
+    let mut world = world();
+    world.init(None).unwrap();
+    world.with_epoch(i16::MAX - 1);
+    world.machine.by_id.get_mut(ID).unwrap().producer_id = 7;
+    assert_eq!(world.init(Some((7, i16::MAX - 2))), Err(ProducerFenced));
+    assert_eq!(world.init(None), Ok((FRESH, 0)));
+    assert_eq!(world.machine.get(ID).unwrap().previous_producer_id, 7);
+    // The producer of before, whose answer was lost, goes on.
+    world.init(None).unwrap();
+    assert_eq!(world.init(Some((7, i16::MAX - 1))), Err(ProducerFenced), "another one came");
+}
+
+#[test]
+fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
+    for (ending, other, complete) in
+        [(Ending::Commit, Ending::Abort, State::CompleteCommit), (Ending::Abort, Ending::Commit, State::CompleteAbort)]
+    {
+        let mut world = world();
+        let producer = world.init(None).unwrap();
+        assert_eq!(world.end_v1(producer, ending), Err(InvalidTxnState), "there is none yet");
+        world.add(producer, &[0], 0).unwrap();
+        assert_eq!(world.end_v1(producer, ending), Ok(()));
+        assert_eq!(world.end_v1(producer, ending), Err(ConcurrentTransactions));
+        assert_eq!(world.end_v1(producer, other), Err(InvalidTxnState));
+        assert_eq!(world.add(producer, &[1], 0), Err(ConcurrentTransactions));
+        let finished = world.finish();
+        assert_eq!((finished.ending, finished.is_v2, finished.producer_epoch), (ending, false, producer.1));
+        assert_eq!(world.state(), (complete, producer.0, producer.1));
+        assert_eq!(world.end_v1(producer, ending), Ok(()));
+        assert_eq!(world.end_v1(producer, other), Err(InvalidTxnState));
+        assert_eq!(world.add(producer, &[1], 0), Ok(()));
+        assert_eq!(world.machine.get(ID).unwrap().partitions.len(), 1, "those of before are gone");
+        assert!(!world.machine.get(ID).unwrap().has("t", 0));
+    }
+}
+
+#[test]
+fn under_version_2_each_end_raises_the_epoch() {
+    for (ending, other) in [(Ending::Commit, Ending::Abort), (Ending::Abort, Ending::Commit)] {
+        let mut world = world();
+        let producer = world.init(None).unwrap();
+        world.add(producer, &[0], 2).unwrap();
+        let next = (producer.0, producer.1 + 1);
+        assert_eq!(world.end_v2(producer, ending), Ok(next));
+        assert_eq!(world.end_v2(producer, ending), Err(ConcurrentTransactions), "a retry");
+        assert_eq!(world.end_v2(producer, other), Err(InvalidTxnState));
+        assert_eq!(world.end_v2(next, ending), Err(ProducerFenced), "the next one has not begun");
+        let finished = world.finish();
+        assert_eq!((finished.producer_epoch, finished.is_v2), (next.1, true));
+        assert_eq!(world.end_v2(producer, ending), Ok(next), "a late retry");
+        assert_eq!(world.end_v2(producer, other), Err(InvalidTxnState));
+        assert_eq!(world.add(producer, &[0], 2), Err(ProducerFenced));
+        assert_eq!(world.add(next, &[0], 2), Ok(()));
+        assert_eq!(world.end_v2(next, ending), Ok((producer.0, next.1 + 1)));
+    }
+}
+
+#[test]
+fn under_version_2_nothing_can_be_aborted_and_not_be_committed() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    assert_eq!(world.end_v2(producer, Ending::Commit), Err(InvalidTxnState));
+    let next = world.end_v2(producer, Ending::Abort).unwrap();
+    assert_eq!(next, (producer.0, producer.1 + 1));
+    assert_eq!(world.finish().partitions, []);
+    let after = world.end_v2(next, Ending::Abort).unwrap();
+    assert_eq!(after.1, next.1 + 1);
+}
+
+#[test]
+fn under_version_2_epochs_run_out_at_an_end() {
+    let mut world = world();
+    world.init(None).unwrap();
+    world.with_epoch(i16::MAX - 1);
+    let producer = (FRESH, i16::MAX - 1);
+    world.add(producer, &[0], 2).unwrap();
+    assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)));
+    assert_eq!(world.state(), (State::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
+    world.restart();
+    assert_eq!(world.finish().producer_epoch, i16::MAX);
+    assert_eq!(world.state(), (State::CompleteCommit, FRESH + 1, 0));
+    assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)), "a retry");
+    assert_eq!(world.add((FRESH + 1, 0), &[0], 2), Ok(()));
+}
+
+#[test]
+fn statement_78_a_transaction_that_is_too_old_is_aborted() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    world.add(producer, &[3], 2).unwrap();
+    let look = |world: &mut World, after_ms: i64| {
+        world.now.wall_ms += after_ms;
+        world.now.mono = world.machine.deadline().expect("a look is due");
+        world.step(|machine, now, writes| machine.elapsed(now, writes));
+    };
+    look(&mut world, 60_000);
+    assert_eq!(world.state().0, State::Ongoing);
+    look(&mut world, 1);
+    assert_eq!(world.state(), (State::PrepareAbort, producer.0, producer.1 + 1));
+    assert_eq!(world.end_v1(producer, Ending::Commit), Err(ProducerFenced));
+    assert_eq!(world.finish().partitions, [("t".into(), 3)]);
+    assert_eq!(world.add(producer, &[3], 2), Err(ProducerFenced));
+}
+
+#[test]
+fn an_id_that_nobody_uses_is_forgotten_unless_its_transaction_is_open() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    let sweep = |world: &mut World, after_ms: i64| {
+        world.now.wall_ms += after_ms;
+        for _ in 0..20 {
+            let Some(at) = world.machine.deadline() else { return };
+            world.now.mono = at;
+            world.step(|machine, now, writes| machine.elapsed(now, writes));
+        }
+    };
+    sweep(&mut world, 999_999);
+    assert!(world.machine.get(ID).is_some());
+    sweep(&mut world, 1);
+    assert!(world.machine.get(ID).is_none());
+    assert_eq!(world.machine.deadline(), None, "there is nothing to look after");
+    assert_eq!(world.add(producer, &[0], 2), Err(InvalidProducerIdMapping));
+}
+
+#[test]
+fn what_is_decided_is_finished_after_a_restart() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    world.add(producer, &[0, 5], 2).unwrap();
+    world.end_v2(producer, Ending::Commit).unwrap();
+    world.restart();
+    assert_eq!(world.add((producer.0, producer.1 + 1), &[0], 2), Err(ConcurrentTransactions));
+    let finished = world.finish();
+    assert_eq!((finished.ending, finished.partitions.len(), finished.is_v2), (Ending::Commit, 2, true));
+    assert_eq!(world.state().0, State::CompleteCommit);
+    // An open one is still open.
+    world.add((producer.0, producer.1 + 1), &[0], 2).unwrap();
+    world.restart();
+    assert_eq!(world.state(), (State::Ongoing, producer.0, producer.1 + 1));
+    assert!(world.machine.prepared.ids.borrow().is_empty());
+}
+
+#[test]
+fn a_partition_is_verified_only_within_the_open_transaction() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    let verify = |world: &World, producer, at: &[i32]| {
+        let partitions: Vec<_> = at.iter().map(|at| ("t".to_string(), *at)).collect();
+        world.machine.verify(ID, producer, &partitions)
+    };
+    assert_eq!(verify(&world, producer, &[0]), Ok(vec![TransactionAbortable]));
+    world.add(producer, &[0], 0).unwrap();
+    assert_eq!(verify(&world, producer, &[0, 1]), Ok(vec![ErrorCode::None, TransactionAbortable]));
+    assert_eq!(verify(&world, (producer.0, 9), &[0]), Err(ProducerFenced));
+    assert_eq!(verify(&world, (9, producer.1), &[0]), Err(InvalidProducerIdMapping));
+    world.end_v1(producer, Ending::Commit).unwrap();
+    assert_eq!(verify(&world, producer, &[0]), Err(ConcurrentTransactions));
+    world.finish();
+    assert_eq!(verify(&world, producer, &[0]), Ok(vec![TransactionAbortable]));
+    assert_eq!(world.machine.verify("other", producer, &[]), Err(InvalidProducerIdMapping));
+}
+
+#[test]
+fn a_refused_write_changes_nothing() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    world.add(producer, &[0], 2).unwrap();
+    let before = world.machine.by_id.clone();
+    let mut writes = Writes::new(world.now);
+    world.machine.end_v2(ID, producer, Ending::Commit, None, world.now, &mut writes).unwrap();
+    writes.settle(&mut world.machine, world.offset, Err(ErrorCode::NotCoordinator));
+    assert_eq!(world.machine.by_id, before);
+    assert!(world.machine.prepared.ids.borrow().is_empty(), "no marker is written of what is not decided");
+}
+
+#[test]
+fn a_record_says_all_of_a_transaction_but_the_last_epoch() {
+    let mut world = world();
+    let producer = world.init(None).unwrap();
+    world.add(producer, &[4, 0], 2).unwrap();
+    let known = world.machine.get(ID).unwrap().clone();
+    let value = known.to_value().to_bytes();
+    assert_eq!(value[..2], [0, 1], "version 1");
+    let read = Transaction::from_value(&TransactionLogValue::parse(&value).unwrap()).unwrap();
+    assert_eq!(read, Transaction { last_epoch: -1, ..known });
+    let mut unknown_state = world.machine.get(ID).unwrap().to_value();
+    unknown_state.transaction_status = 9;
+    assert!(Transaction::from_value(&unknown_state).is_err());
+}

@@ -1,0 +1,49 @@
+//! AddPartitionsToTxn (key 24), versions 0 to 5: partitions become part of a transaction (KIP-98). Up to version 3 a producer
+//! asks; from 4 on a partition's leader does, for several transactions at once, and may merely ask whether (KIP-890).
+
+use crate::model::ErrorCode;
+
+message! {
+    request AddPartitionsToTxnRequest of AddPartitionsToTxn {
+        transactions: Vec<AddPartitionsToTxnTransaction>, 4+;
+        transactional_id: String, 0-3;
+        producer_id: i64, 0-3;
+        producer_epoch: i16, 0-3;
+        topics: Vec<AddPartitionsToTxnTopic>, 0-3;
+    }
+
+    part AddPartitionsToTxnTransaction {
+        transactional_id: String, 4+;
+        producer_id: i64, 4+;
+        producer_epoch: i16, 4+;
+        verify_only: bool, 4+;
+        topics: Vec<AddPartitionsToTxnTopic>, 4+;
+    }
+
+    part AddPartitionsToTxnTopic {
+        name: String, 0+;
+        partitions: Vec<i32>, 0+;
+    }
+
+    response AddPartitionsToTxnResponse of AddPartitionsToTxn {
+        throttle_time_ms: i32, 0+;
+        error_code: ErrorCode, 4+, ignorable = true;
+        results_by_transaction: Vec<AddPartitionsToTxnResult>, 4+;
+        results_by_topic: Vec<AddPartitionsToTxnTopicResult>, 0-3;
+    }
+
+    part AddPartitionsToTxnResult {
+        transactional_id: String, 4+;
+        topic_results: Vec<AddPartitionsToTxnTopicResult>, 4+;
+    }
+
+    part AddPartitionsToTxnTopicResult {
+        name: String, 0+;
+        results_by_partition: Vec<AddPartitionsToTxnPartitionResult>, 0+;
+    }
+
+    part AddPartitionsToTxnPartitionResult {
+        partition_index: i32, 0+;
+        partition_error_code: ErrorCode, 0+;
+    }
+}

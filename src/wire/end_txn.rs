@@ -1,0 +1,20 @@
+//! EndTxn (key 26), versions 0 to 5: a transaction is committed or aborted. From version 5 on the producer goes on with the
+//! id and epoch that the answer names (KIP-890).
+
+use crate::model::ErrorCode;
+
+message! {
+    request EndTxnRequest of EndTxn {
+        transactional_id: String, 0+;
+        producer_id: i64, 0+;
+        producer_epoch: i16, 0+;
+        committed: bool, 0+;
+    }
+
+    response EndTxnResponse of EndTxn {
+        throttle_time_ms: i32, 0+;
+        error_code: ErrorCode, 0+;
+        producer_id: i64, 5+, default = -1, ignorable = true;
+        producer_epoch: i16, 5+, default = -1, ignorable = true;
+    }
+}

@@ -1,0 +1,28 @@
+//! ListTransactions (key 66), versions 0 to 2: a coordinator's transactional ids, filtered (KIP-664, KIP-994, KIP-1152).
+
+use crate::model::ErrorCode;
+
+message! {
+    request ListTransactionsRequest of ListTransactions {
+        /// None of them: any state.
+        state_filters: Vec<String>, 0+;
+        producer_id_filters: Vec<i64>, 0+;
+        /// Only those open for longer than so many milliseconds; negative: any.
+        duration_filter: i64, 1+, default = -1;
+        /// A regular expression that the whole id must match.
+        transactional_id_pattern: Option<String>, 2+;
+    }
+
+    response ListTransactionsResponse of ListTransactions {
+        throttle_time_ms: i32, 0+, ignorable = true;
+        error_code: ErrorCode, 0+;
+        unknown_state_filters: Vec<String>, 0+;
+        transaction_states: Vec<ListedTransaction>, 0+;
+    }
+
+    part ListedTransaction {
+        transactional_id: String, 0+;
+        producer_id: i64, 0+;
+        transaction_state: String, 0+;
+    }
+}

@@ -1,0 +1,72 @@
+//! What is written of a transactional id into `__transaction_state`: `TransactionLogKey` 0 and `TransactionLogValue` 0 and 1.
+//! A version stands in front of each; a value of version 1 is flexible.
+
+use super::{Malformed, Reader, Wire, Writer};
+
+/// What Kafka writes since `transaction.version=1`.
+const VERSION: i16 = 1;
+const FLEXIBLE_FROM: i16 = 1;
+const VERSION_MAX: i16 = 1;
+
+message! {
+    part TransactionLogValue {
+        producer_id: i64, 0+;
+        producer_epoch: i16, 0+;
+        transaction_timeout_ms: i32, 0+;
+        transaction_status: i8, 0+;
+        /// Null in the state without any.
+        transaction_partitions: Option<Vec<TransactionLogPartitions>>, 0+;
+        transaction_last_update_timestamp_ms: i64, 0+;
+        transaction_start_timestamp_ms: i64, 0+;
+        /// The id before the last epochs ran out.
+        previous_producer_id: i64, 1+, tag = 0, default = -1, ignorable = true;
+        /// The id that the producer gets at this transaction's end, because its epochs have run out.
+        next_producer_id: i64, 1+, tag = 1, default = -1, ignorable = true;
+        client_transaction_version: i16, 1+, tag = 2, ignorable = true;
+    }
+
+    part TransactionLogPartitions {
+        topic: String, 0+;
+        partition_ids: Vec<i32>, 0+;
+    }
+}
+
+impl TransactionLogValue {
+    pub fn parse(bytes: &[u8]) -> Result<TransactionLogValue, Malformed> {
+        let mut r = Reader::new(bytes);
+        r.set_flexible(false);
+        let version = r.i16()?;
+        if !(0..=VERSION_MAX).contains(&version) {
+            return Err(r.malformed("a version of TransactionLogValue that is not known"));
+        }
+        r.set_flexible(version >= FLEXIBLE_FROM);
+        let value = <TransactionLogValue as Wire>::decode(&mut r, version)?;
+        r.end()?;
+        Ok(value)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new(VERSION, false);
+        w.i16(VERSION);
+        w.set_flexible(true);
+        Wire::encode(self, &mut w, VERSION);
+        w.finish().expect("every field is in the version")
+    }
+}
+
+/// The transactional id that a key names; `Ok(Err(version))` when its version is not known.
+pub fn parse_key(bytes: &[u8]) -> Result<Result<&str, i16>, Malformed> {
+    let mut r = Reader::new(bytes);
+    r.set_flexible(false);
+    match r.i16()? {
+        0 => Ok(Ok(r.string()?)),
+        version => Ok(Err(version)),
+    }
+}
+
+pub fn key(transactional_id: &str) -> Vec<u8> {
+    let mut w = Writer::new(0, false);
+    w.i16(0);
+    w.string(transactional_id);
+    w.finish().expect("the id came in a request, which has it as short")
+}
