@@ -89,13 +89,42 @@ fn a_failure_at_any_point_loses_nothing_that_was_acknowledged() {
     report::table("errors at every point", &columns, &rows);
 }
 
+/// SHARD-3 keeps the journal full: what waits for its space then waits in vain, and is told so.
+#[test]
+fn a_shard_that_failed_with_a_full_journal_answers_and_stops() {
+    let root = load::images("injected-full");
+    let mut counts = Counts::default();
+    for (target, fault) in [(Target::Write, EIO), (Target::Sync, EIO), (Target::Rename, EIO)] {
+        for nth in (2..=12).step_by(2) {
+            let _ = fs::remove_dir_all(&root);
+            // Batches that fill a journal of three files before the first checkpoint is stored.
+            let load = Load {
+                seed: nth,
+                batches: 6,
+                batch_bytes_max: 900_000,
+                one_by_one: false,
+                with_topics: false,
+                stops: true,
+            };
+            let rule = Rule { target, nth, and_after: false, fault };
+            once(&root, &load, rule, &mut counts)
+                .unwrap_or_else(|why| panic!("{target:?} number {nth}, {fault:?}: {why}"));
+        }
+    }
+    assert!(counts.failed > 0, "no shard failed while it was loaded");
+    let _ = fs::remove_dir_all(&root);
+}
+
 fn everywhere(number: u64, target: Target, fault: Fault) -> Counts {
     let mut counts = Counts::default();
     let root = load::images(&format!("injected-{number}"));
     for nth in 1..=POINTS_MAX {
         let _ = fs::remove_dir_all(&root);
         let told = |why: String| format!("{target:?} number {nth}, {fault:?}: {why}");
-        if !once(&root, number << 16 | nth, Rule { target, nth, and_after: false, fault }, &mut counts)
+        let seed = number << 16 | nth;
+        let load =
+            Load { seed, batches: 20, batch_bytes_max: 16_000, one_by_one: false, with_topics: true, stops: true };
+        if !once(&root, &load, Rule { target, nth, and_after: false, fault }, &mut counts)
             .unwrap_or_else(|why| panic!("{}", told(why)))
         {
             let _ = fs::remove_dir_all(&root);
@@ -106,14 +135,14 @@ fn everywhere(number: u64, target: Target, fault: Fault) -> Counts {
 }
 
 /// Whether the rule struck.
-fn once(root: &Path, seed: u64, rule: Rule, counts: &mut Counts) -> Result<bool, String> {
+fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<bool, String> {
     let (live, left) = (root.join("live"), root.join("left"));
-    let place = load::place(&live, seed.is_multiple_of(2));
+    let own_journal_dir = load.seed.is_multiple_of(2);
+    let place = load::place(&live, own_journal_dir);
     let mut disk = Disk::of(&live);
     let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "compact", "txn"]))));
-    let load = Load { seed, batches: 20, batch_bytes_max: 16_000, one_by_one: false, with_topics: true, stops: true };
     let recorder = Recorder::default();
-    let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::new([rule]));
+    let lived = load::live(&place, &ledger, load, &recorder, FaultPlan::new([rule]));
     let acknowledged = ledger.borrow().acknowledged_count();
     match &lived.failure {
         Some(why) if why.contains("hangs") => return Err(why.clone()),
@@ -132,7 +161,7 @@ fn once(root: &Path, seed: u64, rule: Rule, counts: &mut Counts) -> Result<bool,
     recorder.take()[..lived.ended_at].iter().for_each(|event| disk.apply(event));
     disk.leave(&left, Luck::AllIsLost);
     for (what, root) in [("after a power failure", &left), ("after a restart", &live)] {
-        let place = load::place(root, seed.is_multiple_of(2));
+        let place = load::place(root, own_journal_dir);
         let image = ledger.borrow().image_at(lived.ended_at);
         load::reopen(&place, &image)
             .and_then(|(found, _)| ledger.borrow().check(&found, lived.ended_at, true))

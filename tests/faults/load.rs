@@ -36,7 +36,7 @@ use crate::support::chance::Chance;
 const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
 /// A load that gets no further has hung.
-const LOAD_WITHIN: Duration = Duration::from_secs(60);
+const LOAD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where the directories lie under a root.
 pub fn place(root: &Path, own_journal_dir: bool) -> Place {
@@ -346,9 +346,14 @@ pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: 
             }
             Ok((shard, _)) => {
                 let loaded = runtime::timeout(LOAD_WITHIN, give(&shard, ledger, load, recorder)).await;
-                let given = loaded.unwrap_or_else(|_| Err("the load hangs".into()));
-                let stopped = if load.stops && given.is_ok() { shard.stop().await } else { given };
-                life.failure = stopped.err();
+                life.failure = loaded.unwrap_or_else(|_| Err("the load hangs".into())).err();
+                if load.stops {
+                    let stopped = runtime::timeout(LOAD_WITHIN, shard.stop()).await;
+                    life.failure = match stopped {
+                        Ok(stopped) => life.failure.or(stopped.err()),
+                        Err(_) => Some("the stop hangs".into()),
+                    };
+                }
                 life.ended_at = recorder.now();
                 // A process that is killed gives its memory back; this one goes on.
                 shard.retire();
