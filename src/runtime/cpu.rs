@@ -62,6 +62,13 @@ pub(super) fn ask_for_a_long_slice() {
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
+/// Lets this thread run only while its core has nothing else to do (`SCHED_IDLE`, sched(7)).
+pub(super) fn run_when_idle() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `priority` lives across the call. A refusal leaves the thread as it was, which costs latency only.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &priority) };
+}
+
 /// CPU time this thread has used.
 pub fn thread_cpu_time() -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };

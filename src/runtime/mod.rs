@@ -72,6 +72,8 @@ pub struct Config {
     pub recv_buffer_bytes: u32,
     /// The budget of the thread's arena; see [`buf`].
     pub arena_bytes_max: usize,
+    /// Chunks of 2 MiB of it that are made ready ahead of use, by a thread beside the shard.
+    pub chunks_ready: usize,
     /// Shares of the shard's time when all classes have work: foreground, replication, background.
     pub shares: [u32; 3],
 }
@@ -88,6 +90,7 @@ impl Default for Config {
             recv_buffers: 128,
             recv_buffer_bytes: 64 << 10,
             arena_bytes_max: buf::ARENA_BYTES_DEFAULT,
+            chunks_ready: 0,
             shares: [1000, 400, 200],
         }
     }

@@ -89,7 +89,7 @@ impl Runtime {
         let Built { uring, pool } =
             ring::build_what_fits(config.ring_entries, config.recv_buffers, config.recv_buffer_bytes)?;
         let ring = Ring::new(uring)?;
-        buf::set_arena_budget(config.arena_bytes_max);
+        buf::set_up_arena(config.arena_bytes_max, config.chunks_ready);
         Ok(Runtime {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             shard: config.shard,

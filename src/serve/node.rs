@@ -46,6 +46,9 @@ pub struct Opening {
     layout: u64,
 }
 
+/// 16 MiB: a sixth of a second of new data at 100 MB/s, and it takes a third of that to make as much again.
+const CHUNKS_READY: usize = 8;
+
 /// Everything a shard's thread is given.
 pub struct Launch {
     pub shard: u16,
@@ -78,6 +81,7 @@ pub fn run(launch: Launch) -> Result<(), String> {
         spin: Duration::from_micros(launch.config.spin_us.into()),
         ring_entries: launch.ring_entries,
         arena_bytes_max: launch.config.memory_bytes as usize,
+        chunks_ready: CHUNKS_READY,
         ..runtime::Config::default()
     };
     runtime::run(settings, move || live(launch, opening))

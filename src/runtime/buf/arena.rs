@@ -1,7 +1,8 @@
 //! Where blocks come from: 2 MiB chunks of huge pages, split in halves and merged again (a buddy allocator).
 //!
 //! Blocks are powers of two from 4 KiB to 1 MiB, aligned to 4 KiB at least, so that every one of them may be read and
-//! written O_DIRECT. Larger blocks are mappings of their own, returned to the system when freed. One arena per thread; it
+//! written O_DIRECT. Larger blocks are mappings of their own, returned to the system when freed. A chunk that is free stays
+//! mapped, for touching pages anew is dear ([`super::pages`]), unless the budget wants its place. One arena per thread; it
 //! lives until its last block is gone, wherever that block is kept.
 //!
 //! ARENA-1: a block belongs to exactly one [`Block`]; its bytes are initialised (the mapping is zeroed, later owners wrote).
@@ -11,15 +12,15 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use super::pages::{HUGE_PAGE_BYTES, Pages, Ready};
+
 pub const BLOCK_BYTES_MIN: usize = 4 << 10;
-const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_BYTES: usize = HUGE_PAGE_BYTES;
 /// Order o is a block of `BLOCK_BYTES_MIN << o`; the last order is the whole chunk and never handed out.
 const ORDERS: usize = 10;
 const ORDER_MAX: usize = ORDERS - 2;
 /// The largest block that comes from a chunk; what is larger is mapped and unmapped each time.
 pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << ORDER_MAX;
-/// Chunks kept mapped though wholly free, against mapping and unmapping at the edge of one.
-const FREE_CHUNKS_KEPT: usize = 4;
 
 /// The shard's memory budget has no room for the block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,8 +51,12 @@ pub fn arena_bytes_mapped() -> usize {
     ARENA.with(|arena| arena.mapped.get())
 }
 
-pub(in crate::runtime) fn set_arena_budget(bytes: usize) {
-    ARENA.with(|arena| arena.budget.set(bytes));
+/// What this thread's arena may hand out, and how many chunks are made ready ahead of use.
+pub(in crate::runtime) fn set_up_arena(budget: usize, chunks_ready: usize) {
+    ARENA.with(|arena| {
+        arena.budget.set(budget);
+        *arena.ready.borrow_mut() = if chunks_ready > 0 { Ready::start(chunks_ready) } else { None };
+    });
 }
 
 /// A unique piece of arena memory.
@@ -86,6 +91,7 @@ impl Drop for Block {
 
 struct Arena {
     chunks: RefCell<Chunks>,
+    ready: RefCell<Option<Ready>>,
     used: Cell<usize>,
     mapped: Cell<usize>,
     budget: Cell<usize>,
@@ -104,7 +110,7 @@ struct Chunks {
 }
 
 struct Chunk {
-    base: NonNull<u8>,
+    pages: Pages,
     /// Per order, which blocks are free: order o uses `512 >> o` bits.
     free: [[u64; 8]; ORDERS],
 }
@@ -139,6 +145,7 @@ impl Arena {
     fn new() -> Arena {
         Arena {
             chunks: RefCell::default(),
+            ready: RefCell::default(),
             used: Cell::new(0),
             mapped: Cell::new(0),
             budget: Cell::new(super::ARENA_BYTES_DEFAULT),
@@ -153,9 +160,10 @@ impl Arena {
             return Err(over);
         }
         let ptr = if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
-            let ptr = map(capacity).ok_or(over)?;
+            self.make_place(&mut self.chunks.borrow_mut(), capacity);
+            let pages = Pages::map(capacity).ok_or(over)?;
             self.mapped.set(self.mapped.get() + capacity);
-            ptr
+            pages.into_raw()
         } else {
             let order = (capacity / BLOCK_BYTES_MIN).trailing_zeros() as usize;
             self.take(order).ok_or(over)?
@@ -187,12 +195,14 @@ impl Arena {
                     let offset = index * (BLOCK_BYTES_MIN << order);
                     assert!(offset + (BLOCK_BYTES_MIN << order) <= CHUNK_BYTES);
                     // SAFETY: the offset is within the chunk's mapping (asserted above).
-                    return Some(unsafe { chunk.base.add(offset) });
+                    return Some(unsafe { chunk.pages.base().add(offset) });
                 }
             }
-            let base = map(CHUNK_BYTES)?;
+            let ready = self.ready.borrow_mut().as_mut().and_then(Ready::take);
+            let pages = ready.or_else(|| Pages::map(CHUNK_BYTES))?;
+            let base = pages.base();
             self.mapped.set(self.mapped.get() + CHUNK_BYTES);
-            let mut chunk = Chunk { base, free: [[0; 8]; ORDERS] };
+            let mut chunk = Chunk { pages, free: [[0; 8]; ORDERS] };
             chunk.set(ORDERS - 1, 0);
             let number = match chunks.vacant.pop() {
                 Some(number) => number,
@@ -208,11 +218,24 @@ impl Arena {
         }
     }
 
+    /// Unmaps free chunks until `bytes` more are within the budget, as far as that goes.
+    fn make_place(&self, chunks: &mut Chunks, bytes: usize) {
+        while chunks.wholly_free > 0 && self.mapped.get() + bytes > self.budget.get() {
+            let Some((number, index)) = chunks.candidates[ORDERS - 1].pop() else { return };
+            let place = &mut chunks.all[number as usize];
+            let Some(chunk) = place.take_if(|chunk| chunk.is_free(ORDERS - 1, index.into())) else { continue };
+            chunks.by_address.remove(&(chunk.pages.base().as_ptr() as usize));
+            chunks.vacant.push(number);
+            chunks.wholly_free -= 1;
+            self.mapped.set(self.mapped.get() - chunk.pages.bytes());
+        }
+    }
+
     fn free(&self, ptr: NonNull<u8>, capacity: usize) {
         self.used.set(self.used.get() - capacity);
         if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
-            // SAFETY: `ptr` came from `map(capacity)` and its only `Block` is being dropped (ARENA-1).
-            unsafe { unmap(ptr, capacity) };
+            // SAFETY: `ptr` came from pages of this capacity, and its only `Block` is being dropped (ARENA-1).
+            drop(unsafe { Pages::from_raw(ptr, capacity) });
             self.mapped.set(self.mapped.get() - capacity);
             return;
         }
@@ -229,16 +252,6 @@ impl Arena {
         }
         chunk.set(order, index);
         if order == ORDERS - 1 {
-            if chunks.wholly_free >= FREE_CHUNKS_KEPT {
-                let base = chunk.base;
-                chunks.all[number as usize] = None;
-                chunks.vacant.push(number);
-                chunks.by_address.remove(&(base.as_ptr() as usize));
-                // SAFETY: the chunk came from `map(CHUNK_BYTES)` and none of its blocks is alive: it is free as a whole.
-                unsafe { unmap(base, CHUNK_BYTES) };
-                self.mapped.set(self.mapped.get() - CHUNK_BYTES);
-                return;
-            }
             chunks.wholly_free += 1;
         }
         chunks.candidates[order].push((number, index as u16));
@@ -248,51 +261,5 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         assert_eq!(self.used.get(), 0, "ARENA-2: every block holds its arena");
-        for chunk in self.chunks.get_mut().all.iter().flatten() {
-            // SAFETY: the chunk came from `map(CHUNK_BYTES)`; no block is alive, each would hold the arena.
-            unsafe { unmap(chunk.base, CHUNK_BYTES) };
-        }
     }
-}
-
-/// Maps zeroed memory, aligned to 2 MiB, in huge pages where the system gives them.
-pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
-    let padded = bytes.checked_add(CHUNK_BYTES)?;
-    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no existing memory.
-    let raw = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            padded,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if raw == libc::MAP_FAILED {
-        return None;
-    }
-    let start = (raw as usize).next_multiple_of(CHUNK_BYTES);
-    let head = start - raw as usize;
-    let tail = padded - head - bytes;
-    // SAFETY: both trimmed ranges lie in the mapping just made and outside of [start, start + bytes), which alone is used.
-    // madvise changes how the range is backed, not its contents; its failure (no huge pages) is harmless.
-    unsafe {
-        if head > 0 {
-            libc::munmap(raw, head);
-        }
-        if tail > 0 {
-            libc::munmap((start + bytes) as *mut _, tail);
-        }
-        libc::madvise(start as *mut _, bytes, libc::MADV_HUGEPAGE);
-    }
-    NonNull::new(start as *mut u8)
-}
-
-/// # Safety
-/// `ptr` must come from `map(bytes)`, and nothing may use the memory any more.
-pub(super) unsafe fn unmap(ptr: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller's promise.
-    let rc = unsafe { libc::munmap(ptr.as_ptr().cast(), bytes) };
-    assert_eq!(rc, 0, "munmap failed: {}", std::io::Error::last_os_error());
 }

@@ -8,6 +8,7 @@
 mod aligned;
 mod append;
 mod arena;
+mod pages;
 mod provided;
 mod slice;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod tests;
 
 pub use aligned::{AlignedBuf, Shared};
 pub use append::AppendBuf;
-pub(super) use arena::set_arena_budget;
+pub(super) use arena::set_up_arena;
 pub use arena::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, OverBudget, arena_bytes_mapped, arena_bytes_used};
 pub(super) use provided::Pool;
 pub use provided::Received;

@@ -15,13 +15,12 @@ use std::task::{Context, Poll, Waker};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use super::arena::{map, unmap};
+use super::pages::Pages;
 
 pub(in crate::runtime) struct Pool {
-    entries: NonNull<BufRingEntry>,
-    entries_bytes: usize,
-    buffers: NonNull<u8>,
-    buffers_bytes: usize,
+    /// The ring is gone before they are (the runtime drops it first), and every `Received` holds the pool.
+    entries: Pages,
+    buffers: Pages,
     buffer_bytes: u32,
     count: u16,
     tail: Cell<u16>,
@@ -40,17 +39,9 @@ impl Pool {
         let entries_bytes = (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(4096);
         let buffers_bytes = usize::from(count) * buffer_bytes as usize;
         let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let entries = map(entries_bytes).ok_or_else(out_of_memory)?.cast::<BufRingEntry>();
-        let Some(buffers) = map(buffers_bytes) else {
-            // SAFETY: mapped just above with this size, used by nobody.
-            unsafe { unmap(entries.cast(), entries_bytes) };
-            return Err(out_of_memory());
-        };
         let pool = Pool {
-            entries,
-            entries_bytes,
-            buffers,
-            buffers_bytes,
+            entries: Pages::map(entries_bytes).ok_or_else(out_of_memory)?,
+            buffers: Pages::map(buffers_bytes).ok_or_else(out_of_memory)?,
             buffer_bytes,
             count,
             tail: Cell::new(0),
@@ -60,12 +51,16 @@ impl Pool {
         // SAFETY: the memory has `count` entries, is page-aligned, and stays mapped as long as the ring: the runtime drops
         // its ring before its pool.
         unsafe {
-            uring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, Pool::GROUP, 0)?;
+            uring.submitter().register_buf_ring_with_flags(pool.entries().as_ptr() as u64, count, Pool::GROUP, 0)?;
         }
         for id in 0..count {
             pool.put(id);
         }
         Ok(Rc::new(pool))
+    }
+
+    fn entries(&self) -> NonNull<BufRingEntry> {
+        self.entries.base().cast()
     }
 
     fn put(&self, id: u16) {
@@ -74,11 +69,11 @@ impl Pool {
         // SAFETY: the masked index is within the ring; the entry at the tail is ours until the tail moves past it. The
         // buffer's address is within the mapping. The tail word is shared with the kernel, hence the atomic store.
         unsafe {
-            let entry = &mut *self.entries.as_ptr().add(usize::from(tail & (self.count - 1)));
-            entry.set_addr(self.buffers.as_ptr().add(usize::from(id) * self.buffer_bytes as usize) as u64);
+            let entry = &mut *self.entries().as_ptr().add(usize::from(tail & (self.count - 1)));
+            entry.set_addr(self.buffers.base().as_ptr().add(usize::from(id) * self.buffer_bytes as usize) as u64);
             entry.set_len(self.buffer_bytes);
             entry.set_bid(id);
-            let shared_tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            let shared_tail = BufRingEntry::tail(self.entries().as_ptr()).cast::<AtomicU16>();
             (*shared_tail).store(tail.wrapping_add(1), Ordering::Release);
         }
         self.tail.set(tail.wrapping_add(1));
@@ -112,17 +107,6 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new` with these sizes. The ring is gone (the runtime drops it first), and every `Received`
-        // holds the pool, so nobody uses the memory.
-        unsafe {
-            unmap(self.entries.cast(), self.entries_bytes);
-            unmap(self.buffers, self.buffers_bytes);
-        }
-    }
-}
-
 /// Received bytes, in a buffer of the shard's pool: use them soon, the pool is everybody's. Empty = end of stream.
 pub struct Received {
     pool: Option<Rc<Pool>>,
@@ -153,7 +137,7 @@ impl Deref for Received {
             // SAFETY: the kernel wrote `start + len` bytes to buffer `id`, which is ours alone until dropped (POOL-1).
             Some(pool) => unsafe {
                 let at = usize::from(self.id) * pool.buffer_bytes as usize + self.start;
-                std::slice::from_raw_parts(pool.buffers.as_ptr().add(at), self.len)
+                std::slice::from_raw_parts(pool.buffers.base().as_ptr().add(at), self.len)
             },
         }
     }
