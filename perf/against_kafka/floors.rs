@@ -1,12 +1,14 @@
-//! What the machine itself takes for the two things that one acknowledged record cannot do without.
+//! What the machine itself takes for the two things that one acknowledged record cannot do without: alone, and the write at
+//! a given rate, where the disk's own stalls show.
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use rustix::io::ReadWriteFlags;
 use tidemill::runtime::AlignedBuf;
 
@@ -37,23 +39,63 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// A file that was written before, and is written over and over.
+struct Target {
+    path: PathBuf,
+    file: File,
+    buffer: AlignedBuf,
+}
+
+impl Target {
+    fn create(directory: &Path) -> Target {
+        let path = directory.join("floor");
+        std::fs::write(&path, vec![1; FILE_BYTES]).expect("the disk has room");
+        let mut open = File::options();
+        let file = open.write(true).custom_flags(libc::O_DIRECT).open(&path).expect("just written");
+        file.sync_all().expect("a disk that works");
+        Target { path, file, buffer: AlignedBuf::alloc(64 << 10).expect("within the budget") }
+    }
+
+    /// The nth write of `bytes`, on stable storage when it returns.
+    fn write(&self, nth: usize, bytes: usize) {
+        let position = (nth % (FILE_BYTES / bytes) * bytes) as u64;
+        let slices = [IoSlice::new(&self.buffer[..bytes])];
+        rustix::io::pwritev2(&self.file, &slices, position, ReadWriteFlags::DSYNC).expect("a disk that works");
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 fn durable_write(directory: &Path) -> Duration {
-    let path = directory.join("floor");
-    std::fs::write(&path, vec![1; FILE_BYTES]).expect("the disk has room");
-    let mut open = File::options();
-    let file = open.write(true).custom_flags(libc::O_DIRECT).open(&path).expect("just written");
-    file.sync_all().expect("a disk that works");
-    let block = AlignedBuf::alloc(BLOCK).expect("within the budget");
-    let write = |at: usize| {
-        let position = (at * BLOCK % FILE_BYTES) as u64;
+    let target = Target::create(directory);
+    let write = |nth: usize| {
         let begun = Instant::now();
-        rustix::io::pwritev2(&file, &[IoSlice::new(&block[..BLOCK])], position, ReadWriteFlags::DSYNC)
-            .expect("a disk that works");
+        target.write(nth, BLOCK);
         begun.elapsed()
     };
-    let times = (0..TIMES).map(write).collect();
-    std::fs::remove_file(path).expect("just written");
-    median(times)
+    median((0..TIMES).map(write).collect())
+}
+
+/// Microseconds of durable writes of `bytes` that come `rate` times a second, each from the moment it was due: what a broker
+/// of no cost of its own would answer, were each request a write.
+pub fn paced_writes(directory: &Path, bytes: usize, rate: u32, lasts: Duration) -> Histogram<u64> {
+    let target = Target::create(directory);
+    let mut times = Histogram::new(3).expect("three digits are few");
+    let begun = Instant::now();
+    for nth in 0.. {
+        let due = begun + Duration::from_secs(1) * nth / rate;
+        if due - begun >= lasts {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        target.write(nth as usize, bytes);
+        times.record(due.elapsed().as_micros() as u64).expect("it grows");
+    }
+    times
 }
 
 fn round_trip() -> Duration {

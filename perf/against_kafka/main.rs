@@ -40,10 +40,14 @@ pub enum Side {
     KafkaFlushed,
     Tidemill,
     TidemillForward,
+    /// No broker: a bare durable write in place of each request.
+    Disk,
 }
 
 impl Side {
     const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
+    /// For loads of a given rate.
+    const PACED: [Side; 4] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::Disk];
     const ROUTINGS: [Side; 2] = [Side::TidemillForward, Side::Tidemill];
 
     pub fn title(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Side {
             Side::KafkaFlushed => "Kafka 4.3, flushed",
             Side::Tidemill => "Tidemill, flushed",
             Side::TidemillForward => "Tidemill, flushed, forward routing",
+            Side::Disk => "bare `RWF_DSYNC` writes",
         }
     }
 }
@@ -85,6 +90,8 @@ struct Work {
     beside: Option<&'static str>,
     /// Connections that say nothing, to the same broker.
     idle_connections: usize,
+    /// For [`Side::Disk`]: how often something of what size is written.
+    writes: (u32, usize),
 }
 
 /// A plain load, with nothing beside it.
@@ -97,10 +104,11 @@ const PLAIN: Work = Work {
     goals: &[],
     beside: None,
     idle_connections: 0,
+    writes: (0, 0),
 };
 
 use Metric::{CpuPerGigabyte, CpuPerRequest, MegabytesPerSecond, P50, P99, P999, RequestsPerSecond};
-use Side::{Kafka, KafkaFlushed};
+use Side::{Disk, Kafka, KafkaFlushed};
 
 const WORKS: [Work; 10] = [
     Work {
@@ -156,12 +164,15 @@ const WORKS: [Work; 10] = [
         title: "2,000 requests/s of 1 record, 1 partition",
         arguments: "latency --batch-records 1 --rate 2000",
         partitions: 1,
+        sides: &Side::PACED,
+        writes: (2000, 4 << 10),
         shown: &[P50, P99, P999, CpuPerRequest],
         goals: &[
             Goal::at_most(P50, Kafka, 2.0),
             Goal::at_most(P99, Kafka, 1.0 / 5.0),
             Goal::at_most(P999, Kafka, 1.0 / 10.0),
             Goal::at_most(CpuPerRequest, Kafka, 1.0 / 4.0),
+            Goal::at_most(P99, Disk, 2.0),
         ],
         ..PLAIN
     },
@@ -175,8 +186,14 @@ const WORKS: [Work; 10] = [
     Work {
         title: "10 MB/s in batches of 16, 16 partitions",
         arguments: "latency --batch-records 16 --rate 610",
+        sides: &Side::PACED,
+        writes: (610, 20 << 10),
         shown: &[P50, P99, P999],
-        goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0), Goal::at_most(P999, Kafka, 1.0 / 10.0)],
+        goals: &[
+            Goal::at_most(P99, Kafka, 1.0 / 5.0),
+            Goal::at_most(P999, Kafka, 1.0 / 10.0),
+            Goal::at_most(P99, Disk, 2.0),
+        ],
         ..PLAIN
     },
     Work {
@@ -361,10 +378,24 @@ fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
 
 fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Figures {
     let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
+    let mut note = |round: usize, side: Side, figures: BTreeMap<Metric, f64>| {
+        let shown: Vec<String> = work.shown.iter().map(|metric| table::figure(*metric, &figures)).collect();
+        println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
+        rounds.entry(side).or_default().push(figures);
+    };
     let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
     for round in 0..options.rounds {
         for turn in 0..sides.len() {
             let side = sides[(turn + round) % sides.len()];
+            if side == Side::Disk {
+                let lasts = Duration::from_secs_f64(options.seconds.parse().expect("--seconds wants a number"));
+                let (rate, bytes) = work.writes;
+                let times = floors::paced_writes(brokers.tidemill.scratch(), bytes, rate, lasts);
+                let at = |quantile| times.value_at_quantile(quantile) as f64;
+                let figures = BTreeMap::from([(P50, at(0.5)), (P99, at(0.99)), (P999, at(0.999))]);
+                note(round, side, figures);
+                continue;
+            }
             let topic = format!("perf-{round}-{side:?}").to_lowercase();
             if verb == "consume" {
                 let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
@@ -383,10 +414,7 @@ fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Fig
             let connect = |_| TcpStream::connect(brokers.of(side).bootstrap()).expect("the broker accepts");
             let idle: Vec<TcpStream> = (0..work.idle_connections).map(connect).collect();
             if let Some(report) = brokers.perf(side, &topic, work.partitions, &arguments) {
-                let figures = figures_of(&report);
-                let shown: Vec<String> = work.shown.iter().map(|metric| table::figure(*metric, &figures)).collect();
-                println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
-                rounds.entry(side).or_default().push(figures);
+                note(round, side, figures_of(&report));
             }
             drop(idle);
             if let Some(mut beside) = beside {

@@ -85,7 +85,11 @@ pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, round
     line(format_args!("|---|{}---|", "---|".repeat(sides.len())));
     for row in rows {
         let cell = |side: &Side| match row.figures.get(side) {
-            Some(figures) => row.shown.iter().map(|metric| figure(*metric, figures)).collect::<Vec<_>>().join(", "),
+            Some(figures) => {
+                // Bare writes have no broker whose CPU could be told.
+                let known = row.shown.iter().filter(|metric| *side != Side::Disk || figures.contains_key(metric));
+                known.map(|metric| figure(*metric, figures)).collect::<Vec<_>>().join(", ")
+            }
             None => "-".to_string(),
         };
         let cells: Vec<String> = sides.iter().map(cell).collect();
