@@ -75,8 +75,11 @@ fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it()
     let scratch = Scratch::new("order");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
         append(&journal, 0..20).await;
+        // A replay has the directory for itself.
+        journal.close();
+        writer.await;
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..20).collect::<Vec<_>>());
         let again = replay.into_journal(2).await.unwrap();
