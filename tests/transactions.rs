@@ -12,6 +12,8 @@ mod bench;
 #[path = "protocol/talk.rs"]
 mod talk;
 
+#[path = "transactions/clients.rs"]
+mod clients;
 #[path = "transactions/markers.rs"]
 mod markers;
 #[path = "transactions/producer.rs"]

@@ -2,8 +2,8 @@
 //!
 //! A transactional batch is appended only when the log has one of the same transaction already, or when the transaction
 //! coordinator has said that the partition is in it (KIP-890). Asking takes time, in which the coordinator may end that
-//! transaction: a [`Verification`] is begun before it is asked, and a marker that is written meanwhile crosses it. What it
-//! said then is worth nothing, or the batch would hang in the log with nobody left to end it.
+//! transaction: a [`Verification`] is begun before it is asked, and a marker that ends the transaction meanwhile crosses it.
+//! What it said then is worth nothing, or the batch would hang in the log with nobody left to end it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use crate::record::header::{HEADER_BYTES, TimestampType};
 /// A question to the transaction coordinator that is under way, or answered and not used yet.
 pub struct Verification {
     producer_id: ProducerId,
+    epoch: ProducerEpoch,
     is_crossed: Cell<bool>,
 }
 
@@ -39,13 +40,22 @@ pub struct EndTransaction {
     pub is_v2: bool,
 }
 
+impl EndTransaction {
+    /// Whether it may be the end of the producer's transaction with this epoch. Under version 2 the marker has the epoch
+    /// behind it, so one with this very epoch belongs to the transaction before.
+    fn ends(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
+        let first = if self.is_v2 { epoch.saturating_add(1) } else { epoch };
+        self.producer_id == producer_id && self.producer_epoch >= first
+    }
+}
+
 impl Partition {
     /// What a transactional batch needs before it is appended: `None` when the log shows that its transaction is open.
     pub fn begin_verification(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> Option<Rc<Verification>> {
         if self.producers.borrow().has_open(producer_id, epoch) {
             return None;
         }
-        let verification = Rc::new(Verification { producer_id, is_crossed: Cell::new(false) });
+        let verification = Rc::new(Verification { producer_id, epoch, is_crossed: Cell::new(false) });
         let mut verifying = self.verifying.borrow_mut();
         verifying.retain(|other| other.strong_count() > 0);
         verifying.push(Rc::downgrade(&verification));
@@ -69,7 +79,7 @@ impl Partition {
         let (header, records) = end.marker.batch(end.producer_id, end.producer_epoch, now_ms, is_log_append_time);
         let (offset, sequence) = self.put(journal, &header, &records, 0, now_ms);
         for verification in self.verifying.borrow().iter().filter_map(|verification| verification.upgrade()) {
-            if verification.producer_id == end.producer_id {
+            if end.ends(verification.producer_id, verification.epoch) {
                 verification.is_crossed.set(true);
             }
         }
@@ -92,3 +102,21 @@ impl Partition {
 
 /// A marker's batch is no larger; what room is to be made for.
 pub const MARKER_BYTES_MAX: usize = HEADER_BYTES + 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::control::Ending;
+
+    #[test]
+    fn a_marker_crosses_the_transaction_that_it_may_end_and_not_the_one_behind_it() {
+        let marker = Marker { ending: Ending::Abort, coordinator_epoch: 0 };
+        for (marker_epoch, is_v2, is_end) in
+            [(4, false, false), (5, false, true), (6, false, true), (4, true, false), (5, true, false), (6, true, true)]
+        {
+            let end = EndTransaction { producer_id: 7, producer_epoch: marker_epoch, marker, is_v2 };
+            assert_eq!(end.ends(7, 5), is_end, "epoch {marker_epoch}, v2: {is_v2}");
+            assert!(!end.ends(8, 5));
+        }
+    }
+}

@@ -56,6 +56,9 @@ func main() {
 			read(ctx, a["bootstrap"], topic, name, number("from"), number("to"), int64(number("base")), number("partitions"))
 			fmt.Printf("READ %s %d %.2f\n", topic, number("to")-number("from"), time.Since(started).Seconds())
 		}
+	case "transactions":
+		transactions(ctx, a["bootstrap"], a["topic"], number("partitions"), number("count"))
+		fmt.Println("OK transactions")
 	case "admin":
 		admin(ctx, a["bootstrap"], a["topic"])
 		fmt.Println("OK admin")
@@ -111,6 +114,21 @@ func write(ctx context.Context, bootstrap, topic, name, codec, acks string, firs
 	}
 	must("flush "+topic, cl.Flush(ctx))
 	must("produce to "+topic, failed)
+}
+
+func transactions(ctx context.Context, bootstrap, topic string, partitions, count int) {
+	cl := client(bootstrap, kgo.TransactionalID(topic+"-writer"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	defer cl.Close()
+	for tx := range count {
+		must("begin", cl.BeginTransaction())
+		for i := range tx % 5 * 3 {
+			value := fmt.Sprintf("%d:%d", tx, i)
+			r := &kgo.Record{Topic: topic, Partition: int32((tx + i) % partitions), Key: []byte("k"), Value: []byte(value)}
+			cl.Produce(ctx, r, func(_ *kgo.Record, err error) { must("produce "+value, err) })
+		}
+		must("flush", cl.Flush(ctx))
+		must("end", cl.EndTransaction(ctx, kgo.TransactionEndTry(tx%3 != 2)))
+	}
 }
 
 func read(ctx context.Context, bootstrap, topic, name string, first, end int, base int64, partitions int) {

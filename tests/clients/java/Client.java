@@ -83,6 +83,11 @@ public final class Client {
                     admin(a.get("bootstrap"), a.get("topic"));
                     say("OK admin");
                 }
+                case "transactions" -> {
+                    Transactions.run(a.get("bootstrap"), a.get("topic"), Integer.parseInt(a.get("partitions")),
+                        Integer.parseInt(a.get("count")));
+                    say("OK transactions");
+                }
                 case "edges" -> {
                     Edges.run(a.get("bootstrap"), a.get("topic"));
                     say("OK edges");

@@ -218,6 +218,9 @@ async function main() {
         console.log(`READ ${topic} ${a.to - a.from} ${((Date.now() - started) / 1000).toFixed(2)}`)
       }
       return
+    case 'transactions':
+      await require('./transactions.js')(kafkaOf(a.bootstrap), a.topic, +a.partitions, +a.count)
+      return console.log('OK transactions')
     case 'admin':
       await admin(a.bootstrap, a.topic)
       return console.log('OK admin')

@@ -207,5 +207,36 @@ def admin(bootstrap, topic):
     fails_with("deleting it twice", KafkaError.UNKNOWN_TOPIC_OR_PART, admin.delete_topics([topic])[topic])
 
 
+def transactions(bootstrap, topic, partitions, count):
+    """Of version 1: librdkafka adds partitions before it writes to them."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-writer", "linger.ms": 1})
+    producer.init_transactions(SECONDS)
+    for tx in range(count):
+        producer.begin_transaction()
+        for i in range(tx % 5 * 3):
+            producer.produce(topic, f"{tx}:{i}", f"k{i}", (tx + i) % partitions)
+        if tx % 3 != 2:
+            producer.commit_transaction(SECONDS)
+        else:
+            producer.flush(SECONDS)
+            producer.abort_transaction(SECONDS)
+    fences(bootstrap, topic, producer)
+
+
+def fences(bootstrap, topic, old):
+    """A second producer of the id; the first one's open transaction is aborted."""
+    old.begin_transaction()
+    old.produce(topic, "never", "k", 0)
+    old.flush(SECONDS)
+    fresh = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-writer"})
+    fresh.init_transactions(SECONDS)
+    try:
+        old.commit_transaction(SECONDS)
+    except KafkaException as e:
+        expect("the fenced producer is told so", e.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH), True)
+    else:
+        raise Difference("a fenced producer committed")
+
+
 if __name__ == "__main__":
     records.main(sys.modules[__name__])

@@ -156,6 +156,9 @@ def main(program):
             for topic in a["topics"].split(","):
                 program.create(a["bootstrap"], topic, int(a["partitions"]), config)
                 say(f"CREATED {topic}")
+        elif mode == "transactions":
+            program.transactions(a["bootstrap"], a["topic"], int(a["partitions"]), int(a["count"]))
+            say("OK transactions")
         elif mode == "admin":
             program.admin(a["bootstrap"], a["topic"])
             say("OK admin")
