@@ -27,20 +27,32 @@ use tidemill::record::Codec;
 use tidemill::wire::api_versions::ApiVersionsRequest;
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use tidemill::wire::create_topics::CreateTopicsRequest;
+use tidemill::wire::delete_groups::DeleteGroupsRequest;
 use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use tidemill::wire::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use tidemill::wire::describe_groups::DescribeGroupsRequest;
 use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use tidemill::wire::fetch::FetchRequest;
 use tidemill::wire::find_coordinator::FindCoordinatorRequest;
+use tidemill::wire::heartbeat::HeartbeatRequest;
 use tidemill::wire::init_producer_id::InitProducerIdRequest;
+use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::list_groups::ListGroupsRequest;
 use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use tidemill::wire::offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use tidemill::wire::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use tidemill::wire::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
-use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
+use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
 
 /// The bystander's longest wait. Two cores may be shared with other test binaries and a compiler.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -168,6 +180,80 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         key: if version < 4 { "group".into() } else { String::new() },
         key_type: 0,
         coordinator_keys: if version < 4 { vec![] } else { vec!["group".into(), "other".into()] },
+    });
+    let group = || "mutant-group".to_string();
+    each(&mut frames, |version| JoinGroupRequest {
+        group_id: group(),
+        session_timeout_ms: 6000,
+        rebalance_timeout_ms: if version == 0 { -1 } else { 6000 },
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 5).then(|| "instance".into()),
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes(vec![0; 20]) }],
+        reason: None,
+    });
+    each(&mut frames, |version| SyncGroupRequest {
+        group_id: group(),
+        generation_id: 1,
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 3).then(|| "instance".into()),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        assignments: vec![SyncGroupRequestAssignment { member_id: "nobody".into(), assignment: Bytes(vec![0; 20]) }],
+    });
+    each(&mut frames, |version| HeartbeatRequest {
+        group_id: group(),
+        generation_id: 1,
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 3).then(|| "instance".into()),
+    });
+    each(&mut frames, |version| LeaveGroupRequest {
+        group_id: group(),
+        member_id: if version < 3 { "nobody".into() } else { String::new() },
+        members: match version {
+            3.. => vec![MemberIdentity { member_id: "nobody".into(), ..Default::default() }],
+            _ => vec![],
+        },
+    });
+    each(&mut frames, |version| OffsetCommitRequest {
+        group_id: group(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: name(),
+            topic_id: if version >= 10 { topic.id } else { tidemill::model::TopicId::ZERO },
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: 5,
+                committed_metadata: Some("metadata".into()),
+                ..Default::default()
+            }],
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |version| {
+        let mut request = OffsetFetchRequest { topics: None, ..Default::default() };
+        if version < 8 {
+            request.group_id = group();
+            request.topics = Some(vec![OffsetFetchRequestTopic { name: name(), partition_indexes: vec![0, 1] }]);
+        } else {
+            let topic_id = if version >= 10 { topic.id } else { tidemill::model::TopicId::ZERO };
+            let topics = vec![OffsetFetchRequestTopics { name: name(), topic_id, partition_indexes: vec![0, 1] }];
+            request.groups =
+                vec![OffsetFetchRequestGroup { group_id: group(), topics: Some(topics), ..Default::default() }];
+        }
+        request
+    });
+    each(&mut frames, |_| DescribeGroupsRequest { groups: vec![group()], include_authorized_operations: false });
+    each(&mut frames, |version| ListGroupsRequest {
+        states_filter: if version >= 4 { vec!["Stable".into()] } else { vec![] },
+        types_filter: if version >= 5 { vec!["classic".into()] } else { vec![] },
+    });
+    each(&mut frames, |_| DeleteGroupsRequest { groups_names: vec![group(), "no-such-group".into()] });
+    each(&mut frames, |_| OffsetDeleteRequest {
+        group_id: group(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: name(),
+            partitions: vec![OffsetDeleteRequestPartition { partition_index: 0 }],
+        }],
     });
     each(&mut frames, |_| CreateTopicsRequest {
         topics: vec![bench::new_topic("never-made", 2, &[("retention.ms", "1000")])],

@@ -64,7 +64,7 @@ fn both_answer_alike() {
     let mut wrong: BTreeMap<String, Vec<i16>> = BTreeMap::new();
     for case in cases::all() {
         let place = format!("{:?} / {}", case.api, case.name);
-        if !place.contains(&only) && !place.contains("topics for the others") {
+        if !only.split('|').any(|only| place.contains(only)) && !place.contains("topics for the others") {
             continue;
         }
         cases += 1;

@@ -13,11 +13,14 @@ pub mod admin;
 pub mod answer;
 mod api_versions;
 pub mod context;
+mod coordinate;
 pub mod create_partitions;
 pub mod create_topics;
+mod delete_groups;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+mod describe_groups;
 mod describe_producers;
 pub mod describe_topic_partitions;
 mod describe_transactions;
@@ -27,15 +30,23 @@ pub mod fetch_session;
 pub mod find_coordinator;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod heartbeat;
 pub mod init_producer_id;
+mod join_group;
 mod leader_hint;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_transactions;
 pub mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 pub mod produce;
 mod refusal;
 pub mod serve;
+mod sync_group;
 mod transactions;
 mod write_txn_markers;
 
@@ -44,16 +55,19 @@ pub use context::Context;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::controller::Controller;
+use crate::coordinator::Ledgers;
+use crate::coordinator::group::Groups;
 use crate::disk::StorageError;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
 use crate::router::Router;
-use crate::runtime::Permits;
+use crate::runtime::{self, Permits};
 use crate::shard::Shard;
 use crate::wire::frame::{Refused, RequestHeader};
 use crate::wire::{self, ApiKey, Malformed, Message, Reader};
@@ -70,6 +84,8 @@ pub struct Broker {
     rotation: Cell<usize>,
     fetch_sessions: RefCell<fetch_session::Cache>,
     transactions: transactions::Coordinator,
+    /// The groups that this shard coordinates.
+    groups: Ledgers<Groups>,
 }
 
 /// Where a request came from.
@@ -79,11 +95,18 @@ pub struct Origin {
     pub listener: Rc<str>,
     /// Whose partitions the connection's requests are for.
     pub traffic: Traffic,
+    /// The client's address.
+    pub peer: IpAddr,
 }
 
 impl Origin {
     pub fn new(listener: &str) -> Origin {
-        Origin { listener: listener.into(), traffic: Traffic::default() }
+        Origin { listener: listener.into(), traffic: Traffic::default(), peer: Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// The same for one client.
+    pub fn of(&self, peer: IpAddr) -> Origin {
+        Origin { peer, ..self.clone() }
     }
 }
 
@@ -184,6 +207,8 @@ impl Broker {
         let copies = Permits::new(shard.config.memory_bytes / 16);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
         let transactions = transactions::Coordinator::new(&shard);
+        let config = shard.config.clone();
+        let groups = Ledgers::new(&shard, move || Groups::new(config.clone(), runtime::random_u64));
         let broker = Rc::new(Broker {
             shard,
             router,
@@ -192,6 +217,7 @@ impl Broker {
             rotation: Cell::new(0),
             fetch_sessions,
             transactions,
+            groups,
         });
         transactions::Coordinator::start(&broker);
         broker
@@ -207,6 +233,7 @@ impl Broker {
     pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
         self.shard.apply_image(image).await?;
         self.transactions.ledgers.follow();
+        self.groups.follow();
         Ok(())
     }
 
@@ -248,10 +275,10 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         }
         Err(refused) => return Pending::Now(Outcome::Close(refused.to_string())),
     };
-    let (key, version) = (header.api.key, header.version);
+    let (key, version, client_id) = (header.api.key, header.version, header.client_id.unwrap_or_default());
     let header = Header { version, correlation_id: header.correlation_id };
     let started = match key {
-        ApiKey::Produce => produce::start(broker, origin, &mut reader, header).await,
+        ApiKey::Produce => produce::start(broker, origin, &client_id, &mut reader, header).await,
         ApiKey::Fetch => fetch::start(broker, origin, &mut reader, header),
         ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
@@ -264,6 +291,26 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         ApiKey::ListTransactions => list_transactions::start(broker, &mut reader, header),
         ApiKey::WriteTxnMarkers => write_txn_markers::start(broker, &mut reader, header),
         ApiKey::DescribeProducers => describe_producers::start(broker, &mut reader, header),
+        ApiKey::JoinGroup
+        | ApiKey::SyncGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::OffsetDelete
+        | ApiKey::DescribeGroups
+        | ApiKey::ListGroups
+        | ApiKey::DeleteGroups => {
+            let framed = coordinate::start(broker, origin, key, frame, &client_id, &mut reader, header).await;
+            framed.map(|framed| {
+                Pending::later(async move {
+                    match framed.await {
+                        Ok(frame) => Outcome::frame(frame),
+                        Err(why) => Outcome::Close(why),
+                    }
+                })
+            })
+        }
         _ => serve::start_admin(broker, origin, key, frame, &mut reader, header),
     };
     started.unwrap_or_else(Pending::from)

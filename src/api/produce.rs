@@ -61,9 +61,13 @@ enum State {
     },
 }
 
+/// What Kafka's admin client calls itself.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
 pub(super) async fn start(
     broker: &Rc<Broker>,
     origin: &Origin,
+    client_id: &str,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<super::Pending, Malformed> {
@@ -105,12 +109,17 @@ pub(super) async fn start(
             (Topic::Id(id), _) => TopicKey::Id(id),
         };
         last_topic = Some((part.topic, key));
-        let place = look_up(&image, part.topic).and_then(|topic| broker.locate(&image, topic, part.partition));
+        let topic = look_up(&image, part.topic);
+        let place = topic.and_then(|topic| broker.locate(&image, topic, part.partition));
         let is_here = place.is_ok_and(|(_, owner)| owner == shard.id);
         // One was made for each partition that is here, in this order.
         let verified = if is_here { verified.next().unwrap_or(Ok(None)) } else { Ok(None) };
         let place = match place {
             _ if is_forged(&request, part.records) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
+            // Internal topics are their coordinators' alone. (The admin client, by its name, is let through, as in Kafka.)
+            _ if topic.is_ok_and(|topic| topic.is_internal()) && client_id != ADMIN_CLIENT_ID => {
+                Err(ErrorCode::InvalidTopicException)
+            }
             // Kafka looks for the partition first, then at the acks, then who leads.
             Ok(_) | Err(ErrorCode::NotLeaderOrFollower) if !(-1..=1).contains(&rules.acks) => {
                 Err(ErrorCode::InvalidRequiredAcks)

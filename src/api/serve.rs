@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{
-    Broker, Header, Origin, Outcome, Pending, admin, describe_producers, list_offsets, offset_for_leader_epoch,
-    produce, transactions, write_txn_markers,
+    Broker, Header, Origin, Outcome, Pending, admin, coordinate, describe_producers, list_offsets,
+    offset_for_leader_epoch, produce, transactions, write_txn_markers,
 };
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
@@ -154,6 +154,7 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
             Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
             Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
+            Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&broker, *request).await),
             Request::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: admin::answer_at_controller(&broker, *request).await }))
             }

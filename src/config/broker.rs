@@ -172,6 +172,20 @@ broker_settings! {
         "A segment of __consumer_offsets is closed before it grows beyond this.";
     offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", short_from(1), Some("3"),
         "Replicas of __consumer_offsets, when it is created; no more than there are nodes.";
+    offsets_retention_minutes: i32 = "offsets.retention.minutes", int_from(1), Some("10080"),
+        "How long a group's offsets are kept after its last member has gone, or after the commit where there are no members.";
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", long_from(1), Some("600000"),
+        "How often offsets past their retention are looked for.";
+    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", int_from(0), Some("4096"),
+        "The most metadata that is taken with a committed offset.";
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", int_from(0), Some("3000"),
+        "How long a new group waits for more members before its first rebalance.";
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", int_from(0), Some("6000"),
+        "The shortest session that a member of a group may ask for.";
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", int_from(0), Some("1800000"),
+        "The longest session that a member of a group may ask for.";
+    group_max_size: i32 = "group.max.size", int_from(1), Some("2147483647"),
+        "Members of one group.";
     transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", int_from(1), Some("50"),
         "Partitions of __transaction_state, when it is created.";
     transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", int_from(MIB as i32), Some("104857600"),

@@ -26,6 +26,7 @@
 //! It does not know requests, versions and connections: `api` decodes, finds the ledger, steps and encodes. Runs on the thread
 //! of the shard that owns the partition.
 
+pub mod group;
 mod key;
 mod ledger;
 mod ledgers;

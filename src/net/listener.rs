@@ -47,6 +47,7 @@ impl Connections {
                 return;
             }
         }
+        let origin = origin.of(stream.peer_addr().ip());
         let connection = Connection::new(self.broker.clone(), self.receiving.clone(), stream, origin);
         self.open.borrow_mut().push(Rc::downgrade(&connection));
         runtime::spawn(Class::Foreground, "connection read", connection.run(received));

@@ -1,6 +1,6 @@
 //! What crosses between shards. Everything here is owned and `Send`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub enum Request {
     ProducerId,
     /// A newer image; answered when its partitions are served.
     Apply(Arc<Image>),
+    /// To the shard that coordinates a group or a transaction: what a client asked of this one.
+    Coordinate(Box<CoordinateRequest>),
     /// To the controller's shard: what an admin request wants changed.
     Admin(Box<AdminRequest>),
 }
@@ -89,6 +91,8 @@ pub enum Reply {
     Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
     ProducerId(Result<ProducerId, ErrorCode>),
     Applied(Result<(), String>),
+    /// The whole answer frame, or why the connection is to be closed.
+    Coordinated(Result<Vec<u8>, String>),
     Admin(Box<AdminReply>),
 }
 
@@ -198,6 +202,13 @@ pub struct ListedTransaction {
     pub producer_id: ProducerId,
     pub state: &'static str,
     pub start_ms: i64,
+}
+
+/// A request to a coordinator as its frame, without the length.
+pub struct CoordinateRequest {
+    pub frame: Vec<u8>,
+    pub listener: String,
+    pub peer: IpAddr,
 }
 
 /// An admin request as its frame: decoded and planned where the controller is.

@@ -9,7 +9,15 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
     FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -21,6 +29,8 @@ pub enum ApiKey {
     WriteTxnMarkers = 27,
     DescribeConfigs = 32,
     CreatePartitions = 37,
+    DeleteGroups = 42,
+    OffsetDelete = 47,
     DescribeCluster = 60,
     DescribeProducers = 61,
     DescribeTransactions = 65,
@@ -42,6 +52,9 @@ pub struct Api {
     pub flexible_from: i16,
 }
 
+/// Of an API without flexible versions.
+const NEVER: i16 = i16::MAX;
+
 const fn api(key: ApiKey, name: &'static str, min: i16, max: i16, flexible_from: i16) -> Api {
     Api { key, name, min, served_from: min, max, flexible_from }
 }
@@ -53,7 +66,15 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::Fetch, "Fetch", 4, 18, 12),
     api(ApiKey::ListOffsets, "ListOffsets", 1, 11, 6),
     api(ApiKey::Metadata, "Metadata", 0, 13, 9),
+    api(ApiKey::OffsetCommit, "OffsetCommit", 2, 10, 8),
+    api(ApiKey::OffsetFetch, "OffsetFetch", 1, 10, 6),
     api(ApiKey::FindCoordinator, "FindCoordinator", 0, 6, 3),
+    api(ApiKey::JoinGroup, "JoinGroup", 0, 9, 6),
+    api(ApiKey::Heartbeat, "Heartbeat", 0, 4, 4),
+    api(ApiKey::LeaveGroup, "LeaveGroup", 0, 5, 4),
+    api(ApiKey::SyncGroup, "SyncGroup", 0, 5, 4),
+    api(ApiKey::DescribeGroups, "DescribeGroups", 0, 6, 5),
+    api(ApiKey::ListGroups, "ListGroups", 0, 5, 3),
     api(ApiKey::ApiVersions, "ApiVersions", 0, 4, 3),
     api(ApiKey::CreateTopics, "CreateTopics", 2, 7, 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
@@ -65,6 +86,8 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
+    api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
+    api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0, NEVER),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
     api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0, 0),
     api(ApiKey::DescribeTransactions, "DescribeTransactions", 0, 0, 0),

@@ -190,6 +190,28 @@ impl<T: Wire> Nullable for Vec<T> {
     }
 }
 
+/// Bytes that are not looked into on their way: what members of a group tell each other.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Wire for Bytes {
+    fn bytes_min(_: i16, flexible: bool) -> usize {
+        if flexible { 1 } else { 4 }
+    }
+
+    fn unset() -> Self {
+        Bytes::default()
+    }
+
+    fn decode(r: &mut Reader<'_>, _: i16) -> Result<Self, Malformed> {
+        Ok(Bytes(r.bytes()?.to_vec()))
+    }
+
+    fn encode(&self, w: &mut Writer, _: i16) {
+        w.nullable_bytes(Some(&self.0));
+    }
+}
+
 /// `message_or!(a ; b)` is `a` if it was given, else `b`.
 macro_rules! message_or {
     (; $otherwise:expr) => {

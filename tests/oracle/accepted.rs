@@ -88,6 +88,17 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
     accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
     accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
+    // Groups.
+    any_order("OffsetCommit / * / topics.order"),
+    any_order("OffsetCommit / * / topics[*].partitions.order"),
+    any_order("OffsetFetch / * / *topics.order"),
+    any_order("OffsetFetch / * / *partitions.order"),
+    any_order("OffsetFetch / * / groups.order"),
+    any_order("OffsetDelete / * / topics.order"),
+    any_order("OffsetDelete / * / topics[*].partitions.order"),
+    any_order("DescribeGroups / * / groups.order"),
+    any_order("DeleteGroups / * / results.order"),
+    any_order("ListGroups / * / groups.order"),
     // FindCoordinator.
     accepted("FindCoordinator / * / *port", "*", "*", "each has its own port"),
     accepted("FindCoordinator / * / *error_message", "*", "*", OWN_WORDS),

@@ -9,21 +9,31 @@ use tidemill::wire::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use tidemill::wire::api_versions::ApiVersionsResponse;
 use tidemill::wire::create_partitions::CreatePartitionsResponse;
 use tidemill::wire::create_topics::CreateTopicsResponse;
+use tidemill::wire::delete_groups::DeleteGroupsResponse;
 use tidemill::wire::delete_topics::DeleteTopicsResponse;
 use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
+use tidemill::wire::describe_groups::DescribeGroupsResponse;
 use tidemill::wire::describe_producers::DescribeProducersResponse;
 use tidemill::wire::describe_topic_partitions::DescribeTopicPartitionsResponse;
 use tidemill::wire::describe_transactions::DescribeTransactionsResponse;
 use tidemill::wire::end_txn::EndTxnResponse;
 use tidemill::wire::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
 use tidemill::wire::find_coordinator::FindCoordinatorResponse;
+use tidemill::wire::heartbeat::HeartbeatResponse;
 use tidemill::wire::init_producer_id::InitProducerIdResponse;
+use tidemill::wire::join_group::JoinGroupResponse;
+use tidemill::wire::leave_group::LeaveGroupResponse;
+use tidemill::wire::list_groups::ListGroupsResponse;
 use tidemill::wire::list_offsets::ListOffsetsResponse;
 use tidemill::wire::list_transactions::ListTransactionsResponse;
 use tidemill::wire::metadata::MetadataResponse;
+use tidemill::wire::offset_commit::OffsetCommitResponse;
+use tidemill::wire::offset_delete::OffsetDeleteResponse;
+use tidemill::wire::offset_fetch::OffsetFetchResponse;
 use tidemill::wire::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use tidemill::wire::produce::{ProduceResponse, ProducedPartition};
+use tidemill::wire::sync_group::SyncGroupResponse;
 use tidemill::wire::write_txn_markers::WriteTxnMarkersResponse;
 use tidemill::wire::{ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame};
 
@@ -44,6 +54,16 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::Fetch => fetch(r, version, bytes),
         ApiKey::ListOffsets => declared::<ListOffsetsResponse>(r, version),
         ApiKey::Metadata => declared::<MetadataResponse>(r, version),
+        ApiKey::OffsetCommit => declared::<OffsetCommitResponse>(r, version),
+        ApiKey::OffsetFetch => declared::<OffsetFetchResponse>(r, version),
+        ApiKey::JoinGroup => declared::<JoinGroupResponse>(r, version),
+        ApiKey::Heartbeat => declared::<HeartbeatResponse>(r, version),
+        ApiKey::LeaveGroup => declared::<LeaveGroupResponse>(r, version),
+        ApiKey::SyncGroup => declared::<SyncGroupResponse>(r, version),
+        ApiKey::DescribeGroups => declared::<DescribeGroupsResponse>(r, version),
+        ApiKey::ListGroups => declared::<ListGroupsResponse>(r, version),
+        ApiKey::DeleteGroups => declared::<DeleteGroupsResponse>(r, version),
+        ApiKey::OffsetDelete => declared::<OffsetDeleteResponse>(r, version),
         ApiKey::FindCoordinator => declared::<FindCoordinatorResponse>(r, version),
         ApiKey::ApiVersions => declared::<ApiVersionsResponse>(r, version),
         ApiKey::CreateTopics => declared::<CreateTopicsResponse>(r, version),

@@ -32,6 +32,8 @@ pub struct Side {
     topics: RefCell<HashMap<String, String>>,
     /// Of the last Fetch answer that opened a session.
     session_id: Cell<i32>,
+    /// That the last JoinGroup answer gave out.
+    member_id: RefCell<String>,
     /// Answers that the codec would have written otherwise.
     pub written_otherwise: RefCell<Vec<String>>,
 }
@@ -45,6 +47,7 @@ impl Side {
             began_ms: now_ms(),
             topics: RefCell::default(),
             session_id: Cell::default(),
+            member_id: RefCell::default(),
             written_otherwise: RefCell::default(),
         }
     }
@@ -63,6 +66,10 @@ impl Side {
 
     pub fn session_id(&self) -> i32 {
         self.session_id.get()
+    }
+
+    pub fn member_id(&self) -> String {
+        self.member_id.borrow().clone()
     }
 
     /// Sends one frame and reads the answer, or finds that there is none.
@@ -108,6 +115,12 @@ impl Side {
                     *field = Value::from("<session>");
                 }
             }
+            ApiKey::JoinGroup => {
+                let id = answer["member_id"].as_str().expect("in every answer").to_owned();
+                if is_member_id(&id) {
+                    *self.member_id.borrow_mut() = id;
+                }
+            }
             ApiKey::InitProducerId => {
                 let field = &mut answer["producer_id"];
                 if field.as_i64().expect("in every answer") >= 0 {
@@ -137,10 +150,20 @@ impl Side {
                 let topics = self.topics.borrow();
                 topics.get(text).map_or("<some id>".into(), |name| format!("<id of {name}>"))
             }
+            Value::String(text) if is_member_id(text) => format!("{}<random>", &text[..text.len() - 36]),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
     }
+}
+
+/// A name, a dash and a UUID.
+fn is_member_id(text: &str) -> bool {
+    let Some((_, random)) = text.len().checked_sub(36).and_then(|at| text.split_at_checked(at)) else { return false };
+    random.bytes().enumerate().all(|(i, byte)| match i {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    })
 }
 
 fn told(what: &str) -> Paths {

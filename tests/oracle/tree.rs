@@ -13,8 +13,19 @@ use serde_json::{Map, Value};
 pub type Paths = BTreeMap<String, String>;
 
 /// The fields that tell one element of an array from another, the first that is there.
-const IDENTITIES: &[&str] =
-    &["resource_name", "name", "topic", "api_key", "partition", "partition_index", "node_id", "broker_id", "topic_id"];
+const IDENTITIES: &[&str] = &[
+    "resource_name",
+    "name",
+    "topic",
+    "api_key",
+    "partition",
+    "partition_index",
+    "node_id",
+    "broker_id",
+    "topic_id",
+    "group_id",
+    "member_id",
+];
 /// The value of a path to an element; what is in it has paths of its own.
 const THERE: &str = "there";
 /// The end of the path to an array's order.

@@ -19,7 +19,7 @@
 //! TIDEMILL_TEST_PEER=kafka cargo test --test clients               the same tests against Apache Kafka
 //! TIDEMILL_TEST_BINARY=/usr/bin/tidemill cargo test --test clients  against another binary than the one just built
 //! cargo test --release --test clients java                         one client
-//! TIDEMILL_ORACLE_ONLY='Fetch / at' cargo test --test oracle       the oracle's cases whose `Api / name` has this in it
+//! TIDEMILL_ORACLE_ONLY='Fetch / at|Join' cargo test --test oracle  the oracle's cases whose `Api / name` has one of these in it
 //! ```
 //!
 //! Progress goes straight to stderr, past libtest's capture: a long test that says nothing looks like a hung one.

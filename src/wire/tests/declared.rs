@@ -45,6 +45,16 @@ macro_rules! agrees {
 agrees! {
     api_versions_agrees_with_the_referee: api_versions::ApiVersionsRequest, ApiVersionsResponse;
     metadata_agrees_with_the_referee: metadata::MetadataRequest, MetadataResponse;
+    offset_commit_agrees_with_the_referee: offset_commit::OffsetCommitRequest, OffsetCommitResponse only to 9;
+    offset_fetch_agrees_with_the_referee: offset_fetch::OffsetFetchRequest, OffsetFetchResponse only to 9;
+    join_group_agrees_with_the_referee: join_group::JoinGroupRequest, JoinGroupResponse;
+    heartbeat_agrees_with_the_referee: heartbeat::HeartbeatRequest, HeartbeatResponse;
+    leave_group_agrees_with_the_referee: leave_group::LeaveGroupRequest, LeaveGroupResponse;
+    sync_group_agrees_with_the_referee: sync_group::SyncGroupRequest, SyncGroupResponse;
+    describe_groups_agrees_with_the_referee: describe_groups::DescribeGroupsRequest, DescribeGroupsResponse;
+    list_groups_agrees_with_the_referee: list_groups::ListGroupsRequest, ListGroupsResponse;
+    delete_groups_agrees_with_the_referee: delete_groups::DeleteGroupsRequest, DeleteGroupsResponse;
+    offset_delete_agrees_with_the_referee: offset_delete::OffsetDeleteRequest, OffsetDeleteResponse;
     find_coordinator_agrees_with_the_referee: find_coordinator::FindCoordinatorRequest, FindCoordinatorResponse;
     // Version 11 has the fields of version 10.
     list_offsets_agrees_with_the_referee: list_offsets::ListOffsetsRequest, ListOffsetsResponse up to 10;

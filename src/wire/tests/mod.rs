@@ -7,7 +7,7 @@ mod hostile;
 mod primitives;
 mod statements;
 
-use super::{Message, Reader, Writer};
+use super::{Bytes, Message, Reader, Writer};
 use crate::model::{ErrorCode, TopicId};
 
 /// Seeded randomness, so that a failure repeats: splitmix64.
@@ -78,6 +78,7 @@ sample! {
     i32: |dice| dice.i32();
     i64: |dice| dice.i64();
     String: |dice| dice.text();
+    Bytes: |dice| Bytes(dice.bytes());
     ErrorCode: |dice| dice.error_code();
     TopicId: |dice| TopicId((u128::from(dice.roll()) << 64 | u128::from(dice.roll())).to_be_bytes());
 }

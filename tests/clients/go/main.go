@@ -59,6 +59,8 @@ func main() {
 	case "transactions":
 		transactions(ctx, a["bootstrap"], a["topic"], number("partitions"), number("count"))
 		fmt.Println("OK transactions")
+	case "member":
+		member(ctx, a["bootstrap"], a["topic"], a["group"], number("silence"))
 	case "admin":
 		admin(ctx, a["bootstrap"], a["topic"])
 		fmt.Println("OK admin")
@@ -71,6 +73,42 @@ func client(bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(bootstrap))...)
 	must("client", err)
 	return cl
+}
+
+// Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed.
+func member(ctx context.Context, bootstrap, topic, group string, silence int) {
+	assigned := false
+	var mu sync.Mutex
+	cl := client(bootstrap, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
+		kgo.Balancers(kgo.RangeBalancer()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) {
+			mu.Lock()
+			assigned = true
+			mu.Unlock()
+		}))
+	first, last, count := map[int32]int64{}, map[int32]int64{}, map[int32]int{}
+	until := time.Now().Add(30 * time.Second) // The first assignment takes its time.
+	for time.Now().Before(until) {
+		poll, done := context.WithTimeout(ctx, 200*time.Millisecond)
+		fetches := cl.PollFetches(poll)
+		done()
+		fetches.EachRecord(func(r *kgo.Record) {
+			if count[r.Partition] == 0 {
+				first[r.Partition] = r.Offset
+			}
+			last[r.Partition] = r.Offset
+			count[r.Partition]++
+			until = time.Now().Add(time.Duration(silence) * time.Second)
+		})
+	}
+	must("commit", cl.CommitUncommittedOffsets(ctx))
+	cl.Close()
+	mu.Lock()
+	expect("an assignment", assigned, true)
+	mu.Unlock()
+	for p, n := range count {
+		fmt.Println("MEMBER", p, first[p], last[p], n)
+	}
 }
 
 func adminOf(bootstrap string) *kadm.Client { return kadm.NewClient(client(bootstrap)) }

@@ -44,6 +44,36 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 public final class Client {
     private static final int SECONDS = 60;
 
+    /** Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed. */
+    private static void member(String bootstrap, String topic, String group, String protocol, long silence) {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", bootstrap);
+        properties.put("group.id", group);
+        properties.put("group.protocol", protocol == null ? "classic" : protocol);
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("enable.auto.commit", "false");
+        java.util.TreeMap<Integer, List<Long>> got = new java.util.TreeMap<>();
+        boolean wasAssigned = false;
+        long last = System.nanoTime() + 30_000_000_000L; // The first assignment takes its time.
+        try (KafkaConsumer<byte[], byte[]> consumer =
+                 new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            while (System.nanoTime() < last) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+                    got.computeIfAbsent(record.partition(), p -> new java.util.ArrayList<>()).add(record.offset());
+                    last = System.nanoTime() + silence * 1_000_000_000L;
+                }
+                wasAssigned |= !consumer.assignment().isEmpty();
+            }
+            consumer.commitSync();
+        }
+        if (!wasAssigned) {
+            throw new Records.Difference(topic + ": no assignment");
+        }
+        got.forEach((partition, offsets) -> say("MEMBER " + partition + " " + offsets.get(0) + " "
+            + offsets.get(offsets.size() - 1) + " " + offsets.size()));
+    }
+
     public static void main(String[] argv) throws Exception {
         Map<String, String> a = new HashMap<>();
         for (int n = 1; n < argv.length; n++) {
@@ -79,6 +109,8 @@ public final class Client {
                         say("CREATED " + topic);
                     }
                 }
+                case "member" -> member(a.get("bootstrap"), a.get("topic"), a.get("group"), a.get("protocol"),
+                    Long.parseLong(a.get("silence")));
                 case "admin" -> {
                     admin(a.get("bootstrap"), a.get("topic"));
                     say("OK admin");

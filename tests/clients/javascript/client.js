@@ -201,6 +201,29 @@ async function bulk(a) {
   }
 }
 
+// Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed.
+async function member(bootstrap, topic, group, silence) {
+  const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR })
+  const consumer = kafka.consumer({ groupId: group })
+  const got = new Map()
+  let [assigned, until] = [false, Date.now() + 30000] // The first assignment takes its time.
+  consumer.on(consumer.events.GROUP_JOIN, () => (assigned = true))
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await consumer.run({
+    eachMessage: async ({ partition, message }) => {
+      if (!got.has(partition)) got.set(partition, [])
+      got.get(partition).push(+message.offset)
+      until = Date.now() + silence * 1000
+    },
+  })
+  while (Date.now() < until) await new Promise(done => setTimeout(done, 100))
+  await consumer.stop()
+  await consumer.disconnect()
+  expect('an assignment', assigned, true)
+  for (const [p, offsets] of got) console.log(`MEMBER ${p} ${offsets[0]} ${offsets.at(-1)} ${offsets.length}`)
+}
+
 async function main() {
   await zstd.init()
   const a = Object.fromEntries(process.argv.slice(3).map(pair => pair.split(/=(.*)/s).slice(0, 2)))
@@ -221,6 +244,8 @@ async function main() {
     case 'transactions':
       await require('./transactions.js')(kafkaOf(a.bootstrap), a.topic, +a.partitions, +a.count)
       return console.log('OK transactions')
+    case 'member':
+      return member(a.bootstrap, a.topic, a.group, +a.silence)
     case 'admin':
       await admin(a.bootstrap, a.topic)
       return console.log('OK admin')

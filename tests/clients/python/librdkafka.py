@@ -92,6 +92,28 @@ def consumer_of(bootstrap):
     )
 
 
+def member(bootstrap, topic, group, goes_on):
+    """Reads as a member of a group, and leaves when told to, with what it has read committed."""
+    assigned = []
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False, "partition.assignment.strategy": "range"})
+    consumer.subscribe([topic], on_assign=lambda _, partitions: assigned.extend(partitions))
+    while goes_on():
+        message = consumer.poll(0.2)
+        if message is not None:
+            if message.error():
+                raise Difference(f"{topic}: {message.error()}")
+            yield message.partition(), message.offset()
+    if not assigned:
+        raise Difference(f"{topic}: no assignment")
+    try:
+        consumer.commit(asynchronous=False)
+    except KafkaException as e:
+        if e.args[0].code() != KafkaError._NO_OFFSET:
+            raise
+    consumer.close()
+
+
 def one(consumer, want):
     """The next record, once it is the one that was sought."""
     end = time.monotonic() + SECONDS

@@ -29,6 +29,22 @@ def answers(admin, topic, partitions):
         return False
 
 
+def member(bootstrap, topic, group, goes_on):
+    """Reads as a member of a group, and leaves when told to, with what it has read committed."""
+    consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
+                             enable_auto_commit=False)
+    was_assigned = False
+    while goes_on():
+        for partition, got in consumer.poll(timeout_ms=200).items():
+            for record in got:
+                yield partition.partition, record.offset
+        was_assigned = was_assigned or bool(consumer.assignment())
+    if not was_assigned:
+        raise Difference(f"{topic}: no assignment")
+    consumer.commit()
+    consumer.close(autocommit=False)
+
+
 def write(bootstrap, topic, name, codec, acks, first, end, base):
     producer = KafkaProducer(
         bootstrap_servers=bootstrap,

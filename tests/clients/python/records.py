@@ -159,6 +159,14 @@ def main(program):
         elif mode == "transactions":
             program.transactions(a["bootstrap"], a["topic"], int(a["partitions"]), int(a["count"]))
             say("OK transactions")
+        elif mode == "member":
+            got = {}
+            last = time.monotonic() + 30  # The first assignment takes its time.
+            for partition, offset in program.member(a["bootstrap"], a["topic"], a["group"], lambda: time.monotonic() < last):
+                got.setdefault(partition, []).append(offset)
+                last = time.monotonic() + float(a["silence"])
+            for partition, offsets in sorted(got.items()):
+                say(f"MEMBER {partition} {offsets[0]} {offsets[-1]} {len(offsets)}")
         elif mode == "admin":
             program.admin(a["bootstrap"], a["topic"])
             say("OK admin")

@@ -1,0 +1,205 @@
+//! OffsetCommit, OffsetFetch, OffsetDelete: how far a group has read.
+
+use super::classic::{Classic, State};
+use super::offsets::Committed;
+use super::record::{Key, OffsetValue};
+use super::{Group, Groups};
+use crate::coordinator::{Now, Writes};
+use crate::model::{ErrorCode, TopicId};
+use crate::wire::offset_commit::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use crate::wire::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use crate::wire::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
+
+/// Who commits, as far as it says: the fields of OffsetCommit and TxnOffsetCommit that name a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Committer<'a> {
+    pub member_id: &'a str,
+    pub instance_id: Option<&'a str>,
+    /// Below 0: none.
+    pub generation: i32,
+    pub is_transactional: bool,
+}
+
+impl Classic {
+    /// Whether the commit may be taken.
+    pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ErrorCode> {
+        let Committer { member_id, instance_id, generation, is_transactional } = *committer;
+        // A consumer that assigns itself, or an administrator.
+        if generation < 0 && self.state == State::Empty {
+            return Ok(());
+        }
+        if generation >= 0 || !member_id.is_empty() || instance_id.is_some() {
+            self.check_member(member_id, instance_id)?;
+            if generation != self.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !is_transactional && self.state != State::Empty {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if !is_transactional && self.state == State::CompletingRebalance {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// Commits, or says why the group takes nothing from this client. `knows_absence`: from version 9 on a client is told that
+    /// there is no such group.
+    pub fn commit(
+        &mut self,
+        request: &OffsetCommitRequest,
+        knows_absence: bool,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<OffsetCommitResponse, ErrorCode> {
+        let generation = request.generation_id_or_member_epoch;
+        let committer = Committer {
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+            generation,
+            is_transactional: false,
+        };
+        let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
+        match self.turn(&request.group_id, now, writes) {
+            Some(mut turn) => {
+                turn.classic().check_commit(&committer)?;
+                if matches!(turn.classic().state, State::Stable | State::PreparingRebalance) {
+                    turn.heard(&request.member_id);
+                }
+            }
+            // The record makes the group.
+            None if generation < 0 => {}
+            None if knows_absence => return Err(ErrorCode::GroupIdNotFound),
+            None => return Err(ErrorCode::IllegalGeneration),
+        }
+        let expire_timestamp_ms = match request.retention_time_ms {
+            -1 => -1,
+            retention_ms => now.wall_ms.saturating_add(retention_ms),
+        };
+        let mut response = OffsetCommitResponse::default();
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+                let error_code = if characters(metadata) > metadata_bytes_max {
+                    ErrorCode::OffsetMetadataTooLarge
+                } else {
+                    let (group, topic_name) = (&request.group_id, &topic.name);
+                    let key = Key::Offset { group, topic: topic_name, partition: partition.partition_index };
+                    let value = OffsetValue {
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata,
+                        commit_timestamp_ms: now.wall_ms,
+                        expire_timestamp_ms,
+                        topic_id: topic.topic_id,
+                    };
+                    writes.put(&key.to_bytes(), Some(&value.to_bytes()));
+                    ErrorCode::None
+                };
+                let partition_index = partition.partition_index;
+                partitions.push(OffsetCommitResponsePartition { partition_index, error_code });
+            }
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            response.topics.push(OffsetCommitResponseTopic { name, topic_id, partitions });
+        }
+        Ok(response)
+    }
+
+    /// What a group has committed; `request.topics` null is all of it. A group that is not there has committed nothing.
+    pub fn fetch(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
+        let group = self.groups.get(request.group_id.as_str());
+        let topics = match &request.topics {
+            Some(topics) => {
+                let told = topics.iter().map(|topic| {
+                    let tell = |index: &i32| told(group, &topic.name, topic.topic_id, *index, require_stable);
+                    let partitions = topic.partition_indexes.iter().map(tell).collect();
+                    OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
+                });
+                told.collect()
+            }
+            None => {
+                let all = group.into_iter().flat_map(|group| group.offsets.committed.topics());
+                let told = all.map(|(topic, partitions)| {
+                    let tell = |index: &i32| told(group, topic, TopicId::ZERO, *index, require_stable);
+                    let partitions = partitions.keys().map(tell).collect();
+                    OffsetFetchResponseTopics { name: topic.into(), topic_id: TopicId::ZERO, partitions }
+                });
+                told.collect()
+            }
+        };
+        OffsetFetchResponseGroup { group_id: request.group_id.clone(), topics, error_code: ErrorCode::None }
+    }
+
+    pub fn delete_offsets(
+        &mut self,
+        request: &OffsetDeleteRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<OffsetDeleteResponse, ErrorCode> {
+        let turn = self.turn(&request.group_id, now, writes).ok_or(ErrorCode::GroupIdNotFound)?;
+        let classic = &turn.group.classic;
+        if classic.state != State::Empty && !classic.is_consumer() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let mut response = OffsetDeleteResponse::default();
+        for topic in &request.topics {
+            let is_subscribed = classic.is_subscribed_to(&topic.name);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let partition_index = partition.partition_index;
+                let error_code = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+                if !is_subscribed && turn.group.offsets.has(&topic.name, partition_index) {
+                    let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
+                    turn.writes.put(&key.to_bytes(), None);
+                }
+                partitions.push(OffsetDeleteResponsePartition { partition_index, error_code });
+            }
+            response.topics.push(OffsetDeleteResponseTopic { name: topic.name.clone(), partitions });
+        }
+        Ok(response)
+    }
+}
+
+/// As Java counts them (`String.length`), which is how Kafka measures metadata.
+fn characters(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
+}
+
+fn told(
+    group: Option<&Group>,
+    topic: &str,
+    topic_id: TopicId,
+    partition_index: i32,
+    require_stable: bool,
+) -> OffsetFetchResponsePartitions {
+    let offsets = group.map(|group| &group.offsets);
+    let mut told = OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: -1,
+        committed_leader_epoch: -1,
+        metadata: Some(String::new()),
+        error_code: ErrorCode::None,
+    };
+    if require_stable && offsets.is_some_and(|offsets| offsets.is_unstable(topic, partition_index)) {
+        told.error_code = ErrorCode::UnstableOffsetCommit;
+        return told;
+    }
+    // What was committed for another topic of that name says nothing about this one.
+    let is_other =
+        |committed: &Committed| !topic_id.is_zero() && !committed.topic_id.is_zero() && committed.topic_id != topic_id;
+    let committed = offsets.and_then(|offsets| offsets.committed.get(topic, partition_index));
+    if let Some(committed) = committed.filter(|committed| !is_other(committed)) {
+        told.committed_offset = committed.offset;
+        told.committed_leader_epoch = committed.leader_epoch;
+        told.metadata = Some(committed.metadata.to_string());
+    }
+    told
+}

@@ -1,0 +1,57 @@
+//! ListGroups and DescribeGroups: what there is.
+
+use super::Groups;
+use super::classic::State;
+use crate::model::ErrorCode;
+use crate::wire::Bytes;
+use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
+use crate::wire::list_groups::{ListGroupsRequest, ListedGroup};
+
+impl Groups {
+    /// Empty filters let everything through.
+    pub fn list(&self, request: &ListGroupsRequest) -> Vec<ListedGroup> {
+        let passes = |filter: &[String], name: &str| {
+            filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(name))
+        };
+        let all = self.groups.values().map(|group| ListedGroup {
+            group_id: (*group.id).into(),
+            protocol_type: group.classic.protocol_type.clone().unwrap_or_default(),
+            group_state: group.classic.state.name().into(),
+            group_type: "classic".into(),
+        });
+        all.filter(|group| {
+            passes(&request.states_filter, &group.group_state) && passes(&request.types_filter, &group.group_type)
+        })
+        .collect()
+    }
+
+    pub fn describe(&self, group_id: &str) -> DescribedGroup {
+        let Some(group) = self.groups.get(group_id) else {
+            return DescribedGroup {
+                error_code: ErrorCode::GroupIdNotFound,
+                error_message: Some(format!("Group {group_id} not found.")),
+                group_id: group_id.into(),
+                group_state: "Dead".into(),
+                ..DescribedGroup::default()
+            };
+        };
+        let classic = &group.classic;
+        let is_stable = classic.state == State::Stable;
+        let members = classic.members.values().map(|member| DescribedGroupMember {
+            member_id: (*member.id).into(),
+            group_instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            member_metadata: if is_stable { member.metadata(classic.protocol.as_deref()) } else { Bytes::default() },
+            member_assignment: if is_stable { member.assignment.clone() } else { Bytes::default() },
+        });
+        DescribedGroup {
+            group_id: group_id.into(),
+            group_state: classic.state.name().into(),
+            protocol_type: classic.protocol_type.clone().unwrap_or_default(),
+            protocol_data: classic.protocol.clone().filter(|_| is_stable).unwrap_or_default(),
+            members: members.collect(),
+            ..DescribedGroup::default()
+        }
+    }
+}

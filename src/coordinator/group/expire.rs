@@ -1,0 +1,130 @@
+//! What goes by itself: offsets that nobody has needed for long (KIP-211), those of deleted topics, and groups without either
+//! members or offsets. A little at a time: one batch is bounded, and other steps are not to wait for long.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::classic::State;
+use super::offsets::Committed;
+use super::record::Key;
+use super::{Group, Groups};
+use crate::coordinator::{Now, Writes};
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+
+/// Tombstones of one step take about this much at most.
+const WRITES_BYTES_MAX: usize = 128 << 10;
+/// Groups looked at in one step.
+const GROUPS_PER_STEP: usize = 1000;
+
+impl Groups {
+    pub(super) fn plan_expiry(&mut self, now: Now) {
+        self.next_expiry = now.mono + Duration::from_millis(self.config.offsets_retention_check_interval_ms as u64);
+    }
+
+    /// Goes on with what is to be forgotten. What does not fit this step stays due.
+    pub(super) fn forget_some(&mut self, now: Now, writes: &mut Writes<Groups>) {
+        if self.next_expiry <= now.mono {
+            self.plan_expiry(now);
+            self.expiring = self.groups.keys().cloned().collect();
+        }
+        while let Some((group_id, topic)) = self.deleted.pop() {
+            if let Some(group) = self.groups.get(&group_id) {
+                let committed = group.offsets.committed.of_topic(&topic);
+                let pending = group.offsets.pending.values().flat_map(|table| table.of_topic(&topic));
+                for partition in committed.chain(pending) {
+                    writes.put(&Key::Offset { group: &group_id, topic: &topic, partition }.to_bytes(), None);
+                }
+            }
+            if writes.bytes() > WRITES_BYTES_MAX {
+                return;
+            }
+        }
+        for _ in 0..GROUPS_PER_STEP {
+            let Some(group_id) = self.expiring.pop() else { return };
+            let Some(group) = self.groups.get(&group_id) else { continue };
+            if !expire(group, i64::from(self.config.offsets_retention_minutes) * 60_000, now, writes) {
+                self.expiring.push(group_id);
+            }
+            if writes.bytes() > WRITES_BYTES_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Whether a step for this is due at once.
+    pub(super) fn has_to_forget(&self) -> bool {
+        !self.deleted.is_empty() || !self.expiring.is_empty()
+    }
+
+    /// A topic's offsets go with it.
+    pub(super) fn forget_topics(&mut self, before: &Image, after: &Image) {
+        for topic in before.topics().filter(|topic| after.topic_by_id(topic.id).is_none()) {
+            let name = topic.name.as_str();
+            let readers = self.groups.values().filter(|group| {
+                group.offsets.committed.of_topic(name).next().is_some()
+                    || group.offsets.pending.values().any(|table| table.of_topic(name).next().is_some())
+            });
+            let readers: Vec<_> = readers.map(|group| (group.id.clone(), Rc::from(name))).collect();
+            self.deleted.extend(readers);
+        }
+    }
+
+    /// Deletes a group that nobody is in, a part of it at a time. False: there is more.
+    pub fn delete(&mut self, group_id: &str, now: Now, writes: &mut Writes<Groups>) -> Result<bool, ErrorCode> {
+        let turn = self.turn(group_id, now, writes).ok_or(ErrorCode::GroupIdNotFound)?;
+        if turn.group.classic.state != State::Empty {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        for (topic, partition) in turn.group.offsets.all() {
+            if turn.writes.bytes() > WRITES_BYTES_MAX {
+                return Ok(false);
+            }
+            turn.writes.put(&Key::Offset { group: group_id, topic: &topic, partition }.to_bytes(), None);
+        }
+        turn.writes.put(&Key::Group { group: group_id }.to_bytes(), None);
+        Ok(true)
+    }
+}
+
+/// Since when an offset of the group has been of no use; None: it still is.
+fn unused_since(group: &Group, topic: &str, committed: &Committed) -> Option<i64> {
+    let classic = &group.classic;
+    if classic.is_subscribed_to(topic) && classic.state != State::Empty {
+        return None;
+    }
+    match (&classic.protocol_type, classic.state) {
+        (None, _) => Some(committed.commit_timestamp_ms),
+        (Some(_), State::Empty) if classic.state_timestamp_ms >= 0 => Some(classic.state_timestamp_ms),
+        (Some(_), State::Empty) => Some(committed.commit_timestamp_ms),
+        (Some(_), State::Stable) if classic.subscribed.is_some() => Some(committed.commit_timestamp_ms),
+        _ => None,
+    }
+}
+
+/// False: there is more than fits.
+fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups>) -> bool {
+    let mut stays = false;
+    for (topic, partition, committed) in group.offsets.committed.all() {
+        let expires_at = match committed.expire_timestamp_ms {
+            -1 => unused_since(group, topic, committed).map(|since| since.saturating_add(retention_ms)),
+            at => unused_since(group, topic, committed).map(|_| at),
+        };
+        if expires_at.is_none_or(|at| at > now.wall_ms) || group.offsets.is_unstable(topic, partition) {
+            stays = true;
+            continue;
+        }
+        if writes.bytes() > WRITES_BYTES_MAX {
+            return false;
+        }
+        writes.put(&Key::Offset { group: &group.id, topic, partition }.to_bytes(), None);
+    }
+    if !stays
+        && group.offsets.pending.is_empty()
+        && group.classic.state == State::Empty
+        && group.classic.pending.is_empty()
+    {
+        writes.put(&Key::Group { group: &group.id }.to_bytes(), None);
+    }
+    true
+}

@@ -1,0 +1,248 @@
+//! JoinGroup: a member comes, or comes again.
+
+use std::rc::Rc;
+
+use super::classic::{Member, State, refused_join};
+use super::rebalance::{NEW_MEMBER_JOIN_TIMEOUT_MS, Turn};
+use super::{Alarm, Groups};
+use crate::coordinator::{Now, Writes};
+use crate::model::ErrorCode;
+use crate::runtime::Mono;
+use crate::runtime::sync::Sender;
+use crate::wire::Bytes;
+use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
+
+/// Who asks, and what its version of the protocol knows.
+#[derive(Clone, Debug)]
+pub struct Joiner {
+    pub client_id: String,
+    pub client_host: String,
+    /// From version 4 on a dynamic member is first given an id, and joins with it (KIP-394).
+    pub needs_member_id: bool,
+    /// From version 9 on a leader can be told to leave the assignment as it is (KIP-814).
+    pub can_skip_assignment: bool,
+}
+
+fn refuse(answer: Sender<JoinGroupResponse>, error_code: ErrorCode, member_id: &str) {
+    let _ = answer.send(JoinGroupResponse { error_code, member_id: member_id.into(), ..refused_join() });
+}
+
+impl Groups {
+    pub fn join(
+        &mut self,
+        request: JoinGroupRequest,
+        joiner: Joiner,
+        answer: Sender<JoinGroupResponse>,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) {
+        let is_new_group = !self.groups.contains_key(request.group_id.as_str());
+        if is_new_group && !request.member_id.is_empty() {
+            return refuse(answer, ErrorCode::UnknownMemberId, &request.member_id);
+        }
+        let new_id = match request.member_id.is_empty() {
+            true => self.fresh_member_id(request.group_instance_id.as_deref().unwrap_or(&joiner.client_id)),
+            false => String::new(),
+        };
+        let group_id = self.get_or_create(&request.group_id, now).id.clone();
+        let mut turn = self.turn(&group_id, now, writes).expect("just made sure of");
+        if !turn.accepts(&request.member_id) {
+            turn.classic().remove(&request.member_id);
+            refuse(answer, ErrorCode::GroupMaxSizeReached, "");
+        } else if !turn.classic().supports(&request.protocol_type, &request.protocols) {
+            refuse(answer, ErrorCode::InconsistentGroupProtocol, &request.member_id);
+        } else if request.member_id.is_empty() {
+            turn.join_new(request, joiner, new_id.into(), answer);
+        } else {
+            turn.join_again(request, joiner, answer);
+        }
+        if is_new_group && writes.is_empty() {
+            // So that the group is known to be there after a restart, too.
+            self.turn(&group_id, now, writes).expect("just made sure of").write_as_empty();
+        }
+    }
+
+    fn fresh_member_id(&mut self, prefix: &str) -> String {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(self.random)().to_be_bytes());
+        bytes[8..].copy_from_slice(&(self.random)().to_be_bytes());
+        format!("{prefix}-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
+
+impl Turn<'_> {
+    /// `group.max.size`: those who wait count while a group forms, and its members when it has.
+    fn accepts(&self, id: &str) -> bool {
+        let classic = &self.group.classic;
+        let size_max = self.config.group_max_size as usize;
+        match classic.state {
+            State::Empty => true,
+            State::PreparingRebalance => {
+                classic.members.get(id).is_some_and(|member| member.joining.is_some())
+                    || classic.joining_count() < size_max
+            }
+            State::CompletingRebalance | State::Stable => {
+                classic.members.contains_key(id) || classic.members.len() < size_max
+            }
+        }
+    }
+
+    fn join_new(&mut self, request: JoinGroupRequest, joiner: Joiner, id: Rc<str>, answer: Sender<JoinGroupResponse>) {
+        let existing =
+            request.group_instance_id.as_ref().and_then(|instance| self.group.classic.instances.get(instance));
+        match existing.cloned() {
+            Some(old) => self.replace_static(request, joiner, &old, id, answer),
+            None if joiner.needs_member_id && request.group_instance_id.is_none() => {
+                self.classic().pending.insert(id.clone());
+                self.arm(Alarm::Session(id.clone()), request.session_timeout_ms);
+                refuse(answer, ErrorCode::MemberIdRequired, &id);
+            }
+            None => self.add(request, joiner, id, answer),
+        }
+    }
+
+    fn add(&mut self, request: JoinGroupRequest, joiner: Joiner, id: Rc<str>, answer: Sender<JoinGroupResponse>) {
+        let classic = self.classic();
+        if classic.state == State::PreparingRebalance && classic.previous == State::Empty {
+            classic.has_new_member = true;
+        }
+        let member = Member {
+            id: id.clone(),
+            instance_id: request.group_instance_id,
+            client_id: joiner.client_id,
+            client_host: joiner.client_host,
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            session_timeout_ms: request.session_timeout_ms,
+            protocols: request.protocols,
+            assignment: Bytes::default(),
+            joining: Some(answer),
+            syncing: None,
+            is_new: true,
+            due: Mono::default(),
+        };
+        classic.add(member, &request.protocol_type);
+        // The alarm of an id that was only given out is an earlier one; it looks at the new time.
+        self.heard_of(&id, NEW_MEMBER_JOIN_TIMEOUT_MS);
+        self.prepare_or_complete(&because("a member has joined", request.reason.as_deref()));
+    }
+
+    fn join_again(&mut self, request: JoinGroupRequest, joiner: Joiner, answer: Sender<JoinGroupResponse>) {
+        let id: Rc<str> = request.member_id.as_str().into();
+        if self.group.classic.pending.contains(&id) {
+            if request.group_instance_id.is_some() {
+                // A static member is never given an id first; Kafka trips over this one.
+                return refuse(answer, ErrorCode::UnknownServerError, &id);
+            }
+            return self.add(request, joiner, id, answer);
+        }
+        if let Err(error) = self.group.classic.check_member(&id, request.group_instance_id.as_deref()) {
+            return refuse(answer, error, &id);
+        }
+        let classic = &self.group.classic;
+        let has_changed = classic.members[&id].protocols != request.protocols;
+        let is_told = match classic.state {
+            State::PreparingRebalance => false,
+            // It may not have received the answer of this generation.
+            State::CompletingRebalance => !has_changed,
+            // A leader that joins wants a rebalance: topics have changed, which its metadata does not say.
+            State::Stable => !has_changed && !classic.is_leader(&id),
+            State::Empty => return refuse(answer, ErrorCode::UnknownMemberId, &id),
+        };
+        if is_told {
+            let _ = answer.send(self.generation_told(&id));
+            return;
+        }
+        let reason = because("a member has joined again", request.reason.as_deref());
+        self.update(&id, request, answer);
+        self.prepare_or_complete(&reason);
+    }
+
+    fn update(&mut self, id: &str, request: JoinGroupRequest, answer: Sender<JoinGroupResponse>) {
+        let member = self.classic().members.get_mut(id).expect("checked before");
+        member.protocols = request.protocols;
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        member.session_timeout_ms = request.session_timeout_ms;
+        member.joining = Some(answer);
+    }
+
+    /// KIP-345: an instance that was restarted takes its member's place, and in a stable group its assignment.
+    fn replace_static(
+        &mut self,
+        request: JoinGroupRequest,
+        joiner: Joiner,
+        old: &Rc<str>,
+        id: Rc<str>,
+        answer: Sender<JoinGroupResponse>,
+    ) {
+        let leader_before = self.group.classic.leader.as_deref().unwrap_or_default().to_owned();
+        let reason = because("a static member has come back", request.reason.as_deref());
+        let before = {
+            let member = &self.group.classic.members[old];
+            (member.protocols.clone(), member.rebalance_timeout_ms, member.session_timeout_ms)
+        };
+        self.classic().replace(old, id.clone());
+        self.disarm(Alarm::Session(old.clone()));
+        self.update(&id, request, answer);
+        self.heard(&id);
+        match self.group.classic.state {
+            State::Stable if self.group.classic.select_protocol() == self.group.classic.protocol => {
+                let assignments: Vec<_> = self
+                    .group
+                    .classic
+                    .members
+                    .values()
+                    .map(|member| (member.id.clone(), member.assignment.clone()))
+                    .collect();
+                self.write(|id| {
+                    assignments.iter().find(|(of, _)| **of == *id).map(|(_, own)| own.clone()).unwrap_or_default()
+                });
+                let (group_id, old) = (self.group.id.clone(), old.clone());
+                self.writes.then(move |groups, now, taken| {
+                    let mut writes = Writes::new(now);
+                    let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
+                    let told = turn.generation_told(&id);
+                    let Some(member) = turn.classic().members.get_mut(&id) else { return };
+                    let Some(answer) = member.joining.take() else { return };
+                    match taken {
+                        Ok(()) if joiner.can_skip_assignment => {
+                            let skip_assignment = turn.classic().is_leader(&id);
+                            let _ = answer.send(JoinGroupResponse { skip_assignment, ..told });
+                        }
+                        // Before KIP-814 it must not take itself for the leader, or it would assign anew.
+                        Ok(()) => {
+                            let (leader, members) = (leader_before, Vec::new());
+                            let _ = answer.send(JoinGroupResponse { leader, members, ..told });
+                        }
+                        Err(error_code) => {
+                            (member.protocols, member.rebalance_timeout_ms, member.session_timeout_ms) = before;
+                            turn.classic().replace(&id, old.clone());
+                            turn.disarm(Alarm::Session(id.clone()));
+                            turn.heard(&old);
+                            let (leader, members, member_id) = (leader_before, Vec::new(), String::new());
+                            let _ = answer.send(JoinGroupResponse { error_code, leader, members, member_id, ..told });
+                        }
+                    }
+                });
+            }
+            // In the middle of an assignment the leader knows the old id: it has to assign again.
+            State::Stable | State::CompletingRebalance => self.prepare(&reason),
+            State::PreparingRebalance => self.maybe_complete_join(),
+            State::Empty => unreachable!("an empty group has no static member"),
+        }
+    }
+
+    /// A group that nobody has joined yet.
+    fn write_as_empty(&mut self) {
+        use crate::coordinator::group::record::Key;
+        use crate::wire::group_log::GroupMetadataValue;
+        let current_state_timestamp = self.group.classic.state_timestamp_ms;
+        let value = GroupMetadataValue { current_state_timestamp, ..GroupMetadataValue::default() };
+        self.writes.put(&Key::Group { group: &self.group.id }.to_bytes(), Some(&value.to_bytes()));
+    }
+}
+
+fn because(what: &str, reason: Option<&str>) -> String {
+    // KIP-800; a client may write a novel.
+    let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or("not provided");
+    format!("{what}; client reason: {}", reason.chars().take(255).collect::<String>())
+}

@@ -1,0 +1,85 @@
+//! Heartbeat and LeaveGroup: a member is alive, or goes.
+
+use super::Groups;
+use super::classic::State;
+use crate::coordinator::{Now, Writes};
+use crate::model::ErrorCode;
+use crate::wire::heartbeat::HeartbeatRequest;
+use crate::wire::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
+
+impl Groups {
+    pub fn heartbeat(
+        &mut self,
+        request: &HeartbeatRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<(), ErrorCode> {
+        let mut turn = self.turn(&request.group_id, now, writes).ok_or(ErrorCode::UnknownMemberId)?;
+        turn.classic().check_member(&request.member_id, request.group_instance_id.as_deref())?;
+        if request.generation_id != turn.classic().generation {
+            return Err(ErrorCode::IllegalGeneration);
+        }
+        match turn.classic().state {
+            State::Empty => Err(ErrorCode::UnknownMemberId),
+            State::PreparingRebalance => {
+                turn.heard(&request.member_id);
+                Err(ErrorCode::RebalanceInProgress)
+            }
+            State::CompletingRebalance | State::Stable => {
+                turn.heard(&request.member_id);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn leave(&mut self, request: &LeaveGroupRequest, now: Now, writes: &mut Writes<Groups>) -> LeaveGroupResponse {
+        let Some(mut turn) = self.turn(&request.group_id, now, writes) else {
+            let refuse = |member: &MemberIdentity| left(member, ErrorCode::UnknownMemberId);
+            let members = request.members.iter().map(refuse).collect();
+            return LeaveGroupResponse { members, ..LeaveGroupResponse::default() };
+        };
+        let mut response = LeaveGroupResponse::default();
+        let mut has_left = false;
+        for member in &request.members {
+            let classic = turn.classic();
+            let instance_id = member.group_instance_id.as_deref();
+            // KIP-345: an administrator removes an instance without knowing its member.
+            let found = match member.member_id.as_str() {
+                "" => instance_id
+                    .and_then(|instance_id| classic.instances.get(instance_id))
+                    .map(|id| id.to_string())
+                    .ok_or(ErrorCode::UnknownMemberId),
+                id if classic.pending.contains(id) => Ok(id.to_owned()),
+                id => classic.check_member(id, instance_id).map(|()| id.to_owned()),
+            };
+            if let Ok(id) = &found {
+                let reason = member.reason.as_deref().unwrap_or("not provided");
+                tracing::info!("group {}: {id} leaves ({reason:.255})", turn.group.id);
+                if turn.classic().pending.contains(id.as_str()) {
+                    turn.classic().remove(id);
+                    turn.disarm(super::Alarm::Session(id.as_str().into()));
+                } else {
+                    turn.remove(id);
+                }
+                has_left = true;
+            }
+            response.members.push(left(member, found.err().unwrap_or(ErrorCode::None)));
+        }
+        if has_left {
+            match turn.classic().state {
+                State::Stable | State::CompletingRebalance => turn.prepare("members have left"),
+                State::PreparingRebalance => turn.maybe_complete_join(),
+                State::Empty => {}
+            }
+        }
+        response
+    }
+}
+
+fn left(member: &MemberIdentity, error_code: ErrorCode) -> MemberResponse {
+    MemberResponse {
+        member_id: member.member_id.clone(),
+        group_instance_id: member.group_instance_id.clone(),
+        error_code,
+    }
+}

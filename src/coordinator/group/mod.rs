@@ -1,0 +1,265 @@
+//! Groups: who is in them, who has been given what, and how far they have read. A machine over a partition of
+//! `__consumer_offsets`.
+//!
+//! What is written: a generation when its leader has assigned it, that a group has become empty, a static member's new id, and
+//! every committed offset. What is not: who waits, for what and until when. After a restart a group is as it was when it was
+//! last stable, and its members are given their session's time to say that they are still there, as in Kafka.
+//!
+//! Invariants:
+//! - GROUP-1: a generation is stable only when it is in the log.
+//! - GROUP-2: what members tell each other, and the metadata of a commit, is kept and handed on as it came.
+//! - GROUP-3: offsets of an open transaction are seen by nobody, and keep others from being taken for the last word
+//!   (`require_stable`).
+
+mod classic;
+mod commit;
+mod describe;
+mod expire;
+mod join;
+mod member;
+pub mod offsets;
+mod rebalance;
+pub mod record;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+pub use commit::Committer;
+pub use join::Joiner;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::topic::Internal;
+use super::{Entry, Machine, Now, Timers, Unreadable, Writes};
+use crate::config::BrokerConfig;
+use crate::metadata::Image;
+use crate::model::ProducerId;
+use crate::runtime::Mono;
+use crate::wire::group_log::GroupMetadataValue;
+use crate::wire::join_group::JoinGroupRequestProtocol;
+use classic::{Classic, Member, State};
+use offsets::{Committed, Offsets};
+use rebalance::Turn;
+use record::{Key, OffsetValue};
+
+/// What a deadline of a group is for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Alarm {
+    /// The join phase ends.
+    Join,
+    /// All members should have asked for their assignment.
+    Sync,
+    /// A member should have been heard of.
+    Session(Rc<str>),
+}
+
+pub struct Group {
+    id: Rc<str>,
+    classic: Classic,
+    offsets: Offsets,
+    /// While the first members gather: how long this wait is, and how much longer it may become.
+    initial: Option<(i32, i32)>,
+}
+
+/// The groups of one partition.
+pub struct Groups {
+    config: Arc<BrokerConfig>,
+    random: Box<dyn FnMut() -> u64>,
+    groups: HashMap<Rc<str>, Group>,
+    timers: Timers<(Rc<str>, Alarm)>,
+    /// Which groups have offsets in a producer's open transaction.
+    transactions: HashMap<ProducerId, Vec<Rc<str>>>,
+    is_loaded: bool,
+    next_expiry: Mono,
+    /// Groups that are still to be looked at for offsets to expire.
+    expiring: Vec<Rc<str>>,
+    /// Groups, and topics of theirs that are no more.
+    deleted: Vec<(Rc<str>, Rc<str>)>,
+}
+
+impl Groups {
+    /// `random` gives fresh random numbers, for the ids of members.
+    pub fn new(config: Arc<BrokerConfig>, random: impl FnMut() -> u64 + 'static) -> Groups {
+        Groups {
+            config,
+            random: Box::new(random),
+            groups: HashMap::new(),
+            timers: Timers::default(),
+            transactions: HashMap::new(),
+            is_loaded: false,
+            next_expiry: Mono::default(),
+            expiring: Vec::new(),
+            deleted: Vec::new(),
+        }
+    }
+
+    fn turn<'a>(&'a mut self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<Turn<'a>> {
+        let group = self.groups.get_mut(group)?;
+        Some(Turn { group, timers: &mut self.timers, config: &self.config, now, writes })
+    }
+
+    fn get_or_create(&mut self, id: &str, now: Now) -> &mut Group {
+        get_or_create(&mut self.groups, id, now.wall_ms)
+    }
+
+    fn replay_offset(
+        &mut self,
+        entry: &Entry<'_>,
+        group_id: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), Unreadable> {
+        let Some(value) = entry.value else {
+            if let Some(group) = self.groups.get_mut(group_id) {
+                group.offsets.forget(topic, partition);
+            }
+            return Ok(());
+        };
+        let value = OffsetValue::parse(value)?;
+        // A group whose members assign themselves exists by what it commits.
+        let group = get_or_create(&mut self.groups, group_id, value.commit_timestamp_ms);
+        let committed = Committed::new(&value, entry.offset);
+        match entry.transaction {
+            None => group.offsets.committed.insert(topic, partition, committed),
+            Some((producer, _)) => {
+                group.offsets.pending.entry(producer).or_default().insert(topic, partition, committed);
+                let groups = self.transactions.entry(producer).or_default();
+                if !groups.contains(&group.id) {
+                    groups.push(group.id.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_group(&mut self, entry: &Entry<'_>, id: &str) -> Result<(), Unreadable> {
+        let Some(value) = entry.value else {
+            if let Some(group) = self.groups.get_mut(id) {
+                for alarm in [Alarm::Join, Alarm::Sync] {
+                    self.timers.cancel(&(group.id.clone(), alarm));
+                }
+                group.classic = Classic::new(entry.timestamp_ms);
+                if group.offsets.is_empty() {
+                    self.groups.remove(id);
+                }
+            }
+            return Ok(());
+        };
+        // Later on a group is ahead of what it has written, and was written down as it is.
+        if self.is_loaded {
+            return Ok(());
+        }
+        let value = GroupMetadataValue::parse(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        get_or_create(&mut self.groups, id, entry.timestamp_ms).classic = restored(value);
+        Ok(())
+    }
+}
+
+fn get_or_create<'a>(groups: &'a mut HashMap<Rc<str>, Group>, id: &str, now_ms: i64) -> &'a mut Group {
+    if !groups.contains_key(id) {
+        let id: Rc<str> = id.into();
+        let group = Group { id: id.clone(), classic: Classic::new(now_ms), offsets: Offsets::default(), initial: None };
+        groups.insert(id, group);
+    }
+    groups.get_mut(id).expect("it is there now")
+}
+
+/// The group that a record tells of.
+fn restored(value: GroupMetadataValue) -> Classic {
+    let mut classic = Classic::new(value.current_state_timestamp);
+    for member in value.members {
+        let rebalance_timeout_ms = match member.rebalance_timeout {
+            -1 => member.session_timeout,
+            given => given,
+        };
+        let name = value.protocol.clone().unwrap_or_default();
+        let member = Member {
+            id: member.member_id.into(),
+            instance_id: member.group_instance_id,
+            client_id: member.client_id,
+            client_host: member.client_host,
+            rebalance_timeout_ms,
+            session_timeout_ms: member.session_timeout,
+            protocols: vec![JoinGroupRequestProtocol { name, metadata: member.subscription }],
+            assignment: member.assignment,
+            joining: None,
+            syncing: None,
+            is_new: false,
+            due: Mono::default(),
+        };
+        classic.add(member, &value.protocol_type);
+    }
+    classic.state = if classic.members.is_empty() { State::Empty } else { State::Stable };
+    classic.previous = classic.state;
+    classic.generation = value.generation;
+    classic.protocol_type = Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty());
+    classic.protocol = value.protocol;
+    classic.leader = value.leader.map(Rc::from);
+    classic.subscribed = classic.subscribed_topics();
+    classic
+}
+
+impl Machine for Groups {
+    const TOPIC: Internal = Internal::ConsumerOffsets;
+
+    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+        match Key::parse(entry.key)? {
+            Key::Offset { group, topic, partition } => self.replay_offset(entry, group, topic, partition),
+            Key::Group { group } => self.replay_group(entry, group),
+        }
+    }
+
+    fn end_transaction(&mut self, producer: ProducerId, is_committed: bool) {
+        for group in self.transactions.remove(&producer).unwrap_or_default() {
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.offsets.end_transaction(producer, is_committed);
+            }
+        }
+    }
+
+    fn loaded(&mut self, _: &Image, now: Now, writes: &mut Writes<Groups>) {
+        self.is_loaded = true;
+        self.plan_expiry(now);
+        let with_members = self.groups.values().filter(|group| !group.classic.members.is_empty());
+        let ids: Vec<Rc<str>> = with_members.map(|group| group.id.clone()).collect();
+        for id in ids {
+            let size_max = self.config.group_max_size as usize;
+            let mut turn = self.turn(&id, now, writes).expect("its id was just listed");
+            let members: Vec<Rc<str>> = turn.classic().members.keys().cloned().collect();
+            members.iter().for_each(|member| turn.heard(member));
+            if members.len() > size_max {
+                turn.prepare("the group is over group.max.size");
+            }
+        }
+    }
+
+    fn image_changed(&mut self, before: &Image, after: &Image, _: Now, _: &mut Writes<Groups>) {
+        self.forget_topics(before, after);
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        if self.has_to_forget() {
+            return Some(Mono::default());
+        }
+        Some(self.timers.next().map_or(self.next_expiry, |next| next.min(self.next_expiry)))
+    }
+
+    fn elapsed(&mut self, now: Now, writes: &mut Writes<Groups>) {
+        // Groups may write themselves down, and together not more than fits a batch.
+        while writes.is_empty()
+            && let Some((group, alarm)) = self.timers.take_due(now.mono)
+        {
+            let Some(mut turn) = self.turn(&group, now, writes) else { continue };
+            match alarm {
+                Alarm::Join => turn.join_is_due(),
+                Alarm::Sync => turn.sync_is_due(),
+                Alarm::Session(member) => turn.session_is_due(&member),
+            }
+        }
+        if writes.is_empty() {
+            self.forget_some(now, writes);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! How far a group has read: by topic and partition, and what its open transactions would make of it (KIP-447).
+
+use std::collections::HashMap;
+
+use super::record::OffsetValue;
+use crate::model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
+
+/// One committed offset.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Committed {
+    pub offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    pub metadata: Box<str>,
+    pub commit_timestamp_ms: i64,
+    /// -1: the broker's retention decides.
+    pub expire_timestamp_ms: i64,
+    pub topic_id: TopicId,
+    /// Where its record lies: of two commits the later record counts, however their transactions end.
+    pub record_offset: Offset,
+}
+
+impl Committed {
+    pub fn new(value: &OffsetValue<'_>, record_offset: Offset) -> Committed {
+        Committed {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.into(),
+            commit_timestamp_ms: value.commit_timestamp_ms,
+            expire_timestamp_ms: value.expire_timestamp_ms,
+            topic_id: value.topic_id,
+            record_offset,
+        }
+    }
+}
+
+/// Offsets by topic and partition. A topic in it has at least one.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Table {
+    topics: HashMap<Box<str>, HashMap<PartitionIndex, Committed>>,
+}
+
+impl Table {
+    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<&Committed> {
+        self.topics.get(topic)?.get(&partition)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    pub fn insert(&mut self, topic: &str, partition: PartitionIndex, committed: Committed) {
+        match self.topics.get_mut(topic) {
+            Some(partitions) => drop(partitions.insert(partition, committed)),
+            None => drop(self.topics.insert(topic.into(), HashMap::from([(partition, committed)]))),
+        }
+    }
+
+    pub fn remove(&mut self, topic: &str, partition: PartitionIndex) {
+        if let Some(partitions) = self.topics.get_mut(topic) {
+            partitions.remove(&partition);
+            if partitions.is_empty() {
+                self.topics.remove(topic);
+            }
+        }
+    }
+
+    /// Topics and their offsets, in no order.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &HashMap<PartitionIndex, Committed>)> {
+        self.topics.iter().map(|(topic, partitions)| (&**topic, partitions))
+    }
+
+    pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = PartitionIndex> {
+        self.topics.get(topic).into_iter().flat_map(|partitions| partitions.keys().copied())
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (&str, PartitionIndex, &Committed)> {
+        self.topics()
+            .flat_map(|(topic, partitions)| partitions.iter().map(move |(at, committed)| (topic, *at, committed)))
+    }
+}
+
+/// All that a group has committed, for good or within transactions that are still open.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Offsets {
+    pub committed: Table,
+    /// By producer. Nobody sees them before the transaction's end.
+    pub pending: HashMap<ProducerId, Table>,
+}
+
+impl Offsets {
+    pub fn is_empty(&self) -> bool {
+        self.committed.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether an open transaction would move this offset (`require_stable`).
+    pub fn is_unstable(&self, topic: &str, partition: PartitionIndex) -> bool {
+        self.pending.values().any(|table| table.get(topic, partition).is_some())
+    }
+
+    /// Whether a tombstone for this offset would say anything.
+    pub fn has(&self, topic: &str, partition: PartitionIndex) -> bool {
+        self.committed.get(topic, partition).is_some() || self.is_unstable(topic, partition)
+    }
+
+    pub fn forget(&mut self, topic: &str, partition: PartitionIndex) {
+        self.committed.remove(topic, partition);
+        self.pending.values_mut().for_each(|table| table.remove(topic, partition));
+    }
+
+    /// What a tombstone is needed for to forget everything; each once.
+    pub fn all(&self) -> Vec<(Box<str>, PartitionIndex)> {
+        let pending = self.pending.values().flat_map(Table::all);
+        let only_pending = pending.filter(|(topic, at, _)| self.committed.get(topic, *at).is_none());
+        let mut all: Vec<_> =
+            self.committed.all().chain(only_pending).map(|(topic, at, _)| (Box::from(topic), at)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// A producer's transaction has ended.
+    pub fn end_transaction(&mut self, producer: ProducerId, is_committed: bool) {
+        let Some(table) = self.pending.remove(&producer) else { return };
+        if !is_committed {
+            return;
+        }
+        for (topic, partitions) in table.topics {
+            for (partition, committed) in partitions {
+                let newer = self.committed.get(&topic, partition);
+                if newer.is_none_or(|there| committed.record_offset > there.record_offset) {
+                    self.committed.insert(&topic, partition, committed);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committed(offset: i64, record_offset: i64) -> Committed {
+        Committed {
+            offset,
+            leader_epoch: -1,
+            metadata: "".into(),
+            commit_timestamp_ms: 0,
+            expire_timestamp_ms: -1,
+            topic_id: TopicId::ZERO,
+            record_offset,
+        }
+    }
+
+    #[test]
+    fn of_a_plain_and_a_transactional_commit_the_later_record_counts() {
+        for (plain_at, pending_at, is_committed, expected) in
+            [(1, 2, true, 20), (2, 1, true, 10), (1, 2, false, 10), (2, 1, false, 10)]
+        {
+            let mut offsets = Offsets::default();
+            offsets.committed.insert("t", 0, committed(10, plain_at));
+            offsets.pending.entry(7).or_default().insert("t", 0, committed(20, pending_at));
+            assert!(offsets.is_unstable("t", 0) && !offsets.is_unstable("t", 1));
+            offsets.end_transaction(7, is_committed);
+            assert_eq!(offsets.committed.get("t", 0).unwrap().offset, expected);
+            assert!(!offsets.is_unstable("t", 0));
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_forgotten_in_transactions_too() {
+        let mut offsets = Offsets::default();
+        offsets.pending.entry(7).or_default().insert("t", 0, committed(20, 1));
+        offsets.committed.insert("t", 0, committed(1, 0));
+        offsets.committed.insert("u", 3, committed(1, 2));
+        assert_eq!(offsets.all(), [("t".into(), 0), ("u".into(), 3)]);
+        offsets.forget("t", 0);
+        assert!(!offsets.has("t", 0));
+        offsets.end_transaction(7, true);
+        assert_eq!(offsets.all(), [("u".into(), 3)]);
+    }
+}

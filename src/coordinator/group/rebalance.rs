@@ -1,0 +1,289 @@
+//! A rebalance: everybody joins, a generation begins, the leader assigns. Kafka's `GroupMetadataManager`, step by step.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::classic::{Classic, State, refused_join};
+use super::{Alarm, Group, Groups};
+use crate::config::BrokerConfig;
+use crate::coordinator::group::record::Key;
+use crate::coordinator::{Now, Timers, Writes};
+use crate::model::ErrorCode;
+use crate::wire::Bytes;
+use crate::wire::group_log::{GroupMetadataValue, MemberMetadata};
+use crate::wire::join_group::JoinGroupResponse;
+use crate::wire::sync_group::SyncGroupResponse;
+
+/// One group, for one step.
+pub(super) struct Turn<'a> {
+    pub group: &'a mut Group,
+    pub timers: &'a mut Timers<(Rc<str>, Alarm)>,
+    pub config: &'a BrokerConfig,
+    pub now: Now,
+    pub writes: &'a mut Writes<Groups>,
+}
+
+/// How long a member whose first join is not answered may take: it cannot send heartbeats (Kafka's constant).
+pub(super) const NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 5 * 60 * 1000;
+
+fn ms(millis: i32) -> Duration {
+    Duration::from_millis(millis.max(0) as u64)
+}
+
+impl Turn<'_> {
+    pub fn classic(&mut self) -> &mut Classic {
+        &mut self.group.classic
+    }
+
+    pub fn arm(&mut self, alarm: Alarm, after_ms: i32) {
+        self.timers.set((self.group.id.clone(), alarm), self.now.mono + ms(after_ms));
+    }
+
+    pub fn disarm(&mut self, alarm: Alarm) {
+        self.timers.cancel(&(self.group.id.clone(), alarm));
+    }
+
+    /// The member was heard of. Its alarm is moved only when it would come too late: one that comes too early looks at `due`.
+    pub fn heard_of(&mut self, member: &str, timeout_ms: i32) {
+        let due = self.now.mono + ms(timeout_ms);
+        let Some(member) = self.group.classic.members.get_mut(member) else { return };
+        member.due = due;
+        let key = (self.group.id.clone(), Alarm::Session(member.id.clone()));
+        if self.timers.get(&key).is_none_or(|at| at > due) {
+            self.timers.set(key, due);
+        }
+    }
+
+    pub fn heard(&mut self, member: &str) {
+        if let Some(timeout_ms) = self.group.classic.members.get(member).map(|member| member.session_timeout_ms) {
+            self.heard_of(member, timeout_ms);
+        }
+    }
+
+    // ---- joining ----------------------------------------------------------------------------------------------------
+
+    pub fn prepare_or_complete(&mut self, reason: &str) {
+        if self.classic().state == State::PreparingRebalance {
+            self.maybe_complete_join();
+        } else {
+            self.prepare(reason);
+        }
+    }
+
+    /// Begins a rebalance.
+    pub fn prepare(&mut self, reason: &str) {
+        if self.classic().state == State::CompletingRebalance {
+            self.reset_assignments();
+            self.propagate(ErrorCode::RebalanceInProgress);
+        }
+        self.classic().unsynced.clear();
+        self.disarm(Alarm::Sync);
+        let is_initial = self.classic().state == State::Empty;
+        let now_ms = self.now.wall_ms;
+        self.classic().enter(State::PreparingRebalance, now_ms);
+        let classic = &self.group.classic;
+        tracing::info!("group {}: rebalance after generation {} ({reason})", self.group.id, classic.generation);
+        let rebalance_ms = classic.rebalance_timeout_ms();
+        if is_initial {
+            // More members are to be expected: each that comes extends the wait, up to the rebalance timeout.
+            let delay_ms = self.config.group_initial_rebalance_delay_ms;
+            self.group.initial = Some((delay_ms, (rebalance_ms - delay_ms).max(0)));
+            self.arm(Alarm::Join, delay_ms);
+        } else if classic.has_all_joined() {
+            self.complete_join();
+        } else {
+            self.arm(Alarm::Join, rebalance_ms);
+        }
+    }
+
+    /// The join phase ends when all are there; the initial one takes its time.
+    pub fn maybe_complete_join(&mut self) {
+        let classic = &self.group.classic;
+        if classic.state == State::PreparingRebalance && classic.previous != State::Empty && classic.has_all_joined() {
+            self.complete_join();
+        }
+    }
+
+    pub fn join_is_due(&mut self) {
+        if self.classic().state != State::PreparingRebalance {
+            return;
+        }
+        match self.group.initial {
+            Some((delay_ms, left_ms)) if left_ms > 0 && self.group.classic.has_new_member => {
+                self.classic().has_new_member = false;
+                let next_ms = self.config.group_initial_rebalance_delay_ms.min(left_ms);
+                self.group.initial = Some((next_ms, (left_ms - delay_ms).max(0)));
+                self.arm(Alarm::Join, next_ms);
+            }
+            _ => self.complete_join(),
+        }
+    }
+
+    /// Who has not joined is out (static members stay for their session), and the next generation begins.
+    pub fn complete_join(&mut self) {
+        self.disarm(Alarm::Join);
+        self.group.initial = None;
+        let late: Vec<Rc<str>> = self
+            .group
+            .classic
+            .members
+            .values()
+            .filter(|member| member.joining.is_none() && !member.is_static())
+            .map(|member| member.id.clone())
+            .collect();
+        for id in late {
+            tracing::info!("group {}: {id} has not rejoined and is out", self.group.id);
+            self.classic().remove(&id);
+            self.disarm(Alarm::Session(id));
+        }
+        if !self.classic().elect() && !self.classic().members.is_empty() {
+            // Static members alone, and none of them here: wait until they come or their sessions end.
+            let again_ms = self.classic().rebalance_timeout_ms();
+            self.arm(Alarm::Join, again_ms);
+            return;
+        }
+        let now_ms = self.now.wall_ms;
+        self.classic().advance(now_ms);
+        if self.classic().state == State::Empty {
+            tracing::info!("group {}: generation {} is empty", self.group.id, self.group.classic.generation);
+            self.classic().leader = None;
+            self.write(|_| Bytes::default());
+            return;
+        }
+        let classic = &self.group.classic;
+        tracing::info!(
+            "group {}: generation {} of {} members",
+            self.group.id,
+            classic.generation,
+            classic.members.len()
+        );
+        let ids: Vec<Rc<str>> = classic.members.keys().cloned().collect();
+        for id in &ids {
+            let answer = self.generation_told(id);
+            let member = self.classic().members.get_mut(id).expect("its id was just listed");
+            if let Some(joining) = member.joining.take() {
+                let _ = joining.send(answer);
+            }
+            member.is_new = false;
+            self.heard(id);
+        }
+        self.classic().unsynced.extend(ids);
+        let sync_ms = self.classic().rebalance_timeout_ms();
+        self.arm(Alarm::Sync, sync_ms);
+    }
+
+    /// The answer to a join of the present generation.
+    pub fn generation_told(&self, member: &str) -> JoinGroupResponse {
+        let classic = &self.group.classic;
+        JoinGroupResponse {
+            generation_id: classic.generation,
+            protocol_type: classic.protocol_type.clone(),
+            protocol_name: classic.protocol.clone(),
+            leader: classic.leader.as_deref().unwrap_or_default().into(),
+            member_id: member.into(),
+            members: if classic.is_leader(member) { classic.members_told() } else { Vec::new() },
+            ..JoinGroupResponse::default()
+        }
+    }
+
+    // ---- assigning --------------------------------------------------------------------------------------------------
+
+    pub fn reset_assignments(&mut self) {
+        self.classic().members.values_mut().for_each(|member| member.assignment = Bytes::default());
+    }
+
+    /// Answers everybody who waits for an assignment.
+    pub fn propagate(&mut self, error_code: ErrorCode) {
+        let classic = &mut self.group.classic;
+        let mut told = Vec::new();
+        for member in classic.members.values_mut() {
+            let Some(syncing) = member.syncing.take() else { continue };
+            let mut answer =
+                SyncGroupResponse { error_code, assignment: member.assignment.clone(), ..Default::default() };
+            if !error_code.is_error() {
+                answer.protocol_type = classic.protocol_type.clone();
+                answer.protocol_name = classic.protocol.clone();
+            }
+            let _ = syncing.send(answer);
+            told.push(member.id.clone());
+        }
+        told.iter().for_each(|id| self.heard(id));
+    }
+
+    /// Somebody has taken too long to ask for the assignment of this generation.
+    pub fn sync_is_due(&mut self) {
+        if !matches!(self.classic().state, State::CompletingRebalance | State::Stable)
+            || self.classic().unsynced.is_empty()
+        {
+            return;
+        }
+        for id in std::mem::take(&mut self.classic().unsynced) {
+            tracing::info!("group {}: {id} has not asked for its assignment and is out", self.group.id);
+            self.classic().remove(&id);
+            self.disarm(Alarm::Session(id));
+        }
+        self.prepare("members did not sync in time");
+    }
+
+    // ---- leaving ----------------------------------------------------------------------------------------------------
+
+    pub fn session_is_due(&mut self, id: &Rc<str>) {
+        if self.group.classic.pending.contains(id) {
+            self.classic().remove(id);
+            if self.group.classic.state == State::PreparingRebalance && self.group.classic.has_all_joined() {
+                self.complete_join();
+            }
+            return;
+        }
+        let Some(member) = self.group.classic.members.get(id) else { return };
+        if member.due > self.now.mono {
+            let due = member.due;
+            self.timers.set((self.group.id.clone(), Alarm::Session(id.clone())), due);
+        } else if !member.is_waiting() {
+            tracing::info!("group {}: {id} was not heard of within its session and is out", self.group.id);
+            self.remove(id);
+            let classic = &self.group.classic;
+            match classic.state {
+                State::Stable | State::CompletingRebalance => self.prepare("a member's session has ended"),
+                State::PreparingRebalance if classic.has_all_joined() => self.complete_join(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes a member out; if it waits to join, it may try again as another.
+    pub fn remove(&mut self, id: &str) {
+        if let Some(mut member) = self.classic().remove(id) {
+            if let Some(joining) = member.joining.take() {
+                let _ = joining.send(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..refused_join() });
+            }
+            self.disarm(Alarm::Session(member.id));
+        }
+    }
+
+    // ---- the log ----------------------------------------------------------------------------------------------------
+
+    /// Writes the group down as it is now, with these assignments.
+    pub fn write(&mut self, assignment: impl Fn(&str) -> Bytes) {
+        let classic = &self.group.classic;
+        let members = classic.members.values().map(|member| MemberMetadata {
+            member_id: (*member.id).into(),
+            group_instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout: member.rebalance_timeout_ms,
+            session_timeout: member.session_timeout_ms,
+            subscription: member.metadata(classic.protocol.as_deref()),
+            assignment: assignment(&member.id),
+        });
+        let value = GroupMetadataValue {
+            protocol_type: classic.protocol_type.clone().unwrap_or_default(),
+            generation: classic.generation,
+            protocol: classic.protocol.clone(),
+            leader: classic.leader.as_deref().map(str::to_owned),
+            current_state_timestamp: classic.state_timestamp_ms,
+            members: members.collect(),
+        };
+        self.writes.put(&Key::Group { group: &self.group.id }.to_bytes(), Some(&value.to_bytes()));
+    }
+}

@@ -1,0 +1,183 @@
+//! The records of `__consumer_offsets`, byte for byte Kafka's. Numbers are big-endian; a string is an int16 and that many bytes.
+//!
+//! ```text
+//! key                                                   value
+//! 0, 1  group string, topic string, partition int32     OffsetCommitValue: how far the group has read there
+//! 2     group string                                    GroupMetadataValue: see wire::group_log
+//! ```
+//! A key begins with its version as int16, which says what it is a key to; so does a value with its own.
+//!
+//! ```text
+//! OffsetCommitValue 0  offset int64, metadata string, commit time int64
+//!                   1  ... expiry time int64
+//!                   2  as 0
+//!                   3  offset int64, leader epoch int32, metadata string, commit time int64
+//!                   4  as 3, flexible: metadata compact, then tags, of which 0 is the topic's id
+//! ```
+
+use crate::coordinator::Unreadable;
+use crate::model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use crate::wire::{Malformed, Reader, Writer};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key<'a> {
+    Offset { group: &'a str, topic: &'a str, partition: PartitionIndex },
+    Group { group: &'a str },
+}
+
+impl<'a> Key<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Key<'a>, Unreadable> {
+        let mut r = Reader::new(bytes);
+        r.set_flexible(false);
+        let version = r.i16().map_err(malformed)?;
+        let mut read = || match version {
+            0 | 1 => Ok(Some(Key::Offset { group: r.string()?, topic: r.string()?, partition: r.i32()? })),
+            2 => Ok(Some(Key::Group { group: r.string()? })),
+            _ => Ok(None),
+        };
+        read().map_err(malformed)?.ok_or(Unreadable::UnknownKey(version))
+    }
+
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut w = Writer::new(0, false);
+        match self {
+            Key::Offset { group, topic, partition } => {
+                w.i16(1);
+                w.string(group);
+                w.string(topic);
+                w.i32(partition);
+            }
+            Key::Group { group } => {
+                w.i16(2);
+                w.string(group);
+            }
+        }
+        w.finish().expect("names came in a request, which has them as short")
+    }
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OffsetValue<'a> {
+    pub offset: Offset,
+    /// -1 where the client did not say.
+    pub leader_epoch: LeaderEpoch,
+    pub metadata: &'a str,
+    pub commit_timestamp_ms: i64,
+    /// -1: the broker's retention decides.
+    pub expire_timestamp_ms: i64,
+    /// Zero where the client named the topic.
+    pub topic_id: TopicId,
+}
+
+impl<'a> OffsetValue<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<OffsetValue<'a>, Unreadable> {
+        let mut r = Reader::new(bytes);
+        r.set_flexible(false);
+        let version = r.i16().map_err(malformed)?;
+        if !(0..=4).contains(&version) {
+            return Err(Unreadable::Malformed(format!("OffsetCommitValue of the unknown version {version}")));
+        }
+        r.set_flexible(version >= 4);
+        let mut read = || {
+            let mut value = OffsetValue {
+                offset: r.i64()?,
+                leader_epoch: if version >= 3 { r.i32()? } else { -1 },
+                metadata: r.string()?,
+                commit_timestamp_ms: r.i64()?,
+                expire_timestamp_ms: if version == 1 { r.i64()? } else { -1 },
+                topic_id: TopicId::ZERO,
+            };
+            if version >= 4 {
+                for _ in 0..r.tag_count()? {
+                    let (tag, mut content) = r.tag()?;
+                    if tag == 0 {
+                        value.topic_id = content.uuid()?;
+                    }
+                }
+            }
+            Ok(value)
+        };
+        read().map_err(malformed)
+    }
+
+    pub fn to_bytes(self) -> Vec<u8> {
+        // Only version 1 has a place for the expiry time, and none for the epoch.
+        let version = if self.expire_timestamp_ms >= 0 { 1 } else { 4 };
+        let mut w = Writer::new(version, false);
+        w.i16(version);
+        w.set_flexible(version >= 4);
+        w.i64(self.offset);
+        if version >= 3 {
+            w.i32(self.leader_epoch);
+        }
+        w.string(self.metadata);
+        w.i64(self.commit_timestamp_ms);
+        if version == 1 {
+            w.i64(self.expire_timestamp_ms);
+        } else if self.topic_id.is_zero() {
+            w.tag_count(0);
+        } else {
+            w.tag_count(1);
+            w.tag(0, |w| w.uuid(self.topic_id));
+        }
+        w.finish().expect("metadata is checked to be short")
+    }
+}
+
+fn malformed(error: Malformed) -> Unreadable {
+    Unreadable::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn records_are_kafkas_to_the_byte() {
+        let key = Key::Offset { group: "g", topic: "to", partition: 7 };
+        assert_eq!(hex(&key.to_bytes()), "0001000167".to_owned() + "0002746f" + "00000007");
+        assert_eq!(hex(&Key::Group { group: "g" }.to_bytes()), "0002000167");
+        let value = OffsetValue {
+            offset: 5,
+            leader_epoch: 2,
+            metadata: "m",
+            commit_timestamp_ms: 9,
+            expire_timestamp_ms: -1,
+            topic_id: TopicId::ZERO,
+        };
+        assert_eq!(
+            hex(&value.to_bytes()),
+            "0004".to_owned() + "0000000000000005" + "00000002" + "026d" + "0000000000000009" + "00"
+        );
+        let by_id = OffsetValue { topic_id: TopicId([3; 16]), ..value };
+        assert!(hex(&by_id.to_bytes()).ends_with(&("010010".to_owned() + &"03".repeat(16))));
+        let expiring = OffsetValue { expire_timestamp_ms: 11, ..value };
+        assert_eq!(
+            hex(&expiring.to_bytes()),
+            "0001".to_owned() + "0000000000000005" + "00016d" + "0000000000000009" + "000000000000000b"
+        );
+        for value in [value, by_id] {
+            assert_eq!(OffsetValue::parse(&value.to_bytes()), Ok(value));
+        }
+        assert_eq!(OffsetValue::parse(&expiring.to_bytes()), Ok(OffsetValue { leader_epoch: -1, ..expiring }));
+        assert_eq!(Key::parse(&key.to_bytes()), Ok(key));
+    }
+
+    #[test]
+    fn older_values_are_read_and_newer_keys_are_known_to_be_newer() {
+        let fields = [&5i64.to_be_bytes()[..], &[0, 1, b'm'], &9i64.to_be_bytes()].concat();
+        for version in [0u8, 2] {
+            let bytes = [&[0, version], &fields[..]].concat();
+            let value = OffsetValue::parse(&bytes).unwrap();
+            assert_eq!((value.offset, value.metadata, value.leader_epoch), (5, "m", -1));
+        }
+        assert_eq!(Key::parse(&[0, 3, 0]), Err(Unreadable::UnknownKey(3)));
+        assert!(matches!(Key::parse(&[0]), Err(Unreadable::Malformed(_))));
+        assert!(matches!(OffsetValue::parse(&[0, 5]), Err(Unreadable::Malformed(_))));
+    }
+}

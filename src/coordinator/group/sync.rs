@@ -1,0 +1,102 @@
+//! SyncGroup: the leader hands in the assignments, and everybody gets its own.
+
+use super::Alarm;
+use super::Groups;
+use super::classic::State;
+use super::rebalance::Turn;
+use crate::coordinator::{Now, Writes};
+use crate::model::ErrorCode;
+use crate::runtime::sync::Sender;
+use crate::wire::Bytes;
+use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+fn refuse(answer: Sender<SyncGroupResponse>, error_code: ErrorCode) {
+    let _ = answer.send(SyncGroupResponse { error_code, ..SyncGroupResponse::default() });
+}
+
+impl Groups {
+    pub fn sync(
+        &mut self,
+        request: SyncGroupRequest,
+        answer: Sender<SyncGroupResponse>,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) {
+        match self.turn(&request.group_id, now, writes) {
+            None => refuse(answer, ErrorCode::UnknownMemberId),
+            Some(mut turn) => turn.sync(request, answer),
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn sync(&mut self, request: SyncGroupRequest, answer: Sender<SyncGroupResponse>) {
+        let classic = &mut self.group.classic;
+        if let Err(error) = classic.check_member(&request.member_id, request.group_instance_id.as_deref()) {
+            return refuse(answer, error);
+        }
+        let differs = |asked: &Option<String>, own: &Option<String>| asked.is_some() && own.is_some() && asked != own;
+        if request.generation_id != classic.generation {
+            return refuse(answer, ErrorCode::IllegalGeneration);
+        }
+        if differs(&request.protocol_type, &classic.protocol_type) || differs(&request.protocol_name, &classic.protocol)
+        {
+            return refuse(answer, ErrorCode::InconsistentGroupProtocol);
+        }
+        match classic.state {
+            State::Empty => refuse(answer, ErrorCode::UnknownMemberId),
+            State::PreparingRebalance => refuse(answer, ErrorCode::RebalanceInProgress),
+            State::CompletingRebalance => {
+                let member = classic.members.get_mut(request.member_id.as_str()).expect("checked above");
+                member.syncing = Some(answer);
+                self.has_synced(&request.member_id);
+                if self.group.classic.is_leader(&request.member_id) {
+                    self.assign(request);
+                }
+            }
+            State::Stable => {
+                let member = &classic.members[request.member_id.as_str()];
+                let _ = answer.send(SyncGroupResponse {
+                    protocol_type: classic.protocol_type.clone(),
+                    protocol_name: classic.protocol.clone(),
+                    assignment: member.assignment.clone(),
+                    ..SyncGroupResponse::default()
+                });
+                self.has_synced(&request.member_id);
+            }
+        }
+    }
+
+    fn has_synced(&mut self, id: &str) {
+        self.classic().unsynced.remove(id);
+        if self.classic().unsynced.is_empty() {
+            self.disarm(Alarm::Sync);
+        }
+    }
+
+    /// The generation is written down; then, and only then, is it stable.
+    fn assign(&mut self, request: SyncGroupRequest) {
+        let given: std::collections::HashMap<String, Bytes> =
+            request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();
+        self.write(|id| given.get(id).cloned().unwrap_or_default());
+        let group_id = self.group.id.clone();
+        self.writes.then(move |groups, now, taken| {
+            let mut writes = Writes::new(now);
+            let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
+            match taken {
+                Ok(()) => {
+                    for member in turn.classic().members.values_mut() {
+                        member.assignment = given.get(&*member.id).cloned().unwrap_or_default();
+                    }
+                    turn.propagate(ErrorCode::None);
+                    turn.classic().enter(State::Stable, now.wall_ms);
+                }
+                Err(error) => {
+                    turn.reset_assignments();
+                    turn.propagate(error);
+                    turn.prepare("the assignments could not be written");
+                }
+            }
+        });
+    }
+}

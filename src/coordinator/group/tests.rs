@@ -1,0 +1,451 @@
+//! The machine without a log: steps one after the other, on a clock that the test moves.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::*;
+use crate::config::load;
+use crate::coordinator::Entry;
+use crate::metadata::Image;
+use crate::metadata::apply::tests::{create, image_with_nodes};
+use crate::metadata::{Command, apply_to};
+use crate::model::ErrorCode;
+use crate::runtime::sync::{Receiver, oneshot};
+use crate::wire::Bytes;
+use crate::wire::heartbeat::HeartbeatRequest;
+use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
+use crate::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
+use crate::wire::list_groups::ListGroupsRequest;
+use crate::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use crate::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+
+const G: &str = "g";
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// A machine, its time, and the records that it has written.
+struct World {
+    groups: Groups,
+    now: Now,
+    end: i64,
+    taken: Result<(), ErrorCode>,
+}
+
+impl World {
+    fn new(settings: &[&str]) -> World {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).into()).collect();
+        let mut number = 0u64;
+        let random = move || {
+            number += 1;
+            number
+        };
+        let groups = Groups::new(Arc::new(load(None, &settings).unwrap()), random);
+        let now = Now { mono: Mono::from_nanos(1_000_000_000), wall_ms: 1_000_000 };
+        let mut world = World { groups, now, end: 0, taken: Ok(()) };
+        world.step(|groups, now, writes| groups.loaded(&Image::default(), now, writes));
+        world
+    }
+
+    fn step<A>(&mut self, step: impl FnOnce(&mut Groups, Now, &mut Writes<Groups>) -> A) -> A {
+        let mut writes = Writes::new(self.now);
+        let answer = step(&mut self.groups, self.now, &mut writes);
+        self.end += writes.settle(&mut self.groups, self.end, self.taken);
+        answer
+    }
+
+    /// Time goes by, and what is due is done when it is.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now.mono + Duration::from_millis(ms);
+        for _ in 0..10_000 {
+            let due = self.groups.deadline().expect("offsets expire some day");
+            if due > until {
+                self.advance(until);
+                return;
+            }
+            self.advance(due.max(self.now.mono));
+            self.step(|groups, now, writes| groups.elapsed(now, writes));
+        }
+        panic!("it is always due");
+    }
+
+    fn advance(&mut self, to: Mono) {
+        self.now.wall_ms += to.since(self.now.mono).as_millis() as i64;
+        self.now.mono = to;
+    }
+
+    fn join_with(&mut self, request: JoinGroupRequest, needs_member_id: bool) -> Receiver<JoinGroupResponse> {
+        let (sender, receiver) = oneshot();
+        let joiner = Joiner {
+            client_id: "client".into(),
+            client_host: "/host".into(),
+            needs_member_id,
+            can_skip_assignment: true,
+        };
+        self.step(|groups, now, writes| groups.join(request, joiner, sender, now, writes));
+        receiver
+    }
+
+    fn join(&mut self, member: &str) -> Receiver<JoinGroupResponse> {
+        self.join_with(request(member, &["range"]), false)
+    }
+
+    fn sync(&mut self, generation_id: i32, member: &str, assignments: &[(&str, u8)]) -> Receiver<SyncGroupResponse> {
+        let (sender, receiver) = oneshot();
+        let request = SyncGroupRequest {
+            group_id: G.into(),
+            generation_id,
+            member_id: member.into(),
+            assignments: assignments
+                .iter()
+                .map(|(id, byte)| SyncGroupRequestAssignment {
+                    member_id: (*id).into(),
+                    assignment: Bytes(vec![*byte]),
+                })
+                .collect(),
+            ..SyncGroupRequest::default()
+        };
+        self.step(|groups, now, writes| groups.sync(request, sender, now, writes));
+        receiver
+    }
+
+    fn heartbeat(&mut self, generation_id: i32, member: &str) -> Result<(), ErrorCode> {
+        let request =
+            HeartbeatRequest { group_id: G.into(), generation_id, member_id: member.into(), group_instance_id: None };
+        self.step(|groups, now, writes| groups.heartbeat(&request, now, writes))
+    }
+
+    fn leave(&mut self, member: &str) -> ErrorCode {
+        let members = vec![MemberIdentity { member_id: member.into(), ..MemberIdentity::default() }];
+        let request = LeaveGroupRequest { group_id: G.into(), members, ..LeaveGroupRequest::default() };
+        self.step(|groups, now, writes| groups.leave(&request, now, writes)).members[0].error_code
+    }
+
+    fn commit(&mut self, generation: i32, member: &str, topic: &str, offset: i64) -> Result<(), ErrorCode> {
+        let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+        let topic = OffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
+        let request = OffsetCommitRequest {
+            group_id: G.into(),
+            generation_id_or_member_epoch: generation,
+            member_id: member.into(),
+            topics: vec![topic],
+            ..OffsetCommitRequest::default()
+        };
+        let committed = self.step(|groups, now, writes| groups.commit(&request, true, now, writes))?;
+        Some(committed.topics[0].partitions[0].error_code).filter(|code| code.is_error()).map_or(Ok(()), Err)
+    }
+
+    fn committed(&self, topic: &str, require_stable: bool) -> Result<i64, ErrorCode> {
+        let topics =
+            vec![OffsetFetchRequestTopics { name: topic.into(), partition_indexes: vec![0], ..Default::default() }];
+        let request = OffsetFetchRequestGroup { group_id: G.into(), topics: Some(topics), ..Default::default() };
+        let told = self.groups.fetch(&request, require_stable).topics[0].partitions[0].clone();
+        if told.error_code.is_error() { Err(told.error_code) } else { Ok(told.committed_offset) }
+    }
+
+    fn state(&self) -> &'static str {
+        self.groups.groups.get(G).map_or("none", |group| group.classic.state.name())
+    }
+
+    /// A group of this member alone, stable in its first generation.
+    fn stable(&mut self, member_id: Option<&str>) -> String {
+        let joining = self.join_with(
+            JoinGroupRequest { group_instance_id: member_id.map(str::to_owned), ..request("", &["range"]) },
+            false,
+        );
+        self.pass(3000);
+        let id = now(joining).member_id;
+        assert_eq!(now(self.sync(1, &id, &[(&id, 7)])).assignment, Bytes(vec![7]));
+        assert_eq!(self.state(), "Stable");
+        id
+    }
+}
+
+fn request(member: &str, protocols: &[&str]) -> JoinGroupRequest {
+    let protocol = |name: &&str| JoinGroupRequestProtocol { name: (*name).into(), metadata: subscription(&["t"]) };
+    JoinGroupRequest {
+        group_id: G.into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 20_000,
+        member_id: member.into(),
+        protocol_type: "consumer".into(),
+        protocols: protocols.iter().map(protocol).collect(),
+        ..JoinGroupRequest::default()
+    }
+}
+
+fn subscription(topics: &[&str]) -> Bytes {
+    let mut bytes = vec![0, 0];
+    bytes.extend((topics.len() as i32).to_be_bytes());
+    for topic in topics {
+        bytes.extend((topic.len() as i16).to_be_bytes());
+        bytes.extend(topic.as_bytes());
+    }
+    bytes.extend((-1i32).to_be_bytes());
+    Bytes(bytes)
+}
+
+fn poll<A>(receiver: &mut Receiver<A>) -> Option<A> {
+    match Pin::new(receiver).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer.expect("whoever waits is answered")),
+        Poll::Pending => None,
+    }
+}
+
+fn now<A>(mut receiver: Receiver<A>) -> A {
+    poll(&mut receiver).expect("it is answered already")
+}
+
+#[test]
+fn statement_105_the_first_rebalance_waits_and_each_newcomer_extends_it() {
+    let mut world = World::new(&[]);
+    let mut first = world.join("");
+    world.pass(2000);
+    let mut second = world.join("");
+    world.pass(1500);
+    assert!(poll(&mut first).is_none(), "the second one has extended the wait");
+    world.pass(2500);
+    let (first, second) = (poll(&mut first).unwrap(), poll(&mut second).unwrap());
+    assert_eq!((first.generation_id, first.members.len(), second.members.len()), (1, 2, 0));
+    assert_eq!((&first.leader, &second.leader), (&first.member_id, &first.member_id));
+    // Without end it is not extended: at most the rebalance timeout.
+    let mut world = World::new(&[]);
+    let mut joined = vec![world.join("")];
+    for _ in 0..12 {
+        world.pass(2000);
+        joined.push(world.join(""));
+    }
+    assert!(poll(&mut joined[0]).is_some(), "24 seconds are more than the rebalance timeout");
+}
+
+#[test]
+fn statement_104_a_dynamic_member_is_given_an_id_first_and_must_use_it_in_time() {
+    let mut world = World::new(&[]);
+    let given = now(world.join_with(request("", &["range"]), true));
+    assert_eq!(given.error_code, ErrorCode::MemberIdRequired);
+    assert!(given.member_id.starts_with("client-") && given.member_id.len() == 43, "{}", given.member_id);
+    let mut joining = world.join_with(request(&given.member_id, &["range"]), true);
+    world.pass(3000);
+    assert_eq!(poll(&mut joining).unwrap().member_id, given.member_id);
+
+    let late = now(world.join_with(request("", &["range"]), true)).member_id;
+    world.pass(10_000);
+    let refused = now(world.join_with(request(&late, &["range"]), true));
+    assert_eq!(refused.error_code, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn statement_106_who_does_not_rejoin_in_time_is_out() {
+    let mut world = World::new(&[]);
+    let (a, b) = (world.join(""), world.join(""));
+    world.pass(6000);
+    let (a, b) = (now(a).member_id, now(b).member_id);
+    let (syncing, leader) = (world.sync(1, &b, &[]), world.sync(1, &a, &[(&a, 1), (&b, 2)]));
+    assert_eq!((now(syncing).assignment, now(leader).assignment), (Bytes(vec![2]), Bytes(vec![1])));
+    let mut joining = world.join(&a);
+    assert_eq!(world.heartbeat(1, &b), Err(ErrorCode::RebalanceInProgress));
+    assert_eq!(world.commit(1, &b, "t", 5), Ok(()), "what was read before the rebalance may still be committed");
+    for _ in 0..4 {
+        world.pass(4990);
+        let _ = world.heartbeat(1, &b);
+    }
+    assert!(poll(&mut joining).is_none());
+    world.pass(100);
+    let next = poll(&mut joining).unwrap();
+    assert_eq!((next.generation_id, next.members.len()), (2, 1));
+    assert_eq!(world.heartbeat(1, &b), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(world.commit(2, &a, "t", 6), Err(ErrorCode::RebalanceInProgress), "statement 108");
+}
+
+#[test]
+fn statement_107_the_protocol_is_one_that_all_support_and_most_prefer() {
+    for (all, expected) in [
+        (&[&["a", "b"][..], &["b", "a"], &["b", "a"]][..], "b"),
+        (&[&["a", "b"], &["a", "b"], &["b", "a"]], "a"),
+        (&[&["a", "b"], &["b"], &["a", "b"]], "b"),
+    ] {
+        let mut world = World::new(&[]);
+        let joining: Vec<_> = all.iter().map(|own| world.join_with(request("", own), false)).collect();
+        world.pass(6000);
+        for joined in joining {
+            assert_eq!(now(joined).protocol_name.as_deref(), Some(expected));
+        }
+        let refused = now(world.join_with(request("", &["c"]), false));
+        assert_eq!(refused.error_code, ErrorCode::InconsistentGroupProtocol);
+    }
+}
+
+#[test]
+fn a_member_that_is_silent_is_out_and_the_last_one_leaves_an_empty_group() {
+    let mut world = World::new(&[]);
+    let id = world.stable(None);
+    for _ in 0..5 {
+        world.pass(9000);
+        assert_eq!(world.heartbeat(1, &id), Ok(()));
+    }
+    world.pass(10_000);
+    assert_eq!((world.state(), world.heartbeat(2, &id)), ("Empty", Err(ErrorCode::UnknownMemberId)));
+    let id = world.stable_again(2);
+    assert_eq!(world.leave("nobody"), ErrorCode::UnknownMemberId);
+    assert_eq!((world.leave(&id), world.state()), (ErrorCode::None, "Empty"));
+}
+
+impl World {
+    fn stable_again(&mut self, generations: i32) -> String {
+        let joining = self.join("");
+        self.pass(3000);
+        let joined = now(joining);
+        assert_eq!(joined.generation_id, generations + 1);
+        now(self.sync(joined.generation_id, &joined.member_id, &[]));
+        joined.member_id
+    }
+}
+
+#[test]
+fn statement_110_a_static_member_that_comes_back_keeps_its_assignment_and_fences_the_old_one() {
+    let mut world = World::new(&[]);
+    let old = world.stable(Some("i"));
+    let again = JoinGroupRequest { group_instance_id: Some("i".into()), ..request("", &["range"]) };
+    let joined = now(world.join_with(again.clone(), true));
+    assert_eq!((joined.error_code, joined.generation_id, joined.skip_assignment), (ErrorCode::None, 1, true));
+    assert_ne!(joined.member_id, old);
+    assert_eq!(now(world.sync(1, &joined.member_id, &[])).assignment, Bytes(vec![7]));
+    let fenced = now(world.join_with(JoinGroupRequest { member_id: old, ..again.clone() }, true));
+    assert_eq!(fenced.error_code, ErrorCode::FencedInstanceId);
+    // What could not be written has not happened.
+    world.taken = Err(ErrorCode::NotCoordinator);
+    assert_eq!(now(world.join_with(again, true)).error_code, ErrorCode::NotCoordinator);
+    world.taken = Ok(());
+    assert_eq!(world.heartbeat(1, &joined.member_id), Ok(()));
+}
+
+#[test]
+fn group_1_a_generation_that_cannot_be_written_is_not_stable() {
+    let mut world = World::new(&[]);
+    let (a, b) = (world.join(""), world.join(""));
+    world.pass(6000);
+    let (a, b) = (now(a).member_id, now(b).member_id);
+    let follower = world.sync(1, &b, &[]);
+    world.taken = Err(ErrorCode::NotCoordinator);
+    let leader = world.sync(1, &a, &[(&a, 1)]);
+    assert_eq!([now(leader).error_code, now(follower).error_code], [ErrorCode::NotCoordinator; 2]);
+    assert_eq!(world.state(), "PreparingRebalance");
+}
+
+#[test]
+fn who_does_not_ask_for_its_assignment_is_out() {
+    let mut world = World::new(&[]);
+    let (a, b) = (world.join(""), world.join(""));
+    world.pass(6000);
+    let (a, b) = (now(a).member_id, now(b).member_id);
+    now(world.sync(1, &a, &[]));
+    for _ in 0..4 {
+        world.pass(4990);
+        assert_eq!((world.heartbeat(1, &a), world.heartbeat(1, &b)), (Ok(()), Ok(())));
+    }
+    world.pass(100);
+    assert_eq!(
+        (world.heartbeat(1, &a), world.heartbeat(1, &b)),
+        (Err(ErrorCode::RebalanceInProgress), Err(ErrorCode::UnknownMemberId))
+    );
+}
+
+#[test]
+fn a_group_takes_no_more_members_than_it_may_have() {
+    let mut world = World::new(&["group.max.size=1"]);
+    let id = world.stable(None);
+    assert_eq!(now(world.join("")).error_code, ErrorCode::GroupMaxSizeReached);
+    assert!(poll(&mut world.join(&id)).is_some(), "a member may join again");
+}
+
+#[test]
+fn statement_115_offsets_of_an_empty_group_expire_after_its_end_and_of_a_simple_one_after_the_commit() {
+    let mut world = World::new(&[]);
+    let id = world.stable(None);
+    world.commit(1, &id, "t", 5).unwrap();
+    for _ in 0..(8 * DAY_MS / 9_000_000) {
+        for _ in 0..1000 {
+            world.pass(9000);
+            world.heartbeat(1, &id).unwrap();
+        }
+    }
+    assert_eq!(world.committed("t", false), Ok(5), "somebody reads there");
+    world.leave(&id);
+    world.pass(6 * DAY_MS);
+    assert_eq!(world.committed("t", false), Ok(5));
+    world.pass(2 * DAY_MS);
+    assert_eq!((world.committed("t", false), world.state()), (Ok(-1), "none"));
+
+    world.commit(-1, "", "t", 5).unwrap();
+    assert_eq!(world.state(), "Empty");
+    world.pass(6 * DAY_MS);
+    world.commit(-1, "", "u", 6).unwrap();
+    world.pass(2 * DAY_MS);
+    assert_eq!((world.committed("t", false), world.committed("u", false)), (Ok(-1), Ok(6)));
+}
+
+#[test]
+fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
+    let mut world = World::new(&[]);
+    let before = create(&create(&image_with_nodes(1), "t", 1), "u", 1);
+    let mut after = before.clone();
+    let id = before.topic("t").unwrap().id;
+    apply_to(&mut after, &mut Default::default(), before.index + 1, &[Command::DeleteTopic { id }]).unwrap();
+    world.commit(-1, "", "t", 5).unwrap();
+    world.commit(-1, "", "u", 6).unwrap();
+    world.step(|groups, now, writes| groups.image_changed(&before, &after, now, writes));
+    world.pass(1);
+    assert_eq!((world.committed("t", false), world.committed("u", false)), (Ok(-1), Ok(6)));
+    assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
+    assert_eq!((world.state(), world.committed("u", false)), ("none", Ok(-1)));
+    assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Err(ErrorCode::GroupIdNotFound));
+}
+
+#[test]
+fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
+    let mut world = World::new(&[]);
+    world.commit(-1, "", "t", 5).unwrap();
+    for (is_committed, expected) in [(false, 5), (true, 9)] {
+        let key = Key::Offset { group: G, topic: "t", partition: 0 }.to_bytes();
+        let value = OffsetValue {
+            offset: 9,
+            leader_epoch: -1,
+            metadata: "",
+            commit_timestamp_ms: 0,
+            expire_timestamp_ms: -1,
+            topic_id: crate::model::TopicId::ZERO,
+        };
+        let (value, offset) = (value.to_bytes(), world.end);
+        world.end += 1;
+        let entry = Entry { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction: Some((7, 0)) };
+        world.groups.replay(&entry).unwrap();
+        assert_eq!(world.committed("t", true), Err(ErrorCode::UnstableOffsetCommit));
+        assert_eq!(world.committed("t", false), Ok(5));
+        world.groups.end_transaction(7, is_committed);
+        assert_eq!(world.committed("t", true), Ok(expected));
+    }
+}
+
+#[test]
+fn what_was_written_makes_the_same_group_again_and_its_members_have_their_session_to_come_back() {
+    let mut world = World::new(&[]);
+    let id = world.stable(Some("i"));
+    let told = world.groups.describe(G);
+    // The record of the stable generation, as a restart reads it.
+    let mut writes = Writes::new(world.now);
+    let assignment = told.members[0].member_assignment.clone();
+    world.groups.turn(G, world.now, &mut writes).unwrap().write(|_| assignment.clone());
+    let mut again = World::new(&[]);
+    again.groups.is_loaded = false;
+    writes.settle(&mut again.groups, 0, Ok(()));
+    again.step(|groups, now, writes| groups.loaded(&Image::default(), now, writes));
+    assert_eq!(again.groups.describe(G), told);
+    let request =
+        HeartbeatRequest { group_id: G.into(), generation_id: 1, member_id: id, group_instance_id: Some("i".into()) };
+    assert_eq!(again.step(|groups, now, writes| groups.heartbeat(&request, now, writes)), Ok(()));
+    again.pass(10_000);
+    assert_eq!(again.state(), "Empty");
+    assert_eq!(again.groups.list(&ListGroupsRequest::default()).len(), 1);
+}

@@ -1,0 +1,19 @@
+//! DeleteGroups (key 42), versions 0 to 2: groups without members, with all that they have committed.
+
+use crate::model::ErrorCode;
+
+message! {
+    request DeleteGroupsRequest of DeleteGroups {
+        groups_names: Vec<String>, 0+;
+    }
+
+    response DeleteGroupsResponse of DeleteGroups {
+        throttle_time_ms: i32, 0+;
+        results: Vec<DeletableGroupResult>, 0+;
+    }
+
+    part DeletableGroupResult {
+        group_id: String, 0+;
+        error_code: ErrorCode, 0+;
+    }
+}

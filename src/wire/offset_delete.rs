@@ -1,0 +1,35 @@
+//! OffsetDelete (key 47), version 0: forgets what a group has committed for some partitions (KIP-496).
+
+use crate::model::ErrorCode;
+
+message! {
+    request OffsetDeleteRequest of OffsetDelete {
+        group_id: String, 0+;
+        topics: Vec<OffsetDeleteRequestTopic>, 0+;
+    }
+
+    part OffsetDeleteRequestTopic {
+        name: String, 0+;
+        partitions: Vec<OffsetDeleteRequestPartition>, 0+;
+    }
+
+    part OffsetDeleteRequestPartition {
+        partition_index: i32, 0+;
+    }
+
+    response OffsetDeleteResponse of OffsetDelete {
+        error_code: ErrorCode, 0+;
+        throttle_time_ms: i32, 0+, ignorable = true;
+        topics: Vec<OffsetDeleteResponseTopic>, 0+;
+    }
+
+    part OffsetDeleteResponseTopic {
+        name: String, 0+;
+        partitions: Vec<OffsetDeleteResponsePartition>, 0+;
+    }
+
+    part OffsetDeleteResponsePartition {
+        partition_index: i32, 0+;
+        error_code: ErrorCode, 0+;
+    }
+}

@@ -1,0 +1,70 @@
+//! OffsetFetch (key 9), versions 1 to 10: how far groups have read. Several groups from version 8 on, topics by id from version 10 on.
+
+use crate::model::{ErrorCode, TopicId};
+
+message! {
+    request OffsetFetchRequest of OffsetFetch {
+        group_id: String, 0-7;
+        topics: Option<Vec<OffsetFetchRequestTopic>>, 0-7, nullable = 2+;
+        groups: Vec<OffsetFetchRequestGroup>, 8+;
+        require_stable: bool, 7+;
+    }
+
+    part OffsetFetchRequestTopic {
+        name: String, 0-7;
+        partition_indexes: Vec<i32>, 0-7;
+    }
+
+    part OffsetFetchRequestGroup {
+        group_id: String, 8+;
+        member_id: Option<String>, 9+, ignorable = true;
+        member_epoch: i32, 9+, default = -1, ignorable = true;
+        topics: Option<Vec<OffsetFetchRequestTopics>>, 8+;
+    }
+
+    part OffsetFetchRequestTopics {
+        name: String, 8-9, ignorable = true;
+        topic_id: TopicId, 10+, ignorable = true;
+        partition_indexes: Vec<i32>, 8+;
+    }
+
+    response OffsetFetchResponse of OffsetFetch {
+        throttle_time_ms: i32, 3+, ignorable = true;
+        topics: Vec<OffsetFetchResponseTopic>, 0-7;
+        error_code: ErrorCode, 2-7, ignorable = true;
+        groups: Vec<OffsetFetchResponseGroup>, 8+;
+    }
+
+    part OffsetFetchResponseTopic {
+        name: String, 0-7;
+        partitions: Vec<OffsetFetchResponsePartition>, 0-7;
+    }
+
+    part OffsetFetchResponseGroup {
+        group_id: String, 8+;
+        topics: Vec<OffsetFetchResponseTopics>, 8+;
+        error_code: ErrorCode, 8+;
+    }
+
+    part OffsetFetchResponsePartition {
+        partition_index: i32, 0-7;
+        committed_offset: i64, 0-7;
+        committed_leader_epoch: i32, 5-7, default = -1, ignorable = true;
+        metadata: Option<String>, 0-7;
+        error_code: ErrorCode, 0-7;
+    }
+
+    part OffsetFetchResponseTopics {
+        name: String, 8-9, ignorable = true;
+        topic_id: TopicId, 10+, ignorable = true;
+        partitions: Vec<OffsetFetchResponsePartitions>, 8+;
+    }
+
+    part OffsetFetchResponsePartitions {
+        partition_index: i32, 8+;
+        committed_offset: i64, 8+;
+        committed_leader_epoch: i32, 8+, default = -1, ignorable = true;
+        metadata: Option<String>, 8+;
+        error_code: ErrorCode, 8+;
+    }
+}

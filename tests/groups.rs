@@ -1,0 +1,370 @@
+//! Groups as clients use them: members, generations and committed offsets, over restarts; and what Kafka's own tools make of it.
+//!
+//! What each request is answered, field by field, is asked of Kafka in `tests/oracle/cases/groups.rs`.
+
+mod support;
+
+#[expect(dead_code, reason = "tests/protocol.rs uses the rest")]
+#[path = "protocol/talk.rs"]
+mod talk;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::clients::{Topic, WITHIN, base};
+use support::node::{Node, Peer};
+use support::run::{Program, run};
+use support::{peers, say, wait_for};
+use talk::Talk;
+use tidemill::model::ErrorCode;
+use tidemill::wire::Bytes;
+use tidemill::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
+use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use tidemill::wire::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
+use tidemill::wire::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use tidemill::wire::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A connection to a group's coordinator.
+fn coordinator(bootstrap: &str, group: &str) -> Talk {
+    let request = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
+    let answer: FindCoordinatorResponse = Talk::to(bootstrap).call(&request, 6);
+    let found = &answer.coordinators[0];
+    assert_eq!(found.error_code, ErrorCode::None, "the first answer names one that is there");
+    Talk::to(&format!("{}:{}", found.host, found.port))
+}
+
+/// Waits until the coordinator has loaded.
+fn settled<T>(mut ask: impl FnMut() -> (ErrorCode, T)) -> T {
+    wait_for("the coordinator has loaded", SOON, || match ask() {
+        (ErrorCode::CoordinatorLoadInProgress, _) => None,
+        (_, answer) => Some(answer),
+    })
+}
+
+fn create(bootstrap: &str, topic: &str, partitions: i32) {
+    use tidemill::tools::client::admin::NewTopic;
+    use tidemill::tools::client::{Client, ClientConfig};
+    let config = ClientConfig { bootstrap: bootstrap.into(), ..ClientConfig::default() };
+    let new = NewTopic { name: topic.into(), partitions: Some(partitions), replication_factor: None, configs: vec![] };
+    Client::connect(config).and_then(|mut client| client.create_topic(&new)).expect("created");
+}
+
+fn join(talk: &mut Talk, group: &str, member_id: &str, instance: Option<&str>) -> JoinGroupResponse {
+    let request = JoinGroupRequest {
+        group_id: group.into(),
+        session_timeout_ms: 6000,
+        rebalance_timeout_ms: 6000,
+        member_id: member_id.into(),
+        group_instance_id: instance.map(str::to_owned),
+        protocol_type: "anything".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "p".into(), metadata: Bytes(vec![1, 2, 3]) }],
+        reason: None,
+    };
+    talk.call(&request, 9)
+}
+
+fn sync(
+    talk: &mut Talk,
+    group: &str,
+    joined: &JoinGroupResponse,
+    instance: Option<&str>,
+    given: &[(&str, &[u8])],
+) -> SyncGroupResponse {
+    let assignments = given
+        .iter()
+        .map(|(id, bytes)| SyncGroupRequestAssignment { member_id: (*id).into(), assignment: Bytes(bytes.to_vec()) });
+    let request = SyncGroupRequest {
+        group_id: group.into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        group_instance_id: instance.map(str::to_owned),
+        protocol_type: Some("anything".into()),
+        protocol_name: Some("p".into()),
+        assignments: assignments.collect(),
+    };
+    talk.call(&request, 5)
+}
+
+fn heartbeat(talk: &mut Talk, group: &str, generation_id: i32, member_id: &str) -> ErrorCode {
+    let request = HeartbeatRequest {
+        group_id: group.into(),
+        generation_id,
+        member_id: member_id.into(),
+        group_instance_id: None,
+    };
+    talk.call::<HeartbeatResponse>(&request, 4).error_code
+}
+
+fn commit(talk: &mut Talk, group: &str, topic: &str, offset: i64, metadata: &str) -> ErrorCode {
+    let partition = OffsetCommitRequestPartition {
+        committed_offset: offset,
+        committed_metadata: Some(metadata.into()),
+        ..Default::default()
+    };
+    let request = OffsetCommitRequest {
+        group_id: group.into(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    talk.call::<OffsetCommitResponse>(&request, 9).topics[0].partitions[0].error_code
+}
+
+fn committed(talk: &mut Talk, group: &str, topic: &str) -> (i64, String) {
+    let topics =
+        vec![OffsetFetchRequestTopics { name: topic.into(), partition_indexes: vec![0], ..Default::default() }];
+    let group = OffsetFetchRequestGroup { group_id: group.into(), topics: Some(topics), ..Default::default() };
+    let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    let group = settled(|| {
+        let mut answer: OffsetFetchResponse = talk.call(&request, 9);
+        let group = answer.groups.remove(0);
+        (group.error_code, group)
+    });
+    let partition = &group.topics[0].partitions[0];
+    assert_eq!((group.error_code, partition.error_code), (ErrorCode::None, ErrorCode::None));
+    (partition.committed_offset, partition.metadata.clone().unwrap_or_default())
+}
+
+fn describe(talk: &mut Talk, group: &str) -> DescribedGroup {
+    let request = DescribeGroupsRequest { groups: vec![group.into()], include_authorized_operations: false };
+    settled(|| {
+        let mut answer: DescribeGroupsResponse = talk.call(&request, 5);
+        let group = answer.groups.remove(0);
+        (group.error_code, group)
+    })
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_members_and_offsets_alike() {
+    for routing in ["routing=direct", "routing=forward"] {
+        let settings = ["--shards", "2", "--set", routing, "--set", "group.initial.rebalance.delay.ms=100"];
+        let mut node = Node::tidemill("groups-kill", &settings);
+        create(node.bootstrap(), "t", 1);
+        // Enough groups for both shards.
+        let groups: Vec<String> = (0..8).map(|n| format!("group-{n}")).collect();
+        for (n, group) in groups.iter().enumerate() {
+            let mut talk = coordinator(node.bootstrap(), group);
+            assert_eq!(commit(&mut talk, group, "t", n as i64, &format!("metadata of {group}")), ErrorCode::None);
+        }
+        let mut talk = coordinator(node.bootstrap(), "g");
+        let joined = join(&mut talk, "g", "", Some("i"));
+        assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::None, 1));
+        let synced = sync(&mut talk, "g", &joined, Some("i"), &[(&joined.member_id, b"assigned")]);
+        assert_eq!((synced.error_code, synced.assignment), (ErrorCode::None, Bytes(b"assigned".to_vec())));
+        let before = describe(&mut talk, "g");
+        assert_eq!((before.group_state.as_str(), before.members.len()), ("Stable", 1));
+        assert_eq!(before.members[0].client_host, "/127.0.0.1");
+
+        node.kill();
+        node.restart();
+        let mut talk = coordinator(node.bootstrap(), "g");
+        assert_eq!(describe(&mut talk, "g"), before);
+        assert_eq!(heartbeat(&mut talk, "g", 1, &joined.member_id), ErrorCode::None);
+        // The instance that was restarted with the node takes its place.
+        let again = join(&mut talk, "g", "", Some("i"));
+        assert_eq!((again.error_code, again.generation_id, again.skip_assignment), (ErrorCode::None, 1, true));
+        assert_eq!(sync(&mut talk, "g", &again, Some("i"), &[]).assignment, Bytes(b"assigned".to_vec()));
+        for (n, group) in groups.iter().enumerate() {
+            let mut talk = coordinator(node.bootstrap(), group);
+            assert_eq!(committed(&mut talk, group, "t"), (n as i64, format!("metadata of {group}")));
+        }
+        // A silent member's session ends.
+        wait_for("the group is empty", SOON, || (describe(&mut talk, "g").group_state == "Empty").then_some(()));
+    }
+}
+
+#[test]
+fn in_direct_routing_another_shard_says_who_it_is_not_and_in_forward_routing_it_asks_the_owner() {
+    let node = Node::tidemill("groups-direct", &["--shards", "2"]);
+    create(node.bootstrap(), "t", 1);
+    let mut right = coordinator(node.bootstrap(), "g");
+    assert_eq!(commit(&mut right, "g", "t", 7, ""), ErrorCode::None);
+    let address = right.stream.peer_addr().expect("connected").to_string();
+    let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+    let brokers = Talk::to(node.bootstrap()).call::<MetadataResponse>(&request, 12).brokers;
+    let other = brokers.iter().map(|broker| format!("{}:{}", broker.host, broker.port)).find(|other| *other != address);
+    let mut wrong = Talk::to(&other.expect("two shards"));
+    assert_eq!(commit(&mut wrong, "g", "t", 8, ""), ErrorCode::NotCoordinator);
+    assert_eq!(heartbeat(&mut wrong, "g", 1, "m"), ErrorCode::NotCoordinator);
+    assert_eq!(join(&mut wrong, "g", "", None).error_code, ErrorCode::NotCoordinator);
+    assert_eq!(describe(&mut wrong, "g").error_code, ErrorCode::NotCoordinator);
+    let listed = |talk: &mut Talk| talk.call::<ListGroupsResponse>(&ListGroupsRequest::default(), 5).groups.len();
+    assert_eq!((listed(&mut right), listed(&mut wrong)), (1, 0), "each broker lists its own");
+    assert_eq!(committed(&mut right, "g", "t").0, 7);
+
+    let node = Node::tidemill("groups-forward", &["--shards", "2", "--set", "routing=forward"]);
+    create(node.bootstrap(), "t", 1);
+    let mut talk = coordinator(node.bootstrap(), "g");
+    for n in 0..8 {
+        let group = format!("group-{n}");
+        assert_eq!(commit(&mut talk, &group, "t", n, ""), ErrorCode::None);
+        assert_eq!(committed(&mut talk, &group, "t").0, n);
+    }
+    assert_eq!(listed(&mut talk), 8, "one broker for all shards");
+}
+
+#[test]
+fn the_internal_topics_are_told_as_such_and_not_for_clients_to_write() {
+    let node = Node::tidemill("groups-internal", &["--shards", "2"]);
+    coordinator(node.bootstrap(), "g");
+    let asked = MetadataRequestTopic { name: Some("__consumer_offsets".into()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
+    let mut talk = Talk::to(node.bootstrap());
+    let topic = talk.call::<MetadataResponse>(&request, 12).topics.remove(0);
+    assert_eq!((topic.error_code, topic.is_internal, topic.partitions.len()), (ErrorCode::None, true, 50));
+    let refused = talk.produce_one("__consumer_offsets", 0, &talk::batch(&["forged"]));
+    assert_eq!(refused.code, ErrorCode::InvalidTopicException);
+}
+
+#[test]
+fn a_deleted_topics_offsets_are_gone() {
+    let mut node = Node::tidemill("groups-delete", &["--shards", "2"]);
+    create(node.bootstrap(), "t", 1);
+    let mut talk = coordinator(node.bootstrap(), "g");
+    assert_eq!(commit(&mut talk, "g", "t", 7, ""), ErrorCode::None);
+    tidemill::tools::client::Client::connect(tidemill::tools::client::ClientConfig {
+        bootstrap: node.bootstrap().into(),
+        ..Default::default()
+    })
+    .and_then(|mut client| client.delete_topic("t"))
+    .expect("deleted");
+    wait_for("the offset is gone", SOON, || (committed(&mut talk, "g", "t").0 == -1).then_some(()));
+    node.kill();
+    node.restart();
+    assert_eq!(committed(&mut coordinator(node.bootstrap(), "g"), "g", "t").0, -1);
+}
+
+// ---- stock clients --------------------------------------------------------------------------------------------------
+
+const RECORDS: usize = 2000;
+const PARTITIONS: usize = 8;
+
+/// Reads as a member; how many records of how many partitions it was given.
+fn member(program: &Program, bootstrap: &str, group: &str, silence: u32) -> (usize, usize) {
+    let arguments = [
+        ("bootstrap", bootstrap.to_string()),
+        ("topic", "t".to_string()),
+        ("group", group.to_string()),
+        ("silence", silence.to_string()),
+        ("protocol", "classic".to_string()),
+    ];
+    let lines = program.run("member", &arguments, WITHIN);
+    let counts: Vec<usize> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("MEMBER "))
+        .map(|line| line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a count"))
+        .collect();
+    (counts.iter().sum(), counts.len())
+}
+
+fn filled(name: &str, delay: &str) -> Option<Node> {
+    let writer = peers::librdkafka()?;
+    let node = match Peer::chosen() {
+        Peer::Tidemill => Node::tidemill(name, &["--shards", "2", "--set", delay]),
+        Peer::Kafka => Node::kafka_with(name, &[delay])?,
+    };
+    let topic = Topic { bootstrap: node.bootstrap(), name: "t", partitions: PARTITIONS, base: base() };
+    topic.create(&writer, "");
+    topic.write(&writer, "none", "all", 0..RECORDS);
+    Some(node)
+}
+
+#[test]
+fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
+    let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go(), peers::kafkajs()];
+    let Some(mut node) = filled("groups-clients", "group.initial.rebalance.delay.ms=100") else { return };
+    for program in programs.iter().flatten() {
+        assert_eq!(member(program, node.bootstrap(), program.name, 2), (RECORDS, PARTITIONS), "{}", program.name);
+        say(&format!("  {} read {RECORDS} records as a member of a group", program.name));
+    }
+    node.kill();
+    node.restart();
+    let writer = peers::librdkafka().expect("it has written before");
+    let topic = Topic { bootstrap: node.bootstrap(), name: "t", partitions: PARTITIONS, base: base() };
+    topic.write(&writer, "none", "all", RECORDS..RECORDS + 100);
+    for program in programs.iter().flatten() {
+        assert_eq!(member(program, node.bootstrap(), program.name, 2).0, 100, "{}", program.name);
+    }
+}
+
+#[test]
+fn clients_of_four_kinds_share_one_group() {
+    let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go()];
+    // Long enough for the slowest to start, so that all are in the first generation.
+    let Some(node) = filled("groups-mixed", "group.initial.rebalance.delay.ms=8000") else { return };
+    let bootstrap = node.bootstrap().to_string();
+    let members: Vec<_> = programs
+        .into_iter()
+        .flatten()
+        .map(|program| {
+            let bootstrap = bootstrap.clone();
+            std::thread::spawn(move || (program.name, member(&program, &bootstrap, "mixed", 4)))
+        })
+        .collect();
+    let shares: Vec<_> = members.into_iter().map(|member| member.join().expect("it has said why")).collect();
+    assert_eq!(shares.iter().map(|(_, (records, _))| records).sum::<usize>(), RECORDS, "{shares:?}");
+    assert!(shares.iter().all(|(_, (records, _))| *records > 0), "every one has a share: {shares:?}");
+    say(&format!("  shares of a group of {}: {shares:?}", shares.len()));
+}
+
+#[test]
+fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
+    let (Some(jars), Some(java)) = (peers::kafka_jars(), peers::java()) else { return };
+    let Some(mut node) = filled("groups-tools", "group.initial.rebalance.delay.ms=100") else { return };
+    assert_eq!(member(&java, node.bootstrap(), "tools", 1).0, RECORDS);
+    let tool = |class: &str, arguments: &[&str]| {
+        let mut command = Command::new("java");
+        command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-XX:+UseSerialGC", "-cp", &jars, class]);
+        command.args(arguments);
+        let ended = run(command, None, WITHIN, |_| false).expect("java runs");
+        assert!(ended.ok(), "{class} {arguments:?}: {}", ended.tail());
+        ended.stdout
+    };
+    let groups = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+    let bootstrap = node.bootstrap().to_string();
+    let at = ["--bootstrap-server", bootstrap.as_str()];
+    let listed = tool(groups, &[&at[..], &["--list", "--state"]].concat());
+    assert!(listed.lines().any(|line| line.starts_with("tools") && line.contains("Empty")), "{listed}");
+    let described = tool(groups, &[&at[..], &["--describe", "--group", "tools"]].concat());
+    let rows: Vec<Vec<&str>> = described.lines().map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<_> = rows.iter().filter(|row| row.first() == Some(&"tools")).collect();
+    assert_eq!(rows.len(), PARTITIONS, "{described}");
+    assert!(rows.iter().all(|row| row[5] == "0"), "no lag: {described}");
+    let to_start = ["--reset-offsets", "--group", "tools", "--topic", "t", "--to-earliest", "--execute"];
+    tool(groups, &[&at[..], &to_start].concat());
+    assert_eq!(member(&java, node.bootstrap(), "tools", 1).0, RECORDS, "all of it again");
+
+    if node.peer() == Peer::Tidemill {
+        node.stop();
+        let mut decoded = String::new();
+        for partition in 0..50 {
+            let log = node.partition_dir("__consumer_offsets", partition).join("00000000000000000000.log");
+            if log.metadata().is_ok_and(|log| log.len() > 0) {
+                let file = log.to_str().expect("UTF-8");
+                decoded += &tool("org.apache.kafka.tools.DumpLogSegments", &["--offsets-decoder", "--files", file]);
+            }
+        }
+        for expected in
+            ["\"group\":\"tools\",\"topic\":\"t\",\"partition\":0", "\"protocolType\":\"consumer\",\"generation\":1"]
+        {
+            assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
+        }
+        node.restart();
+    }
+    tool(groups, &[&at[..], &["--delete", "--group", "tools"]].concat());
+    let listed = tool(groups, &[&at[..], &["--list"]].concat());
+    assert!(!listed.contains("tools"), "{listed}");
+}
