@@ -1,4 +1,4 @@
-//! argv -> serve | topic | produce | consume | inspect | perf.
+//! argv -> serve | topic | produce | consume | txn | inspect | perf.
 
 use clap::Parser;
 use tidemill::tools;
@@ -22,6 +22,8 @@ enum Command {
     Produce(tools::produce::Args),
     /// Print the records of a topic
     Consume(tools::consume::Args),
+    /// List, describe and abort transactions
+    Txn(tools::txn::Args),
     /// Look into a data directory: segments, indexes, journals, checkpoints, metadata
     Inspect(tools::inspect::Args),
     /// Load a broker and measure it
@@ -34,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Topic(args) => tools::topic::run(args),
         Command::Produce(args) => tools::produce::run(args),
         Command::Consume(args) => tools::consume::run(args),
+        Command::Txn(args) => tools::txn::run(args),
         Command::Inspect(args) => tools::inspect::run(args),
         Command::Perf(args) => tools::perf::run(args),
     };

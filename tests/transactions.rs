@@ -14,6 +14,8 @@ mod talk;
 
 #[path = "transactions/clients.rs"]
 mod clients;
+#[path = "transactions/command_line.rs"]
+mod command_line;
 #[path = "transactions/markers.rs"]
 mod markers;
 #[path = "transactions/producer.rs"]

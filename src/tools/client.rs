@@ -82,6 +82,11 @@ impl Client {
         Err(last)
     }
 
+    /// The connection to the broker that answered first.
+    pub fn bootstrap(&mut self) -> &mut Connection {
+        &mut self.bootstrap
+    }
+
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
@@ -91,7 +96,7 @@ impl Client {
     }
 
     /// The connection to a broker, opened if there is none.
-    fn broker(&mut self, broker_id: i32) -> Result<&mut Connection, ClientError> {
+    pub fn broker(&mut self, broker_id: i32) -> Result<&mut Connection, ClientError> {
         if !self.brokers.contains_key(&broker_id) {
             let broker = self.cluster.brokers.get(&broker_id).ok_or(ClientError::UnknownBroker { broker_id })?;
             let connection = Connection::open(&broker.address(), &self.config.client_id, self.config.timeout)

@@ -16,5 +16,6 @@ pub mod perf;
 pub mod produce;
 mod time;
 pub mod topic;
+pub mod txn;
 
 pub use failure::Failure;

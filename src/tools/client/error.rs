@@ -40,7 +40,7 @@ pub enum ClientError {
 
 impl ClientError {
     /// A broker's error code, unless it says that all is well.
-    pub(super) fn check(
+    pub fn check(
         code: ErrorCode,
         message: Option<String>,
         subject: impl FnOnce() -> String,
