@@ -21,9 +21,9 @@
 //! | 90 diverging epochs | s090 here |
 //! | 92, 93 sessions | `api::fetch_session::tests`, and here |
 //! | 97 old readers | `api::old_fetch::tests::statement_97_*`, and here |
-//! | 65 to 78 transactions | `tests/transactions.rs` |
+//! | 65 to 80 transactions | `tests/transactions.rs` |
 //!
-//! Not served yet, and not advertised: 9 (ApiVersions v5), 10 (SASL), 39 (AlterConfigs), 79 and 80 (TxnOffsetCommit).
+//! Not served yet, and not advertised: 9 (ApiVersions v5), 10 (SASL), 39 (AlterConfigs).
 
 mod support;
 

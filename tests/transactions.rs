@@ -18,6 +18,8 @@ mod clients;
 mod command_line;
 #[path = "transactions/markers.rs"]
 mod markers;
+#[path = "transactions/offsets.rs"]
+mod offsets;
 #[path = "transactions/producer.rs"]
 mod producer;
 #[path = "transactions/readers.rs"]

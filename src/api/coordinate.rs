@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use super::{
     Broker, Header, Origin, delete_groups, describe_groups, heartbeat, join_group, leave_group, list_groups,
-    offset_commit, offset_delete, offset_fetch, sync_group,
+    offset_commit, offset_delete, offset_fetch, sync_group, txn_offset_commit,
 };
 use crate::config::Routing;
 use crate::coordinator::Ledger;
@@ -162,6 +162,7 @@ async fn dispatch(call: Call, key: ApiKey, reader: &mut Reader<'_>) -> Result<Fr
         ApiKey::SyncGroup => sync_group::start(call, reader).await,
         ApiKey::Heartbeat => heartbeat::start(call, reader).await,
         ApiKey::LeaveGroup => leave_group::start(call, reader).await,
+        ApiKey::TxnOffsetCommit => txn_offset_commit::start(call, reader).await,
         ApiKey::OffsetCommit => offset_commit::start(call, reader).await,
         ApiKey::OffsetFetch => offset_fetch::start(call, reader),
         ApiKey::OffsetDelete => offset_delete::start(call, reader).await,

@@ -48,6 +48,7 @@ mod refusal;
 pub mod serve;
 mod sync_group;
 mod transactions;
+mod txn_offset_commit;
 mod write_txn_markers;
 
 pub use answer::Answer;
@@ -296,6 +297,7 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup
         | ApiKey::OffsetCommit
+        | ApiKey::TxnOffsetCommit
         | ApiKey::OffsetFetch
         | ApiKey::OffsetDelete
         | ApiKey::DescribeGroups

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Broker, Header, Outcome, Pending};
+use crate::disk::journal::Sequence;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::transactions::EndTransaction;
@@ -119,24 +120,30 @@ pub(super) async fn end_here(broker: &Broker, partitions: &[TopicPartition], end
     let mut sequence = 0;
     let mut errors = Vec::with_capacity(partitions.len());
     for id in partitions {
-        let Some(partition) = broker.shard.partition(*id) else {
-            errors.push(ErrorCode::NotLeaderOrFollower);
-            continue;
-        };
-        errors.push(match broker.shard.end_transaction(&partition, end, clock::wall_ms()).await {
-            Ok(produced) => {
-                sequence = sequence.max(produced.sequence);
-                ErrorCode::None
+        match end_in(broker, *id, end).await {
+            Ok(written) => {
+                sequence = sequence.max(written);
+                errors.push(ErrorCode::None);
             }
-            Err(refusal) => {
-                tracing::info!("a marker of producer {} was refused: {refusal:?}", end.producer_id);
-                refusal.error
+            Err(error) => {
+                tracing::info!("a marker of producer {} was refused: {error}", end.producer_id);
+                errors.push(error);
             }
-        });
+        }
     }
     if broker.shard.committed_to(sequence).await.is_err() {
         let appended = errors.iter_mut().filter(|error| !error.is_error());
         appended.for_each(|error| *error = ErrorCode::KafkaStorageError);
     }
     errors
+}
+
+/// Where groups commit, their coordinator writes the marker: its state is what the log says.
+async fn end_in(broker: &Broker, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
+    if let Some(ledger) = broker.groups.at(id) {
+        return ledger.end_transaction(end).await;
+    }
+    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let ended = broker.shard.end_transaction(&partition, end, clock::wall_ms()).await;
+    ended.map(|produced| produced.sequence).map_err(|refusal| refusal.error)
 }

@@ -10,7 +10,9 @@ use crate::disk::journal::Sequence;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::partition::Partition;
+use crate::partition::transactions::EndTransaction;
 use crate::record::Records;
+use crate::record::control::Ending;
 use crate::record::validate::Accepted;
 use crate::runtime::sync::{First, Notify, Permits, first};
 use crate::runtime::{self, Class, Mono};
@@ -154,6 +156,19 @@ impl<M: Machine> Ledger<M> {
             self.rearm.notify_all();
         }
         taken.map(|()| answer)
+    }
+
+    /// Ends a producer's transaction here: its marker is written, and what the producer wrote counts or never did. As a step,
+    /// after those before it.
+    pub async fn end_transaction(&self, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
+        let _turn = self.turn.acquire(1).await;
+        // A log that is being read would not show the marker for sure.
+        self.with(|_| ())?;
+        let produced = self.shard.end_transaction(&self.partition, end, Now::read().wall_ms).await;
+        let produced = produced.map_err(|refusal| refusal.error)?;
+        self.sequence.set(produced.sequence);
+        self.with(|machine| machine.end_transaction(end.producer_id, end.marker.ending == Ending::Commit))?;
+        Ok(produced.sequence)
     }
 
     /// COOR-4: waits until everything that steps have written so far is durable.

@@ -80,6 +80,12 @@ impl<M: Machine> Ledgers<M> {
         self.ledgers.borrow().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)
     }
 
+    /// The ledger in a partition of this shard, if it is one of the topic's.
+    pub fn at(&self, id: TopicPartition) -> Option<Rc<Ledger<M>>> {
+        let ledgers = self.ledgers.borrow();
+        ledgers.get(&id.partition).filter(|ledger| ledger.partition().id == id).cloned()
+    }
+
     /// All ledgers of this shard.
     pub fn all(&self) -> Vec<Rc<Ledger<M>>> {
         self.ledgers.borrow().values().cloned().collect()

@@ -62,6 +62,7 @@ mod reader;
 pub mod sync_group;
 mod topic;
 pub mod txn_log;
+pub mod txn_offset_commit;
 pub mod write_txn_markers;
 mod writer;
 

@@ -99,6 +99,8 @@ pub const TARGETS: &[Target] = targets! {
     "DescribeTransactionsResponse" message::<describe_transactions::DescribeTransactionsResponse>, decoded;
     "ListTransactionsRequest" message::<list_transactions::ListTransactionsRequest>, decoded;
     "ListTransactionsResponse" message::<list_transactions::ListTransactionsResponse>, decoded;
+    "TxnOffsetCommitRequest" message::<txn_offset_commit::TxnOffsetCommitRequest>, decoded;
+    "TxnOffsetCommitResponse" message::<txn_offset_commit::TxnOffsetCommitResponse>, decoded;
     "WriteTxnMarkersRequest" message::<write_txn_markers::WriteTxnMarkersRequest>, decoded;
     "WriteTxnMarkersResponse" message::<write_txn_markers::WriteTxnMarkersResponse>, decoded;
     "DescribeProducersRequest" message::<describe_producers::DescribeProducersRequest>, decoded;

@@ -34,6 +34,7 @@ use tidemill::wire::offset_fetch::OffsetFetchResponse;
 use tidemill::wire::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use tidemill::wire::produce::{ProduceResponse, ProducedPartition};
 use tidemill::wire::sync_group::SyncGroupResponse;
+use tidemill::wire::txn_offset_commit::TxnOffsetCommitResponse;
 use tidemill::wire::write_txn_markers::WriteTxnMarkersResponse;
 use tidemill::wire::{ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame};
 
@@ -75,6 +76,7 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::EndTxn => declared::<EndTxnResponse>(r, version),
         ApiKey::DescribeTransactions => declared::<DescribeTransactionsResponse>(r, version),
         ApiKey::ListTransactions => declared::<ListTransactionsResponse>(r, version),
+        ApiKey::TxnOffsetCommit => declared::<TxnOffsetCommitResponse>(r, version),
         ApiKey::WriteTxnMarkers => declared::<WriteTxnMarkersResponse>(r, version),
         ApiKey::DescribeProducers => declared::<DescribeProducersResponse>(r, version),
         ApiKey::DescribeConfigs => declared::<DescribeConfigsResponse>(r, version),

@@ -24,6 +24,7 @@ use tidemill::wire::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use tidemill::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 use tidemill::wire::metadata::{MetadataRequest, MetadataResponse};
 use tidemill::wire::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use tidemill::wire::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 use tidemill::wire::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
 
@@ -137,6 +138,7 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
     check_versions::<_, AddPartitionsToTxnResponse>(talk, AddPartitionsToTxnRequest::default());
     check_versions::<_, AddOffsetsToTxnResponse>(talk, AddOffsetsToTxnRequest::default());
     check_versions::<_, EndTxnResponse>(talk, EndTxnRequest::default());
+    check_versions::<_, TxnOffsetCommitResponse>(talk, TxnOffsetCommitRequest::default());
     check_versions::<_, WriteTxnMarkersResponse>(talk, WriteTxnMarkersRequest::default());
     check_versions::<_, DescribeProducersResponse>(talk, DescribeProducersRequest::default());
     check_versions::<_, DescribeTransactionsResponse>(talk, DescribeTransactionsRequest::default());

@@ -169,7 +169,7 @@ impl Groups {
 }
 
 /// As Java counts them (`String.length`), which is how Kafka measures metadata.
-fn characters(text: &str) -> usize {
+pub(super) fn characters(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 

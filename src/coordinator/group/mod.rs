@@ -13,6 +13,7 @@
 
 mod classic;
 mod commit;
+mod commit_in_transaction;
 mod describe;
 mod expire;
 mod join;

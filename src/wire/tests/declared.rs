@@ -72,6 +72,8 @@ agrees! {
     end_txn_agrees_with_the_referee: end_txn::EndTxnRequest, EndTxnResponse;
     describe_transactions_agrees_with_the_referee: describe_transactions::DescribeTransactionsRequest, DescribeTransactionsResponse;
     list_transactions_agrees_with_the_referee: list_transactions::ListTransactionsRequest, ListTransactionsResponse;
+    txn_offset_commit_agrees_with_the_referee:
+        txn_offset_commit::TxnOffsetCommitRequest, TxnOffsetCommitResponse;
     describe_producers_agrees_with_the_referee:
         describe_producers::DescribeProducersRequest, DescribeProducersResponse;
     create_partitions_agrees_with_the_referee: create_partitions::CreatePartitionsRequest, CreatePartitionsResponse;

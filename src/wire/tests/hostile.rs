@@ -154,6 +154,8 @@ fn targets() -> Vec<Target> {
     declared::<describe_transactions::DescribeTransactionsResponse>(&mut targets);
     declared::<list_transactions::ListTransactionsRequest>(&mut targets);
     declared::<list_transactions::ListTransactionsResponse>(&mut targets);
+    declared::<txn_offset_commit::TxnOffsetCommitRequest>(&mut targets);
+    declared::<txn_offset_commit::TxnOffsetCommitResponse>(&mut targets);
     declared::<write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
     declared::<write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
     declared::<describe_producers::DescribeProducersRequest>(&mut targets);

@@ -1,0 +1,61 @@
+//! TxnOffsetCommit: how far a group has read, if a transaction is committed.
+
+use super::Groups;
+use super::commit::{Committer, characters};
+use super::record::{Key, OffsetValue};
+use crate::coordinator::{Now, Writes};
+use crate::model::{ErrorCode, TopicId};
+use crate::wire::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+
+impl Groups {
+    /// Commits within the producer's open transaction, or says why the group takes nothing from this client (statement 80).
+    pub fn commit_in_transaction(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+        let committer = Committer {
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+            generation: request.generation_id,
+            is_transactional: true,
+        };
+        match self.turn(&request.group_id, now, writes) {
+            Some(mut turn) => turn.classic().check_commit(&committer)?,
+            // The record makes the group.
+            None if request.generation_id < 0 => {}
+            None => return Err(ErrorCode::IllegalGeneration),
+        }
+        let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
+        let mut response = TxnOffsetCommitResponse::default();
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let partition_index = partition.partition_index;
+                let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+                let mut error_code = ErrorCode::None;
+                if characters(metadata) > metadata_bytes_max {
+                    error_code = ErrorCode::OffsetMetadataTooLarge;
+                } else {
+                    let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
+                    let value = OffsetValue {
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata,
+                        commit_timestamp_ms: now.wall_ms,
+                        expire_timestamp_ms: -1,
+                        topic_id: TopicId::ZERO,
+                    };
+                    writes.put(&key.to_bytes(), Some(&value.to_bytes()));
+                }
+                partitions.push(TxnOffsetCommitResponsePartition { partition_index, error_code });
+            }
+            response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions });
+        }
+        writes.in_transaction(request.producer_id, request.producer_epoch);
+        Ok(response)
+    }
+}
