@@ -33,6 +33,8 @@ use tidemill::wire::{ApiKey, Topic};
 const TOPIC: &str = "crash";
 const PARTITIONS: i32 = 8;
 const IN_FLIGHT: usize = 5;
+/// Then another takes its place and its name, for a topic of a thousand rounds would fill the disk (60 MB a round).
+const ROUNDS_A_TOPIC: u64 = 50;
 const PRODUCE_VERSION: i16 = 9;
 
 /// Record number `n` of a partition, as it must come back.
@@ -191,6 +193,31 @@ fn verify(client: &mut Client, from: &[i64]) -> Result<Vec<i64>, String> {
     Ok(next)
 }
 
+fn verify_whole(client: &mut Client, ends: &[i64]) {
+    let whole = verify(client, &vec![0; ends.len()]).unwrap_or_else(|why| panic!("at the end of the topic: {why}"));
+    assert_eq!(whole, ends);
+}
+
+/// A topic without records, and its producers.
+fn begin_topic(client: &mut Client, chance: &mut Chance) -> Vec<Producer> {
+    let topic =
+        NewTopic { name: TOPIC.into(), partitions: Some(PARTITIONS), replication_factor: None, configs: Vec::new() };
+    client.create_topic(&topic).expect("a fresh topic");
+    let producer = |partition| {
+        let identity = client.init_producer().expect("a producer id");
+        Producer {
+            partition,
+            producer_id: identity.producer_id,
+            producer_epoch: identity.producer_epoch,
+            next: 0,
+            in_doubt: VecDeque::new(),
+            acknowledged: 0,
+            chance: Chance::new(chance.next()),
+        }
+    };
+    (0..PARTITIONS).map(producer).collect()
+}
+
 #[test]
 fn acknowledged_records_survive_kill_9_once_and_in_order() {
     let rounds = number("TIDEMILL_CRASH_ROUNDS", 100);
@@ -209,23 +236,7 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
     let mut node = Node::tidemill("crash", &arguments);
     let mut chance = Chance::new(seed);
     let mut client = connect(&node);
-    let topic =
-        NewTopic { name: TOPIC.into(), partitions: Some(PARTITIONS), replication_factor: None, configs: Vec::new() };
-    client.create_topic(&topic).expect("a fresh topic");
-    let mut producers: Vec<Producer> = (0..PARTITIONS)
-        .map(|partition| {
-            let identity = client.init_producer().expect("a producer id");
-            Producer {
-                partition,
-                producer_id: identity.producer_id,
-                producer_epoch: identity.producer_epoch,
-                next: 0,
-                in_doubt: VecDeque::new(),
-                acknowledged: 0,
-                chance: Chance::new(chance.next()),
-            }
-        })
-        .collect();
+    let mut producers = begin_topic(&mut client, &mut chance);
     let mut verified = vec![0; PARTITIONS as usize];
     let acknowledged = AtomicU64::new(0);
     let began = Instant::now();
@@ -277,11 +288,16 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
                 began.elapsed()
             ));
         }
+        if round % ROUNDS_A_TOPIC == 0 && round < rounds {
+            verify_whole(&mut client, &verified);
+            client.delete_topic(TOPIC).expect("it is there");
+            producers = begin_topic(&mut client, &mut chance);
+            verified.fill(0);
+        }
     }
     let total = acknowledged.load(Ordering::Relaxed);
     assert!(total > rounds * 100, "{total} records acknowledged in {rounds} rounds is no load");
-    let whole = verify(&mut client, &vec![0; verified.len()]).unwrap_or_else(|why| panic!("at the end: {why}"));
-    assert_eq!(whole, verified);
+    verify_whole(&mut client, &verified);
     recoveries.sort_unstable();
     // A record lost or there twice has ended the test above.
     say(&format!(
