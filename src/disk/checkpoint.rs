@@ -4,7 +4,7 @@
 //! One small file, replaced whole: written beside, flushed, renamed, its directory flushed.
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (3)    8  u64  archive bytes    16  u32  CRC-32C of the archive
+//!  0  u32  magic "TMC1"    4  u32  version (4)    8  u64  archive bytes    16  u32  CRC-32C of the archive
 //! 32  the archive (rkyv), checked against the CRC before it is looked at, and validated when it is
 //! ```
 //!
@@ -23,7 +23,7 @@ use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HEAD_BYTES: usize = 32;
 
 /// Everything a shard must know to recover, apart from the journal and the segments.

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::aborted::{self, AbortedTransaction};
 use super::index::{Indexes, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
@@ -25,6 +26,11 @@ use crate::runtime::{self, Class};
 pub const PAGE_BYTES: u64 = 256 << 10;
 /// Pages read ahead of a sequential reader.
 const READ_AHEAD_PAGES: u64 = 6;
+
+/// A removed file's space is freed in such steps. At once it holds up every flush: the journal's for 190 ms while ext4 freed
+/// 1.3 GB.
+const RELEASE_BYTES: u64 = 1 << 20;
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 pub struct Segment {
     pub base_offset: Offset,
@@ -908,13 +914,31 @@ impl Segment {
         runtime::spawn(Class::Background, "segment remove", async move {
             runtime::sleep(delay).await;
             for path in renamed {
+                if path.to_string_lossy().ends_with(".log.deleted") {
+                    // Held open, so that its space is not freed with its name.
+                    let open = Open { read: true, write: true, ..Open::default() };
+                    *self.file.borrow_mut() = File::open(&path, open).await.ok();
+                }
                 if let Err(error) = dir::remove_file(&path).await {
                     tracing::warn!("could not remove {}: {error}", path.display());
                 }
             }
-            drop(self);
+            self.release().await;
         });
         Ok(())
+    }
+
+    /// Gives back the disk's space of a segment whose file has no name any more, bit by bit, unless somebody still reads it.
+    pub(super) async fn release(self: Rc<Self>) {
+        let Some(file) = self.file.borrow().clone() else { return };
+        let mut bytes = self.written();
+        while bytes > 0 && Rc::strong_count(&self) == 1 {
+            bytes = bytes.saturating_sub(RELEASE_BYTES);
+            if file.set_len(bytes).await.is_err() {
+                return;
+            }
+            runtime::sleep(RELEASE_PAUSE).await;
+        }
     }
 }
 

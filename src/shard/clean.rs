@@ -88,9 +88,9 @@ impl Shard {
         loop {
             let is_last = log.clean(&mut round, means).await?;
             // On a full disk the segments wait, and what is behind them.
-            loop {
+            while log.swap_is_in_line() && !partition.is_deleted() {
                 match self.try_checkpoint().await {
-                    Some(true) => break,
+                    Some(true) => {}
                     Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
                     _ => return Ok(None),
                 }

@@ -12,7 +12,8 @@
 //! offsets. Pure are the plan, the map, the transactions and the filter. It does not know watermarks, shards or requests.
 //!
 //! Invariants:
-//! - CLEAN-1: a record stays if it is the last of its key, or lies at or above the round's end. Offsets never change.
+//! - CLEAN-1: a record stays if it is the last of its key, or lies at or above the round's end, unless its transaction was
+//!   aborted. Offsets never change.
 //! - CLEAN-2: a tombstone or marker goes no earlier than `delete.retention.ms` after the first round that found nothing
 //!   before it to delete (KIP-534).
 //! - CLEAN-3: each remembered producer's last batch stays, if only by its header.
@@ -48,8 +49,6 @@ use read::Reader;
 use transactions::Transactions;
 use write::{Writer, Written};
 
-/// New segments of so many bytes wait for a checkpoint at the most: until it has come, the disk holds them twice.
-const SWAP_BYTES_MAX: u64 = 1 << 30;
 /// Kafka's files, and what reads them, count positions in 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
@@ -93,7 +92,7 @@ impl Log {
     /// What there is to compact; nothing at or above `stable` is decided yet.
     pub async fn plan_cleaning(&self, stable: Offset, now_ms: i64) -> Result<Option<Plan>, StorageError> {
         let settings = self.settings();
-        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.has_swap() {
+        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.swap_is_in_line() {
             return Ok(None);
         }
         let cleaned_to = self.cleaned_to.get();
@@ -116,7 +115,12 @@ impl Log {
     pub fn cleaning_wants_checkpoint(&self) -> bool {
         let segments = self.segments.borrow();
         let is_flushed = segments.iter().take(segments.len() - 1).all(|segment| !segment.is_dirty());
-        self.has_swap() || self.swap_is_named.get() || !is_flushed
+        self.swap_is_in_line() || !is_flushed
+    }
+
+    /// LOG-4: whether more can be compacted only after another checkpoint.
+    pub fn swap_is_in_line(&self) -> bool {
+        self.has_swap() || self.swap_is_named.get()
     }
 
     /// It is of no use to try again before a restart.
@@ -205,8 +209,8 @@ impl Log {
         Ok(())
     }
 
-    /// Rewrites the next segments and puts them in line for a checkpoint, after which this is called again until it
-    /// answers that it was the last time.
+    /// Rewrites the next segments, one segment's worth, and puts them in line for a checkpoint. Called again when they are no
+    /// longer [in line](Self::swap_is_in_line), until it answers that it was the last time.
     pub async fn clean(&self, round: &mut Round, means: &Means) -> Result<bool, StorageError> {
         let _upkeep = self.upkeep().await;
         let cleaned = self.clean_groups(round, means).await;
@@ -247,7 +251,8 @@ impl Log {
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
-        for group in plan::groups(&sealed, &self.settings()) {
+        let settings = self.settings();
+        for group in plan::groups(&sealed, &settings) {
             let group = &segments[group];
             let from = written.len();
             self.rewrite(group, round, means, &mut written).await?;
@@ -259,7 +264,8 @@ impl Log {
             round.told.segments_after += written.len() - from;
             round.told.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
             round.told.bytes_after += bytes;
-            if waiting_bytes >= SWAP_BYTES_MAX {
+            // Until the checkpoint has come, the disk holds them twice.
+            if waiting_bytes >= settings.segment_bytes {
                 break;
             }
         }

@@ -184,8 +184,13 @@ impl Log {
         self.replaced.borrow_mut().extend(old);
         runtime::spawn(Class::Background, "replaced segments", async move {
             runtime::sleep(delay).await;
-            if let Some(replaced) = kept.upgrade() {
-                replaced.borrow_mut().retain(|segment| !numbers.contains(&segment.number));
+            for number in numbers {
+                let Some(replaced) = kept.upgrade() else { return };
+                let at = replaced.borrow().iter().position(|segment| segment.number == number);
+                let segment = at.map(|at| replaced.borrow_mut().swap_remove(at));
+                if let Some(segment) = segment {
+                    segment.release().await;
+                }
             }
         });
     }

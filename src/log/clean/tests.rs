@@ -1,6 +1,6 @@
 //! What survives: the filter batch by batch, and whole logs against a model, with restarts between.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -9,12 +9,13 @@ use proptest::prelude::*;
 use super::filter::LastRecord;
 use super::*;
 use crate::disk::checkpoint::PartitionState;
-use crate::log::aborted::AbortedTransaction;
+use crate::log::aborted::{AbortedTransaction, OpenTransactions};
 use crate::log::read::Wish;
 use crate::log::recover::Known;
 use crate::log::{Appended, Settings};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
+use crate::record::control::{self, Ending};
 use crate::record::walk::batches;
 use crate::runtime::{self, Config};
 
@@ -244,26 +245,62 @@ struct Bench {
     log: Log,
     memory: Rc<Memory>,
     written: Vec<Row>,
+    transactions: OpenTransactions,
+    /// Of each producer's open transaction the offsets of its records.
+    of_producer: [Vec<Offset>; 3],
+    aborted: HashSet<Offset>,
 }
 
 impl Bench {
     async fn new(directory: &Path) -> Bench {
         let memory = Memory::new(MEMORY_BYTES);
         let log = Log::create(directory, Rc::new(settings()), memory.clone()).await.unwrap();
-        Bench { log, memory, written: Vec::new() }
+        Bench {
+            log,
+            memory,
+            written: Vec::new(),
+            transactions: OpenTransactions::default(),
+            of_producer: Default::default(),
+            aborted: HashSet::new(),
+        }
     }
 
     async fn append(&mut self, codec: Codec, records: &[(u8, Option<u8>)]) {
+        self.append_of(BatchOptions { codec, ..plain() }, records).await;
+    }
+
+    async fn append_of(&mut self, options: BatchOptions, records: &[(u8, Option<u8>)]) {
         let base_offset = self.log.end_offset();
-        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch: 0, codec, ..plain() });
+        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch: 0, ..options });
         for (n, (key, value)) in records.iter().enumerate() {
             let row = (base_offset + n as i64, vec![b'k', *key], value.map(|value| vec![value; 20]));
             builder.append(NOW_MS + row.0, Some(&row.1), row.2.as_deref(), []);
             self.written.push(row);
         }
-        let bytes = builder.finish();
-        assert!(self.log.reserve(bytes.len(), records.len() as u32, NOW_MS).await.unwrap());
-        let last_offset = base_offset + records.len() as i64 - 1;
+        if options.is_transactional {
+            self.transactions.note(options.producer_id, base_offset);
+            self.of_producer[options.producer_id as usize].extend(base_offset..base_offset + records.len() as i64);
+        }
+        self.append_bytes(&builder.finish(), base_offset, base_offset + records.len() as i64 - 1).await;
+    }
+
+    /// Ends a producer's transaction; without one, the marker lies there all the same.
+    async fn end(&mut self, producer_id: i64, ending: Ending) {
+        let offset = self.log.end_offset();
+        let (header, records) = control::Marker { ending, coordinator_epoch: 0 }.batch(producer_id, 0, NOW_MS, false);
+        let header = BatchHeader { base_offset: offset, leader_epoch: 0, ..header };
+        self.append_bytes(&[&header.encode(), &records[..]].concat(), offset, offset).await;
+        let ended = self.transactions.end(producer_id, ending, offset);
+        let written = std::mem::take(&mut self.of_producer[producer_id as usize]);
+        if let Some(aborted) = ended.and_then(|ended| ended.aborted) {
+            self.log.note_aborted(aborted);
+            self.aborted.extend(written);
+        }
+    }
+
+    async fn append_bytes(&mut self, bytes: &[u8], base_offset: Offset, last_offset: Offset) {
+        let records = (last_offset - base_offset + 1) as u32;
+        assert!(self.log.reserve(bytes.len(), records, NOW_MS).await.unwrap());
         let appended = Appended {
             base_offset,
             last_offset,
@@ -271,7 +308,11 @@ impl Bench {
             max_timestamp: NOW_MS + last_offset,
             offset_of_max_timestamp: last_offset,
         };
-        self.log.append(&appended, &[&bytes], NOW_MS);
+        self.log.append(&appended, &[bytes], NOW_MS);
+    }
+
+    fn stable_offset(&self) -> Offset {
+        self.transactions.first_offset().unwrap_or(self.log.end_offset())
     }
 
     /// What a checkpoint would say of the log.
@@ -310,12 +351,13 @@ impl Bench {
             self.checkpointed().await;
         }
         assert!(!self.log.cleaning_wants_checkpoint());
-        let plan = self.log.plan_cleaning(self.log.end_offset(), now_ms).await.unwrap()?;
+        let plan = self.log.plan_cleaning(self.stable_offset(), now_ms).await.unwrap()?;
         let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, means).await.unwrap();
         loop {
             let is_last = self.log.clean(&mut round, means).await.unwrap();
-            self.checkpointed().await;
-            self.checkpointed().await;
+            while self.log.swap_is_in_line() {
+                self.checkpointed().await;
+            }
             if is_last {
                 return Some(self.log.cleaned_to());
             }
@@ -333,6 +375,18 @@ impl Bench {
         self.log = log.unwrap();
     }
 
+    /// What a reader of committed records gets; of others none is left below `end`. Behind it, in the segment that a full map
+    /// ended in, they go with the rest or stay for the next round.
+    async fn read_committed(&self, end: Offset) -> Vec<Row> {
+        let mut rows = self.read().await;
+        rows.retain(|row| {
+            let is_aborted = self.aborted.contains(&row.0);
+            assert!(!is_aborted || row.0 >= end, "{row:?} was aborted, and all below {end} is compacted");
+            !is_aborted
+        });
+        rows
+    }
+
     async fn read(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         let mut decompressor = Decompressor::new(1 << 20);
@@ -340,6 +394,9 @@ impl Bench {
             for batch in batches(&bytes) {
                 let batch = batch.unwrap();
                 assert!(batch.is_intact());
+                if batch.header.is_control() {
+                    continue;
+                }
                 let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
                 rows.extend(Records::new(&batch.header, plain).map(|record| {
                     let record = record.unwrap();
@@ -378,19 +435,23 @@ async fn read_bytes(log: &Log) -> Vec<Vec<u8>> {
     all
 }
 
-/// Of each key below `end` the last, and everything from `end` on. `forgets`: tombstones below `end` are gone as well.
-fn survivors(written: &[Row], end: Offset, forgets: bool) -> Vec<Row> {
+/// Of each key below `end` the last that was not aborted, and everything from `end` on. `forgets`: tombstones below `end`
+/// are gone as well.
+fn survivors(bench: &Bench, end: Offset, forgets: bool) -> Vec<Row> {
     let mut last: HashMap<&[u8], Offset> = HashMap::new();
-    for (offset, key, _) in written.iter().filter(|row| row.0 < end) {
+    for (offset, key, _) in bench.written.iter().filter(|row| row.0 < end && !bench.aborted.contains(&row.0)) {
         last.insert(key, *offset);
     }
-    let stays = |row: &&Row| row.0 >= end || (last[&row.1[..]] == row.0 && !(forgets && row.2.is_none()));
-    written.iter().filter(stays).cloned().collect()
+    let is_last = |row: &Row| last.get(&row.1[..]) == Some(&row.0);
+    let stays = |row: &&Row| row.0 >= end || (is_last(row) && !(forgets && row.2.is_none()));
+    bench.written.iter().filter(stays).filter(|row| !bench.aborted.contains(&row.0)).cloned().collect()
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Append(usize, Vec<(u8, Option<u8>)>),
+    InTransaction(i64, Vec<(u8, Option<u8>)>),
+    End(i64, Ending),
     Roll,
     Clean,
     /// With a map for so many keys.
@@ -400,8 +461,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let record = (0..12u8, prop::option::weighted(0.8, any::<u8>()));
+    let transacted = record.clone();
     prop_oneof![
         8 => (0..5usize, prop::collection::vec(record, 1..30)).prop_map(|(codec, records)| Step::Append(codec, records)),
+        4 => (0..3i64, prop::collection::vec(transacted, 1..10)).prop_map(|(id, records)| Step::InTransaction(id, records)),
+        4 => (0..3i64, any::<bool>()).prop_map(|(id, commits)| {
+            Step::End(id, if commits { Ending::Commit } else { Ending::Abort })
+        }),
         4 => Just(Step::Roll),
         2 => Just(Step::Clean),
         1 => (2..8usize).prop_map(Step::CleanNarrowly),
@@ -421,6 +487,8 @@ proptest! {
             for step in &steps {
                 match step {
                     Step::Append(codec, records) => bench.append(Codec::ALL[*codec], records).await,
+                    Step::InTransaction(id, records) => bench.append_of(transactional(*id), records).await,
+                    Step::End(id, ending) => bench.end(*id, *ending).await,
                     Step::Roll => bench.log.roll(),
                     Step::Clean => end = bench.clean(NOW_MS, &means()).await.unwrap_or(end),
                     Step::CleanNarrowly(keys) => {
@@ -429,8 +497,11 @@ proptest! {
                     }
                     Step::Reopen => bench.reopen().await,
                 }
-                assert_eq!(bench.read().await, survivors(&bench.written, end, false), "after {step:?}, up to {end}");
-                assert_eq!(bench.log.end_offset(), bench.written.len() as i64);
+                let left = bench.read_committed(end).await;
+                assert_eq!(left, survivors(&bench, end, false), "after {step:?}, up to {end}");
+            }
+            for id in 0..3 {
+                bench.end(id, Ending::Abort).await;
             }
             // All is sealed; the tombstones' time passes, and in the next round they go.
             bench.append(Codec::None, &[(0, Some(1))]).await;
@@ -439,9 +510,8 @@ proptest! {
             bench.append(Codec::None, &[(100, Some(1))]).await;
             bench.log.roll();
             end = bench.clean(NOW_MS + RETENTION_MS, &means()).await.unwrap_or(end);
-            let end_of_forgotten = bench.written.len() as i64;
-            assert_eq!(end, end_of_forgotten);
-            assert_eq!(bench.read().await, survivors(&bench.written, end, true));
+            assert_eq!(end, bench.log.end_offset());
+            assert_eq!(bench.read_committed(end).await, survivors(&bench, end, true));
             assert!(scratch.names(".cleaned").is_empty() && scratch.names(".swap").is_empty());
             assert_eq!(scratch.names(".log").len(), 1 + usize::from(bench.log.active().written() > 0), "all became one");
         }).unwrap();
@@ -491,7 +561,7 @@ fn a_reader_of_a_replaced_segment_reads_what_it_was() {
         let expected: Vec<_> = before.iter().map(|row| row.0).take(offsets.len() / 2).collect();
         assert!(offsets.len() / 2 >= 600, "{} offsets", offsets.len());
         assert_eq!(offsets, [expected.clone(), expected].concat());
-        assert_eq!(bench.read().await, survivors(&bench.written, 1800, false));
+        assert_eq!(bench.read().await, survivors(&bench, 1800, false));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -555,13 +625,13 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
             let log = Log::open(&scratch.0, Rc::new(settings()), known, bench.memory.clone(), &mut |_, _| {}).await;
             bench.log = log.unwrap();
             let end = if is_named { 200 } else { 0 };
-            assert_eq!(bench.read().await, survivors(&bench.written, end, false), "named: {is_named}");
+            assert_eq!(bench.read().await, survivors(&bench, end, false), "named: {is_named}");
             assert!(scratch.names(".swap").is_empty());
             assert_eq!(scratch.names(".log").len(), if is_named { 1 } else { 4 });
             // Not before a checkpoint that names no swap: a second one would be taken for the first.
             assert_eq!(bench.log.cleaning_wants_checkpoint(), is_named);
             assert_eq!(bench.clean(NOW_MS, &means()).await, (!is_named).then_some(200));
-            assert_eq!(bench.read().await, survivors(&bench.written, 200, false));
+            assert_eq!(bench.read().await, survivors(&bench, 200, false));
         };
         runtime::run(Config::default(), main).unwrap();
     }

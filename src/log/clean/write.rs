@@ -83,7 +83,8 @@ impl<'a> Writer<'a> {
                 break;
             }
         }
-        if header.max_timestamp > self.times.max_timestamp {
+        // A batch that is left for its header alone still says when its records were; nobody finds them there.
+        if header.records_count > 0 && header.max_timestamp > self.times.max_timestamp {
             self.times.max_timestamp = header.max_timestamp;
             // At batch precision, as Kafka has it.
             self.times.offset_of_max = header.last_offset();

@@ -29,13 +29,15 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
 
 fn one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
     let start = checkpoint.start;
-    let mut rows = table(&["topic id", "partition", "log start", "segment", "position", "end", "producers"], 1);
+    let mut rows =
+        table(&["topic id", "partition", "log start", "compacted to", "segment", "position", "end", "producers"], 1);
     let mut partitions = Vec::new();
     for state in &checkpoint.partitions {
         let topic = state.id().topic.to_string();
         let numbers = [
             i64::from(state.partition),
             state.log_start_offset,
+            state.cleaned_to,
             state.segment_base_offset,
             state.segment_position as i64,
             state.end_offset,
@@ -44,6 +46,7 @@ fn one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
         rows.add_row(std::iter::once(topic.clone()).chain(numbers.map(|number| number.to_string())));
         partitions.push(json!({
             "topic_id": topic, "partition": state.partition, "log_start_offset": state.log_start_offset,
+            "cleaned_to": state.cleaned_to,
             "segment_base_offset": state.segment_base_offset, "segment_position": state.segment_position,
             "end_offset": state.end_offset, "leader_epochs": state.leader_epochs, "producers": state.producers.len(),
         }));

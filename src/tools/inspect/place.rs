@@ -111,7 +111,25 @@ fn partition_files(
     let whole = directory.canonicalize().unwrap_or_else(|_| directory.clone());
     let id = topic.zip(partition_number(&whole)).map(|(topic, partition)| TopicPartition { topic, partition });
     let state = states.zip(id).and_then(|(states, id)| states.get(&id).cloned());
+    if let Some(state) = &state {
+        take_swaps(&mut logs, state);
+    }
     Ok(PartitionFiles { directory, logs, last_base, state, is_a_nodes: states.is_some() })
+}
+
+/// Compacted segments that the checkpoint names and that are not in their places yet: a start begins by putting them there.
+fn take_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
+    if !state.sealed.iter().any(|segment| segment.is_swap) {
+        return;
+    }
+    let named = |base: i64| state.sealed.iter().find(|segment| segment.base_offset == base);
+    logs.retain(|(base, _)| *base >= state.segment_base_offset || named(*base).is_some());
+    for (base, path) in logs {
+        let swap = path.with_extension("log.swap");
+        if named(*base).is_some_and(|segment| segment.is_swap) && swap.is_file() {
+            *path = swap;
+        }
+    }
 }
 
 /// The base offset in a segment file's name.
