@@ -1,4 +1,4 @@
-//! argv -> serve | topic | produce | consume | txn | inspect | perf.
+//! argv -> serve | topic | group | produce | consume | txn | inspect | perf.
 
 use clap::Parser;
 use tidemill::tools;
@@ -18,6 +18,8 @@ enum Command {
     Serve(tidemill::serve::Args),
     /// Create, list, describe and delete topics
     Topic(tools::topic::Args),
+    /// List, describe and delete groups, and set how far they have read
+    Group(tools::group::Args),
     /// Send lines as records
     Produce(tools::produce::Args),
     /// Print the records of a topic
@@ -34,6 +36,7 @@ fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => tidemill::serve::run(args),
         Command::Topic(args) => tools::topic::run(args),
+        Command::Group(args) => tools::group::run(args),
         Command::Produce(args) => tools::produce::run(args),
         Command::Consume(args) => tools::consume::run(args),
         Command::Txn(args) => tools::txn::run(args),

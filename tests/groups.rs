@@ -368,3 +368,48 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
     let listed = tool(groups, &[&at[..], &["--list"]].concat());
     assert!(!listed.contains("tools"), "{listed}");
 }
+
+#[test]
+fn the_command_line_lists_describes_resets_and_deletes() {
+    let node = Node::tidemill("groups-tool", &["--shards", "2"]);
+    create(node.bootstrap(), "t", 1);
+    let mut talk = Talk::to(node.bootstrap());
+    let request = MetadataRequest { topics: None, ..Default::default() };
+    let brokers = talk.call::<MetadataResponse>(&request, 12);
+    let topic = brokers.topics.iter().find(|topic| topic.name.as_deref() == Some("t")).expect("created");
+    let leader =
+        brokers.brokers.iter().find(|broker| broker.node_id == topic.partitions[0].leader_id).expect("it is up");
+    Talk::to(&format!("{}:{}", leader.host, leader.port)).append("t", 0, &["a", "b", "c", "d", "e"]);
+    let mut coordinator = coordinator(node.bootstrap(), "g");
+    assert_eq!(commit(&mut coordinator, "g", "t", 3, ""), ErrorCode::None);
+
+    let tool = |arguments: &[&str], is_ok: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.arg("group").args(arguments).args(["--bootstrap", node.bootstrap(), "--json"]);
+        let ended = run(command, None, WITHIN, |_| false).expect("the binary runs");
+        assert_eq!(ended.ok(), is_ok, "{arguments:?}: {}", ended.tail());
+        serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap_or_default()
+    };
+    assert_eq!(tool(&["list"], true)[0]["group"], "g");
+    let partition = tool(&["describe", "g"], true)[0]["partitions"][0].clone();
+    assert_eq!((&partition["committed"], &partition["end"], &partition["lag"]), (&3.into(), &5.into(), &2.into()));
+    for (target, expected) in [
+        (&["--to-earliest"][..], 0),
+        (&["--to-latest"], 5),
+        (&["--to-offset", "99"], 5),
+        (&["--shift-by", "-2"], 1),
+        (&["--by-duration", "PT1H"], 0),
+        (&["--to-datetime", "2000-01-01"], 0),
+    ] {
+        let arguments = [&["reset-offsets", "g", "--topic", "t:0"][..], target].concat();
+        assert_eq!(tool(&arguments, true)["offsets"][0]["after"], expected, "{target:?}");
+        assert_eq!(committed(&mut coordinator, "g", "t").0, 3, "nothing is done without --execute");
+    }
+    tool(&["reset-offsets", "g", "--all-topics", "--to-latest", "--execute"], true);
+    assert_eq!(committed(&mut coordinator, "g", "t").0, 5);
+    tool(&["describe", "nobody"], false);
+    tool(&["reset-offsets", "g", "--to-latest"], false);
+    tool(&["delete", "g"], true);
+    tool(&["delete", "g"], false);
+    assert_eq!(tool(&["list"], true), serde_json::json!([]));
+}

@@ -8,7 +8,8 @@
 //! Client ── Connection per broker ── call(request) -> answer
 //!    ├ cluster.rs   metadata: brokers, topics, leaders        ├ fetch.rs     positions -> batches
 //!    ├ produce.rs   batches -> offsets, retried while a       ├ offsets.rs   timestamp -> offset
-//!    │              leader moves, idempotent if asked         └ admin.rs     create, delete, configs
+//!    │              leader moves, idempotent if asked         ├ admin.rs     create, delete, configs
+//!    └ groups.rs    a group's coordinator -> members, offsets
 //! ```
 //!
 //! Does not know: arguments, terminals, record contents. A request is sent again only where that cannot append a record
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod connection;
 mod error;
 pub mod fetch;
+pub mod groups;
 pub mod offsets;
 pub mod partitioner;
 pub mod produce;

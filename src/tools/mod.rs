@@ -11,6 +11,7 @@ pub mod client;
 mod connect;
 pub mod consume;
 pub mod failure;
+pub mod group;
 pub mod inspect;
 pub mod perf;
 pub mod produce;

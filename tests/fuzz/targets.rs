@@ -4,6 +4,7 @@
 //! target chooses the version. Shared by the smoke run (`tests/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
 
 use tidemill::controller;
+use tidemill::coordinator::group::record::{Key, OffsetValue};
 use tidemill::coordinator::txn::Transaction;
 use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::files::FileHeader;
@@ -15,6 +16,7 @@ use tidemill::log::index::Indexes;
 use tidemill::metadata::archive;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Decompressor, HEADER_BYTES, Marker, Records, TimestampType, batches};
+use tidemill::wire::group_log::GroupMetadataValue;
 use tidemill::wire::*;
 
 pub struct Target {
@@ -123,6 +125,9 @@ pub const TARGETS: &[Target] = targets! {
     "leader epochs" |bytes| drop(Epochs::parse(&String::from_utf8_lossy(bytes))), decoded;
     "meta.properties" |bytes| drop(Meta::parse(&String::from_utf8_lossy(bytes))), decoded;
     "metadata log entry" |bytes| drop(controller::entry::decode(bytes)), decoded;
+    "key of a group's record" |bytes| drop(Key::parse(bytes)), decoded;
+    "committed offset" committed_offset, decoded;
+    "group metadata" group_metadata, decoded;
     "checkpoint behind its checksum" checkpoint_archive, decoded;
     "metadata commands behind their checksum" |bytes| drop(archive::decode_commands(bytes)), decoded;
     "metadata image behind its checksum" |bytes| drop(archive::decode_image(bytes)), decoded;
@@ -165,6 +170,18 @@ fn marker(bytes: &[u8]) {
     if let Some(header) = BatchHeader::decode(bytes) {
         let _ = Marker::parse(&header, &bytes[HEADER_BYTES..]);
     }
+}
+
+fn committed_offset(bytes: &[u8]) {
+    let Ok(value) = OffsetValue::parse(bytes) else { return };
+    let again = value.to_bytes();
+    let again = OffsetValue::parse(&again).expect("what was written can be read");
+    assert_eq!((again.offset, again.metadata, again.topic_id), (value.offset, value.metadata, value.topic_id));
+}
+
+fn group_metadata(bytes: &[u8]) {
+    let Ok(value) = GroupMetadataValue::parse(bytes) else { return };
+    assert_eq!(GroupMetadataValue::parse(&value.to_bytes()), Ok(value));
 }
 
 fn frame_length(bytes: &[u8]) {
