@@ -24,6 +24,10 @@ use support::{say, wait_for};
 use talk::{Talk, batch, from, from_id, measured, packed, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::record::Codec;
+use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use tidemill::wire::add_partitions_to_txn::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
 use tidemill::wire::api_versions::ApiVersionsRequest;
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use tidemill::wire::create_topics::CreateTopicsRequest;
@@ -32,7 +36,10 @@ use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use tidemill::wire::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use tidemill::wire::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
 use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
+use tidemill::wire::describe_transactions::DescribeTransactionsRequest;
+use tidemill::wire::end_txn::EndTxnRequest;
 use tidemill::wire::fetch::FetchRequest;
 use tidemill::wire::find_coordinator::FindCoordinatorRequest;
 use tidemill::wire::heartbeat::HeartbeatRequest;
@@ -41,6 +48,7 @@ use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
 use tidemill::wire::list_groups::ListGroupsRequest;
 use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use tidemill::wire::list_transactions::ListTransactionsRequest;
 use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
 use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use tidemill::wire::offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
@@ -52,6 +60,10 @@ use tidemill::wire::offset_for_leader_epoch::{
 };
 use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
 use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use tidemill::wire::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use tidemill::wire::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
 use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
 
 /// The bystander's longest wait. Two cores may be shared with other test binaries and a compiler.
@@ -274,6 +286,55 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         validate_only: true,
     });
     each(&mut frames, |_| InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() });
+    let transactional_id = || "mutant-transaction".to_string();
+    each(&mut frames, |version| {
+        let topics = vec![AddPartitionsToTxnTopic { name: name(), partitions: vec![0, 1] }];
+        let mut request = AddPartitionsToTxnRequest::default();
+        if version < 4 {
+            request.transactional_id = transactional_id();
+            request.topics = topics;
+        } else {
+            let transaction = AddPartitionsToTxnTransaction {
+                transactional_id: transactional_id(),
+                verify_only: true,
+                topics,
+                ..Default::default()
+            };
+            request.transactions = vec![transaction];
+        }
+        request
+    });
+    each(&mut frames, |_| AddOffsetsToTxnRequest {
+        transactional_id: transactional_id(),
+        group_id: group(),
+        ..Default::default()
+    });
+    each(&mut frames, |_| EndTxnRequest { transactional_id: transactional_id(), ..Default::default() });
+    each(&mut frames, |_| TxnOffsetCommitRequest {
+        transactional_id: transactional_id(),
+        group_id: group(),
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: name(),
+            partitions: vec![TxnOffsetCommitRequestPartition { committed_offset: 5, ..Default::default() }],
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |_| DescribeTransactionsRequest { transactional_ids: vec![transactional_id()] });
+    each(&mut frames, |version| ListTransactionsRequest {
+        state_filters: vec!["Ongoing".into()],
+        producer_id_filters: vec![1],
+        transactional_id_pattern: (version >= 2).then(|| "mutant.*".into()),
+        ..Default::default()
+    });
+    each(&mut frames, |_| WriteTxnMarkersRequest {
+        markers: vec![WritableTxnMarker {
+            topics: vec![WritableTxnMarkerTopic { name: "never-made".into(), partition_indexes: vec![0] }],
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DescribeProducersRequest {
+        topics: vec![DescribeProducersTopic { name: name(), partition_indexes: vec![0, 1] }],
+    });
     each(&mut frames, |_| DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
             resource_type: 2,
