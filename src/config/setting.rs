@@ -272,8 +272,15 @@ impl fmt::Display for Value {
             Value::Null => f.write_str("null"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
-            // {:?} keeps the ".0" that Java's Double.toString prints too.
-            Value::Double(value) => write!(f, "{value:?}"),
+            // As Java's Double.toString: an "E" for what is large or small, and a ".0" where there is no fraction.
+            Value::Double(value) if *value == 0.0 || (1e-3..1e7).contains(&value.abs()) => write!(f, "{value:?}"),
+            Value::Double(value) => {
+                let text = format!("{value:E}");
+                match text.split_once('E') {
+                    Some((digits, exponent)) if !digits.contains('.') => write!(f, "{digits}.0E{exponent}"),
+                    _ => f.write_str(&text),
+                }
+            }
             Value::Text(value) => f.write_str(value),
             Value::List(words) => f.write_str(&words.join(",")),
         }
@@ -375,6 +382,8 @@ mod tests {
         for (value, text) in [
             (Value::Double(1.0), "1.0"),
             (Value::Double(0.5), "0.5"),
+            (Value::Double(1e7), "1.0E7"),
+            (Value::Double(f64::MAX), "1.7976931348623157E308"),
             (Value::Int(-1), "-1"),
             (Value::Bool(false), "false"),
             (Value::List(vec!["compact".into(), "delete".into()]), "compact,delete"),
