@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bench::Topic;
 use support::node::Node;
-use support::say;
+use support::{say, wait_for};
 use talk::{Talk, batch, from, from_id, measured, packed, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::record::Codec;
