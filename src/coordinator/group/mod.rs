@@ -11,6 +11,7 @@
 //! - GROUP-3: offsets of an open transaction are seen by nobody, and keep others from being taken for the last word
 //!   (`require_stable`).
 
+pub mod assign;
 mod classic;
 mod commit;
 mod commit_in_transaction;
