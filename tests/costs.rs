@@ -23,9 +23,10 @@ use tidemill::router::Router;
 use tidemill::runtime::{self, Config, Listener, Slice, Stream};
 use tidemill::shard::Shard;
 use tidemill::shard::open::Place;
-use tidemill::wire::Topic;
 use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
+use tidemill::wire::{Topic, frame};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -49,6 +50,12 @@ fn image() -> Arc<Image> {
         Command::CreateTopic {
             id: TopicId([7; 16]),
             name: "t".into(),
+            replicas: vec![vec![NODE]],
+            overrides: Vec::new(),
+        },
+        Command::CreateTopic {
+            id: TopicId([8; 16]),
+            name: "__consumer_offsets".into(),
             replicas: vec![vec![NODE]],
             overrides: Vec::new(),
         },
@@ -148,6 +155,14 @@ fn produce() -> Slice {
     Slice::from(writer.finish().expect("encodable").to_vec())
 }
 
+/// Of one partition, by a group without members.
+fn offset_commit() -> Slice {
+    let partition = OffsetCommitRequestPartition { committed_offset: 5, ..Default::default() };
+    let topic = OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = OffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() };
+    Slice::from(frame::encode_request(&request, 9, 7, Some("costs")).expect("encodable"))
+}
+
 /// One batch, from the start.
 fn fetch() -> Slice {
     let part = FetchPartition { partition_max_bytes: 1, ..FetchPartition::new(Topic::Name("t"), 0, 0) };
@@ -166,6 +181,8 @@ fn a_request_costs_no_more_than_it_did() {
         let cases = [
             ("produce, one in flight", produce(), 1, [12.5, 3.5, 11.5]),
             ("produce, 64 in flight", produce(), 64, [9.0, 1.6, 6.0]),
+            ("OffsetCommit, one in flight", offset_commit(), 1, [30.0, 4.0, 11.5]),
+            ("OffsetCommit, 64 in flight", offset_commit(), 64, [25.0, 1.6, 6.0]),
             ("fetch of a batch, one in flight", fetch(), 1, [17.0, 2.0, 5.5]),
         ];
         for (name, request, in_flight, most) in cases {

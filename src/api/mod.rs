@@ -55,11 +55,12 @@ pub use answer::Answer;
 pub use context::Context;
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::controller::Controller;
 use crate::coordinator::Ledgers;
@@ -178,13 +179,22 @@ impl Pending {
         Pending::Later(Box::pin(future))
     }
 
-    /// Whether [`finish`](Self::finish) will not wait.
-    pub fn is_ready(&self) -> bool {
+    /// What [`finish`](Self::finish) comes to, if it need not wait. If not, this is still to be finished, by the same task.
+    pub async fn finish_now(&mut self) -> Option<Outcome> {
         match self {
-            Pending::Now(_) => true,
-            Pending::Produce(produce) => produce.is_ready(),
-            Pending::Fetch(_) | Pending::Later(_) => false,
+            Pending::Produce(produce) if produce.is_ready() => {}
+            Pending::Now(_) => {}
+            // What a fetch finds depends on when it looks: not before its turn.
+            Pending::Produce(_) | Pending::Fetch(_) => return None,
+            Pending::Later(future) => {
+                let polled = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+                return match polled {
+                    Poll::Ready(outcome) => Some(outcome),
+                    Poll::Pending => None,
+                };
+            }
         }
+        Some(std::mem::replace(self, Pending::Now(Outcome::Nothing)).finish().await)
     }
 
     pub async fn finish(self) -> Outcome {

@@ -223,12 +223,15 @@ impl Connection {
             };
             // What is ready behind it leaves in the same system call.
             while !closes && answer.bytes() < SEND_BYTES {
-                let ready = {
-                    let mut pipeline = self.pipeline.borrow_mut();
-                    if pipeline.front().is_some_and(Pending::is_ready) { pipeline.pop_front() } else { None }
-                };
-                let Some(ready) = ready else { break };
-                closes = self.put(ready.finish().await, &mut answer);
+                let next = self.pipeline.borrow_mut().pop_front();
+                let Some(mut next) = next else { break };
+                match next.finish_now().await {
+                    Some(outcome) => closes = self.put(outcome, &mut answer),
+                    None => {
+                        self.pipeline.borrow_mut().push_front(next);
+                        break;
+                    }
+                }
             }
             if let Err(why) = self.send(answer).await {
                 tracing::debug!("{}: closing: {why}", self.stream.peer_addr());
