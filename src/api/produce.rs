@@ -96,6 +96,10 @@ pub(super) async fn start(
         }
     }
     .into_iter();
+    if request.transactional_id.is_some() {
+        // Of what the coordinator has written ahead, too.
+        pending.sequence = shard.journal.last_appended();
+    }
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
     let mut last_topic = None;
     for part in request.partitions() {
@@ -203,7 +207,7 @@ pub(super) async fn verify<'a>(
         _ => TransactionWhat::Verify { producer, partitions },
     };
     let ask = TransactionAsk { transactional_id: transactional_id.unwrap_or_default().into(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask(broker, ask).await else {
+    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(broker, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     for ((at, _), error) in unknown.into_iter().zip(errors) {

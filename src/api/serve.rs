@@ -81,11 +81,12 @@ impl Appends {
                 continue;
             };
             let mut produced = Vec::with_capacity(batches.len());
-            let mut sequence = 0;
             // What comes behind waits for the coordinator too, as on a connection: it is asked once for each partition and
             // transaction.
             let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
             let verified = produce::verify(&broker, transactional_id.as_deref(), &request, of_transaction).await;
+            // Of what the coordinator has written ahead, too.
+            let mut sequence = if transactional_id.is_some() { broker.shard.journal.last_appended() } else { 0 };
             for ((id, records), verified) in batches.iter().zip(verified) {
                 let result = match verified {
                     Ok(verification) => broker.shard.produce(*id, records, &request, verification.as_deref()).await,

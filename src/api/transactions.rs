@@ -134,6 +134,28 @@ pub(super) async fn ask(broker: &Rc<Broker>, ask: TransactionAsk) -> Transaction
     }
 }
 
+/// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this shard lets
+/// it go on at once: what it has written lies before the append in the same journal, of which a crash leaves a beginning
+/// (COOR-4).
+pub(super) async fn ask_ahead(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
+    let owner = broker.transactions.ledgers.owner(&ask.transactional_id);
+    if owner.is_ok_and(|(_, owner)| owner != broker.shard.id) {
+        return self::ask(broker, ask).await;
+    }
+    let ledger = match broker.transactions.ledgers.ledger(&ask.transactional_id) {
+        Ok(ledger) => ledger,
+        Err(error) => return refuse(&ask.what, error),
+    };
+    let answer = decide(broker, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
+    let goes_on =
+        matches!(&answer, TransactionAnswer::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
+    // Behind a refusal nothing follows that would be waited for.
+    match goes_on {
+        true => answer,
+        false => ledger.durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
+    }
+}
+
 fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
     match what {
         TransactionWhat::Init { .. } | TransactionWhat::End { .. } => TransactionAnswer::Producer(Err(error)),

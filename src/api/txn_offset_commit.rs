@@ -91,7 +91,7 @@ async fn verify(call: &Call, partition: &Partition, request: &TxnOffsetCommitReq
         _ => TransactionWhat::Verify { producer, partitions },
     };
     let ask = TransactionAsk { transactional_id: request.transactional_id.clone(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask(&call.broker, ask).await else {
+    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(&call.broker, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     Err(match errors[0] {
