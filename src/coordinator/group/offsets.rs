@@ -1,6 +1,7 @@
 //! How far a group has read: by topic and partition, and what its open transactions would make of it (KIP-447).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::record::OffsetValue;
 use crate::model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
@@ -33,10 +34,31 @@ impl Committed {
     }
 }
 
+pub type ByPartition = HashMap<PartitionIndex, Committed, BuildHasherDefault<Spread>>;
+
+/// Hashes a partition's index by one multiplication: a start with a million offsets hashes each. Whoever commits cannot choose
+/// indexes that collide, for they are those of a topic's partitions, from 0 without gaps.
+#[derive(Clone, Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write_i32(&mut self, index: i32) {
+        self.0 = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("partition indexes alone are hashed");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Offsets by topic and partition. A topic in it has at least one.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Table {
-    topics: HashMap<Box<str>, HashMap<PartitionIndex, Committed>>,
+    topics: HashMap<Box<str>, ByPartition>,
 }
 
 impl Table {
@@ -51,7 +73,7 @@ impl Table {
     pub fn insert(&mut self, topic: &str, partition: PartitionIndex, committed: Committed) {
         match self.topics.get_mut(topic) {
             Some(partitions) => drop(partitions.insert(partition, committed)),
-            None => drop(self.topics.insert(topic.into(), HashMap::from([(partition, committed)]))),
+            None => drop(self.topics.insert(topic.into(), ByPartition::from_iter([(partition, committed)]))),
         }
     }
 
@@ -65,7 +87,7 @@ impl Table {
     }
 
     /// Topics and their offsets, in no order.
-    pub fn topics(&self) -> impl Iterator<Item = (&str, &HashMap<PartitionIndex, Committed>)> {
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &ByPartition)> {
         self.topics.iter().map(|(topic, partitions)| (&**topic, partitions))
     }
 
