@@ -15,6 +15,8 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+#[path = "../figures.rs"]
+mod figures;
 mod floors;
 mod life;
 mod plots;
@@ -28,55 +30,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use figures::{Figures, Goal, Metric, Row, Side, figure};
 use rounds::median;
 use serde_json::Value;
 use support::node::Node;
-use table::{Goal, Row};
-
-/// Who is measured.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Side {
-    Kafka,
-    KafkaFlushed,
-    Tidemill,
-    TidemillForward,
-    /// No broker: a bare durable write in place of each request.
-    Disk,
-}
-
-impl Side {
-    const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
-    /// For loads of a given rate.
-    const PACED: [Side; 4] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::Disk];
-    const ROUTINGS: [Side; 2] = [Side::TidemillForward, Side::Tidemill];
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Side::Kafka => "Kafka 4.3, not flushed",
-            Side::KafkaFlushed => "Kafka 4.3, flushed",
-            Side::Tidemill => "Tidemill, flushed",
-            Side::TidemillForward => "Tidemill, flushed, forward routing",
-            Side::Disk => "bare `RWF_DSYNC` writes",
-        }
-    }
-}
-
-/// What a figure is of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Metric {
-    MegabytesPerSecond,
-    RequestsPerSecond,
-    P50,
-    P90,
-    P99,
-    P999,
-    CpuPerGigabyte,
-    CpuPerRequest,
-    Resident,
-}
-
-/// By side, the medians of the rounds.
-pub type Figures = BTreeMap<Side, BTreeMap<Metric, f64>>;
 
 struct Work {
     title: &'static str,
@@ -379,7 +336,7 @@ fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
 fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Figures {
     let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
     let mut note = |round: usize, side: Side, figures: BTreeMap<Metric, f64>| {
-        let shown: Vec<String> = work.shown.iter().map(|metric| table::figure(*metric, &figures)).collect();
+        let shown: Vec<String> = work.shown.iter().map(|metric| figure(*metric, &figures)).collect();
         println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
         rounds.entry(side).or_default().push(figures);
     };
@@ -473,7 +430,7 @@ fn main() {
     println!("\n{text}");
     if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");
-        table::write(&perf.join("README.md"), &text, if options.is_hard { " --hard" } else { "" });
+        figures::write(&perf.join("README.md"), &text, "against_kafka", if options.is_hard { " --hard" } else { "" });
         if !options.is_hard {
             plots::write(&perf, &rows);
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::table::Row;
+use super::figures::Row;
 use super::{Metric, Side};
 
 const COLOURS: [RGBColor; 3] = [RGBColor(150, 150, 150), RGBColor(214, 137, 16), RGBColor(20, 110, 180)];

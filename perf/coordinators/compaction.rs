@@ -1,0 +1,106 @@
+//! Compaction beside a load that has a rate: the load's latency while keyed records are written into a log that is compacted,
+//! and into one that is not. All else is the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidemill::model::ErrorCode;
+use tidemill::record::BatchBuilder;
+use tidemill::record::builder::BatchOptions;
+
+use super::figures::Metric;
+use super::places;
+use super::support::node::Node;
+use super::talk::{Talk, now_ms};
+
+const FOREGROUND: &str = "beside-compaction";
+/// Keyed records: 4 MB/s, all but the latest of a thousand keys to be compacted away.
+const KEYS: usize = 1000;
+const VALUE_BYTES: usize = 1000;
+const BATCH_RECORDS: usize = 100;
+const BATCHES_PER_SECOND: u32 = 40;
+/// So that it goes on all the time.
+pub const SETTINGS: [&str; 1] = ["log.cleaner.backoff.ms=100"];
+const SEGMENT: (&str, &str) = ("segment.bytes", "2097152");
+
+/// The load's p50 and p99 without compaction, and its p99 beside it. `None`: it did not come to that.
+pub fn run(node: &Node, round: usize, lasts: Duration) -> Option<BTreeMap<Metric, f64>> {
+    let mut figures = BTreeMap::new();
+    // Who is first changes from round to round.
+    for compacts in [round % 2 == 1, round % 2 == 0] {
+        let (p50, p99) = beside(node, compacts, lasts)?;
+        if compacts {
+            figures.insert(Metric::P99Compacting, p99);
+        } else {
+            figures.extend([(Metric::P50, p50), (Metric::P99, p99)]);
+        }
+    }
+    Some(figures)
+}
+
+fn beside(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
+    let topic = if compacts { "compacted" } else { "not-compacted" };
+    let policy = ("cleanup.policy", if compacts { "compact" } else { "delete" });
+    let dirty = ("min.cleanable.dirty.ratio", "0.1");
+    places::create(node.bootstrap(), topic, 1, &[policy, dirty, SEGMENT]);
+    let leader = places::leaders(node.bootstrap(), topic).remove(0);
+    let (report, written) = std::thread::scope(|scope| {
+        let until = Instant::now() + lasts + Duration::from_secs(2);
+        let writer = scope.spawn(move || write(&leader, topic, until));
+        let report = foreground(node, lasts);
+        (report, writer.join().expect("the writer works"))
+    });
+    let kept = size_of(&node.partition_dir(topic, 0));
+    places::delete(node.bootstrap(), topic);
+    places::delete(node.bootstrap(), FOREGROUND);
+    if compacts && kept > written / 2 {
+        println!("  of {written} bytes {kept} are left: that is no compaction");
+        return None;
+    }
+    Some((report["produce_us"]["p50"].as_f64()?, report["produce_us"]["p99"].as_f64()?))
+}
+
+fn foreground(node: &Node, lasts: Duration) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["perf", "latency", "--batch-records", "1", "--rate", "2000", "--partitions", "16", "--json"]);
+    command.args(["--warmup", "2", "--seconds", &lasts.as_secs_f64().to_string()]);
+    command.args(["--bootstrap", node.bootstrap(), "--topic", FOREGROUND]).stderr(Stdio::null());
+    serde_json::from_slice(&command.output().expect("tidemill runs").stdout).unwrap_or_default()
+}
+
+/// Writes at the rate; how many bytes.
+fn write(leader: &str, topic: &str, until: Instant) -> u64 {
+    let value = [b'v'; VALUE_BYTES];
+    let batch = |first: usize| {
+        let mut batch = BatchBuilder::new(BatchOptions::default());
+        for n in first..first + BATCH_RECORDS {
+            batch.append(now_ms(), Some(format!("key-{n}").as_bytes()), Some(&value), []);
+        }
+        batch.finish()
+    };
+    let batches: Vec<Vec<u8>> = (0..KEYS).step_by(BATCH_RECORDS).map(batch).collect();
+    let mut talk = Talk::to(leader);
+    let (begun, mut bytes) = (Instant::now(), 0);
+    for n in 0.. {
+        let due = begun + Duration::from_secs(1) * n / BATCHES_PER_SECOND;
+        if due >= until {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let batch = &batches[n as usize % batches.len()];
+        let answer = talk.produce_one(topic, 0, batch);
+        assert_eq!(answer.code, ErrorCode::None, "{answer:?}");
+        bytes += batch.len() as u64;
+    }
+    bytes
+}
+
+/// Of a partition's segments.
+fn size_of(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let logs = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
+    logs.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}

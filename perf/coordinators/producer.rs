@@ -1,0 +1,98 @@
+//! A transactional producer of the second protocol version (KIP-890): it produces, commits a group's offsets and ends its
+//! transaction, one request after another, and goes on with the epoch that the end gave it.
+
+use std::collections::HashMap;
+
+use tidemill::model::ErrorCode;
+use tidemill::record::header::attributes;
+use tidemill::record::{Batch, TimestampType};
+use tidemill::wire::Topic;
+use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
+use tidemill::wire::find_coordinator::TRANSACTION;
+use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
+};
+
+use super::places::{coordinators, retried};
+use super::talk::Talk;
+
+pub struct Producer {
+    id: String,
+    coordinator: Talk,
+    producer_id: i64,
+    epoch: i16,
+    /// The next of each partition.
+    sequences: HashMap<i32, i32>,
+}
+
+impl Producer {
+    pub fn new(bootstrap: &str, id: &str) -> Producer {
+        let mut coordinator = Talk::to(&coordinators(bootstrap, TRANSACTION, &[id.into()])[0]);
+        let request = InitProducerIdRequest {
+            transactional_id: Some(id.into()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let (producer_id, epoch) = retried(|| {
+            let answer: InitProducerIdResponse = coordinator.call(&request, 5);
+            (answer.error_code, (answer.producer_id, answer.producer_epoch))
+        });
+        Producer { id: id.into(), coordinator, producer_id, epoch, sequences: HashMap::new() }
+    }
+
+    /// A connection that this producer's records go over.
+    pub fn leader(&self, address: &str) -> Talk {
+        let mut talk = Talk::to(address);
+        talk.transactional_id = Some(self.id.clone());
+        talk
+    }
+
+    /// Sends a batch's records as its own.
+    pub fn produce(&mut self, leader: &mut Talk, topic: &str, partition: i32, batch: &Batch<'_>) {
+        let sequence = self.sequences.entry(partition).or_default();
+        let mut header = batch.header.clone();
+        header.base_offset = 0;
+        header.attributes = attributes(header.codec().expect("known"), TimestampType::CreateTime, true, false);
+        (header.producer_id, header.producer_epoch, header.base_sequence) = (self.producer_id, self.epoch, *sequence);
+        header.crc = header.crc_with(batch.stored_records());
+        let bytes = [&header.encode()[..], batch.stored_records()].concat();
+        *sequence += header.records_count;
+        retried(|| (leader.produce(12, -1, &[(Topic::Name(topic), partition, &bytes)])[0].code, ()));
+    }
+
+    pub fn commit(&mut self, group_coordinator: &mut Talk, group: &str, topic: &str, partition: i32, offset: i64) {
+        let partition = TxnOffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: offset,
+            committed_metadata: Some(String::new()),
+            ..Default::default()
+        };
+        let request = TxnOffsetCommitRequest {
+            transactional_id: self.id.clone(),
+            group_id: group.into(),
+            producer_id: self.producer_id,
+            producer_epoch: self.epoch,
+            topics: vec![TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] }],
+            ..Default::default()
+        };
+        retried(|| {
+            let answer: TxnOffsetCommitResponse = group_coordinator.call(&request, 5);
+            (answer.topics[0].partitions[0].error_code, ())
+        });
+    }
+
+    /// Commits the transaction.
+    pub fn end(&mut self) {
+        let request = EndTxnRequest {
+            transactional_id: self.id.clone(),
+            producer_id: self.producer_id,
+            producer_epoch: self.epoch,
+            committed: true,
+        };
+        let answer: EndTxnResponse = self.coordinator.call(&request, 5);
+        assert_eq!(answer.error_code, ErrorCode::None, "the end of a transaction of {}", self.id);
+        (self.producer_id, self.epoch) = (answer.producer_id, answer.producer_epoch);
+        self.sequences.clear();
+    }
+}

@@ -1,0 +1,142 @@
+//! A million committed offsets, and a node that starts with them: how soon every coordinator partition answers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tidemill::coordinator::partition_of;
+use tidemill::model::ErrorCode;
+use tidemill::wire::find_coordinator::GROUP;
+use tidemill::wire::frame;
+use tidemill::wire::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+
+use super::commits::{self, PARTITIONS, TOPIC};
+use super::figures::Metric;
+use super::line::Line;
+use super::places;
+use super::support::node::Node;
+use super::talk::Talk;
+
+/// With as many partitions each as the topic has, committed ten at a time.
+const GROUPS: usize = 10_000;
+const AT_A_TIME: i32 = 10;
+/// Of `__consumer_offsets`: Kafka's default.
+const COORDINATORS: usize = 50;
+const WITHIN: Duration = Duration::from_secs(120);
+/// Between two rounds of questions.
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn group(n: usize) -> String {
+    format!("remembered-{n}")
+}
+
+/// Different for each group and partition.
+fn offset(n: usize) -> i64 {
+    1_000_000 + n as i64
+}
+
+/// Commits all of them.
+pub fn prepare(node: &Node) {
+    const AHEAD: usize = 64;
+    places::create(node.bootstrap(), TOPIC, PARTITIONS, &[]);
+    let groups: Vec<String> = (0..GROUPS).map(group).collect();
+    let mut by_address: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for chunk in (0..GROUPS).collect::<Vec<_>>().chunks(1000) {
+        let addresses = places::coordinators(node.bootstrap(), GROUP, &groups[chunk[0]..=chunk[chunk.len() - 1]]);
+        chunk.iter().zip(addresses).for_each(|(n, address)| by_address.entry(address).or_default().push(*n));
+    }
+    for (address, of_address) in by_address {
+        let mut line = Line::to(&address);
+        let commits = |n: usize| (0..PARTITIONS / AT_A_TIME).map(move |part| (n, part * AT_A_TIME));
+        let mut left: Vec<(usize, i32)> = of_address.into_iter().flat_map(commits).collect();
+        // A coordinator that has just been made may still load: it is asked again.
+        while !left.is_empty() {
+            let mut again = Vec::new();
+            for chunk in left.chunks(AHEAD) {
+                let frame = |(n, from): &(usize, i32)| {
+                    let request = commits::request(&groups[*n], *from..from + AT_A_TIME, offset(*n));
+                    frame::encode_request(&request, commits::VERSION, 0, None).expect("encodable")
+                };
+                line.send(&chunk.iter().flat_map(frame).collect::<Vec<u8>>());
+                for commit in chunk {
+                    match commits::error_of(&commits::decode(line.answer())) {
+                        ErrorCode::None => {}
+                        ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator => again.push(*commit),
+                        error => panic!("a commit is refused: {error}"),
+                    }
+                }
+            }
+            left = again;
+        }
+    }
+}
+
+/// Starts the node, and waits until each coordinator tells what its group has committed. From the process's start, and the part
+/// of it after the node said that it is ready.
+fn restart(node: &mut Node) -> (Duration, Duration) {
+    let mut of: BTreeMap<i32, usize> = BTreeMap::new();
+    for n in 0..GROUPS {
+        of.insert(partition_of(&group(n), COORDINATORS), n);
+    }
+    assert_eq!(of.len(), COORDINATORS, "every coordinator has a group");
+    let begun = Instant::now();
+    node.restart();
+    let ready = Instant::now();
+    let mut left: Vec<usize> = of.into_values().collect();
+    let mut talks: BTreeMap<String, Talk> = BTreeMap::new();
+    while !left.is_empty() {
+        assert!(ready.elapsed() < WITHIN, "{} coordinators do not answer", left.len());
+        let names: Vec<String> = left.iter().map(|n| group(*n)).collect();
+        let addresses = places::coordinators(node.bootstrap(), GROUP, &names);
+        let asked: Vec<_> = left.iter().copied().zip(addresses).collect();
+        left = asked
+            .into_iter()
+            .filter(|(n, address)| {
+                let talk = talks.entry(address.clone()).or_insert_with(|| Talk::to(address));
+                !has_loaded(talk, *n)
+            })
+            .map(|(n, _)| n)
+            .collect();
+        // Who asks all the time takes the time that loading needs.
+        std::thread::sleep(PAUSE);
+    }
+    (begun.elapsed(), ready.elapsed())
+}
+
+/// Whether the group's coordinator answers; what it answers must be what was committed.
+fn has_loaded(talk: &mut Talk, n: usize) -> bool {
+    let topics = OffsetFetchRequestTopics {
+        name: TOPIC.into(),
+        partition_indexes: (0..PARTITIONS).collect(),
+        ..Default::default()
+    };
+    let asked = OffsetFetchRequestGroup { group_id: group(n), topics: Some(vec![topics]), ..Default::default() };
+    let request = OffsetFetchRequest { groups: vec![asked], ..Default::default() };
+    let answer: OffsetFetchResponse = talk.call(&request, 8);
+    let told = &answer.groups[0];
+    match told.error_code {
+        ErrorCode::None => {
+            let mut offsets = told.topics[0].partitions.iter().map(|partition| partition.committed_offset);
+            assert!(offsets.all(|told| told == offset(n)), "{} has lost offsets: {told:?}", group(n));
+            true
+        }
+        ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => false,
+        error => panic!("offsets are not told: {error}"),
+    }
+}
+
+/// A restart after a clean stop, and one after a kill.
+pub fn run(node: &mut Node) -> BTreeMap<Metric, f64> {
+    node.stop();
+    let stopped = restart(node);
+    node.kill();
+    let killed = restart(node);
+    let us = |took: Duration| took.as_secs_f64() * 1e6;
+    BTreeMap::from([
+        (Metric::AnsweringAfterStop, us(stopped.0)),
+        (Metric::LoadedAfterStop, us(stopped.1)),
+        (Metric::AnsweringAfterKill, us(killed.0)),
+        (Metric::LoadedAfterKill, us(killed.1)),
+    ])
+}

@@ -1,0 +1,39 @@
+//! Transactions of one small batch each: how long the end takes, from the request to the answer that says it is decided.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tidemill::record::batches;
+
+use super::figures::Metric;
+use super::places;
+use super::producer::Producer;
+use super::support::node::Node;
+use super::talk::batch;
+use super::window;
+
+pub const TOPIC: &str = "in-transactions";
+pub const PARTITIONS: i32 = 16;
+
+pub fn run(node: &Node, producers: i32, lasts: Duration) -> BTreeMap<Metric, f64> {
+    let leaders = places::leaders(node.bootstrap(), TOPIC);
+    // Their beginning is not measured.
+    let begin = |n: i32| (n, Producer::new(node.bootstrap(), &format!("ends-{n}")));
+    let shares: Vec<_> = (0..producers).map(begin).collect();
+    let measured = window::measure(node, lasts, shares, |(partition, mut producer), window| {
+        let mut leader = producer.leader(&leaders[partition as usize]);
+        let records = batch(&[&"r".repeat(100)]);
+        let batch = batches(&records).next().expect("one").expect("whole");
+        let mut latencies = window::latencies();
+        while window.is_open() {
+            producer.produce(&mut leader, TOPIC, partition, &batch);
+            let begun = Instant::now();
+            producer.end();
+            window.note(begun, &mut latencies);
+        }
+        latencies
+    });
+    let mut figures = measured.figures(Metric::TransactionsPerSecond);
+    figures.insert(Metric::CpuPerRequest, measured.cpu_us_per_answer());
+    figures
+}
