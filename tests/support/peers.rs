@@ -107,10 +107,10 @@ fn text(path: &Path) -> String {
     path.to_str().expect("the work tree's path is UTF-8").to_string()
 }
 
-/// The jars of Apache Kafka: broker, tools, clients and their codecs, as a class path.
-pub fn kafka_jars() -> Option<String> {
-    let pom = sources("java").join("pom.xml");
-    let dir = install("kafka-jars", fs::read(&pom).expect("the pom is in the tree"), |dir| {
+/// The jars that `tests/clients/<from>/pom.xml` names, as a class path.
+fn jars(name: &'static str, from: &str) -> Option<String> {
+    let pom = sources(from).join("pom.xml");
+    let dir = install(name, fs::read(&pom).expect("the pom is in the tree"), |dir| {
         let out = format!("-DoutputDirectory={}", text(&dir.join("libs")));
         fs::copy(&pom, dir.join("pom.xml")).map_err(|e| e.to_string())?;
         step(command("mvn", &["-q", "-B", "-f", &text(&dir.join("pom.xml")), "dependency:copy-dependencies", &out]))?;
@@ -119,19 +119,38 @@ pub fn kafka_jars() -> Option<String> {
     Some(format!("{}/libs/*", text(&dir)))
 }
 
-/// kafka-clients 4.3: tests/clients/java.
-pub fn java() -> Option<Program> {
-    let jars = kafka_jars()?;
-    let from = sources("java");
-    let classes = install("java-client", (contents(&from), &jars), |dir| {
-        let mut javac = command("javac", &["-d", &text(dir), "-cp", &jars]);
+/// The jars of Apache Kafka: broker, tools, clients and their codecs, as a class path.
+pub fn kafka_jars() -> Option<String> {
+    jars("kafka-jars", "java")
+}
+
+/// What `tests/clients/<from>` compiles to, as a class path with `jars` behind it.
+fn classes(name: &'static str, from: &str, jars: &str) -> Option<String> {
+    let from = sources(from);
+    let classes = install(name, (contents(&from), jars), |dir| {
+        let mut javac = command("javac", &["-d", &text(dir), "-cp", jars]);
         javac.args(contents(&from).iter().filter(|(name, _)| name.ends_with(".java")).map(|(name, _)| from.join(name)));
         step(javac)
     })?;
-    let class_path = format!("{}:{jars}", text(&classes));
+    Some(format!("{}:{jars}", text(&classes)))
+}
+
+/// kafka-clients 4.3: tests/clients/java.
+pub fn java() -> Option<Program> {
+    let class_path = classes("java-client", "java", &kafka_jars()?)?;
     let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
     let argv = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", log, "-cp", &class_path, "Client"];
     Some(Program { name: "java", argv: argv.map(str::to_string).to_vec(), env: vec![] })
+}
+
+/// Kafka Streams 4.3: tests/clients/streams. It says much, and when.
+pub fn streams() -> Option<Program> {
+    let class_path = classes("streams", "streams", &jars("streams-jars", "streams")?)?;
+    let log = ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS"].map(|p| format!("-Dorg.slf4j.simpleLogger.{p}"));
+    let mut argv = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(str::to_string).to_vec();
+    argv.extend(log);
+    argv.extend(["-cp", &class_path, "Streams"].map(str::to_string));
+    Some(Program { name: "streams", argv, env: vec![] })
 }
 
 fn python(name: &'static str, program: &str) -> Option<Program> {

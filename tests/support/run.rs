@@ -153,13 +153,20 @@ pub struct Program {
 impl Program {
     /// Runs one mode, and panics with what the program said unless it succeeded. Its lines are shown and given back.
     pub fn run(&self, mode: &str, arguments: &[(&str, String)], within: Duration) -> Vec<String> {
-        let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).arg(mode).args(arguments.iter().map(|(k, v)| format!("{k}={v}")));
-        command.envs(self.env.iter().cloned());
-        let ended = run(command, None, within, |line| line.starts_with("OK ") || line.starts_with("DIFF "));
+        let ended = run(self.command(mode, arguments), None, within, |line| {
+            line.starts_with("OK ") || line.starts_with("DIFF ")
+        });
         let ended = ended.unwrap_or_else(|e| panic!("{}: {}: {e}", self.name, self.argv[0]));
         assert!(ended.ok(), "{} {mode} {arguments:?}: {}", self.name, ended.tail());
         ended.stdout.lines().map(str::to_string).collect()
+    }
+
+    /// What [`run`](Self::run) runs.
+    pub fn command(&self, mode: &str, arguments: &[(&str, String)]) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command.args(&self.argv[1..]).arg(mode).args(arguments.iter().map(|(k, v)| format!("{k}={v}")));
+        command.envs(self.env.iter().cloned());
+        command
     }
 }
 
