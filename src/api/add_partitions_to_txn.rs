@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::transactions::{ask, by_topic, check_coordinator};
 use super::{Broker, Header, Outcome, Pending};
 use crate::metadata::Image;
+use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::add_partitions_to_txn::{
@@ -64,7 +65,7 @@ impl Asked {
         let partitions: Vec<(String, i32)> =
             self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
         let image = broker.shard.image();
-        let errors = match existence(&image, &partitions) {
+        let errors = match refused(&image, &partitions, self.is_batched) {
             Some(errors) => errors,
             None => self.ask(broker, partitions.clone()).await,
         };
@@ -104,17 +105,20 @@ impl Asked {
     }
 }
 
-/// With one partition that is not there, the others are not attempted.
-fn existence(image: &Image, partitions: &[(String, i32)]) -> Option<Vec<ErrorCode>> {
-    let is_there = |(topic, partition): &(String, i32)| {
-        image.topic(topic).is_some_and(|topic| topic.partition(*partition).is_some())
-    };
-    if partitions.iter().all(is_there) {
+/// With one partition that cannot be added, the others are not attempted.
+fn refused(image: &Image, partitions: &[(String, i32)], is_by_broker: bool) -> Option<Vec<ErrorCode>> {
+    let is_there =
+        |topic: &str, partition: i32| image.topic(topic).is_some_and(|topic| topic.partition(partition).is_some());
+    let errors = partitions.iter().map(|(topic, partition)| match () {
+        // A client's offsets are in a transaction by AddOffsetsToTxn.
+        () if is_internal(topic) && !is_by_broker => ErrorCode::TopicAuthorizationFailed,
+        () if !is_there(topic, *partition) => ErrorCode::UnknownTopicOrPartition,
+        () => ErrorCode::None,
+    });
+    let mut errors: Vec<ErrorCode> = errors.collect();
+    if !errors.iter().any(|error| error.is_error()) {
         return None;
     }
-    let error = |partition| match is_there(partition) {
-        true => ErrorCode::OperationNotAttempted,
-        false => ErrorCode::UnknownTopicOrPartition,
-    };
-    Some(partitions.iter().map(error).collect())
+    errors.iter_mut().filter(|error| !error.is_error()).for_each(|error| *error = ErrorCode::OperationNotAttempted);
+    Some(errors)
 }

@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
+use super::refusal::UNKNOWN_TOPIC;
 use super::{Broker, Header, Outcome, Pending};
-use crate::model::{ErrorCode, TopicPartition};
+use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
 use crate::wire::describe_producers::{
@@ -23,10 +24,21 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
     let image = broker.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
-        let topic = image.topic(&asked.name).ok_or(ErrorCode::UnknownTopicOrPartition);
+        let topic = match TopicName::new(&asked.name) {
+            Ok(_) => image.topic(&asked.name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
+            Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),
+        };
         let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
         for partition_index in asked.partition_indexes {
-            let place = topic.and_then(|topic| broker.locate(&image, topic, partition_index));
+            let mut response =
+                DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
+            let place = match &topic {
+                Ok(topic) => broker.locate(&image, topic, partition_index),
+                Err((error, message)) => {
+                    response.error_message = Some(message.clone());
+                    Err(*error)
+                }
+            };
             let producers = match place {
                 Err(error) => Err(error),
                 Ok((id, owner)) if owner == broker.shard.id => producers(broker, id),
@@ -35,8 +47,6 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
                     _ => unreachable!("a producers call is answered by Producers"),
                 },
             };
-            let mut response =
-                DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
             match producers {
                 Ok(producers) => response.active_producers = producers.into_iter().map(state).collect(),
                 Err(error) => response.error_code = error,

@@ -467,6 +467,7 @@ impl Plan {
         let mut writer = FetchResponseWriter::new(version, correlation_id, head, topics.clone().count());
         let image = broker.shard.image();
         let mut hints = LeaderHints::new(&image, &self.listener);
+        let is_read_committed = self.isolation == Isolation::ReadCommitted;
         for partitions in topics {
             writer.topic(self.wanted[partitions[0]].topic.topic(), partitions.len());
             for at in partitions {
@@ -475,8 +476,9 @@ impl Plan {
                     high_watermark: found.high_watermark,
                     last_stable_offset: found.last_stable_offset,
                     log_start_offset: found.log_start_offset,
-                    // Of a partition that is not here Kafka says that there are none; null is "not asked for".
-                    aborted_transactions: (self.isolation == Isolation::ReadCommitted || wanted.place.is_err())
+                    // Of a partition that is not here Kafka says that there are none; null is "not asked for", and goes with
+                    // other errors.
+                    aborted_transactions: (is_read_committed && !found.error.is_error() || wanted.place.is_err())
                         .then(|| found.aborted.drain(..).map(on_the_wire).collect()),
                     ..PartitionHead::refused(wanted.partition, found.error)
                 };

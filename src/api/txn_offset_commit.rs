@@ -36,6 +36,9 @@ pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed,
     if request.topics.is_empty() {
         return Ok(call.now(&refused));
     }
+    if request.group_id.is_empty() {
+        return Ok(call.now(&merge(refused, refuse_all(&request, ErrorCode::InvalidGroupId))));
+    }
     let committed = match place {
         Place::Here(ledger) => commit(&call, &ledger, &request).await.map(|committed| (ledger, committed)),
         Place::There(_) => unreachable!("forwarded above"),

@@ -104,7 +104,7 @@ impl Partition {
         match self.log.read(&wish).await {
             Ok(read) if read.begins_with_zstd => return Fetched::refused(ErrorCode::UnsupportedCompressionType),
             Ok(read) => {
-                if request.isolation == Isolation::ReadCommitted {
+                if request.isolation == Isolation::ReadCommitted && read.next_offset > request.fetch_offset {
                     match self.log.aborted_between(request.fetch_offset, read.next_offset) {
                         Ok(aborted) => fetched.aborted = aborted,
                         Err(error) => return self.storage_failed(&error),
