@@ -38,6 +38,17 @@ use pair::{Side, compare};
 use support::node::Node;
 use support::say;
 
+/// Says which case it was that a broker did not answer at all.
+struct ToldOnPanic<'a>(&'a str, i16);
+
+impl Drop for ToldOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("  at v{} of {}", self.1, self.0));
+        }
+    }
+}
+
 #[test]
 fn both_answer_alike() {
     // What DescribeConfigs is to find set by hand, on both.
@@ -71,7 +82,9 @@ fn both_answer_alike() {
         for version in case.since..=case.until {
             for step in &case.steps {
                 asked += 1;
-                let ask = |side: &Side| side.ask(case.api, version, &step(side, version));
+                let place = format!("{:?} / {}", step.api, case.name);
+                let _told = ToldOnPanic(&place, version);
+                let ask = |side: &Side| step.ask(side, version);
                 for difference in compare(&kafka, &tidemill, ask, |difference| ledger.accepts(&place, difference)) {
                     let text = format!(
                         "{place} / {}: Kafka {}, Tidemill {}",

@@ -99,6 +99,38 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DescribeGroups / * / groups.order"),
     any_order("DeleteGroups / * / results.order"),
     any_order("ListGroups / * / groups.order"),
+    // Transactions.
+    any_order("AddPartitionsToTxn / * / *.order"),
+    any_order("TxnOffsetCommit / * / *.order"),
+    any_order("WriteTxnMarkers / * / *.order"),
+    any_order("DescribeProducers / * / *.active_producers.order"),
+    any_order("DescribeTransactions / * / *.order"),
+    any_order("ListTransactions / * / transaction_states.order"),
+    accepted(
+        "AddPartitionsToTxn / nothing is added / *[transactional]",
+        THERE,
+        ABSENT,
+        "a topic of which no partition was named",
+    ),
+    accepted("WriteTxnMarkers / where nothing is / markers[*]", ABSENT, THERE, "Kafka forgets who named no partition"),
+    accepted(
+        "WriteTxnMarkers / of a negative * / *.error_code",
+        "UnknownServerError",
+        "InvalidRequest",
+        CAUGHT_NOWHERE,
+    ),
+    accepted(
+        "Produce / * / topics[transactional].partitions[*].error_message",
+        "Partition was not added to the transaction",
+        "*",
+        OWN_WORDS,
+    ),
+    accepted(
+        "Fetch / two are mixed / topics[*].partitions[0].head.aborted_transactions[*]",
+        THERE,
+        ABSENT,
+        "it is behind what was handed out; Kafka looks as far as its sparse index can tell",
+    ),
     // FindCoordinator.
     accepted("FindCoordinator / * / *port", "*", "*", "each has its own port"),
     accepted("FindCoordinator / * / *error_message", "*", "*", OWN_WORDS),

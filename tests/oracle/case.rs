@@ -5,25 +5,50 @@ use tidemill::wire::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::{ApiKey, Message, Topic, frame};
 
 use super::pair::{ID, Side};
+use super::tree::Paths;
 
-type Ask = Box<dyn Fn(&Side, i16) -> Vec<u8>>;
+/// One frame: of the case's API and version, or of others.
+pub struct Step {
+    pub api: ApiKey,
+    /// None: the case's own.
+    at: Option<i16>,
+    ask: Ask,
+}
+
+/// Given the case's version and the step's own.
+type Ask = Box<dyn Fn(&Side, i16, i16) -> Vec<u8>>;
+
+impl Step {
+    /// Asks a side, in a case that is at `version`.
+    pub fn ask(&self, side: &Side, version: i16) -> Paths {
+        side.ask(self.api, self.at.unwrap_or(version), &self.frame(side, version))
+    }
+
+    pub fn frame(&self, side: &Side, version: i16) -> Vec<u8> {
+        (self.ask)(side, version, self.at.unwrap_or(version))
+    }
+}
 
 pub struct Case {
     pub api: ApiKey,
     pub name: &'static str,
     pub since: i16,
     pub until: i16,
-    /// One frame each, for a side and a version.
-    pub steps: Vec<Ask>,
+    pub steps: Vec<Step>,
 }
 
 /// At every version that is served.
 pub fn case(api: ApiKey, name: &'static str, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
-    let served = api.api();
-    Case { api, name, since: served.served_from, until: served.max, steps: vec![Box::new(ask)] }
+    Case::new(api, name).then(ask)
 }
 
 impl Case {
+    /// At every version that is served, and without steps yet.
+    pub fn new(api: ApiKey, name: &'static str) -> Case {
+        let served = api.api();
+        Case { api, name, since: served.served_from, until: served.max, steps: vec![] }
+    }
+
     /// From a version on.
     pub fn since(self, since: i16) -> Case {
         Case { since, ..self }
@@ -34,8 +59,19 @@ impl Case {
     }
 
     /// And what is asked next.
-    pub fn then(mut self, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
-        self.steps.push(Box::new(ask));
+    pub fn then(self, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
+        let api = self.api;
+        self.and(api, None, move |side, _, at| ask(side, at))
+    }
+
+    /// And what is asked of another API, at a version of its own or at the case's.
+    pub fn and(
+        mut self,
+        api: ApiKey,
+        at: impl Into<Option<i16>>,
+        ask: impl Fn(&Side, i16, i16) -> Vec<u8> + 'static,
+    ) -> Case {
+        self.steps.push(Step { api, at: at.into(), ask: Box::new(ask) });
         self
     }
 }

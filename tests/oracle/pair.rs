@@ -1,8 +1,8 @@
 //! The two brokers: each is asked the same, and what it answers becomes paths that mean the same on both.
 //!
 //! What each broker chooses for itself is mapped, by what it is and not by where it stands: topic ids to the topic's name,
-//! ports to one word, and times on the broker's own clock to `<now>`. Session and producer ids are mapped where they are
-//! told. Broker ids need no mapping: both are broker 1.
+//! ports to one word, times on the broker's own clock to `<now>`, and producer ids to how many have been told before. Session
+//! ids are mapped where they are told. Broker ids need no mapping: both are broker 1.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidemill::model::TopicId;
+use tidemill::wire::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use tidemill::wire::{ApiKey, frame};
 
@@ -34,6 +35,8 @@ pub struct Side {
     session_id: Cell<i32>,
     /// That the last JoinGroup answer gave out.
     member_id: RefCell<String>,
+    /// Ids and epochs that producers were told to go by, the last one last.
+    producers: RefCell<Vec<(i64, i16)>>,
     /// Answers that the codec would have written otherwise.
     pub written_otherwise: RefCell<Vec<String>>,
 }
@@ -48,6 +51,7 @@ impl Side {
             topics: RefCell::default(),
             session_id: Cell::default(),
             member_id: RefCell::default(),
+            producers: RefCell::default(),
             written_otherwise: RefCell::default(),
         }
     }
@@ -72,6 +76,22 @@ impl Side {
         self.member_id.borrow().clone()
     }
 
+    /// What a producer was told to go by: the last time, or so many times before.
+    pub fn producer(&self, before: usize) -> (i64, i16) {
+        let producers = self.producers.borrow();
+        producers[producers.len() - 1 - before]
+    }
+
+    /// Waits until the transactional id has no transaction that is open or being ended.
+    pub fn settle(&self, transactional_id: &str) {
+        let request = DescribeTransactionsRequest { transactional_ids: vec![transactional_id.into()] };
+        wait_for("the transaction has ended", Duration::from_secs(20), || {
+            let answer: DescribeTransactionsResponse = Talk::to(&self.address).call(&request, 0);
+            let state = &answer.transaction_states[0].transaction_state;
+            (!state.starts_with("Prepare") && state != "Ongoing").then_some(())
+        });
+    }
+
     /// Sends one frame and reads the answer, or finds that there is none.
     pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
         let mut talk = self.talk.borrow_mut().take().unwrap_or_else(|| Talk::to(&self.address));
@@ -82,7 +102,11 @@ impl Side {
             Some("oracle"),
         );
         talk.try_send(&[frame, &probe.expect("encodable")].concat());
-        let Some(first) = talk.receive() else { return told("the connection is closed") };
+        let first = match talk.try_receive() {
+            Ok(Some(first)) => first,
+            Ok(None) => return told("the connection is closed"),
+            Err(_) => return told("silence, whatever is asked next"),
+        };
         if first.starts_with(&PROBE.to_be_bytes()) {
             *self.talk.borrow_mut() = Some(talk);
             return told("no answer");
@@ -121,10 +145,10 @@ impl Side {
                     *self.member_id.borrow_mut() = id;
                 }
             }
-            ApiKey::InitProducerId => {
-                let field = &mut answer["producer_id"];
-                if field.as_i64().expect("in every answer") >= 0 {
-                    *field = Value::from("<producer>");
+            ApiKey::InitProducerId | ApiKey::EndTxn => {
+                let [id, epoch] = ["producer_id", "producer_epoch"].map(|name| answer[name].as_i64());
+                if let Some((id @ 0.., epoch)) = id.zip(epoch) {
+                    self.producers.borrow_mut().push((id, epoch as i16));
                 }
             }
             ApiKey::CreateTopics => {
@@ -133,6 +157,32 @@ impl Side {
                     let (id, name) = id.zip(name).expect("in every answer");
                     self.topics.borrow_mut().insert(id.into(), name.into());
                 }
+            }
+            _ => {}
+        }
+        self.name_producers(answer);
+    }
+
+    /// Calls producers by when their ids were first told. A batch's checksum is over its producer's id, and over its time, which
+    /// in a marker is the broker's.
+    fn name_producers(&self, value: &mut Value) {
+        match value {
+            Value::Array(elements) => elements.iter_mut().for_each(|element| self.name_producers(element)),
+            Value::Object(fields) => {
+                let id = fields.get("producer_id").and_then(Value::as_i64);
+                let producers = self.producers.borrow();
+                let known = producers.iter().position(|(known, _)| id == Some(*known));
+                if let Some(first) = known {
+                    let before: BTreeSet<i64> = producers[..first].iter().map(|(id, _)| *id).collect();
+                    fields.insert("producer_id".into(), format!("<producer {}>", before.len()).into());
+                }
+                let attributes = fields.get("attributes").and_then(Value::as_i64).unwrap_or_default();
+                let is_marker = attributes & 1 << 5 != 0;
+                if let Some(crc) = fields.get_mut("crc").filter(|_| is_marker || known.is_some()) {
+                    *crc = Value::from("<of what each chooses>");
+                }
+                drop(producers);
+                fields.values_mut().for_each(|field| self.name_producers(field));
             }
             _ => {}
         }

@@ -25,6 +25,8 @@ const IDENTITIES: &[&str] = &[
     "topic_id",
     "group_id",
     "member_id",
+    "transactional_id",
+    "producer_id",
 ];
 /// The value of a path to an element; what is in it has paths of its own.
 const THERE: &str = "there";

@@ -106,19 +106,27 @@ impl Talk {
 
     /// The next frame without its length; None when the broker has closed the connection.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
-        let mut prefix = [0; 4];
-        self.fill(&mut prefix)?;
-        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(prefix)).expect("a length")];
-        self.fill(&mut frame)?;
-        Some(frame)
+        let received = self.try_receive();
+        received.unwrap_or_else(|error| panic!("neither an answer nor an end of the connection: {error}"))
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Option<()> {
+    /// The same, or that nothing comes at all.
+    pub fn try_receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut prefix = [0; 4];
+        if !self.fill(&mut prefix)? {
+            return Ok(None);
+        }
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(prefix)).expect("a length")];
+        Ok(self.fill(&mut frame)?.then_some(frame))
+    }
+
+    /// False when the broker has closed the connection.
+    fn fill(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
         use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         match self.stream.read_exact(buffer) {
-            Ok(()) => Some(()),
-            Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => None,
-            Err(error) => panic!("neither an answer nor an end of the connection: {error}"),
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tidemill::wire::{API_TABLE, ApiKey};
 
-use super::super::case::Case;
+use super::super::case::{Case, case};
 use super::super::pair::{ID, Side};
 
 type Mangle = fn(&[u8], usize, i16) -> Vec<u8>;
@@ -35,7 +35,8 @@ fn with_version(frame: &[u8], version: i16) -> Vec<u8> {
 fn mangled(api: ApiKey, name: &'static str, mangle: Mangle) -> Option<Case> {
     let well_formed = super::well_formed().into_iter().find(|case| case.api == api)?;
     let step = move |side: &Side, version: i16| {
-        let frame = (well_formed.steps[0])(side, version);
+        let step = well_formed.steps.iter().find(|step| step.api == api).expect("a case of it");
+        let frame = step.frame(side, version);
         // Length, key, version, correlation id, client id, and where the version has them tags.
         let header = 4 + 2 + 2 + 4 + 2 + "oracle".len() + usize::from(api.api().is_flexible(version));
         let mut frame = mangle(&frame, header, version);
@@ -49,7 +50,7 @@ fn mangled(api: ApiKey, name: &'static str, mangle: Mangle) -> Option<Case> {
     } else {
         (well_formed.since, well_formed.until)
     };
-    Some(Case { api, name, since, until, steps: vec![Box::new(step)] })
+    Some(case(api, name, step).since(since).until(until))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -96,7 +96,7 @@ fn fetch_offsets(side: &Side, v: i16, groups: &[&str], topics: Option<&[(&'stati
     say(&request, v)
 }
 
-fn join(group: String, member_id: &str, instance: Option<&str>, v: i16) -> JoinGroupRequest {
+pub fn join(group: String, member_id: &str, instance: Option<&str>, v: i16) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group,
         session_timeout_ms: 30_000,
@@ -117,7 +117,7 @@ fn subscription() -> Bytes {
     Bytes([&[0, 0, 0, 0, 0, 1, 0, 5][..], b"small", &[255, 255, 255, 255]].concat())
 }
 
-fn sync(group: String, generation_id: i32, member_id: &str, instance: Option<&str>, v: i16) -> SyncGroupRequest {
+pub fn sync(group: String, generation_id: i32, member_id: &str, instance: Option<&str>, v: i16) -> SyncGroupRequest {
     SyncGroupRequest {
         group_id: group,
         generation_id,
@@ -337,6 +337,7 @@ fn members() -> Vec<Case> {
             .then(move |_, v| say(&join(group(v), "stranger", Some("i"), v), v))
             .then(move |_, v| say(&join(group(v), "stranger", Some("k"), v), v))
             .then(move |_, v| say(&join(group(v), "stranger", None, v), v)),
+        another_kind(),
         // Version 9 of JoinGroup was the last one: its group is the one that the others look at.
         case(ApiKey::Heartbeat, "before the assignment", move |side, v| {
             say(&heartbeat(group(9), 1, &own(side), Some("i"), v), v)
@@ -391,6 +392,35 @@ fn members() -> Vec<Case> {
         })
         .since(5),
     ]
+}
+
+/// Statement 117: what is no consumer is a member all the same, and what it says is nobody's business.
+fn another_kind() -> Case {
+    let group = |v: i16| format!("workers-{v}");
+    case(ApiKey::JoinGroup, "of another kind", move |_, v| {
+        let protocols = vec![JoinGroupRequestProtocol { name: "default".into(), metadata: Bytes(vec![0xff, 0, 1]) }];
+        let protocol_type = "connect".into();
+        say(&JoinGroupRequest { protocol_type, protocols, ..join(group(v), "", Some("i"), v) }, v)
+    })
+    .since(5)
+    .and(ApiKey::SyncGroup, 5, move |side, v, at| {
+        let request = sync(group(v), 1, &side.member_id(), Some("i"), at);
+        let [protocol_type, protocol_name] = ["connect", "default"].map(|name| Some(name.to_owned()));
+        say(&SyncGroupRequest { protocol_type, protocol_name, ..request }, at)
+    })
+    .and(ApiKey::OffsetCommit, 9, move |side, v, at| {
+        commit(side, at, &group(v), "small", &[(0, 5, None)], (1, &side.member_id()))
+    })
+    .and(ApiKey::DescribeGroups, 6, move |_, v, at| {
+        say(&DescribeGroupsRequest { groups: vec![group(v)], include_authorized_operations: false }, at)
+    })
+    .and(ApiKey::OffsetDelete, 0, move |_, v, at| {
+        let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
+        let topics = vec![OffsetDeleteRequestTopic { name: "small".into(), partitions }];
+        say(&OffsetDeleteRequest { group_id: group(v), topics }, at)
+    })
+    .and(ApiKey::LeaveGroup, 5, move |_, v, at| say(&leave(&group(v), "", Some("i"), at), at))
+    .and(ApiKey::DeleteGroups, 2, move |_, v, at| say(&DeleteGroupsRequest { groups_names: vec![group(v)] }, at))
 }
 
 fn ends() -> Vec<Case> {

@@ -8,11 +8,13 @@ mod fetch;
 mod fetch_sessions;
 mod frames;
 mod groups;
+mod in_transactions;
 mod metadata;
 mod offsets;
 mod partitions;
 pub mod produce;
 mod producers;
+mod transactions;
 
 use super::case::Case;
 
@@ -33,6 +35,8 @@ fn well_formed() -> Vec<Case> {
         fetch::cases(),
         fetch_sessions::cases(),
         groups::cases(),
+        transactions::cases(),
+        in_transactions::cases(),
         delete_topics::cases(),
     ];
     files.into_iter().flatten().collect()

@@ -12,7 +12,7 @@ use super::super::talk::now_ms;
 const API: ApiKey = ApiKey::Produce;
 
 /// A topic as Produce names it at `version`.
-fn named(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {
+pub fn named(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {
     if version >= 13 { Topic::Id(side.id(topic)) } else { Topic::Name(topic) }
 }
 
