@@ -6,7 +6,9 @@
 //! | `run` | a program runs with a deadline, its lines are shown as they come, and it dies with the test |
 //! | `node` | one broker of one's own: Tidemill, or Apache Kafka as oracle for the tests themselves |
 //! | `chance` | choices that can be made again from a seed |
+//! | `conversation` | a program is told what to do line by line, and heard line by line, while the test does other things |
 //! | `clients` | the modes that every client program has, as calls |
+//! | `feeder` | a thread writes to a topic while a test does other things to its readers |
 //! | `ledger` | what was written to a topic and what became of it, to the byte |
 //! | `records` | the rule by which every client, in every language, makes and checks the same records |
 //! | `scratch` | directories and ports that no other test uses |
@@ -30,6 +32,8 @@
 
 pub mod chance;
 pub mod clients;
+pub mod conversation;
+pub mod feeder;
 pub mod ledger;
 pub mod node;
 pub mod peers;

@@ -5,7 +5,7 @@ use super::{Client, ClientError, may_retry};
 use crate::model::ErrorCode;
 use crate::wire::ApiKey;
 use crate::wire::Topic;
-use crate::wire::fetch::{FetchPartition, FetchRequest, FetchResponse};
+use crate::wire::fetch::{AbortedTransaction, FetchPartition, FetchRequest, FetchResponse};
 use std::collections::BTreeMap;
 
 /// Where to read on in a partition.
@@ -40,6 +40,8 @@ pub struct Fetched {
     pub last_stable_offset: i64,
     /// -1 from brokers before Fetch v5.
     pub log_start_offset: i64,
+    /// When reading committed: the producers of aborted transactions among the records, and where each begins.
+    pub aborted: Vec<AbortedTransaction>,
     /// Whole batches and maybe the beginning of one more. The first may begin before the position asked for.
     pub records: Vec<u8>,
 }
@@ -103,6 +105,7 @@ impl Client {
                                 high_watermark: told.head.high_watermark,
                                 last_stable_offset: told.head.last_stable_offset,
                                 log_start_offset: told.head.log_start_offset,
+                                aborted: told.head.aborted_transactions.clone().unwrap_or_default(),
                                 records: told.records.to_vec(),
                             }),
                             Err(error) if is_transient(told.head.error_code) => failure = Some(error),
