@@ -59,6 +59,10 @@ func main() {
 	case "transactions":
 		transactions(ctx, a["bootstrap"], a["topic"], number("partitions"), number("count"))
 		fmt.Println("OK transactions")
+	case "copier":
+		runCopier(context.Background(), a) // As long as it is let live.
+	case "crew":
+		runCrew(a)
 	case "member":
 		member(ctx, a["bootstrap"], a["topic"], a["group"], number("silence"))
 	case "admin":

@@ -120,6 +120,8 @@ public final class Client {
                         Integer.parseInt(a.get("count")));
                     say("OK transactions");
                 }
+                case "copier" -> Copier.run(a);
+                case "worker" -> Worker.run(a);
                 case "edges" -> {
                     Edges.run(a.get("bootstrap"), a.get("topic"));
                     say("OK edges");

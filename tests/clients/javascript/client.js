@@ -246,6 +246,8 @@ async function main() {
       return console.log('OK transactions')
     case 'member':
       return member(a.bootstrap, a.topic, a.group, +a.silence)
+    case 'worker':
+      return require('./worker.js')(kafkaOf(a.bootstrap), a)
     case 'admin':
       await admin(a.bootstrap, a.topic)
       return console.log('OK admin')

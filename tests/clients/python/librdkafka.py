@@ -14,7 +14,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from confluent_kafka import TopicCollection
+from copier import Copier
 from records import Check, Difference, expect, say, until
+from steps import Teller
 
 SECONDS = 60
 
@@ -112,6 +114,60 @@ def member(bootstrap, topic, group, goes_on):
         if e.args[0].code() != KafkaError._NO_OFFSET:
             raise
     consumer.close()
+
+
+class Worker(Teller):
+    def __init__(self, a):
+        super().__init__(a["as"])
+        self.topic = a["topic"]
+        config = {
+            "bootstrap.servers": a["bootstrap"],
+            "group.id": a["group"],
+            "group.protocol": a["protocol"],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "max.poll.interval.ms": int(a["rebalance"]),
+        }
+        if a["protocol"] == "classic":
+            classic = {"session.timeout.ms": int(a["session"]), "heartbeat.interval.ms": 1000}
+            config |= classic | {"partition.assignment.strategy": "range"}
+        self.consumer = Consumer(config)
+
+    def commit_now(self):
+        if not self.read:
+            return
+        offsets = [TopicPartition(self.topic, p, offset) for p, offset in self.read.items()]
+        with self.committing(-1):
+            for at in self.consumer.commit(offsets=offsets, asynchronous=False):
+                if at.error:
+                    raise KafkaException(at.error)
+
+    def revoked(self, _, partitions):
+        self.commit_now()
+        self.gives("REVOKED", -1, [at.partition for at in partitions])
+
+    def work(self):
+        self.tell("JOINS")
+        self.consumer.subscribe(
+            [self.topic],
+            on_assign=lambda _, partitions: self.assigned(-1, [at.partition for at in partitions]),
+            on_revoke=self.revoked,
+            on_lost=lambda _, partitions: self.gives("LOST", -1, [at.partition for at in partitions]),
+        )
+        while not self.leaves:
+            message = self.consumer.poll(0.2)
+            if message is not None:
+                if message.error():
+                    raise Difference(f"{self.topic}: {message.error()}")
+                self.took(message.partition(), message.offset())
+            if message is None or self.commits_now():
+                self.commit_now()
+        self.consumer.close()
+        self.tell("LEFT")
+
+
+def worker(a):
+    Worker(a).work()
 
 
 def one(consumer, want):
@@ -243,6 +299,10 @@ def transactions(bootstrap, topic, partitions, count):
             producer.flush(SECONDS)
             producer.abort_transaction(SECONDS)
     fences(bootstrap, topic, producer)
+
+
+def copier(a):
+    Copier(a).run()
 
 
 def fences(bootstrap, topic, old):

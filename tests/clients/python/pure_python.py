@@ -5,9 +5,12 @@ import time
 
 import kafka.errors as errors
 import records
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.structs import OffsetAndMetadata
 from records import Check, Difference, expect, say, until
+from steps import Teller
 
 SECONDS = 120
 
@@ -43,6 +46,71 @@ def member(bootstrap, topic, group, goes_on):
         raise Difference(f"{topic}: no assignment")
     consumer.commit()
     consumer.close(autocommit=False)
+
+
+class Listener(AsyncConsumerRebalanceListener):
+    def __init__(self, worker):
+        self.worker = worker
+
+    async def on_partitions_assigned(self, assigned):
+        self.worker.assigned(self.worker.generation(), [at.partition for at in assigned])
+
+    async def on_partitions_revoked(self, revoked):
+        await self.worker.commit_before_it_is_too_late()
+        self.worker.gives("REVOKED", self.worker.generation(), [at.partition for at in revoked])
+
+    async def on_partitions_lost(self, lost):
+        self.worker.gives("LOST", self.worker.generation(), [at.partition for at in lost])
+
+
+class Worker(Teller):
+    def __init__(self, a):
+        super().__init__(a["as"])
+        self.topic = a["topic"]
+        self.consumer = KafkaConsumer(
+            bootstrap_servers=a["bootstrap"],
+            group_id=a["group"],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=int(a["session"]),
+            heartbeat_interval_ms=1000,
+            max_poll_interval_ms=int(a["rebalance"]),
+            max_poll_records=100,
+        )
+
+    def generation(self):
+        return self.consumer.group_metadata().generation_id
+
+    def offsets(self):
+        return {TopicPartition(self.topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in self.read.items()}
+
+    def commit_now(self):
+        if self.read:
+            with self.committing(self.generation()):
+                self.consumer.commit(self.offsets())
+
+    async def commit_before_it_is_too_late(self):
+        """In a callback, which runs where answers are read and so must not block."""
+        if self.read:
+            with self.committing(self.generation()):
+                await self.consumer.commit_async(self.offsets())
+
+    def work(self):
+        self.tell("JOINS")
+        self.consumer.subscribe([self.topic], listener=Listener(self))
+        while not self.leaves:
+            for partition, got in self.consumer.poll(timeout_ms=200).items():
+                for record in got:
+                    self.took(partition.partition, record.offset)
+            if self.commits_now():
+                self.commit_now()
+        self.consumer.close(autocommit=False)
+        self.tell("LEFT")
+
+
+def worker(a):
+    Worker(a).work()
 
 
 def write(bootstrap, topic, name, codec, acks, first, end, base):

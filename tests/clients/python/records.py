@@ -159,6 +159,10 @@ def main(program):
         elif mode == "transactions":
             program.transactions(a["bootstrap"], a["topic"], int(a["partitions"]), int(a["count"]))
             say("OK transactions")
+        elif mode == "copier":
+            program.copier(a)
+        elif mode == "worker":
+            program.worker(a)
         elif mode == "member":
             got = {}
             last = time.monotonic() + 30  # The first assignment takes its time.
