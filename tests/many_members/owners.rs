@@ -1,0 +1,166 @@
+//! Who had which partition when, and what was read of it and committed: held to what a group promises.
+//!
+//! - OWN-1: a partition is given to a member only when nobody has it.
+//! - OWN-2: a member reads only what it has, and goes on where the group has committed; after a crash that is somewhere
+//!   between the last commit that was acknowledged and the last record that the crashed member has read.
+//! - OWN-3: a partition that is given back was committed as far as it was read: nothing is lost or repeated.
+//! - OWN-4: at the end every partition is committed to its end; with OWN-2, every record was read.
+//! - OWN-5: a member that has not crashed is not put out, and its commits are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::step::{Act, Step};
+
+#[derive(Clone, Default)]
+struct Partition {
+    owner: Option<String>,
+    committed: i64,
+    /// Where its owner goes on; none until it has read something.
+    next: Option<i64>,
+    /// How far those read that gave it up without a commit.
+    abandoned: i64,
+    /// Records that were read again.
+    repeated: i64,
+}
+
+/// What [`follow`] counted.
+#[derive(Default, Debug)]
+pub struct Followed {
+    pub joins: usize,
+    pub leaves: usize,
+    pub crashes: usize,
+    pub records: i64,
+    /// Read again after a crash.
+    pub repeated: i64,
+    /// The highest that a member was told.
+    pub generation: i32,
+    pub commits: usize,
+    /// Members that have read something.
+    pub readers: BTreeSet<String>,
+}
+
+impl Followed {
+    pub fn changes(&self) -> usize {
+        self.joins + self.leaves + self.crashes
+    }
+}
+
+/// Follows the steps of a group that has read partitions of `ends` records; what broke a rule first.
+pub fn follow(steps: &[Step], ends: &[i64]) -> Result<Followed, String> {
+    let mut group = Group { partitions: vec![Partition::default(); ends.len()], ..Group::default() };
+    for (n, step) in steps.iter().enumerate() {
+        group.take(step).map_err(|(rule, partition)| {
+            let about = |step: &&Step| partition.is_none_or(|partition| step.concerns(partition));
+            let latest: Vec<String> =
+                steps[..=n].iter().rev().filter(about).take(12).map(|step| format!("{step:?}")).collect();
+            format!(
+                "{rule}: partition {partition:?}, by {}; the latest steps first:\n{}",
+                step.member,
+                latest.join("\n")
+            )
+        })?;
+    }
+    let mut followed = group.followed;
+    for (n, (at, &end)) in group.partitions.iter().zip(ends).enumerate() {
+        // A crashed member's last commit may have reached the group, and nobody had to read on.
+        if at.committed != end && at.abandoned != end {
+            return Err(format!("OWN-4: partition {n} of {end} records was committed up to {}", at.committed));
+        }
+        followed.records += end;
+        followed.repeated += at.repeated;
+    }
+    Ok(followed)
+}
+
+#[derive(Default)]
+struct Group {
+    partitions: Vec<Partition>,
+    held: BTreeMap<String, BTreeSet<i32>>,
+    followed: Followed,
+}
+
+impl Group {
+    fn take(&mut self, step: &Step) -> Result<(), (String, Option<i32>)> {
+        let member = &step.member;
+        let followed = &mut self.followed;
+        followed.generation = followed.generation.max(step.generation().unwrap_or(0));
+        match &step.act {
+            Act::Joins => followed.joins += 1,
+            Act::Assigned(_, given) => {
+                for &partition in given {
+                    let at = &mut self.partitions[partition as usize];
+                    if let Some(owner) = &at.owner {
+                        return Err((format!("OWN-1: {owner} has it"), Some(partition)));
+                    }
+                    (at.owner, at.next) = (Some(member.clone()), None);
+                    self.held.entry(member.clone()).or_default().insert(partition);
+                }
+            }
+            &Act::Read { partition, first, last } => {
+                let at = &mut self.partitions[partition as usize];
+                let expected = at.next.map_or(at.committed..=at.committed.max(at.abandoned), |next| next..=next);
+                if at.owner.as_ref() != Some(member) || !expected.contains(&first) {
+                    return Err((format!("OWN-2: of {:?}, expected at {expected:?}", at.owner), Some(partition)));
+                }
+                if at.next.is_none() {
+                    at.committed = first; // Of a crashed member's commit the answer may be what was lost.
+                    at.repeated += (at.abandoned - first).max(0);
+                    at.abandoned = 0;
+                }
+                at.next = Some(last + 1);
+                followed.readers.insert(member.clone());
+            }
+            Act::Committed(_, offsets) => {
+                followed.commits += 1;
+                for &(partition, offset) in offsets {
+                    let at = &mut self.partitions[partition as usize];
+                    if at.owner.as_ref() != Some(member) || at.next != Some(offset) {
+                        let why = format!("OWN-2: committed {offset}, read to {:?} by {:?}", at.next, at.owner);
+                        return Err((why, Some(partition)));
+                    }
+                    at.committed = offset;
+                }
+            }
+            Act::Failed(why) => return Err((format!("OWN-5: a commit was refused: {why}"), None)),
+            Act::Revoked(_, given) => {
+                for &partition in given {
+                    let at = &mut self.partitions[partition as usize];
+                    if at.owner.as_ref() != Some(member) {
+                        return Err((format!("OWN-1: given back, and {:?} has it", at.owner), Some(partition)));
+                    }
+                    if at.next.is_some_and(|next| next != at.committed) {
+                        return Err((
+                            format!("OWN-3: read to {:?}, committed {}", at.next, at.committed),
+                            Some(partition),
+                        ));
+                    }
+                    at.owner = None;
+                    self.held.entry(member.clone()).or_default().remove(&partition);
+                }
+            }
+            Act::Lost(..) => return Err(("OWN-5: it is alive and was put out of the group".into(), None)),
+            Act::Crashes => {
+                followed.crashes += 1;
+                for partition in self.held.remove(member).unwrap_or_default() {
+                    self.partitions[partition as usize].is_abandoned();
+                }
+            }
+            Act::Left => {
+                followed.leaves += 1;
+                let kept = self.held.remove(member).unwrap_or_default();
+                if let Some(&partition) = kept.first() {
+                    return Err(("OWN-3: it has left with what it did not give back".into(), Some(partition)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    fn is_abandoned(&mut self) {
+        self.owner = None;
+        self.abandoned = self.abandoned.max(self.next.unwrap_or(0));
+        self.next = None;
+    }
+}
