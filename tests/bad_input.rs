@@ -29,6 +29,8 @@ use tidemill::wire::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
 use tidemill::wire::api_versions::ApiVersionsRequest;
+use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeRequest;
+use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use tidemill::wire::create_topics::CreateTopicsRequest;
 use tidemill::wire::delete_groups::DeleteGroupsRequest;
@@ -258,6 +260,19 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     each(&mut frames, |version| ListGroupsRequest {
         states_filter: if version >= 4 { vec!["Stable".into()] } else { vec![] },
         types_filter: if version >= 5 { vec!["classic".into()] } else { vec![] },
+    });
+    each(&mut frames, |version| ConsumerGroupHeartbeatRequest {
+        group_id: format!("{}-848", group()),
+        member_id: "member".into(),
+        rebalance_timeout_ms: 1000,
+        subscribed_topic_names: Some(vec![name()]),
+        subscribed_topic_regex: if version >= 1 { Some("m.*".into()) } else { None },
+        topic_partitions: Some(vec![]),
+        ..Default::default()
+    });
+    each(&mut frames, |_| ConsumerGroupDescribeRequest {
+        group_ids: vec![group(), format!("{}-848", group())],
+        include_authorized_operations: true,
     });
     each(&mut frames, |_| DeleteGroupsRequest { groups_names: vec![group(), "no-such-group".into()] });
     each(&mut frames, |_| OffsetDeleteRequest {

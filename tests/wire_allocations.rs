@@ -120,6 +120,10 @@ fn decoding_allocates_for_bytes_that_are_there_only() {
     message_is_bounded::<describe_groups::DescribeGroupsResponse>();
     message_is_bounded::<list_groups::ListGroupsRequest>();
     message_is_bounded::<list_groups::ListGroupsResponse>();
+    message_is_bounded::<consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>();
+    message_is_bounded::<consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>();
+    message_is_bounded::<consumer_group_describe::ConsumerGroupDescribeRequest>();
+    message_is_bounded::<consumer_group_describe::ConsumerGroupDescribeResponse>();
     message_is_bounded::<delete_groups::DeleteGroupsRequest>();
     message_is_bounded::<delete_groups::DeleteGroupsResponse>();
     message_is_bounded::<offset_delete::OffsetDeleteRequest>();

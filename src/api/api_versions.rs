@@ -24,6 +24,8 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
 
 /// The features of a cluster that are not the same everywhere, and the versions of each that this broker can do.
 const FEATURES: &[(&str, i16, i16)] = &[
+    // 1 is KIP-848: the coordinator assigns.
+    ("group.version", 0, 1),
     // 2 is KIP-890: epochs are raised with each transaction's end, partitions are added by producing to them.
     ("transaction.version", 0, 2),
 ];

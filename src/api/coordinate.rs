@@ -13,8 +13,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::{
-    Broker, Header, Origin, delete_groups, describe_groups, heartbeat, join_group, leave_group, list_groups,
-    offset_commit, offset_delete, offset_fetch, sync_group, txn_offset_commit,
+    Broker, Header, Origin, consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups,
+    heartbeat, join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
+    txn_offset_commit,
 };
 use crate::config::Routing;
 use crate::coordinator::Ledger;
@@ -169,6 +170,8 @@ async fn dispatch(call: Call, key: ApiKey, reader: &mut Reader<'_>) -> Result<Fr
         ApiKey::DescribeGroups => describe_groups::start(call, reader),
         ApiKey::ListGroups => list_groups::start(call, reader),
         ApiKey::DeleteGroups => delete_groups::start(call, reader),
+        ApiKey::ConsumerGroupHeartbeat => consumer_group_heartbeat::start(call, reader).await,
+        ApiKey::ConsumerGroupDescribe => consumer_group_describe::start(call, reader),
         _ => unreachable!("no request to a coordinator"),
     }
 }

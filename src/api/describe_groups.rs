@@ -7,7 +7,7 @@ use crate::wire::{Malformed, Reader};
 
 /// What may be done to a group where nobody forbids anything, by numbers of `AclOperation`: READ 3, DELETE 6, DESCRIBE 8,
 /// DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let request = DescribeGroupsRequest::decode(reader, call.header.version)?;

@@ -12,7 +12,9 @@ mod add_partitions_to_txn;
 pub mod admin;
 pub mod answer;
 mod api_versions;
-pub mod context;
+pub mod consumer_group_describe;
+mod consumer_group_heartbeat;
+mod context;
 mod coordinate;
 pub mod create_partitions;
 pub mod create_topics;
@@ -312,7 +314,9 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         | ApiKey::OffsetDelete
         | ApiKey::DescribeGroups
         | ApiKey::ListGroups
-        | ApiKey::DeleteGroups => {
+        | ApiKey::DeleteGroups
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe => {
             let framed = coordinate::start(broker, origin, key, frame, &client_id, &mut reader, header).await;
             framed.map(|framed| {
                 Pending::later(async move {

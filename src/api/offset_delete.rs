@@ -33,7 +33,7 @@ pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed,
         }
         !asked.partitions.is_empty()
     });
-    let stepped = ledger.step(|groups, now, writes| groups.delete_offsets(&request, now, writes)).await;
+    let stepped = ledger.step(|groups, _, writes| groups.delete_offsets(&request, writes)).await;
     Ok(Box::pin(async move {
         let deleted = settled(&ledger, stepped).await.and_then(|deleted| deleted);
         let response = match deleted {

@@ -186,6 +186,20 @@ broker_settings! {
         "The longest session that a member of a group may ask for.";
     group_max_size: i32 = "group.max.size", int_from(1), Some("2147483647"),
         "Members of one group.";
+    group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", int_from(1), Some("45000"),
+        "How long a member of a consumer group (KIP-848) may be silent.";
+    group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", int_from(1), Some("5000"),
+        "How often members of consumer groups are told to send heartbeats.";
+    group_consumer_max_size: i32 = "group.consumer.max.size", int_from(1), Some("2147483647"),
+        "Members of one consumer group.";
+    group_consumer_assignors: Vec<String> = "group.consumer.assignors", Kind::ListOf(ASSIGNORS), Some("uniform,range"),
+        "The assignors that a member of a consumer group may ask for; the first is for those that do not.";
+    group_consumer_migration_policy: Migration = "group.consumer.migration.policy", Kind::OneOf(MIGRATIONS), Some("bidirectional"),
+        "Whether a group may change, members and all, from the classic protocol to the consumer protocol and back.";
+    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", int(0, 15_000), Some("1000"),
+        "The least time between two assignments of a consumer group.";
+    group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", int_from(10_000), Some("600000"),
+        "How long what a pattern means is relied on; a new topic is noticed without it.";
     transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", int_from(1), Some("50"),
         "Partitions of __transaction_state, when it is created.";
     transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", int_from(MIB as i32), Some("104857600"),
@@ -223,6 +237,30 @@ broker_settings! {
 
 const REPLICA_SELECTORS: &[&str] =
     &["org.apache.kafka.common.replica.LeaderSelector", "org.apache.kafka.common.replica.RackAwareReplicaSelector"];
+
+/// The server-side assignors of KIP-848.
+const ASSIGNORS: &[&str] = &["uniform", "range"];
+
+const MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
+
+/// Which groups may change their protocol while they have members (KIP-848).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Migration {
+    /// From classic to consumer.
+    pub upgrades: bool,
+    /// From consumer to classic.
+    pub downgrades: bool,
+}
+
+impl FromValue for Migration {
+    fn from_value(value: &Value) -> Migration {
+        let policy = String::from_value(value);
+        Migration {
+            upgrades: matches!(policy.as_str(), "bidirectional" | "upgrade"),
+            downgrades: matches!(policy.as_str(), "bidirectional" | "downgrade"),
+        }
+    }
+}
 
 /// How clients reach the core that owns a partition (design D2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -335,6 +373,15 @@ impl BrokerConfig {
         if self.log_cleaner_min_compaction_lag_ms > self.log_cleaner_max_compaction_lag_ms {
             found
                 .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
+        }
+        if self.group_consumer_heartbeat_interval_ms >= self.group_consumer_session_timeout_ms {
+            found.push((
+                "group.consumer.heartbeat.interval.ms",
+                "is not below group.consumer.session.timeout.ms, so every member would time out".into(),
+            ));
+        }
+        if self.group_consumer_assignors.is_empty() {
+            found.push(("group.consumer.assignors", "is empty; name one at least, such as uniform".into()));
         }
         if self.message_max_bytes as usize > self.request_bytes_max() {
             found.push((

@@ -44,6 +44,8 @@ pub use ledgers::Ledgers;
 pub use timers::Timers;
 pub use writes::Writes;
 
+use std::sync::Arc;
+
 use crate::metadata::Image;
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use crate::runtime::Mono;
@@ -97,10 +99,10 @@ pub trait Machine: Sized + 'static {
     fn end_transaction(&mut self, producer: ProducerId, is_committed: bool);
 
     /// All of the log was replayed; steps come next. The time to arm deadlines.
-    fn loaded(&mut self, image: &Image, now: Now, writes: &mut Writes<Self>);
+    fn loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// The cluster's metadata has changed.
-    fn image_changed(&mut self, before: &Image, after: &Image, now: Now, writes: &mut Writes<Self>);
+    fn image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// When [`elapsed`](Self::elapsed) is to be called next. Asked after every step: it must be cheap.
     fn deadline(&self) -> Option<Mono>;

@@ -59,11 +59,11 @@ impl Machine for Notes {
 
     fn end_transaction(&mut self, _: ProducerId, _: bool) {}
 
-    fn loaded(&mut self, _: &Image, _: Now, _: &mut Writes<Notes>) {
+    fn loaded(&mut self, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
         self.is_loaded = true;
     }
 
-    fn image_changed(&mut self, _: &Image, _: &Image, _: Now, _: &mut Writes<Notes>) {
+    fn image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
         self.images += 1;
     }
 

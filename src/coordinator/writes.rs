@@ -41,6 +41,12 @@ impl<M> Writes<M> {
         self.batch.is_none()
     }
 
+    /// Nothing is to be written after all, and nothing follows: the step has come to refuse what it was asked.
+    pub fn clear(&mut self) {
+        (self.batch, self.producer) = (None, None);
+        self.follow.clear();
+    }
+
     /// The size of what there is so far.
     pub fn bytes(&self) -> usize {
         self.batch.as_ref().map_or(0, BatchBuilder::plain_bytes)
@@ -64,22 +70,23 @@ impl<M> Writes<M> {
 #[cfg(test)]
 impl<M: super::Machine> Writes<M> {
     /// What the ledger does with a step's records, without a log: replays them from `offset` on, or refuses
-    /// them. Answers how many there were.
-    pub fn settle(self, machine: &mut M, offset: i64, taken: Result<(), ErrorCode>) -> i64 {
+    /// them. Answers their keys and values.
+    pub fn settle(self, machine: &mut M, offset: i64, taken: Result<(), ErrorCode>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         use crate::record::Records;
         let now = self.now;
         let (accepted, follow) = self.into_parts();
-        let mut count = 0;
+        let mut written = Vec::new();
         if let (Some(accepted), Ok(())) = (&accepted, taken) {
             for record in Records::new(&accepted.header, &accepted.records) {
-                let entry = super::load::entry_of(&accepted.header, offset + count, &record.unwrap()).unwrap();
+                let offset = offset + written.len() as i64;
+                let entry = super::load::entry_of(&accepted.header, offset, &record.unwrap()).unwrap();
                 machine.replay(&entry).unwrap();
-                count += 1;
+                written.push((entry.key.to_vec(), entry.value.map(<[u8]>::to_vec)));
             }
         }
         for follow in follow {
             follow(machine, now, taken);
         }
-        count
+        written
     }
 }

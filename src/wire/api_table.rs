@@ -36,6 +36,8 @@ pub enum ApiKey {
     DescribeProducers = 61,
     DescribeTransactions = 65,
     ListTransactions = 66,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
     DescribeTopicPartitions = 75,
 }
 
@@ -94,6 +96,8 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0, 0),
     api(ApiKey::DescribeTransactions, "DescribeTransactions", 0, 0, 0),
     api(ApiKey::ListTransactions, "ListTransactions", 0, 2, 0),
+    api(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0),
+    api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1, 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0),
 ];
 

@@ -1,15 +1,12 @@
-//! What is written of a classic group into `__consumer_offsets`: `GroupMetadataValue`, versions 0 to 4. The version stands in
-//! front of it; from 4 on it is flexible. Committed offsets, of which there are many, are read and written by hand in
-//! `coordinator::group::record`.
+//! What is written of groups into `__consumer_offsets`, as Kafka writes it. The version stands in front of a value. Committed
+//! offsets, of which there are many, are read and written by hand in `coordinator::group::record`; so are the keys.
 
+use super::join_group::JoinGroupRequestProtocol;
 use super::{Bytes, Malformed, Reader, Wire, Writer};
-
-/// What Kafka 4.3 writes.
-const VERSION: i16 = 3;
-const FLEXIBLE_FROM: i16 = 4;
-const VERSION_MAX: i16 = 4;
+use crate::model::TopicId;
 
 message! {
+    /// A classic group, whole.
     part GroupMetadataValue {
         protocol_type: String, 0+;
         generation: i32, 0+;
@@ -31,26 +28,144 @@ message! {
         subscription: Bytes, 0+;
         assignment: Bytes, 0+;
     }
+
+    /// A consumer group's epoch, and a hash of what it reads.
+    part ConsumerGroupMetadataValue {
+        epoch: i32, 0+;
+        metadata_hash: i64, 0+, tag = 0;
+    }
+
+    /// A member, as it describes itself.
+    part ConsumerGroupMemberMetadataValue {
+        instance_id: Option<String>, 0+;
+        rack_id: Option<String>, 0+;
+        client_id: String, 0+;
+        client_host: String, 0+;
+        subscribed_topic_names: Vec<String>, 0+;
+        subscribed_topic_regex: Option<String>, 0+;
+        rebalance_timeout_ms: i32, 0+, default = -1;
+        server_assignor: Option<String>, 0+;
+        classic: Classic, 0+, tag = 0;
+    }
+
+    /// Of a member that takes part by the classic protocol.
+    part ClassicMemberMetadata {
+        session_timeout_ms: i32, 0+;
+        supported_protocols: Vec<JoinGroupRequestProtocol>, 0+;
+    }
+
+    /// Of which group epoch the assignment is.
+    part ConsumerGroupTargetAssignmentMetadataValue {
+        assignment_epoch: i32, 0+;
+        assignment_timestamp: i64, 0+, tag = 0;
+    }
+
+    /// What a member is to have.
+    part ConsumerGroupTargetAssignmentMemberValue {
+        topic_partitions: Vec<TargetPartitions>, 0+;
+    }
+
+    part TargetPartitions {
+        topic_id: TopicId, 0+;
+        partitions: Vec<i32>, 0+;
+    }
+
+    /// What a member has, and how far it is on its way.
+    part ConsumerGroupCurrentMemberAssignmentValue {
+        member_epoch: i32, 0+;
+        previous_member_epoch: i32, 0+;
+        state: i8, 0+;
+        assigned_partitions: Vec<CurrentPartitions>, 0+;
+        partitions_pending_revocation: Vec<CurrentPartitions>, 0+;
+    }
+
+    part CurrentPartitions {
+        topic_id: TopicId, 0+;
+        partitions: Vec<i32>, 0+;
+        /// The epoch in which the member was given each (KIP-1251). Null: the member's.
+        assignment_epochs: Option<Vec<i32>>, 0+, tag = 0;
+    }
+
+    /// Which topics a pattern means, by which version of the metadata, and when that was found.
+    part ConsumerGroupRegularExpressionValue {
+        topics: Vec<String>, 0+;
+        version: i64, 0+;
+        timestamp: i64, 0+;
+    }
 }
 
-impl GroupMetadataValue {
-    pub fn parse(bytes: &[u8]) -> Result<GroupMetadataValue, Malformed> {
-        let mut r = Reader::new(bytes);
-        r.set_flexible(false);
-        let version = r.i16()?;
-        if !(0..=VERSION_MAX).contains(&version) {
-            return Err(r.malformed("a version of GroupMetadataValue that is not known"));
-        }
-        r.set_flexible(version >= FLEXIBLE_FROM);
-        let value = <GroupMetadataValue as Wire>::decode(&mut r, version)?;
-        r.end()?;
-        Ok(value)
+/// How a member takes part: by the classic protocol, or not.
+///
+/// Of a struct in a tagged field an unsigned varint says whether it is null, not the signed byte of other places. And what is
+/// not written is an empty struct to Kafka 4.3, not null; so null is written.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Classic(pub Option<ClassicMemberMetadata>);
+
+impl Wire for Classic {
+    fn bytes_min(_: i16, _: bool) -> usize {
+        1
     }
 
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new(VERSION, false);
-        w.i16(VERSION);
-        Wire::encode(self, &mut w, VERSION);
-        w.finish().expect("every field is in the version")
+    fn unset() -> Classic {
+        Classic(Some(ClassicMemberMetadata::default()))
     }
+
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Classic, Malformed> {
+        match r.unsigned_varint()? {
+            0 => Ok(Classic(None)),
+            _ => Ok(Classic(Some(Wire::decode(r, version)?))),
+        }
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) {
+        w.unsigned_varint(u32::from(self.0.is_some()));
+        if let Some(metadata) = &self.0 {
+            Wire::encode(metadata, w, version);
+        }
+    }
+}
+
+#[cfg(test)]
+impl super::tests::Sample for Classic {
+    fn sample(dice: &mut super::tests::Dice, version: i16) -> Classic {
+        Classic((dice.below(2) == 1).then(|| super::tests::Sample::sample(dice, version)))
+    }
+}
+
+/// `written` is the version that Kafka 4.3 writes.
+macro_rules! value {
+    ($($name:ident: written $written:literal, flexible from $flexible:literal, known up to $max:literal;)*) => {$(
+        impl $name {
+            pub fn parse(bytes: &[u8]) -> Result<$name, Malformed> {
+                let mut r = Reader::new(bytes);
+                r.set_flexible(false);
+                let version = r.i16()?;
+                if !(0..=$max).contains(&version) {
+                    return Err(r.malformed(concat!("a version of ", stringify!($name), " that is not known")));
+                }
+                r.set_flexible(version >= $flexible);
+                let value = <$name as Wire>::decode(&mut r, version)?;
+                r.end()?;
+                Ok(value)
+            }
+
+            pub fn to_bytes(&self) -> Vec<u8> {
+                let mut w = Writer::new($written, false);
+                w.i16($written);
+                w.set_flexible($written >= $flexible);
+                Wire::encode(self, &mut w, $written);
+                w.finish().expect("every field is in the version")
+            }
+        }
+    )*};
+}
+
+value! {
+    GroupMetadataValue: written 3, flexible from 4, known up to 4;
+    ConsumerGroupMetadataValue: written 0, flexible from 0, known up to 0;
+    ConsumerGroupMemberMetadataValue: written 0, flexible from 0, known up to 0;
+    ConsumerGroupTargetAssignmentMetadataValue: written 0, flexible from 0, known up to 0;
+    ConsumerGroupTargetAssignmentMemberValue: written 0, flexible from 0, known up to 0;
+    ConsumerGroupCurrentMemberAssignmentValue: written 0, flexible from 0, known up to 0;
+    ConsumerGroupRegularExpressionValue: written 0, flexible from 0, known up to 0;
 }

@@ -28,6 +28,8 @@ pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 mod api_table;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;

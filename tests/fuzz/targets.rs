@@ -4,6 +4,7 @@
 //! target chooses the version. Shared by the smoke run (`tests/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
 
 use tidemill::controller;
+use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
 use tidemill::coordinator::group::record::{Key, OffsetValue};
 use tidemill::coordinator::txn::Transaction;
 use tidemill::disk::checkpoint::Checkpoint;
@@ -16,7 +17,6 @@ use tidemill::log::index::Indexes;
 use tidemill::metadata::archive;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Decompressor, HEADER_BYTES, Marker, Records, TimestampType, batches};
-use tidemill::wire::group_log::GroupMetadataValue;
 use tidemill::wire::*;
 
 pub struct Target {
@@ -75,6 +75,10 @@ pub const TARGETS: &[Target] = targets! {
     "DescribeGroupsResponse" message::<describe_groups::DescribeGroupsResponse>, decoded;
     "ListGroupsRequest" message::<list_groups::ListGroupsRequest>, decoded;
     "ListGroupsResponse" message::<list_groups::ListGroupsResponse>, decoded;
+    "ConsumerGroupHeartbeatRequest" message::<consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>, decoded;
+    "ConsumerGroupHeartbeatResponse" message::<consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
+    "ConsumerGroupDescribeRequest" message::<consumer_group_describe::ConsumerGroupDescribeRequest>, decoded;
+    "ConsumerGroupDescribeResponse" message::<consumer_group_describe::ConsumerGroupDescribeResponse>, decoded;
     "DeleteGroupsRequest" message::<delete_groups::DeleteGroupsRequest>, decoded;
     "DeleteGroupsResponse" message::<delete_groups::DeleteGroupsResponse>, decoded;
     "OffsetDeleteRequest" message::<offset_delete::OffsetDeleteRequest>, decoded;
@@ -128,6 +132,7 @@ pub const TARGETS: &[Target] = targets! {
     "key of a group's record" |bytes| drop(Key::parse(bytes)), decoded;
     "committed offset" committed_offset, decoded;
     "group metadata" group_metadata, decoded;
+    "consumer protocol" embedded_protocol, decoded;
     "checkpoint behind its checksum" checkpoint_archive, decoded;
     "metadata commands behind their checksum" |bytes| drop(archive::decode_commands(bytes)), decoded;
     "metadata image behind its checksum" |bytes| drop(archive::decode_image(bytes)), decoded;
@@ -180,8 +185,27 @@ fn committed_offset(bytes: &[u8]) {
 }
 
 fn group_metadata(bytes: &[u8]) {
-    let Ok(value) = GroupMetadataValue::parse(bytes) else { return };
-    assert_eq!(GroupMetadataValue::parse(&value.to_bytes()), Ok(value));
+    macro_rules! read_again {
+        ($($value:ident)*) => {$(
+            if let Ok(value) = group_log::$value::parse(bytes) {
+                assert_eq!(group_log::$value::parse(&value.to_bytes()), Ok(value));
+            }
+        )*};
+    }
+    read_again! {
+        GroupMetadataValue ConsumerGroupMetadataValue ConsumerGroupMemberMetadataValue
+        ConsumerGroupTargetAssignmentMetadataValue ConsumerGroupTargetAssignmentMemberValue
+        ConsumerGroupCurrentMemberAssignmentValue ConsumerGroupRegularExpressionValue
+    }
+}
+
+/// What classic consumers tell each other.
+fn embedded_protocol(bytes: &[u8]) {
+    let _ = Subscription::parse(bytes);
+    if let Ok(assignment) = Assignment::parse(bytes) {
+        let again = Assignment::parse(&Assignment::to_bytes(&assignment.assigned, 3));
+        assert_eq!(again.map(|again| again.assigned), Ok(assignment.assigned));
+    }
 }
 
 fn frame_length(bytes: &[u8]) {

@@ -7,6 +7,8 @@ use tidemill::record::{BatchHeader, batches};
 use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnResponse;
 use tidemill::wire::add_partitions_to_txn::AddPartitionsToTxnResponse;
 use tidemill::wire::api_versions::ApiVersionsResponse;
+use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeResponse;
+use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use tidemill::wire::create_partitions::CreatePartitionsResponse;
 use tidemill::wire::create_topics::CreateTopicsResponse;
 use tidemill::wire::delete_groups::DeleteGroupsResponse;
@@ -64,6 +66,8 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::DescribeGroups => declared::<DescribeGroupsResponse>(r, version),
         ApiKey::ListGroups => declared::<ListGroupsResponse>(r, version),
         ApiKey::DeleteGroups => declared::<DeleteGroupsResponse>(r, version),
+        ApiKey::ConsumerGroupHeartbeat => declared::<ConsumerGroupHeartbeatResponse>(r, version),
+        ApiKey::ConsumerGroupDescribe => declared::<ConsumerGroupDescribeResponse>(r, version),
         ApiKey::OffsetDelete => declared::<OffsetDeleteResponse>(r, version),
         ApiKey::FindCoordinator => declared::<FindCoordinatorResponse>(r, version),
         ApiKey::ApiVersions => declared::<ApiVersionsResponse>(r, version),

@@ -11,12 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
+use super::consumer::embedded::Subscription;
 use crate::model::ErrorCode;
 use crate::runtime::Mono;
 use crate::runtime::sync::Sender;
+use crate::wire::Bytes;
+use crate::wire::group_log::{GroupMetadataValue, MemberMetadata};
 use crate::wire::join_group::{JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember};
 use crate::wire::sync_group::SyncGroupResponse;
-use crate::wire::{Bytes, Reader};
 
 /// The protocol type whose members' metadata names topics; of all others it is opaque.
 pub const CONSUMER: &str = "consumer";
@@ -96,6 +98,8 @@ pub struct Classic {
     pub unsynced: BTreeSet<Rc<str>>,
     /// Somebody has joined since the initial rebalance was last extended.
     pub has_new_member: bool,
+    /// While the first members gather: how long this wait is, and how much longer it may become.
+    pub initial: Option<(i32, i32)>,
     /// The topics that the members read, where that is known.
     pub subscribed: Option<HashSet<String>>,
 }
@@ -115,8 +119,14 @@ impl Classic {
             pending: HashSet::new(),
             unsynced: BTreeSet::new(),
             has_new_member: false,
+            initial: None,
             subscribed: None,
         }
+    }
+
+    /// Nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.state == State::Empty
     }
 
     pub fn enter(&mut self, state: State, now_ms: i64) {
@@ -264,7 +274,7 @@ impl Classic {
         let mut topics = HashSet::new();
         for member in self.members.values() {
             protocol?;
-            topics.extend(topics_of(&member.metadata(protocol).0)?);
+            topics.extend(Subscription::parse(&member.metadata(protocol).0).ok()?.topics);
         }
         Some(topics)
     }
@@ -274,6 +284,41 @@ impl Classic {
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
             None => self.is_consumer(),
+        }
+    }
+
+    /// Answers everybody who waits.
+    pub fn let_go(&mut self, error_code: ErrorCode) {
+        for member in self.members.values_mut() {
+            if let Some(joining) = member.joining.take() {
+                let member_id = (*member.id).into();
+                let _ = joining.send(JoinGroupResponse { error_code, member_id, ..refused_join() });
+            }
+            if let Some(syncing) = member.syncing.take() {
+                let _ = syncing.send(SyncGroupResponse { error_code, ..SyncGroupResponse::default() });
+            }
+        }
+    }
+
+    /// The group as it is written down, with these assignments.
+    pub fn to_value(&self, assignment: impl Fn(&Member) -> Bytes) -> GroupMetadataValue {
+        let members = self.members.values().map(|member| MemberMetadata {
+            member_id: (*member.id).into(),
+            group_instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout: member.rebalance_timeout_ms,
+            session_timeout: member.session_timeout_ms,
+            subscription: member.metadata(self.protocol.as_deref()),
+            assignment: assignment(member),
+        });
+        GroupMetadataValue {
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            generation: self.generation,
+            protocol: self.protocol.clone(),
+            leader: self.leader.as_deref().map(str::to_owned),
+            current_state_timestamp: self.state_timestamp_ms,
+            members: members.collect(),
         }
     }
 
@@ -295,22 +340,4 @@ fn knows(member: &Member, protocol: &str) -> bool {
 /// A JoinGroup answer that says nothing yet, as Kafka's is when it says no.
 pub fn refused_join() -> JoinGroupResponse {
     JoinGroupResponse { generation_id: -1, ..JoinGroupResponse::default() }
-}
-
-/// The topics of a consumer's subscription: of every version the beginning is int16 version, then an array of strings.
-fn topics_of(metadata: &[u8]) -> Option<Vec<String>> {
-    let mut r = Reader::new(metadata);
-    r.set_flexible(false);
-    let version = r.i16().ok()?;
-    if version < 0 {
-        return None;
-    }
-    let count = r.array_len(2).ok()?;
-    let mut topics = Vec::with_capacity(count);
-    for _ in 0..count {
-        topics.push(r.string().ok()?.to_owned());
-    }
-    // The user data, which ends the first version.
-    r.nullable_bytes().ok()?;
-    Some(topics)
 }

@@ -3,7 +3,7 @@
 use super::classic::{Classic, State};
 use super::offsets::Committed;
 use super::record::{Key, OffsetValue};
-use super::{Group, Groups};
+use super::{Group, Groups, Kind};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::offset_commit::{
@@ -67,11 +67,19 @@ impl Groups {
             is_transactional: false,
         };
         let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
-        match self.turn(&request.group_id, now, writes) {
-            Some(mut turn) => {
-                turn.classic().check_commit(&committer)?;
-                if matches!(turn.classic().state, State::Stable | State::PreparingRebalance) {
-                    turn.heard(&request.member_id);
+        match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
+            Some(Kind::Consumer(group)) => {
+                if let Some(behind) = group.check_commit(&committer, knows_absence)? {
+                    for topic in &request.topics {
+                        let id = self.id_of(&topic.name, topic.topic_id);
+                        topic.partitions.iter().try_for_each(|asked| behind.check(id, asked.partition_index))?;
+                    }
+                }
+            }
+            Some(Kind::Classic(classic)) => {
+                classic.check_commit(&committer)?;
+                if matches!(classic.state, State::Stable | State::PreparingRebalance) {
+                    self.turn(&request.group_id, now, writes).expect("just looked at").heard(&request.member_id);
                 }
             }
             // The record makes the group.
@@ -113,9 +121,23 @@ impl Groups {
         Ok(response)
     }
 
+    /// The topic's id, where the request may have left it to its name.
+    pub(super) fn id_of(&self, name: &str, given: TopicId) -> TopicId {
+        match self.image.topic(name) {
+            Some(topic) if given.is_zero() => topic.id,
+            _ => given,
+        }
+    }
+
     /// What a group has committed; `request.topics` null is all of it. A group that is not there has committed nothing.
     pub fn fetch(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group = self.groups.get(request.group_id.as_str());
+        if let Some(Group { kind: Kind::Consumer(consumer), .. }) = group
+            && let Err(error_code) = consumer.check_fetch(request.member_id.as_deref(), request.member_epoch)
+        {
+            let group_id = request.group_id.clone();
+            return OffsetFetchResponseGroup { group_id, error_code, ..OffsetFetchResponseGroup::default() };
+        }
         let topics = match &request.topics {
             Some(topics) => {
                 let told = topics.iter().map(|topic| {
@@ -141,24 +163,25 @@ impl Groups {
     pub fn delete_offsets(
         &mut self,
         request: &OffsetDeleteRequest,
-        now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<OffsetDeleteResponse, ErrorCode> {
-        let turn = self.turn(&request.group_id, now, writes).ok_or(ErrorCode::GroupIdNotFound)?;
-        let classic = &turn.group.classic;
-        if classic.state != State::Empty && !classic.is_consumer() {
+        let group = self.groups.get(request.group_id.as_str()).ok_or(ErrorCode::GroupIdNotFound)?;
+        if let Kind::Classic(classic) = &group.kind
+            && !classic.is_empty()
+            && !classic.is_consumer()
+        {
             return Err(ErrorCode::NonEmptyGroup);
         }
         let mut response = OffsetDeleteResponse::default();
         for topic in &request.topics {
-            let is_subscribed = classic.is_subscribed_to(&topic.name);
+            let is_subscribed = group.kind.is_subscribed_to(&topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let partition_index = partition.partition_index;
                 let error_code = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
-                if !is_subscribed && turn.group.offsets.has(&topic.name, partition_index) {
+                if !is_subscribed && group.offsets.has(&topic.name, partition_index) {
                     let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
-                    turn.writes.put(&key.to_bytes(), None);
+                    writes.put(&key.to_bytes(), None);
                 }
                 partitions.push(OffsetDeleteResponsePartition { partition_index, error_code });
             }

@@ -1,8 +1,9 @@
 //! TxnOffsetCommit: how far a group has read, if a transaction is committed.
 
-use super::Groups;
 use super::commit::{Committer, characters};
+use super::consumer::Consumer;
 use super::record::{Key, OffsetValue};
+use super::{Groups, Kind};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::txn_offset_commit::{
@@ -23,8 +24,9 @@ impl Groups {
             generation: request.generation_id,
             is_transactional: true,
         };
-        match self.turn(&request.group_id, now, writes) {
-            Some(mut turn) => turn.classic().check_commit(&committer)?,
+        match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
+            Some(Kind::Classic(classic)) => classic.check_commit(&committer)?,
+            Some(Kind::Consumer(group)) => self.check_consumer(group, &committer, request)?,
             // The record makes the group.
             None if request.generation_id < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
@@ -57,5 +59,27 @@ impl Groups {
         }
         writes.in_transaction(request.producer_id, request.producer_epoch);
         Ok(response)
+    }
+
+    /// Of this API the epoch of a member is a generation, and a stale one is called that.
+    fn check_consumer(
+        &self,
+        group: &Consumer,
+        committer: &Committer<'_>,
+        request: &TxnOffsetCommitRequest,
+    ) -> Result<(), ErrorCode> {
+        let check = || {
+            if let Some(behind) = group.check_commit(committer, true)? {
+                for topic in &request.topics {
+                    let id = self.id_of(&topic.name, TopicId::ZERO);
+                    topic.partitions.iter().try_for_each(|asked| behind.check(id, asked.partition_index))?;
+                }
+            }
+            Ok(())
+        };
+        check().map_err(|error| match error {
+            ErrorCode::StaleMemberEpoch => ErrorCode::IllegalGeneration,
+            other => other,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! ListGroups and DescribeGroups: what there is.
 
-use super::Groups;
-use super::classic::State;
+use super::classic::{CONSUMER, State};
+use super::{Groups, Kind};
 use crate::model::ErrorCode;
 use crate::wire::Bytes;
 use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -13,11 +13,19 @@ impl Groups {
         let passes = |filter: &[String], name: &str| {
             filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(name))
         };
-        let all = self.groups.values().map(|group| ListedGroup {
-            group_id: (*group.id).into(),
-            protocol_type: group.classic.protocol_type.clone().unwrap_or_default(),
-            group_state: group.classic.state.name().into(),
-            group_type: "classic".into(),
+        let all = self.groups.values().map(|group| {
+            let (group_type, state, protocol_type) = match &group.kind {
+                Kind::Classic(classic) => {
+                    ("classic", classic.state.name(), classic.protocol_type.clone().unwrap_or_default())
+                }
+                Kind::Consumer(consumer) => ("consumer", consumer.state().name(), CONSUMER.to_owned()),
+            };
+            ListedGroup {
+                group_id: (*group.id).into(),
+                protocol_type,
+                group_state: state.into(),
+                group_type: group_type.into(),
+            }
         });
         all.filter(|group| {
             passes(&request.states_filter, &group.group_state) && passes(&request.types_filter, &group.group_type)
@@ -26,16 +34,18 @@ impl Groups {
     }
 
     pub fn describe(&self, group_id: &str) -> DescribedGroup {
-        let Some(group) = self.groups.get(group_id) else {
-            return DescribedGroup {
-                error_code: ErrorCode::GroupIdNotFound,
-                error_message: Some(format!("Group {group_id} not found.")),
-                group_id: group_id.into(),
-                group_state: "Dead".into(),
-                ..DescribedGroup::default()
-            };
+        let refuse = |message: String| DescribedGroup {
+            error_code: ErrorCode::GroupIdNotFound,
+            error_message: Some(message),
+            group_id: group_id.into(),
+            group_state: "Dead".into(),
+            ..DescribedGroup::default()
         };
-        let classic = &group.classic;
+        let classic = match self.groups.get(group_id).map(|group| &group.kind) {
+            None => return refuse(format!("Group {group_id} not found.")),
+            Some(Kind::Consumer(_)) => return refuse(format!("Group {group_id} is not a classic group.")),
+            Some(Kind::Classic(classic)) => classic,
+        };
         let is_stable = classic.state == State::Stable;
         let members = classic.members.values().map(|member| DescribedGroupMember {
             member_id: (*member.id).into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::classic::State;
 use super::offsets::Committed;
 use super::record::Key;
-use super::{Group, Groups};
+use super::{Group, Groups, Kind};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -43,8 +43,10 @@ impl Groups {
         for _ in 0..GROUPS_PER_STEP {
             let Some(group_id) = self.expiring.pop() else { return };
             let Some(group) = self.groups.get(&group_id) else { continue };
-            if !expire(group, i64::from(self.config.offsets_retention_minutes) * 60_000, now, writes) {
-                self.expiring.push(group_id);
+            match expire(group, i64::from(self.config.offsets_retention_minutes) * 60_000, now, writes) {
+                Expired::All => self.end_group(&group_id, now, writes),
+                Expired::Some => {}
+                Expired::MoreToCome => self.expiring.push(group_id),
             }
             if writes.bytes() > WRITES_BYTES_MAX {
                 return;
@@ -72,27 +74,35 @@ impl Groups {
 
     /// Deletes a group that nobody is in, a part of it at a time. False: there is more.
     pub fn delete(&mut self, group_id: &str, now: Now, writes: &mut Writes<Groups>) -> Result<bool, ErrorCode> {
-        let turn = self.turn(group_id, now, writes).ok_or(ErrorCode::GroupIdNotFound)?;
-        if turn.group.classic.state != State::Empty {
+        let group = self.groups.get(group_id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !group.kind.is_empty() {
             return Err(ErrorCode::NonEmptyGroup);
         }
-        for (topic, partition) in turn.group.offsets.all() {
-            if turn.writes.bytes() > WRITES_BYTES_MAX {
+        for (topic, partition) in group.offsets.all() {
+            if writes.bytes() > WRITES_BYTES_MAX {
                 return Ok(false);
             }
-            turn.writes.put(&Key::Offset { group: group_id, topic: &topic, partition }.to_bytes(), None);
+            writes.put(&Key::Offset { group: group_id, topic: &topic, partition }.to_bytes(), None);
         }
-        turn.writes.put(&Key::Group { group: group_id }.to_bytes(), None);
+        self.end_group(group_id, now, writes);
         Ok(true)
+    }
+
+    /// Writes that there is no such group any more. Nobody is in it.
+    fn end_group(&self, group_id: &str, now: Now, writes: &mut Writes<Groups>) {
+        match self.step_of(group_id, now, writes) {
+            Some(mut step) => step.end_group(),
+            None => writes.put(&Key::Group { group: group_id }.to_bytes(), None),
+        }
     }
 }
 
 /// Since when an offset of the group has been of no use; None: it still is.
-fn unused_since(group: &Group, topic: &str, committed: &Committed) -> Option<i64> {
-    let classic = &group.classic;
-    if classic.is_subscribed_to(topic) && classic.state != State::Empty {
+fn unused_since(kind: &Kind, topic: &str, committed: &Committed) -> Option<i64> {
+    if kind.is_subscribed_to(topic) && !kind.is_empty() {
         return None;
     }
+    let Kind::Classic(classic) = kind else { return Some(committed.commit_timestamp_ms) };
     match (&classic.protocol_type, classic.state) {
         (None, _) => Some(committed.commit_timestamp_ms),
         (Some(_), State::Empty) if classic.state_timestamp_ms >= 0 => Some(classic.state_timestamp_ms),
@@ -102,29 +112,33 @@ fn unused_since(group: &Group, topic: &str, committed: &Committed) -> Option<i64
     }
 }
 
-/// False: there is more than fits.
-fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups>) -> bool {
+/// What has become of a group's offsets.
+enum Expired {
+    /// It has none, and nobody is in it.
+    All,
+    Some,
+    /// One batch does not take all that is to go.
+    MoreToCome,
+}
+
+fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups>) -> Expired {
     let mut stays = false;
     for (topic, partition, committed) in group.offsets.committed.all() {
+        let unused_since = unused_since(&group.kind, topic, committed);
         let expires_at = match committed.expire_timestamp_ms {
-            -1 => unused_since(group, topic, committed).map(|since| since.saturating_add(retention_ms)),
-            at => unused_since(group, topic, committed).map(|_| at),
+            -1 => unused_since.map(|since| since.saturating_add(retention_ms)),
+            at => unused_since.map(|_| at),
         };
         if expires_at.is_none_or(|at| at > now.wall_ms) || group.offsets.is_unstable(topic, partition) {
             stays = true;
             continue;
         }
         if writes.bytes() > WRITES_BYTES_MAX {
-            return false;
+            return Expired::MoreToCome;
         }
         writes.put(&Key::Offset { group: &group.id, topic, partition }.to_bytes(), None);
     }
-    if !stays
-        && group.offsets.pending.is_empty()
-        && group.classic.state == State::Empty
-        && group.classic.pending.is_empty()
-    {
-        writes.put(&Key::Group { group: &group.id }.to_bytes(), None);
-    }
-    true
+    let is_forming = matches!(&group.kind, Kind::Classic(classic) if !classic.pending.is_empty());
+    let is_over = !stays && group.offsets.pending.is_empty() && group.kind.is_empty() && !is_forming;
+    if is_over { Expired::All } else { Expired::Some }
 }

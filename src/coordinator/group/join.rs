@@ -36,6 +36,13 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) {
+        if let Some(group) = self.consumer_mut(&request.group_id) {
+            if !group.members.is_empty() {
+                return self.join_consumer_group(request, joiner, answer, now, writes);
+            }
+            self.end_empty_consumer_group(&request.group_id, now, writes);
+        }
+        let bytes_before = writes.bytes();
         let is_new_group = !self.groups.contains_key(request.group_id.as_str());
         if is_new_group && !request.member_id.is_empty() {
             return refuse(answer, ErrorCode::UnknownMemberId, &request.member_id);
@@ -47,16 +54,16 @@ impl Groups {
         let group_id = self.get_or_create(&request.group_id, now).id.clone();
         let mut turn = self.turn(&group_id, now, writes).expect("just made sure of");
         if !turn.accepts(&request.member_id) {
-            turn.classic().remove(&request.member_id);
+            turn.classic.remove(&request.member_id);
             refuse(answer, ErrorCode::GroupMaxSizeReached, "");
-        } else if !turn.classic().supports(&request.protocol_type, &request.protocols) {
+        } else if !turn.classic.supports(&request.protocol_type, &request.protocols) {
             refuse(answer, ErrorCode::InconsistentGroupProtocol, &request.member_id);
         } else if request.member_id.is_empty() {
             turn.join_new(request, joiner, new_id.into(), answer);
         } else {
             turn.join_again(request, joiner, answer);
         }
-        if is_new_group && writes.is_empty() {
+        if is_new_group && writes.bytes() == bytes_before {
             // So that the group is known to be there after a restart, too.
             self.turn(&group_id, now, writes).expect("just made sure of").write_as_empty();
         }
@@ -73,7 +80,7 @@ impl Groups {
 impl Turn<'_> {
     /// `group.max.size`: those who wait count while a group forms, and its members when it has.
     fn accepts(&self, id: &str) -> bool {
-        let classic = &self.group.classic;
+        let classic = &*self.classic;
         let size_max = self.config.group_max_size as usize;
         match classic.state {
             State::Empty => true,
@@ -88,12 +95,11 @@ impl Turn<'_> {
     }
 
     fn join_new(&mut self, request: JoinGroupRequest, joiner: Joiner, id: Rc<str>, answer: Sender<JoinGroupResponse>) {
-        let existing =
-            request.group_instance_id.as_ref().and_then(|instance| self.group.classic.instances.get(instance));
+        let existing = request.group_instance_id.as_ref().and_then(|instance| self.classic.instances.get(instance));
         match existing.cloned() {
             Some(old) => self.replace_static(request, joiner, &old, id, answer),
             None if joiner.needs_member_id && request.group_instance_id.is_none() => {
-                self.classic().pending.insert(id.clone());
+                self.classic.pending.insert(id.clone());
                 self.arm(Alarm::Session(id.clone()), request.session_timeout_ms);
                 refuse(answer, ErrorCode::MemberIdRequired, &id);
             }
@@ -102,7 +108,7 @@ impl Turn<'_> {
     }
 
     fn add(&mut self, request: JoinGroupRequest, joiner: Joiner, id: Rc<str>, answer: Sender<JoinGroupResponse>) {
-        let classic = self.classic();
+        let classic = &mut *self.classic;
         if classic.state == State::PreparingRebalance && classic.previous == State::Empty {
             classic.has_new_member = true;
         }
@@ -128,17 +134,17 @@ impl Turn<'_> {
 
     fn join_again(&mut self, request: JoinGroupRequest, joiner: Joiner, answer: Sender<JoinGroupResponse>) {
         let id: Rc<str> = request.member_id.as_str().into();
-        if self.group.classic.pending.contains(&id) {
+        if self.classic.pending.contains(&id) {
             if request.group_instance_id.is_some() {
                 // A static member is never given an id first; Kafka trips over this one.
                 return refuse(answer, ErrorCode::UnknownServerError, &id);
             }
             return self.add(request, joiner, id, answer);
         }
-        if let Err(error) = self.group.classic.check_member(&id, request.group_instance_id.as_deref()) {
+        if let Err(error) = self.classic.check_member(&id, request.group_instance_id.as_deref()) {
             return refuse(answer, error, &id);
         }
-        let classic = &self.group.classic;
+        let classic = &*self.classic;
         let has_changed = classic.members[&id].protocols != request.protocols;
         let is_told = match classic.state {
             State::PreparingRebalance => false,
@@ -158,7 +164,7 @@ impl Turn<'_> {
     }
 
     fn update(&mut self, id: &str, request: JoinGroupRequest, answer: Sender<JoinGroupResponse>) {
-        let member = self.classic().members.get_mut(id).expect("checked before");
+        let member = self.classic.members.get_mut(id).expect("checked before");
         member.protocols = request.protocols;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.session_timeout_ms = request.session_timeout_ms;
@@ -174,20 +180,19 @@ impl Turn<'_> {
         id: Rc<str>,
         answer: Sender<JoinGroupResponse>,
     ) {
-        let leader_before = self.group.classic.leader.as_deref().unwrap_or_default().to_owned();
+        let leader_before = self.classic.leader.as_deref().unwrap_or_default().to_owned();
         let reason = because("a static member has come back", request.reason.as_deref());
         let before = {
-            let member = &self.group.classic.members[old];
+            let member = &self.classic.members[old];
             (member.protocols.clone(), member.rebalance_timeout_ms, member.session_timeout_ms)
         };
-        self.classic().replace(old, id.clone());
+        self.classic.replace(old, id.clone());
         self.disarm(Alarm::Session(old.clone()));
         self.update(&id, request, answer);
         self.heard(&id);
-        match self.group.classic.state {
-            State::Stable if self.group.classic.select_protocol() == self.group.classic.protocol => {
+        match self.classic.state {
+            State::Stable if self.classic.select_protocol() == self.classic.protocol => {
                 let assignments: Vec<_> = self
-                    .group
                     .classic
                     .members
                     .values()
@@ -196,16 +201,16 @@ impl Turn<'_> {
                 self.write(|id| {
                     assignments.iter().find(|(of, _)| **of == *id).map(|(_, own)| own.clone()).unwrap_or_default()
                 });
-                let (group_id, old) = (self.group.id.clone(), old.clone());
+                let (group_id, old) = (self.id.clone(), old.clone());
                 self.writes.then(move |groups, now, taken| {
                     let mut writes = Writes::new(now);
                     let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
                     let told = turn.generation_told(&id);
-                    let Some(member) = turn.classic().members.get_mut(&id) else { return };
+                    let Some(member) = turn.classic.members.get_mut(&id) else { return };
                     let Some(answer) = member.joining.take() else { return };
                     match taken {
                         Ok(()) if joiner.can_skip_assignment => {
-                            let skip_assignment = turn.classic().is_leader(&id);
+                            let skip_assignment = turn.classic.is_leader(&id);
                             let _ = answer.send(JoinGroupResponse { skip_assignment, ..told });
                         }
                         // Before KIP-814 it must not take itself for the leader, or it would assign anew.
@@ -215,7 +220,7 @@ impl Turn<'_> {
                         }
                         Err(error_code) => {
                             (member.protocols, member.rebalance_timeout_ms, member.session_timeout_ms) = before;
-                            turn.classic().replace(&id, old.clone());
+                            turn.classic.replace(&id, old.clone());
                             turn.disarm(Alarm::Session(id.clone()));
                             turn.heard(&old);
                             let (leader, members, member_id) = (leader_before, Vec::new(), String::new());
@@ -235,9 +240,9 @@ impl Turn<'_> {
     fn write_as_empty(&mut self) {
         use crate::coordinator::group::record::Key;
         use crate::wire::group_log::GroupMetadataValue;
-        let current_state_timestamp = self.group.classic.state_timestamp_ms;
+        let current_state_timestamp = self.classic.state_timestamp_ms;
         let value = GroupMetadataValue { current_state_timestamp, ..GroupMetadataValue::default() };
-        self.writes.put(&Key::Group { group: &self.group.id }.to_bytes(), Some(&value.to_bytes()));
+        self.writes.put(&Key::Group { group: &self.id }.to_bytes(), Some(&value.to_bytes()));
     }
 }
 

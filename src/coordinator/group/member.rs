@@ -14,12 +14,15 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<(), ErrorCode> {
+        if self.is_consumer_group(&request.group_id) {
+            return self.heartbeat_in_consumer_group(request, now, writes);
+        }
         let mut turn = self.turn(&request.group_id, now, writes).ok_or(ErrorCode::UnknownMemberId)?;
-        turn.classic().check_member(&request.member_id, request.group_instance_id.as_deref())?;
-        if request.generation_id != turn.classic().generation {
+        turn.classic.check_member(&request.member_id, request.group_instance_id.as_deref())?;
+        if request.generation_id != turn.classic.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
-        match turn.classic().state {
+        match turn.classic.state {
             State::Empty => Err(ErrorCode::UnknownMemberId),
             State::PreparingRebalance => {
                 turn.heard(&request.member_id);
@@ -33,6 +36,9 @@ impl Groups {
     }
 
     pub fn leave(&mut self, request: &LeaveGroupRequest, now: Now, writes: &mut Writes<Groups>) -> LeaveGroupResponse {
+        if self.is_consumer_group(&request.group_id) {
+            return self.leave_in_consumer_group(request, now, writes);
+        }
         let Some(mut turn) = self.turn(&request.group_id, now, writes) else {
             let refuse = |member: &MemberIdentity| left(member, ErrorCode::UnknownMemberId);
             let members = request.members.iter().map(refuse).collect();
@@ -41,7 +47,7 @@ impl Groups {
         let mut response = LeaveGroupResponse::default();
         let mut has_left = false;
         for member in &request.members {
-            let classic = turn.classic();
+            let classic = &mut *turn.classic;
             let instance_id = member.group_instance_id.as_deref();
             // KIP-345: an administrator removes an instance without knowing its member.
             let found = match member.member_id.as_str() {
@@ -54,9 +60,9 @@ impl Groups {
             };
             if let Ok(id) = &found {
                 let reason = member.reason.as_deref().unwrap_or("not provided");
-                tracing::info!("group {}: {id} leaves ({reason:.255})", turn.group.id);
-                if turn.classic().pending.contains(id.as_str()) {
-                    turn.classic().remove(id);
+                tracing::info!("group {}: {id} leaves ({reason:.255})", turn.id);
+                if turn.classic.pending.contains(id.as_str()) {
+                    turn.classic.remove(id);
                     turn.disarm(super::Alarm::Session(id.as_str().into()));
                 } else {
                     turn.remove(id);
@@ -66,7 +72,7 @@ impl Groups {
             response.members.push(left(member, found.err().unwrap_or(ErrorCode::None)));
         }
         if has_left {
-            match turn.classic().state {
+            match turn.classic.state {
                 State::Stable | State::CompletingRebalance => turn.prepare("members have left"),
                 State::PreparingRebalance => turn.maybe_complete_join(),
                 State::Empty => {}

@@ -1,7 +1,10 @@
 //! Groups: who is in them, who has been given what, and how far they have read. A machine over a partition of
 //! `__consumer_offsets`.
 //!
-//! What is written: a generation when its leader has assigned it, that a group has become empty, a static member's new id, and
+//! Two kinds: classic groups, whose members assign themselves with a leader among them (`classic` and the files beside it), and
+//! consumer groups, whose members are assigned to by the coordinator ([`consumer`], KIP-848).
+//!
+//! What is written of a classic group: a generation when its leader has assigned it, that a group has become empty, a static member's new id, and
 //! every committed offset. What is not: who waits, for what and until when. After a restart a group is as it was when it was
 //! last stable, and its members are given their session's time to say that they are still there, as in Kafka.
 //!
@@ -15,6 +18,7 @@ pub mod assign;
 mod classic;
 mod commit;
 mod commit_in_transaction;
+pub mod consumer;
 mod describe;
 mod expire;
 mod join;
@@ -37,11 +41,12 @@ use super::topic::Internal;
 use super::{Entry, Machine, Now, Timers, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
-use crate::model::ProducerId;
+use crate::model::{ProducerId, TopicId};
 use crate::runtime::Mono;
 use crate::wire::group_log::GroupMetadataValue;
 use crate::wire::join_group::JoinGroupRequestProtocol;
 use classic::{Classic, Member, State};
+use consumer::{Consumer, Step};
 use offsets::{Committed, Offsets};
 use rebalance::Turn;
 use record::{Key, OffsetValue};
@@ -55,14 +60,43 @@ enum Alarm {
     Sync,
     /// A member should have been heard of.
     Session(Rc<str>),
+    /// A member of a consumer group should have given up what it was told to.
+    Rebalance(Rc<str>),
+    /// A member of the classic protocol in such a group should have joined again.
+    Rejoin(Rc<str>),
+    /// ... and should have asked for its assignment.
+    Resync(Rc<str>),
+    /// What a consumer group's patterns mean is to be looked up.
+    Regex,
+}
+
+enum Kind {
+    Classic(Classic),
+    Consumer(Consumer),
+}
+
+impl Kind {
+    /// Whether the group reads the topic, or may for all that is known.
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Kind::Classic(classic) => classic.is_subscribed_to(topic),
+            Kind::Consumer(consumer) => consumer.is_subscribed_to(topic),
+        }
+    }
+
+    /// Whether nobody is in it.
+    fn is_empty(&self) -> bool {
+        match self {
+            Kind::Classic(classic) => classic.is_empty(),
+            Kind::Consumer(consumer) => consumer.members.is_empty(),
+        }
+    }
 }
 
 pub struct Group {
     id: Rc<str>,
-    classic: Classic,
+    kind: Kind,
     offsets: Offsets,
-    /// While the first members gather: how long this wait is, and how much longer it may become.
-    initial: Option<(i32, i32)>,
 }
 
 /// The groups of one partition.
@@ -74,6 +108,10 @@ pub struct Groups {
     /// Which groups have offsets in a producer's open transaction.
     transactions: HashMap<ProducerId, Vec<Rc<str>>>,
     is_loaded: bool,
+    /// The cluster's metadata: which topics there are.
+    image: Arc<Image>,
+    /// The index of the metadata in which a topic was last new.
+    newest_topic_at: i64,
     next_expiry: Mono,
     /// Groups that are still to be looked at for offsets to expire.
     expiring: Vec<Rc<str>>,
@@ -91,15 +129,65 @@ impl Groups {
             timers: Timers::default(),
             transactions: HashMap::new(),
             is_loaded: false,
+            image: Arc::default(),
+            newest_topic_at: 0,
             next_expiry: Mono::default(),
             expiring: Vec::new(),
             deleted: Vec::new(),
         }
     }
 
+    /// For a step of a classic group; None: there is no such group, or it is of the other kind.
     fn turn<'a>(&'a mut self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<Turn<'a>> {
-        let group = self.groups.get_mut(group)?;
-        Some(Turn { group, timers: &mut self.timers, config: &self.config, now, writes })
+        match self.groups.get_mut(group)? {
+            Group { id, kind: Kind::Classic(classic), .. } => {
+                Some(Turn { id, classic, timers: &mut self.timers, config: &self.config, now, writes })
+            }
+            Group { kind: Kind::Consumer(_), .. } => None,
+        }
+    }
+
+    /// For a step of a consumer group; None: there is no such group, or it is of the other kind.
+    fn step_of<'a>(&'a self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<Step<'a>> {
+        match self.groups.get(group)? {
+            Group { id, kind: Kind::Consumer(group), .. } => Some(Step {
+                id: id.clone(),
+                group,
+                image: &self.image,
+                config: &self.config,
+                now,
+                writes,
+                alarms: Vec::new(),
+            }),
+            Group { kind: Kind::Classic(_), .. } => None,
+        }
+    }
+
+    fn consumer_mut(&mut self, group: &str) -> Option<&mut Consumer> {
+        match &mut self.groups.get_mut(group)?.kind {
+            Kind::Consumer(consumer) => Some(consumer),
+            Kind::Classic(_) => None,
+        }
+    }
+
+    fn is_consumer_group(&self, group: &str) -> bool {
+        matches!(self.groups.get(group), Some(Group { kind: Kind::Consumer(_), .. }))
+    }
+
+    /// Ends a consumer group that nobody is in, for a classic one to be in its place.
+    fn end_empty_consumer_group(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) {
+        if let Some(mut step) = self.step_of(id, now, writes) {
+            step.end_group();
+        }
+        self.end_kind(id, now.wall_ms);
+    }
+
+    /// A number that nobody else has, as Kafka prints it.
+    fn fresh_uuid(&mut self) -> String {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(self.random)().to_be_bytes());
+        bytes[8..].copy_from_slice(&(self.random)().to_be_bytes());
+        TopicId(bytes).to_string()
     }
 
     fn get_or_create(&mut self, id: &str, now: Now) -> &mut Group {
@@ -136,16 +224,16 @@ impl Groups {
         Ok(())
     }
 
-    fn replay_group(&mut self, entry: &Entry<'_>, id: &str) -> Result<(), Unreadable> {
+    fn replay_classic(&mut self, entry: &Entry<'_>, id: &str) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
-            if let Some(group) = self.groups.get_mut(id) {
+            // A consumer group was a classic one once, and has written so before anything of its own.
+            if let Some(group) = self.groups.get_mut(id)
+                && matches!(group.kind, Kind::Classic(_))
+            {
                 for alarm in [Alarm::Join, Alarm::Sync] {
                     self.timers.cancel(&(group.id.clone(), alarm));
                 }
-                group.classic = Classic::new(entry.timestamp_ms);
-                if group.offsets.is_empty() {
-                    self.groups.remove(id);
-                }
+                self.end_kind(id, entry.timestamp_ms);
             }
             return Ok(());
         };
@@ -154,15 +242,49 @@ impl Groups {
             return Ok(());
         }
         let value = GroupMetadataValue::parse(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
-        get_or_create(&mut self.groups, id, entry.timestamp_ms).classic = restored(value);
+        get_or_create(&mut self.groups, id, entry.timestamp_ms).kind = Kind::Classic(restored(value));
         Ok(())
+    }
+
+    fn replay_consumer(&mut self, entry: &Entry<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
+        let Some(value) = entry.value else {
+            if let Some(group) = self.consumer_mut(id)
+                && !group.forget(key)
+            {
+                self.end_kind(id, entry.timestamp_ms);
+            }
+            return Ok(());
+        };
+        let group = get_or_create(&mut self.groups, id, entry.timestamp_ms);
+        if let Kind::Classic(classic) = &group.kind {
+            if !classic.members.is_empty() {
+                return Err(Unreadable::Malformed(format!(
+                    "a record of the consumer group {id}, which is a classic one"
+                )));
+            }
+            group.kind = Kind::Consumer(Consumer::default());
+        }
+        let Kind::Consumer(group) = &mut group.kind else { unreachable!("just made one") };
+        let is_taken = group.take(key, value)?;
+        debug_assert!(is_taken, "keys of other kinds are matched before");
+        Ok(())
+    }
+
+    /// A group is of no kind any more: it is there only by what it has committed, if anything.
+    fn end_kind(&mut self, id: &str, now_ms: i64) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        group.kind = Kind::Classic(Classic::new(now_ms));
+        if group.offsets.is_empty() {
+            self.groups.remove(id);
+        }
     }
 }
 
 fn get_or_create<'a>(groups: &'a mut HashMap<Rc<str>, Group>, id: &str, now_ms: i64) -> &'a mut Group {
     if !groups.contains_key(id) {
         let id: Rc<str> = id.into();
-        let group = Group { id: id.clone(), classic: Classic::new(now_ms), offsets: Offsets::default(), initial: None };
+        let kind = Kind::Classic(Classic::new(now_ms));
+        let group = Group { id: id.clone(), kind, offsets: Offsets::default() };
         groups.insert(id, group);
     }
     groups.get_mut(id).expect("it is there now")
@@ -207,9 +329,17 @@ impl Machine for Groups {
     const TOPIC: Internal = Internal::ConsumerOffsets;
 
     fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
-        match Key::parse(entry.key)? {
+        let key = Key::parse(entry.key)?;
+        match key {
             Key::Offset { group, topic, partition } => self.replay_offset(entry, group, topic, partition),
-            Key::Group { group } => self.replay_group(entry, group),
+            Key::Group { group } => self.replay_classic(entry, group),
+            Key::ConsumerGroup { group }
+            | Key::SubscriptionMetadata { group }
+            | Key::Member { group, .. }
+            | Key::Target { group }
+            | Key::MemberTarget { group, .. }
+            | Key::MemberCurrent { group, .. }
+            | Key::Regex { group, .. } => self.replay_consumer(entry, group, &key),
         }
     }
 
@@ -221,15 +351,20 @@ impl Machine for Groups {
         }
     }
 
-    fn loaded(&mut self, _: &Image, now: Now, writes: &mut Writes<Groups>) {
+    fn loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Groups>) {
         self.is_loaded = true;
+        self.image = image.clone();
+        self.newest_topic_at = image.index as i64;
         self.plan_expiry(now);
-        let with_members = self.groups.values().filter(|group| !group.classic.members.is_empty());
+        let with_members = self.groups.values().filter(|group| !group.kind.is_empty());
         let ids: Vec<Rc<str>> = with_members.map(|group| group.id.clone()).collect();
         for id in ids {
             let size_max = self.config.group_max_size as usize;
-            let mut turn = self.turn(&id, now, writes).expect("its id was just listed");
-            let members: Vec<Rc<str>> = turn.classic().members.keys().cloned().collect();
+            let Some(mut turn) = self.turn(&id, now, writes) else {
+                self.arm_consumer_group(&id, now);
+                continue;
+            };
+            let members: Vec<Rc<str>> = turn.classic.members.keys().cloned().collect();
             members.iter().for_each(|member| turn.heard(member));
             if members.len() > size_max {
                 turn.prepare("the group is over group.max.size");
@@ -237,8 +372,17 @@ impl Machine for Groups {
         }
     }
 
-    fn image_changed(&mut self, before: &Image, after: &Image, _: Now, _: &mut Writes<Groups>) {
+    fn image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, _: Now, _: &mut Writes<Groups>) {
+        self.image = after.clone();
         self.forget_topics(before, after);
+        if after.topics().any(|topic| before.topic_by_id(topic.id).is_none()) {
+            self.newest_topic_at = after.index as i64;
+        }
+        for group in self.groups.values_mut() {
+            if let Kind::Consumer(consumer) = &mut group.kind {
+                consumer.metadata_changed();
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Mono> {
@@ -253,11 +397,19 @@ impl Machine for Groups {
         while writes.is_empty()
             && let Some((group, alarm)) = self.timers.take_due(now.mono)
         {
-            let Some(mut turn) = self.turn(&group, now, writes) else { continue };
+            let Some(mut turn) = self.turn(&group, now, writes) else {
+                match alarm {
+                    Alarm::Regex => self.regex_is_due(&group, now, writes),
+                    alarm => self.consumer_alarm(&group, &alarm, now, writes),
+                }
+                continue;
+            };
             match alarm {
                 Alarm::Join => turn.join_is_due(),
                 Alarm::Sync => turn.sync_is_due(),
                 Alarm::Session(member) => turn.session_is_due(&member),
+                // Of the time when it was a consumer group.
+                Alarm::Rebalance(_) | Alarm::Rejoin(_) | Alarm::Resync(_) | Alarm::Regex => {}
             }
         }
         if writes.is_empty() {

@@ -4,19 +4,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::classic::{Classic, State, refused_join};
-use super::{Alarm, Group, Groups};
+use super::{Alarm, Groups};
 use crate::config::BrokerConfig;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Timers, Writes};
 use crate::model::ErrorCode;
 use crate::wire::Bytes;
-use crate::wire::group_log::{GroupMetadataValue, MemberMetadata};
 use crate::wire::join_group::JoinGroupResponse;
 use crate::wire::sync_group::SyncGroupResponse;
 
 /// One group, for one step.
 pub(super) struct Turn<'a> {
-    pub group: &'a mut Group,
+    pub id: &'a Rc<str>,
+    pub classic: &'a mut Classic,
     pub timers: &'a mut Timers<(Rc<str>, Alarm)>,
     pub config: &'a BrokerConfig,
     pub now: Now,
@@ -31,31 +31,27 @@ fn ms(millis: i32) -> Duration {
 }
 
 impl Turn<'_> {
-    pub fn classic(&mut self) -> &mut Classic {
-        &mut self.group.classic
-    }
-
     pub fn arm(&mut self, alarm: Alarm, after_ms: i32) {
-        self.timers.set((self.group.id.clone(), alarm), self.now.mono + ms(after_ms));
+        self.timers.set((self.id.clone(), alarm), self.now.mono + ms(after_ms));
     }
 
     pub fn disarm(&mut self, alarm: Alarm) {
-        self.timers.cancel(&(self.group.id.clone(), alarm));
+        self.timers.cancel(&(self.id.clone(), alarm));
     }
 
     /// The member was heard of. Its alarm is moved only when it would come too late: one that comes too early looks at `due`.
     pub fn heard_of(&mut self, member: &str, timeout_ms: i32) {
         let due = self.now.mono + ms(timeout_ms);
-        let Some(member) = self.group.classic.members.get_mut(member) else { return };
+        let Some(member) = self.classic.members.get_mut(member) else { return };
         member.due = due;
-        let key = (self.group.id.clone(), Alarm::Session(member.id.clone()));
+        let key = (self.id.clone(), Alarm::Session(member.id.clone()));
         if self.timers.get(&key).is_none_or(|at| at > due) {
             self.timers.set(key, due);
         }
     }
 
     pub fn heard(&mut self, member: &str) {
-        if let Some(timeout_ms) = self.group.classic.members.get(member).map(|member| member.session_timeout_ms) {
+        if let Some(timeout_ms) = self.classic.members.get(member).map(|member| member.session_timeout_ms) {
             self.heard_of(member, timeout_ms);
         }
     }
@@ -63,7 +59,7 @@ impl Turn<'_> {
     // ---- joining ----------------------------------------------------------------------------------------------------
 
     pub fn prepare_or_complete(&mut self, reason: &str) {
-        if self.classic().state == State::PreparingRebalance {
+        if self.classic.state == State::PreparingRebalance {
             self.maybe_complete_join();
         } else {
             self.prepare(reason);
@@ -72,22 +68,22 @@ impl Turn<'_> {
 
     /// Begins a rebalance.
     pub fn prepare(&mut self, reason: &str) {
-        if self.classic().state == State::CompletingRebalance {
+        if self.classic.state == State::CompletingRebalance {
             self.reset_assignments();
             self.propagate(ErrorCode::RebalanceInProgress);
         }
-        self.classic().unsynced.clear();
+        self.classic.unsynced.clear();
         self.disarm(Alarm::Sync);
-        let is_initial = self.classic().state == State::Empty;
+        let is_initial = self.classic.state == State::Empty;
         let now_ms = self.now.wall_ms;
-        self.classic().enter(State::PreparingRebalance, now_ms);
-        let classic = &self.group.classic;
-        tracing::info!("group {}: rebalance after generation {} ({reason})", self.group.id, classic.generation);
+        self.classic.enter(State::PreparingRebalance, now_ms);
+        let classic = &*self.classic;
+        tracing::info!("group {}: rebalance after generation {} ({reason})", self.id, classic.generation);
         let rebalance_ms = classic.rebalance_timeout_ms();
         if is_initial {
             // More members are to be expected: each that comes extends the wait, up to the rebalance timeout.
             let delay_ms = self.config.group_initial_rebalance_delay_ms;
-            self.group.initial = Some((delay_ms, (rebalance_ms - delay_ms).max(0)));
+            self.classic.initial = Some((delay_ms, (rebalance_ms - delay_ms).max(0)));
             self.arm(Alarm::Join, delay_ms);
         } else if classic.has_all_joined() {
             self.complete_join();
@@ -98,21 +94,21 @@ impl Turn<'_> {
 
     /// The join phase ends when all are there; the initial one takes its time.
     pub fn maybe_complete_join(&mut self) {
-        let classic = &self.group.classic;
+        let classic = &*self.classic;
         if classic.state == State::PreparingRebalance && classic.previous != State::Empty && classic.has_all_joined() {
             self.complete_join();
         }
     }
 
     pub fn join_is_due(&mut self) {
-        if self.classic().state != State::PreparingRebalance {
+        if self.classic.state != State::PreparingRebalance {
             return;
         }
-        match self.group.initial {
-            Some((delay_ms, left_ms)) if left_ms > 0 && self.group.classic.has_new_member => {
-                self.classic().has_new_member = false;
+        match self.classic.initial {
+            Some((delay_ms, left_ms)) if left_ms > 0 && self.classic.has_new_member => {
+                self.classic.has_new_member = false;
                 let next_ms = self.config.group_initial_rebalance_delay_ms.min(left_ms);
-                self.group.initial = Some((next_ms, (left_ms - delay_ms).max(0)));
+                self.classic.initial = Some((next_ms, (left_ms - delay_ms).max(0)));
                 self.arm(Alarm::Join, next_ms);
             }
             _ => self.complete_join(),
@@ -122,9 +118,8 @@ impl Turn<'_> {
     /// Who has not joined is out (static members stay for their session), and the next generation begins.
     pub fn complete_join(&mut self) {
         self.disarm(Alarm::Join);
-        self.group.initial = None;
+        self.classic.initial = None;
         let late: Vec<Rc<str>> = self
-            .group
             .classic
             .members
             .values()
@@ -132,49 +127,44 @@ impl Turn<'_> {
             .map(|member| member.id.clone())
             .collect();
         for id in late {
-            tracing::info!("group {}: {id} has not rejoined and is out", self.group.id);
-            self.classic().remove(&id);
+            tracing::info!("group {}: {id} has not rejoined and is out", self.id);
+            self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
-        if !self.classic().elect() && !self.classic().members.is_empty() {
+        if !self.classic.elect() && !self.classic.members.is_empty() {
             // Static members alone, and none of them here: wait until they come or their sessions end.
-            let again_ms = self.classic().rebalance_timeout_ms();
+            let again_ms = self.classic.rebalance_timeout_ms();
             self.arm(Alarm::Join, again_ms);
             return;
         }
         let now_ms = self.now.wall_ms;
-        self.classic().advance(now_ms);
-        if self.classic().state == State::Empty {
-            tracing::info!("group {}: generation {} is empty", self.group.id, self.group.classic.generation);
-            self.classic().leader = None;
+        self.classic.advance(now_ms);
+        if self.classic.state == State::Empty {
+            tracing::info!("group {}: generation {} is empty", self.id, self.classic.generation);
+            self.classic.leader = None;
             self.write(|_| Bytes::default());
             return;
         }
-        let classic = &self.group.classic;
-        tracing::info!(
-            "group {}: generation {} of {} members",
-            self.group.id,
-            classic.generation,
-            classic.members.len()
-        );
+        let classic = &*self.classic;
+        tracing::info!("group {}: generation {} of {} members", self.id, classic.generation, classic.members.len());
         let ids: Vec<Rc<str>> = classic.members.keys().cloned().collect();
         for id in &ids {
             let answer = self.generation_told(id);
-            let member = self.classic().members.get_mut(id).expect("its id was just listed");
+            let member = self.classic.members.get_mut(id).expect("its id was just listed");
             if let Some(joining) = member.joining.take() {
                 let _ = joining.send(answer);
             }
             member.is_new = false;
             self.heard(id);
         }
-        self.classic().unsynced.extend(ids);
-        let sync_ms = self.classic().rebalance_timeout_ms();
+        self.classic.unsynced.extend(ids);
+        let sync_ms = self.classic.rebalance_timeout_ms();
         self.arm(Alarm::Sync, sync_ms);
     }
 
     /// The answer to a join of the present generation.
     pub fn generation_told(&self, member: &str) -> JoinGroupResponse {
-        let classic = &self.group.classic;
+        let classic = &*self.classic;
         JoinGroupResponse {
             generation_id: classic.generation,
             protocol_type: classic.protocol_type.clone(),
@@ -189,12 +179,12 @@ impl Turn<'_> {
     // ---- assigning --------------------------------------------------------------------------------------------------
 
     pub fn reset_assignments(&mut self) {
-        self.classic().members.values_mut().for_each(|member| member.assignment = Bytes::default());
+        self.classic.members.values_mut().for_each(|member| member.assignment = Bytes::default());
     }
 
     /// Answers everybody who waits for an assignment.
     pub fn propagate(&mut self, error_code: ErrorCode) {
-        let classic = &mut self.group.classic;
+        let classic = &mut *self.classic;
         let mut told = Vec::new();
         for member in classic.members.values_mut() {
             let Some(syncing) = member.syncing.take() else { continue };
@@ -212,14 +202,13 @@ impl Turn<'_> {
 
     /// Somebody has taken too long to ask for the assignment of this generation.
     pub fn sync_is_due(&mut self) {
-        if !matches!(self.classic().state, State::CompletingRebalance | State::Stable)
-            || self.classic().unsynced.is_empty()
+        if !matches!(self.classic.state, State::CompletingRebalance | State::Stable) || self.classic.unsynced.is_empty()
         {
             return;
         }
-        for id in std::mem::take(&mut self.classic().unsynced) {
-            tracing::info!("group {}: {id} has not asked for its assignment and is out", self.group.id);
-            self.classic().remove(&id);
+        for id in std::mem::take(&mut self.classic.unsynced) {
+            tracing::info!("group {}: {id} has not asked for its assignment and is out", self.id);
+            self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
         self.prepare("members did not sync in time");
@@ -228,21 +217,21 @@ impl Turn<'_> {
     // ---- leaving ----------------------------------------------------------------------------------------------------
 
     pub fn session_is_due(&mut self, id: &Rc<str>) {
-        if self.group.classic.pending.contains(id) {
-            self.classic().remove(id);
-            if self.group.classic.state == State::PreparingRebalance && self.group.classic.has_all_joined() {
+        if self.classic.pending.contains(id) {
+            self.classic.remove(id);
+            if self.classic.state == State::PreparingRebalance && self.classic.has_all_joined() {
                 self.complete_join();
             }
             return;
         }
-        let Some(member) = self.group.classic.members.get(id) else { return };
+        let Some(member) = self.classic.members.get(id) else { return };
         if member.due > self.now.mono {
             let due = member.due;
-            self.timers.set((self.group.id.clone(), Alarm::Session(id.clone())), due);
+            self.timers.set((self.id.clone(), Alarm::Session(id.clone())), due);
         } else if !member.is_waiting() {
-            tracing::info!("group {}: {id} was not heard of within its session and is out", self.group.id);
+            tracing::info!("group {}: {id} was not heard of within its session and is out", self.id);
             self.remove(id);
-            let classic = &self.group.classic;
+            let classic = &*self.classic;
             match classic.state {
                 State::Stable | State::CompletingRebalance => self.prepare("a member's session has ended"),
                 State::PreparingRebalance if classic.has_all_joined() => self.complete_join(),
@@ -253,7 +242,7 @@ impl Turn<'_> {
 
     /// Takes a member out; if it waits to join, it may try again as another.
     pub fn remove(&mut self, id: &str) {
-        if let Some(mut member) = self.classic().remove(id) {
+        if let Some(mut member) = self.classic.remove(id) {
             if let Some(joining) = member.joining.take() {
                 let _ = joining.send(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..refused_join() });
             }
@@ -265,25 +254,8 @@ impl Turn<'_> {
 
     /// Writes the group down as it is now, with these assignments.
     pub fn write(&mut self, assignment: impl Fn(&str) -> Bytes) {
-        let classic = &self.group.classic;
-        let members = classic.members.values().map(|member| MemberMetadata {
-            member_id: (*member.id).into(),
-            group_instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            rebalance_timeout: member.rebalance_timeout_ms,
-            session_timeout: member.session_timeout_ms,
-            subscription: member.metadata(classic.protocol.as_deref()),
-            assignment: assignment(&member.id),
-        });
-        let value = GroupMetadataValue {
-            protocol_type: classic.protocol_type.clone().unwrap_or_default(),
-            generation: classic.generation,
-            protocol: classic.protocol.clone(),
-            leader: classic.leader.as_deref().map(str::to_owned),
-            current_state_timestamp: classic.state_timestamp_ms,
-            members: members.collect(),
-        };
-        self.writes.put(&Key::Group { group: &self.group.id }.to_bytes(), Some(&value.to_bytes()));
+        let classic = &*self.classic;
+        let value = classic.to_value(|member| assignment(&member.id));
+        self.writes.put(&Key::Group { group: &self.id }.to_bytes(), Some(&value.to_bytes()));
     }
 }

@@ -3,7 +3,14 @@
 //! ```text
 //! key                                                   value
 //! 0, 1  group string, topic string, partition int32     OffsetCommitValue: how far the group has read there
-//! 2     group string                                    GroupMetadataValue: see wire::group_log
+//! 2     group string                                    GroupMetadataValue: a classic group. This and the rest: wire::group_log
+//! 3     group string                                    ConsumerGroupMetadataValue
+//! 4     group string                                    what Kafka before 4.1 wrote of a group's topics; of no use any more
+//! 5     group string, member string                     ConsumerGroupMemberMetadataValue
+//! 6     group string                                    ConsumerGroupTargetAssignmentMetadataValue
+//! 7     group string, member string                     ConsumerGroupTargetAssignmentMemberValue
+//! 8     group string, member string                     ConsumerGroupCurrentMemberAssignmentValue
+//! 16    group string, pattern string                    ConsumerGroupRegularExpressionValue
 //! ```
 //! A key begins with its version as int16, which says what it is a key to; so does a value with its own.
 //!
@@ -23,6 +30,13 @@ use crate::wire::{Malformed, Reader, Writer};
 pub enum Key<'a> {
     Offset { group: &'a str, topic: &'a str, partition: PartitionIndex },
     Group { group: &'a str },
+    ConsumerGroup { group: &'a str },
+    SubscriptionMetadata { group: &'a str },
+    Member { group: &'a str, member: &'a str },
+    Target { group: &'a str },
+    MemberTarget { group: &'a str, member: &'a str },
+    MemberCurrent { group: &'a str, member: &'a str },
+    Regex { group: &'a str, regex: &'a str },
 }
 
 impl<'a> Key<'a> {
@@ -33,6 +47,13 @@ impl<'a> Key<'a> {
         let mut read = || match version {
             0 | 1 => Ok(Some(Key::Offset { group: r.string()?, topic: r.string()?, partition: r.i32()? })),
             2 => Ok(Some(Key::Group { group: r.string()? })),
+            3 => Ok(Some(Key::ConsumerGroup { group: r.string()? })),
+            4 => Ok(Some(Key::SubscriptionMetadata { group: r.string()? })),
+            5 => Ok(Some(Key::Member { group: r.string()?, member: r.string()? })),
+            6 => Ok(Some(Key::Target { group: r.string()? })),
+            7 => Ok(Some(Key::MemberTarget { group: r.string()?, member: r.string()? })),
+            8 => Ok(Some(Key::MemberCurrent { group: r.string()?, member: r.string()? })),
+            16 => Ok(Some(Key::Regex { group: r.string()?, regex: r.string()? })),
             _ => Ok(None),
         };
         read().map_err(malformed)?.ok_or(Unreadable::UnknownKey(version))
@@ -47,13 +68,27 @@ impl<'a> Key<'a> {
                 w.string(topic);
                 w.i32(partition);
             }
-            Key::Group { group } => {
-                w.i16(2);
-                w.string(group);
-            }
+            Key::Group { group } => of_group(&mut w, 2, group),
+            Key::ConsumerGroup { group } => of_group(&mut w, 3, group),
+            Key::SubscriptionMetadata { group } => of_group(&mut w, 4, group),
+            Key::Member { group, member } => within_group(&mut w, 5, group, member),
+            Key::Target { group } => of_group(&mut w, 6, group),
+            Key::MemberTarget { group, member } => within_group(&mut w, 7, group, member),
+            Key::MemberCurrent { group, member } => within_group(&mut w, 8, group, member),
+            Key::Regex { group, regex } => within_group(&mut w, 16, group, regex),
         }
         w.finish().expect("names came in a request, which has them as short")
     }
+}
+
+fn of_group(w: &mut Writer, version: i16, group: &str) {
+    w.i16(version);
+    w.string(group);
+}
+
+fn within_group(w: &mut Writer, version: i16, group: &str, name: &str) {
+    of_group(w, version, group);
+    w.string(name);
 }
 
 /// What a group has committed for a partition.
@@ -165,7 +200,21 @@ mod tests {
             assert_eq!(OffsetValue::parse(&value.to_bytes()), Ok(value));
         }
         assert_eq!(OffsetValue::parse(&expiring.to_bytes()), Ok(OffsetValue { leader_epoch: -1, ..expiring }));
-        assert_eq!(Key::parse(&key.to_bytes()), Ok(key));
+        let (group, member, regex) = ("g", "m", "t.*");
+        for key in [
+            key,
+            Key::Group { group },
+            Key::ConsumerGroup { group },
+            Key::SubscriptionMetadata { group },
+            Key::Member { group, member },
+            Key::Target { group },
+            Key::MemberTarget { group, member },
+            Key::MemberCurrent { group, member },
+            Key::Regex { group, regex },
+        ] {
+            assert_eq!(Key::parse(&key.to_bytes()), Ok(key));
+        }
+        assert_eq!(hex(&Key::Regex { group, regex }.to_bytes()), "0010000167".to_owned() + "0003742e2a");
     }
 
     #[test]
@@ -176,7 +225,7 @@ mod tests {
             let value = OffsetValue::parse(&bytes).unwrap();
             assert_eq!((value.offset, value.metadata, value.leader_epoch), (5, "m", -1));
         }
-        assert_eq!(Key::parse(&[0, 3, 0]), Err(Unreadable::UnknownKey(3)));
+        assert_eq!(Key::parse(&[0, 9, 0]), Err(Unreadable::UnknownKey(9)));
         assert!(matches!(Key::parse(&[0]), Err(Unreadable::Malformed(_))));
         assert!(matches!(OffsetValue::parse(&[0, 5]), Err(Unreadable::Malformed(_))));
     }

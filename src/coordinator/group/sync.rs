@@ -22,6 +22,14 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) {
+        if self.is_consumer_group(&request.group_id) {
+            let synced = self.sync_in_consumer_group(&request, now, writes);
+            // Nothing is written, but what the member is told has to be durable: see `Ledger::durable`.
+            let _ = answer.send(
+                synced.unwrap_or_else(|error_code| SyncGroupResponse { error_code, ..SyncGroupResponse::default() }),
+            );
+            return;
+        }
         match self.turn(&request.group_id, now, writes) {
             None => refuse(answer, ErrorCode::UnknownMemberId),
             Some(mut turn) => turn.sync(request, answer),
@@ -31,7 +39,7 @@ impl Groups {
 
 impl Turn<'_> {
     fn sync(&mut self, request: SyncGroupRequest, answer: Sender<SyncGroupResponse>) {
-        let classic = &mut self.group.classic;
+        let classic = &mut *self.classic;
         if let Err(error) = classic.check_member(&request.member_id, request.group_instance_id.as_deref()) {
             return refuse(answer, error);
         }
@@ -50,7 +58,7 @@ impl Turn<'_> {
                 let member = classic.members.get_mut(request.member_id.as_str()).expect("checked above");
                 member.syncing = Some(answer);
                 self.has_synced(&request.member_id);
-                if self.group.classic.is_leader(&request.member_id) {
+                if self.classic.is_leader(&request.member_id) {
                     self.assign(request);
                 }
             }
@@ -68,8 +76,8 @@ impl Turn<'_> {
     }
 
     fn has_synced(&mut self, id: &str) {
-        self.classic().unsynced.remove(id);
-        if self.classic().unsynced.is_empty() {
+        self.classic.unsynced.remove(id);
+        if self.classic.unsynced.is_empty() {
             self.disarm(Alarm::Sync);
         }
     }
@@ -79,17 +87,17 @@ impl Turn<'_> {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();
         self.write(|id| given.get(id).cloned().unwrap_or_default());
-        let group_id = self.group.id.clone();
+        let group_id = self.id.clone();
         self.writes.then(move |groups, now, taken| {
             let mut writes = Writes::new(now);
             let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
             match taken {
                 Ok(()) => {
-                    for member in turn.classic().members.values_mut() {
+                    for member in turn.classic.members.values_mut() {
                         member.assignment = given.get(&*member.id).cloned().unwrap_or_default();
                     }
                     turn.propagate(ErrorCode::None);
-                    turn.classic().enter(State::Stable, now.wall_ms);
+                    turn.classic.enter(State::Stable, now.wall_ms);
                 }
                 Err(error) => {
                     turn.reset_assignments();

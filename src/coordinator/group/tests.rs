@@ -23,41 +23,70 @@ use crate::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartiti
 use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use crate::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 
-const G: &str = "g";
+pub const G: &str = "g";
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// A machine, its time, and the records that it has written.
-struct World {
-    groups: Groups,
-    now: Now,
+pub struct World {
+    pub groups: Groups,
+    pub now: Now,
     end: i64,
-    taken: Result<(), ErrorCode>,
+    /// What is written, key and value.
+    pub log: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub taken: Result<(), ErrorCode>,
+    settings: Vec<String>,
 }
 
 impl World {
-    fn new(settings: &[&str]) -> World {
+    pub fn new(settings: &[&str]) -> World {
+        World::with_image(settings, Image::default())
+    }
+
+    pub fn with_image(settings: &[&str], image: Image) -> World {
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).into()).collect();
+        let now = Now { mono: Mono::from_nanos(1_000_000_000), wall_ms: 1_000_000 };
+        let groups = World::groups(&settings);
+        let mut world = World { groups, now, end: 0, log: Vec::new(), taken: Ok(()), settings };
+        world.step(|groups, now, writes| groups.loaded(&Arc::new(image), now, writes));
+        world
+    }
+
+    fn groups(settings: &[String]) -> Groups {
         let mut number = 0u64;
         let random = move || {
             number += 1;
             number
         };
-        let groups = Groups::new(Arc::new(load(None, &settings).unwrap()), random);
-        let now = Now { mono: Mono::from_nanos(1_000_000_000), wall_ms: 1_000_000 };
-        let mut world = World { groups, now, end: 0, taken: Ok(()) };
-        world.step(|groups, now, writes| groups.loaded(&Image::default(), now, writes));
-        world
+        Groups::new(Arc::new(load(None, settings).unwrap()), random)
     }
 
-    fn step<A>(&mut self, step: impl FnOnce(&mut Groups, Now, &mut Writes<Groups>) -> A) -> A {
+    /// Reads everything back that was written.
+    pub fn restart(&mut self) {
+        let image = self.groups.image.clone();
+        self.groups = World::groups(&self.settings);
+        for (offset, (key, value)) in self.log.iter().enumerate() {
+            let (offset, timestamp_ms) = (offset as i64, self.now.wall_ms);
+            let entry = Entry { offset, timestamp_ms, key, value: value.as_deref(), transaction: None };
+            self.groups.replay(&entry).unwrap();
+        }
+        self.step(|groups, now, writes| groups.loaded(&image, now, writes));
+    }
+
+    pub fn set_image(&mut self, after: Image) {
+        let before = self.groups.image.clone();
+        self.step(|groups, now, writes| groups.image_changed(&before, &Arc::new(after), now, writes));
+    }
+
+    pub fn step<A>(&mut self, step: impl FnOnce(&mut Groups, Now, &mut Writes<Groups>) -> A) -> A {
         let mut writes = Writes::new(self.now);
         let answer = step(&mut self.groups, self.now, &mut writes);
-        self.end += writes.settle(&mut self.groups, self.end, self.taken);
+        self.log.extend(writes.settle(&mut self.groups, self.end, self.taken));
+        self.end = self.log.len() as i64;
         answer
     }
 
     /// Time goes by, and what is due is done when it is.
-    fn pass(&mut self, ms: u64) {
+    pub fn pass(&mut self, ms: u64) {
         let until = self.now.mono + Duration::from_millis(ms);
         for _ in 0..10_000 {
             let due = self.groups.deadline().expect("offsets expire some day");
@@ -76,7 +105,7 @@ impl World {
         self.now.mono = to;
     }
 
-    fn join_with(&mut self, request: JoinGroupRequest, needs_member_id: bool) -> Receiver<JoinGroupResponse> {
+    pub fn join_with(&mut self, request: JoinGroupRequest, needs_member_id: bool) -> Receiver<JoinGroupResponse> {
         let (sender, receiver) = oneshot();
         let joiner = Joiner {
             client_id: "client".into(),
@@ -92,7 +121,12 @@ impl World {
         self.join_with(request(member, &["range"]), false)
     }
 
-    fn sync(&mut self, generation_id: i32, member: &str, assignments: &[(&str, u8)]) -> Receiver<SyncGroupResponse> {
+    pub fn sync(
+        &mut self,
+        generation_id: i32,
+        member: &str,
+        assignments: &[(&str, u8)],
+    ) -> Receiver<SyncGroupResponse> {
         let (sender, receiver) = oneshot();
         let request = SyncGroupRequest {
             group_id: G.into(),
@@ -111,19 +145,19 @@ impl World {
         receiver
     }
 
-    fn heartbeat(&mut self, generation_id: i32, member: &str) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, generation_id: i32, member: &str) -> Result<(), ErrorCode> {
         let request =
             HeartbeatRequest { group_id: G.into(), generation_id, member_id: member.into(), group_instance_id: None };
         self.step(|groups, now, writes| groups.heartbeat(&request, now, writes))
     }
 
-    fn leave(&mut self, member: &str) -> ErrorCode {
+    pub fn leave(&mut self, member: &str) -> ErrorCode {
         let members = vec![MemberIdentity { member_id: member.into(), ..MemberIdentity::default() }];
         let request = LeaveGroupRequest { group_id: G.into(), members, ..LeaveGroupRequest::default() };
         self.step(|groups, now, writes| groups.leave(&request, now, writes)).members[0].error_code
     }
 
-    fn commit(&mut self, generation: i32, member: &str, topic: &str, offset: i64) -> Result<(), ErrorCode> {
+    pub fn commit(&mut self, generation: i32, member: &str, topic: &str, offset: i64) -> Result<(), ErrorCode> {
         let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
         let topic = OffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
         let request = OffsetCommitRequest {
@@ -137,7 +171,7 @@ impl World {
         Some(committed.topics[0].partitions[0].error_code).filter(|code| code.is_error()).map_or(Ok(()), Err)
     }
 
-    fn committed(&self, topic: &str, require_stable: bool) -> Result<i64, ErrorCode> {
+    pub fn committed(&self, topic: &str, require_stable: bool) -> Result<i64, ErrorCode> {
         let topics =
             vec![OffsetFetchRequestTopics { name: topic.into(), partition_indexes: vec![0], ..Default::default() }];
         let request = OffsetFetchRequestGroup { group_id: G.into(), topics: Some(topics), ..Default::default() };
@@ -145,8 +179,11 @@ impl World {
         if told.error_code.is_error() { Err(told.error_code) } else { Ok(told.committed_offset) }
     }
 
-    fn state(&self) -> &'static str {
-        self.groups.groups.get(G).map_or("none", |group| group.classic.state.name())
+    pub fn state(&self) -> &'static str {
+        self.groups.groups.get(G).map_or("none", |group| match &group.kind {
+            Kind::Classic(classic) => classic.state.name(),
+            Kind::Consumer(consumer) => consumer.state().name(),
+        })
     }
 
     /// A group of this member alone, stable in its first generation.
@@ -163,7 +200,7 @@ impl World {
     }
 }
 
-fn request(member: &str, protocols: &[&str]) -> JoinGroupRequest {
+pub fn request(member: &str, protocols: &[&str]) -> JoinGroupRequest {
     let protocol = |name: &&str| JoinGroupRequestProtocol { name: (*name).into(), metadata: subscription(&["t"]) };
     JoinGroupRequest {
         group_id: G.into(),
@@ -176,7 +213,7 @@ fn request(member: &str, protocols: &[&str]) -> JoinGroupRequest {
     }
 }
 
-fn subscription(topics: &[&str]) -> Bytes {
+pub fn subscription(topics: &[&str]) -> Bytes {
     let mut bytes = vec![0, 0];
     bytes.extend((topics.len() as i32).to_be_bytes());
     for topic in topics {
@@ -187,14 +224,14 @@ fn subscription(topics: &[&str]) -> Bytes {
     Bytes(bytes)
 }
 
-fn poll<A>(receiver: &mut Receiver<A>) -> Option<A> {
+pub fn poll<A>(receiver: &mut Receiver<A>) -> Option<A> {
     match Pin::new(receiver).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer.expect("whoever waits is answered")),
         Poll::Pending => None,
     }
 }
 
-fn now<A>(mut receiver: Receiver<A>) -> A {
+pub fn now<A>(mut receiver: Receiver<A>) -> A {
     poll(&mut receiver).expect("it is answered already")
 }
 
@@ -388,14 +425,14 @@ fn statement_115_offsets_of_an_empty_group_expire_after_its_end_and_of_a_simple_
 
 #[test]
 fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
-    let mut world = World::new(&[]);
     let before = create(&create(&image_with_nodes(1), "t", 1), "u", 1);
     let mut after = before.clone();
     let id = before.topic("t").unwrap().id;
+    let mut world = World::with_image(&[], before.clone());
     apply_to(&mut after, &mut Default::default(), before.index + 1, &[Command::DeleteTopic { id }]).unwrap();
     world.commit(-1, "", "t", 5).unwrap();
     world.commit(-1, "", "u", 6).unwrap();
-    world.step(|groups, now, writes| groups.image_changed(&before, &after, now, writes));
+    world.set_image(after);
     world.pass(1);
     assert_eq!((world.committed("t", false), world.committed("u", false)), (Ok(-1), Ok(6)));
     assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
@@ -418,6 +455,7 @@ fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
             topic_id: crate::model::TopicId::ZERO,
         };
         let (value, offset) = (value.to_bytes(), world.end);
+        world.log.push((key.clone(), None));
         world.end += 1;
         let entry = Entry { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction: Some((7, 0)) };
         world.groups.replay(&entry).unwrap();
@@ -440,7 +478,7 @@ fn what_was_written_makes_the_same_group_again_and_its_members_have_their_sessio
     let mut again = World::new(&[]);
     again.groups.is_loaded = false;
     writes.settle(&mut again.groups, 0, Ok(()));
-    again.step(|groups, now, writes| groups.loaded(&Image::default(), now, writes));
+    again.step(|groups, now, writes| groups.loaded(&Arc::default(), now, writes));
     assert_eq!(again.groups.describe(G), told);
     let request =
         HeartbeatRequest { group_id: G.into(), generation_id: 1, member_id: id, group_instance_id: Some("i".into()) };

@@ -21,6 +21,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use decide::{Done, Init};
@@ -170,7 +171,7 @@ impl Machine for Transactions {
     /// Nobody writes into this topic in a transaction.
     fn end_transaction(&mut self, _: ProducerId, _: bool) {}
 
-    fn loaded(&mut self, _: &Image, now: Now, _: &mut Writes<Self>) {
+    fn loaded(&mut self, _: &Arc<Image>, now: Now, _: &mut Writes<Self>) {
         // A marker that is in a partition already is written there again, which does no harm.
         for (id, _) in self.by_id.iter().filter(|(_, transaction)| transaction.state.is_prepared()) {
             self.prepared.push(id);
@@ -180,7 +181,7 @@ impl Machine for Transactions {
         }
     }
 
-    fn image_changed(&mut self, _: &Image, _: &Image, _: Now, _: &mut Writes<Self>) {}
+    fn image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Self>) {}
 
     fn deadline(&self) -> Option<Mono> {
         self.next_abort.into_iter().chain(self.next_expire).min()

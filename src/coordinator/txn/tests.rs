@@ -33,7 +33,7 @@ impl World {
     fn step<A>(&mut self, step: impl FnOnce(&mut Transactions, Now, &mut Writes<Transactions>) -> A) -> A {
         let mut writes = Writes::new(self.now);
         let answer = step(&mut self.machine, self.now, &mut writes);
-        self.offset += writes.settle(&mut self.machine, self.offset, Ok(()));
+        self.offset += writes.settle(&mut self.machine, self.offset, Ok(())).len() as i64;
         answer
     }
 
@@ -93,7 +93,7 @@ impl World {
         let key = key(ID);
         let entry = Entry { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
         self.machine.replay(&entry).expect("readable");
-        self.step(|machine, now, writes| machine.loaded(&Image::default(), now, writes));
+        self.step(|machine, now, writes| machine.loaded(&Default::default(), now, writes));
     }
 
     fn with_epoch(&mut self, epoch: i16) {

@@ -54,6 +54,8 @@ agrees! {
     describe_groups_agrees_with_the_referee: describe_groups::DescribeGroupsRequest, DescribeGroupsResponse;
     list_groups_agrees_with_the_referee: list_groups::ListGroupsRequest, ListGroupsResponse;
     delete_groups_agrees_with_the_referee: delete_groups::DeleteGroupsRequest, DeleteGroupsResponse;
+    consumer_group_heartbeat_agrees_with_the_referee: consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+    consumer_group_describe_agrees_with_the_referee: consumer_group_describe::ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     offset_delete_agrees_with_the_referee: offset_delete::OffsetDeleteRequest, OffsetDeleteResponse;
     find_coordinator_agrees_with_the_referee: find_coordinator::FindCoordinatorRequest, FindCoordinatorResponse;
     // Version 11 has the fields of version 10.

@@ -1,0 +1,301 @@
+//! Members of the classic protocol in a consumer group (KIP-848, migration): they join, sync and send heartbeats as ever, and
+//! what they are given is what the coordinator has assigned. A rebalance is theirs alone: each is told to join again when there
+//! is something new for it.
+//!
+//! A member's generation is its epoch; its favourite protocol stands for the group's.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use super::super::{Alarm, Groups};
+use super::embedded::{Assignment, Subscription};
+use super::heartbeat::Described;
+use super::member::{Member, MemberState};
+use super::{Change, Consumer, Refused, Step, is_consumer};
+use crate::coordinator::group::Joiner;
+use crate::coordinator::{Now, Writes};
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+use crate::runtime::sync::Sender;
+use crate::wire::Bytes;
+use crate::wire::consumer_group_heartbeat::TopicPartitions;
+use crate::wire::group_log::ClassicMemberMetadata;
+use crate::wire::heartbeat::HeartbeatRequest;
+use crate::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
+use crate::wire::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
+use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+/// The group becomes a classic one, and its members are to join that anew.
+type HasToRebalance = bool;
+
+/// What comes of a classic member's joining.
+enum Joined {
+    /// Its id, for it to join again with.
+    NeedsId(String),
+    /// A member, when this is written.
+    Member { member: Member, becomes_classic: Option<HasToRebalance> },
+}
+
+impl Groups {
+    /// A client of the classic protocol joins a consumer group that has members.
+    pub(in crate::coordinator::group) fn join_consumer_group(
+        &mut self,
+        request: JoinGroupRequest,
+        joiner: Joiner,
+        answer: Sender<JoinGroupResponse>,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) {
+        let group_id = request.group_id.clone();
+        let joined = match self.join_as_classic(&request, joiner, now, writes) {
+            Ok(joined) => joined,
+            Err(Refused { error, .. }) => {
+                writes.clear();
+                let member_id = request.member_id;
+                let _ = answer.send(JoinGroupResponse { error_code: error, member_id, ..JoinGroupResponse::default() });
+                return;
+            }
+        };
+        match joined {
+            Joined::NeedsId(member_id) => {
+                let error_code = ErrorCode::MemberIdRequired;
+                let _ = answer.send(JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() });
+            }
+            Joined::Member { member, becomes_classic } => {
+                let response = JoinGroupResponse {
+                    generation_id: member.epoch,
+                    protocol_type: Some(super::CONSUMER.into()),
+                    protocol_name: Some(member.protocol_name().into()),
+                    member_id: (*member.id).into(),
+                    ..JoinGroupResponse::default()
+                };
+                if let Some(has_to_rebalance) = becomes_classic {
+                    self.downgrade_with(&group_id, member, has_to_rebalance, now, writes);
+                }
+                writes.then(move |_, _, taken| {
+                    let _ = answer.send(match taken {
+                        Ok(()) => response,
+                        Err(error_code) => JoinGroupResponse { error_code, generation_id: -1, ..response },
+                    });
+                });
+            }
+        }
+    }
+
+    fn join_as_classic(
+        &mut self,
+        request: &JoinGroupRequest,
+        joiner: Joiner,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<Joined, Refused> {
+        let is_unknown = request.member_id.is_empty();
+        let member_id: Rc<str> = if is_unknown { self.fresh_uuid().into() } else { request.member_id.as_str().into() };
+        let newest_topic_at = self.newest_topic_at;
+        let image = self.image.clone();
+        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        step.check_size(&member_id)?;
+        if !step.group.supports(&request.protocol_type, &request.protocols) {
+            let message = format!("Member {member_id}'s protocols are not supported.");
+            return Err(Refused::new(ErrorCode::InconsistentGroupProtocol, message));
+        }
+        if is_unknown && joiner.needs_member_id && request.group_instance_id.is_none() {
+            return Ok(Joined::NeedsId((*member_id).into()));
+        }
+        let malformed = |_| Refused::new(ErrorCode::UnknownServerError, "The embedded consumer protocol is malformed.");
+        let subscription = Subscription::parse(&request.protocols[0].metadata.0).map_err(malformed)?;
+        let there = request.group_instance_id.as_deref().and_then(|instance_id| step.group.static_member(instance_id));
+        let replaces_last = there.is_some_and(|there| step.is_downgrade_by_replacing(there));
+        let old = match (request.group_instance_id.as_deref(), there.cloned()) {
+            (Some(_), Some(there)) if is_unknown => step.replace(&there, &member_id),
+            (Some(instance_id), _) if !is_unknown => {
+                let group_id = step.id.clone();
+                Member::clone(step.group.check_member(&group_id, &member_id, Some(instance_id))?)
+            }
+            _ => step
+                .group
+                .member(&member_id)
+                .map_or_else(|| Member::new(member_id.clone()), |there| Member::clone(there)),
+        };
+        let mut new = old.clone();
+        new.instance_id = request.group_instance_id.as_deref().map(Rc::from).or(new.instance_id);
+        new.rack_id = subscription.rack_id.clone().or(new.rack_id);
+        if request.rebalance_timeout_ms != -1 {
+            new.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        }
+        new.topics = Rc::new(subscription.topics.iter().cloned().collect());
+        new.regex = Some(String::new());
+        (new.client_id, new.client_host) = (joiner.client_id, joiner.client_host);
+        new.classic = Some(ClassicMemberMetadata {
+            session_timeout_ms: request.session_timeout_ms,
+            supported_protocols: request.protocols.clone(),
+        });
+        let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
+        let has = named_to_ids(&subscription, &image);
+        if replaces_last {
+            let has_to_rebalance = step.group.target_epoch < group_epoch;
+            if !has_to_rebalance {
+                let target =
+                    super::target::Target { epoch: step.group.target_epoch, partitions: step.present_target(&new) };
+                new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+            }
+            step.settle_alarms();
+            return Ok(Joined::Member { member: new, becomes_classic: Some(has_to_rebalance) });
+        }
+        let target = step.update_target(&new, group_epoch);
+        let new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+        step.alarms.extend([
+            (Alarm::Rejoin(new.id.clone()), Change::Cancel),
+            (Alarm::Session(new.id.clone()), Change::Set(request.session_timeout_ms)),
+            (Alarm::Resync(new.id.clone()), Change::Set(new.rebalance_timeout_ms)),
+        ]);
+        step.settle_alarms();
+        Ok(Joined::Member { member: new, becomes_classic: None })
+    }
+
+    pub(in crate::coordinator::group) fn sync_in_consumer_group(
+        &mut self,
+        request: &SyncGroupRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<SyncGroupResponse, ErrorCode> {
+        let image = self.image.clone();
+        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        let instance_id = request.group_instance_id.as_deref();
+        let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
+        let classic = member.classic.as_ref().expect("just made sure of");
+        let differs = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|asked| asked != own);
+        if differs(&request.protocol_type, super::CONSUMER) || differs(&request.protocol_name, member.protocol_name()) {
+            return Err(ErrorCode::InconsistentGroupProtocol);
+        }
+        // One that has yet to give something up has joined already, and joins again when it has.
+        if step.group.target_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
+            let rejoin = (Alarm::Rejoin(member.id.clone()), Change::SetIfNone(member.rebalance_timeout_ms));
+            step.alarms.push(rejoin);
+            step.settle_alarms();
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        step.alarms.extend([
+            (Alarm::Resync(member.id.clone()), Change::Cancel),
+            (Alarm::Session(member.id.clone()), Change::Set(classic.session_timeout_ms)),
+        ]);
+        step.settle_alarms();
+        Ok(SyncGroupResponse {
+            protocol_type: request.protocol_type.clone(),
+            protocol_name: request.protocol_name.clone(),
+            assignment: assignment_of(&member, &image),
+            ..SyncGroupResponse::default()
+        })
+    }
+
+    pub(in crate::coordinator::group) fn heartbeat_in_consumer_group(
+        &mut self,
+        request: &HeartbeatRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<(), ErrorCode> {
+        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        let instance_id = request.group_instance_id.as_deref();
+        let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
+        let session_ms = member.classic.as_ref().expect("just made sure of").session_timeout_ms;
+        step.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
+        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free.
+        let should_rejoin = member.epoch < step.group.target_epoch
+            || member.state == MemberState::UnrevokedPartitions
+            || (member.state == MemberState::UnreleasedPartitions && !step.group.waits_for_others(&member));
+        if should_rejoin {
+            let rejoin = (Alarm::Rejoin(member.id.clone()), Change::SetIfNone(member.rebalance_timeout_ms));
+            step.alarms.push(rejoin);
+        }
+        step.settle_alarms();
+        if should_rejoin { Err(ErrorCode::RebalanceInProgress) } else { Ok(()) }
+    }
+
+    pub(in crate::coordinator::group) fn leave_in_consumer_group(
+        &mut self,
+        request: &LeaveGroupRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> LeaveGroupResponse {
+        let mut response = LeaveGroupResponse::default();
+        let mut leaving: Vec<Rc<str>> = Vec::new();
+        let Some(group) = self.consumer_mut(&request.group_id) else { return response };
+        for member in &request.members {
+            let found = group.leaves(&request.group_id, member);
+            if let Ok(id) = &found {
+                let reason = member.reason.as_deref().unwrap_or("not provided");
+                tracing::info!("group {}: {id} leaves ({reason:.255})", request.group_id);
+                if !leaving.contains(id) {
+                    leaving.push(id.clone());
+                }
+            }
+            response.members.push(MemberResponse {
+                member_id: member.member_id.clone(),
+                group_instance_id: member.group_instance_id.clone(),
+                error_code: found.err().map_or(ErrorCode::None, |refused| refused.error),
+            });
+        }
+        self.fence_members(&request.group_id, &leaving, now, writes);
+        response
+    }
+}
+
+impl Consumer {
+    /// Whether a classic member with these protocols can be one with the other classic members.
+    fn supports(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
+        let classic = || self.members.values().filter_map(|member| member.classic.as_ref());
+        let all_know = |name: &str| {
+            classic().all(|member| member.supported_protocols.iter().any(|protocol| protocol.name == name))
+        };
+        is_consumer(protocol_type) && protocols.iter().any(|protocol| all_know(&protocol.name))
+    }
+
+    /// Who leaves by this. KIP-345: an administrator removes an instance without knowing its member.
+    fn leaves(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, Refused> {
+        let instance_id = member.group_instance_id.as_deref();
+        if let (Some(instance_id), "") = (instance_id, member.member_id.as_str()) {
+            let unknown = || Refused::new(ErrorCode::UnknownMemberId, "");
+            return self.static_member(instance_id).map(|member| member.id.clone()).ok_or_else(unknown);
+        }
+        self.check_member(group_id, &member.member_id, instance_id).map(|member| member.id.clone())
+    }
+}
+
+impl Step<'_> {
+    /// A member of the classic kind, in this generation.
+    fn classic_member(&self, id: &str, instance_id: Option<&str>, generation: i32) -> Result<Rc<Member>, ErrorCode> {
+        let member = self.group.check_member(&self.id, id, instance_id).map_err(|refused| refused.error)?;
+        if member.classic.is_none() {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if member.epoch != generation {
+            return Err(ErrorCode::IllegalGeneration);
+        }
+        Ok(member.clone())
+    }
+}
+
+/// What the member has, as its own subscription's version writes it. Topics that are no more are left out.
+fn assignment_of(member: &Member, image: &Image) -> Bytes {
+    let assigned = member.assigned.iter().filter_map(|(topic, partitions)| {
+        let topic = image.topic_by_id(*topic)?;
+        Some((topic.name.as_str().to_owned(), partitions.keys().copied().collect()))
+    });
+    Bytes(Assignment::to_bytes(&assigned.collect(), version_of(member)))
+}
+
+pub(super) fn version_of(member: &Member) -> i16 {
+    let protocols = member.classic.as_ref().map(|classic| classic.supported_protocols.as_slice());
+    let first = protocols.and_then(<[_]>::first).map(|protocol| &protocol.metadata.0);
+    first.and_then(|metadata| Subscription::parse(metadata).ok()).map_or(0, |subscription| subscription.version)
+}
+
+/// What a classic member says that it has, in the words of the other protocol.
+fn named_to_ids(subscription: &Subscription, image: &Image) -> Vec<TopicPartitions> {
+    let mut seen = HashSet::new();
+    let owned = subscription.owned.iter().filter(|(name, _)| seen.insert(name.as_str()));
+    let known = owned.filter_map(|(name, partitions)| {
+        Some(TopicPartitions { topic_id: image.topic(name)?.id, partitions: partitions.clone() })
+    });
+    known.collect()
+}

@@ -1,0 +1,64 @@
+//! Offsets in a consumer group: who may commit and fetch them. A member proves by its epoch that it is not a ghost; one whose
+//! answer is under way may still commit for what it had all along (KIP-1251).
+
+use std::rc::Rc;
+
+use super::Consumer;
+use super::member::Member;
+use crate::coordinator::group::Committer;
+use crate::model::{ErrorCode, PartitionIndex, TopicId};
+
+/// A member that commits in an older epoch than its own: for each partition it matters when that was given to it.
+pub struct Behind {
+    member: Rc<Member>,
+    epoch: i32,
+}
+
+impl Behind {
+    pub fn check(&self, topic: TopicId, partition: PartitionIndex) -> Result<(), ErrorCode> {
+        match self.member.assignment_epoch(topic, partition) {
+            Some(given_in) if given_in <= self.epoch => Ok(()),
+            _ => Err(self.member.stale()),
+        }
+    }
+}
+
+impl Member {
+    /// What each kind calls an epoch that is not the member's.
+    fn stale(&self) -> ErrorCode {
+        if self.classic.is_some() { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch }
+    }
+}
+
+impl Consumer {
+    /// Whether the commit may be taken; with what is to be checked for each partition yet. `knows_epochs`: the request is of a
+    /// version that members of the new kind must use.
+    pub fn check_commit(&self, committer: &Committer<'_>, knows_epochs: bool) -> Result<Option<Behind>, ErrorCode> {
+        let Committer { member_id, instance_id, generation, is_transactional } = *committer;
+        // A consumer that assigns itself, or an administrator.
+        if generation < 0 && self.members.is_empty() {
+            return Ok(None);
+        }
+        if is_transactional && generation == -1 && member_id.is_empty() && instance_id.is_none() {
+            return Ok(None);
+        }
+        let member = self.member(member_id).ok_or(ErrorCode::UnknownMemberId)?;
+        if !is_transactional && member.classic.is_none() && !knows_epochs {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        match generation.cmp(&member.epoch) {
+            std::cmp::Ordering::Equal => Ok(None),
+            std::cmp::Ordering::Greater => Err(member.stale()),
+            std::cmp::Ordering::Less => Ok(Some(Behind { member: member.clone(), epoch: generation })),
+        }
+    }
+
+    /// Whether this client may be told what the group has committed.
+    pub fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        if member_id.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        let member = self.member(member_id.unwrap_or_default()).ok_or(ErrorCode::UnknownMemberId)?;
+        if member.epoch == epoch { Ok(()) } else { Err(member.stale()) }
+    }
+}

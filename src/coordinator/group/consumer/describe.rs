@@ -1,0 +1,75 @@
+//! ConsumerGroupDescribe: a consumer group, as it is.
+
+use super::super::assign::Partitions;
+use super::super::{Groups, Kind};
+use super::heartbeat::not_a_consumer_group;
+use super::member::{Member, Owned};
+use super::{Refused, Step};
+use crate::coordinator::{Now, Writes};
+use crate::metadata::Image;
+use crate::model::{ErrorCode, PartitionIndex, TopicId};
+use crate::wire::consumer_group_describe::{
+    DescribedAssignment, DescribedConsumer, DescribedConsumerGroup, DescribedPartitions,
+};
+
+impl Groups {
+    pub fn describe_consumer_group(&self, group_id: &str, now: Now) -> Result<DescribedConsumerGroup, Refused> {
+        match self.groups.get(group_id).map(|group| &group.kind) {
+            None => return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
+            Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
+            Some(Kind::Consumer(_)) => {}
+        }
+        // A step that writes nothing.
+        let mut writes = Writes::new(now);
+        let step = self.step_of(group_id, now, &mut writes).expect("just looked at");
+        Ok(step.described())
+    }
+}
+
+impl Step<'_> {
+    fn described(&self) -> DescribedConsumerGroup {
+        let group = self.group;
+        let members = group.members.values().map(|member| describe(member, &group.target(&member.id), self.image));
+        DescribedConsumerGroup {
+            group_id: (*self.id).into(),
+            group_state: group.state().name().into(),
+            group_epoch: group.epoch,
+            assignment_epoch: group.target_epoch,
+            assignor_name: self.assignor(group.members.values().map(|member| &**member)).name().into(),
+            members: members.collect(),
+            ..DescribedConsumerGroup::default()
+        }
+    }
+}
+
+fn describe(member: &Member, target: &Partitions, image: &Image) -> DescribedConsumer {
+    // What it has yet to give up it still has.
+    let mut has = Owned::clone(&member.assigned);
+    for (topic, partitions) in &member.revoking {
+        has.entry(*topic).or_default().extend(partitions);
+    }
+    let has = has.iter().map(|(topic, partitions)| (*topic, partitions.keys().copied().collect()));
+    let is_to_have = target.iter().map(|(topic, partitions)| (*topic, partitions.iter().copied().collect()));
+    DescribedConsumer {
+        member_id: (*member.id).into(),
+        instance_id: member.instance_id.as_deref().map(str::to_owned),
+        rack_id: member.rack_id.clone(),
+        member_epoch: member.epoch,
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        subscribed_topic_names: member.topics.iter().cloned().collect(),
+        subscribed_topic_regex: member.regex.clone(),
+        assignment: named(has, image),
+        target_assignment: named(is_to_have, image),
+        member_type: if member.classic.is_some() { 0 } else { 1 },
+    }
+}
+
+/// Topics that are no more are left out.
+fn named(partitions: impl Iterator<Item = (TopicId, Vec<PartitionIndex>)>, image: &Image) -> DescribedAssignment {
+    let topic_partitions = partitions.filter_map(|(topic_id, partitions)| {
+        let topic_name = image.topic_by_id(topic_id)?.name.as_str().to_owned();
+        Some(DescribedPartitions { topic_id, topic_name, partitions })
+    });
+    DescribedAssignment { topic_partitions: topic_partitions.collect() }
+}

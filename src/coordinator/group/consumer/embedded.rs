@@ -1,0 +1,144 @@
+//! What consumers of the classic protocol tell each other through the coordinator, which does not look into it, but for when it
+//! has to speak with such a consumer itself: Kafka's `ConsumerProtocolSubscription` and `ConsumerProtocolAssignment`.
+//!
+//! ```text
+//! Subscription  version int16, topics [string], user data nullable bytes
+//!            1  ... owned [topic string, [partition int32]]
+//!            2  ... generation int32
+//!            3  ... rack nullable string
+//! Assignment    version int16, assigned [topic string, [partition int32]], user data nullable bytes
+//! ```
+//! A version that is not known is read as the highest one that is: it begins in the same way.
+
+use crate::model::PartitionIndex;
+use crate::wire::{Malformed, Reader, Writer};
+
+const VERSION_MAX: i16 = 3;
+
+/// Partitions by the names of their topics.
+pub type Named = Vec<(String, Vec<PartitionIndex>)>;
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Subscription {
+    pub version: i16,
+    pub topics: Vec<String>,
+    pub owned: Named,
+    pub rack_id: Option<String>,
+}
+
+impl Subscription {
+    pub fn parse(bytes: &[u8]) -> Result<Subscription, Malformed> {
+        let mut r = Reader::new(bytes);
+        r.set_flexible(false);
+        let version = version(&mut r)?;
+        let mut subscription = Subscription { version, ..Subscription::default() };
+        for _ in 0..r.array_len(2)? {
+            subscription.topics.push(r.string()?.to_owned());
+        }
+        r.nullable_bytes()?;
+        if version >= 1 {
+            subscription.owned = named(&mut r)?;
+        }
+        if version >= 2 {
+            r.i32()?;
+        }
+        if version >= 3 {
+            subscription.rack_id = r.nullable_string()?.map(str::to_owned);
+        }
+        Ok(subscription)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Assignment {
+    pub assigned: Named,
+    /// What the client's own assignor has put there for itself.
+    pub has_user_data: bool,
+}
+
+impl Assignment {
+    /// A member that was never given anything has no bytes at all.
+    pub fn parse(bytes: &[u8]) -> Result<Assignment, Malformed> {
+        if bytes.is_empty() {
+            return Ok(Assignment::default());
+        }
+        let mut r = Reader::new(bytes);
+        r.set_flexible(false);
+        version(&mut r)?;
+        let assigned = named(&mut r)?;
+        let has_user_data = r.nullable_bytes()?.is_some_and(|bytes| !bytes.is_empty());
+        Ok(Assignment { assigned, has_user_data })
+    }
+
+    /// As a member reads it whose subscription has this version.
+    pub fn to_bytes(assigned: &Named, version: i16) -> Vec<u8> {
+        let mut w = Writer::new(version, false);
+        w.i16(version);
+        w.array_len(assigned.len());
+        for (topic, partitions) in assigned {
+            w.string(topic);
+            w.array_len(partitions.len());
+            partitions.iter().for_each(|partition| w.i32(*partition));
+        }
+        w.nullable_bytes(None);
+        w.finish().expect("names of topics are short")
+    }
+}
+
+fn version(r: &mut Reader<'_>) -> Result<i16, Malformed> {
+    match r.i16()? {
+        ..0 => Err(r.malformed("a negative version of the consumer protocol")),
+        version => Ok(version.min(VERSION_MAX)),
+    }
+}
+
+fn named(r: &mut Reader<'_>) -> Result<Named, Malformed> {
+    let count = r.array_len(2 + 4)?;
+    let mut named = Named::with_capacity(count);
+    for _ in 0..count {
+        let topic = r.string()?.to_owned();
+        let count = r.array_len(4)?;
+        let partitions = (0..count).map(|_| r.i32()).collect::<Result<_, _>>()?;
+        named.push((topic, partitions));
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_of_every_version_are_read() {
+        let mut bytes = [&[0, 0, 0, 0, 0, 1, 0, 1][..], b"t", &[0, 0, 0, 0]].concat();
+        let named = |version| Subscription { version, topics: vec!["t".into()], ..Subscription::default() };
+        assert_eq!(Subscription::parse(&bytes), Ok(named(0)));
+        let owned = [&[0, 0, 0, 1, 0, 1][..], b"t", &[0, 0, 0, 1, 0, 0, 0, 7]].concat();
+        bytes.extend(&owned);
+        bytes[1] = 1;
+        let has = Subscription { owned: vec![("t".into(), vec![7])], ..named(1) };
+        assert_eq!(Subscription::parse(&bytes), Ok(has.clone()));
+        bytes[1] = 2;
+        assert!(Subscription::parse(&bytes).is_err());
+        bytes.extend([0, 0, 0, 9]);
+        assert_eq!(Subscription::parse(&bytes), Ok(Subscription { version: 2, ..has.clone() }));
+        bytes.extend([0, 1, b'r']);
+        for version in [3, 9] {
+            bytes[1] = version;
+            let rack_id = Some("r".into());
+            assert_eq!(Subscription::parse(&bytes), Ok(Subscription { version: 3, rack_id, ..has.clone() }));
+        }
+        bytes[0] = 0xff;
+        assert!(Subscription::parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn assignments_are_read_as_they_were_written() {
+        let assigned: Named = vec![("t".into(), vec![1, 2]), ("u".into(), vec![])];
+        let bytes = Assignment::to_bytes(&assigned, 1);
+        assert_eq!(bytes[..2], [0, 1]);
+        assert_eq!(Assignment::parse(&bytes), Ok(Assignment { assigned, has_user_data: false }));
+        assert_eq!(Assignment::parse(&[]), Ok(Assignment::default()));
+        assert!(Assignment::parse(&bytes[..bytes.len() - 5]).is_err());
+    }
+}

@@ -1,0 +1,365 @@
+//! ConsumerGroupHeartbeat: a member joins, stays, changes its mind, or leaves.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::super::{Alarm, Group, Groups, Kind};
+use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Owned};
+use super::reconcile::{Towards, reconcile};
+use super::regex::Changed;
+use super::target::Target;
+use super::{Change, Consumer, Refused, Step};
+use crate::coordinator::group::record::Key;
+use crate::coordinator::{Now, Writes};
+use crate::model::ErrorCode;
+use crate::wire::consumer_group_heartbeat::{
+    Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
+};
+
+/// The epoch of a request that leaves.
+const LEAVES: i32 = -1;
+/// A member that waits for others to give up what it is to have looks again this soon, rather than in the usual time: it may
+/// be all that the group waits for.
+const WAITING_INTERVAL_MS: i32 = 500;
+
+/// Who sends a request, as far as its connection tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    pub id: &'a str,
+    pub host: &'a str,
+}
+
+/// What a description that a member gives of itself has changed.
+pub(super) struct Described {
+    /// The group's epoch from here on.
+    pub group_epoch: i32,
+    pub has_new_subscription: bool,
+}
+
+impl Groups {
+    pub fn consumer_heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        client: Client<'_>,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+        let answer = match request.member_epoch {
+            LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer_group(request, now, writes),
+            _ => self.stay(request, client, now, writes),
+        };
+        if answer.is_err() {
+            writes.clear();
+        }
+        answer
+    }
+
+    /// The group for a request that may be its first: as it is, or new, or made from a classic one.
+    fn group_to_join(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) -> Result<Option<Consumer>, Refused> {
+        match self.groups.get(id).map(|group| &group.kind) {
+            Some(Kind::Consumer(_)) => Ok(None),
+            None => Ok(Some(Consumer::default())),
+            Some(Kind::Classic(classic)) if classic.is_empty() => {
+                writes.put(&Key::Group { group: id }.to_bytes(), None);
+                Ok(Some(Consumer::default()))
+            }
+            Some(Kind::Classic(_)) => self.upgrade(id, now, writes).map(Some),
+        }
+    }
+
+    fn stay(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        client: Client<'_>,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+        let joins = request.member_epoch == 0;
+        let made = if joins { self.group_to_join(&request.group_id, now, writes)? } else { None };
+        let member_id: Rc<str> = match request.member_id.as_str() {
+            "" => self.fresh_uuid().into(),
+            id => id.into(),
+        };
+        let (image, config) = (self.image.clone(), self.config.clone());
+        let newest_topic_at = self.newest_topic_at;
+        let there = self.groups.get(request.group_id.as_str());
+        let (id, group) = match (&made, there) {
+            (Some(made), Some(Group { id, .. })) => (id.clone(), made),
+            (Some(made), None) => (request.group_id.as_str().into(), made),
+            (None, Some(Group { id, kind: Kind::Consumer(group), .. })) => (id.clone(), group),
+            (None, Some(_)) => return Err(not_a_consumer_group(&request.group_id)),
+            (None, None) => {
+                let message = format!("Consumer group {} not found.", request.group_id);
+                return Err(Refused::new(ErrorCode::GroupIdNotFound, message));
+            }
+        };
+        let mut step = Step { id, group, image: &image, config: &config, now, writes, alarms: Vec::new() };
+        step.check_size(&member_id)?;
+        let has = request.topic_partitions.as_deref();
+        let old = step.member_to_update(&member_id, request, has)?;
+        let new = described(&old, request, client);
+        let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
+        let target = step.update_target(&new, group_epoch);
+        let new = step.bring_on(&new, &target, has_new_subscription, has)?;
+        step.alarms.push((Alarm::Session(new.id.clone()), Change::Set(config.group_consumer_session_timeout_ms)));
+        step.settle_alarms();
+
+        let mut response = ConsumerGroupHeartbeatResponse {
+            member_id: Some((*new.id).into()),
+            member_epoch: new.epoch,
+            heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+            ..ConsumerGroupHeartbeatResponse::default()
+        };
+        if new.state == MemberState::UnreleasedPartitions {
+            response.heartbeat_interval_ms = response.heartbeat_interval_ms.min(WAITING_INTERVAL_MS);
+        }
+        // A whole request is one of a client that does not know what it has been told.
+        let is_whole = request.rebalance_timeout_ms != -1
+            && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
+            && request.topic_partitions.is_some();
+        if joins || is_whole || old.assigned != new.assigned {
+            response.assignment = Some(assignment_of(&new.assigned));
+        }
+        Ok(response)
+    }
+
+    fn leave_consumer_group(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+        let group_id = &request.group_id;
+        match self.groups.get(group_id.as_str()).map(|group| &group.kind) {
+            None => return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
+            Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
+            Some(Kind::Consumer(_)) => {}
+        }
+        let mut step = self.step_of(group_id, now, writes).expect("just looked at");
+        let member = step.group.check_member(group_id, &request.member_id, request.instance_id.as_deref())?.clone();
+        let response = ConsumerGroupHeartbeatResponse {
+            member_id: Some(request.member_id.clone()),
+            member_epoch: request.member_epoch,
+            ..ConsumerGroupHeartbeatResponse::default()
+        };
+        if request.instance_id.is_some() && request.member_epoch == LEFT_FOR_A_WHILE {
+            tracing::info!("group {group_id}: {} leaves for a while", member.id);
+            step.put_current(&away(&member));
+            return Ok(response);
+        }
+        tracing::info!("group {group_id}: {} leaves", member.id);
+        self.fence_members(group_id, &[member.id.clone()], now, writes);
+        Ok(response)
+    }
+}
+
+pub(super) fn not_a_consumer_group(group_id: &str) -> Refused {
+    Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
+}
+
+/// A static member that has left for a while: its instance keeps what it has, of no epoch.
+fn away(member: &Member) -> Member {
+    let mut away = Member { epoch: LEFT_FOR_A_WHILE, revoking: Owned::new(), ..member.clone() };
+    away.assigned.values_mut().flat_map(|partitions| partitions.values_mut()).for_each(|epoch| *epoch = 0);
+    away
+}
+
+/// The member as this request describes it; what is not said stays.
+fn described(old: &Member, request: &ConsumerGroupHeartbeatRequest, client: Client<'_>) -> Member {
+    let mut new = old.clone();
+    new.instance_id = request.instance_id.as_deref().map(Rc::from).or(new.instance_id);
+    new.rack_id = request.rack_id.clone().or(new.rack_id);
+    if request.rebalance_timeout_ms != -1 {
+        new.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    new.assignor = request.server_assignor.clone().or(new.assignor);
+    if let Some(names) = &request.subscribed_topic_names {
+        new.topics = Rc::new(names.iter().cloned().collect());
+    }
+    new.regex = request.subscribed_topic_regex.clone().or(new.regex);
+    (new.client_id, new.client_host) = (client.id.into(), client.host.into());
+    new.classic = None;
+    new
+}
+
+fn assignment_of(owned: &Owned) -> Assignment {
+    let topics = owned.iter().map(|(topic_id, partitions)| TopicPartitions {
+        topic_id: *topic_id,
+        partitions: partitions.keys().copied().collect(),
+    });
+    Assignment { topic_partitions: topics.collect() }
+}
+
+/// Whether all that the member says it has was assigned to it. One that does not say may have anything.
+fn has_only(has: Option<&[TopicPartitions]>, assigned: &Owned) -> bool {
+    has.is_some_and(|has| {
+        has.iter().all(|topic| {
+            let assigned = assigned.get(&topic.topic_id);
+            assigned.is_some_and(|assigned| topic.partitions.iter().all(|at| assigned.contains_key(at)))
+        })
+    })
+}
+
+impl Consumer {
+    /// The member that a request names; with an instance, that instance's member must be the one.
+    pub(super) fn check_member(
+        &self,
+        group_id: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+    ) -> Result<&Rc<Member>, Refused> {
+        let Some(instance_id) = instance_id else {
+            let message = || format!("Member {member_id} is not a member of group {group_id}.");
+            return self.member(member_id).ok_or_else(|| Refused::new(ErrorCode::UnknownMemberId, message()));
+        };
+        let member = self.static_member(instance_id).ok_or_else(|| {
+            Refused::new(ErrorCode::UnknownMemberId, format!("Instance id {instance_id} is unknown."))
+        })?;
+        if *member.id != *member_id {
+            let message =
+                format!("Static member {member_id} with instance id {instance_id} was fenced by member {}.", member.id);
+            return Err(Refused::new(ErrorCode::FencedInstanceId, message));
+        }
+        Ok(member)
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn check_size(&self, member_id: &str) -> Result<(), Refused> {
+        let size_max = self.config.group_consumer_max_size as usize;
+        if self.group.members.len() >= size_max && self.group.member(member_id).is_none() {
+            let message = format!("The consumer group has reached its maximum capacity of {size_max} members.");
+            return Err(Refused::new(ErrorCode::GroupMaxSizeReached, message));
+        }
+        Ok(())
+    }
+
+    /// The member as it is, or new; a static one that comes again takes its instance's place.
+    fn member_to_update(
+        &mut self,
+        member_id: &Rc<str>,
+        request: &ConsumerGroupHeartbeatRequest,
+        has: Option<&[TopicPartitions]>,
+    ) -> Result<Member, Refused> {
+        let (id, epoch) = (self.id.clone(), request.member_epoch);
+        let joins = epoch == 0;
+        let instance_id = request.instance_id.as_deref();
+        let there = instance_id.and_then(|instance_id| self.group.static_member(instance_id)).cloned();
+        let member = match (instance_id, there) {
+            (Some(instance_id), Some(there)) if joins => {
+                if there.classic.is_none() && there.epoch != LEFT_FOR_A_WHILE {
+                    let message = format!(
+                        "Static member {member_id} with instance id {instance_id} cannot join the group because the \
+                         instance id is owned by {} member.",
+                        there.id
+                    );
+                    return Err(Refused::new(ErrorCode::UnreleasedInstanceId, message));
+                }
+                return Ok(self.replace(&there, member_id));
+            }
+            (Some(_), None) | (None, _) if joins => match self.group.member(member_id) {
+                Some(there) => Member::clone(there),
+                None => Member::new(member_id.clone()),
+            },
+            _ => Member::clone(self.group.check_member(&id, member_id, instance_id)?),
+        };
+        if joins {
+            tracing::info!("group {id}: {member_id} joins");
+        } else {
+            check_epoch(&member, epoch, has)?;
+        }
+        Ok(member)
+    }
+
+    /// A static member's instance has a new id: its records move there.
+    pub(super) fn replace(&mut self, old: &Member, id: &Rc<str>) -> Member {
+        tracing::info!("group {}: {id} takes the place of {}", self.id, old.id);
+        let new = Member { id: id.clone(), epoch: 0, previous_epoch: 0, ..old.clone() };
+        self.end_member(&old.id);
+        self.put_metadata(&new);
+        let target = self.group.target(&old.id);
+        self.put_target(id, &target);
+        self.put_current(&new);
+        if old.id != *id {
+            self.cancel_all(&old.id);
+        }
+        new
+    }
+
+    /// Takes over how the member describes itself, and raises the group's epoch where others are concerned.
+    pub(super) fn describe(&mut self, old: &Member, new: &Member, newest_topic_at: i64) -> Result<Described, Refused> {
+        let group = self.group;
+        if old != new {
+            self.put_metadata(new);
+        }
+        let has_new_names = old.topics != new.topics;
+        let regex = self.update_regex(old, new, newest_topic_at)?;
+        let has_new_subscription = has_new_names || regex != Changed::Nothing;
+        // A pattern that means nothing yet raises it when it has been looked up.
+        let mut is_raised = has_new_names || regex == Changed::Resolved;
+        let mut group_epoch = group.epoch;
+        if is_raised || group.is_stale {
+            let read: BTreeSet<&str> = group.all_read(group.members_with(new));
+            let hash = self.hash_of(&read);
+            is_raised |= hash != group.metadata_hash;
+            if is_raised {
+                group_epoch += 1;
+                self.put_epoch(group_epoch, hash);
+            }
+            let id = self.id.clone();
+            self.writes.then(move |groups, _, taken| {
+                if let (Ok(()), Some(group)) = (taken, groups.consumer_mut(&id)) {
+                    group.is_stale = false;
+                }
+            });
+        }
+        Ok(Described { group_epoch, has_new_subscription })
+    }
+
+    /// Brings the member a step nearer to its target.
+    pub(super) fn bring_on(
+        &mut self,
+        member: &Member,
+        target: &Target,
+        has_new_subscription: bool,
+        has: Option<&[TopicPartitions]>,
+    ) -> Result<Member, Refused> {
+        if !has_new_subscription && member.is_reconciled_to(target.epoch) {
+            return Ok(member.clone());
+        }
+        let (group, image) = (self.group, self.image);
+        let read: BTreeSet<&str> = group.reads(member).collect();
+        let reads = |topic| image.topic_by_id(topic).is_some_and(|topic| read.contains(topic.name.as_str()));
+        let is_owned = |topic, partition| group.is_owned(topic, partition);
+        let towards = Towards { epoch: target.epoch, target: &target.partitions, has_new_subscription, has };
+        let next = reconcile(member, &towards, &reads, &is_owned)?;
+        if next != *member {
+            self.put_current(&next);
+            // Members of the classic kind have other alarms.
+            if next.classic.is_none() {
+                let change = match next.state {
+                    MemberState::UnrevokedPartitions => Change::Set(next.rebalance_timeout_ms),
+                    _ => Change::Cancel,
+                };
+                self.alarms.push((Alarm::Rebalance(next.id.clone()), change));
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// A member may be one answer behind, if it has nothing that this answer takes from it.
+fn check_epoch(member: &Member, epoch: i32, has: Option<&[TopicPartitions]>) -> Result<(), Refused> {
+    let which = match epoch.cmp(&member.epoch) {
+        std::cmp::Ordering::Equal => return Ok(()),
+        std::cmp::Ordering::Less if epoch == member.previous_epoch && has_only(has, &member.assigned) => return Ok(()),
+        std::cmp::Ordering::Less => "smaller",
+        std::cmp::Ordering::Greater => "greater",
+    };
+    let message = format!(
+        "The consumer group member has a {which} member epoch ({epoch}) than the one known by the group coordinator \
+         ({}). The member must abandon all its partitions and rejoin.",
+        member.epoch
+    );
+    Err(Refused::new(ErrorCode::FencedMemberEpoch, message))
+}

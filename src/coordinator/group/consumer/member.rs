@@ -1,0 +1,187 @@
+//! A member of a consumer group: how it describes itself, what it has, and how far it is on its way to what it is to have.
+//!
+//! A value that is never changed in place: a step makes the next one, has it written, and the group takes it over from the
+//! records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::model::{PartitionIndex, TopicId};
+use crate::wire::group_log::Classic as LoggedClassic;
+use crate::wire::group_log::{
+    ClassicMemberMetadata, ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue,
+    CurrentPartitions,
+};
+
+/// The epoch of a static member that has left for a while.
+pub const LEFT_FOR_A_WHILE: i32 = -2;
+
+/// Partitions by topic, each with the epoch in which the member was given it (KIP-1251).
+pub type Owned = BTreeMap<TopicId, BTreeMap<PartitionIndex, i32>>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemberState {
+    /// It has all that it is to have, as of its epoch.
+    Stable,
+    /// It has yet to say that it has given up what it was told to.
+    UnrevokedPartitions,
+    /// Others have yet to give up what it is to have.
+    UnreleasedPartitions,
+    /// Of a newer release: it has to begin anew.
+    Unknown,
+}
+
+impl MemberState {
+    fn from_code(code: i8) -> MemberState {
+        match code {
+            0 => MemberState::Stable,
+            1 => MemberState::UnrevokedPartitions,
+            2 => MemberState::UnreleasedPartitions,
+            _ => MemberState::Unknown,
+        }
+    }
+
+    fn code(self) -> i8 {
+        match self {
+            MemberState::Stable => 0,
+            MemberState::UnrevokedPartitions => 1,
+            MemberState::UnreleasedPartitions => 2,
+            MemberState::Unknown => 127,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Member {
+    pub id: Rc<str>,
+    pub epoch: i32,
+    /// What the member's epoch was: the answer that told it the present one may be lost.
+    pub previous_epoch: i32,
+    pub state: MemberState,
+    pub instance_id: Option<Rc<str>>,
+    pub rack_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub rebalance_timeout_ms: i32,
+    /// Subscribed to by name.
+    pub topics: Rc<BTreeSet<String>>,
+    /// Subscribed to by a pattern. An empty one is none.
+    pub regex: Option<String>,
+    pub assignor: Option<String>,
+    /// What a client of the classic protocol says of itself; None: it is one of this protocol.
+    pub classic: Option<ClassicMemberMetadata>,
+    pub assigned: Owned,
+    pub revoking: Owned,
+}
+
+impl Member {
+    pub fn new(id: Rc<str>) -> Member {
+        Member {
+            id,
+            epoch: 0,
+            previous_epoch: -1,
+            state: MemberState::Stable,
+            instance_id: None,
+            rack_id: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            rebalance_timeout_ms: -1,
+            topics: Rc::default(),
+            regex: None,
+            assignor: None,
+            classic: None,
+            assigned: Owned::new(),
+            revoking: Owned::new(),
+        }
+    }
+
+    pub fn is_reconciled_to(&self, epoch: i32) -> bool {
+        self.state == MemberState::Stable && self.epoch == epoch
+    }
+
+    pub fn regex(&self) -> Option<&str> {
+        self.regex.as_deref().filter(|regex| !regex.is_empty())
+    }
+
+    /// The name that a classic member's protocol has in answers: its favourite's.
+    pub fn protocol_name(&self) -> &str {
+        let protocols = self.classic.as_ref().map(|classic| classic.supported_protocols.as_slice());
+        protocols.and_then(<[_]>::first).map_or("", |protocol| &protocol.name)
+    }
+
+    /// In which epoch it was given a partition that it still has, or has yet to give up.
+    pub fn assignment_epoch(&self, topic: TopicId, partition: PartitionIndex) -> Option<i32> {
+        let of = |owned: &Owned| owned.get(&topic).and_then(|partitions| partitions.get(&partition)).copied();
+        of(&self.assigned).or_else(|| of(&self.revoking))
+    }
+
+    pub fn with_epoch(&self, epoch: i32) -> Member {
+        Member { previous_epoch: self.epoch, epoch, ..self.clone() }
+    }
+
+    // ---- as records -------------------------------------------------------------------------------------------------
+
+    pub fn metadata(&self) -> ConsumerGroupMemberMetadataValue {
+        ConsumerGroupMemberMetadataValue {
+            instance_id: self.instance_id.as_deref().map(str::to_owned),
+            rack_id: self.rack_id.clone(),
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            subscribed_topic_names: self.topics.iter().cloned().collect(),
+            subscribed_topic_regex: self.regex.clone(),
+            rebalance_timeout_ms: self.rebalance_timeout_ms,
+            server_assignor: self.assignor.clone(),
+            classic: LoggedClassic(self.classic.clone()),
+        }
+    }
+
+    pub fn take_metadata(&mut self, value: ConsumerGroupMemberMetadataValue) {
+        self.instance_id = value.instance_id.map(Rc::from);
+        self.rack_id = value.rack_id;
+        self.client_id = value.client_id;
+        self.client_host = value.client_host;
+        self.topics = Rc::new(value.subscribed_topic_names.into_iter().collect());
+        self.regex = value.subscribed_topic_regex;
+        self.rebalance_timeout_ms = value.rebalance_timeout_ms;
+        self.assignor = value.server_assignor;
+        self.classic = value.classic.0;
+    }
+
+    pub fn current(&self) -> ConsumerGroupCurrentMemberAssignmentValue {
+        ConsumerGroupCurrentMemberAssignmentValue {
+            member_epoch: self.epoch,
+            previous_member_epoch: self.previous_epoch,
+            state: self.state.code(),
+            assigned_partitions: logged(&self.assigned),
+            partitions_pending_revocation: logged(&self.revoking),
+        }
+    }
+
+    pub fn take_current(&mut self, value: ConsumerGroupCurrentMemberAssignmentValue) {
+        self.epoch = value.member_epoch;
+        self.previous_epoch = value.previous_member_epoch;
+        self.state = MemberState::from_code(value.state);
+        self.assigned = owned(value.assigned_partitions, value.member_epoch);
+        self.revoking = owned(value.partitions_pending_revocation, value.member_epoch);
+    }
+}
+
+fn logged(owned: &Owned) -> Vec<CurrentPartitions> {
+    let logged = owned.iter().map(|(topic, partitions)| CurrentPartitions {
+        topic_id: *topic,
+        partitions: partitions.keys().copied().collect(),
+        assignment_epochs: Some(partitions.values().copied().collect()),
+    });
+    logged.collect()
+}
+
+/// Before KIP-1251 no epochs were written; the member's own is the latest that it can be.
+fn owned(logged: Vec<CurrentPartitions>, member_epoch: i32) -> Owned {
+    let mut owned = Owned::new();
+    for topic in logged {
+        let epochs = topic.assignment_epochs.filter(|epochs| epochs.len() == topic.partitions.len());
+        let epochs = epochs.unwrap_or_else(|| vec![member_epoch; topic.partitions.len()]);
+        owned.entry(topic.topic_id).or_default().extend(topic.partitions.into_iter().zip(epochs));
+    }
+    owned
+}

@@ -1,0 +1,250 @@
+//! A group changes its protocol while it has members (KIP-848): a classic one becomes a consumer group when a first member of the
+//! new kind joins, and is one again when the last of these has gone. Offsets stay; what members have goes over as it is.
+
+use std::rc::Rc;
+
+use super::super::assign::Partitions;
+use super::super::classic::{CONSUMER, Classic, Member as ClassicMember, State as ClassicState};
+use super::super::{Alarm, Group, Groups, Kind};
+use super::bridge::version_of;
+use super::embedded::{Assignment, Named, Subscription};
+use super::member::{Member, Owned};
+use super::{Change, Consumer, Refused, Step};
+use crate::coordinator::group::record::Key;
+use crate::coordinator::{Now, Writes};
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+use crate::runtime::Mono;
+use crate::wire::Bytes;
+use crate::wire::group_log::{ClassicMemberMetadata, ConsumerGroupTargetAssignmentMetadataValue};
+
+impl Groups {
+    /// Writes a classic group down as a consumer group, and is that: every member with what it has, in the epoch that its
+    /// generation was. The step that asks for it adds the new member.
+    pub(super) fn upgrade(
+        &mut self,
+        group_id: &str,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<Consumer, Refused> {
+        let (image, config) = (self.image.clone(), self.config.clone());
+        let Some(Group { id, kind: Kind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
+            unreachable!("the caller has just seen it")
+        };
+        let refuse = |why: &str| {
+            let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}");
+            tracing::info!("{message}");
+            Refused::new(ErrorCode::GroupIdNotFound, message)
+        };
+        if !config.group_consumer_migration_policy.upgrades {
+            return Err(refuse("online upgrade is disabled."));
+        }
+        if !classic.is_consumer() {
+            return Err(refuse("the group does not use the consumer embedded protocol."));
+        }
+        if classic.members.len() > config.group_consumer_max_size as usize {
+            return Err(refuse("the group size exceeds the consumer group maximum size."));
+        }
+        let upgraded = upgraded(classic, &image).map_err(|why| refuse(why))?;
+        // Whoever waits is told to join again; it will find another kind of group.
+        classic.let_go(ErrorCode::RebalanceInProgress);
+        writes.put(&Key::Group { group: group_id }.to_bytes(), None);
+        let id = id.clone();
+        let mut step = Step { id, group: &upgraded, image: &image, config: &config, now, writes, alarms: Vec::new() };
+        step.put_group();
+        step.settle_alarms();
+        tracing::info!("group {group_id}: from the classic to the consumer protocol");
+        Ok(upgraded)
+    }
+
+    /// The group is a classic one without these members, when this is written.
+    pub(super) fn downgrade_without(
+        &mut self,
+        group_id: &str,
+        leaving: &[Rc<str>],
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) {
+        let image = self.image.clone();
+        let Some(mut step) = self.step_of(group_id, now, writes) else { return };
+        let stay = step.group.members.values().filter(|member| !leaving.contains(&member.id));
+        let members: Vec<_> = stay.map(|member| (Member::clone(member), step.group.target(&member.id))).collect();
+        let classic = downgraded(step.group.epoch, &members, &image, now);
+        step.end_group();
+        self.become_classic(group_id, classic, true, writes);
+    }
+
+    /// The same, where a static member of the new kind comes back as one of the classic kind: its records are written already.
+    /// `has_to_rebalance`: what members are to have is of an older epoch.
+    pub(super) fn downgrade_with(
+        &mut self,
+        group_id: &str,
+        joining: Member,
+        has_to_rebalance: bool,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) {
+        let image = self.image.clone();
+        let Some(mut step) = self.step_of(group_id, now, writes) else { return };
+        let target = step.present_target(&joining);
+        let stay = step.group.members.values().filter(|member| member.instance_id != joining.instance_id);
+        let mut members: Vec<_> = stay.map(|member| (Member::clone(member), step.group.target(&member.id))).collect();
+        let joining_id = joining.id.clone();
+        members.push((joining, target));
+        let classic = downgraded(step.group.epoch, &members, &image, now);
+        step.end_group();
+        step.end_member(&joining_id);
+        self.become_classic(group_id, classic, has_to_rebalance, writes);
+    }
+
+    fn become_classic(
+        &mut self,
+        group_id: &str,
+        classic: Classic,
+        has_to_rebalance: bool,
+        writes: &mut Writes<Groups>,
+    ) {
+        tracing::info!("group {group_id}: from the consumer to the classic protocol");
+        let value = classic.to_value(|member| member.assignment.clone());
+        writes.put(&Key::Group { group: group_id }.to_bytes(), Some(&value.to_bytes()));
+        let group_id: Rc<str> = group_id.into();
+        writes.then(move |groups, now, taken| {
+            if taken.is_err() {
+                return;
+            }
+            groups.get_or_create(&group_id, now).kind = Kind::Classic(classic);
+            let mut writes = Writes::new(now);
+            let mut turn = groups.turn(&group_id, now, &mut writes).expect("it is one now");
+            let members: Vec<Rc<str>> = turn.classic.members.keys().cloned().collect();
+            members.iter().for_each(|member| turn.heard(member));
+            if has_to_rebalance {
+                turn.prepare("it was a consumer group");
+            }
+        });
+    }
+}
+
+impl Step<'_> {
+    /// Whether the group is to be a classic one when these members have gone.
+    pub(super) fn is_downgrade(&self, leaving: &[Rc<str>]) -> bool {
+        let stay = || self.group.members.values().filter(|member| !leaving.contains(&member.id));
+        let count = stay().count();
+        count > 0
+            && count <= self.config.group_max_size as usize
+            && stay().all(|member| member.classic.is_some())
+            && self.config.group_consumer_migration_policy.downgrades
+    }
+
+    /// Whether it is to be one when this member, the last of the new kind, comes back as one of the classic kind.
+    pub(super) fn is_downgrade_by_replacing(&self, member: &Member) -> bool {
+        let others_are_classic =
+            self.group.members.values().all(|other| other.id == member.id || other.classic.is_some());
+        member.classic.is_none()
+            && others_are_classic
+            && self.group.members.len() <= self.config.group_max_size as usize
+            && self.config.group_consumer_migration_policy.downgrades
+    }
+
+    /// Writes all of the group, and has its members' sessions begin.
+    fn put_group(&mut self) {
+        let (id, group) = (self.id.clone(), self.group);
+        for member in group.members.values() {
+            self.put_metadata(member);
+        }
+        self.put_epoch(group.epoch, group.metadata_hash);
+        for member in group.members.keys() {
+            self.put_target(member, &group.target(member));
+        }
+        let value = ConsumerGroupTargetAssignmentMetadataValue {
+            assignment_epoch: group.target_epoch,
+            assignment_timestamp: group.target_timestamp_ms,
+        };
+        self.put(Key::Target { group: &id }, &value.to_bytes());
+        for member in group.members.values() {
+            self.put_current(member);
+            let session_ms = member.classic.as_ref().map_or(0, |classic| classic.session_timeout_ms);
+            self.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
+        }
+    }
+}
+
+/// The classic group as a consumer group; or why it cannot be one.
+fn upgraded(classic: &Classic, image: &Image) -> Result<Consumer, &'static str> {
+    const MALFORMED: &str = "the embedded consumer protocol is malformed.";
+    let epoch = classic.generation;
+    let mut group = Consumer { epoch, target_epoch: epoch, ..Consumer::default() };
+    for member in classic.members.values() {
+        let assignment = Assignment::parse(&member.assignment.0).map_err(|_| MALFORMED)?;
+        if assignment.has_user_data {
+            return Err("an unsupported custom assignor is in use. Please refer to the documentation or switch to a \
+                        default assignor before re-attempting the upgrade.");
+        }
+        // In a first rebalance no protocol has been chosen yet.
+        let protocol = member.protocols.iter().find(|own| classic.protocol.as_ref() == Some(&own.name));
+        let metadata = protocol.or(member.protocols.first()).map(|protocol| &protocol.metadata.0);
+        let subscription = metadata.map(|metadata| Subscription::parse(metadata)).ok_or(MALFORMED)?;
+        let subscription = subscription.map_err(|_| MALFORMED)?;
+        let (mut target, mut assigned) = (Partitions::new(), Owned::new());
+        for (name, partitions) in &assignment.assigned {
+            if let Some(topic) = image.topic(name) {
+                target.entry(topic.id).or_default().extend(partitions);
+                assigned.entry(topic.id).or_default().extend(partitions.iter().map(|partition| (*partition, epoch)));
+            }
+        }
+        let upgraded = Member {
+            epoch,
+            previous_epoch: epoch,
+            instance_id: member.instance_id.as_deref().map(Rc::from),
+            rack_id: subscription.rack_id,
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            topics: Rc::new(subscription.topics.into_iter().collect()),
+            classic: Some(ClassicMemberMetadata {
+                session_timeout_ms: member.session_timeout_ms,
+                supported_protocols: member.protocols.clone(),
+            }),
+            assigned,
+            ..Member::new(member.id.clone())
+        };
+        group.targets.insert(upgraded.id.clone(), Rc::new(target));
+        group.put_member(upgraded);
+    }
+    Ok(group)
+}
+
+/// The consumer group as a classic one, of these members with what they are to have.
+fn downgraded(epoch: i32, members: &[(Member, Rc<Partitions>)], image: &Image, now: Now) -> Classic {
+    let mut classic = Classic::new(now.wall_ms);
+    for (member, target) in members {
+        let Some(metadata) = &member.classic else { continue };
+        let named: Named = target
+            .iter()
+            .filter_map(|(topic, partitions)| {
+                let topic = image.topic_by_id(*topic)?;
+                Some((topic.name.as_str().to_owned(), partitions.iter().copied().collect()))
+            })
+            .collect();
+        let downgraded = ClassicMember {
+            id: member.id.clone(),
+            instance_id: member.instance_id.as_deref().map(str::to_owned),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            session_timeout_ms: metadata.session_timeout_ms,
+            protocols: metadata.supported_protocols.clone(),
+            assignment: Bytes(Assignment::to_bytes(&named, version_of(member))),
+            joining: None,
+            syncing: None,
+            is_new: false,
+            due: Mono::default(),
+        };
+        classic.add(downgraded, CONSUMER);
+    }
+    classic.state = ClassicState::Stable;
+    classic.previous = ClassicState::Stable;
+    classic.generation = epoch;
+    classic.protocol = classic.select_protocol();
+    classic.subscribed = classic.subscribed_topics();
+    classic
+}

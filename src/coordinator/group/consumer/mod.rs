@@ -1,0 +1,453 @@
+//! Consumer groups (KIP-848): the coordinator assigns, and members are brought from what they have to what they are to have one
+//! by one, each in its own time. Kafka 4.3's rules, over its records.
+//!
+//! ```text
+//! heartbeat -> the member's description: written if it is new          (heartbeat)
+//!                a subscription that has changed raises the group's epoch
+//!           -> the target: what each member is to have in that epoch   (target; assign is the assignors)
+//!           -> the member, a step nearer to its target                 (reconcile)
+//!                it gives up first; says so; the group's epoch is its; others take what it gave up
+//! silence, leaving -> the member's records end, the epoch is raised    (fence)
+//! ```
+//! Clients of the classic protocol may be members, too ([`bridge`]); when the last other one has gone, the group becomes a
+//! classic one, and a classic group becomes one of these when a first member of the new kind joins it ([`migrate`]).
+//!
+//! Invariants:
+//! - CONS-1: a partition is assigned to a member only while no other has it or has yet to give it up.
+//! - CONS-2: what a group is changes in `replay` alone, from its records; a step looks at it and writes.
+//! - CONS-3: a target is of one group epoch, and whole: all of its records are in one batch.
+
+mod bridge;
+mod commit;
+mod describe;
+pub mod embedded;
+mod fence;
+mod heartbeat;
+mod member;
+mod migrate;
+mod reconcile;
+mod regex;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use heartbeat::Client;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hasher;
+use std::rc::Rc;
+
+use super::assign::Partitions;
+use super::classic::CONSUMER;
+use super::record::Key;
+use super::{Alarm, Groups};
+use crate::config::BrokerConfig;
+use crate::coordinator::{Now, Unreadable, Writes};
+use crate::metadata::Image;
+use crate::model::{ErrorCode, PartitionIndex, TopicId};
+use crate::runtime::Mono;
+use crate::wire::Malformed;
+use crate::wire::group_log::{
+    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
+    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberValue,
+    ConsumerGroupTargetAssignmentMetadataValue,
+};
+use member::{Member, MemberState};
+
+/// Why a request is refused, in words as well: this protocol has room for them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    pub error: ErrorCode,
+    pub message: String,
+}
+
+impl Refused {
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused { error, message: message.into() }
+    }
+}
+
+/// In Kafka's words for it.
+impl From<ErrorCode> for Refused {
+    fn from(error: ErrorCode) -> Refused {
+        Refused::new(error, error.to_string())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Empty,
+    /// The target is of an older epoch.
+    Assigning,
+    /// Members are on their way.
+    Reconciling,
+    Stable,
+}
+
+impl State {
+    /// As ListGroups and ConsumerGroupDescribe call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Empty => "Empty",
+            State::Assigning => "Assigning",
+            State::Reconciling => "Reconciling",
+            State::Stable => "Stable",
+        }
+    }
+}
+
+/// The epoch of a group that nobody has joined yet, and of its empty target.
+const FIRST_EPOCH: i32 = 1;
+
+/// The topics that a pattern means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resolved {
+    pub topics: BTreeSet<String>,
+    /// The index of the metadata that was looked through.
+    pub version: i64,
+    pub timestamp_ms: i64,
+}
+
+pub struct Consumer {
+    pub epoch: i32,
+    /// Of the topics that it reads, as they were when the epoch was last raised for them.
+    metadata_hash: i64,
+    pub members: BTreeMap<Rc<str>, Rc<Member>>,
+    /// Members by `group.instance.id`.
+    pub instances: HashMap<Rc<str>, Rc<str>>,
+    pub target_epoch: i32,
+    target_timestamp_ms: i64,
+    targets: HashMap<Rc<str>, Rc<Partitions>>,
+    /// Who has a partition, or has yet to give it up (CONS-1).
+    owners: HashMap<(TopicId, PartitionIndex), Rc<str>>,
+    regexes: BTreeMap<Rc<str>, Resolved>,
+    /// How many members subscribe to a pattern.
+    readers: HashMap<Rc<str>, usize>,
+    /// Not written: the topics that it reads may have changed.
+    is_stale: bool,
+    /// Not written: when a member counts as dead, unless it is heard of.
+    due: HashMap<Rc<str>, Mono>,
+}
+
+impl Default for Consumer {
+    fn default() -> Consumer {
+        Consumer {
+            epoch: FIRST_EPOCH,
+            metadata_hash: 0,
+            members: BTreeMap::new(),
+            instances: HashMap::new(),
+            target_epoch: FIRST_EPOCH,
+            target_timestamp_ms: 0,
+            targets: HashMap::new(),
+            owners: HashMap::new(),
+            regexes: BTreeMap::new(),
+            readers: HashMap::new(),
+            is_stale: true,
+            due: HashMap::new(),
+        }
+    }
+}
+
+impl Consumer {
+    pub fn state(&self) -> State {
+        if self.members.is_empty() {
+            State::Empty
+        } else if self.epoch > self.target_epoch {
+            State::Assigning
+        } else if self.members.values().all(|member| member.is_reconciled_to(self.target_epoch)) {
+            State::Stable
+        } else {
+            State::Reconciling
+        }
+    }
+
+    pub fn member(&self, id: &str) -> Option<&Rc<Member>> {
+        self.members.get(id)
+    }
+
+    pub fn static_member(&self, instance_id: &str) -> Option<&Rc<Member>> {
+        self.members.get(self.instances.get(instance_id)?)
+    }
+
+    fn target(&self, member: &str) -> Rc<Partitions> {
+        self.targets.get(member).cloned().unwrap_or_default()
+    }
+
+    fn is_owned(&self, topic: TopicId, partition: PartitionIndex) -> bool {
+        self.owners.contains_key(&(topic, partition))
+    }
+
+    fn readers_of(&self, regex: &str) -> usize {
+        self.readers.get(regex).copied().unwrap_or(0)
+    }
+
+    /// The topics that the member reads, by name and by pattern. A pattern nobody has looked up yet means none.
+    fn reads<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a str> {
+        let by_regex = member.regex().and_then(|regex| self.regexes.get(regex));
+        member.topics.iter().chain(by_regex.into_iter().flat_map(|resolved| &resolved.topics)).map(String::as_str)
+    }
+
+    /// The topics that these members read together.
+    fn all_read<'a>(&'a self, members: impl Iterator<Item = &'a Member>) -> BTreeSet<&'a str> {
+        members.flat_map(|member| self.reads(member)).collect()
+    }
+
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.members.values().any(|member| self.reads(member).any(|read| read == topic))
+    }
+
+    /// The members as they will be when `new` is one of them, in the place of its former self or of its instance's.
+    fn members_with<'a>(&'a self, new: &'a Member) -> impl Iterator<Item = &'a Member> + Clone {
+        let is_replaced = |member: &Member| {
+            member.id == new.id || (new.instance_id.is_some() && member.instance_id == new.instance_id)
+        };
+        self.members.values().map(|member| &**member).filter(move |member| !is_replaced(member)).chain([new])
+    }
+
+    /// Whether members wait for what others have yet to give up.
+    pub fn waits_for_others(&self, member: &Member) -> bool {
+        let target = self.target(&member.id);
+        member.state == MemberState::UnreleasedPartitions
+            && target.iter().any(|(topic, partitions)| {
+                let has = member.assigned.get(topic);
+                let lacks = |at: &&i32| !has.is_some_and(|has| has.contains_key(at));
+                partitions.iter().filter(lacks).any(|at| self.is_owned(*topic, *at))
+            })
+    }
+
+    /// The metadata has changed.
+    pub fn metadata_changed(&mut self) {
+        self.is_stale = true;
+    }
+
+    // ---- from records (CONS-2) --------------------------------------------------------------------------------------
+
+    fn put_member(&mut self, member: Member) {
+        self.take_member(&member.id.clone());
+        for (topic, partitions) in member.assigned.iter().chain(&member.revoking) {
+            for partition in partitions.keys() {
+                self.owners.insert((*topic, *partition), member.id.clone());
+            }
+        }
+        if let Some(instance_id) = &member.instance_id {
+            self.instances.insert(instance_id.clone(), member.id.clone());
+        }
+        if let Some(regex) = member.regex() {
+            *self.readers.entry(regex.into()).or_default() += 1;
+        }
+        self.members.insert(member.id.clone(), Rc::new(member));
+    }
+
+    fn take_member(&mut self, id: &str) {
+        let Some(member) = self.members.remove(id) else { return };
+        for (topic, partitions) in member.assigned.iter().chain(&member.revoking) {
+            for partition in partitions.keys() {
+                if self.owners.get(&(*topic, *partition)).is_some_and(|owner| **owner == *id) {
+                    self.owners.remove(&(*topic, *partition));
+                }
+            }
+        }
+        if let Some(instance_id) = &member.instance_id
+            && self.instances.get(instance_id).is_some_and(|current| **current == *id)
+        {
+            self.instances.remove(instance_id);
+        }
+        if let Some(regex) = member.regex()
+            && let Some(readers) = self.readers.get_mut(regex)
+        {
+            *readers -= 1;
+            if *readers == 0 {
+                self.readers.remove(regex);
+            }
+        }
+    }
+
+    fn change_member(&mut self, id: &str, change: impl FnOnce(&mut Member)) {
+        let mut member = self.members.get(id).map_or_else(|| Member::new(id.into()), |member| Member::clone(member));
+        change(&mut member);
+        self.put_member(member);
+    }
+
+    /// Takes over a record with a value. False: it is of no group of this kind.
+    pub(super) fn take(&mut self, key: &Key<'_>, value: &[u8]) -> Result<bool, Unreadable> {
+        let malformed = |error: Malformed| Unreadable::Malformed(error.to_string());
+        match *key {
+            Key::ConsumerGroup { .. } => {
+                let value = ConsumerGroupMetadataValue::parse(value).map_err(malformed)?;
+                (self.epoch, self.metadata_hash) = (value.epoch, value.metadata_hash);
+            }
+            Key::SubscriptionMetadata { .. } => {}
+            Key::Member { member, .. } => {
+                let value = ConsumerGroupMemberMetadataValue::parse(value).map_err(malformed)?;
+                self.change_member(member, |member| member.take_metadata(value));
+            }
+            Key::Target { .. } => {
+                let value = ConsumerGroupTargetAssignmentMetadataValue::parse(value).map_err(malformed)?;
+                (self.target_epoch, self.target_timestamp_ms) = (value.assignment_epoch, value.assignment_timestamp);
+            }
+            Key::MemberTarget { member, .. } => {
+                let value = ConsumerGroupTargetAssignmentMemberValue::parse(value).map_err(malformed)?;
+                let topics = value.topic_partitions.into_iter();
+                let target = topics.map(|topic| (topic.topic_id, topic.partitions.into_iter().collect())).collect();
+                self.targets.insert(member.into(), Rc::new(target));
+            }
+            Key::MemberCurrent { member, .. } => {
+                let value = ConsumerGroupCurrentMemberAssignmentValue::parse(value).map_err(malformed)?;
+                self.change_member(member, |member| member.take_current(value));
+            }
+            Key::Regex { regex, .. } => {
+                let value = ConsumerGroupRegularExpressionValue::parse(value).map_err(malformed)?;
+                let topics = value.topics.into_iter().collect();
+                let resolved = Resolved { topics, version: value.version, timestamp_ms: value.timestamp };
+                self.regexes.insert(regex.into(), resolved);
+            }
+            Key::Offset { .. } | Key::Group { .. } => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes over a tombstone. False: it is the group's own.
+    pub(super) fn forget(&mut self, key: &Key<'_>) -> bool {
+        match *key {
+            Key::ConsumerGroup { .. } => return false,
+            Key::Member { member, .. } => {
+                self.take_member(member);
+                self.due.remove(member);
+            }
+            Key::Target { .. } => (self.target_epoch, self.target_timestamp_ms) = (-1, 0),
+            Key::MemberTarget { member, .. } => drop(self.targets.remove(member)),
+            Key::MemberCurrent { member, .. } => {
+                if let Some(there) = self.members.get(member) {
+                    let mut member = Member::clone(there);
+                    (member.epoch, member.previous_epoch) = (-1, -1);
+                    member.assigned.clear();
+                    member.revoking.clear();
+                    self.put_member(member);
+                }
+            }
+            Key::Regex { regex, .. } => drop(self.regexes.remove(regex)),
+            Key::SubscriptionMetadata { .. } | Key::Offset { .. } | Key::Group { .. } => {}
+        }
+        true
+    }
+}
+
+/// One group, for one step: what it looks at, and what it wants written.
+pub(super) struct Step<'a> {
+    pub id: Rc<str>,
+    pub group: &'a Consumer,
+    pub image: &'a Image,
+    pub config: &'a BrokerConfig,
+    pub now: Now,
+    pub writes: &'a mut Writes<Groups>,
+    /// To be set, or cancelled, when what is written was taken.
+    pub alarms: Vec<(Alarm, Change)>,
+}
+
+/// What becomes of an alarm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// In so many milliseconds, whenever it was to be before.
+    Set(i32),
+    /// In so many, unless it is set already.
+    SetIfNone(i32),
+    Cancel,
+}
+
+impl Step<'_> {
+    fn put(&mut self, key: Key<'_>, value: &[u8]) {
+        self.writes.put(&key.to_bytes(), Some(value));
+    }
+
+    fn end(&mut self, key: Key<'_>) {
+        self.writes.put(&key.to_bytes(), None);
+    }
+
+    fn put_current(&mut self, member: &Member) {
+        let id = self.id.clone();
+        self.put(Key::MemberCurrent { group: &id, member: &member.id }, &member.current().to_bytes());
+    }
+
+    fn put_metadata(&mut self, member: &Member) {
+        let id = self.id.clone();
+        self.put(Key::Member { group: &id, member: &member.id }, &member.metadata().to_bytes());
+    }
+
+    fn put_target(&mut self, member: &str, target: &Partitions) {
+        use crate::wire::group_log::TargetPartitions;
+        let id = self.id.clone();
+        let topics = target.iter().map(|(topic_id, partitions)| TargetPartitions {
+            topic_id: *topic_id,
+            partitions: partitions.iter().copied().collect(),
+        });
+        let value = ConsumerGroupTargetAssignmentMemberValue { topic_partitions: topics.collect() };
+        self.put(Key::MemberTarget { group: &id, member }, &value.to_bytes());
+    }
+
+    /// Ends a member's records, in the order in which Kafka reads them back.
+    fn end_member(&mut self, member: &str) {
+        let id = self.id.clone();
+        let group = &*id;
+        self.end(Key::MemberCurrent { group, member });
+        self.end(Key::MemberTarget { group, member });
+        self.end(Key::Member { group, member });
+    }
+
+    /// Raises the group's epoch, because of what it reads or who is in it.
+    fn put_epoch(&mut self, epoch: i32, metadata_hash: i64) {
+        let id = self.id.clone();
+        tracing::info!("group {id}: epoch {epoch}");
+        let value = ConsumerGroupMetadataValue { epoch, metadata_hash };
+        self.put(Key::ConsumerGroup { group: &id }, &value.to_bytes());
+    }
+
+    /// Ends all that is written of the group.
+    pub(super) fn end_group(&mut self) {
+        let (id, group) = (self.id.clone(), self.group);
+        for member in group.members.keys() {
+            self.end(Key::MemberCurrent { group: &id, member });
+        }
+        for member in group.targets.keys() {
+            self.end(Key::MemberTarget { group: &id, member });
+        }
+        self.end(Key::Target { group: &id });
+        for member in group.members.keys() {
+            self.end(Key::Member { group: &id, member });
+        }
+        for regex in group.regexes.keys() {
+            self.end(Key::Regex { group: &id, regex });
+        }
+        self.end(Key::ConsumerGroup { group: &id });
+    }
+
+    /// Has the alarms change when the records are taken.
+    fn settle_alarms(&mut self) {
+        let (id, alarms) = (self.id.clone(), std::mem::take(&mut self.alarms));
+        if !alarms.is_empty() {
+            self.writes.then(move |groups, now, taken| {
+                if taken.is_ok() {
+                    groups.change_alarms(&id, &alarms, now);
+                }
+            });
+        }
+    }
+
+    /// A number that is another one when these topics change: come, go, are made anew, or grow.
+    fn hash_of(&self, topics: &BTreeSet<&str>) -> i64 {
+        if !topics.iter().any(|name| self.image.topic(name).is_some()) {
+            return 0;
+        }
+        let mut hasher = siphasher::sip::SipHasher13::new();
+        for topic in topics.iter().filter_map(|name| self.image.topic(name)) {
+            hasher.write(&topic.id.0);
+            hasher.write(topic.name.as_str().as_bytes());
+            hasher.write(&(topic.partitions.len() as u64).to_be_bytes());
+        }
+        hasher.finish() as i64
+    }
+}
+
+/// The type of protocol that members of the classic kind must be of.
+fn is_consumer(protocol_type: &str) -> bool {
+    protocol_type == CONSUMER
+}

@@ -1,0 +1,102 @@
+//! The target: what each member of a group is to have in one of its epochs, by the assignor that most members ask for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use super::super::assign::{Assignor, Partitions, Subscriber};
+use super::Step;
+use super::member::Member;
+use crate::coordinator::group::record::Key;
+use crate::model::TopicId;
+use crate::wire::group_log::ConsumerGroupTargetAssignmentMetadataValue;
+
+/// The target's epoch, and what one member is to have in it.
+pub(super) struct Target {
+    pub epoch: i32,
+    pub partitions: Rc<Partitions>,
+}
+
+impl Step<'_> {
+    /// Makes and writes a new target if the group is in a newer epoch, and the last one is not too fresh.
+    pub(super) fn update_target(&mut self, new: &Member, group_epoch: i32) -> Target {
+        let group = self.group;
+        let interval_ms = i64::from(self.config.group_consumer_assignment_interval_ms);
+        let made_at = group.target_timestamp_ms;
+        let is_too_fresh = made_at != 0 && interval_ms != 0 && self.now.wall_ms < made_at + interval_ms;
+        if group.target_epoch >= group_epoch || is_too_fresh {
+            return Target { epoch: group.target_epoch, partitions: self.present_target(new) };
+        }
+        let members: Vec<&Member> = group.members_with(new).collect();
+        let assignor = self.assignor(members.iter().copied());
+        let targets = self.assign(assignor, &members);
+        let mut own = Rc::default();
+        for (member, target) in members.into_iter().zip(targets) {
+            // One that has none yet is given an empty one: that is what it is to have.
+            if group.targets.get(&member.id).is_none_or(|before| **before != target) {
+                self.put_target(&member.id, &target);
+            }
+            if member.id == new.id {
+                own = Rc::new(target);
+            }
+        }
+        let id = self.id.clone();
+        let value = ConsumerGroupTargetAssignmentMetadataValue {
+            assignment_epoch: group_epoch,
+            assignment_timestamp: self.now.wall_ms,
+        };
+        self.put(Key::Target { group: &id }, &value.to_bytes());
+        Target { epoch: group_epoch, partitions: own }
+    }
+
+    /// What the member is to have as of the last target: a static one what its instance had.
+    pub(super) fn present_target(&self, member: &Member) -> Rc<Partitions> {
+        let before = member.instance_id.as_deref().and_then(|instance_id| self.group.instances.get(instance_id));
+        match before {
+            Some(before) => self.group.target(before),
+            None => self.group.target(&member.id),
+        }
+    }
+
+    /// Each member's part, in their order.
+    fn assign(&self, assignor: Assignor, members: &[&Member]) -> Vec<Partitions> {
+        // Members with the same subscription share the ids of its topics.
+        let mut known: HashMap<(&BTreeSet<String>, Option<&str>), Rc<BTreeSet<TopicId>>> = HashMap::new();
+        let mut sizes: BTreeMap<TopicId, usize> = BTreeMap::new();
+        let mut subscribers = Vec::with_capacity(members.len());
+        for member in members {
+            let topics = known.entry((&member.topics, member.regex())).or_insert_with(|| {
+                let topics = self.group.reads(member).filter_map(|name| self.image.topic(name));
+                let topics = topics.inspect(|topic| {
+                    sizes.insert(topic.id, topic.partitions.len());
+                });
+                Rc::new(topics.map(|topic| topic.id).collect())
+            });
+            subscribers.push(Subscriber {
+                id: member.id.clone(),
+                instance_id: member.instance_id.clone(),
+                topics: topics.clone(),
+                current: Partitions::clone(&self.present_target(member)),
+            });
+        }
+        assignor.assign(&subscribers, &|topic| sizes.get(topic).copied().unwrap_or(0))
+    }
+
+    /// The assignor that most of the members who ask for one ask for; the first of the configured ones otherwise.
+    pub(super) fn assignor<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Assignor {
+        let mut votes = [0usize; Assignor::ALL.len()];
+        for name in members.filter_map(|member| member.assignor.as_deref()) {
+            if let Some(at) = Assignor::ALL.iter().position(|assignor| assignor.name() == name) {
+                votes[at] += 1;
+            }
+        }
+        let configured = self.config.group_consumer_assignors.iter().filter_map(|name| Assignor::from_name(name));
+        let mut best: Option<(Assignor, usize)> = None;
+        for assignor in configured {
+            let count = Assignor::ALL.iter().position(|one| *one == assignor).map_or(0, |at| votes[at]);
+            if best.is_none_or(|(_, most)| count > most) {
+                best = Some((assignor, count));
+            }
+        }
+        best.expect("CONF-1: one is configured at least").0
+    }
+}

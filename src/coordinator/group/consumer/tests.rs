@@ -1,0 +1,710 @@
+//! Consumer groups without a log: clients that do as they are told, on a clock that the test moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Client;
+use super::embedded::{Assignment, Named};
+use crate::coordinator::group::tests::{G, World, now, poll, request, subscription};
+use crate::metadata::apply::tests::{create, image_with_nodes};
+use crate::metadata::{Command, Image, apply_to};
+use crate::model::{ErrorCode, TopicId};
+use crate::wire::Bytes;
+use crate::wire::consumer_group_describe::DescribedConsumerGroup;
+use crate::wire::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
+};
+use crate::wire::heartbeat::HeartbeatRequest;
+use crate::wire::join_group::JoinGroupRequest;
+use crate::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
+use crate::wire::list_groups::ListGroupsRequest;
+use crate::wire::offset_fetch::OffsetFetchRequestGroup;
+use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+/// No time between two targets.
+const EAGER: &[&str] = &["group.consumer.assignment.interval.ms=0"];
+/// Longer than a session of a consumer group.
+const SESSION_MS: u64 = 45_001;
+
+fn topics() -> Image {
+    create(&create(&image_with_nodes(1), "t", 6), "u", 3)
+}
+
+fn id(image: &Image, topic: &str) -> TopicId {
+    image.topic(topic).unwrap().id
+}
+
+/// A client: its heartbeats say what it has, and it gives up what it is not to have.
+#[derive(Clone, Debug, Default)]
+struct Consumer {
+    id: String,
+    epoch: i32,
+    instance: Option<String>,
+    names: Option<Vec<String>>,
+    regex: Option<String>,
+    has: BTreeSet<(TopicId, i32)>,
+}
+
+impl Consumer {
+    fn new(id: &str, names: &[&str]) -> Consumer {
+        let names = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        Consumer { id: id.into(), names, ..Consumer::default() }
+    }
+
+    fn request(&self) -> ConsumerGroupHeartbeatRequest {
+        let mut has: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+        self.has.iter().for_each(|(topic, partition)| has.entry(*topic).or_default().push(*partition));
+        let has = has.into_iter().map(|(topic_id, partitions)| TopicPartitions { topic_id, partitions });
+        ConsumerGroupHeartbeatRequest {
+            group_id: G.into(),
+            member_id: self.id.clone(),
+            member_epoch: self.epoch,
+            instance_id: self.instance.clone(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: self.names.clone(),
+            subscribed_topic_regex: self.regex.clone(),
+            topic_partitions: Some(has.collect()),
+            ..ConsumerGroupHeartbeatRequest::default()
+        }
+    }
+
+    /// Takes over an answer.
+    fn told(&mut self, answer: &ConsumerGroupHeartbeatResponse) {
+        self.epoch = answer.member_epoch;
+        if let Some(assignment) = &answer.assignment {
+            let topics = assignment.topic_partitions.iter();
+            self.has = topics.flat_map(|of| of.partitions.iter().map(|at| (of.topic_id, *at))).collect();
+        }
+    }
+
+    fn beat(&mut self, world: &mut World) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
+        let answer = send(world, &self.request())?;
+        self.told(&answer);
+        Ok(answer)
+    }
+
+    fn leave(&mut self, world: &mut World, epoch: i32) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
+        self.has.clear();
+        send(world, &ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..self.request() })
+    }
+}
+
+fn send(
+    world: &mut World,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
+    let client = Client { id: "client", host: "/host" };
+    let answer = world.step(|groups, now, writes| groups.consumer_heartbeat(request, client, now, writes));
+    answer.map_err(|refused| {
+        assert!(!refused.message.is_empty());
+        refused.error
+    })
+}
+
+fn describe(world: &World) -> DescribedConsumerGroup {
+    world.groups.describe_consumer_group(G, world.now).unwrap()
+}
+
+/// Heartbeats in turn until nothing moves; CONS-1 at every step.
+fn settle(world: &mut World, consumers: &mut [Consumer]) {
+    for _ in 0..20 {
+        let before = format!("{consumers:?}");
+        for at in 0..consumers.len() {
+            consumers[at].beat(world).unwrap();
+            check_owners(consumers);
+        }
+        if format!("{consumers:?}") == before {
+            return;
+        }
+    }
+    panic!("it does not come to rest: {consumers:?}");
+}
+
+/// CONS-1, as clients see it.
+fn check_owners(consumers: &[Consumer]) {
+    let mut owners = BTreeMap::new();
+    for consumer in consumers {
+        for partition in &consumer.has {
+            let before = owners.insert(*partition, &consumer.id);
+            assert_eq!(before, None, "CONS-1: {partition:?} is {}'s, too", consumer.id);
+        }
+    }
+}
+
+fn counts(consumers: &[Consumer]) -> Vec<usize> {
+    consumers.iter().map(|consumer| consumer.has.len()).collect()
+}
+
+#[test]
+fn statement_119_a_partition_moves_only_when_its_owner_has_given_it_up() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut a = Consumer::new("a", &["t"]);
+    let answer = a.beat(&mut world).unwrap();
+    assert_eq!((answer.member_epoch, a.has.len(), answer.heartbeat_interval_ms), (2, 6, 5000));
+    let mut b = Consumer::new("b", &["t"]);
+    let answer = b.beat(&mut world).unwrap();
+    // The epoch is its own, and what it is to have is not free.
+    assert_eq!((answer.member_epoch, b.has.len(), answer.heartbeat_interval_ms), (3, 0, 500));
+    assert_eq!(describe(&world).group_state, "Reconciling");
+    let mut tells = a.request();
+    let answer = a.beat(&mut world).unwrap();
+    assert_eq!((answer.member_epoch, a.has.len()), (2, 3), "in its old epoch it is told to give up three");
+    // It has not yet: it says so, and nobody gets them.
+    tells.member_epoch = 2;
+    send(&mut world, &tells).unwrap();
+    b.beat(&mut world).unwrap();
+    assert!(b.has.is_empty());
+    // Now it has.
+    assert_eq!(a.beat(&mut world).unwrap().member_epoch, 3);
+    b.beat(&mut world).unwrap();
+    assert_eq!(counts(&[a, b]), [3, 3]);
+    assert_eq!(describe(&world).group_state, "Stable");
+}
+
+#[test]
+fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
+    for seed in 0..200u64 {
+        let mut dice = seed;
+        let mut roll = move |below: usize| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) as usize % below
+        };
+        let mut world = World::with_image(EAGER, topics());
+        let mut consumers: Vec<Consumer> = Vec::new();
+        let mut next = 0;
+        for _ in 0..60 {
+            match roll(10) {
+                0 | 1 if consumers.len() < 9 => {
+                    next += 1;
+                    let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
+                    let mut consumer = Consumer::new(&format!("m{next}"), names);
+                    consumer.beat(&mut world).unwrap();
+                    consumers.push(consumer);
+                }
+                2 if !consumers.is_empty() => {
+                    let at = roll(consumers.len());
+                    let mut consumer = consumers.remove(at);
+                    consumer.leave(&mut world, -1).unwrap();
+                }
+                3 if !consumers.is_empty() => {
+                    let at = roll(consumers.len());
+                    let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
+                    consumers[at].names = Consumer::new("", names).names;
+                    // What it does not read any more it has given up itself.
+                    let read: Vec<TopicId> = names.iter().map(|name| id(&topics(), name)).collect();
+                    consumers[at].has.retain(|(topic, _)| read.contains(topic));
+                    consumers[at].beat(&mut world).unwrap();
+                }
+                4 => {
+                    let told = (!consumers.is_empty()).then(|| describe(&world));
+                    world.restart();
+                    assert_eq!(told, (!consumers.is_empty()).then(|| describe(&world)), "CONS-2, seed {seed}");
+                }
+                _ if !consumers.is_empty() => {
+                    let at = roll(consumers.len());
+                    consumers[at].beat(&mut world).unwrap();
+                }
+                _ => {}
+            }
+            check_owners(&consumers);
+        }
+        if consumers.is_empty() {
+            continue;
+        }
+        settle(&mut world, &mut consumers);
+        assert_eq!(world.state(), "Stable", "seed {seed}");
+        let has: BTreeSet<_> = consumers.iter().flat_map(|consumer| consumer.has.iter().copied()).collect();
+        let image = topics();
+        for (name, partitions) in [("t", 6), ("u", 3)] {
+            let is_read = consumers.iter().any(|consumer| consumer.names.as_ref().unwrap().contains(&name.to_owned()));
+            for partition in 0..partitions {
+                assert_eq!(has.contains(&(id(&image, name), partition)), is_read, "seed {seed}: {name}-{partition}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_silent_member_is_out_and_others_take_what_it_had() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut consumers = [Consumer::new("a", &["t"]), Consumer::new("b", &["t"])];
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [3, 3]);
+    for _ in 0..9 {
+        world.pass(5000);
+        consumers[0].beat(&mut world).unwrap();
+    }
+    world.pass(1);
+    assert_eq!(describe(&world).members.len(), 1);
+    consumers[0].beat(&mut world).unwrap();
+    assert_eq!(consumers[0].has.len(), 6);
+    assert_eq!(consumers[1].beat(&mut world), Err(ErrorCode::UnknownMemberId));
+    // It joins again as if it were new.
+    (consumers[1].epoch, consumers[1].has) = (0, BTreeSet::new());
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [3, 3]);
+}
+
+#[test]
+fn who_does_not_give_up_in_time_is_out() {
+    let mut world = World::with_image(EAGER, topics());
+    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    a.beat(&mut world).unwrap();
+    b.beat(&mut world).unwrap();
+    let had = a.request();
+    a.beat(&mut world).unwrap();
+    for _ in 0..11 {
+        world.pass(5000);
+        // Alive, and holding on.
+        send(&mut world, &ConsumerGroupHeartbeatRequest { member_epoch: 2, ..had.clone() }).unwrap();
+        b.beat(&mut world).unwrap();
+        assert!(b.has.is_empty());
+    }
+    world.pass(5000);
+    b.beat(&mut world).unwrap();
+    assert_eq!(b.has.len(), 6);
+    let told = send(&mut world, &ConsumerGroupHeartbeatRequest { member_epoch: 2, ..had });
+    assert_eq!(told, Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn statement_118_epochs_fence_and_an_answer_that_was_lost_is_told_again() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut a = Consumer::new("a", &["t"]);
+    a.beat(&mut world).unwrap();
+    for (epoch, expected) in [(3, ErrorCode::FencedMemberEpoch), (1, ErrorCode::FencedMemberEpoch)] {
+        let asked = ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..a.request() };
+        assert_eq!(send(&mut world, &asked), Err(expected));
+    }
+    let unknown = Consumer { epoch: 1, ..Consumer::new("x", &["t"]) };
+    assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
+    let elsewhere = ConsumerGroupHeartbeatRequest { group_id: "other".into(), ..unknown.request() };
+    assert_eq!(send(&mut world, &elsewhere), Err(ErrorCode::GroupIdNotFound));
+    // Its epoch grows, and the answer that says so is lost.
+    let mut b = Consumer::new("b", &["t"]);
+    b.beat(&mut world).unwrap();
+    b.leave(&mut world, -1).unwrap();
+    let again = a.request();
+    send(&mut world, &again).unwrap();
+    let told = send(&mut world, &again).unwrap();
+    assert_eq!(told.member_epoch, 4);
+    // One that says it has what is not its own is no such case.
+    let has = vec![TopicPartitions { topic_id: id(&topics(), "u"), partitions: vec![0] }];
+    let lies = ConsumerGroupHeartbeatRequest { topic_partitions: Some(has), ..again };
+    assert_eq!(send(&mut world, &lies), Err(ErrorCode::FencedMemberEpoch));
+}
+
+#[test]
+fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
+    let mut world = World::with_image(EAGER, topics());
+    let instance = |id: &str| Consumer { instance: Some("i".into()), ..Consumer::new(id, &["t"]) };
+    let (mut a, mut b) = (instance("a"), Consumer::new("b", &["t"]));
+    a.beat(&mut world).unwrap();
+    settle(&mut world, &mut [a.clone(), b.clone()]);
+    b.epoch = 0;
+    assert_eq!(instance("a2").beat(&mut world), Err(ErrorCode::UnreleasedInstanceId));
+    let mut other = instance("x");
+    other.epoch = 3;
+    assert_eq!(other.beat(&mut world), Err(ErrorCode::FencedInstanceId));
+    let unknown = Consumer { instance: Some("j".into()), epoch: 3, ..Consumer::new("x", &["t"]) };
+    assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
+
+    let before = describe(&world);
+    let kept = before.members.iter().find(|member| member.member_id == "a").unwrap().clone();
+    assert_eq!(a.leave(&mut world, -2).unwrap().member_epoch, -2);
+    let away = describe(&world).members.into_iter().find(|member| member.member_id == "a").unwrap();
+    assert_eq!((away.member_epoch, &away.assignment), (-2, &kept.assignment));
+    let mut again = instance("a2");
+    again.beat(&mut world).unwrap();
+    assert_eq!((again.epoch, again.has.len()), (before.group_epoch, 3));
+    let after = describe(&world);
+    assert_eq!(after.group_epoch, before.group_epoch, "nobody else is concerned");
+    let back = after.members.iter().find(|member| member.member_id == "a2").unwrap();
+    assert_eq!(back.assignment, kept.assignment);
+    world.restart();
+    assert_eq!(describe(&world), after);
+    // Away for longer than its session it is out.
+    again.leave(&mut world, -2).unwrap();
+    world.pass(SESSION_MS);
+    assert!(describe(&world).members.iter().all(|member| member.instance_id.is_none()));
+}
+
+#[test]
+fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    a.names = None;
+    a.beat(&mut world).unwrap();
+    assert_eq!((a.epoch, a.has.len()), (1, 0), "it is looked up apart from the heartbeat");
+    world.pass(0);
+    a.beat(&mut world).unwrap();
+    assert_eq!((a.epoch, a.has.len()), (2, 6));
+    let image = create(&topics(), "tt", 2);
+    world.set_image(image.clone());
+    world.pass(10_001);
+    a.beat(&mut world).unwrap();
+    world.pass(0);
+    a.beat(&mut world).unwrap();
+    assert_eq!((a.epoch, a.has.len()), (3, 8));
+    let told = describe(&world);
+    world.restart();
+    assert_eq!(describe(&world), told);
+    // Not a pattern: nothing changes.
+    let log = world.log.len();
+    let bad = Consumer { regex: Some("(".into()), ..a.clone() };
+    assert_eq!(send(&mut world, &bad.request()), Err(ErrorCode::InvalidRegularExpression));
+    assert_eq!((world.log.len(), describe(&world)), (log, told));
+    // Names in its place.
+    a.regex = Some(String::new());
+    a.names = Some(vec!["u".into()]);
+    a.has.clear();
+    a.beat(&mut world).unwrap();
+    assert_eq!(a.has.len(), 3);
+}
+
+#[test]
+fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut consumers = [Consumer::new("a", &["t", "later"])];
+    settle(&mut world, &mut consumers);
+    assert_eq!(consumers[0].has.len(), 6);
+    let with_later = create(&topics(), "later", 2);
+    world.set_image(with_later.clone());
+    settle(&mut world, &mut consumers);
+    assert_eq!(consumers[0].has.len(), 8);
+    let mut without = with_later.clone();
+    let gone = Command::DeleteTopic { id: id(&with_later, "t") };
+    apply_to(&mut without, &mut Default::default(), with_later.index + 1, &[gone]).unwrap();
+    world.set_image(without);
+    settle(&mut world, &mut consumers);
+    assert_eq!(consumers[0].has.len(), 2);
+}
+
+#[test]
+fn targets_are_made_no_more_often_than_is_allowed() {
+    let mut world = World::with_image(&[], topics());
+    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    a.beat(&mut world).unwrap();
+    b.beat(&mut world).unwrap();
+    assert_eq!((describe(&world).group_epoch, describe(&world).assignment_epoch), (3, 2));
+    assert_eq!((b.epoch, world.state()), (2, "Assigning"));
+    world.pass(1000);
+    settle(&mut world, &mut [a, b]);
+    assert_eq!((describe(&world).assignment_epoch, world.state()), (3, "Stable"));
+}
+
+#[test]
+fn most_votes_choose_the_assignor() {
+    let mut world = World::with_image(EAGER, topics());
+    for (member, assignor) in [("a", None), ("b", Some("range")), ("c", Some("uniform")), ("d", Some("range"))] {
+        let server_assignor = assignor.map(str::to_owned);
+        let asked = ConsumerGroupHeartbeatRequest { server_assignor, ..Consumer::new(member, &["t"]).request() };
+        send(&mut world, &asked).unwrap();
+    }
+    assert_eq!(describe(&world).assignor_name, "range");
+}
+
+#[test]
+fn a_refused_append_changes_nothing() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut a = Consumer::new("a", &["t"]);
+    a.beat(&mut world).unwrap();
+    let told = describe(&world);
+    world.taken = Err(ErrorCode::NotCoordinator);
+    let _ = Consumer::new("b", &["t"]).beat(&mut world);
+    let _ = a.clone().leave(&mut world, -1);
+    assert_eq!(describe(&world), told);
+    world.taken = Ok(());
+    a.beat(&mut world).unwrap();
+    world.pass(SESSION_MS);
+    assert_eq!(world.state(), "Empty", "its session still ends");
+}
+
+#[test]
+fn a_group_takes_no_more_members_than_it_may_have() {
+    let mut world = World::with_image(&["group.consumer.max.size=1"], topics());
+    let mut a = Consumer::new("a", &["t"]);
+    a.beat(&mut world).unwrap();
+    assert_eq!(Consumer::new("b", &["t"]).beat(&mut world), Err(ErrorCode::GroupMaxSizeReached));
+    assert!(a.beat(&mut world).is_ok());
+}
+
+#[test]
+fn commits_and_fetches_are_of_a_members_epoch() {
+    let mut world = World::with_image(EAGER, topics());
+    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    a.beat(&mut world).unwrap();
+    assert_eq!(world.commit(2, "a", "t", 5), Ok(()));
+    assert_eq!(world.commit(3, "a", "t", 5), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(world.commit(2, "x", "t", 5), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(world.commit(-1, "", "t", 5), Err(ErrorCode::UnknownMemberId), "only while nobody is in it");
+    // The epoch moves on; t-0 was given to it in the older one, and it may say so for as long as it has it.
+    b.beat(&mut world).unwrap();
+    a.beat(&mut world).unwrap();
+    a.beat(&mut world).unwrap();
+    assert_eq!(a.epoch, 3);
+    let keeps_first = a.has.contains(&(id(&topics(), "t"), 0));
+    assert!(keeps_first, "the uniform assignor lets a member keep what it has");
+    assert_eq!(world.commit(2, "a", "t", 6), Ok(()));
+    b.beat(&mut world).unwrap();
+    assert_eq!(world.commit(2, "b", "t", 7), Err(ErrorCode::StaleMemberEpoch));
+    let fetch = |world: &World, member_id: Option<&str>, member_epoch| {
+        let member_id = member_id.map(str::to_owned);
+        let request = OffsetFetchRequestGroup { group_id: G.into(), member_id, member_epoch, ..Default::default() };
+        world.groups.fetch(&request, false).error_code
+    };
+    assert_eq!(fetch(&world, None, -1), ErrorCode::None);
+    assert_eq!(fetch(&world, Some("a"), 3), ErrorCode::None);
+    assert_eq!(fetch(&world, Some("a"), 2), ErrorCode::StaleMemberEpoch);
+    assert_eq!(fetch(&world, Some("x"), 3), ErrorCode::UnknownMemberId);
+    a.leave(&mut world, -1).unwrap();
+    b.leave(&mut world, -1).unwrap();
+    assert_eq!((world.committed("t", false), world.state()), (Ok(6), "Empty"));
+    assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
+    assert_eq!(world.state(), "none");
+    world.restart();
+    assert_eq!(world.state(), "none");
+}
+
+// ---- classic members -------------------------------------------------------------------------------------------------
+
+fn classic_request(id: &str, topics: &[&str]) -> JoinGroupRequest {
+    let mut request = request(id, &["range"]);
+    request.protocols[0].metadata = subscription(topics);
+    request
+}
+
+fn sync(world: &mut World, generation: i32, member: &str) -> SyncGroupResponse {
+    let request = SyncGroupRequest {
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        group_id: G.into(),
+        generation_id: generation,
+        member_id: member.into(),
+        ..SyncGroupRequest::default()
+    };
+    let (sender, receiver) = crate::runtime::sync::oneshot();
+    world.step(|groups, now, writes| groups.sync(request, sender, now, writes));
+    now(receiver)
+}
+
+fn assigned(response: &SyncGroupResponse) -> Named {
+    assert_eq!(response.error_code, ErrorCode::None);
+    Assignment::parse(&response.assignment.0).unwrap().assigned
+}
+
+/// A classic group of two, each with half of `t`.
+fn classic_group(world: &mut World) -> (String, String) {
+    let (a, b) =
+        (world.join_with(classic_request("", &["t"]), false), world.join_with(classic_request("", &["t"]), false));
+    world.pass(6000);
+    let (a, b) = (now(a), now(b));
+    assert_eq!(a.generation_id, 1);
+    let half = |first: i32| Bytes(Assignment::to_bytes(&vec![("t".into(), (first..first + 3).collect())], 0));
+    let (sender, receiver) = crate::runtime::sync::oneshot();
+    let request = SyncGroupRequest {
+        group_id: G.into(),
+        generation_id: 1,
+        member_id: a.member_id.clone(),
+        assignments: [(&a, 0), (&b, 3)]
+            .map(|(member, first)| crate::wire::sync_group::SyncGroupRequestAssignment {
+                member_id: member.member_id.clone(),
+                assignment: half(first),
+            })
+            .into(),
+        ..SyncGroupRequest::default()
+    };
+    world.step(|groups, now, writes| groups.sync(request, sender, now, writes));
+    now(receiver);
+    assert_eq!(world.state(), "Stable");
+    (a.member_id, b.member_id)
+}
+
+fn beat(world: &mut World, generation: i32, member: &str) -> Result<(), ErrorCode> {
+    let request = HeartbeatRequest {
+        group_id: G.into(),
+        generation_id: generation,
+        member_id: member.into(),
+        group_instance_id: None,
+    };
+    world.step(|groups, now, writes| groups.heartbeat(&request, now, writes))
+}
+
+fn kind(world: &World) -> String {
+    world.groups.list(&ListGroupsRequest::default())[0].group_type.clone()
+}
+
+#[test]
+fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
+    let mut world = World::with_image(EAGER, topics());
+    let (a, b) = classic_group(&mut world);
+    world.commit(1, &a, "t", 5).unwrap();
+    let mut new = Consumer::new("new", &["t"]);
+    new.beat(&mut world).unwrap();
+    assert_eq!((kind(&world).as_str(), new.epoch, new.has.len()), ("consumer", 2, 0));
+    assert_eq!(describe(&world).members.len(), 3);
+    let told = describe(&world);
+    world.restart();
+    assert_eq!(describe(&world), told);
+    // The classic members are told to join again, say what they have, and are told to give some of it up.
+    for member in [&a, &b] {
+        assert_eq!(beat(&mut world, 1, member), Err(ErrorCode::RebalanceInProgress));
+        let joined = now(world.join_with(classic_request(member, &["t"]), true));
+        assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::None, 2));
+        assert_eq!((joined.protocol_name.as_deref(), joined.leader.as_str()), (Some("range"), ""));
+        // It said that it has nothing: eager members give up everything before they join.
+        assert_eq!(
+            assigned(&sync(&mut world, 2, member)),
+            [("t".to_owned(), if *member == a { vec![0, 1] } else { vec![3, 4] })]
+        );
+        assert_eq!(beat(&mut world, 2, member), Ok(()));
+    }
+    new.beat(&mut world).unwrap();
+    assert_eq!((new.has.len(), world.state()), (2, "Stable"));
+    assert_eq!(world.committed("t", false), Ok(5));
+    // The new one goes: a classic group again, and a rebalance.
+    new.leave(&mut world, -1).unwrap();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
+    assert_eq!(beat(&mut world, 3, &a), Err(ErrorCode::IllegalGeneration));
+    let generation = describe_generation(&mut world, &a);
+    assert_eq!(beat(&mut world, generation, &a), Err(ErrorCode::RebalanceInProgress));
+    let (mut first, mut second) =
+        (world.join_with(classic_request(&a, &["t"]), true), world.join_with(classic_request(&b, &["t"]), true));
+    let (first, second) = (poll(&mut first).unwrap(), poll(&mut second).unwrap());
+    assert_eq!((first.generation_id, second.generation_id), (generation + 1, generation + 1));
+    assert_eq!(first.members.len() + second.members.len(), 2, "one of them leads");
+    assert_eq!(world.committed("t", false), Ok(5));
+    world.restart();
+    assert_eq!(kind(&world), "classic");
+    assert_eq!(world.committed("t", false), Ok(5));
+}
+
+/// The generation that a member's heartbeats are of.
+fn describe_generation(world: &mut World, member: &str) -> i32 {
+    (0..10).find(|generation| beat(world, *generation, member) != Err(ErrorCode::IllegalGeneration)).unwrap()
+}
+
+#[test]
+fn a_rebalance_under_way_is_broken_off_by_the_upgrade_and_its_members_join_again() {
+    let mut world = World::with_image(EAGER, topics());
+    let (a, b) = classic_group(&mut world);
+    let mut waits = world.join_with(
+        {
+            let mut request = classic_request(&b, &["t", "u"]);
+            request.reason = None;
+            request
+        },
+        true,
+    );
+    assert!(poll(&mut waits).is_none());
+    Consumer::new("new", &["t"]).beat(&mut world).unwrap();
+    assert_eq!(now(waits).error_code, ErrorCode::RebalanceInProgress);
+    assert_eq!(beat(&mut world, 1, &a), Err(ErrorCode::RebalanceInProgress));
+}
+
+#[test]
+fn a_classic_member_that_does_not_join_again_or_sync_in_time_is_out() {
+    let mut world = World::with_image(EAGER, topics());
+    let (a, b) = classic_group(&mut world);
+    let mut new = Consumer::new("new", &["t"]);
+    new.beat(&mut world).unwrap();
+    let _ = beat(&mut world, 1, &a);
+    // b joins again and never asks for its assignment; a is alive and never joins again. Both had 20 seconds.
+    now(world.join_with(classic_request(&b, &["t"]), true));
+    for _ in 0..5 {
+        world.pass(4000);
+        new.beat(&mut world).unwrap();
+        let _ = (beat(&mut world, 1, &a), beat(&mut world, 2, &b));
+    }
+    let members: Vec<String> = describe(&world).members.into_iter().map(|member| member.member_id).collect();
+    assert_eq!(members, ["new"]);
+    new.beat(&mut world).unwrap();
+    new.beat(&mut world).unwrap();
+    assert_eq!(new.has.len(), 6);
+}
+
+#[test]
+fn classic_members_are_refused_as_ever() {
+    let mut world = World::with_image(EAGER, topics());
+    Consumer::new("new", &["t"]).beat(&mut world).unwrap();
+    let joined = now(world.join_with(classic_request("", &["t"]), true));
+    assert_eq!((joined.error_code, joined.member_id.is_empty()), (ErrorCode::MemberIdRequired, false));
+    let other = JoinGroupRequest { protocol_type: "connect".into(), ..classic_request(&joined.member_id, &["t"]) };
+    assert_eq!(now(world.join_with(other, true)).error_code, ErrorCode::InconsistentGroupProtocol);
+    let classic = now(world.join_with(classic_request(&joined.member_id, &["t"]), true));
+    assert_eq!((classic.error_code, classic.generation_id), (ErrorCode::None, 3));
+    let strange = {
+        let mut request = request("z", &["other"]);
+        request.protocols[0].metadata = subscription(&["t"]);
+        request
+    };
+    assert_eq!(now(world.join_with(strange, true)).error_code, ErrorCode::InconsistentGroupProtocol);
+    assert_eq!(beat(&mut world, 3, "new"), Err(ErrorCode::UnknownMemberId), "it is of the other kind");
+    assert_eq!(beat(&mut world, 3, "nobody"), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(beat(&mut world, 9, &joined.member_id), Err(ErrorCode::IllegalGeneration));
+    assert_eq!(sync(&mut world, 9, &joined.member_id).error_code, ErrorCode::IllegalGeneration);
+    let members = [("nobody", None), ("", Some("i")), (joined.member_id.as_str(), None)].map(|(member, instance)| {
+        let group_instance_id = instance.map(str::to_owned);
+        MemberIdentity { member_id: member.into(), group_instance_id, ..MemberIdentity::default() }
+    });
+    let request = LeaveGroupRequest { group_id: G.into(), members: members.into(), ..LeaveGroupRequest::default() };
+    let left = world.step(|groups, now, writes| groups.leave(&request, now, writes));
+    let codes: Vec<ErrorCode> = left.members.iter().map(|member| member.error_code).collect();
+    assert_eq!(codes, [ErrorCode::UnknownMemberId, ErrorCode::UnknownMemberId, ErrorCode::None]);
+    assert_eq!(describe(&world).members.len(), 1);
+}
+
+#[test]
+fn an_empty_group_changes_its_kind_and_keeps_its_offsets() {
+    let mut world = World::with_image(EAGER, topics());
+    world.commit(-1, "", "t", 5).unwrap();
+    assert_eq!(kind(&world), "classic");
+    let mut new = Consumer::new("new", &["t"]);
+    new.beat(&mut world).unwrap();
+    assert_eq!(kind(&world), "consumer");
+    new.leave(&mut world, -1).unwrap();
+    let joined = now(world.join_with(classic_request("", &["t"]), true));
+    assert_eq!((joined.error_code, kind(&world).as_str()), (ErrorCode::MemberIdRequired, "classic"));
+    assert_eq!(world.committed("t", false), Ok(5));
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.committed("t", false)), ("classic", Ok(5)));
+}
+
+#[test]
+fn the_policy_decides_whether_a_group_may_change_its_kind() {
+    for (policy, upgrades, downgrades) in [
+        ("bidirectional", true, true),
+        ("upgrade", true, false),
+        ("downgrade", false, true),
+        ("disabled", false, false),
+    ] {
+        let setting = format!("group.consumer.migration.policy={policy}");
+        let mut world = World::with_image(&[EAGER[0], &setting], topics());
+        classic_group(&mut world);
+        let mut new = Consumer::new("new", &["t"]);
+        let told = new.beat(&mut world);
+        assert_eq!(told.is_ok(), upgrades, "{policy}");
+        if upgrades {
+            new.leave(&mut world, -1).unwrap();
+            assert_eq!(kind(&world), if downgrades { "classic" } else { "consumer" }, "{policy}");
+        } else {
+            assert_eq!((told, kind(&world).as_str()), (Err(ErrorCode::GroupIdNotFound), "classic"));
+        }
+    }
+}
+
+#[test]
+fn a_static_member_that_comes_back_as_a_classic_one_makes_the_group_classic() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
+    new.beat(&mut world).unwrap();
+    assert_eq!(new.has.len(), 6);
+    let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
+    let joined = now(world.join_with(back, true));
+    assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::None, 2));
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "Stable"));
+    let all = vec![("t".to_owned(), (0..6).collect())];
+    assert_eq!(assigned(&sync(&mut world, 2, &joined.member_id)), all);
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "Stable"));
+    assert_eq!(assigned(&sync(&mut world, 2, &joined.member_id)), all);
+}

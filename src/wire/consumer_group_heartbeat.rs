@@ -1,0 +1,40 @@
+//! ConsumerGroupHeartbeat (key 68), versions 0 and 1: a member of a consumer group says who it is and what it has, and is told
+//! what it may have (KIP-848). From version 1 on members choose their own ids (KIP-1082) and may subscribe to a pattern.
+
+use crate::model::{ErrorCode, TopicId};
+
+message! {
+    request ConsumerGroupHeartbeatRequest of ConsumerGroupHeartbeat {
+        group_id: String, 0+;
+        member_id: String, 0+;
+        /// 0 joins, -1 leaves, -2 leaves for a while as a static member does.
+        member_epoch: i32, 0+;
+        instance_id: Option<String>, 0+;
+        rack_id: Option<String>, 0+;
+        /// Here and below: -1 or null where nothing has changed since the last heartbeat.
+        rebalance_timeout_ms: i32, 0+, default = -1;
+        subscribed_topic_names: Option<Vec<String>>, 0+;
+        subscribed_topic_regex: Option<String>, 1+;
+        server_assignor: Option<String>, 0+;
+        topic_partitions: Option<Vec<TopicPartitions>>, 0+;
+    }
+
+    part TopicPartitions {
+        topic_id: TopicId, 0+;
+        partitions: Vec<i32>, 0+;
+    }
+
+    response ConsumerGroupHeartbeatResponse of ConsumerGroupHeartbeat {
+        throttle_time_ms: i32, 0+;
+        error_code: ErrorCode, 0+;
+        error_message: Option<String>, 0+;
+        member_id: Option<String>, 0+;
+        member_epoch: i32, 0+;
+        heartbeat_interval_ms: i32, 0+;
+        assignment: Option<Assignment>, 0+;
+    }
+
+    part Assignment {
+        topic_partitions: Vec<TopicPartitions>, 0+;
+    }
+}
