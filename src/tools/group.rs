@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::client::Client;
-use super::client::groups::{DescribedGroup, Member, Offsets, assigned};
+use super::client::groups::{Group, Member, Offsets};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::connect::Connect;
 use super::time::{now_ms, parse_ms};
@@ -133,15 +133,11 @@ impl Row {
     }
 }
 
-fn rows(client: &mut Client, group: &DescribedGroup) -> Result<Vec<Row>, Failure> {
-    let committed = client.committed(&group.group_id)?;
+fn rows(client: &mut Client, group: &Group) -> Result<Vec<Row>, Failure> {
+    let committed = client.committed(&group.id)?;
     let mut owners: BTreeMap<(String, i32), usize> = BTreeMap::new();
     for (index, member) in group.members.iter().enumerate() {
-        // Members of other kinds of groups tell each other things that are not ours to understand.
-        if group.protocol_type == "consumer" {
-            let theirs = assigned(&member.member_assignment.0).unwrap_or_default();
-            owners.extend(theirs.into_iter().map(|at| (at, index)));
-        }
+        owners.extend(member.assigned.iter().map(|at| (at.clone(), index)));
     }
     let mut all: Vec<(String, i32)> = committed.keys().chain(owners.keys()).cloned().collect();
     all.sort_unstable();
@@ -177,7 +173,7 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     let mut described = Vec::new();
     for name in &args.names {
         let group = client.describe_group(name)?;
-        if group.group_state == "Dead" {
+        if group.state == "Dead" {
             return Err(Failure::new(format!("there is no group {name:?}; `tidemill group list` shows all")));
         }
         let rows = rows(&mut client, &group)?;
@@ -185,7 +181,7 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
             described.push(json(&group, &rows));
             continue;
         }
-        writeln!(out, "group {name}  {}  {}", group.group_state, counted(group.members.len(), "member"))?;
+        writeln!(out, "group {name}  {}  {}", group.state, counted(group.members.len(), "member"))?;
         if !rows.is_empty() {
             let mut table = table(&["topic", "partition", "committed", "end", "lag", "member", "host", "client"]);
             let shown = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
@@ -198,7 +194,7 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
                     shown(row.committed),
                     shown(row.end),
                     shown(row.lag()),
-                    of(|member| &member.member_id),
+                    of(|member| &member.id),
                     of(|member| &member.client_host),
                     of(|member| &member.client_id),
                 ]);
@@ -208,7 +204,7 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
         }
         for (index, member) in group.members.iter().enumerate() {
             if rows.iter().all(|row| row.member != Some(index)) {
-                writeln!(out, "member {} on {} has no partition", member.member_id, member.client_host)?;
+                writeln!(out, "member {} on {} has no partition", member.id, member.client_host)?;
             }
         }
     }
@@ -218,23 +214,23 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn json(group: &DescribedGroup, rows: &[Row]) -> Value {
+fn json(group: &Group, rows: &[Row]) -> Value {
     let members = group.members.iter().map(|member| {
-        json!({ "member": member.member_id, "instance": member.group_instance_id, "client": member.client_id,
+        json!({ "member": member.id, "instance": member.instance_id, "client": member.client_id,
                 "host": member.client_host })
     });
     let partitions = rows.iter().map(|row| {
         json!({ "topic": row.topic, "partition": row.partition, "committed": row.committed, "end": row.end,
-                "lag": row.lag(), "member": row.member.map(|index| &group.members[index].member_id) })
+                "lag": row.lag(), "member": row.member.map(|index| &group.members[index].id) })
     });
-    json!({ "group": group.group_id, "state": group.group_state, "protocol_type": group.protocol_type,
-            "protocol": group.protocol_data, "members": members.collect::<Value>(),
+    json!({ "group": group.id, "state": group.state, "protocol_type": group.protocol_type,
+            "protocol": group.protocol, "members": members.collect::<Value>(),
             "partitions": partitions.collect::<Value>() })
 }
 
 fn run_reset(args: Reset, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let state = client.describe_group(&args.name)?.group_state;
+    let state = client.describe_group(&args.name)?.state;
     if !matches!(state.as_str(), "Empty" | "Dead") {
         let why = format!("group {:?} is {state}: its offsets can only be set when nobody is in it", args.name);
         return Err(Failure::new(why));

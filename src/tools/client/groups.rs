@@ -1,7 +1,9 @@
 //! Groups: who is in them, and how far they have read.
 
 use super::{Client, ClientError, may_retry};
+use crate::coordinator::group::consumer::embedded::{Assignment, Named};
 use crate::model::ErrorCode;
+use crate::wire::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use crate::wire::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use crate::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -10,11 +12,35 @@ use crate::wire::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use crate::wire::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
-use crate::wire::{Message, Reader};
+use crate::wire::{ApiKey, Message};
 use std::collections::BTreeMap;
 
-pub use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember as Member};
 pub use crate::wire::list_groups::ListedGroup;
+
+/// A group of either kind, as its coordinator describes it.
+#[derive(Debug)]
+pub struct Group {
+    pub id: String,
+    /// `Dead`: there is none.
+    pub state: String,
+    pub protocol_type: String,
+    /// How partitions are assigned: the members' protocol, or the coordinator's assignor.
+    pub protocol: String,
+    pub members: Vec<Member>,
+}
+
+#[derive(Debug)]
+pub struct Member {
+    pub id: String,
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    /// What it has, where that can be known.
+    pub assigned: Vec<(String, i32)>,
+}
+
+/// The protocol type of groups that read topics.
+const CONSUMER: &str = "consumer";
 
 /// Offsets by topic and partition.
 pub type Offsets = BTreeMap<(String, i32), i64>;
@@ -46,14 +72,72 @@ impl Client {
         Ok(groups)
     }
 
-    pub fn describe_group(&mut self, group: &str) -> Result<DescribedGroup, ClientError> {
+    pub fn describe_group(&mut self, group: &str) -> Result<Group, ClientError> {
         let request = DescribeGroupsRequest { groups: vec![group.into()], include_authorized_operations: false };
         let told = self.ask_coordinator(group, &request, 5, |answer: DescribeGroupsResponse| {
             let told = answer.groups.into_iter().next().unwrap_or_default();
             (told.error_code, told)
         })?;
         ClientError::check(told.error_code, None, || format!("cannot describe group {group:?}"))?;
-        Ok(told)
+        if told.group_state == "Dead"
+            && let Some(consumers) = self.describe_consumer_group(group)?
+        {
+            return Ok(consumers);
+        }
+        let is_consumer = told.protocol_type == CONSUMER;
+        let members = told.members.into_iter().map(|member| Member {
+            id: member.member_id,
+            instance_id: member.group_instance_id,
+            client_id: member.client_id,
+            client_host: member.client_host,
+            // Members of other kinds of groups tell each other things that are not ours to understand.
+            assigned: match Assignment::parse(&member.member_assignment.0) {
+                Ok(assignment) if is_consumer => by_partition(assignment.assigned),
+                _ => Vec::new(),
+            },
+        });
+        Ok(Group {
+            id: told.group_id,
+            state: told.group_state,
+            members: members.collect(),
+            protocol_type: told.protocol_type,
+            protocol: told.protocol_data,
+        })
+    }
+
+    /// None: it is none of this kind (KIP-848), or the broker has none.
+    fn describe_consumer_group(&mut self, group: &str) -> Result<Option<Group>, ClientError> {
+        let request =
+            ConsumerGroupDescribeRequest { group_ids: vec![group.into()], include_authorized_operations: false };
+        let coordinator = self.coordinator(group)?;
+        if self.broker(coordinator)?.version(ApiKey::ConsumerGroupDescribe, 1).is_err() {
+            return Ok(None);
+        }
+        let told = self.ask_coordinator(group, &request, 1, |answer: ConsumerGroupDescribeResponse| {
+            let told = answer.groups.into_iter().next().unwrap_or_default();
+            (told.error_code, told)
+        })?;
+        if told.error_code == ErrorCode::GroupIdNotFound {
+            return Ok(None);
+        }
+        ClientError::check(told.error_code, told.error_message, || format!("cannot describe group {group:?}"))?;
+        let members = told.members.into_iter().map(|member| {
+            let topics = member.assignment.topic_partitions.into_iter();
+            Member {
+                id: member.member_id,
+                instance_id: member.instance_id,
+                client_id: member.client_id,
+                client_host: member.client_host,
+                assigned: by_partition(topics.map(|topic| (topic.topic_name, topic.partitions)).collect()),
+            }
+        });
+        Ok(Some(Group {
+            id: told.group_id,
+            state: told.group_state,
+            members: members.collect(),
+            protocol_type: CONSUMER.into(),
+            protocol: told.assignor_name,
+        }))
     }
 
     /// All that a group has committed.
@@ -158,17 +242,7 @@ impl Client {
     }
 }
 
-/// The partitions that a member of a consumer group was assigned; `None` for bytes of another kind.
-pub fn assigned(assignment: &[u8]) -> Option<Vec<(String, i32)>> {
-    let mut r = Reader::new(assignment);
-    r.set_flexible(false);
-    r.i16().ok()?;
-    let mut assigned = Vec::new();
-    for _ in 0..r.array_len(6).ok()? {
-        let topic = r.string().ok()?;
-        for _ in 0..r.array_len(4).ok()? {
-            assigned.push((topic.to_owned(), r.i32().ok()?));
-        }
-    }
-    Some(assigned)
+fn by_partition(topics: Named) -> Vec<(String, i32)> {
+    let topics = topics.into_iter();
+    topics.flat_map(|(topic, partitions)| partitions.into_iter().map(move |at| (topic.clone(), at))).collect()
 }
