@@ -28,6 +28,7 @@ use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use tidemill::wire::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
+use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
 use tidemill::wire::api_versions::ApiVersionsRequest;
 use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeRequest;
 use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
@@ -45,6 +46,9 @@ use tidemill::wire::end_txn::EndTxnRequest;
 use tidemill::wire::fetch::FetchRequest;
 use tidemill::wire::find_coordinator::FindCoordinatorRequest;
 use tidemill::wire::heartbeat::HeartbeatRequest;
+use tidemill::wire::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig,
+};
 use tidemill::wire::init_producer_id::InitProducerIdRequest;
 use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
@@ -298,6 +302,26 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     each(&mut frames, |_| CreatePartitionsRequest {
         topics: vec![CreatePartitionsTopic { name: name(), count: 3, assignments: None }],
         timeout_ms: 1000,
+        validate_only: true,
+    });
+    each(&mut frames, |_| AlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: name(),
+            configs: vec![AlterableConfig { name: "retention.ms".into(), value: Some("900000000".into()) }],
+        }],
+        validate_only: true,
+    });
+    each(&mut frames, |_| IncrementalAlterConfigsRequest {
+        resources: vec![IncrementalAlterConfigsResource {
+            resource_type: 2,
+            resource_name: name(),
+            configs: vec![IncrementalAlterableConfig {
+                name: "leader.replication.throttled.replicas".into(),
+                config_operation: 2,
+                value: Some("0:1".into()),
+            }],
+        }],
         validate_only: true,
     });
     each(&mut frames, |_| InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() });

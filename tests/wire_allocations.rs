@@ -140,6 +140,10 @@ fn decoding_allocates_for_bytes_that_are_there_only() {
     message_is_bounded::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>();
     message_is_bounded::<describe_configs::DescribeConfigsRequest>();
     message_is_bounded::<describe_configs::DescribeConfigsResponse>();
+    message_is_bounded::<alter_configs::AlterConfigsRequest>();
+    message_is_bounded::<alter_configs::AlterConfigsResponse>();
+    message_is_bounded::<incremental_alter_configs::IncrementalAlterConfigsRequest>();
+    message_is_bounded::<incremental_alter_configs::IncrementalAlterConfigsResponse>();
     message_is_bounded::<create_partitions::CreatePartitionsRequest>();
     message_is_bounded::<create_partitions::CreatePartitionsResponse>();
     message_is_bounded::<describe_cluster::DescribeClusterRequest>();

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::init_producer_id::{self, ProducerIds};
 use super::{
-    Broker, Context, Header, Origin, Outcome, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_topic_partitions, find_coordinator, metadata,
+    Broker, Context, Header, Origin, Outcome, alter_configs, create_partitions, create_topics, delete_topics,
+    describe_cluster, describe_configs, describe_topic_partitions, find_coordinator, incremental_alter_configs,
+    metadata,
 };
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image};
@@ -19,6 +20,7 @@ use crate::model::{ErrorCode, ProducerId, ShardId};
 use crate::router::message::{AdminRequest, Reply, Request};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
+use crate::wire::alter_configs::AlterConfigsRequest;
 use crate::wire::create_partitions::CreatePartitionsRequest;
 use crate::wire::create_topics::CreateTopicsRequest;
 use crate::wire::delete_topics::DeleteTopicsRequest;
@@ -27,6 +29,7 @@ use crate::wire::describe_configs::DescribeConfigsRequest;
 use crate::wire::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::frame::{self, RequestHeader};
+use crate::wire::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::wire::metadata::MetadataRequest;
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
@@ -186,6 +189,15 @@ pub(super) async fn answer_at_controller(broker: &Rc<Broker>, request: AdminRequ
                 create_partitions::plan(request, context, &mut runtime::random_u64)
             };
             encode(&change.make(request, plan, create_partitions::refuse_all).await, &header)
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            let request = IncrementalAlterConfigsRequest::decode(&mut reader, header.version).map_err(malformed)?;
+            let refuse_all = incremental_alter_configs::refuse_all;
+            encode(&change.make(request, incremental_alter_configs::plan, refuse_all).await, &header)
+        }
+        ApiKey::AlterConfigs => {
+            let request = AlterConfigsRequest::decode(&mut reader, header.version).map_err(malformed)?;
+            encode(&change.make(request, alter_configs::plan, alter_configs::refuse_all).await, &header)
         }
         _ => Err(format!("{key:?} does not change metadata")),
     }

@@ -94,7 +94,7 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
 }
 
 /// Whether `name` is one of this node's brokers, or this node.
-fn check_is_here(name: &str, context: &Context<'_>) -> Result<(), Refusal> {
+pub(super) fn check_is_here(name: &str, context: &Context<'_>) -> Result<(), Refusal> {
     let invalid = |message: String| Refusal::new(ErrorCode::InvalidRequest, message);
     let id: i32 = name.parse().map_err(|_| invalid(format!("Broker id must be an integer, but it is: {name}")))?;
     let is_broker = node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node);

@@ -10,6 +10,7 @@
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 pub mod admin;
+pub mod alter_configs;
 pub mod answer;
 mod api_versions;
 pub mod consumer_group_describe;
@@ -33,6 +34,7 @@ pub mod find_coordinator;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 mod join_group;
 mod leader_hint;

@@ -26,6 +26,7 @@ mod message;
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_configs;
 mod api_table;
 pub mod api_versions;
 pub mod consumer_group_describe;
@@ -46,6 +47,7 @@ pub mod find_coordinator;
 pub mod frame;
 pub mod group_log;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 mod leader_hint;

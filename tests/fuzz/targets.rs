@@ -111,6 +111,10 @@ pub const TARGETS: &[Target] = targets! {
     "WriteTxnMarkersResponse" message::<write_txn_markers::WriteTxnMarkersResponse>, decoded;
     "DescribeProducersRequest" message::<describe_producers::DescribeProducersRequest>, decoded;
     "DescribeProducersResponse" message::<describe_producers::DescribeProducersResponse>, decoded;
+    "AlterConfigsRequest" message::<alter_configs::AlterConfigsRequest>, decoded;
+    "AlterConfigsResponse" message::<alter_configs::AlterConfigsResponse>, decoded;
+    "IncrementalAlterConfigsRequest" message::<incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
+    "IncrementalAlterConfigsResponse" message::<incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
     "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
     "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
     "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;

@@ -6,6 +6,7 @@ use tidemill::model::ErrorCode;
 use tidemill::record::{BatchHeader, batches};
 use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnResponse;
 use tidemill::wire::add_partitions_to_txn::AddPartitionsToTxnResponse;
+use tidemill::wire::alter_configs::AlterConfigsResponse;
 use tidemill::wire::api_versions::ApiVersionsResponse;
 use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeResponse;
 use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
@@ -23,6 +24,7 @@ use tidemill::wire::end_txn::EndTxnResponse;
 use tidemill::wire::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
 use tidemill::wire::find_coordinator::FindCoordinatorResponse;
 use tidemill::wire::heartbeat::HeartbeatResponse;
+use tidemill::wire::incremental_alter_configs::IncrementalAlterConfigsResponse;
 use tidemill::wire::init_producer_id::InitProducerIdResponse;
 use tidemill::wire::join_group::JoinGroupResponse;
 use tidemill::wire::leave_group::LeaveGroupResponse;
@@ -84,6 +86,8 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::WriteTxnMarkers => declared::<WriteTxnMarkersResponse>(r, version),
         ApiKey::DescribeProducers => declared::<DescribeProducersResponse>(r, version),
         ApiKey::DescribeConfigs => declared::<DescribeConfigsResponse>(r, version),
+        ApiKey::AlterConfigs => declared::<AlterConfigsResponse>(r, version),
+        ApiKey::IncrementalAlterConfigs => declared::<IncrementalAlterConfigsResponse>(r, version),
         ApiKey::CreatePartitions => declared::<CreatePartitionsResponse>(r, version),
         ApiKey::DescribeCluster => declared::<DescribeClusterResponse>(r, version),
         ApiKey::DescribeTopicPartitions => declared::<DescribeTopicPartitionsResponse>(r, version),

@@ -8,6 +8,7 @@ use crate::talk::{Talk, batch, from, measured, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 use tidemill::wire::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use tidemill::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use tidemill::wire::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
@@ -19,6 +20,7 @@ use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, 
 use tidemill::wire::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
 use tidemill::wire::fetch::FetchRequest;
+use tidemill::wire::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use tidemill::wire::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use tidemill::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
@@ -144,6 +146,8 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
     check_versions::<_, DescribeTransactionsResponse>(talk, DescribeTransactionsRequest::default());
     check_versions::<_, ListTransactionsResponse>(talk, ListTransactionsRequest::default());
     check_versions::<_, DescribeConfigsResponse>(talk, DescribeConfigsRequest::default());
+    check_versions::<_, AlterConfigsResponse>(talk, AlterConfigsRequest::default());
+    check_versions::<_, IncrementalAlterConfigsResponse>(talk, IncrementalAlterConfigsRequest::default());
     check_versions::<_, CreatePartitionsResponse>(talk, CreatePartitionsRequest::default());
     check_versions::<_, DescribeClusterResponse>(talk, DescribeClusterRequest::default());
     check_versions::<_, DescribeTopicPartitionsResponse>(talk, DescribeTopicPartitionsRequest::default());

@@ -66,6 +66,9 @@ agrees! {
     offset_for_leader_epoch_agrees_with_the_referee:
         offset_for_leader_epoch::OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     describe_configs_agrees_with_the_referee: describe_configs::DescribeConfigsRequest, DescribeConfigsResponse;
+    alter_configs_agrees_with_the_referee: alter_configs::AlterConfigsRequest, AlterConfigsResponse;
+    incremental_alter_configs_agrees_with_the_referee:
+        incremental_alter_configs::IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     // Version 2 has a field that the referee does not know.
     write_txn_markers_agrees_with_the_referee:
         write_txn_markers::WriteTxnMarkersRequest, WriteTxnMarkersResponse only to 1;

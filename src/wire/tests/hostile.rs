@@ -142,6 +142,10 @@ fn targets() -> Vec<Target> {
     declared::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>(&mut targets);
     declared::<describe_configs::DescribeConfigsRequest>(&mut targets);
     declared::<describe_configs::DescribeConfigsResponse>(&mut targets);
+    declared::<alter_configs::AlterConfigsRequest>(&mut targets);
+    declared::<alter_configs::AlterConfigsResponse>(&mut targets);
+    declared::<incremental_alter_configs::IncrementalAlterConfigsRequest>(&mut targets);
+    declared::<incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
     declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
     declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
     declared::<add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);

@@ -1,5 +1,6 @@
 //! The table of cases. They run in this order, on the same two brokers: what one writes, the next may read.
 
+mod alter_configs;
 mod cluster;
 mod configs;
 mod create_topics;
@@ -28,6 +29,7 @@ fn well_formed() -> Vec<Case> {
         metadata::cases(),
         cluster::cases(),
         configs::cases(),
+        alter_configs::cases(),
         partitions::cases(),
         produce::cases(),
         producers::cases(),

@@ -1,0 +1,120 @@
+//! IncrementalAlterConfigs (key 44): some of a topic's settings are set, removed, or, if they are lists, get words more or
+//! less; the others stay (KIP-339).
+
+use super::alter_configs::{Id, change, check, repeated, told};
+use super::context::Context;
+use super::refusal::Refusal;
+use crate::config::topic::{self, Overrides};
+use crate::config::{Kind, Value};
+use crate::controller::Plan;
+use crate::metadata::Command;
+use crate::model::ErrorCode;
+use crate::wire::incremental_alter_configs::{
+    APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
+    IncrementalAlterConfigsResourceResponse, IncrementalAlterConfigsResponse, IncrementalAlterableConfig, SET,
+    SUBTRACT,
+};
+
+pub fn plan(request: &IncrementalAlterConfigsRequest, context: &Context<'_>) -> Plan<IncrementalAlterConfigsResponse> {
+    let mut commands = Vec::new();
+    let repeated = repeated(request.resources.iter().map(id_of));
+    let result = |resource: &IncrementalAlterConfigsResource| {
+        let planned = plan_one(resource, repeated.contains(&id_of(resource)), context);
+        let outcome = planned.map(|command| commands.extend(command));
+        response(resource, outcome)
+    };
+    let responses = request.resources.iter().map(result).collect();
+    if request.validate_only {
+        commands.clear();
+    }
+    Plan { commands, answer: IncrementalAlterConfigsResponse { responses, ..Default::default() } }
+}
+
+/// The answer when nothing of the request could be done.
+pub fn refuse_all(
+    request: &IncrementalAlterConfigsRequest,
+    code: ErrorCode,
+    message: &str,
+) -> IncrementalAlterConfigsResponse {
+    let refuse = |resource| response(resource, Err(Refusal::new(code, message)));
+    IncrementalAlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
+}
+
+fn id_of(resource: &IncrementalAlterConfigsResource) -> Id<'_> {
+    (resource.resource_type, &resource.resource_name)
+}
+
+fn response(
+    resource: &IncrementalAlterConfigsResource,
+    outcome: Result<(), Refusal>,
+) -> IncrementalAlterConfigsResourceResponse {
+    let (error_code, error_message) = told(outcome);
+    let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.clone());
+    IncrementalAlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+}
+
+fn plan_one(
+    resource: &IncrementalAlterConfigsResource,
+    is_repeated: bool,
+    context: &Context<'_>,
+) -> Result<Option<Command>, Refusal> {
+    let is_null = |config: &IncrementalAlterableConfig| config.config_operation != DELETE && config.value.is_none();
+    let keys = resource.configs.iter().map(|config| (config.name.as_str(), is_null(config)));
+    if !check(id_of(resource), is_repeated, keys, context)? {
+        return Ok(None);
+    }
+    let topic = context.image.topic(&resource.resource_name);
+    let mut overrides = topic.map(|topic| topic.overrides.clone()).unwrap_or_default();
+    for config in &resource.configs {
+        carry_out(config, &mut overrides, context)?;
+    }
+    change(&resource.resource_name, overrides, context)
+}
+
+fn carry_out(
+    config: &IncrementalAlterableConfig,
+    overrides: &mut Overrides,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    let name = &config.name;
+    let text = config.value.as_deref().unwrap_or_default();
+    match config.config_operation {
+        SET => drop(overrides.insert(name.clone(), text.to_owned())),
+        DELETE => drop(overrides.remove(name)),
+        APPEND => {
+            let mut words = words(name, "APPEND", overrides, context)?;
+            for word in text.split(',') {
+                if !words.iter().any(|have| have == word) {
+                    words.push(word.to_owned());
+                }
+            }
+            overrides.insert(name.clone(), words.join(","));
+        }
+        SUBTRACT => {
+            let mut words = words(name, "SUBTRACT", overrides, context)?;
+            words.retain(|have| !text.split(',').any(|word| have == word));
+            overrides.insert(name.clone(), words.join(","));
+        }
+        other => {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unknown operations type {other}")));
+        }
+    }
+    Ok(())
+}
+
+/// The words of a list as it is in force now.
+fn words(name: &str, operation: &str, overrides: &Overrides, context: &Context<'_>) -> Result<Vec<String>, Refusal> {
+    let is_list = |row: &&topic::TopicSetting| matches!(row.setting.kind, Kind::ListOf(_) | Kind::ThrottledReplicas);
+    let row = topic::setting(name).filter(is_list).ok_or_else(|| {
+        let message = format!("Can't {operation} to key {name} because its type is not LIST.");
+        Refusal::new(ErrorCode::InvalidConfig, message)
+    })?;
+    let own = overrides.get(name).and_then(|text| row.setting.parse(text).ok());
+    match own.unwrap_or_else(|| topic::fallback(row, context.config).0) {
+        Value::List(words) => Ok(words),
+        other => unreachable!("{name} is a list, not {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! IncrementalAlterConfigs (key 44), versions 0 and 1: some settings of a resource are changed, the others stay (KIP-339).
+
+use crate::model::ErrorCode;
+
+/// The values of `config_operation`.
+pub const SET: i8 = 0;
+pub const DELETE: i8 = 1;
+pub const APPEND: i8 = 2;
+pub const SUBTRACT: i8 = 3;
+
+message! {
+    request IncrementalAlterConfigsRequest of IncrementalAlterConfigs {
+        resources: Vec<IncrementalAlterConfigsResource>, 0+;
+        validate_only: bool, 0+;
+    }
+
+    part IncrementalAlterConfigsResource {
+        resource_type: i8, 0+;
+        resource_name: String, 0+;
+        configs: Vec<IncrementalAlterableConfig>, 0+;
+    }
+
+    part IncrementalAlterableConfig {
+        name: String, 0+;
+        config_operation: i8, 0+;
+        /// Null where the operation is to delete.
+        value: Option<String>, 0+;
+    }
+
+    response IncrementalAlterConfigsResponse of IncrementalAlterConfigs {
+        throttle_time_ms: i32, 0+;
+        responses: Vec<IncrementalAlterConfigsResourceResponse>, 0+;
+    }
+
+    part IncrementalAlterConfigsResourceResponse {
+        error_code: ErrorCode, 0+;
+        error_message: Option<String>, 0+;
+        resource_type: i8, 0+;
+        resource_name: String, 0+;
+    }
+}
