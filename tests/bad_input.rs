@@ -35,6 +35,7 @@ use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use tidemill::wire::create_topics::CreateTopicsRequest;
 use tidemill::wire::delete_groups::DeleteGroupsRequest;
+use tidemill::wire::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use tidemill::wire::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -297,6 +298,13 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
             _ => vec![],
         },
         topic_names: if version < 6 { vec!["never-made".into()] } else { vec![] },
+        timeout_ms: 1000,
+    });
+    each(&mut frames, |_| DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: name(),
+            partitions: vec![DeleteRecordsPartition { partition_index: 0, offset: 0 }],
+        }],
         timeout_ms: 1000,
     });
     each(&mut frames, |_| CreatePartitionsRequest {

@@ -113,6 +113,54 @@ fn topics_are_created_listed_described_and_deleted() {
     shell.fails("consume events", "does not exist", "tidemill topic create events");
 }
 
+#[test]
+fn settings_are_changed_and_taken_back_and_old_records_deleted() {
+    let Some(shell) = Shell::start("cli-alter") else { return };
+    shell.text("topic create events --partitions 2");
+    let own = || {
+        let described = shell.json("topic describe events --json");
+        let settings = described[0]["settings"].as_array().expect("an array").clone();
+        let own = settings.into_iter().filter(|setting| setting["default"] == false);
+        own.map(|setting| format!("{}={}", setting["name"], setting["value"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    let settle = |expected: &[&str]| {
+        support::wait_for("the settings are so", WITHIN, || (own() == expected).then_some(()));
+    };
+    let text = shell.text("topic alter events --config retention.ms=3600000 -c max.message.bytes=2000");
+    assert_eq!(text, "topic events: retention.ms = 3600000\ntopic events: max.message.bytes = 2000\n");
+    settle(&["max.message.bytes=2000", "retention.ms=3600000"]);
+    let text = shell.text("topic alter events --delete-config retention.ms --config segment.ms=5000");
+    assert_eq!(text, "topic events: segment.ms = 5000\ntopic events: retention.ms is the default\n");
+    settle(&["max.message.bytes=2000", "segment.ms=5000"]);
+    let told = shell.json("topic alter events --delete-config segment.ms --json");
+    assert_eq!(told, serde_json::json!({ "topic": "events", "set": {}, "deleted": ["segment.ms"] }));
+    shell.fails("topic alter events --config retention.ms=soon", "INVALID_CONFIG", "tidemill topic describe");
+    shell.fails("topic alter events --config no.such=1", "Unknown topic config name: no.such", "");
+    shell.fails("topic alter nothing --config retention.ms=1", "does not exist", "tidemill topic create nothing");
+    assert_eq!(shell.run("topic alter events", b"").status.code(), Some(2), "what is to be changed must be said");
+
+    shell.ok("produce events --partition 0", b"a\nb\nc\nd\n");
+    shell.ok("produce events --partition 1", b"e\nf\n");
+    let rows =
+        |text: String| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let told = rows(shell.text("topic delete-records events --before 1"));
+    assert_eq!(told, ["partition first offset", "0 1", "1 1"]);
+    let told = shell.json("topic delete-records events --before end --partition 0 --json");
+    assert_eq!(told["partitions"], serde_json::json!([{ "partition": 0, "first_offset": 4 }]));
+    let described = shell.json("topic describe events --json");
+    let offsets: Vec<_> = described[0]["partitions"]
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|partition| (partition["first_offset"].as_i64(), partition["end_offset"].as_i64()))
+        .collect();
+    assert_eq!(offsets, [(Some(4), Some(4)), (Some(1), Some(2))]);
+    shell.fails("topic delete-records events --before 9", "OFFSET_OUT_OF_RANGE", "");
+    shell.fails("topic delete-records events --before 1 --partition 7", "has no partition 7", "from 0 to 1");
+    shell.fails("topic delete-records nothing --before end", "does not exist", "");
+    assert_eq!(shell.run("topic delete-records events --before soon", b"").status.code(), Some(2));
+}
+
 /// Lines of every length up to some thousand bytes, not all of them UTF-8.
 fn lines(count: usize) -> Vec<u8> {
     let mut out = Vec::new();

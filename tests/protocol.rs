@@ -13,6 +13,7 @@
 //! | 30 listeners | `api::metadata::tests::statement_30_*` |
 //! | 31 to 33 CreateTopics | `api::create_topics::tests::statement_31_*` to `statement_33_*`, and here |
 //! | 37, 38 DescribeConfigs | `api::describe_configs::tests::statement_37_*`, `statement_38_*`, and here |
+//! | 39 AlterConfigs | `api::incremental_alter_configs::tests::statement_39_*`, `tests/restart.rs` |
 //! | 40 DescribeTopicPartitions | `api::describe_topic_partitions::tests::statement_40_*`, and here |
 //! | 44 to 53 record rules | `tests/produce_rules.rs` against `record::validate`, with Kafka as the oracle; one of each here |
 //! | 54 not the leader | `api::leader_hint::tests::statement_54_*`: one node serves every partition on every port |
@@ -23,7 +24,7 @@
 //! | 97 old readers | `api::old_fetch::tests::statement_97_*`, and here |
 //! | 65 to 80 transactions | `tests/transactions.rs` |
 //!
-//! Not served yet, and not advertised: 9 (ApiVersions v5), 10 (SASL), 39 (AlterConfigs).
+//! Not served yet, and not advertised: 9 (ApiVersions v5), 10 (SASL).
 
 mod support;
 
@@ -31,6 +32,8 @@ mod support;
 mod bench;
 #[path = "protocol/connection.rs"]
 mod connection;
+#[path = "protocol/deletion.rs"]
+mod deletion;
 #[path = "protocol/fetch.rs"]
 mod fetch;
 #[path = "protocol/fetch_sessions.rs"]

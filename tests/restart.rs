@@ -2,8 +2,15 @@
 
 mod support;
 
-use support::ledger::{Ledger, connect};
+use support::ledger::{Ledger, connect, create};
 use support::node::Node;
+use tidemill::model::ErrorCode;
+use tidemill::record::builder::{BatchBuilder, BatchOptions};
+use tidemill::record::{BatchHeader, Codec, TimestampType};
+use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::offsets::LATEST;
+use tidemill::tools::client::produce::{Acks, PartitionBatch};
+use tidemill::tools::client::{Client, ClientError};
 
 const NOW: i64 = 1_700_000_000_000;
 /// As small as memory and journals may be.
@@ -89,5 +96,80 @@ fn a_clean_restart_replays_nothing_and_a_killed_one_replays_what_was_not_checkpo
         assert!(node.said_last("partitions 5, 20 batches replayed").is_some(), "{round}: {}", node.said());
         client = connect(node.bootstrap());
         assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+}
+
+/// One record.
+fn record(key: Option<&[u8]>, bytes: usize) -> Vec<u8> {
+    let mut batch = BatchBuilder::new(BatchOptions::default());
+    batch.append(NOW, key, Some(&vec![b'x'; bytes]), []);
+    batch.finish()
+}
+
+fn outcome(client: &mut Client, partition: i32, batch: Vec<u8>) -> ErrorCode {
+    match client.produce("t", vec![PartitionBatch { partition, batch }], Acks::All, false) {
+        Ok(_) => ErrorCode::None,
+        Err(ClientError::Refused { code, .. }) => code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The header of a partition's last batch.
+fn last(client: &mut Client, partition: i32) -> BatchHeader {
+    let end = client.list_offsets("t", &[partition], LATEST).expect("listed")[0].offset.expect("an end");
+    let at = Position { partition, offset: end - 1 };
+    let fetched = client.fetch("t", &[at], FetchOptions::default()).expect("fetched");
+    BatchHeader::decode(&fetched[0].records).expect("a batch")
+}
+
+#[test]
+fn settings_changed_while_a_node_runs_hold_at_once_and_after_kills_and_stops() {
+    let mut node = Node::tidemill("settings", &with_shards("2"));
+    let mut client = connect(node.bootstrap());
+    create(&mut client, "t", 2, &[]);
+    // One partition for each shard. As they are at first, and as they are changed.
+    let check_plain = |client: &mut Client, when: &str| {
+        for partition in 0..2 {
+            assert_eq!(outcome(client, partition, record(None, 5000)), ErrorCode::None, "{when}");
+            let header = last(client, partition);
+            assert_eq!(
+                (header.codec(), header.timestamp_type()),
+                (Some(Codec::None), TimestampType::CreateTime),
+                "{when}"
+            );
+        }
+    };
+    let check_changed = |client: &mut Client, when: &str| {
+        for partition in 0..2 {
+            assert_eq!(outcome(client, partition, record(Some(b"k"), 5000)), ErrorCode::MessageTooLarge, "{when}");
+            assert_eq!(outcome(client, partition, record(None, 10)), ErrorCode::InvalidRecord, "{when}");
+            assert_eq!(outcome(client, partition, record(Some(b"k"), 500)), ErrorCode::None, "{when}");
+            let header = last(client, partition);
+            let expected = (Some(Codec::Gzip), TimestampType::LogAppendTime);
+            assert_eq!((header.codec(), header.timestamp_type()), expected, "{when}");
+        }
+    };
+    let names = ["max.message.bytes", "cleanup.policy", "compression.type", "message.timestamp.type"];
+    let changed = names.into_iter().zip(["1000", "compact", "gzip", "LogAppendTime"]);
+    let changed: Vec<_> = changed.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    check_plain(&mut client, "at first");
+    for end in ["a kill", "a stop"] {
+        let restart = |node: &mut Node| {
+            if end == "a kill" {
+                node.kill();
+            } else {
+                assert_eq!(node.stop().code(), Some(0));
+            }
+            node.restart();
+            connect(node.bootstrap())
+        };
+        client.alter_topic("t", &changed, &[]).expect("changed");
+        check_changed(&mut client, "at once");
+        client = restart(&mut node);
+        check_changed(&mut client, end);
+        client.alter_topic("t", &[], &names.map(str::to_string)).expect("changed");
+        check_plain(&mut client, "at once again");
+        client = restart(&mut node);
+        check_plain(&mut client, end);
     }
 }

@@ -1,14 +1,19 @@
-//! Segments come, are read back from the disk, and go: by size, by age, and with restarts of either kind between.
+//! Segments come, are read back from the disk, and go: by size, by age, because their records were deleted, and with restarts
+//! of either kind between.
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use support::ledger::{Ledger, connect};
+use support::chance::Chance;
+use support::ledger::{Ledger, connect, connect_within};
 use support::node::Node;
 use support::wait_for;
+use tidemill::model::ErrorCode;
 use tidemill::tools::client::fetch::{FetchOptions, Position, is_out_of_range};
 use tidemill::tools::client::offsets::{EARLIEST, LATEST};
+use tidemill::tools::client::{Client, ClientError};
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// Old segments are looked for all the time, and their files go at once.
@@ -170,5 +175,123 @@ fn many_segments_are_read_back_from_the_disk_to_the_byte_and_times_are_found_in_
         }
         assert_eq!(ledger.offsets(&mut client, base + rounds * 1000), [-1; 3], "nothing is that late");
         assert_eq!(ledger.offsets(&mut client, 0), [0; 3]);
+    }
+}
+
+#[test]
+fn retention_that_is_turned_off_leaves_a_log_that_every_restart_understands() {
+    let mut node = Node::tidemill("turned-off", &OFTEN);
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 1, &[("segment.bytes", "1048576"), ("retention.ms", "-1")]);
+    let set = |client: &mut Client, name: &str, value: &str| {
+        client.alter_topic("t", &[(name.into(), value.into())], &[]).unwrap_or_else(|e| panic!("{e}"));
+    };
+    for round in 0..4 {
+        ledger.fill(&mut client, 40, 4, 50_000, now_ms());
+        let before = ledger.offsets(&mut client, EARLIEST)[0];
+        set(&mut client, "retention.bytes", "2000000");
+        let start = wait_for("retention by size", WITHIN, || {
+            let start = ledger.offsets(&mut client, EARLIEST)[0];
+            (start > before).then_some(start)
+        });
+        // From here on nothing in the settings says why segments are missing.
+        set(&mut client, "retention.bytes", "-1");
+        node.kill();
+        node.restart();
+        client = connect(node.bootstrap());
+        let verified = ledger.verify(&mut client);
+        assert!(
+            verified.starts[0] >= start,
+            "round {round}: {start} was seen, now it begins at {}",
+            verified.starts[0]
+        );
+        check_below_the_start_is_out_of_range(&mut client, "t", verified.starts[0]);
+    }
+}
+
+#[test]
+fn deleted_records_stay_deleted_through_kills_and_stops_and_their_segments_go() {
+    for routing in ["routing=direct", "routing=forward"] {
+        let mut node = Node::tidemill("deleted", &[&OFTEN[..], &["--set", routing]].concat());
+        let mut client = connect(node.bootstrap());
+        let mut ledger = Ledger::create(&mut client, "t", 3, &[("segment.bytes", "1048576"), ("retention.ms", "-1")]);
+        let mut starts = vec![0; 3];
+        for ending in ["kill", "kill", "stop", "kill"] {
+            // 20 batches of 200 kB to each partition: a segment takes five.
+            ledger.fill(&mut client, 20, 4, 50_000, now_ms());
+            let ends = ledger.offsets(&mut client, LATEST);
+            let below = [(0, Some(starts[0] + 48)), (1, Some(starts[1] + 4)), (2, None)].into();
+            let deleted = client.delete_records("t", &below).unwrap_or_else(|e| panic!("{routing}: {e}"));
+            let expected = [starts[0] + 48, starts[1] + 4, ends[2]];
+            assert_eq!(deleted.into_values().collect::<Vec<_>>(), expected);
+            starts = expected.to_vec();
+            if ending == "stop" {
+                node.stop();
+            } else {
+                // At once: the answer was the promise.
+                node.kill();
+            }
+            node.restart();
+            client = connect(node.bootstrap());
+            let verified = ledger.verify(&mut client);
+            assert_eq!((verified.starts, verified.ends), (starts.clone(), ends), "{routing}, {ending}");
+            wait_for("segments below the start are gone", WITHIN, || {
+                let (bases, has_deleted) = segments(&node, "t", 0);
+                let second = bases.get(1).copied().unwrap_or(i64::MAX);
+                (!has_deleted && second > starts[0]).then_some(())
+            });
+        }
+        assert_eq!(ledger.append(&mut client, 2, 1, 10, now_ms()).expect("appended"), starts[2]);
+        ledger.verify(&mut client);
+    }
+}
+
+/// Several clients delete and write while the node is killed at any moment: whatever an answer said is so afterwards.
+#[test]
+fn kills_in_the_middle_of_deletions_take_nothing_back_and_nothing_else_away() {
+    let mut node = Node::tidemill("deletions", &OFTEN);
+    let mut chance = Chance::new(11);
+    let mut ledger = None;
+    let acknowledged: Vec<AtomicI64> = (0..3).map(|_| AtomicI64::new(0)).collect();
+    for round in 0..6 {
+        let mut client = connect(node.bootstrap());
+        let mut writes = ledger.take().unwrap_or_else(|| {
+            Ledger::create(&mut client, "t", 3, &[("segment.bytes", "1048576"), ("retention.ms", "-1")])
+        });
+        let (bootstrap, stop) = (node.bootstrap().to_string(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for partition in 0..3 {
+                let (bootstrap, stop, acknowledged) = (&bootstrap, &stop, &acknowledged[partition as usize]);
+                let mut chance = Chance::new(chance.next());
+                scope.spawn(move || {
+                    let mut client = connect_within(bootstrap, Duration::from_secs(5));
+                    while !stop.load(Ordering::Relaxed) {
+                        let start = acknowledged.load(Ordering::Relaxed);
+                        // The writer's batches are of four records.
+                        let offset = start + 4 * chance.below(4) as i64;
+                        match client.delete_records("t", &[(partition, Some(offset))].into()) {
+                            Ok(starts) => {
+                                assert_eq!(starts[&partition], offset, "partition {partition}");
+                                acknowledged.store(offset, Ordering::Relaxed);
+                            }
+                            Err(ClientError::Refused { code: ErrorCode::OffsetOutOfRange, .. }) => {}
+                            Err(_) => return,
+                        }
+                    }
+                });
+            }
+            writes.fill(&mut client, 10 + chance.below(20) as usize, 4, 20_000, now_ms());
+            node.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        node.restart();
+        client = connect(node.bootstrap());
+        let verified = writes.verify(&mut client);
+        for (partition, start) in verified.starts.iter().enumerate() {
+            let seen = acknowledged[partition].load(Ordering::Relaxed);
+            assert!((seen..=seen + 12).contains(start), "round {round}, partition {partition}: {seen} became {start}");
+            acknowledged[partition].store(*start, Ordering::Relaxed);
+        }
+        ledger = Some(writes);
     }
 }

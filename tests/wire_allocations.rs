@@ -144,6 +144,8 @@ fn decoding_allocates_for_bytes_that_are_there_only() {
     message_is_bounded::<alter_configs::AlterConfigsResponse>();
     message_is_bounded::<incremental_alter_configs::IncrementalAlterConfigsRequest>();
     message_is_bounded::<incremental_alter_configs::IncrementalAlterConfigsResponse>();
+    message_is_bounded::<delete_records::DeleteRecordsRequest>();
+    message_is_bounded::<delete_records::DeleteRecordsResponse>();
     message_is_bounded::<create_partitions::CreatePartitionsRequest>();
     message_is_bounded::<create_partitions::CreatePartitionsResponse>();
     message_is_bounded::<describe_cluster::DescribeClusterRequest>();

@@ -20,6 +20,7 @@ mod coordinate;
 pub mod create_partitions;
 pub mod create_topics;
 mod delete_groups;
+mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
@@ -296,6 +297,7 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         ApiKey::Produce => produce::start(broker, origin, &client_id, &mut reader, header).await,
         ApiKey::Fetch => fetch::start(broker, origin, &mut reader, header),
         ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
+        ApiKey::DeleteRecords => delete_records::start(broker, &mut reader, header),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
         ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),
         ApiKey::InitProducerId => init_producer_id::start(broker, &mut reader, header),

@@ -144,6 +144,7 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
                 }
                 Reply::Offsets(offsets)
             }
+            Request::DeleteRecords(asked) => Reply::RecordsDeleted(broker.shard.delete_records(&asked).await),
             Request::EpochEnds(ends) => {
                 Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
             }

@@ -4,7 +4,7 @@
 //! One small file, replaced whole: written beside, flushed, renamed, its directory flushed.
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (4)    8  u64  archive bytes    16  u32  CRC-32C of the archive
+//!  0  u32  magic "TMC1"    4  u32  version (5)    8  u64  archive bytes    16  u32  CRC-32C of the archive
 //! 32  the archive (rkyv), checked against the CRC before it is looked at, and validated when it is
 //! ```
 //!
@@ -23,7 +23,9 @@ use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-const VERSION: u32 = 4;
+/// Since 5 the journal may hold log starts, which who knows 4 alone would take for damage. The bytes here are the same.
+const VERSION: u32 = 5;
+const VERSION_OLDEST: u32 = 4;
 const HEAD_BYTES: usize = 32;
 
 /// Everything a shard must know to recover, apart from the journal and the segments.
@@ -170,8 +172,8 @@ impl Checkpoint {
         if u32_at(0) != MAGIC {
             return Err("it does not begin with a checkpoint's magic".into());
         }
-        if u32_at(4) != VERSION {
-            return Err(format!("it is of version {}, this build reads {VERSION}", u32_at(4)));
+        if !(VERSION_OLDEST..=VERSION).contains(&u32_at(4)) {
+            return Err(format!("it is of version {}, this build reads {VERSION_OLDEST} to {VERSION}", u32_at(4)));
         }
         let stated = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));
         if stated != archive.len() as u64 {

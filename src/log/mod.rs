@@ -8,7 +8,8 @@
 //! - LOG-1: segments are contiguous: each one begins at the offset where the one before ends, or later (gaps are
 //!   what compaction leaves; never overlaps).
 //! - LOG-2: log start <= every readable offset < log end; both only grow (until truncation by a leader change).
-//! - LOG-3: a segment is removed only when a stored checkpoint no longer names it.
+//! - LOG-3: a segment is removed only when the stored checkpoint has a later one as the active one (so that no replay
+//!   appends to it), and when it is durable that the log begins behind it.
 //! - LOG-4: compacted segments wait for a checkpoint only when no stored one names swaps of the log ([`clean::swap`]).
 //!
 //! Runs on the thread of the shard that owns the partition.
@@ -105,6 +106,10 @@ pub struct Log {
     settings: RefCell<Rc<Settings>>,
     segments: RefCell<VecDeque<Rc<Segment>>>,
     start_offset: Cell<Offset>,
+    /// At or behind `start_offset`; see [`retain`].
+    decided_start: Cell<Offset>,
+    /// Segments that the checkpoint names are not there, and so far nothing says that the log begins behind them.
+    unexplained: RefCell<Option<StorageError>>,
     epochs: RefCell<Epochs>,
     epochs_stored: Cell<usize>,
     memory: Rc<Memory>,
@@ -142,6 +147,8 @@ impl Log {
             settings: RefCell::new(settings),
             segments: RefCell::new(segments),
             start_offset: Cell::new(start_offset),
+            decided_start: Cell::new(start_offset),
+            unexplained: RefCell::new(None),
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
             memory,

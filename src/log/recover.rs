@@ -52,6 +52,26 @@ impl Log {
         Ok(Log::assemble(directory, settings, segments, 0, Epochs::default(), memory))
     }
 
+    /// The journal says that the log begins at `offset`. Everything that was appended before it said so is in the log.
+    pub fn replay_start(&self, offset: Offset) -> Result<(), StorageError> {
+        let end = self.end_offset();
+        if offset > end {
+            let why = format!("it ends at offset {end}, and the journal has it begin at {offset}: records are missing");
+            return Err(StorageError::format("a partition's log", self.directory(), why));
+        }
+        self.decide_start(offset);
+        self.move_start(offset);
+        if offset >= self.segments.borrow()[0].base_offset {
+            self.unexplained.take();
+        }
+        Ok(())
+    }
+
+    /// The journal was replayed to its end: what is missing now is lost.
+    pub fn require_all(&self) -> Result<(), StorageError> {
+        self.unexplained.take().map_or(Ok(()), Err)
+    }
+
     /// Opens what is in `directory`. `on_batch` is told of every batch that the checkpoint does not vouch for, and what is
     /// in it if it is a marker.
     pub async fn open(
@@ -146,7 +166,7 @@ async fn open_checkpointed(
     memory: Rc<Memory>,
 ) -> Result<Log, StorageError> {
     let active_base = state.segment_base_offset;
-    let sealed = present(directory, &settings, state, &bases)?;
+    let (sealed, unexplained) = present(directory, &settings, state, &bases)?;
     let mut segments = VecDeque::new();
     for (at, SealedSegment { base_offset, bytes, .. }) in sealed.iter().copied().enumerate() {
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
@@ -184,6 +204,7 @@ async fn open_checkpointed(
     let start = state.log_start_offset.max(segments[0].base_offset);
     let log = Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
     log.cleaned_to.set(state.cleaned_to);
+    *log.unexplained.borrow_mut() = unexplained;
     log.swap_is_named.set(state.sealed.iter().any(|segment| segment.is_swap));
     Ok(log)
 }
@@ -247,28 +268,33 @@ fn parse_marker(header: &BatchHeader, batch: &[Slice]) -> Option<Marker> {
     Marker::parse(header, &bytes[HEADER_BYTES..])
 }
 
-/// Those of the checkpoint's sealed segments that are there: all, but for the first ones when retention may have taken them.
+/// Those of the checkpoint's sealed segments that are there: all, but for the first ones when the log begins behind them.
+/// That may be for the journal to say; until then there is an error. With retention it need not be said: where disk and
+/// journal are full, segments go without a word.
 fn present<'a>(
     directory: &Path,
     settings: &Settings,
     state: &'a PartitionState,
     bases: &[Offset],
-) -> Result<&'a [SealedSegment], StorageError> {
+) -> Result<(&'a [SealedSegment], Option<StorageError>), StorageError> {
     let is_there = |segment: &SealedSegment| bases.contains(&segment.base_offset);
-    let gone = if settings.has_retention() { state.sealed.iter().take_while(|s| !is_there(s)).count() } else { 0 };
+    let gone = state.sealed.iter().take_while(|segment| !is_there(segment)).count();
     let kept = &state.sealed[gone..];
     let ends = kept.iter().skip(1).map(|next| next.base_offset).chain([state.segment_base_offset]);
     if let Some((segment, end)) = kept.iter().zip(ends).find(|(segment, _)| !is_there(segment)) {
         return Err(missing(directory, segment.base_offset, end));
     }
-    if gone > 0 {
-        tracing::info!(
-            "{}: {gone} segments from offset {} on are gone since the last checkpoint, as by retention",
-            directory.display(),
-            state.sealed[0].base_offset
-        );
+    if gone == 0 {
+        return Ok((kept, None));
     }
-    Ok(kept)
+    tracing::info!(
+        "{}: {gone} segments from offset {} on are gone since the last checkpoint",
+        directory.display(),
+        state.sealed[0].base_offset
+    );
+    let begins = kept.first().map_or(state.segment_base_offset, |first| first.base_offset);
+    let is_explained = settings.has_retention() || state.log_start_offset >= begins;
+    Ok((kept, (!is_explained).then(|| missing(directory, state.sealed[0].base_offset, begins))))
 }
 
 fn missing(directory: &Path, base: Offset, end: Offset) -> StorageError {

@@ -1,4 +1,12 @@
-//! Retention: which whole segments are too old or too many.
+//! The log's front: where it begins, and which segments are of no use any more.
+//!
+//! ```text
+//! retention_point    where retention would have the log begin; a client that deletes records says it himself
+//! decide_start       from now on a checkpoint says so; who calls it has put it into the journal in the same step
+//! move_start         it is durable, and readers see it (LOG-2)
+//! drop_segments      whole segments below go, as far as LOG-3 allows; the next checkpoint allows more
+//! ```
+//! A start in the middle of a segment, or of a batch, is kept as a number: what lies below is there and is not told of.
 
 use std::time::Duration;
 
@@ -7,16 +15,15 @@ use crate::model::Offset;
 use crate::runtime::dir;
 
 impl Log {
-    /// Removes segments from the front as `retention.ms` and `retention.bytes` ask, as far as LOG-3 allows; answers
-    /// how many. Records at or above `high_watermark` stay. An active segment whose every record is too old is
-    /// sealed first, as Kafka does, and goes at the next turn.
-    pub async fn retain(&self, now_ms: i64, high_watermark: Offset) -> Result<usize, StorageError> {
+    /// Where the log should begin as `retention.ms` and `retention.bytes` ask, if that is later than it does. Records at or
+    /// above `high_watermark` stay. An active segment whose every record is too old is sealed first, as Kafka does.
+    pub async fn retention_point(&self, now_ms: i64, high_watermark: Offset) -> Result<Option<Offset>, StorageError> {
         let settings = self.settings();
         if !settings.deletes || self.has_swap() {
-            return Ok(0);
+            return Ok(None);
         }
         // While it is compacted, it keeps its segments; the next turn comes.
-        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
+        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(None) };
         let active = self.active();
         let is_old = |max_timestamp: i64| {
             settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
@@ -24,19 +31,18 @@ impl Log {
         if active.size() > 0 && active.end_offset() <= high_watermark && is_old(active.times().max_timestamp) {
             self.roll();
         }
+        let decided = self.decided_start();
+        let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
+        // What lies below the start is as good as gone.
+        let useful = segments.iter().skip_while(|segment| segment.is_sealed() && segment.end_offset() <= decided);
         let mut excess = match settings.retention_bytes {
             ..0 => 0,
-            most => self.size_bytes().saturating_sub(most as u64),
+            most => useful.clone().map(|segment| segment.size()).sum::<u64>().saturating_sub(most as u64),
         };
-        let mut removed = Vec::new();
-        loop {
-            let (first, next_base) = {
-                let segments = self.segments.borrow();
-                let Some(next) = segments.get(1) else { break };
-                (segments[0].clone(), next.base_offset)
-            };
-            // LOG-3, and what is not committed stays.
-            if first.base_offset >= self.checkpointed_base.get() || first.end_offset() > high_watermark {
+        let mut point = decided;
+        for (first, next) in useful.clone().zip(useful.skip(1)) {
+            // What is not committed stays.
+            if first.end_offset() > high_watermark {
                 break;
             }
             let mut newest = first.times().max_timestamp;
@@ -48,33 +54,62 @@ impl Log {
                 break;
             }
             excess = excess.saturating_sub(first.size());
-            self.segments.borrow_mut().pop_front();
-            removed.push((first, next_base));
+            point = next.base_offset;
         }
-        let count = removed.len();
-        for (segment, next_base) in removed {
-            segment.remove(Duration::from_millis(settings.file_delete_delay_ms)).await?;
+        Ok((point > decided).then_some(point))
+    }
+
+    /// Where the log begins as far as a checkpoint goes: perhaps further than readers know yet.
+    pub fn decided_start(&self) -> Offset {
+        self.decided_start.get()
+    }
+
+    /// The log is to begin at `offset`. There is no await between this and the journal's entry: a checkpoint that begins
+    /// behind that entry must say so.
+    pub fn decide_start(&self, offset: Offset) {
+        assert!(offset <= self.end_offset(), "LOG-2: log start <= log end");
+        self.decided_start.set(self.decided_start().max(offset));
+    }
+
+    /// The log begins at `offset`: what was decided is durable.
+    pub fn move_start(&self, offset: Offset) {
+        assert!(offset <= self.decided_start(), "LOG-2: a start that was seen does not go back");
+        self.start_offset.set(self.start_offset().max(offset));
+        self.epochs.borrow_mut().cut_before(self.start_offset());
+    }
+
+    /// Removes the segments that lie below the log's start as a whole, if LOG-3 allows it by now; answers how many.
+    pub async fn drop_segments(&self) -> Result<usize, StorageError> {
+        if self.has_swap() || self.droppable() == 0 {
+            return Ok(0);
+        }
+        // A compaction has its hands on them; the next turn comes.
+        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
+        let count = self.droppable();
+        let dropped: Vec<_> = self.segments.borrow_mut().drain(..count).collect();
+        for segment in dropped {
+            segment.remove(Duration::from_millis(self.settings().file_delete_delay_ms)).await?;
             // One after the other on the disk too: a power failure that brought the first back without the second would
             // leave a hole, which a restart takes for loss.
             let directory = self.directory();
             dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
-            // LOG-2: a start that was seen does not go back, so it moves when no restart finds the segment any more.
-            self.start_offset.set(self.start_offset.get().max(next_base));
-            self.epochs.borrow_mut().cut_before(self.start_offset());
         }
         Ok(count)
     }
 
-    /// Whether the oldest segment would go by age, had a checkpoint without it been stored (LOG-3).
-    pub fn waits_for_checkpoint(&self, now_ms: i64) -> bool {
-        let settings = self.settings();
+    /// How many segments lie below the start and are not the stored checkpoint's active one (LOG-3).
+    fn droppable(&self) -> usize {
         let segments = self.segments.borrow();
-        let is_too_large = settings.retention_bytes >= 0
-            && segments.iter().map(|s| s.size()).sum::<u64>() > settings.retention_bytes as u64;
-        let oldest = segments[0].times().max_timestamp;
-        let is_too_old = settings.retention_ms >= 0 && oldest >= 0 && now_ms - oldest > settings.retention_ms;
-        let is_held = segments.len() > 1 && segments[0].base_offset >= self.checkpointed_base.get();
-        settings.deletes && is_held && (is_too_large || is_too_old)
+        let nexts = segments.iter().skip(1);
+        let is_free = |base: Offset, end: Offset| base < self.checkpointed_base.get() && end <= self.start_offset();
+        segments.iter().zip(nexts).take_while(|(first, next)| is_free(first.base_offset, next.base_offset)).count()
+    }
+
+    /// Whether a segment below the start would go, had a checkpoint with a later active segment been stored (LOG-3).
+    pub fn waits_for_checkpoint(&self) -> bool {
+        let segments = self.segments.borrow();
+        let next = segments.get(1).map(|next| next.base_offset);
+        next.is_some_and(|next| next <= self.start_offset() && segments[0].base_offset >= self.checkpointed_base.get())
     }
 
     /// Drops handles and indexes of sealed segments; they come back when asked for.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::read::{Extent, Read, Wish};
+use super::read::{Extent, Read, ReadError, Wish};
+use super::recover::Known;
 use super::tail::Memory;
-use super::{Appended, Log, Settings};
+use super::{Appended, Log, Settings, segment};
+use crate::disk::checkpoint::PartitionState;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::runtime::{self, Config};
@@ -216,6 +218,94 @@ fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
             let read = first.read(&Wish { bytes_max: 1, ..wish(&first, n) }).await.unwrap();
             assert_eq!(bytes_of(read).await, batch(n, Codec::None, if n == 0 { 1_000 } else { 40_000 }));
         }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+/// What a checkpoint would say of the log.
+fn state(log: &Log) -> PartitionState {
+    let active = log.active();
+    let times = active.times();
+    PartitionState {
+        topic: [1; 16],
+        partition: 0,
+        log_start_offset: log.decided_start(),
+        sealed: log.sealed(),
+        cleaned_to: log.cleaned_to(),
+        segment_base_offset: active.base_offset,
+        segment_position: active.size(),
+        end_offset: log.end_offset(),
+        segment_max_timestamp: times.max_timestamp,
+        segment_offset_of_max_timestamp: times.offset_of_max,
+        segment_first_append_ms: times.first_append_ms,
+        segment_aborted: 0,
+        leader_epochs: log.epochs().entries().to_vec(),
+        producers: Vec::new(),
+    }
+}
+
+/// Three segments, of a batch each.
+async fn three_segments(scratch: &Scratch) -> Log {
+    let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+    for n in 0..3 {
+        log.roll();
+        assert!(append(&log, &batch(n, Codec::None, 100)).await);
+    }
+    log
+}
+
+#[test]
+fn log_3_segments_below_the_start_go_when_the_stored_checkpoint_has_a_later_active_one() {
+    let scratch = Scratch::new("start");
+    let main = async || {
+        let log = three_segments(&scratch).await;
+        log.decide_start(2);
+        assert_eq!((state(&log).log_start_offset, log.start_offset()), (2, 0), "decided, and not to be seen yet");
+        assert_eq!(log.drop_segments().await.unwrap(), 0);
+        log.move_start(2);
+        assert!(matches!(log.read(&wish(&log, 1)).await, Err(ReadError::OutOfRange { start: 2, .. })));
+        assert!(log.drop_segments().await.unwrap() == 0 && log.waits_for_checkpoint());
+        log.flush().await.unwrap();
+        log.checkpointed(&state(&log)).await.unwrap();
+        assert_eq!((log.drop_segments().await.unwrap(), log.segment_count()), (2, 1));
+        assert!(!log.waits_for_checkpoint());
+        assert_eq!(bytes_of(log.read(&wish(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
+        // In the middle of a segment the start is a number, and the segment stays.
+        log.decide_start(3);
+        log.move_start(3);
+        assert_eq!((log.start_offset(), log.drop_segments().await.unwrap(), log.segment_count()), (3, 0, 1));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_begin_behind_them() {
+    let scratch = Scratch::new("explained");
+    let main = async || {
+        let log = three_segments(&scratch).await;
+        log.flush().await.unwrap();
+        let known = state(&log);
+        std::fs::remove_file(segment::file_path(&scratch.0, 0, "log")).unwrap();
+        let settings = |retention_bytes| Rc::new(Settings { deletes: true, retention_bytes, ..Settings::default() });
+        let open = async |known: &PartitionState, retention_bytes| {
+            let memory = Memory::new(MEMORY_BYTES);
+            let known = Known::Checkpointed(known);
+            Log::open(&scratch.0, settings(retention_bytes), known, memory, &mut |_, _| {}).await.unwrap()
+        };
+        let lost = open(&known, -1).await;
+        lost.replay_start(0).unwrap();
+        assert!(lost.require_all().unwrap_err().to_string().contains("held the records from offset 0 to 1"));
+        let journaled = open(&known, -1).await;
+        journaled.replay_start(1).unwrap();
+        journaled.require_all().unwrap();
+        assert_eq!(journaled.start_offset(), 1);
+        assert!(journaled.replay_start(4).is_err(), "records are missing at the other end");
+        let checkpointed = open(&PartitionState { log_start_offset: 2, ..known.clone() }, -1).await;
+        checkpointed.require_all().unwrap();
+        assert_eq!(checkpointed.start_offset(), 2);
+        let retained = open(&known, 100).await;
+        retained.require_all().unwrap();
+        assert_eq!(retained.start_offset(), 1);
     };
     runtime::run(Config::default(), main).unwrap();
 }

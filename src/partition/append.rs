@@ -2,7 +2,7 @@
 
 use super::Partition;
 use super::producers::{Membership, Verdict};
-use crate::disk::journal::group::Entry;
+use crate::disk::journal::group::{Entry, Kind};
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::Appended;
 use crate::model::{ErrorCode, Offset};
@@ -154,7 +154,7 @@ impl Partition {
         let base_offset = self.log.end_offset();
         let leader_epoch = self.leader_epoch.get();
         let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
-        let entry = Entry { partition: self.id, leader_epoch, base_offset };
+        let entry = Entry { kind: Kind::Batch, partition: self.id, leader_epoch, base_offset };
         let flush = self.settings.borrow().flushes_before_ack;
         let sequence = journal.append(entry, &stored, records, flush);
         let batch = Appended {

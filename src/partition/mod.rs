@@ -41,6 +41,8 @@ pub struct Settings {
     pub timestamp_before_max_ms: i64,
     pub timestamp_after_max_ms: i64,
     pub is_compacted: bool,
+    /// Clients may delete its records; not where compaction alone decides.
+    pub is_deletable: bool,
     pub min_insync_replicas: usize,
     /// False: acknowledged when written, not flushed; survives a crash of the process, not of the machine.
     pub flushes_before_ack: bool,
@@ -158,6 +160,15 @@ impl Partition {
         }
     }
 
+    /// The log begins at `offset`, and that is durable: who waits to read below it is told, and who reads what is committed
+    /// may see further, if a transaction began there.
+    pub fn begins_at(&self, offset: Offset) {
+        assert!(offset <= self.high_watermark.get(), "PART-1: log start <= high watermark");
+        self.log.move_start(offset);
+        self.waiters.fire(Isolation::ReadUncommitted);
+        self.waiters.fire(Isolation::ReadCommitted);
+    }
+
     /// Takes the partition out of use; whoever waits for it is told.
     pub fn delete(&self) {
         self.deleted.set(true);
@@ -173,7 +184,7 @@ impl Partition {
         PartitionState {
             topic: self.id.topic.0,
             partition: self.id.partition,
-            log_start_offset: self.log.start_offset(),
+            log_start_offset: self.log.decided_start(),
             sealed: self.log.sealed(),
             cleaned_to: self.log.cleaned_to(),
             segment_base_offset: active.base_offset,

@@ -57,6 +57,8 @@ pub enum Request {
         wait_ms: u64,
     },
     ListOffsets(Vec<ListOffset>),
+    /// Have each of these logs begin there, or behind all that is committed; answered when that is durable.
+    DeleteRecords(Vec<(TopicPartition, Option<Offset>)>),
     EpochEnds(Vec<EpochEnd>),
     /// A producer's transaction ends in these partitions; answered when the markers are durable.
     EndTransactions {
@@ -84,6 +86,8 @@ pub enum Reply {
     Read(Result<Vec<u8>, String>),
     Watched,
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),
+    /// Where each begins.
+    RecordsDeleted(Vec<Result<Offset, ErrorCode>>),
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
     Ended(Vec<ErrorCode>),
     Producers(Result<Vec<ProducerSnapshot>, ErrorCode>),

@@ -125,6 +125,7 @@ impl Shard {
         for state in &checkpoint.partitions {
             if let Some(partition) = self.partition(state.id()) {
                 partition.log.checkpointed(state).await?;
+                self.drop_segments(&partition).await;
             }
         }
         Ok(())

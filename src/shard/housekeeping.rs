@@ -24,20 +24,11 @@ impl Shard {
                 return;
             }
             let before = partition.log.segment_count();
-            match partition.log.retain(now_ms, partition.high_watermark()).await {
-                Ok(0) => {}
-                Ok(count) => {
-                    changed = true;
-                    tracing::info!(
-                        "{}-{}: {count} segments are past retention, the log starts at {}",
-                        partition.name,
-                        partition.id.partition,
-                        partition.log.start_offset()
-                    );
-                }
-                Err(error) => tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition),
+            if let Err(error) = self.retain(&partition, now_ms).await {
+                tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition);
             }
-            changed |= partition.log.segment_count() > before || partition.log.waits_for_checkpoint(now_ms);
+            changed |= partition.log.segment_count() > before;
+            changed |= self.drop_segments(&partition).await > 0 || partition.log.waits_for_checkpoint();
             partition.log.rest();
             let expiration_ms = self.config.producer_id_expiration_ms as i64;
             partition.producers.borrow_mut().expire(now_ms, expiration_ms);

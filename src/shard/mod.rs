@@ -18,6 +18,7 @@ mod clean;
 mod commit;
 mod housekeeping;
 mod image;
+mod log_start;
 pub mod open;
 mod partition_metadata;
 mod produce;

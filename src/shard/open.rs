@@ -10,6 +10,7 @@ use super::{Shard, partition_metadata, settings};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::journal::group::Kind;
 use crate::disk::journal::recover::{Replay, used_file};
 use crate::disk::journal::{self, Journal};
 use crate::disk::layout::DataDirectory;
@@ -280,9 +281,13 @@ async fn replay_into(
     while let Some(group) = replay.next_group().await? {
         report.groups_replayed += 1;
         report.bytes_replayed += group.header.total_bytes as u64;
-        for (entry, batch) in group.batches() {
+        for (entry, batch) in group.entries() {
             // A topic that has been deleted since.
             let Some(opened) = logs.get_mut(&entry.partition) else { continue };
+            if entry.kind == Kind::LogStart {
+                opened.log.replay_start(entry.base_offset)?;
+                continue;
+            }
             let header = BatchHeader::decode(batch).expect("verified by the journal");
             let end = opened.log.end_offset();
             if header.base_offset < end {
@@ -329,7 +334,7 @@ async fn replay_into(
             report.batches_replayed += 1;
         }
     }
-    Ok(())
+    logs.values().try_for_each(|opened| opened.log.require_all())
 }
 
 /// Writes what can be written; whether that was anything.

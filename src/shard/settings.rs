@@ -62,6 +62,7 @@ pub fn of_partition(config: &TopicConfig) -> Rc<partition::Settings> {
         timestamp_before_max_ms: config.timestamp_before_max_ms,
         timestamp_after_max_ms: config.timestamp_after_max_ms,
         is_compacted: config.is_compacted,
+        is_deletable: config.is_deleted || !config.is_compacted,
         min_insync_replicas: config.min_insync_replicas as usize,
         flushes_before_ack: config.flush_ack,
     })

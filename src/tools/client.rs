@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod cluster;
 pub mod connection;
+mod delete_records;
 mod error;
 pub mod fetch;
 pub mod groups;

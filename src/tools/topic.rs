@@ -1,4 +1,4 @@
-//! `tidemill topic`: create, list, describe and delete topics.
+//! `tidemill topic`: create, list, describe, alter and delete topics, and delete records from them.
 
 use super::Failure;
 use super::client::admin::NewTopic;
@@ -24,8 +24,12 @@ enum Verb {
     List(List),
     /// Show topics' partitions, leaders, offsets and settings
     Describe(Describe),
+    /// Change a topic's settings
+    Alter(Alter),
     /// Delete topics and everything in them
     Delete(Delete),
+    /// Delete the oldest records of a topic
+    DeleteRecords(DeleteRecords),
 }
 
 #[derive(clap::Args, Debug)]
@@ -65,11 +69,50 @@ struct Describe {
 }
 
 #[derive(clap::Args, Debug)]
+#[group(id = "change", required = true, multiple = true, args = ["configs", "delete_configs"])]
+struct Alter {
+    name: String,
+    /// A topic setting, such as retention.ms=3600000; may be repeated
+    #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    configs: Vec<(String, String)>,
+    /// A setting to take back to its default; may be repeated
+    #[arg(long = "delete-config", value_name = "KEY")]
+    delete_configs: Vec<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
 struct Delete {
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
     connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
+struct DeleteRecords {
+    name: String,
+    /// The first offset to keep, or `end` to keep none
+    #[arg(long, value_name = "OFFSET|end", value_parser = offset_or_end)]
+    before: Before,
+    /// A partition; may be repeated [default: all]
+    #[arg(long = "partition", short, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    partitions: Vec<i32>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// An offset; `None` is the end.
+#[derive(Clone, Copy, Debug)]
+struct Before(Option<i64>);
+
+fn offset_or_end(text: &str) -> Result<Before, String> {
+    match text.parse() {
+        Ok(offset @ 0..) => Ok(Before(Some(offset))),
+        _ if text == "end" => Ok(Before(None)),
+        _ => Err(format!("expected an offset from 0 on, or `end`, got {text:?}")),
+    }
 }
 
 pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -85,7 +128,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Verb::Create(create) => run_create(create, &mut out),
         Verb::List(list) => run_list(list, &mut out),
         Verb::Describe(describe) => run_describe(describe, &mut out),
+        Verb::Alter(alter) => run_alter(alter, &mut out),
         Verb::Delete(delete) => run_delete(delete, &mut out),
+        Verb::DeleteRecords(delete) => run_delete_records(delete, &mut out),
     }
 }
 
@@ -223,6 +268,47 @@ fn partition_json((partition, (first, end)): (&super::client::PartitionLeader, &
         "first_offset": first,
         "end_offset": end,
     })
+}
+
+fn run_alter(args: Alter, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    client.alter_topic(&args.name, &args.configs, &args.delete_configs)?;
+    if args.connect.json {
+        let set: serde_json::Map<_, _> =
+            args.configs.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+        writeln!(out, "{}", json!({ "topic": args.name, "set": set, "deleted": args.delete_configs }))?;
+        return Ok(());
+    }
+    for (key, value) in &args.configs {
+        writeln!(out, "topic {}: {key} = {value}", args.name)?;
+    }
+    for key in &args.delete_configs {
+        writeln!(out, "topic {}: {key} is the default", args.name)?;
+    }
+    Ok(())
+}
+
+fn run_delete_records(args: DeleteRecords, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    let mut partitions = args.partitions;
+    if partitions.is_empty() {
+        partitions = client.topic(&args.name)?.partitions.iter().map(|partition| partition.partition).collect();
+    }
+    let below = partitions.into_iter().map(|partition| (partition, args.before.0)).collect();
+    let starts = client.delete_records(&args.name, &below)?;
+    if args.connect.json {
+        let row = |(partition, start)| json!({ "partition": partition, "first_offset": start });
+        let partitions: Vec<_> = starts.into_iter().map(row).collect();
+        writeln!(out, "{}", json!({ "topic": args.name, "partitions": partitions }))?;
+        return Ok(());
+    }
+    let mut table = table(&["partition", "first offset"]);
+    for (partition, start) in starts {
+        table.add_row([partition.to_string(), start.to_string()]);
+    }
+    align_right(&mut table, &[0, 1]);
+    writeln!(out, "{table}")?;
+    Ok(())
 }
 
 fn run_delete(args: Delete, out: &mut impl Write) -> Result<(), Failure> {

@@ -140,7 +140,7 @@ fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<boo
     let own_journal_dir = load.seed.is_multiple_of(2);
     let place = load::place(&live, own_journal_dir);
     let mut disk = Disk::of(&live);
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "compact", "txn"]))));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "compact", "txn"]))));
     let recorder = Recorder::default();
     let lived = load::live(&place, &ledger, load, &recorder, FaultPlan::new([rule]));
     let acknowledged = ledger.borrow().acknowledged_count();

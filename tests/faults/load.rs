@@ -1,7 +1,7 @@
 //! A real shard under load, in this process, and a ledger of what it was given and what it acknowledged when.
 //!
 //! Everything is small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments of a
-//! dozen batches, retention, compaction, topics made, deleted and made again under the same name, transactions of three
+//! dozen batches, retention, records deleted by clients, compaction, topics made, deleted and made again under the same name, transactions of three
 //! producers that lie in one another.
 
 use std::cell::RefCell;
@@ -77,7 +77,7 @@ fn overrides(name: &str) -> Vec<(String, String)> {
     let mut all = vec![("segment.index.bytes", "96"), ("index.interval.bytes", "0"), ("file.delete.delay.ms", "0")];
     match name {
         "kept" => all.push(("retention.bytes", "500000")),
-        "plain" => all.push(("retention.ms", "-1")),
+        "plain" | "purged" => all.push(("retention.ms", "-1")),
         "compact" => all.extend([("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.1")]),
         "loose" => all.push(("tidemill.flush.ack", "false")),
         _ => {}
@@ -165,8 +165,17 @@ pub struct Ledger {
     sent: BTreeMap<TopicPartition, Vec<Sent>>,
     /// Where a log began, as seen at a moment.
     starts: BTreeMap<TopicPartition, Vec<(usize, i64)>>,
+    /// Records that were deleted below an offset.
+    deletions: BTreeMap<TopicPartition, Vec<Deletion>>,
     /// The metadata, from a moment on.
     images: Vec<(usize, Arc<Image>)>,
+}
+
+#[derive(Clone, Copy)]
+struct Deletion {
+    offset: i64,
+    asked_at: usize,
+    acknowledged_at: Option<usize>,
 }
 
 /// What a shard has, as read from it.
@@ -220,16 +229,23 @@ impl Ledger {
                 check_compacted(&name, log, sent, moment)?;
                 continue;
             }
-            let start_max =
-                if topic.overrides.contains_key("retention.bytes") { self.start_max(id, moment) } else { 0 };
-            if *start > start_max {
-                return Err(format!("{name} begins at {start}, and retention took what is before {start_max} at most"));
+            let (deleted, deleted_max) = self.deleted(id, moment);
+            let start_max = match topic.overrides.contains_key("retention.bytes") {
+                true => self.start_max(id, moment),
+                false => deleted_max,
+            };
+            if !(deleted..=start_max).contains(start) {
+                return Err(format!("{name} begins at {start}, and not from {deleted} to {start_max}"));
             }
             let mut next = *start;
             for batch in batches {
                 let known = sent.iter().any(|sent| sent.batch == *batch);
                 // A log may begin inside of nothing but its first batch.
-                if batch.base_offset != next || !known {
+                let is_next = match next == *start {
+                    true => (batch.base_offset..batch.end_offset).contains(start),
+                    false => batch.base_offset == next,
+                };
+                if !is_next || !known {
                     return Err(format!("{name}: at {next} lies {batch:?}, known: {known}"));
                 }
                 next = batch.end_offset;
@@ -252,15 +268,27 @@ impl Ledger {
         seen.into_iter().find(|start| Some(*start) > first).unwrap_or(i64::MAX)
     }
 
+    /// Below which offset everything was deleted for sure by then, and below which it may have been.
+    fn deleted(&self, id: TopicPartition, moment: usize) -> (i64, i64) {
+        let asked = || self.deletions.get(&id).into_iter().flatten().filter(|deletion| deletion.asked_at <= moment);
+        let is_done = |deletion: &&Deletion| deletion.acknowledged_at.is_some_and(|at| at <= moment);
+        let last = |offset: Option<i64>| offset.unwrap_or(0);
+        (last(asked().filter(is_done).map(|done| done.offset).max()), last(asked().map(|asked| asked.offset).max()))
+    }
+
     /// The ledger of a life that begins with what was found after `moment`. `is_flushed`: none of that can go any more.
     pub fn begin_anew(&mut self, found: &Found, moment: usize, is_flushed: bool) {
         let image = self.image_at(moment);
         self.images = vec![(0, image.clone())];
         self.starts.clear();
+        let done: BTreeMap<_, _> = self.sent.keys().map(|id| (*id, self.deleted(*id, moment).0)).collect();
+        self.deletions.clear();
         self.sent.retain(|id, _| image.topic_by_id(id.topic).is_some());
         for (id, sent) in &mut self.sent {
             let log = &found[id];
             self.starts.insert(*id, vec![(0, log.start)]);
+            let begun = |offset, is_done: bool| Deletion { offset, asked_at: 0, acknowledged_at: is_done.then_some(0) };
+            self.deletions.insert(*id, vec![begun(done[id], true), begun(log.start, is_flushed)]);
             let is_compacted = image.topic_by_id(id.topic).is_some_and(|t| t.overrides.contains_key("cleanup.policy"));
             // What retention took may come back, and what compaction took was there.
             sent.retain(|sent| match is_compacted {
@@ -388,6 +416,12 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
     for id in partitions(&image).into_iter().filter(|id| Some(id.topic) != again) {
         tasks.push(start(id, chance.next(), load.batches));
     }
+    if let Some(topic) = image.topic("purged") {
+        let id = TopicPartition { topic: topic.id, partition: 0 };
+        let (shard, ledger, recorder) = (shard.clone(), ledger.clone(), recorder.clone());
+        let deletes = delete(shard, ledger, recorder, id, Chance::new(chance.next()), load.batches);
+        tasks.push(runtime::spawn(Class::Foreground, "deleter", deletes));
+    }
     if load.with_topics {
         // The same name again and again, each time another topic.
         for _ in 0..3 {
@@ -408,6 +442,42 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
     }
     for task in tasks {
         task.await?;
+    }
+    Ok(())
+}
+
+/// Deletes records below any offset, now and then.
+async fn delete(
+    shard: Rc<Shard>,
+    ledger: Rc<RefCell<Ledger>>,
+    recorder: Recorder,
+    id: TopicPartition,
+    mut chance: Chance,
+    times: usize,
+) -> Result<(), String> {
+    for _ in 0..times {
+        runtime::sleep(Duration::from_micros(chance.below(4000))).await;
+        let Some(partition) = shard.partition(id) else { return Ok(()) };
+        let (start, end) = (partition.log.start_offset(), partition.high_watermark());
+        // Into the first batches mostly: what is deleted, nobody can lose.
+        let offset = start + chance.below((end - start + 1) as u64).min(chance.below(60)) as i64;
+        let deletion = Deletion { offset, asked_at: recorder.now(), acknowledged_at: None };
+        let at = {
+            let mut ledger = ledger.borrow_mut();
+            let deletions = ledger.deletions.entry(id).or_default();
+            deletions.push(deletion);
+            deletions.len() - 1
+        };
+        let deleted = shard.delete_records(&[(id, Some(offset))]).await.remove(0);
+        let begins = match deleted {
+            Ok(begins) => begins,
+            Err(_) if shard.failure().is_some() || shard.is_disk_full() => return Ok(()),
+            Err(error) => return Err(format!("records cannot be deleted: {error}")),
+        };
+        if begins < offset {
+            return Err(format!("deleted up to {offset}, and the log begins at {begins}"));
+        }
+        ledger.borrow_mut().deletions.get_mut(&id).expect("noted above")[at].acknowledged_at = Some(recorder.now());
     }
     Ok(())
 }

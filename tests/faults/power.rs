@@ -83,7 +83,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
     let mut disk = Disk::of(dir.path());
     // A compaction stores checkpoints of its own, which leave recovery less to do: so not always.
     let fourth = if number.is_multiple_of(3) { "compact" } else { "loose" };
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "txn", fourth]))));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "txn", fourth]))));
     let images = load::images(&format!("power-{number}"));
     for life in 0..LIVES {
         let told = |moment: usize, why: String| {

@@ -115,6 +115,8 @@ pub const TARGETS: &[Target] = targets! {
     "AlterConfigsResponse" message::<alter_configs::AlterConfigsResponse>, decoded;
     "IncrementalAlterConfigsRequest" message::<incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
     "IncrementalAlterConfigsResponse" message::<incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
+    "DeleteRecordsRequest" message::<delete_records::DeleteRecordsRequest>, decoded;
+    "DeleteRecordsResponse" message::<delete_records::DeleteRecordsResponse>, decoded;
     "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
     "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
     "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;

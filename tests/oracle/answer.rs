@@ -13,6 +13,7 @@ use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use tidemill::wire::create_partitions::CreatePartitionsResponse;
 use tidemill::wire::create_topics::CreateTopicsResponse;
 use tidemill::wire::delete_groups::DeleteGroupsResponse;
+use tidemill::wire::delete_records::DeleteRecordsResponse;
 use tidemill::wire::delete_topics::DeleteTopicsResponse;
 use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
@@ -75,6 +76,7 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::ApiVersions => declared::<ApiVersionsResponse>(r, version),
         ApiKey::CreateTopics => declared::<CreateTopicsResponse>(r, version),
         ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),
+        ApiKey::DeleteRecords => declared::<DeleteRecordsResponse>(r, version),
         ApiKey::InitProducerId => declared::<InitProducerIdResponse>(r, version),
         ApiKey::OffsetForLeaderEpoch => declared::<OffsetForLeaderEpochResponse>(r, version),
         ApiKey::AddPartitionsToTxn => declared::<AddPartitionsToTxnResponse>(r, version),

@@ -12,6 +12,7 @@ use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use tidemill::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use tidemill::wire::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 use tidemill::wire::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use tidemill::wire::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
@@ -135,6 +136,7 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
     }
     check_versions::<_, CreateTopicsResponse>(talk, CreateTopicsRequest::default());
     check_versions::<_, DeleteTopicsResponse>(talk, DeleteTopicsRequest::default());
+    check_versions::<_, DeleteRecordsResponse>(talk, DeleteRecordsRequest::default());
     check_versions::<_, InitProducerIdResponse>(talk, InitProducerIdRequest::default());
     check_versions::<_, OffsetForLeaderEpochResponse>(talk, OffsetForLeaderEpochRequest::default());
     check_versions::<_, AddPartitionsToTxnResponse>(talk, AddPartitionsToTxnRequest::default());

@@ -6,6 +6,9 @@ use crate::support::wait_for;
 use crate::talk::{Fetched, Talk, from, from_id};
 use std::time::Duration;
 use tidemill::model::ErrorCode;
+use tidemill::wire::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
 use tidemill::wire::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use tidemill::wire::fetch::{FetchPartition, FetchRequest};
 
@@ -243,4 +246,33 @@ fn s091_without_a_free_slot_a_full_fetch_is_answered_without_a_session() {
     assert_eq!((closed.head.error_code, closed.head.session_id), (ErrorCode::None, 0));
     readers[2].epoch = 0;
     assert!(readers[2].fetch(vec![from(&topic.name, 0, 0)]).head.session_id > 0);
+}
+
+#[test]
+fn s101_a_session_tells_of_a_log_that_begins_later() {
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "session-start", 2, &[]);
+    for at in 0..2 {
+        topic.leader(at).append(&topic.name, at as i32, &["a", "b"]);
+    }
+    for version in [7, 13] {
+        let mut reader = Reader::at(&topic.leaders[0], version);
+        let end = i64::from(version == 13) + 2;
+        reader.fetch((0..2).map(|at| partition(&topic, version, at, end)).collect());
+        assert_eq!(told(&reader.fetch(vec![])), [0; 0], "nothing is new");
+        // One of the two is another shard's.
+        for at in 0..2 {
+            let asked = DeleteRecordsPartition { partition_index: at, offset: end - 1 };
+            let topics = vec![DeleteRecordsTopic { name: topic.name.clone(), partitions: vec![asked] }];
+            let request = DeleteRecordsRequest { topics, timeout_ms: 10_000 };
+            let answer: DeleteRecordsResponse = topic.leader(0).call(&request, 2);
+            assert_eq!(answer.topics[0].partitions[0].low_watermark, end - 1);
+            let answer = reader.fetch(vec![]);
+            assert_eq!((told(&answer), answer.partitions[0].head.log_start_offset), (vec![at], end - 1));
+        }
+        assert_eq!(told(&reader.fetch(vec![])), [0; 0]);
+        for at in 0..2 {
+            topic.leader(at).append(&topic.name, at as i32, &["c"]);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tidemill::wire::offset_for_leader_epoch::{
     OffsetForLeaderTopic,
 };
 
-fn list_in(
+pub fn list_in(
     talk: &mut Talk,
     version: i16,
     topic: &str,

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! header, 64 bytes, little-endian          entry, 48 bytes, then its payload, padded to 8
-//!  0  u32  magic "TMG1"                     0  u8   kind (1 batch)
+//!  0  u32  magic "TMG1"                     0  u8   kind (1 batch, 2 log start)
 //!  4  u16  version (1)                      1  u8x3 zero
 //!  6  u16  flags (1: flushed)               4  u32  payload bytes
 //!  8  u64  journal id                       8  u8x16 topic id
@@ -21,7 +21,7 @@
 //!
 //! A batch's payload checksum is the CRC-32C that the batch carries itself (over `attributes` to its end), so the
 //! journal need not read the record bytes again; what that CRC leaves out (offset, length, epoch, magic) the
-//! entry states, and the reader compares.
+//! entry states, and the reader compares. A log start has no payload: the partition's log begins at its base offset.
 //!
 //! Three things keep recycled bytes of an earlier lap from being read as data: the sequence number must be the
 //! expected one, the session must not go back, and each group carries the checksum of the group before it.
@@ -36,6 +36,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"TMG1");
 const VERSION: u16 = 1;
 const FLAG_FLUSHED: u16 = 1;
 const KIND_BATCH: u8 = 1;
+const KIND_LOG_START: u8 = 2;
 /// Bytes of a v2 batch before its CRC's reach; see `record::header`.
 const BATCH_CRC_FROM: usize = 21;
 
@@ -44,9 +45,18 @@ pub fn entry_room(bytes: usize) -> usize {
     ENTRY_BYTES + bytes.next_multiple_of(8)
 }
 
-/// Which batch an entry holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A batch, which begins at the entry's offset.
+    Batch,
+    /// The partition's log begins at the entry's offset from here on.
+    LogStart,
+}
+
+/// What an entry says, but for a batch's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
+    pub kind: Kind,
     pub partition: TopicPartition,
     pub leader_epoch: LeaderEpoch,
     pub base_offset: Offset,
@@ -99,20 +109,10 @@ impl GroupBuilder {
     /// [`entry_room`]. `flush`: whether the batch's acknowledgement promises stable storage.
     pub fn push(&mut self, entry: Entry, header: &[u8], records: &[u8], flush: bool) {
         let bytes = header.len() + records.len();
-        assert!(header.len() > BATCH_CRC_FROM && self.has_room(entry_room(bytes)), "the caller reserves first");
-        let at = self.used;
-        let buf = &mut self.buf;
-        let head = &mut buf[at..at + ENTRY_BYTES];
-        head.fill(0);
-        head[0] = KIND_BATCH;
-        head[4..8].copy_from_slice(&(bytes as u32).to_le_bytes());
-        head[8..24].copy_from_slice(&entry.partition.topic.0);
-        head[24..28].copy_from_slice(&entry.partition.partition.to_le_bytes());
-        head[28..32].copy_from_slice(&entry.leader_epoch.to_le_bytes());
-        head[32..40].copy_from_slice(&entry.base_offset.to_le_bytes());
+        assert!(header.len() > BATCH_CRC_FROM && entry.kind == Kind::Batch, "it is a batch");
         let crc = u32::from_be_bytes(header[17..21].try_into().expect("4 bytes"));
-        head[40..44].copy_from_slice(&crc.to_le_bytes());
-        let payload = at + ENTRY_BYTES;
+        let payload = self.push_head(KIND_BATCH, entry, bytes, crc);
+        let buf = &mut self.buf;
         let split = payload + header.len();
         let end = split + records.len();
         let padded = payload + bytes.next_multiple_of(8);
@@ -120,8 +120,32 @@ impl GroupBuilder {
         buf[split..end].copy_from_slice(records);
         buf[end..padded].fill(0);
         self.used = padded;
-        self.entries += 1;
         self.flushed |= flush;
+    }
+
+    /// Adds where a log begins, which is always promised to be on stable storage. The caller has made sure of
+    /// [`entry_room`] for nothing.
+    pub fn push_log_start(&mut self, entry: Entry) {
+        assert!(entry.kind == Kind::LogStart, "it has no bytes");
+        self.used = self.push_head(KIND_LOG_START, entry, 0, 0);
+        self.flushed = true;
+    }
+
+    /// Answers where the entry's bytes go.
+    fn push_head(&mut self, kind: u8, entry: Entry, bytes: usize, crc: u32) -> usize {
+        assert!(self.has_room(entry_room(bytes)), "the caller reserves first");
+        let at = self.used;
+        let head = &mut self.buf[at..at + ENTRY_BYTES];
+        head.fill(0);
+        head[0] = kind;
+        head[4..8].copy_from_slice(&(bytes as u32).to_le_bytes());
+        head[8..24].copy_from_slice(&entry.partition.topic.0);
+        head[24..28].copy_from_slice(&entry.partition.partition.to_le_bytes());
+        head[28..32].copy_from_slice(&entry.leader_epoch.to_le_bytes());
+        head[32..40].copy_from_slice(&entry.base_offset.to_le_bytes());
+        head[40..44].copy_from_slice(&crc.to_le_bytes());
+        self.entries += 1;
+        at + ENTRY_BYTES
     }
 
     /// How many bytes the group will take in the journal.
@@ -222,7 +246,8 @@ pub enum Damage {
     Payload { entry: u32, what: &'static str },
 }
 
-/// The entries of a whole group, each verified: header and entry checksum first, then every payload's own.
+/// The entries of a whole group, each with its payload (none of a log start), and verified: header and entry checksum
+/// first, then every payload's own.
 /// `group` is exactly `header.total_bytes` long.
 pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Entry, &'a [u8])>, Damage> {
     let used = group.get(..header.used_bytes).ok_or(Damage::Header)?;
@@ -237,7 +262,13 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
         let i32_at = |at: usize| i32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let payload_bytes = i32_at(4) as u32 as usize;
         let payload = &used[at + ENTRY_BYTES..at + ENTRY_BYTES + payload_bytes];
+        let damage = |what| Damage::Payload { entry: number, what };
         let entry = Entry {
+            kind: match head[0] {
+                KIND_BATCH => Kind::Batch,
+                KIND_LOG_START => Kind::LogStart,
+                _ => return Err(damage("an entry kind that this version does not know")),
+            },
             partition: TopicPartition {
                 topic: TopicId(head[8..24].try_into().expect("16 bytes")),
                 partition: i32_at(24),
@@ -245,18 +276,20 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
             leader_epoch: i32_at(28),
             base_offset: i64::from_le_bytes(head[32..40].try_into().expect("8 bytes")),
         };
-        verify_batch(head[0], &entry, i32_at(40) as u32, payload)
-            .map_err(|what| Damage::Payload { entry: number, what })?;
+        match entry.kind {
+            Kind::Batch => verify_batch(&entry, i32_at(40) as u32, payload).map_err(damage)?,
+            Kind::LogStart if entry.base_offset < 0 || !payload.is_empty() => {
+                return Err(damage("a log start that is none"));
+            }
+            Kind::LogStart => {}
+        }
         entries.push((entry, payload));
         at += ENTRY_BYTES + payload_bytes.next_multiple_of(8);
     }
     Ok(entries)
 }
 
-fn verify_batch(kind: u8, entry: &Entry, crc: u32, payload: &[u8]) -> Result<(), &'static str> {
-    if kind != KIND_BATCH {
-        return Err("an entry kind that this version does not know");
-    }
+fn verify_batch(entry: &Entry, crc: u32, payload: &[u8]) -> Result<(), &'static str> {
     if payload.len() <= BATCH_CRC_FROM {
         return Err("a batch shorter than its header");
     }

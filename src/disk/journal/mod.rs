@@ -1,7 +1,7 @@
 //! A shard's write-ahead log: what makes an acknowledgement true.
 //!
-//! In comes: batches, in the order in which they are to be replayed, each answered with the sequence number of the
-//! group it went into. Out goes: [`Journal::durable`], the highest sequence such that it and all before it are
+//! In comes: batches, and where logs begin, in the order in which they are to be replayed, each answered with the sequence
+//! number of the group it went into. Out goes: [`Journal::durable`], the highest sequence such that it and all before it are
 //! on stable storage. What arrives while a write is in flight forms the next group: no delay is added, and the
 //! cost of a flush is shared by all partitions of the shard.
 //!
@@ -241,6 +241,15 @@ impl Journal {
         let sequence = state.next.sequence;
         state.open.as_mut().expect("reserved before").push(entry, header, records, flush);
         self.counters.batches.set(self.counters.batches.get() + 1);
+        self.work.notify_all();
+        sequence
+    }
+
+    /// Appends where a log begins to the open group. [`has_room`](Self::has_room) for nothing was true since the last await.
+    pub fn append_log_start(&self, entry: Entry) -> Sequence {
+        let mut state = self.state.borrow_mut();
+        let sequence = state.next.sequence;
+        state.open.as_mut().expect("reserved before").push_log_start(entry);
         self.work.notify_all();
         sequence
     }

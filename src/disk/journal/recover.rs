@@ -23,13 +23,13 @@ pub struct Group {
     pub header: GroupHeader,
     pub file: u32,
     pub position: u64,
-    /// What it holds, in order: the entry and where its batch lies in `bytes`.
+    /// What it holds, in order: the entry and where its payload lies in `bytes`.
     pub entries: Vec<(Entry, std::ops::Range<usize>)>,
     pub bytes: Shared,
 }
 
 impl Group {
-    pub fn batches(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+    pub fn entries(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
         self.entries.iter().map(|(entry, range)| (entry, &self.bytes[range.clone()]))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::group::{Entry, HEADER_BYTES};
+use super::group::{Entry, HEADER_BYTES, Kind};
 use super::recover::Replay;
 use super::{Journal, Settings, Start};
 use crate::disk::StorageError;
@@ -40,7 +40,7 @@ fn batch(n: i64) -> (Entry, Vec<u8>) {
     let mut builder = BatchBuilder::new(BatchOptions { base_offset: n, leader_epoch: 3, ..BatchOptions::default() });
     builder.append(n, None, Some(&vec![n as u8; 1 + (n as usize * 7919) % 30_000]), []);
     let partition = TopicPartition { topic: TopicId([9; 16]), partition: 1 };
-    (Entry { partition, leader_epoch: 3, base_offset: n }, builder.finish())
+    (Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset: n }, builder.finish())
 }
 
 /// Appends batches `range`, each durable before the next.
@@ -58,7 +58,7 @@ async fn replay(directory: &Path, id: u64, start: Start) -> Result<(Vec<i64>, Re
     let mut replay = Replay::open(settings(directory), id, start).await?;
     let mut found = Vec::new();
     while let Some(group) = replay.next_group().await? {
-        for (entry, bytes) in group.batches() {
+        for (entry, bytes) in group.entries() {
             assert_eq!((*entry, bytes.to_vec()), batch(entry.base_offset));
             found.push(entry.base_offset);
         }
@@ -87,6 +87,34 @@ fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it()
         append(&again, 20..40).await;
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..40).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn log_starts_are_replayed_where_they_stood_among_the_batches() {
+    let scratch = Scratch::new("starts");
+    run(async {
+        let journal = Journal::create(settings(&scratch.0)).await.unwrap();
+        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let start_at = |base_offset| Entry { kind: Kind::LogStart, base_offset, ..batch(0).0 };
+        for n in 0..6 {
+            append(&journal, n..n + 1).await;
+            journal.reserve(0).await.unwrap();
+            // In a group of its own, which is flushed though no batch asks for it, or with the next batch.
+            let sequence = journal.append_log_start(start_at(n));
+            if n % 2 == 0 {
+                journal.durable_to(sequence).await.unwrap();
+            }
+        }
+        journal.settled().await.unwrap();
+        let mut replay = Replay::open(settings(&scratch.0), journal.id(), start_of_first_session()).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(group) = replay.next_group().await.unwrap() {
+            assert!(group.header.is_flushed);
+            found.extend(group.entries().map(|(entry, payload)| (*entry, payload.is_empty())));
+        }
+        let expected: Vec<_> = (0..6).flat_map(|n| [(batch(n).0, false), (start_at(n), true)]).collect();
+        assert_eq!(found, expected);
     });
 }
 

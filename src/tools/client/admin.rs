@@ -8,6 +8,10 @@ use crate::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTo
 use crate::wire::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, RESOURCE_TOPIC, SOURCE_DYNAMIC_TOPIC,
 };
+use crate::wire::incremental_alter_configs::{
+    DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse,
+    IncrementalAlterableConfig, SET,
+};
 
 /// A topic to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +78,33 @@ impl Client {
         match told.error_code {
             ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic { topic: name.to_string() }),
             code => ClientError::check(code, told.error_message, || format!("cannot delete topic {name:?}")),
+        }
+    }
+
+    /// Gives a topic settings of its own, and takes others back to their defaults.
+    pub fn alter_topic(&mut self, name: &str, set: &[(String, String)], unset: &[String]) -> Result<(), ClientError> {
+        let set = set.iter().map(|(name, value)| IncrementalAlterableConfig {
+            name: name.clone(),
+            config_operation: SET,
+            value: Some(value.clone()),
+        });
+        let unset = unset.iter().map(|name| IncrementalAlterableConfig {
+            name: name.clone(),
+            config_operation: DELETE,
+            value: None,
+        });
+        let resource = IncrementalAlterConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: name.to_string(),
+            configs: set.chain(unset).collect(),
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let answer: IncrementalAlterConfigsResponse = self.controller()?.call(&request)?;
+        let subject = || format!("cannot change the settings of topic {name:?}");
+        let told = answer.responses.into_iter().next().ok_or_else(|| left_out(subject()))?;
+        match told.error_code {
+            ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic { topic: name.to_string() }),
+            code => ClientError::check(code, told.error_message, subject),
         }
     }
 

@@ -28,6 +28,7 @@ struct Group {
     position: u64,
     header: GroupHeader,
     entries: usize,
+    batches: usize,
     batch_bytes: usize,
 }
 
@@ -90,7 +91,8 @@ fn group_at(bytes: &[u8], position: usize) -> Option<Group> {
     let whole = bytes.get(position..position.checked_add(header.total_bytes)?)?;
     let entries = group::read_entries(&header, whole).ok()?;
     let batch_bytes = entries.iter().map(|(_, batch)| batch.len()).sum();
-    Some(Group { position: position as u64, header, entries: entries.len(), batch_bytes })
+    let batches = entries.iter().filter(|(entry, _)| entry.kind == group::Kind::Batch).count();
+    Some(Group { position: position as u64, header, entries: entries.len(), batches, batch_bytes })
 }
 
 fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, report: &mut Report) -> Value {
@@ -100,7 +102,7 @@ fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, r
     let mut documents = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let mine: Vec<&Group> = live.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group).collect();
-        let batches: usize = mine.iter().map(|group| group.entries).sum();
+        let batches: usize = mine.iter().map(|group| group.batches).sum();
         let bytes: usize = mine.iter().map(|group| group.header.total_bytes).sum();
         let counts = [file.bytes.len(), file.groups.len(), mine.len(), batches, bytes];
         rows.add_row(std::iter::once(file.path.display().to_string()).chain(counts.map(|count| count.to_string())));
@@ -109,7 +111,7 @@ fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, r
             "live_groups": counts[2], "live_batches": counts[3], "live_bytes": counts[4],
         }));
     }
-    let (groups, batches) = (live.len(), live.iter().map(|(_, group)| group.entries).sum::<usize>());
+    let (groups, batches) = (live.len(), live.iter().map(|(_, group)| group.batches).sum::<usize>());
     let title = format!(
         "shard {shard}: journal {:016x}, session {}, replay from group {} at byte {} of file {}: {groups} groups, {batches} batches{}",
         checkpoint.journal_id,

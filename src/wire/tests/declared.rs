@@ -62,6 +62,7 @@ agrees! {
     list_offsets_agrees_with_the_referee: list_offsets::ListOffsetsRequest, ListOffsetsResponse up to 10;
     create_topics_agrees_with_the_referee: create_topics::CreateTopicsRequest, CreateTopicsResponse;
     delete_topics_agrees_with_the_referee: delete_topics::DeleteTopicsRequest, DeleteTopicsResponse;
+    delete_records_agrees_with_the_referee: delete_records::DeleteRecordsRequest, DeleteRecordsResponse;
     init_producer_id_agrees_with_the_referee: init_producer_id::InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch_agrees_with_the_referee:
         offset_for_leader_epoch::OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;

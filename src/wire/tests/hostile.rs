@@ -146,6 +146,8 @@ fn targets() -> Vec<Target> {
     declared::<alter_configs::AlterConfigsResponse>(&mut targets);
     declared::<incremental_alter_configs::IncrementalAlterConfigsRequest>(&mut targets);
     declared::<incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
+    declared::<delete_records::DeleteRecordsRequest>(&mut targets);
+    declared::<delete_records::DeleteRecordsResponse>(&mut targets);
     declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
     declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
     declared::<add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);

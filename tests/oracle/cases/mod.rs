@@ -4,6 +4,7 @@ mod alter_configs;
 mod cluster;
 mod configs;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod fetch;
 mod fetch_sessions;
@@ -39,6 +40,7 @@ fn well_formed() -> Vec<Case> {
         groups::cases(),
         transactions::cases(),
         in_transactions::cases(),
+        delete_records::cases(),
         delete_topics::cases(),
     ];
     files.into_iter().flatten().collect()

@@ -1,0 +1,40 @@
+//! DeleteRecords (key 21), versions 0 to 2: a partition's records below an offset go.
+
+use crate::model::ErrorCode;
+
+/// As an offset: all that is committed.
+pub const HIGH_WATERMARK: i64 = -1;
+
+message! {
+    request DeleteRecordsRequest of DeleteRecords {
+        topics: Vec<DeleteRecordsTopic>, 0+;
+        timeout_ms: i32, 0+;
+    }
+
+    part DeleteRecordsTopic {
+        name: String, 0+;
+        partitions: Vec<DeleteRecordsPartition>, 0+;
+    }
+
+    part DeleteRecordsPartition {
+        partition_index: i32, 0+;
+        offset: i64, 0+;
+    }
+
+    response DeleteRecordsResponse of DeleteRecords {
+        throttle_time_ms: i32, 0+;
+        topics: Vec<DeleteRecordsTopicResult>, 0+;
+    }
+
+    part DeleteRecordsTopicResult {
+        name: String, 0+;
+        partitions: Vec<DeleteRecordsPartitionResult>, 0+;
+    }
+
+    part DeleteRecordsPartitionResult {
+        partition_index: i32, 0+;
+        /// Where every replica's log begins now; -1 with an error.
+        low_watermark: i64, 0+;
+        error_code: ErrorCode, 0+;
+    }
+}
