@@ -32,14 +32,18 @@ use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResource, A
 use tidemill::wire::api_versions::ApiVersionsRequest;
 use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeRequest;
 use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use tidemill::wire::create_acls::{AclCreation, CreateAclsRequest};
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use tidemill::wire::create_topics::CreateTopicsRequest;
+use tidemill::wire::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use tidemill::wire::delete_groups::DeleteGroupsRequest;
 use tidemill::wire::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use tidemill::wire::describe_acls::DescribeAclsRequest;
 use tidemill::wire::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use tidemill::wire::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
 use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use tidemill::wire::describe_transactions::DescribeTransactionsRequest;
@@ -53,6 +57,7 @@ use tidemill::wire::incremental_alter_configs::{
 use tidemill::wire::init_producer_id::InitProducerIdRequest;
 use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::list_config_resources::ListConfigResourcesRequest;
 use tidemill::wire::list_groups::ListGroupsRequest;
 use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use tidemill::wire::list_transactions::ListTransactionsRequest;
@@ -299,6 +304,39 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         },
         topic_names: if version < 6 { vec!["never-made".into()] } else { vec![] },
         timeout_ms: 1000,
+    });
+    each(&mut frames, |_| DescribeAclsRequest {
+        resource_type_filter: 2,
+        resource_name_filter: Some(name()),
+        operation: 1,
+        permission_type: 1,
+        ..Default::default()
+    });
+    each(&mut frames, |_| CreateAclsRequest {
+        creations: vec![AclCreation {
+            resource_type: 2,
+            resource_name: name(),
+            principal: "User:mutant".into(),
+            host: "*".into(),
+            operation: 3,
+            permission_type: 3,
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DeleteAclsRequest {
+        filters: vec![DeleteAclsFilter {
+            resource_type_filter: 2,
+            resource_name_filter: Some(name()),
+            operation: 1,
+            permission_type: 1,
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DescribeLogDirsRequest {
+        topics: Some(vec![DescribableLogDirTopic { topic: name(), partitions: vec![0, 1] }]),
+    });
+    each(&mut frames, |version| ListConfigResourcesRequest {
+        resource_types: if version >= 1 { vec![2, 4] } else { vec![] },
     });
     each(&mut frames, |_| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {

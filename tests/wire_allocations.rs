@@ -146,6 +146,16 @@ fn decoding_allocates_for_bytes_that_are_there_only() {
     message_is_bounded::<incremental_alter_configs::IncrementalAlterConfigsResponse>();
     message_is_bounded::<delete_records::DeleteRecordsRequest>();
     message_is_bounded::<delete_records::DeleteRecordsResponse>();
+    message_is_bounded::<describe_acls::DescribeAclsRequest>();
+    message_is_bounded::<describe_acls::DescribeAclsResponse>();
+    message_is_bounded::<create_acls::CreateAclsRequest>();
+    message_is_bounded::<create_acls::CreateAclsResponse>();
+    message_is_bounded::<delete_acls::DeleteAclsRequest>();
+    message_is_bounded::<delete_acls::DeleteAclsResponse>();
+    message_is_bounded::<describe_log_dirs::DescribeLogDirsRequest>();
+    message_is_bounded::<describe_log_dirs::DescribeLogDirsResponse>();
+    message_is_bounded::<list_config_resources::ListConfigResourcesRequest>();
+    message_is_bounded::<list_config_resources::ListConfigResourcesResponse>();
     message_is_bounded::<create_partitions::CreatePartitionsRequest>();
     message_is_bounded::<create_partitions::CreatePartitionsResponse>();
     message_is_bounded::<describe_cluster::DescribeClusterRequest>();

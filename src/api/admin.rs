@@ -12,7 +12,7 @@ use super::init_producer_id::{self, ProducerIds};
 use super::{
     Broker, Context, Header, Origin, Outcome, alter_configs, create_partitions, create_topics, delete_topics,
     describe_cluster, describe_configs, describe_topic_partitions, find_coordinator, incremental_alter_configs,
-    metadata,
+    list_config_resources, metadata,
 };
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image};
@@ -30,6 +30,7 @@ use crate::wire::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::frame::{self, RequestHeader};
 use crate::wire::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use crate::wire::list_config_resources::ListConfigResourcesRequest;
 use crate::wire::metadata::MetadataRequest;
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
@@ -148,6 +149,10 @@ pub(super) fn answer_here(
         ApiKey::DescribeConfigs => {
             let request = DescribeConfigsRequest::decode(reader, header.version)?;
             Outcome::of(&describe_configs::answer(&request, &context), &header)
+        }
+        ApiKey::ListConfigResources => {
+            let request = ListConfigResourcesRequest::decode(reader, header.version)?;
+            Outcome::of(&list_config_resources::answer(&request, &context), &header)
         }
         _ => return Ok(None),
     };

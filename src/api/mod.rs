@@ -7,6 +7,7 @@
 //!
 //! It does not know sockets and files. Versions end here: nothing below sees one.
 
+mod acls;
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_producers;
 pub mod describe_topic_partitions;
 mod describe_transactions;
@@ -40,6 +42,7 @@ pub mod init_producer_id;
 mod join_group;
 mod leader_hint;
 mod leave_group;
+pub mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_transactions;
@@ -297,6 +300,10 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         ApiKey::Produce => produce::start(broker, origin, &client_id, &mut reader, header).await,
         ApiKey::Fetch => fetch::start(broker, origin, &mut reader, header),
         ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
+        ApiKey::DescribeAcls => acls::describe(&mut reader, header),
+        ApiKey::CreateAcls => acls::create(&mut reader, header),
+        ApiKey::DeleteAcls => acls::delete(&mut reader, header),
+        ApiKey::DescribeLogDirs => describe_log_dirs::start(broker, &mut reader, header),
         ApiKey::DeleteRecords => delete_records::start(broker, &mut reader, header),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
         ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{
-    Broker, Header, Origin, Outcome, Pending, admin, coordinate, describe_producers, list_offsets,
+    Broker, Header, Origin, Outcome, Pending, admin, coordinate, describe_log_dirs, describe_producers, list_offsets,
     offset_for_leader_epoch, produce, transactions, write_txn_markers,
 };
 use crate::model::{ErrorCode, ShardId, TopicPartition};
@@ -154,6 +154,7 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::Transaction(ask) => Reply::Transaction(transactions::answer(&broker, *ask).await),
             Request::ListTransactions => Reply::Transactions(transactions::list(&broker).await),
             Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
+            Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&broker)),
             Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
             Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
             Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&broker, *request).await),

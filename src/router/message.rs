@@ -66,6 +66,8 @@ pub enum Request {
         end: EndTransaction,
     },
     Producers(TopicPartition),
+    /// How large the shard's partitions are.
+    LogSizes,
     /// To the coordinator of the transactional id.
     Transaction(Box<TransactionAsk>),
     /// The transactional ids that the shard coordinates.
@@ -91,6 +93,7 @@ pub enum Reply {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
     Ended(Vec<ErrorCode>),
     Producers(Result<Vec<ProducerSnapshot>, ErrorCode>),
+    LogSizes(Vec<LogSize>),
     Transaction(TransactionAnswer),
     Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
     ProducerId(Result<ProducerId, ErrorCode>),
@@ -142,6 +145,14 @@ pub struct ListedOffset {
     pub offset: Offset,
     pub timestamp: i64,
     pub leader_epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSize {
+    pub id: TopicPartition,
+    pub bytes: u64,
+    /// Offsets that are not committed yet.
+    pub lag: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,6 +10,26 @@ use super::op::{self, Manner, Payload};
 use super::ring::Op;
 use std::os::fd::AsRawFd;
 
+/// What a directory's volume holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Volume {
+    pub total_bytes: u64,
+    /// Free, and not kept for the superuser.
+    pub usable_bytes: u64,
+}
+
+/// statvfs(3) of the volume that `path` lies on.
+pub fn volume(path: impl AsRef<Path>) -> io::Result<Volume> {
+    let path = c_path(path.as_ref())?;
+    // SAFETY: statvfs is plain old data; the call fills it.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: path and `stat` live across the call.
+    match unsafe { libc::statvfs(path.as_ptr(), &mut stat) } {
+        0 => Ok(Volume { total_bytes: stat.f_blocks * stat.f_frsize, usable_bytes: stat.f_bavail * stat.f_frsize }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Makes the directory and those above it that are missing.
 pub async fn create_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();

@@ -89,7 +89,8 @@ impl Shard {
         self.partitions.borrow().len()
     }
 
-    fn all_partitions(&self) -> Vec<Rc<Partition>> {
+    /// Those that are served here.
+    pub fn all_partitions(&self) -> Vec<Rc<Partition>> {
         self.partitions.borrow().values().cloned().collect()
     }
 

@@ -29,8 +29,12 @@ pub enum ApiKey {
     EndTxn = 26,
     WriteTxnMarkers = 27,
     TxnOffsetCommit = 28,
+    DescribeAcls = 29,
+    CreateAcls = 30,
+    DeleteAcls = 31,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    DescribeLogDirs = 35,
     CreatePartitions = 37,
     DeleteGroups = 42,
     IncrementalAlterConfigs = 44,
@@ -41,6 +45,7 @@ pub enum ApiKey {
     ListTransactions = 66,
     ConsumerGroupHeartbeat = 68,
     ConsumerGroupDescribe = 69,
+    ListConfigResources = 74,
     DescribeTopicPartitions = 75,
 }
 
@@ -92,8 +97,12 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::EndTxn, "EndTxn", 0, 5, 3),
     api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1),
     api(ApiKey::TxnOffsetCommit, "TxnOffsetCommit", 0, 5, 3),
+    api(ApiKey::DescribeAcls, "DescribeAcls", 1, 3, 2),
+    api(ApiKey::CreateAcls, "CreateAcls", 1, 3, 2),
+    api(ApiKey::DeleteAcls, "DeleteAcls", 1, 3, 2),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
     api(ApiKey::AlterConfigs, "AlterConfigs", 0, 2, 2),
+    api(ApiKey::DescribeLogDirs, "DescribeLogDirs", 1, 5, 2),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
     api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
     api(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1),
@@ -104,6 +113,7 @@ pub const API_TABLE: &[Api] = &[
     api(ApiKey::ListTransactions, "ListTransactions", 0, 2, 0),
     api(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0),
     api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1, 0),
+    api(ApiKey::ListConfigResources, "ListConfigResources", 0, 1, 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0),
 ];
 

@@ -117,6 +117,16 @@ pub const TARGETS: &[Target] = targets! {
     "IncrementalAlterConfigsResponse" message::<incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
     "DeleteRecordsRequest" message::<delete_records::DeleteRecordsRequest>, decoded;
     "DeleteRecordsResponse" message::<delete_records::DeleteRecordsResponse>, decoded;
+    "DescribeAclsRequest" message::<describe_acls::DescribeAclsRequest>, decoded;
+    "DescribeAclsResponse" message::<describe_acls::DescribeAclsResponse>, decoded;
+    "CreateAclsRequest" message::<create_acls::CreateAclsRequest>, decoded;
+    "CreateAclsResponse" message::<create_acls::CreateAclsResponse>, decoded;
+    "DeleteAclsRequest" message::<delete_acls::DeleteAclsRequest>, decoded;
+    "DeleteAclsResponse" message::<delete_acls::DeleteAclsResponse>, decoded;
+    "DescribeLogDirsRequest" message::<describe_log_dirs::DescribeLogDirsRequest>, decoded;
+    "DescribeLogDirsResponse" message::<describe_log_dirs::DescribeLogDirsResponse>, decoded;
+    "ListConfigResourcesRequest" message::<list_config_resources::ListConfigResourcesRequest>, decoded;
+    "ListConfigResourcesResponse" message::<list_config_resources::ListConfigResourcesResponse>, decoded;
     "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
     "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
     "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;

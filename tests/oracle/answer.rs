@@ -10,14 +10,18 @@ use tidemill::wire::alter_configs::AlterConfigsResponse;
 use tidemill::wire::api_versions::ApiVersionsResponse;
 use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeResponse;
 use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+use tidemill::wire::create_acls::CreateAclsResponse;
 use tidemill::wire::create_partitions::CreatePartitionsResponse;
 use tidemill::wire::create_topics::CreateTopicsResponse;
+use tidemill::wire::delete_acls::DeleteAclsResponse;
 use tidemill::wire::delete_groups::DeleteGroupsResponse;
 use tidemill::wire::delete_records::DeleteRecordsResponse;
 use tidemill::wire::delete_topics::DeleteTopicsResponse;
+use tidemill::wire::describe_acls::DescribeAclsResponse;
 use tidemill::wire::describe_cluster::DescribeClusterResponse;
 use tidemill::wire::describe_configs::DescribeConfigsResponse;
 use tidemill::wire::describe_groups::DescribeGroupsResponse;
+use tidemill::wire::describe_log_dirs::DescribeLogDirsResponse;
 use tidemill::wire::describe_producers::DescribeProducersResponse;
 use tidemill::wire::describe_topic_partitions::DescribeTopicPartitionsResponse;
 use tidemill::wire::describe_transactions::DescribeTransactionsResponse;
@@ -29,6 +33,7 @@ use tidemill::wire::incremental_alter_configs::IncrementalAlterConfigsResponse;
 use tidemill::wire::init_producer_id::InitProducerIdResponse;
 use tidemill::wire::join_group::JoinGroupResponse;
 use tidemill::wire::leave_group::LeaveGroupResponse;
+use tidemill::wire::list_config_resources::ListConfigResourcesResponse;
 use tidemill::wire::list_groups::ListGroupsResponse;
 use tidemill::wire::list_offsets::ListOffsetsResponse;
 use tidemill::wire::list_transactions::ListTransactionsResponse;
@@ -77,6 +82,11 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
         ApiKey::CreateTopics => declared::<CreateTopicsResponse>(r, version),
         ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),
         ApiKey::DeleteRecords => declared::<DeleteRecordsResponse>(r, version),
+        ApiKey::DescribeAcls => declared::<DescribeAclsResponse>(r, version),
+        ApiKey::CreateAcls => declared::<CreateAclsResponse>(r, version),
+        ApiKey::DeleteAcls => declared::<DeleteAclsResponse>(r, version),
+        ApiKey::DescribeLogDirs => declared::<DescribeLogDirsResponse>(r, version),
+        ApiKey::ListConfigResources => declared::<ListConfigResourcesResponse>(r, version),
         ApiKey::InitProducerId => declared::<InitProducerIdResponse>(r, version),
         ApiKey::OffsetForLeaderEpoch => declared::<OffsetForLeaderEpochResponse>(r, version),
         ApiKey::AddPartitionsToTxn => declared::<AddPartitionsToTxnResponse>(r, version),

@@ -10,12 +10,16 @@ use tidemill::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxn
 use tidemill::wire::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use tidemill::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use tidemill::wire::create_acls::{CreateAclsRequest, CreateAclsResponse};
 use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use tidemill::wire::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
 use tidemill::wire::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 use tidemill::wire::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use tidemill::wire::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 use tidemill::wire::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use tidemill::wire::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
 use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use tidemill::wire::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
@@ -23,6 +27,7 @@ use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
 use tidemill::wire::fetch::FetchRequest;
 use tidemill::wire::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use tidemill::wire::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use tidemill::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 use tidemill::wire::metadata::{MetadataRequest, MetadataResponse};
@@ -137,6 +142,13 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
     check_versions::<_, CreateTopicsResponse>(talk, CreateTopicsRequest::default());
     check_versions::<_, DeleteTopicsResponse>(talk, DeleteTopicsRequest::default());
     check_versions::<_, DeleteRecordsResponse>(talk, DeleteRecordsRequest::default());
+    let all_acls =
+        DescribeAclsRequest { resource_type_filter: 1, operation: 1, permission_type: 1, ..Default::default() };
+    check_versions::<_, DescribeAclsResponse>(talk, all_acls);
+    check_versions::<_, CreateAclsResponse>(talk, CreateAclsRequest::default());
+    check_versions::<_, DeleteAclsResponse>(talk, DeleteAclsRequest::default());
+    check_versions::<_, DescribeLogDirsResponse>(talk, DescribeLogDirsRequest::default());
+    check_versions::<_, ListConfigResourcesResponse>(talk, ListConfigResourcesRequest::default());
     check_versions::<_, InitProducerIdResponse>(talk, InitProducerIdRequest::default());
     check_versions::<_, OffsetForLeaderEpochResponse>(talk, OffsetForLeaderEpochRequest::default());
     check_versions::<_, AddPartitionsToTxnResponse>(talk, AddPartitionsToTxnRequest::default());

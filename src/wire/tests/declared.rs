@@ -63,6 +63,12 @@ agrees! {
     create_topics_agrees_with_the_referee: create_topics::CreateTopicsRequest, CreateTopicsResponse;
     delete_topics_agrees_with_the_referee: delete_topics::DeleteTopicsRequest, DeleteTopicsResponse;
     delete_records_agrees_with_the_referee: delete_records::DeleteRecordsRequest, DeleteRecordsResponse;
+    describe_acls_agrees_with_the_referee: describe_acls::DescribeAclsRequest, DescribeAclsResponse;
+    create_acls_agrees_with_the_referee: create_acls::CreateAclsRequest, CreateAclsResponse;
+    delete_acls_agrees_with_the_referee: delete_acls::DeleteAclsRequest, DeleteAclsResponse;
+    // Version 5 has a field that the referee does not know.
+    describe_log_dirs_agrees_with_the_referee: describe_log_dirs::DescribeLogDirsRequest, DescribeLogDirsResponse only to 4;
+    list_config_resources_agrees_with_the_referee: list_config_resources::ListConfigResourcesRequest, ListConfigResourcesResponse;
     init_producer_id_agrees_with_the_referee: init_producer_id::InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch_agrees_with_the_referee:
         offset_for_leader_epoch::OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;

@@ -148,6 +148,16 @@ fn targets() -> Vec<Target> {
     declared::<incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
     declared::<delete_records::DeleteRecordsRequest>(&mut targets);
     declared::<delete_records::DeleteRecordsResponse>(&mut targets);
+    declared::<describe_acls::DescribeAclsRequest>(&mut targets);
+    declared::<describe_acls::DescribeAclsResponse>(&mut targets);
+    declared::<create_acls::CreateAclsRequest>(&mut targets);
+    declared::<create_acls::CreateAclsResponse>(&mut targets);
+    declared::<delete_acls::DeleteAclsRequest>(&mut targets);
+    declared::<delete_acls::DeleteAclsResponse>(&mut targets);
+    declared::<describe_log_dirs::DescribeLogDirsRequest>(&mut targets);
+    declared::<describe_log_dirs::DescribeLogDirsResponse>(&mut targets);
+    declared::<list_config_resources::ListConfigResourcesRequest>(&mut targets);
+    declared::<list_config_resources::ListConfigResourcesResponse>(&mut targets);
     declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
     declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
     declared::<add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);

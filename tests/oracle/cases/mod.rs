@@ -1,5 +1,6 @@
 //! The table of cases. They run in this order, on the same two brokers: what one writes, the next may read.
 
+mod acls;
 mod alter_configs;
 mod cluster;
 mod configs;
@@ -17,6 +18,7 @@ mod partitions;
 pub mod produce;
 mod producers;
 mod transactions;
+mod resources;
 
 use super::case::Case;
 
@@ -41,6 +43,8 @@ fn well_formed() -> Vec<Case> {
         transactions::cases(),
         in_transactions::cases(),
         delete_records::cases(),
+        acls::cases(),
+        resources::cases(),
         delete_topics::cases(),
     ];
     files.into_iter().flatten().collect()

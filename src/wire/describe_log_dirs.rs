@@ -1,0 +1,45 @@
+//! DescribeLogDirs (key 35), versions 1 to 5: where a broker's partitions lie, and how large they are.
+
+use crate::model::ErrorCode;
+
+message! {
+    request DescribeLogDirsRequest of DescribeLogDirs {
+        /// Null is all.
+        topics: Option<Vec<DescribableLogDirTopic>>, 1+;
+    }
+
+    part DescribableLogDirTopic {
+        topic: String, 1+;
+        partitions: Vec<i32>, 1+;
+    }
+
+    response DescribeLogDirsResponse of DescribeLogDirs {
+        throttle_time_ms: i32, 1+;
+        error_code: ErrorCode, 3+, ignorable = true;
+        results: Vec<DescribeLogDirsResult>, 1+;
+    }
+
+    part DescribeLogDirsResult {
+        error_code: ErrorCode, 1+;
+        log_dir: String, 1+;
+        topics: Vec<DescribeLogDirsTopic>, 1+;
+        /// Of the volume that the directory lies on.
+        total_bytes: i64, 4+, default = -1, ignorable = true;
+        usable_bytes: i64, 4+, default = -1, ignorable = true;
+        /// No new partitions go there (KIP-1066).
+        is_cordoned: bool, 5+, ignorable = true;
+    }
+
+    part DescribeLogDirsTopic {
+        name: String, 1+;
+        partitions: Vec<DescribeLogDirsPartition>, 1+;
+    }
+
+    part DescribeLogDirsPartition {
+        partition_index: i32, 1+;
+        partition_size: i64, 1+;
+        /// Log end offset minus high watermark.
+        offset_lag: i64, 1+;
+        is_future_key: bool, 1+;
+    }
+}
