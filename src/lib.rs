@@ -21,6 +21,9 @@
 //!           ... later           full chunks -> segment file (shard::write_back), direct, from the buffers they are in
 //!           ... later still     segments flushed -> checkpoint stored -> journal files free (shard::checkpoint)
 //!
+//! delete    shard::log_start     retention or api::delete_records: where a log begins goes into the journal like a batch
+//!             log::retain         durable: readers see it; whole segments below go as the checkpoint allows (LOG-3)
+//!
 //! compact   shard::clean        the log with the largest share of bytes that were never compacted, if that is worth it
 //!             log::clean        the latest offset of each key; old segments read past the readers' memory, new ones written
 //!             log::clean::swap  ... which become the log with the next checkpoint that names them

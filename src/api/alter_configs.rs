@@ -16,6 +16,7 @@ use crate::wire::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 use crate::wire::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::wire::list_config_resources::{RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP};
 
 pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterConfigsResponse> {
     let mut commands = Vec::new();
@@ -100,10 +101,11 @@ pub(super) fn check<'a>(
         return invalid(format!("Null value not supported for : {}", nulls.join(", ")));
     }
     match resource_type {
+        RESOURCE_TOPIC if name.is_empty() => invalid("Default topic resources are not allowed.".into()),
         RESOURCE_TOPIC => Ok(true),
         RESOURCE_BROKER => {
             if !name.is_empty() {
-                check_is_here(name, context)?;
+                check_is_here(name, context, ("Node", ""))?;
             }
             let keys: Vec<&str> = keys.map(|(key, _)| key).collect();
             if keys.is_empty() {
@@ -114,9 +116,10 @@ pub(super) fn check<'a>(
                 keys.join(", ")
             ))
         }
-        other => invalid(format!(
-            "Unknown resource type {other}: only the configs of topics ({RESOURCE_TOPIC}) can be changed"
+        RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS | RESOURCE_GROUP => invalid(format!(
+            "Unknown resource type {resource_type}. Brokers' loggers, client metrics and groups have no configs here."
         )),
+        other => invalid(format!("Unknown resource type {other}")),
     }
 }
 

@@ -77,12 +77,12 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
             TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
             let topic =
                 context.image.topic(name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
-            Ok(topic_entries(&topic.overrides, context.config).collect())
+            Ok(topic_entries(&as_read(&topic.overrides), context.config).collect())
         }
         // The settings that all brokers share and that can be changed while they run: there are none.
         RESOURCE_BROKER if name.is_empty() => Ok(Vec::new()),
         RESOURCE_BROKER => {
-            check_is_here(name, context)?;
+            check_is_here(name, context, ("Broker", " or empty string"))?;
             Ok(broker::SETTINGS.iter().map(|setting| broker_entry(setting, context.config)).collect())
         }
         other => {
@@ -93,10 +93,10 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
     }
 }
 
-/// Whether `name` is one of this node's brokers, or this node.
-pub(super) fn check_is_here(name: &str, context: &Context<'_>) -> Result<(), Refusal> {
+/// Whether `name` is one of this node's brokers, or this node. Kafka calls it by different words in different APIs.
+pub(super) fn check_is_here(name: &str, context: &Context<'_>, (what, or_else): (&str, &str)) -> Result<(), Refusal> {
     let invalid = |message: String| Refusal::new(ErrorCode::InvalidRequest, message);
-    let id: i32 = name.parse().map_err(|_| invalid(format!("Broker id must be an integer, but it is: {name}")))?;
+    let id: i32 = name.parse().map_err(|_| invalid(format!("{what} id must be an integer, but it is: {name}")))?;
     let is_broker = node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node);
     if is_broker || NodeId(id) == context.node {
         return Ok(());
@@ -108,7 +108,14 @@ pub(super) fn check_is_here(name: &str, context: &Context<'_>) -> Result<(), Ref
         .flat_map(|node| brokers_of(node, context.listener))
         .map(|broker| broker.id.0.to_string())
         .collect();
-    Err(invalid(format!("Unexpected broker id, expected {} or empty string, but received {id}", here.join(" or "))))
+    Err(invalid(format!("Unexpected broker id, expected {}{or_else}, but received {id}", here.join(" or "))))
+}
+
+/// Overrides in the form in which a setting's value is told, however it was written: Kafka answers CreateTopics with what
+/// was written, and this.
+fn as_read(overrides: &Overrides) -> Overrides {
+    let read = |name: &str, text: &str| topic::setting(name)?.setting.parse(text).ok()?.to_text();
+    overrides.iter().map(|(name, text)| (name.clone(), read(name, text).unwrap_or_else(|| text.clone()))).collect()
 }
 
 /// Every topic setting, for a topic with these overrides.

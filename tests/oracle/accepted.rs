@@ -88,6 +88,26 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
     accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
     accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
+    // IncrementalAlterConfigs, AlterConfigs.
+    accepted("IncrementalAlterConfigs / an unknown operation / *", "*", "*", CAUGHT_NOWHERE),
+    accepted("IncrementalAlterConfigs / append a bad word / responses[altered].error_message", "*", "*", OWN_WORDS),
+    accepted("* / a broker's static config / responses[1].error_message", "*", "*", OWN_WORDS),
+    accepted("AlterConfigs / a broker's nothing / responses[].*", "*", "None", CLUSTER_WIDE),
+    accepted("AlterConfigs / resources of unknown types / responses[1].error_message", "*", "*", OWN_WORDS),
+    // DeleteRecords, DescribeLogDirs, ListConfigResources.
+    any_order("DeleteRecords / * / topics.order"),
+    any_order("DeleteRecords / * / topics[*].partitions.order"),
+    any_order("DescribeLogDirs / * / *order"),
+    accepted("DescribeLogDirs / * / results[0].log_dir", "*", "*", "each has its own"),
+    accepted("DescribeLogDirs / * / results[0].usable_bytes", "*", "*", "it changes from moment to moment"),
+    accepted("ListConfigResources / * / config_resources[1]*", "*", "*", "Kafka lists each broker's loggers too"),
+    accepted(
+        "ListOffsets / the largest timestamp after DeleteRecords / topics[purged].partitions[*].leader_epoch",
+        "0",
+        "-1",
+        "the record was deleted, and what is left of its batch begins later",
+    ),
+    any_order("ListConfigResources / * / config_resources.order"),
     // Groups.
     any_order("OffsetCommit / * / topics.order"),
     any_order("OffsetCommit / * / topics[*].partitions.order"),

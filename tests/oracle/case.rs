@@ -34,6 +34,8 @@ pub struct Case {
     pub name: &'static str,
     pub since: i16,
     pub until: i16,
+    /// It only reads, and what it reads may take Kafka a moment to know.
+    pub settles: bool,
     pub steps: Vec<Step>,
 }
 
@@ -46,7 +48,7 @@ impl Case {
     /// At every version that is served, and without steps yet.
     pub fn new(api: ApiKey, name: &'static str) -> Case {
         let served = api.api();
-        Case { api, name, since: served.served_from, until: served.max, steps: vec![] }
+        Case { api, name, since: served.served_from, until: served.max, settles: false, steps: vec![] }
     }
 
     /// From a version on.
@@ -56,6 +58,10 @@ impl Case {
 
     pub fn until(self, until: i16) -> Case {
         Case { until, ..self }
+    }
+
+    pub fn until_kafka_knows(self) -> Case {
+        Case { settles: true, ..self }
     }
 
     /// And what is asked next.

@@ -231,9 +231,11 @@ pub struct Difference {
 pub const ABSENT: &str = "(absent)";
 
 /// Asks both, Kafka again while it has not heard of its own controller's changes yet; what is `accepted` is left out.
+/// `settles`: any difference may be that.
 pub fn compare(
     kafka: &Side,
     tidemill: &Side,
+    settles: bool,
     ask: impl Fn(&Side) -> Paths,
     accepted: impl Fn(&Difference) -> bool,
 ) -> Vec<Difference> {
@@ -248,13 +250,13 @@ pub fn compare(
         "CoordinatorNotAvailable",
     ];
     let ours = ask(tidemill);
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let theirs = ask(kafka);
         let mut differences = differences(&theirs, &ours);
         differences.retain(|difference| !accepted(difference));
         let is_behind = differences.iter().any(|d| BEHIND.contains(&&*d.kafka) || BEHIND.contains(&&*d.tidemill));
-        if !is_behind || Instant::now() > deadline {
+        if !(is_behind || settles && !differences.is_empty()) || Instant::now() > deadline {
             return differences;
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -106,7 +106,8 @@ fn what_cannot_be_is_refused_with_the_reason() {
     let set = |name, value| [(name, SET, Some(value))];
     check_refused(topic("a", &set("nope", "1")), InvalidConfig, "Unknown topic config name: nope");
     check_refused(topic("a", &set("retention.ms", "-2")), InvalidConfig, "at least -1");
-    check_refused(topic("a", &set("min.compaction.lag.ms", "9223372036854775807")), InvalidConfig, "");
+    let lags = [("min.compaction.lag.ms", SET, Some("9")), ("max.compaction.lag.ms", SET, Some("8"))];
+    check_refused(topic("a", &lags), InvalidConfig, "(9) > max.compaction.lag.ms (8)");
     check_refused(topic("a", &[("retention.ms", APPEND, Some("1"))]), InvalidConfig, "its type is not LIST");
     check_refused(topic("a", &[("nope", SUBTRACT, Some("1"))]), InvalidConfig, "its type is not LIST");
     check_refused(topic("a", &[("cleanup.policy", APPEND, Some("shred"))]), InvalidConfig, "shred");

@@ -70,7 +70,8 @@ fn look(name: &'static str) -> Case {
         let (include_synonyms, include_documentation) = (true, false);
         say(&DescribeConfigsRequest { resources: vec![resource], include_synonyms, include_documentation }, v)
     };
-    case(ApiKey::DescribeConfigs, name, move |_, v| describe("altered", v)).then(move |_, v| describe("replaced", v))
+    let of_one = case(ApiKey::DescribeConfigs, name, move |_, v| describe("altered", v));
+    of_one.then(move |_, v| describe("replaced", v)).until_kafka_knows()
 }
 
 fn create() -> Case {
@@ -119,7 +120,6 @@ fn by_steps() -> Vec<Case> {
         ),
         look("after IncrementalAlterConfigs of lists"),
         one("append a bad word", &[("cleanup.policy", APPEND, Some("shred"))]),
-        one("append nothing", &[("leader.replication.throttled.replicas", APPEND, Some(""))]),
         one("append to a number", &[("retention.ms", APPEND, Some("1"))]),
         one("subtract from a word", &[("compression.type", SUBTRACT, Some("gzip"))]),
         one("append to an unknown config", &[("nope", APPEND, Some("1"))]),
@@ -185,15 +185,12 @@ fn replaced() -> Vec<Case> {
         look("after AlterConfigs to nothing"),
         set("an unknown topic", &[(TOPIC, "nope", &[])]),
         set("bad names", &[(TOPIC, "..", &[]), (TOPIC, "", &[]), (TOPIC, "a b", &[])]),
-        set(
-            "a resource twice beside another",
-            &[(TOPIC, "altered", &[]), (TOPIC, "replaced", &[]), (TOPIC, "altered", &[])],
-        ),
+        // A resource twice is not asked for: Kafka trips over its own answer, and sends none.
         set("no resources", &[]),
         set("a broker's static config", &[(BROKER, "1", &[("num.partitions", Some("5"))])]),
         set("a broker's nothing", &[(BROKER, "1", &[]), (BROKER, "", &[])]),
         set("another broker", &[(BROKER, "9", &[("log.retention.ms", Some("5"))])]),
         set("a broker with a bad name", &[(BROKER, "one", &[("log.retention.ms", Some("5"))])]),
-        set("resources of unknown types", &[(0, "x", &[]), (8, "1", &[]), (77, "x", &[]), (-1, "x", &[])]),
+        set("resources of unknown types", &[(0, "x", &[]), (8, "1", &[]), (77, "y", &[]), (-1, "z", &[])]),
     ]
 }

@@ -17,8 +17,8 @@ mod offsets;
 mod partitions;
 pub mod produce;
 mod producers;
-mod transactions;
 mod resources;
+mod transactions;
 
 use super::case::Case;
 
