@@ -7,10 +7,12 @@
 //! | `node` | one broker of one's own: Tidemill, or Apache Kafka as oracle for the tests themselves |
 //! | `chance` | choices that can be made again from a seed |
 //! | `conversation` | a program is told what to do line by line, and heard line by line, while the test does other things |
+//! | `jvm` | a Java program that runs on beside the test, with everything that it logs kept |
 //! | `clients` | the modes that every client program has, as calls |
 //! | `feeder` | a thread writes to a topic while a test does other things to its readers |
 //! | `ledger` | what was written to a topic and what became of it, to the byte |
 //! | `records` | the rule by which every client, in every language, makes and checks the same records |
+//! | `rest` | one request to a REST interface on this machine |
 //! | `scratch` | directories and ports that no other test uses |
 //! | `usage` | what a process takes of the machine |
 //!
@@ -34,10 +36,12 @@ pub mod chance;
 pub mod clients;
 pub mod conversation;
 pub mod feeder;
+pub mod jvm;
 pub mod ledger;
 pub mod node;
 pub mod peers;
 pub mod records;
+pub mod rest;
 pub mod run;
 pub mod scratch;
 pub mod usage;

@@ -124,6 +124,11 @@ pub fn kafka_jars() -> Option<String> {
     jars("kafka-jars", "java")
 }
 
+/// The jars of Kafka Connect, its file connectors and MirrorMaker 2, as a class path.
+pub fn connect_jars() -> Option<String> {
+    jars("connect-jars", "connect")
+}
+
 /// What `tests/clients/<from>` compiles to, as a class path with `jars` behind it.
 fn classes(name: &'static str, from: &str, jars: &str) -> Option<String> {
     let from = sources(from);

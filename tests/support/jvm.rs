@@ -1,0 +1,96 @@
+//! A Java program that runs on beside the test: started, killed, started again, with everything that it logs kept.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::run::{dies_with_us, ended, signal, spawn};
+use super::say;
+
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Jvm {
+    name: String,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Jvm {
+    /// `main` of `class_path` with `arguments`, not started yet; its log is `<name>.log` in `dir`.
+    pub fn new(name: &str, dir: &Path, class_path: &str, main: &str, arguments: &[&str]) -> Jvm {
+        // A small heap and a quick start: several of these share two cores with a broker.
+        let flags = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+        let log =
+            ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"];
+        let program = ["-cp", class_path, main];
+        let arguments = [&flags[..], &log, &program, arguments].concat();
+        let arguments = arguments.iter().map(|argument| argument.to_string()).collect();
+        Jvm { name: name.into(), arguments, log: dir.join(format!("{name}.log")), child: None }
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let out = File::options().create(true).append(true).open(&self.log).expect("the scratch directory is there");
+        let mut command = Command::new("java");
+        command.args(&self.arguments);
+        let mut command = dies_with_us(&command);
+        command.stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
+        self.child = Some(spawn(command).unwrap_or_else(|e| panic!("{}: {e}", self.name)));
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        signal(&child, "TERM");
+        ended(&mut child, &format!("{} told to stop has stopped", self.name), STOP_WITHIN)
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("a child of ours").is_none())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything that it has logged, over all of its starts.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The warnings and errors from position `since` of what it [said](Self::said) on, but for those that have one of
+    /// `meant` in them.
+    pub fn complaints(&self, since: usize, meant: &[&str]) -> Vec<String> {
+        let said = self.said();
+        let is_complaint = |line: &&str| {
+            (line.contains("] WARN ") || line.contains("] ERROR ")) && !meant.iter().any(|meant| line.contains(meant))
+        };
+        said[since.min(said.len())..].lines().filter(is_complaint).map(str::to_string).collect()
+    }
+}
+
+impl Drop for Jvm {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Ok(Some(status)) = child.try_wait() {
+                say(&format!("{} had ended by itself: {status}", self.name));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let complaints = self.complaints(0, &[]);
+            let last = &complaints[complaints.len().saturating_sub(20)..];
+            say(&format!("the last complaints of {}:\n{}", self.name, last.join("\n")));
+        }
+    }
+}
