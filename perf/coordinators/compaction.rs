@@ -23,7 +23,7 @@ const VALUE_BYTES: usize = 1000;
 const BATCH_RECORDS: usize = 100;
 const BATCHES_PER_SECOND: u32 = 40;
 /// So that it goes on all the time.
-pub const SETTINGS: [&str; 1] = ["log.cleaner.backoff.ms=100"];
+pub const SETTING: &str = "log.cleaner.backoff.ms=100";
 const SEGMENT: (&str, &str) = ("segment.bytes", "2097152");
 
 /// The load's p50 and p99 without compaction, and its p99 beside it. `None`: it did not come to that.

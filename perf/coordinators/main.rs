@@ -53,9 +53,30 @@ enum Load {
     Transactions(i32),
     Copier,
     Rebalance,
+    /// The same where an assignment is made as soon as it is wanted, not once a second at the most.
+    EagerRebalance,
     Compaction,
-    /// With nodes of its own.
     Recovery,
+}
+
+/// Which nodes a load is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    /// Of its own: they are stopped and killed.
+    Restarted,
+    Ordinary,
+    /// With [`rebalance::EAGER`].
+    Eager,
+}
+
+impl Load {
+    fn nodes(self) -> Nodes {
+        match self {
+            Load::Recovery => Nodes::Restarted,
+            Load::EagerRebalance => Nodes::Eager,
+            _ => Nodes::Ordinary,
+        }
+    }
 }
 
 struct Work {
@@ -66,7 +87,7 @@ struct Work {
     goals: &'static [Goal],
 }
 
-const WORKS: [Work; 9] = [
+const WORKS: [Work; 10] = [
     Work {
         title: "1 million committed offsets of 10,000 groups: from the process's start until all 50 coordinators answer",
         load: Load::Recovery,
@@ -128,6 +149,17 @@ const WORKS: [Work; 9] = [
         ],
     },
     Work {
+        title: "the same with `group.consumer.assignment.interval.ms=0` in place of both sides' 1,000",
+        load: Load::EagerRebalance,
+        sides: &Side::BROKERS,
+        shown: &[AllJoined, OneLeft, OneCame],
+        goals: &[
+            Goal::at_most(AllJoined, Kafka, 0.5),
+            Goal::at_most(OneLeft, Kafka, 0.5),
+            Goal::at_most(OneCame, Kafka, 0.5),
+        ],
+    },
+    Work {
         title: "2,000 requests/s of 1 record, 16 partitions, beside a log of keyed records that is compacted all the time",
         load: Load::Compaction,
         sides: &Side::BROKERS,
@@ -145,7 +177,7 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 3, seconds: 2.0, only: None, writes: false, has_kafka: true };
+    let mut options = Options { rounds: 3, seconds: 1.5, only: None, writes: false, has_kafka: true };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -172,13 +204,14 @@ struct Brokers {
 
 impl Brokers {
     /// None: Kafka is wanted and cannot be installed.
-    fn start(name: &str, options: &Options) -> Option<Brokers> {
+    fn start(nodes: Nodes, options: &Options) -> Option<Brokers> {
+        let settings = if nodes == Nodes::Eager { [rebalance::EAGER] } else { [compaction::SETTING] };
         let kafka = match options.has_kafka {
-            true => Some(Node::kafka_with(&format!("{name}-kafka"), &compaction::SETTINGS)?),
+            true => Some(Node::kafka_with("coordinators-kafka", &settings)?),
             false => None,
         };
-        let settings: Vec<&str> = compaction::SETTINGS.iter().flat_map(|setting| ["--set", setting]).collect();
-        Some(Brokers { tidemill: Node::tidemill(&format!("{name}-tidemill"), &settings), kafka })
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        Some(Brokers { tidemill: Node::tidemill("coordinators-tidemill", &settings), kafka })
     }
 
     fn of(&mut self, side: Side) -> Option<&mut Node> {
@@ -195,7 +228,7 @@ fn once(load: Load, node: &mut Node, round: usize, lasts: Duration) -> Option<BT
         Load::Commits(load) => Some(commits::run(node, load, lasts)),
         Load::Transactions(producers) => Some(transactions::run(node, producers, lasts)),
         Load::Copier => Some(copier::run(node, lasts)),
-        Load::Rebalance => rebalance::run(node, round),
+        Load::Rebalance | Load::EagerRebalance => rebalance::run(node, round),
         Load::Compaction => compaction::run(node, round, lasts * 2),
         Load::Recovery => Some(recovery::run(node)),
     }
@@ -229,18 +262,25 @@ fn run(work: &Work, brokers: &mut Brokers, options: &Options) -> Figures {
     rounds.into_iter().map(|(side, rounds)| (side, medians(rounds))).collect()
 }
 
-/// The topics of all loads; and Kafka's first half minute, which is slow in a JVM.
-fn prepare(brokers: &mut Brokers, options: &Options) {
+/// What the loads find there; and Kafka's first seconds, which are slow in a JVM.
+fn prepare(nodes: Nodes, brokers: &mut Brokers, options: &Options) {
     for node in brokers.all() {
-        places::create(node.bootstrap(), commits::TOPIC, commits::PARTITIONS, &[]);
-        places::create(node.bootstrap(), transactions::TOPIC, transactions::PARTITIONS, &[]);
+        if nodes == Nodes::Restarted {
+            recovery::prepare(node);
+            continue;
+        }
         places::create(node.bootstrap(), rebalance::TOPIC, rebalance::PARTITIONS as i32, &[]);
-        copier::prepare(node.bootstrap());
+        if nodes == Nodes::Ordinary {
+            places::create(node.bootstrap(), commits::TOPIC, commits::PARTITIONS, &[]);
+            places::create(node.bootstrap(), transactions::TOPIC, transactions::PARTITIONS, &[]);
+            copier::prepare(node.bootstrap());
+        }
     }
     if let (Some(node), None) = (&mut brokers.kafka, &options.only) {
-        println!("warming Kafka up for half a minute");
-        for work in WORKS.iter().filter(|work| !matches!(work.load, Load::Recovery | Load::Compaction)) {
-            once(work.load, node, usize::MAX, Duration::from_secs(4));
+        let warms =
+            |work: &&Work| work.load.nodes() == nodes && !matches!(work.load, Load::Recovery | Load::Compaction);
+        for work in WORKS.iter().filter(warms) {
+            once(work.load, node, usize::MAX, Duration::from_secs(3));
         }
     }
 }
@@ -249,24 +289,24 @@ fn main() {
     let options = options();
     let begun = Instant::now();
     let is_wanted = |work: &&Work| options.only.as_ref().is_none_or(|only| work.title.contains(only.as_str()));
-    let (with_own, others): (Vec<&Work>, Vec<&Work>) =
-        WORKS.iter().filter(is_wanted).partition(|work| matches!(work.load, Load::Recovery));
-    let mut rows = Vec::new();
-    for works in [with_own, others] {
-        let Some(first) = works.first() else { continue };
-        let Some(mut brokers) = Brokers::start("coordinators", &options) else {
+    let mut rows = BTreeMap::new();
+    for nodes in [Nodes::Restarted, Nodes::Ordinary, Nodes::Eager] {
+        let is_of_these = |(_, work): &(usize, &Work)| is_wanted(work) && work.load.nodes() == nodes;
+        let works: Vec<(usize, &Work)> = WORKS.iter().enumerate().filter(is_of_these).collect();
+        if works.is_empty() || (nodes == Nodes::Eager && !rebalance::is_known()) {
+            continue;
+        }
+        let Some(mut brokers) = Brokers::start(nodes, &options) else {
             return println!("SKIP coordinators: Apache Kafka cannot be installed");
         };
-        match first.load {
-            Load::Recovery => brokers.all().for_each(recovery::prepare),
-            _ => prepare(&mut brokers, &options),
-        }
-        for work in works {
+        prepare(nodes, &mut brokers, &options);
+        for (at, work) in works {
             println!("{:4.0} s  {}", begun.elapsed().as_secs_f64(), work.title);
             let figures = run(work, &mut brokers, &options);
-            rows.push(Row { title: work.title, shown: work.shown, goals: work.goals, figures });
+            rows.insert(at, Row { title: work.title, shown: work.shown, goals: work.goals, figures });
         }
     }
+    let rows: Vec<Row> = rows.into_values().collect();
     let text = format!(
         "Medians of {} alternating rounds of {} s each. CPU is the broker's, all threads.\n\n{}",
         options.rounds,

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 use kafka_protocol::protocol::StrBytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tidemill::model::ErrorCode;
+use tidemill::wire::ApiKey;
 use tidemill::wire::find_coordinator::GROUP;
 use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
@@ -24,6 +25,8 @@ use super::talk::Talk;
 pub const TOPIC: &str = "shared-out";
 pub const PARTITIONS: usize = 200;
 pub const MEMBERS: usize = 100;
+/// Assignments are made when they are wanted. By default both sides let a second pass after one, in which more may change.
+pub const EAGER: &str = "group.consumer.assignment.interval.ms=0";
 const PAUSE: Duration = Duration::from_millis(10);
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -50,6 +53,11 @@ struct Group {
     coordinator: String,
     members: Vec<Member>,
     joined: usize,
+}
+
+/// Whether Tidemill speaks the protocol, and has the setting.
+pub fn is_known() -> bool {
+    ApiKey::from_code(KEY).is_some()
 }
 
 /// `None`: the broker does not speak the protocol.
