@@ -241,6 +241,10 @@ fn run(work: &Work, brokers: &mut Brokers, options: &Options) -> Figures {
     for round in 0..options.rounds {
         for turn in 0..sides.len() {
             let side = sides[(turn + round) % sides.len()];
+            // Kafka's restarts take most of the time, and no goal is a multiple of them.
+            if matches!(work.load, Load::Recovery) && side != Side::Tidemill && round > 0 {
+                continue;
+            }
             let node = brokers.of(side).expect("only sides that run");
             if side != Side::Tidemill {
                 flushing::set(node, side == Side::KafkaFlushed);
@@ -308,7 +312,7 @@ fn main() {
     }
     let rows: Vec<Row> = rows.into_values().collect();
     let text = format!(
-        "Medians of {} alternating rounds of {} s each. CPU is the broker's, all threads.\n\n{}",
+        "Medians of {} alternating rounds of {} s each (of Kafka's restarts, one). CPU is the broker's, all threads.\n\n{}",
         options.rounds,
         options.seconds,
         figures::render(&rows)
