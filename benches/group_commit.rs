@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rounds::median;
-use tidemill::disk::journal::group::Entry;
+use tidemill::disk::journal::group::{Entry, Kind};
 use tidemill::disk::journal::{Journal, Settings};
 use tidemill::model::{TopicId, TopicPartition};
 use tidemill::runtime::{self, AlignedBuf, Class, Config, Durability, File, Open, Slice};
@@ -45,7 +45,7 @@ async fn through_the_journal(journal: &Rc<Journal>, appenders: usize, records: u
                 let mut base_offset = 0;
                 while !is_over.get() {
                     journal.reserve(HEADER.len() + records.len()).await.expect("the journal is whole");
-                    let entry = Entry { partition, leader_epoch: 0, base_offset };
+                    let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 0, base_offset };
                     base_offset += 1;
                     let sequence = journal.append(entry, &HEADER, &records, true);
                     journal.durable_to(sequence).await.expect("the device takes it");
