@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use super::{Log, StorageError};
 use crate::model::Offset;
-use crate::runtime::dir;
 
 impl Log {
     /// Where the log should begin as `retention.ms` and `retention.bytes` ask, if that is later than it does. Records at or
@@ -88,11 +87,9 @@ impl Log {
         let count = self.droppable();
         let dropped: Vec<_> = self.segments.borrow_mut().drain(..count).collect();
         for segment in dropped {
-            segment.remove(Duration::from_millis(self.settings().file_delete_delay_ms)).await?;
             // One after the other on the disk too: a power failure that brought the first back without the second would
             // leave a hole, which a restart takes for loss.
-            let directory = self.directory();
-            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+            segment.remove(Duration::from_millis(self.settings().file_delete_delay_ms)).await?;
         }
         Ok(count)
     }

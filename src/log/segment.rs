@@ -911,6 +911,9 @@ impl Segment {
                 Err(error) => return Err(StorageError::io("rename segment", from)(error)),
             }
         }
+        // Its bytes go only when its name cannot come back: a power failure must not leave an empty file under that.
+        let directory = &self.directory;
+        dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
         runtime::spawn(Class::Background, "segment remove", async move {
             runtime::sleep(delay).await;
             for path in renamed {

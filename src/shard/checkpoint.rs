@@ -34,7 +34,12 @@ impl Shard {
                 continue;
             }
             match self.try_checkpoint().await {
-                Some(true) => stored_at = now_at,
+                Some(true) => {
+                    stored_at = now_at;
+                    // The journal may have asked for the next one while this one was under way. It looks again when this task
+                    // listens, for tasks run one after the other.
+                    self.journal.look_for_space();
+                }
                 Some(false) => {
                     runtime::sleep(Duration::from_millis(500)).await;
                     self.checkpoint_wanted.notify_all();

@@ -208,8 +208,10 @@ impl Journal {
     pub fn has_room(&self, batch_bytes: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let need = entry_room(batch_bytes);
+        // A buffer may be larger than was asked for, and a group has to fit a file.
+        let group_bytes_max = self.settings.file_bytes as usize - BLOCK_BYTES;
         match &state.open {
-            Some(open) if open.has_room(need) => true,
+            Some(open) if open.has_room(need) && open.used_bytes() + need <= group_bytes_max => true,
             Some(_) => false,
             None => match GroupBuilder::new(need.max(self.settings.group_bytes_max)) {
                 Ok(open) => {
@@ -297,6 +299,12 @@ impl Journal {
         state.needed_from = start.sequence;
         drop(state);
         self.room.notify_all();
+        self.work.notify_all();
+    }
+
+    /// Has the writer look again whether there is space, and ask for a checkpoint if there is none: what it asked for while
+    /// nobody listened is lost.
+    pub fn look_for_space(&self) {
         self.work.notify_all();
     }
 

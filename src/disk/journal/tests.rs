@@ -179,6 +179,29 @@ fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
 }
 
 #[test]
+fn a_group_never_outgrows_a_file_however_large_its_buffer() {
+    let scratch = Scratch::new("outgrown");
+    run(async {
+        let journal = Journal::create(settings(&scratch.0)).await.unwrap();
+        // The largest batch there may be has a buffer with room for more; small ones follow while there is said to be room.
+        let partition = batch(0).0.partition;
+        let entry = |base_offset| Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset };
+        let large = vec![0; journal.batch_bytes_max()];
+        assert!(journal.has_room(large.len()));
+        let sequence = journal.append(entry(0), &large[..61], &large[61..], true);
+        for n in 1..10_000 {
+            if !journal.has_room(100) {
+                break;
+            }
+            journal.append(entry(n), &[0; 61], &[0; 39], true);
+        }
+        assert!(!journal.has_room(100), "a file of 1 MiB has room for no more than that");
+        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        journal.durable_to(sequence).await.unwrap();
+    });
+}
+
+#[test]
 fn a_torn_group_at_the_end_is_the_journals_end() {
     let scratch = Scratch::new("torn");
     run(async {
