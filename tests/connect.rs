@@ -40,7 +40,7 @@ fn topic_has(kcat: &str, node: &Node, lines: &[usize], wanted: &[u32]) {
     let read = run(command, None, WITHIN, |_| false).expect("kcat runs");
     assert!(read.ok(), "kcat: {}", read.tail());
     let mut seen = Seen::of_files(lines.len());
-    let mut last = vec![[None; FILES]; PARTITIONS];
+    let mut last = [[None; FILES]; PARTITIONS];
     for record in read.stdout.lines() {
         let (partition, text) = record.split_once(' ').expect("a partition and a value");
         let (file, n) = seen.take(text);

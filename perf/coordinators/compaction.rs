@@ -30,7 +30,7 @@ const SEGMENT: (&str, &str) = ("segment.bytes", "2097152");
 pub fn run(node: &Node, round: usize, lasts: Duration) -> Option<BTreeMap<Metric, f64>> {
     let mut figures = BTreeMap::new();
     // Who is first changes from round to round.
-    for compacts in [round % 2 == 1, round % 2 == 0] {
+    for compacts in [!round.is_multiple_of(2), round.is_multiple_of(2)] {
         let (p50, p99) = beside(node, compacts, lasts)?;
         if compacts {
             figures.insert(Metric::P99Compacting, p99);

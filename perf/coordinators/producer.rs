@@ -51,7 +51,7 @@ impl Producer {
     /// Sends a batch's records as its own.
     pub fn produce(&mut self, leader: &mut Talk, topic: &str, partition: i32, batch: &Batch<'_>) {
         let sequence = self.sequences.entry(partition).or_default();
-        let mut header = batch.header.clone();
+        let mut header = batch.header;
         header.base_offset = 0;
         header.attributes = attributes(header.codec().expect("known"), TimestampType::CreateTime, true, false);
         (header.producer_id, header.producer_epoch, header.base_sequence) = (self.producer_id, self.epoch, *sequence);

@@ -242,7 +242,7 @@ impl Turn<'_> {
         use crate::wire::group_log::GroupMetadataValue;
         let current_state_timestamp = self.classic.state_timestamp_ms;
         let value = GroupMetadataValue { current_state_timestamp, ..GroupMetadataValue::default() };
-        self.writes.put(&Key::Group { group: &self.id }.to_bytes(), Some(&value.to_bytes()));
+        self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));
     }
 }
 

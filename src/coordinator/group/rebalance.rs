@@ -256,6 +256,6 @@ impl Turn<'_> {
     pub fn write(&mut self, assignment: impl Fn(&str) -> Bytes) {
         let classic = &*self.classic;
         let value = classic.to_value(|member| assignment(&member.id));
-        self.writes.put(&Key::Group { group: &self.id }.to_bytes(), Some(&value.to_bytes()));
+        self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));
     }
 }

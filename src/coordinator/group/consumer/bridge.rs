@@ -33,7 +33,7 @@ enum Joined {
     /// Its id, for it to join again with.
     NeedsId(String),
     /// A member, when this is written.
-    Member { member: Member, becomes_classic: Option<HasToRebalance> },
+    Member { member: Box<Member>, becomes_classic: Option<HasToRebalance> },
 }
 
 impl Groups {
@@ -70,7 +70,7 @@ impl Groups {
                     ..JoinGroupResponse::default()
                 };
                 if let Some(has_to_rebalance) = becomes_classic {
-                    self.downgrade_with(&group_id, member, has_to_rebalance, now, writes);
+                    self.downgrade_with(&group_id, *member, has_to_rebalance, now, writes);
                 }
                 writes.then(move |_, _, taken| {
                     let _ = answer.send(match taken {
@@ -140,7 +140,7 @@ impl Groups {
                 new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
             }
             step.settle_alarms();
-            return Ok(Joined::Member { member: new, becomes_classic: Some(has_to_rebalance) });
+            return Ok(Joined::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });
         }
         let target = step.update_target(&new, group_epoch);
         let new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
@@ -150,7 +150,7 @@ impl Groups {
             (Alarm::Resync(new.id.clone()), Change::Set(new.rebalance_timeout_ms)),
         ]);
         step.settle_alarms();
-        Ok(Joined::Member { member: new, becomes_classic: None })
+        Ok(Joined::Member { member: Box::new(new), becomes_classic: None })
     }
 
     pub(in crate::coordinator::group) fn sync_in_consumer_group(

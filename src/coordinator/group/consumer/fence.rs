@@ -76,7 +76,7 @@ impl Groups {
             return;
         }
         tracing::info!("group {group_id}: {member} {why} and is out");
-        self.fence_members(group_id, &[member.clone()], now, writes);
+        self.fence_members(group_id, std::slice::from_ref(member), now, writes);
     }
 
     /// Members are out; the group may be a classic one without them.

@@ -148,7 +148,7 @@ impl Groups {
             return Ok(response);
         }
         tracing::info!("group {group_id}: {} leaves", member.id);
-        self.fence_members(group_id, &[member.id.clone()], now, writes);
+        self.fence_members(group_id, std::slice::from_ref(&member.id), now, writes);
         Ok(response)
     }
 }

@@ -45,7 +45,7 @@ impl Groups {
         if classic.members.len() > config.group_consumer_max_size as usize {
             return Err(refuse("the group size exceeds the consumer group maximum size."));
         }
-        let upgraded = upgraded(classic, &image).map_err(|why| refuse(why))?;
+        let upgraded = upgraded(classic, &image).map_err(refuse)?;
         // Whoever waits is told to join again; it will find another kind of group.
         classic.let_go(ErrorCode::RebalanceInProgress);
         writes.put(&Key::Group { group: group_id }.to_bytes(), None);

@@ -74,8 +74,9 @@ fn drop_unread(member: &Member, towards: &Towards<'_>, reads: &dyn Fn(TopicId) -
         return member.clone();
     }
     let mut next = member.with_epoch(member.epoch);
-    for (topic, partitions) in next.assigned.extract_if(.., |topic, _| !reads(*topic)) {
-        next.revoking.entry(topic).or_default().extend(partitions);
+    for (topic, partitions) in member.assigned.iter().filter(|(topic, _)| !reads(**topic)) {
+        next.assigned.remove(topic);
+        next.revoking.entry(*topic).or_default().extend(partitions);
     }
     if has_any(towards.has, &next.revoking) {
         next.state = MemberState::UnrevokedPartitions;
