@@ -52,7 +52,7 @@ impl Drop for ToldOnPanic<'_> {
 #[test]
 fn both_answer_alike() {
     // What DescribeConfigs is to find set by hand, on both.
-    const SET: [&str; 7] = [
+    const SET: [&str; 8] = [
         "log.retention.hours=100",
         "log.roll.ms=500000000",
         "num.partitions=3",
@@ -60,6 +60,8 @@ fn both_answer_alike() {
         "offsets.topic.replication.factor=1",
         "transaction.state.log.replication.factor=1",
         "transaction.state.log.min.isr=1",
+        // Who joins is assigned to at once.
+        "group.consumer.assignment.interval.ms=0",
     ];
     let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
     let mut arguments = vec!["--set", "routing=forward", "--shards", "2"];

@@ -15,7 +15,10 @@ pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malfo
         let mut groups: Vec<DescribedConsumerGroup> = Vec::with_capacity(request.group_ids.len());
         let (asked, nameless): (Vec<&str>, Vec<&str>) =
             request.group_ids.iter().map(String::as_str).partition(|id| !id.is_empty());
-        groups.extend(nameless.iter().map(|id| refuse(id, ErrorCode::InvalidGroupId.into())));
+        groups.extend(nameless.iter().map(|_| DescribedConsumerGroup {
+            error_code: ErrorCode::InvalidGroupId,
+            ..DescribedConsumerGroup::default()
+        }));
         let split = Split::new(&call, asked.into_iter());
         for (owner, owned) in &split.there {
             let part = ConsumerGroupDescribeRequest {

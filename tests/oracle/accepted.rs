@@ -32,6 +32,7 @@ const HOURS_OVERLOOKED: &str =
     "log.retention.hours is set by hand; Kafka overlooks it where it says whose value this is";
 const CLUSTER_WIDE: &str =
     "Kafka's eligible leader replicas write it into the cluster's dynamic configs, which do not exist here";
+const COLLIDES: &str = "Kafka creates one of two names that collide when they come in one request";
 const CAUGHT_NOWHERE: &str = "Kafka trips over an exception that nobody thought of";
 
 /// The table. The first row that fits counts.
@@ -103,6 +104,20 @@ pub const ACCEPTED: &[Accepted] = &[
         is_by_chance: true,
         ..accepted("DescribeLogDirs / * / results[0].usable_bytes", "*", "*", "it changes from moment to moment")
     },
+    accepted(
+        "DescribeLogDirs / * / results[0].topics[__*].partition_size",
+        "*",
+        "*",
+        "each has its own partitions for what is asked of it alone, and writes some of it otherwise",
+    ),
+    accepted(
+        "DescribeLogDirs / * / results[0].topics[beside].partitions[0].partition_size",
+        "0",
+        "*",
+        "a segment that is written to stays, though all of its records were deleted",
+    ),
+    accepted("DescribeLogDirs / * / results[0].topics[col_lide*", THERE, ABSENT, COLLIDES),
+    accepted("ListConfigResources / * / config_resources[col_lide*", THERE, ABSENT, COLLIDES),
     accepted("ListConfigResources / * / config_resources[1*", "*", "*", "Kafka lists each broker's loggers too"),
     accepted(
         "ListOffsets / the largest timestamp after DeleteRecords / topics[purged].partitions[*].leader_epoch",
@@ -122,6 +137,15 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DescribeGroups / * / groups.order"),
     any_order("DeleteGroups / * / results.order"),
     any_order("ListGroups / * / groups.order"),
+    // Consumer groups.
+    any_order("ConsumerGroupDescribe / * / *order"),
+    accepted("ConsumerGroupHeartbeat / a bad pattern* / error_message", "*", "*", OWN_WORDS),
+    accepted(
+        "ConsumerGroupHeartbeat / two share / heartbeat_interval_ms",
+        "5000",
+        "500",
+        "who waits for what others give up is to look again soon",
+    ),
     // Transactions.
     any_order("AddPartitionsToTxn / * / *.order"),
     any_order("TxnOffsetCommit / * / *.order"),

@@ -71,6 +71,7 @@ fn for_the_others() -> Vec<CreatableTopic> {
         topic("transactional", 4, &[]),
         topic("committed", 1, &[]),
         topic("marked", 3, &[]),
+        topic("subscribed", 3, &[]),
         topic("idempotent", 1, &[]),
         topic("timed", 1, &[]),
         topic("read", 3, &[]),

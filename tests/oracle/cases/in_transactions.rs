@@ -72,7 +72,7 @@ fn records() -> Vec<Case> {
         // Statement 69.
         case("to partitions that were not added")
             .produces(None, OWN, TOPIC, 0, 0)
-            .is_described()
+            .then_described()
             .produces(None, OWN, TOPIC, 0, 2)
             .ends(5, OWN, true)
             .settles(),
@@ -85,7 +85,7 @@ fn records() -> Vec<Case> {
             .produces(None, OWN, TOPIC, 0, 9)
             .produces(None, OWN, TOPIC, 1, 0)
             .produces(None, OWN, TOPIC, 9, 0)
-            .is_described()
+            .then_described()
             .ends(4, OWN, true)
             .settles(),
         // Statement 58.
@@ -106,7 +106,7 @@ fn records() -> Vec<Case> {
             // Statement 61.
             .produces(None, BEFORE, TOPIC, 0, 2)
             .produces(None, BEFORE, TOPIC, 1, 0)
-            .is_described(),
+            .then_described(),
         // Statement 70.
         case("outside within")
             .adds(3, OWN, &[(TOPIC, &[0])])
@@ -122,7 +122,7 @@ fn records() -> Vec<Case> {
             .ends(4, OWN, true)
             .settles()
             .produces(None, OWN, TOPIC, 0, 2)
-            .is_described()
+            .then_described()
             .ends(5, OWN, false)
             .settles(),
         case("when it has ended as today")
@@ -318,7 +318,7 @@ fn offsets() -> Vec<Case> {
             .commits(|_| (5_000_000, 0), of("in-transactions", BOTH)),
         case("offsets that were not added")
             .commits(OWN, of("in-transactions", BOTH))
-            .is_described()
+            .then_described()
             .ends(5, OWN, false)
             .settles()
             .fetches("in-transactions"),

@@ -4,6 +4,7 @@ mod acls;
 mod alter_configs;
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
@@ -42,6 +43,7 @@ fn well_formed() -> Vec<Case> {
         groups::cases(),
         transactions::cases(),
         in_transactions::cases(),
+        consumer_groups::cases(),
         delete_records::cases(),
         acls::cases(),
         resources::cases(),

@@ -78,7 +78,7 @@ impl Case {
         })
     }
 
-    pub fn is_described(self) -> Case {
+    pub fn then_described(self) -> Case {
         let name = self.name;
         self.and(ApiKey::DescribeTransactions, 0, move |_, v, at| describe(&[&id(name, v)], at))
     }
@@ -210,20 +210,20 @@ fn producers() -> Vec<Case> {
             .inits(None, |side| (-1, side.producer(0).1))
             .inits(None, |side| (side.producer(0).0, -5))
             .inits(None, OWN)
-            .is_described(),
-        init("a producer that nobody knows raises its epoch").since(3).inits(None, |_| (4_000_000, 3)).is_described(),
+            .then_described(),
+        init("a producer that nobody knows raises its epoch").since(3).inits(None, |_| (4_000_000, 3)).then_described(),
         // Statement 65.
         with_producer(ApiKey::InitProducerId, "a producer is interrupted")
             .adds(3, OWN, &[(TOPIC, &[0])])
             .inits(None, NOBODY)
             .settles()
             .inits(None, NOBODY)
-            .is_described()
+            .then_described()
             // The one that was interrupted.
             .adds(3, BEFORE, &[(TOPIC, &[0])])
             .ends(4, BEFORE, true)
             .ends(5, BEFORE, true)
-            .is_described(),
+            .then_described(),
         with_producer(ApiKey::InitProducerId, "a producer interrupts itself")
             .since(3)
             .adds(3, OWN, &[(TOPIC, &[0])])
@@ -231,13 +231,13 @@ fn producers() -> Vec<Case> {
             .inits(None, NEXT_EPOCH)
             .settles()
             .inits(None, OWN)
-            .is_described()
+            .then_described()
             .adds(3, OWN, &[(TOPIC, &[0])])
             .inits(None, OWN)
             .settles()
             .inits(None, OWN)
             .inits(None, NOBODY)
-            .is_described(),
+            .then_described(),
     ]
 }
 
@@ -253,25 +253,25 @@ fn additions() -> Vec<Case> {
             .adds(None, OWN, &[(TOPIC, &[0, 1])])
             .adds(None, OWN, &[(TOPIC, &[1, 2]), ("plain", &[0])])
             .adds(None, OWN, &[(TOPIC, &[1, 2]), ("plain", &[0])])
-            .is_described()
+            .then_described()
             .ends(4, OWN, true)
             .settles(),
-        partitions("nothing is added").adds(None, OWN, &[]).adds(None, OWN, &[(TOPIC, &[])]).is_described(),
+        partitions("nothing is added").adds(None, OWN, &[]).adds(None, OWN, &[(TOPIC, &[])]).then_described(),
         partitions("partitions that are not there are added")
             .adds(None, OWN, &[(TOPIC, &[0, 99])])
             .adds(None, OWN, &[(TOPIC, &[-1])])
             .adds(None, OWN, &[("nope", &[0, 1]), (TOPIC, &[0]), ("plain", &[0, 9])])
             .adds(None, OWN, &[("..", &[0])])
             .adds(None, OWN, &[("", &[0])])
-            .is_described(),
+            .then_described(),
         partitions("a partition is added twice")
             .adds(None, OWN, &[(TOPIC, &[0, 0])])
-            .is_described()
+            .then_described()
             .ends(4, OWN, true)
             .settles(),
         partitions("internal ones are added")
             .adds(None, OWN, &[("__consumer_offsets", &[0])])
-            .is_described()
+            .then_described()
             .ends(4, OWN, false)
             .settles(),
         partitions("others add partitions")
@@ -280,7 +280,7 @@ fn additions() -> Vec<Case> {
             .adds(None, NOBODY, &[(TOPIC, &[0])])
             .inits(5, NOBODY)
             .adds(None, BEFORE, &[(TOPIC, &[0])])
-            .is_described(),
+            .then_described(),
         partitions("brokers ask after partitions")
             .since(4)
             .then(|side, v| {
@@ -320,7 +320,7 @@ fn additions() -> Vec<Case> {
             .adds_offsets(None, NEXT_EPOCH, "in-transactions")
             .adds_offsets(None, OTHER_ID, "in-transactions")
             .adds_offsets(None, OWN, "")
-            .is_described()
+            .then_described()
             .ends(4, OWN, true)
             .settles(),
     ]
@@ -331,7 +331,7 @@ fn ends() -> Vec<Case> {
     let mut cases = vec![
         case(ApiKey::EndTxn, "of an id that nobody knows", |_, v| end("nobody's", (5, 0), true, v)),
         case(ApiKey::EndTxn, "of no id", |_, v| end("", (5, 0), true, v)),
-        ends("nothing is committed").ends(None, OWN, true).is_described(),
+        ends("nothing is committed").ends(None, OWN, true).then_described(),
         ends("nothing is aborted").ends(None, OWN, false).settles().ends(None, OWN, false).settles(),
         ends("others end it")
             .adds(3, OWN, &[(TOPIC, &[0])])
@@ -339,7 +339,7 @@ fn ends() -> Vec<Case> {
             .ends(None, OTHER_ID, true)
             .ends(None, NOBODY, true)
             .ends(None, |side| (side.producer(0).0, -1), true)
-            .is_described()
+            .then_described()
             .ends(4, OWN, false)
             .settles(),
     ];
@@ -372,7 +372,7 @@ fn ends() -> Vec<Case> {
                 .ends(None, OWN, true)
                 .ends(None, |side| (side.producer(0).0, side.producer(0).1 - 2), committed)
                 .ends(4, OWN, committed)
-                .is_described(),
+                .then_described(),
         );
     }
     cases
@@ -402,7 +402,7 @@ fn descriptions() -> Vec<Case> {
         case(ApiKey::DescribeTransactions, "none", |_, v| describe(&[], v)),
         with_producer(ApiKey::DescribeTransactions, "an open one")
             .adds(3, OWN, &[(TOPIC, &[2, 0]), ("plain", &[1])])
-            .is_described()
+            .then_described()
             .then(|_, v| describe(&["an open one 0", "an open one 0", "nobody's"], v)),
         list("all of them", |_| all()),
         list("open ones", |_| states(&["Ongoing"])),

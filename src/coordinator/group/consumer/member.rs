@@ -87,7 +87,8 @@ impl Member {
             client_host: String::new(),
             rebalance_timeout_ms: -1,
             topics: Rc::default(),
-            regex: None,
+            // As Kafka writes a member that has said nothing of one.
+            regex: Some(String::new()),
             assignor: None,
             classic: None,
             assigned: Owned::new(),
