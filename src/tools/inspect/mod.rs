@@ -5,7 +5,7 @@
 //! not zero. Changes nothing, starts no runtime. The formats are read by the code that the broker reads them with.
 //!
 //! ```text
-//! segments    batches of .log files          index    .index and .timeindex against their .log
+//! segments    batches of .log files          index    .index, .timeindex and .txnindex against their .log
 //! journal     files, groups, the live range   checkpoint   what recovery starts from      metadata   the image
 //! ```
 //!
@@ -47,7 +47,7 @@ enum What {
         #[arg(long)]
         records: bool,
     },
-    /// The offset and time indexes, checked against their segments
+    /// The indexes of offsets, times and aborted transactions, checked against their segments
     Index {
         /// A data directory, a partition's directory, or one .log file
         path: PathBuf,
