@@ -179,7 +179,9 @@ fn a_request_costs_no_more_than_it_did() {
         println!("{:<30} {:>12} {:>8} {:>8}", "per request", "allocations", "enters", "polls");
         // Bounds: allocations, enters into the kernel, polls; of the shard and its client together.
         let cases = [
-            ("produce, one in flight", produce(), 1, [12.5, 3.5, 11.5]),
+            // One in flight enters the kernel for each thing it waits for, and less often where two come back together: the
+            // enters differ by machine, from 2.9 to 3.6 so far.
+            ("produce, one in flight", produce(), 1, [12.5, 4.0, 11.5]),
             ("produce, 64 in flight", produce(), 64, [9.0, 1.6, 6.0]),
             ("OffsetCommit, one in flight", offset_commit(), 1, [30.0, 4.0, 11.5]),
             ("OffsetCommit, 64 in flight", offset_commit(), 64, [25.0, 1.6, 6.0]),

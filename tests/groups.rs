@@ -18,6 +18,10 @@ use support::{peers, say, wait_for};
 use talk::Talk;
 use tidemill::model::ErrorCode;
 use tidemill::wire::Bytes;
+use tidemill::wire::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedConsumerGroup,
+};
+use tidemill::wire::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use tidemill::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use tidemill::wire::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -186,6 +190,102 @@ fn what_was_acknowledged_is_there_after_a_kill_members_and_offsets_alike() {
     }
 }
 
+/// A heartbeat of a consumer group (KIP-848); what it leaves out has not changed.
+fn consumer_heartbeat(talk: &mut Talk, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
+    settled(|| {
+        let answer: ConsumerGroupHeartbeatResponse = talk.call(request, 1);
+        (answer.error_code, answer)
+    })
+}
+
+fn describe_consumers(talk: &mut Talk, group: &str) -> DescribedConsumerGroup {
+    let request = ConsumerGroupDescribeRequest { group_ids: vec![group.into()], ..Default::default() };
+    settled(|| {
+        let mut answer: ConsumerGroupDescribeResponse = talk.call(&request, 1);
+        let group = answer.groups.remove(0);
+        (group.error_code, group)
+    })
+}
+
+#[test]
+fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_on() {
+    let eager = "group.consumer.assignment.interval.ms=0";
+    let mut node = Node::tidemill("groups-kill-consumers", &["--shards", "2", "--set", eager]);
+    create(node.bootstrap(), "t", 6);
+    let group = "g";
+    let joins = |member: &str| ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        member_id: member.into(),
+        rebalance_timeout_ms: 60_000,
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let by_name =
+        ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(vec!["t".into()]), ..joins("by-name") };
+    let by_pattern = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_regex: Some("t.*".into()),
+        instance_id: Some("i".into()),
+        ..joins("by-pattern")
+    };
+    let mut talk = coordinator(node.bootstrap(), group);
+    let mut epochs = [0; 2];
+    let mut owned = [const { Vec::new() }; 2];
+    // As clients do: each tells what it was given until nothing changes.
+    let settle = |talk: &mut Talk, epochs: &mut [i32; 2], owned: &mut [Vec<_>; 2]| {
+        wait_for("each member has three partitions", SOON, || {
+            for (at, first) in [&by_name, &by_pattern].into_iter().enumerate() {
+                let joined = ConsumerGroupHeartbeatRequest {
+                    group_id: group.into(),
+                    member_id: first.member_id.clone(),
+                    member_epoch: epochs[at],
+                    instance_id: first.instance_id.clone(),
+                    topic_partitions: Some(owned[at].clone()),
+                    ..Default::default()
+                };
+                let answer = consumer_heartbeat(talk, if epochs[at] == 0 { first } else { &joined });
+                assert_eq!(answer.error_code, ErrorCode::None, "{:?}", answer.error_message);
+                epochs[at] = answer.member_epoch;
+                if let Some(assignment) = answer.assignment {
+                    owned[at] = assignment.topic_partitions;
+                }
+            }
+            let described = describe_consumers(talk, group);
+            let has = |partitions: &[tidemill::wire::consumer_group_heartbeat::TopicPartitions]| {
+                partitions.iter().map(|of_topic| of_topic.partitions.len()).sum::<usize>()
+            };
+            (described.group_state == "Stable" && owned.iter().all(|owned| has(owned) == 3)).then_some(described)
+        })
+    };
+    let before = settle(&mut talk, &mut epochs, &mut owned);
+    assert_eq!(commit(&mut talk, group, "t", 7, "as anybody"), ErrorCode::UnknownMemberId, "members are there");
+
+    node.kill();
+    node.restart();
+    let mut talk = coordinator(node.bootstrap(), group);
+    assert_eq!(describe_consumers(&mut talk, group), before);
+    let after = settle(&mut talk, &mut epochs, &mut owned);
+    assert_eq!(after, before, "a restart is no reason to rebalance");
+    // Who claims an epoch that was not given to him is fenced, and nobody else.
+    let lies = ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        member_id: "by-name".into(),
+        member_epoch: epochs[0] + 1,
+        ..Default::default()
+    };
+    assert_eq!(consumer_heartbeat(&mut talk, &lies).error_code, ErrorCode::FencedMemberEpoch);
+    assert_eq!(describe_consumers(&mut talk, group), before);
+
+    // One leaves, and the other's three become six; that too is there after a kill.
+    let leaves = ConsumerGroupHeartbeatRequest { member_epoch: -1, ..joins("by-name") };
+    assert_eq!(consumer_heartbeat(&mut talk, &leaves).error_code, ErrorCode::None);
+    node.kill();
+    node.restart();
+    let mut talk = coordinator(node.bootstrap(), group);
+    let told = describe_consumers(&mut talk, group);
+    assert_eq!(told.members.iter().map(|member| &*member.member_id).collect::<Vec<_>>(), ["by-pattern"]);
+    assert!(told.group_epoch > before.group_epoch, "{told:?}");
+}
+
 #[test]
 fn in_direct_routing_another_shard_says_who_it_is_not_and_in_forward_routing_it_asks_the_owner() {
     let node = Node::tidemill("groups-direct", &["--shards", "2"]);
@@ -253,13 +353,13 @@ const RECORDS: usize = 2000;
 const PARTITIONS: usize = 8;
 
 /// Reads as a member; how many records of how many partitions it was given.
-fn member(program: &Program, bootstrap: &str, group: &str, silence: u32) -> (usize, usize) {
+fn member(program: &Program, bootstrap: &str, group: &str, protocol: &str, silence: u32) -> (usize, usize) {
     let arguments = [
         ("bootstrap", bootstrap.to_string()),
         ("topic", "t".to_string()),
         ("group", group.to_string()),
         ("silence", silence.to_string()),
-        ("protocol", "classic".to_string()),
+        ("protocol", protocol.to_string()),
     ];
     let lines = program.run("member", &arguments, WITHIN);
     let counts: Vec<usize> = lines
@@ -287,7 +387,7 @@ fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
     let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go(), peers::kafkajs()];
     let Some(mut node) = filled("groups-clients", "group.initial.rebalance.delay.ms=100") else { return };
     for program in programs.iter().flatten() {
-        assert_eq!(member(program, node.bootstrap(), program.name, 2), (RECORDS, PARTITIONS), "{}", program.name);
+        assert_eq!(member(program, node.bootstrap(), program.name, "classic", 2), (RECORDS, PARTITIONS), "{}", program.name);
         say(&format!("  {} read {RECORDS} records as a member of a group", program.name));
     }
     node.kill();
@@ -296,7 +396,7 @@ fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
     let topic = Topic { bootstrap: node.bootstrap(), name: "t", partitions: PARTITIONS, base: base() };
     topic.write(&writer, "none", "all", RECORDS..RECORDS + 100);
     for program in programs.iter().flatten() {
-        assert_eq!(member(program, node.bootstrap(), program.name, 2).0, 100, "{}", program.name);
+        assert_eq!(member(program, node.bootstrap(), program.name, "classic", 2).0, 100, "{}", program.name);
     }
 }
 
@@ -311,7 +411,7 @@ fn clients_of_four_kinds_share_one_group() {
         .flatten()
         .map(|program| {
             let bootstrap = bootstrap.clone();
-            std::thread::spawn(move || (program.name, member(&program, &bootstrap, "mixed", 4)))
+            std::thread::spawn(move || (program.name, member(&program, &bootstrap, "mixed", "classic", 4)))
         })
         .collect();
     let shares: Vec<_> = members.into_iter().map(|member| member.join().expect("it has said why")).collect();
@@ -324,7 +424,7 @@ fn clients_of_four_kinds_share_one_group() {
 fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
     let (Some(jars), Some(java)) = (peers::kafka_jars(), peers::java()) else { return };
     let Some(mut node) = filled("groups-tools", "group.initial.rebalance.delay.ms=100") else { return };
-    assert_eq!(member(&java, node.bootstrap(), "tools", 1).0, RECORDS);
+    assert_eq!(member(&java, node.bootstrap(), "tools", "classic", 1).0, RECORDS);
     let tool = |class: &str, arguments: &[&str]| {
         let mut command = Command::new("java");
         command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-XX:+UseSerialGC", "-cp", &jars, class]);
@@ -336,16 +436,19 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
     let groups = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
     let bootstrap = node.bootstrap().to_string();
     let at = ["--bootstrap-server", bootstrap.as_str()];
+    assert_eq!(member(&java, node.bootstrap(), "modern", "consumer", 1), (RECORDS, PARTITIONS));
     let listed = tool(groups, &[&at[..], &["--list", "--state"]].concat());
-    assert!(listed.lines().any(|line| line.starts_with("tools") && line.contains("Empty")), "{listed}");
-    let described = tool(groups, &[&at[..], &["--describe", "--group", "tools"]].concat());
-    let rows: Vec<Vec<&str>> = described.lines().map(|line| line.split_whitespace().collect()).collect();
-    let rows: Vec<_> = rows.iter().filter(|row| row.first() == Some(&"tools")).collect();
-    assert_eq!(rows.len(), PARTITIONS, "{described}");
-    assert!(rows.iter().all(|row| row[5] == "0"), "no lag: {described}");
+    for group in ["tools", "modern"] {
+        assert!(listed.lines().any(|line| line.starts_with(group) && line.contains("Empty")), "{listed}");
+        let described = tool(groups, &[&at[..], &["--describe", "--group", group]].concat());
+        let rows: Vec<Vec<&str>> = described.lines().map(|line| line.split_whitespace().collect()).collect();
+        let rows: Vec<_> = rows.iter().filter(|row| row.first() == Some(&group)).collect();
+        assert_eq!(rows.len(), PARTITIONS, "{described}");
+        assert!(rows.iter().all(|row| row[5] == "0"), "no lag: {described}");
+    }
     let to_start = ["--reset-offsets", "--group", "tools", "--topic", "t", "--to-earliest", "--execute"];
     tool(groups, &[&at[..], &to_start].concat());
-    assert_eq!(member(&java, node.bootstrap(), "tools", 1).0, RECORDS, "all of it again");
+    assert_eq!(member(&java, node.bootstrap(), "tools", "classic", 1).0, RECORDS, "all of it again");
 
     if node.peer() == Peer::Tidemill {
         node.stop();
@@ -361,6 +464,11 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
             ["\"group\":\"tools\",\"topic\":\"t\",\"partition\":0", "\"protocolType\":\"consumer\",\"generation\":1"]
         {
             assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
+        }
+        // Every kind of record that a consumer group (KIP-848) writes.
+        for kind in 3..=8 {
+            let expected = format!("{{\"type\":\"{kind}\",\"data\":{{\"groupId\":\"modern\"");
+            assert!(decoded.contains(&expected), "{expected} is not in\n{decoded}");
         }
         node.restart();
     }

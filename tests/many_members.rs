@@ -264,7 +264,15 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
     let feeder = Feeder::start(bootstrap, TOPIC, OF_MANY_KINDS, 4, Chance::new(chance.next()));
     let start = |kind: usize, nth: usize| Worker::start(&kinds[kind].0, bootstrap, kinds[kind].1, nth);
     let began = Instant::now();
-    let mut present: Vec<Worker> = (0..kinds.len()).map(|kind| start(kind, 0)).collect();
+    // Of two protocols, the members of the second find a group that the first has made: Kafka 4.3 fails (with a
+    // NoSuchElementException) to take over a classic group that has not had its first generation.
+    let mut present = Vec::new();
+    for kind in 0..kinds.len() {
+        if kind > 0 && kinds[kind].1 != kinds[kind - 1].1 {
+            is_settled(&mut present);
+        }
+        present.push(start(kind, 0));
+    }
     let mut told = Vec::new();
     is_settled(&mut present);
     let settled = began.elapsed();
@@ -314,26 +322,13 @@ fn members_of_five_kinds_share_a_classic_group_and_hand_over_without_loss_or_rep
 
 #[test]
 fn fifty_members_of_a_consumer_group_own_every_partition_once_and_rebalance_as_often_as_they_change() {
-    if is_consumer_protocol_there() {
-        fifty("consumer", 1);
-    }
+    fifty("consumer", 1);
 }
 
 #[test]
 fn members_of_five_kinds_share_a_consumer_group_also_those_that_know_only_the_classic_protocol() {
-    if !is_consumer_protocol_there() {
-        return;
-    }
-    let new = [peers::java(), peers::librdkafka(), peers::franz_go()].into_iter().flatten();
     let old = [peers::kafka_python(), peers::kafkajs()].into_iter().flatten();
-    let kinds = new.map(|program| (program, "consumer")).chain(old.map(|program| (program, "classic")));
+    let new = [peers::java(), peers::librdkafka(), peers::franz_go()].into_iter().flatten();
+    let kinds = old.map(|program| (program, "classic")).chain(new.map(|program| (program, "consumer")));
     many_kinds("five-kinds-of-two-protocols", kinds.collect());
-}
-
-fn is_consumer_protocol_there() -> bool {
-    let is_there = Peer::chosen() == Peer::Kafka;
-    if !is_there {
-        support::skip("KIP-848", "this node does not have it yet");
-    }
-    is_there
 }

@@ -197,7 +197,7 @@ broker_settings! {
     group_consumer_migration_policy: Migration = "group.consumer.migration.policy", Kind::OneOf(MIGRATIONS), Some("bidirectional"),
         "Whether a group may change, members and all, from the classic protocol to the consumer protocol and back.";
     group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", int(0, 15_000), Some("1000"),
-        "The least time between two assignments of a consumer group.";
+        "The least time between two assignments of a large consumer group; a small one waits 0.1 ms for each member and partition.";
     group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", int_from(10_000), Some("600000"),
         "How long what a pattern means is relied on; a new topic is noticed without it.";
     transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", int_from(1), Some("50"),
