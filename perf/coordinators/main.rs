@@ -149,7 +149,7 @@ const WORKS: [Work; 10] = [
         ],
     },
     Work {
-        title: "the same with `group.consumer.assignment.interval.ms=0` in place of both sides' 1,000",
+        title: "the same with `group.consumer.assignment.interval.ms=0`: Kafka waits 1,000 by default, Tidemill 30 at this size",
         load: Load::EagerRebalance,
         sides: &Side::BROKERS,
         shown: &[AllJoined, OneLeft, OneCame],
