@@ -105,7 +105,7 @@ pub const ACCEPTED: &[Accepted] = &[
         ..accepted("DescribeLogDirs / * / results[0].usable_bytes", "*", "*", "it changes from moment to moment")
     },
     accepted(
-        "DescribeLogDirs / * / results[0].topics[__*].partition_size",
+        "DescribeLogDirs / * / results[0].topics[__*].partitions[*].partition_size",
         "*",
         "*",
         "each has its own partitions for what is asked of it alone, and writes some of it otherwise",

@@ -51,15 +51,21 @@ def member(bootstrap, topic, group, goes_on):
 class Listener(AsyncConsumerRebalanceListener):
     def __init__(self, worker):
         self.worker = worker
+        self.has = set()
 
     async def on_partitions_assigned(self, assigned):
-        self.worker.assigned(self.worker.generation(), [at.partition for at in assigned])
+        self.has = {at.partition for at in assigned}
+        self.worker.assigned(self.worker.generation(), self.has)
 
     async def on_partitions_revoked(self, revoked):
         await self.worker.commit_before_it_is_too_late()
-        self.worker.gives("REVOKED", self.worker.generation(), [at.partition for at in revoked])
+        # When a rebalance begins anew before it was through, kafka-python gives back once more what it has given back.
+        gives = self.has.intersection(at.partition for at in revoked)
+        self.has -= gives
+        self.worker.gives("REVOKED", self.worker.generation(), gives)
 
     async def on_partitions_lost(self, lost):
+        self.has.clear()
         self.worker.gives("LOST", self.worker.generation(), [at.partition for at in lost])
 
 
