@@ -220,8 +220,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
         topic_partitions: Some(Vec::new()),
         ..Default::default()
     };
-    let by_name =
-        ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(vec!["t".into()]), ..joins("by-name") };
+    let by_name = ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(vec!["t".into()]), ..joins("by-name") };
     let by_pattern = ConsumerGroupHeartbeatRequest {
         subscribed_topic_regex: Some("t.*".into()),
         instance_id: Some("i".into()),
@@ -387,7 +386,12 @@ fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
     let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go(), peers::kafkajs()];
     let Some(mut node) = filled("groups-clients", "group.initial.rebalance.delay.ms=100") else { return };
     for program in programs.iter().flatten() {
-        assert_eq!(member(program, node.bootstrap(), program.name, "classic", 2), (RECORDS, PARTITIONS), "{}", program.name);
+        assert_eq!(
+            member(program, node.bootstrap(), program.name, "classic", 2),
+            (RECORDS, PARTITIONS),
+            "{}",
+            program.name
+        );
         say(&format!("  {} read {RECORDS} records as a member of a group", program.name));
     }
     node.kill();

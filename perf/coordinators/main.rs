@@ -10,6 +10,7 @@
 //! cargo bench --bench coordinators -- --write                ... which goes to perf/README.md
 //! cargo bench --bench coordinators -- --rounds 1 --only copier  one row, quickly
 //! cargo bench --bench coordinators -- --tidemill             without Kafka
+//! cargo bench --bench coordinators -- --kafka NAME=VALUE     ... with Kafka set so
 //! ```
 
 #[path = "../../tests/support/mod.rs"]
@@ -174,10 +175,13 @@ struct Options {
     only: Option<String>,
     writes: bool,
     has_kafka: bool,
+    /// Of Kafka, in place of its defaults.
+    settings: Vec<String>,
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 3, seconds: 1.5, only: None, writes: false, has_kafka: true };
+    let mut options =
+        Options { rounds: 3, seconds: 1.5, only: None, writes: false, has_kafka: true, settings: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -187,10 +191,14 @@ fn options() -> Options {
             "--only" => options.only = Some(value()),
             "--write" => options.writes = true,
             "--tidemill" => options.has_kafka = false,
+            "--kafka" => options.settings.push(value()),
             // cargo's own.
             "--bench" => {}
             other => {
-                panic!("{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --tidemill and --write")
+                panic!(
+                    "{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --tidemill, --kafka NAME=VALUE \
+                     and --write"
+                )
             }
         }
     }
@@ -207,7 +215,11 @@ impl Brokers {
     fn start(nodes: Nodes, options: &Options) -> Option<Brokers> {
         let settings = if nodes == Nodes::Eager { [rebalance::EAGER] } else { [compaction::SETTING] };
         let kafka = match options.has_kafka {
-            true => Some(Node::kafka_with("coordinators-kafka", &settings)?),
+            true => {
+                let more = options.settings.iter().map(String::as_str);
+                let settings: Vec<&str> = settings.into_iter().chain(more).collect();
+                Some(Node::kafka_with("coordinators-kafka", &settings)?)
+            }
             false => None,
         };
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
@@ -229,7 +241,7 @@ fn once(load: Load, node: &mut Node, round: usize, lasts: Duration) -> Option<BT
         Load::Transactions(producers) => Some(transactions::run(node, producers, lasts)),
         Load::Copier => Some(copier::run(node, lasts)),
         Load::Rebalance | Load::EagerRebalance => rebalance::run(node, round),
-        Load::Compaction => compaction::run(node, round, lasts * 2),
+        Load::Compaction => compaction::run(node, round, lasts * 4),
         Load::Recovery => Some(recovery::run(node)),
     }
 }

@@ -22,6 +22,7 @@ mod delete_records;
 mod error;
 pub mod fetch;
 pub mod groups;
+mod leaders;
 pub mod offsets;
 pub mod partitioner;
 pub mod produce;

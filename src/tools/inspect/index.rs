@@ -96,13 +96,16 @@ fn aborted(log: &Path, bytes: &[u8], vouched: u64, report: &mut Report) -> Resul
     // Compaction may have taken a marker, and what is behind what is vouched for is not counted on.
     for batch in walk::batches(bytes).map_while(Result::ok).take_while(|batch| (batch.position as u64) < vouched) {
         let header = &batch.header;
-        let covered: Vec<i64> = at.range(header.base_offset..=header.last_offset()).map(|(offset, _)| *offset).collect();
+        let covered: Vec<i64> =
+            at.range(header.base_offset..=header.last_offset()).map(|(offset, _)| *offset).collect();
         for offset in covered {
             let number = at.remove(&offset).expect("found just now");
             let producer_id = entries[number].producer_id;
             let marker = Marker::parse(header, batch.stored_records());
             if header.producer_id != producer_id || marker.is_none_or(|marker| marker.ending != Ending::Abort) {
-                let what = format!("an entry says that producer {producer_id} aborted at offset {offset}, where no such marker is");
+                let what = format!(
+                    "an entry says that producer {producer_id} aborted at offset {offset}, where no such marker is"
+                );
                 report.damage(&path, (number * aborted::ENTRY_BYTES) as u64, what);
             }
         }
