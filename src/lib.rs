@@ -148,8 +148,9 @@
 //! - **A consumer group is assigned anew 0.1 ms per member and partition after the last time**, and
 //!   `group.consumer.assignment.interval.ms` (Kafka's default of a second) is the most it may be: the interval is there to
 //!   bound what a group that changes often costs, and a small one costs little.
-//! - **A member that waits for partitions which others have yet to give up looks again after half a second**, by the heartbeat
-//!   interval that its answer names, not after the usual five: it may be all that a rebalance waits for.
+//! - **A member that waits for partitions which others have yet to give up, or for its group to be assigned, looks again after
+//!   half a second**, by the heartbeat interval that its answer names, not after the usual five: it may be all that a rebalance
+//!   waits for.
 //! - **The hash of what a consumer group reads is SipHash's**, over ids, names and sizes of its topics; Kafka's is XXH3. A
 //!   directory that moves between the two raises each group's epoch once.
 //! - **Auto-created topics are in the first Metadata answer**; a client needs no second one.

@@ -63,9 +63,11 @@ fn internal_topics_are_compacted(node: &Node) {
     }
 }
 
-/// What a worker complains of on any cluster: that it has read less of its configurations than the group's leader, and
-/// that the transaction before is still being ended, on a slow disk.
-const EVERYDAY: [&str; 2] = ["Catching up to assignment's config offset", "CONCURRENT_TRANSACTIONS"];
+/// What a worker complains of on any cluster: that it has read less of its configurations than the group's leader; that the
+/// transaction before is still being ended, on a slow disk; and that a source task did not stop within five seconds: one that is
+/// stopped as it starts asks the herder whether it may, and the herder's thread waits for it to stop.
+const EVERYDAY: [&str; 3] =
+    ["Catching up to assignment's config offset", "CONCURRENT_TRANSACTIONS", "Graceful stop of task source-"];
 
 struct Phases {
     started: Instant,

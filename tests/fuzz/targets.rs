@@ -15,6 +15,8 @@ use tidemill::log::aborted;
 use tidemill::log::epochs::Epochs;
 use tidemill::log::index::Indexes;
 use tidemill::metadata::archive;
+use tidemill::record::records::Record;
+use tidemill::record::retain;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Decompressor, HEADER_BYTES, Marker, Records, TimestampType, batches};
 use tidemill::wire::*;
@@ -135,6 +137,7 @@ pub const TARGETS: &[Target] = targets! {
     "DescribeTopicPartitionsResponse" message::<describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
     "batches" walk, decompressed;
     "batch as a leader judges it" judge, decompressed;
+    "batch as compaction leaves it" compacted, |bytes| 3 * decompressed(bytes);
     "journal group" journal_group, decoded;
     "journal file header" |bytes| _ = FileHeader::parse(bytes), decoded;
     "checkpoint" |bytes| drop(Checkpoint::parse(bytes)), decoded;
@@ -278,6 +281,46 @@ fn walk(bytes: &[u8]) {
             assert_eq!(record.headers.into_iter().count(), record.headers.len());
         }
     }
+}
+
+/// Of a batch that a leader might have taken, any of the records; its checksum says which, and whether there is a horizon.
+fn compacted(bytes: &[u8]) {
+    // Timestamps may take more bytes afterwards.
+    let (mut before, mut after) = (Decompressor::new(DECODED_BYTES_MAX), Decompressor::new(4 * DECODED_BYTES_MAX));
+    let Some(Ok(batch)) = batches(bytes).next() else { return };
+    let choice = batch.header.crc as u8;
+    let Ok(plain) = before.records(&batch.header, batch.stored_records()) else { return };
+    let records = Records::new(&batch.header, plain);
+    if records.clone().any(|record| record.is_err()) {
+        return;
+    }
+    let stays = |record: &Record<'_>| choice >> (record.offset_delta % 8).unsigned_abs() & 1 == 1;
+    let kept = || records.clone().filter_map(Result::ok).filter(stays);
+    let horizon = (choice >> 7 == 1).then_some(5_000);
+    let count = kept().count();
+    let left = match count {
+        0 => retain::empty(&batch.header).to_vec(),
+        _ => retain::with_records(&batch.header, kept(), horizon),
+    };
+    let mut whole = batches(&left);
+    let rewritten = whole.next().expect("a batch").expect("whole");
+    assert!(whole.next().is_none() && rewritten.is_intact());
+    let header = &rewritten.header;
+    assert_eq!(
+        (header.base_offset, header.last_offset_delta),
+        (batch.header.base_offset, batch.header.last_offset_delta)
+    );
+    assert_eq!((header.producer_id, header.base_sequence), (batch.header.producer_id, batch.header.base_sequence));
+    let plain = after.records(header, rewritten.stored_records()).expect("compressed just now");
+    let mut again = Records::new(header, plain).map(|record| record.expect("written just now"));
+    for record in kept() {
+        let told = again.next().expect("each of them");
+        assert_eq!(
+            (told.offset, told.key, told.value, told.headers),
+            (record.offset, record.key, record.value, record.headers)
+        );
+    }
+    assert_eq!((again.next(), header.records_count as usize), (None, count));
 }
 
 fn judge(bytes: &[u8]) {

@@ -18,8 +18,8 @@ use crate::wire::consumer_group_heartbeat::{
 
 /// The epoch of a request that leaves.
 const LEAVES: i32 = -1;
-/// A member that waits for others to give up what it is to have looks again this soon, rather than in the usual time: it may
-/// be all that the group waits for.
+/// A member that waits for others to give up what it is to have, or for a target that is yet to be made, looks again this soon,
+/// rather than in the usual time: it may be all that the group waits for.
 const WAITING_INTERVAL_MS: i32 = 500;
 
 /// Who sends a request, as far as its connection tells.
@@ -110,7 +110,7 @@ impl Groups {
             heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
             ..ConsumerGroupHeartbeatResponse::default()
         };
-        if new.state == MemberState::UnreleasedPartitions {
+        if new.state == MemberState::UnreleasedPartitions || target.epoch < group_epoch {
             response.heartbeat_interval_ms = response.heartbeat_interval_ms.min(WAITING_INTERVAL_MS);
         }
         // A whole request is one of a client that does not know what it has been told.

@@ -384,8 +384,9 @@ fn targets_are_made_no_more_often_than_is_allowed() {
     let mut world = World::with_image(&[], topics());
     let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
     a.beat(&mut world).unwrap();
-    b.beat(&mut world).unwrap();
+    let answer = b.beat(&mut world).unwrap();
     assert_eq!((describe(&world).group_epoch, describe(&world).assignment_epoch), (3, 2));
+    assert_eq!(answer.heartbeat_interval_ms, 500, "whoever waits for a target comes again soon");
     assert_eq!((b.epoch, world.state()), (2, "Assigning"));
     // Seven members and partitions are not even a millisecond's.
     world.pass(1);
