@@ -469,7 +469,7 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
         {
             assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
         }
-        // Every kind of record that a consumer group (KIP-848) writes.
+        // Every kind of record that a consumer group (KIP-848) writes whose members subscribe to no pattern.
         for kind in [3, 5, 6, 7, 8] {
             let expected = format!("{{\"type\":\"{kind}\",\"data\":{{\"groupId\":\"modern\"");
             assert!(decoded.contains(&expected), "{expected} is not in\n{decoded}");

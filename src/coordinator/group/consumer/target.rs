@@ -56,8 +56,8 @@ impl Step<'_> {
     /// core little. A small group costs little at once, so it need not wait out the configured interval.
     fn is_target_fresh(&self) -> bool {
         let group = self.group;
-        let partitions = || group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum::<usize>();
-        let due_ms = (group.targets.len() + partitions()).div_ceil(ASSIGNED_PER_MS) as i64;
+        let partitions: usize = group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum();
+        let due_ms = (group.targets.len() + partitions).div_ceil(ASSIGNED_PER_MS) as i64;
         let interval_ms = due_ms.min(i64::from(self.config.group_consumer_assignment_interval_ms));
         group.target_timestamp_ms != 0 && self.now.wall_ms < group.target_timestamp_ms + interval_ms
     }
