@@ -177,15 +177,16 @@ fn a_request_costs_no_more_than_it_did() {
     let main = async || {
         let (stream, shard) = shard(&dir).await;
         println!("{:<30} {:>12} {:>8} {:>8}", "per request", "allocations", "enters", "polls");
-        // Bounds: allocations, enters into the kernel, polls; of the shard and its client together. Whoever waits for one thing
-        // after the other enters five times a request, less where two come back together; and how many requests in flight
-        // share a write differs by machine. So enters, and what is in flight, have more room.
+        // Bounds: allocations, enters into the kernel, polls; of the shard and its client together. Allocations repeat. Whoever
+        // waits for one thing after the other enters five times a request at the most, less where two come back together. How
+        // many requests in flight share a write is the disk's affair: of those only that they are no dearer than one alone.
+        let (produced, committed, fetched) = ([12.5, 5.0, 13.0], [30.0, 5.0, 13.0], [17.0, 5.0, 13.0]);
         let cases = [
-            ("produce, one in flight", produce(), 1, [12.5, 5.0, 11.5]),
-            ("produce, 64 in flight", produce(), 64, [9.0, 2.0, 7.0]),
-            ("OffsetCommit, one in flight", offset_commit(), 1, [30.0, 5.0, 11.5]),
-            ("OffsetCommit, 64 in flight", offset_commit(), 64, [29.0, 2.0, 7.0]),
-            ("fetch of a batch, one in flight", fetch(), 1, [17.0, 3.0, 6.5]),
+            ("produce, one in flight", produce(), 1, produced),
+            ("produce, 64 in flight", produce(), 64, produced),
+            ("OffsetCommit, one in flight", offset_commit(), 1, committed),
+            ("OffsetCommit, 64 in flight", offset_commit(), 64, committed),
+            ("fetch of a batch, one in flight", fetch(), 1, fetched),
         ];
         for (name, request, in_flight, most) in cases {
             let answer_bytes = answer_bytes(&stream, &request).await;
