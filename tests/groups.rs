@@ -454,6 +454,22 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
     tool(groups, &[&at[..], &to_start].concat());
     assert_eq!(member(&java, node.bootstrap(), "tools", "classic", 1).0, RECORDS, "all of it again");
 
+    let mut talk = coordinator(node.bootstrap(), "patterns");
+    let mut heartbeat = ConsumerGroupHeartbeatRequest {
+        group_id: "patterns".into(),
+        member_id: "by-pattern".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_regex: Some("t.*".into()),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    wait_for("a pattern is looked up", SOON, || {
+        let answer = consumer_heartbeat(&mut talk, &heartbeat);
+        assert_eq!(answer.error_code, ErrorCode::None, "{:?}", answer.error_message);
+        heartbeat.member_epoch = answer.member_epoch;
+        answer.assignment.filter(|assignment| !assignment.topic_partitions.is_empty())
+    });
+
     if node.peer() == Peer::Tidemill {
         node.stop();
         let mut decoded = String::new();
@@ -469,9 +485,9 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
         {
             assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
         }
-        // Every kind of record that a consumer group (KIP-848) writes whose members subscribe to no pattern.
-        for kind in [3, 5, 6, 7, 8] {
-            let expected = format!("{{\"type\":\"{kind}\",\"data\":{{\"groupId\":\"modern\"");
+        // Every kind of record that a consumer group (KIP-848) writes.
+        for (kind, group) in [(3, "modern"), (5, "modern"), (6, "modern"), (7, "modern"), (8, "modern"), (16, "patterns")] {
+            let expected = format!("{{\"type\":\"{kind}\",\"data\":{{\"groupId\":\"{group}\"");
             assert!(decoded.contains(&expected), "{expected} is not in\n{decoded}");
         }
         node.restart();
