@@ -20,7 +20,8 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         for (base, log) in &files.logs {
             let bytes = std::fs::read(log).map_err(|error| cannot_read(log, error))?;
             let vouched = files.vouched(*base, bytes.len() as u64).unwrap_or(bytes.len() as u64);
-            let aborted = aborted(log, &bytes, vouched, report)?;
+            let batches: Vec<walk::Batch<'_>> = walk::batches(&bytes).map_while(Result::ok).collect();
+            let aborted = aborted(log, &batches, vouched, report)?;
             let (index, timeindex) = (log.with_extension("index"), log.with_extension("timeindex"));
             let (Ok(offsets), Ok(times)) = (std::fs::read(&index), std::fs::read(&timeindex)) else {
                 report.note(format!("{}: no indexes; they are made anew when needed", log.display()));
@@ -33,10 +34,8 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
                     continue;
                 }
             };
-            let ends: BTreeMap<u64, i64> = walk::batches(&bytes)
-                .map_while(Result::ok)
-                .map(|b| (b.position as u64, b.header.last_offset()))
-                .collect();
+            let ends: BTreeMap<u64, i64> =
+                batches.iter().map(|batch| (batch.position as u64, batch.header.last_offset())).collect();
             for (at, entry) in indexes.offsets.iter().enumerate() {
                 let position = u64::from(entry.position);
                 let offset = base + i64::from(entry.relative_offset);
@@ -78,7 +77,12 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// The segment's aborted transactions, each held against its marker; none where there is no `.txnindex`.
-fn aborted(log: &Path, bytes: &[u8], vouched: u64, report: &mut Report) -> Result<Vec<AbortedTransaction>, Failure> {
+fn aborted(
+    log: &Path,
+    batches: &[walk::Batch<'_>],
+    vouched: u64,
+    report: &mut Report,
+) -> Result<Vec<AbortedTransaction>, Failure> {
     let path = log.with_extension("txnindex");
     let entries = match std::fs::read(&path) {
         Ok(entries) => aborted::parse(&entries),
@@ -94,7 +98,7 @@ fn aborted(log: &Path, bytes: &[u8], vouched: u64, report: &mut Report) -> Resul
     };
     let mut at: BTreeMap<i64, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.last_offset, at)).collect();
     // Compaction may have taken a marker, and what is behind what is vouched for is not counted on.
-    for batch in walk::batches(bytes).map_while(Result::ok).take_while(|batch| (batch.position as u64) < vouched) {
+    for batch in batches.iter().take_while(|batch| (batch.position as u64) < vouched) {
         let header = &batch.header;
         let covered: Vec<i64> =
             at.range(header.base_offset..=header.last_offset()).map(|(offset, _)| *offset).collect();
