@@ -58,7 +58,7 @@ fn batch(codec: Codec, records: usize) -> Vec<u8> {
 }
 
 fn journal_group() -> Vec<u8> {
-    let mut group = GroupBuilder::new(4000).expect("within the budget");
+    let mut group = GroupBuilder::new(4000, 8192).expect("within the budget");
     for n in 0..3 {
         let batch = batch(Codec::None, 1 + n);
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: n as i32 };

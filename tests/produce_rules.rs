@@ -546,3 +546,18 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
     say(&format!("sequences: {tally:?}"));
     assert_eq!(tally.len(), 4, "every kind of answer was seen");
 }
+
+#[test]
+fn what_was_there_already_leaves_room_for_a_batch_of_the_largest_size() {
+    let Some(mut bench) = Bench::start("largest") else { return };
+    bench.topic("largest", &[("max.message.bytes", "4194304")]);
+    let options = |base_sequence| BatchOptions { producer_id: 7, base_sequence, ..Default::default() };
+    let small = build(BatchOptions { producer_epoch: 0, ..options(0) }, &[(now_ms(), None)]);
+    let mut large = BatchBuilder::new(BatchOptions { producer_epoch: 0, ..options(1) });
+    large.append(now_ms(), None, Some(&vec![7; 4_000_000]), []);
+    let large = large.finish();
+    for (batch, base_offset) in [(&small, 0), (&small, 0), (&large, 1), (&large, 1), (&large, 1)] {
+        let answer = bench.produce("largest", 9, batch);
+        assert_eq!((answer.code, answer.base_offset), (ErrorCode::None, base_offset), "{answer:?}");
+    }
+}

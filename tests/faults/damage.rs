@@ -263,7 +263,7 @@ impl Scene {
                 previous_checksum: last.checksum ^ checksum_off,
                 ..last.place
             };
-            let (buf, total, _) = GroupBuilder::new(1000).unwrap().seal(place);
+            let (buf, total, _) = GroupBuilder::new(1000, 4096).unwrap().seal(place);
             buf[..total].to_vec()
         })
     }

@@ -78,15 +78,19 @@ pub struct Place {
 pub struct GroupBuilder {
     buf: AlignedBuf,
     used: usize,
+    /// What it may grow to.
+    limit: usize,
     entries: u32,
     flushed: bool,
 }
 
 impl GroupBuilder {
-    /// An empty group with room for at least `room` bytes of entries.
-    pub fn new(room: usize) -> Result<GroupBuilder, OverBudget> {
+    /// An empty group with room for at least `room` bytes of entries, if `file_bytes` have it: a group has to fit a file, and
+    /// a buffer may be larger than was asked for.
+    pub fn new(room: usize, file_bytes: usize) -> Result<GroupBuilder, OverBudget> {
         let buf = AlignedBuf::alloc(block_ceil(HEADER_BYTES + room))?;
-        Ok(GroupBuilder { buf, used: HEADER_BYTES, entries: 0, flushed: false })
+        let limit = buf.capacity().min(file_bytes);
+        Ok(GroupBuilder { buf, used: HEADER_BYTES, limit, entries: 0, flushed: false })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -94,11 +98,7 @@ impl GroupBuilder {
     }
 
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.used + bytes <= self.buf.capacity()
-    }
-
-    pub fn used_bytes(&self) -> usize {
-        self.used
+        self.used + bytes <= self.limit
     }
 
     pub fn needs_flush(&self) -> bool {

@@ -208,19 +208,12 @@ impl Journal {
     pub fn has_room(&self, batch_bytes: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let need = entry_room(batch_bytes);
-        // A buffer may be larger than was asked for, and a group has to fit a file.
-        let group_bytes_max = self.settings.file_bytes as usize - BLOCK_BYTES;
-        match &state.open {
-            Some(open) if open.has_room(need) && open.used_bytes() + need <= group_bytes_max => true,
-            Some(_) => false,
-            None => match GroupBuilder::new(need.max(self.settings.group_bytes_max)) {
-                Ok(open) => {
-                    state.open = Some(open);
-                    true
-                }
-                Err(_) => false,
-            },
+        // Whoever made the open group may have put nothing into it: a batch that was there already, or was refused.
+        if state.open.as_ref().is_none_or(|open| open.is_empty() && !open.has_room(need)) {
+            let file_bytes = self.settings.file_bytes as usize - BLOCK_BYTES;
+            state.open = GroupBuilder::new(need.max(self.settings.group_bytes_max), file_bytes).ok();
         }
+        state.open.as_ref().is_some_and(|open| open.has_room(need))
     }
 
     /// Waits until a batch of this size can be appended. Fails only when the journal has failed.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::group::{Entry, HEADER_BYTES, Kind};
 use super::recover::Replay;
@@ -158,11 +159,11 @@ fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
         };
         let filled = runtime::timeout(std::time::Duration::from_secs(300), async {
             while !is_full() {
-                runtime::sleep(std::time::Duration::from_millis(5)).await;
+                runtime::sleep(Duration::from_millis(5)).await;
             }
         });
         filled.await.expect("three files of 1 MiB do not hold 400 batches");
-        runtime::sleep(std::time::Duration::from_millis(50)).await;
+        runtime::sleep(Duration::from_millis(50)).await;
         assert!(
             is_full() && journal.counters.waits_for_space.get() > 0,
             "it waits, and nothing was overwritten for it"
@@ -197,6 +198,23 @@ fn a_group_never_outgrows_a_file_however_large_its_buffer() {
         }
         assert!(!journal.has_room(100), "a file of 1 MiB has room for no more than that");
         runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        journal.durable_to(sequence).await.unwrap();
+    });
+}
+
+#[test]
+fn a_group_that_nothing_went_into_is_no_bound_for_the_next() {
+    let scratch = Scratch::new("unused");
+    run(async {
+        let journal = Journal::create(settings(&scratch.0)).await.unwrap();
+        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        // Room for a batch that is then refused, or was there already.
+        assert!(journal.has_room(100));
+        let large = vec![0; journal.batch_bytes_max()];
+        runtime::timeout(Duration::from_secs(10), journal.reserve(large.len())).await.expect("there is room").unwrap();
+        let partition = batch(0).0.partition;
+        let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset: 0 };
+        let sequence = journal.append(entry, &large[..61], &large[61..], true);
         journal.durable_to(sequence).await.unwrap();
     });
 }
