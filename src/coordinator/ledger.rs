@@ -88,7 +88,8 @@ impl<M: Machine> Ledger<M> {
         self.run().await;
     }
 
-    fn is_closed(&self) -> bool {
+    /// The partition is not this shard's any more: every later step is refused.
+    pub fn is_closed(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Closed)
     }
 

@@ -248,8 +248,10 @@ impl Producers {
     ) -> Result<(), Refusal> {
         let Some(producer) = self.producers.get(&producer_id) else { return Ok(()) };
         // KAFKA-19999: at the current epoch, with nothing open, it is the last marker sent again, and is written again.
-        let is_late =
-            epoch < producer.epoch || (is_v2 && epoch == producer.epoch && self.open.of(producer_id).is_some());
+        // KAFKA-20090: nobody is given the highest epoch; whoever has had it all the same is let go.
+        let is_last = epoch == ProducerEpoch::MAX;
+        let is_late = epoch < producer.epoch
+            || (is_v2 && epoch == producer.epoch && self.open.of(producer_id).is_some() && !is_last);
         if is_late {
             return Err(Refusal::OldMarker { producer_id, got: epoch, current: producer.epoch });
         }

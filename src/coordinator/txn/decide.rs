@@ -51,6 +51,9 @@ impl Transactions {
                 None => return Ok(Done::NeedsProducerId),
             },
         };
+        if known.state.is_prepared() {
+            return Err(ErrorCode::ConcurrentTransactions);
+        }
         // Its own id; or, when epochs have run out, the one before, with the answer lost that told the new one.
         let is_its_own = |(producer_id, epoch): (ProducerId, ProducerEpoch)| {
             known.epoch == -1
@@ -62,13 +65,13 @@ impl Transactions {
         }
         let expected_epoch = init.expected.map(|(_, epoch)| epoch);
         match known.state {
-            State::PrepareCommit | State::PrepareAbort => return Err(ErrorCode::ConcurrentTransactions),
             State::Ongoing => {
                 // The epoch raised now is nobody's: who asked comes again, and gets the one after it.
                 self.fence(id, now, writes);
                 return Err(ErrorCode::ConcurrentTransactions);
             }
             State::Empty | State::CompleteCommit | State::CompleteAbort => {}
+            State::PrepareCommit | State::PrepareAbort => unreachable!("asked above"),
             State::Dead | State::PrepareEpochFence => return Err(ErrorCode::UnknownServerError),
         }
         let mut next = Transaction {
@@ -80,13 +83,14 @@ impl Transactions {
             ..known.clone()
         };
         if is_exhausted(known.epoch) {
-            if expected_epoch.is_some_and(|epoch| epoch != known.epoch) {
+            // It may have been fenced with the last epoch there is.
+            if expected_epoch.is_some_and(|epoch| epoch != known.epoch && epoch != known.last_epoch) {
                 return Err(ErrorCode::ProducerFenced);
             }
             let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
             next.previous_producer_id = known.producer_id;
             (next.producer_id, next.epoch) = (fresh, 0);
-            next.last_epoch = if expected_epoch.is_some() { known.epoch } else { -1 };
+            next.last_epoch = expected_epoch.unwrap_or(-1);
         } else {
             (next.epoch, next.last_epoch) = match expected_epoch {
                 None => (known.epoch + 1, -1),
@@ -108,21 +112,20 @@ impl Transactions {
         self.write(id, next, now, writes);
     }
 
-    fn of_producer(&self, id: &str, producer_id: ProducerId) -> Result<&Transaction, ErrorCode> {
-        let known = self.by_id.get(id).filter(|known| known.producer_id == producer_id);
-        known.ok_or(ErrorCode::InvalidProducerIdMapping)
+    /// The id's transaction, to who is its producer.
+    fn of_producer(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
+        let known = self.by_id.get(id).filter(|known| known.producer_id == producer.0);
+        let known = known.ok_or(ErrorCode::InvalidProducerIdMapping)?;
+        // Nobody is given the highest epoch: it is for fencing.
+        let is_producer = known.epoch == producer.1 && producer.1 < ProducerEpoch::MAX;
+        if is_producer { Ok(known) } else { Err(ErrorCode::ProducerFenced) }
     }
 
-    /// The checks that adding to a transaction and asking after it have in common.
-    fn open_to(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
-        let known = self.of_producer(id, producer.0)?;
-        if known.epoch != producer.1 {
-            return Err(ErrorCode::ProducerFenced);
-        }
-        if known.state.is_prepared() {
-            return Err(ErrorCode::ConcurrentTransactions);
-        }
-        Ok(known)
+    /// KAFKA-18660: comes before who asks is looked at. With the end of a transaction its producer may have been told a new
+    /// id or epoch, which is the transactional id's only when all markers are written.
+    fn settled(&self, id: &str) -> Result<&Transaction, ErrorCode> {
+        let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
+        if known.state.is_prepared() { Err(ErrorCode::ConcurrentTransactions) } else { Ok(known) }
     }
 
     /// AddPartitionsToTxn and AddOffsetsToTxn.
@@ -135,7 +138,8 @@ impl Transactions {
         now: Now,
         writes: &mut Writes<Self>,
     ) -> Result<(), ErrorCode> {
-        let known = self.open_to(id, producer)?;
+        self.settled(id)?;
+        let known = self.of_producer(id, producer)?;
         let is_new = |(topic, partition): &(String, PartitionIndex)| !known.has(topic, *partition);
         if known.state == State::Ongoing && !partitions.iter().any(is_new) {
             return Ok(());
@@ -162,7 +166,8 @@ impl Transactions {
         producer: (ProducerId, ProducerEpoch),
         partitions: &[(String, PartitionIndex)],
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let known = self.open_to(id, producer)?;
+        let known = self.of_producer(id, producer)?;
+        self.settled(id)?;
         let of = |(topic, partition): &(String, PartitionIndex)| match known.has(topic, *partition) {
             true => ErrorCode::None,
             false => ErrorCode::TransactionAbortable,
@@ -179,10 +184,8 @@ impl Transactions {
         now: Now,
         writes: &mut Writes<Self>,
     ) -> Result<(), ErrorCode> {
-        let known = self.of_producer(id, producer.0)?;
-        if known.epoch != producer.1 {
-            return Err(ErrorCode::ProducerFenced);
-        }
+        self.of_producer(id, producer)?;
+        let known = self.settled(id)?;
         match (known.state, ending) {
             (State::Ongoing, _) => {
                 let next = ended(known, ending, 0, now);
@@ -190,9 +193,6 @@ impl Transactions {
                 Ok(())
             }
             (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) => Ok(()),
-            (State::PrepareCommit, Ending::Commit) | (State::PrepareAbort, Ending::Abort) => {
-                Err(ErrorCode::ConcurrentTransactions)
-            }
             _ => Err(ErrorCode::InvalidTxnState),
         }
     }
@@ -208,7 +208,7 @@ impl Transactions {
         writes: &mut Writes<Self>,
     ) -> Result<Done, ErrorCode> {
         let (producer_id, epoch) = producer;
-        let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
+        let known = self.settled(id)?;
         // Epochs had run out, and the answer that told the next id was lost.
         let is_retry_of_overflow =
             known.previous_producer_id == producer_id && epoch == ProducerEpoch::MAX - 1 && known.epoch == 0;
@@ -219,11 +219,11 @@ impl Transactions {
         let is_retry_of_bump = known.is_v2() && epoch.checked_add(1) == Some(known.epoch);
         let is_retry = is_retry_of_bump || is_retry_of_overflow;
         let is_valid = match known.state {
-            State::Ongoing | State::Empty | State::Dead | State::PrepareEpochFence => epoch == known.epoch,
-            State::PrepareCommit | State::PrepareAbort => is_retry_of_bump,
             State::CompleteCommit | State::CompleteAbort => is_retry || epoch == known.epoch,
+            _ => epoch == known.epoch,
         };
-        if !is_valid {
+        // Nobody is given the highest epoch: it is for fencing.
+        if !is_valid || epoch == ProducerEpoch::MAX {
             return Err(ErrorCode::ProducerFenced);
         }
         match (known.state, ending) {
@@ -232,10 +232,15 @@ impl Transactions {
             (State::Empty, Ending::Abort) => {}
             (State::CompleteCommit | State::CompleteAbort, Ending::Abort) if !is_retry => {}
             (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) if is_retry => {
-                return Ok(Done::with(known));
-            }
-            (State::PrepareCommit, Ending::Commit) | (State::PrepareAbort, Ending::Abort) => {
-                return Err(ErrorCode::ConcurrentTransactions);
+                if known.epoch < ProducerEpoch::MAX {
+                    return Ok(Done::with(known));
+                }
+                // Its transaction was too old, and fencing took the last epoch (KAFKA-20090): it goes on with another id.
+                let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+                let next = completed(&Transaction { next_producer_id: fresh, ..known.clone() }, now);
+                let done = Done::with(&next);
+                self.write(id, next, now, writes);
+                return Ok(done);
             }
             _ => return Err(ErrorCode::InvalidTxnState),
         }

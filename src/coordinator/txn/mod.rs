@@ -147,6 +147,8 @@ impl Transactions {
 
 /// Sweeps write no more than so many records at a time.
 const SWEPT_MAX: usize = 100;
+/// Nor more bytes, but for one that has more by itself: together they are one batch, which the topic must take.
+const SWEPT_BYTES_MAX: usize = 128 << 10;
 
 impl Machine for Transactions {
     const TOPIC: Internal = Internal::TransactionState;
@@ -190,20 +192,22 @@ impl Machine for Transactions {
     fn elapsed(&mut self, now: Now, writes: &mut Writes<Self>) {
         let mut written = 0;
         if self.next_abort.is_some_and(|at| at <= now.mono) {
-            let too_old: Vec<Box<str>> = self
+            let mut too_old: Vec<(Box<str>, usize)> = self
                 .by_id
                 .iter()
                 .filter(|(_, t)| t.is_timed_out(now.wall_ms))
-                .map(|(id, _)| id.clone())
+                .map(|(id, t)| (id.clone(), t.to_value().to_bytes().len()))
                 .take(SWEPT_MAX)
                 .collect();
-            for id in &too_old {
+            while let Some((id, _)) =
+                too_old.pop_if(|(_, bytes)| writes.is_empty() || writes.bytes() + *bytes <= SWEPT_BYTES_MAX)
+            {
                 tracing::info!("the transaction of {id} is older than its timeout, and is aborted");
-                self.fence(id, now, writes);
+                self.fence(&id, now, writes);
+                written += 1;
             }
-            written += too_old.len();
             // A full sweep is followed by the next at once.
-            self.next_abort = (too_old.len() == SWEPT_MAX).then_some(now.mono);
+            self.next_abort = (written == SWEPT_MAX || !too_old.is_empty()).then_some(now.mono);
         }
         if written == 0 && self.next_expire.is_some_and(|at| at <= now.mono) {
             let expiration_ms = self.settings.id_expiration_ms;

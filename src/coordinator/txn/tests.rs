@@ -96,6 +96,13 @@ impl World {
         self.step(|machine, now, writes| machine.loaded(&Default::default(), now, writes));
     }
 
+    /// Time passes, and the machine does what is due.
+    fn look(&mut self, after_ms: i64) {
+        self.now.wall_ms += after_ms;
+        self.now.mono = self.machine.deadline().expect("a look is due");
+        self.step(|machine, now, writes| machine.elapsed(now, writes));
+    }
+
     fn with_epoch(&mut self, epoch: i16) {
         self.machine.by_id.get_mut(ID).expect("it is known").epoch = epoch;
     }
@@ -170,7 +177,7 @@ fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
         world.add(producer, &[0], 0).unwrap();
         assert_eq!(world.end_v1(producer, ending), Ok(()));
         assert_eq!(world.end_v1(producer, ending), Err(ConcurrentTransactions));
-        assert_eq!(world.end_v1(producer, other), Err(InvalidTxnState));
+        assert_eq!(world.end_v1(producer, other), Err(ConcurrentTransactions));
         assert_eq!(world.add(producer, &[1], 0), Err(ConcurrentTransactions));
         let finished = world.finish();
         assert_eq!((finished.ending, finished.is_v2, finished.producer_epoch), (ending, false, producer.1));
@@ -192,8 +199,9 @@ fn under_version_2_each_end_raises_the_epoch() {
         let next = (producer.0, producer.1 + 1);
         assert_eq!(world.end_v2(producer, ending), Ok(next));
         assert_eq!(world.end_v2(producer, ending), Err(ConcurrentTransactions), "a retry");
-        assert_eq!(world.end_v2(producer, other), Err(InvalidTxnState));
-        assert_eq!(world.end_v2(next, ending), Err(ProducerFenced), "the next one has not begun");
+        assert_eq!(world.end_v2(producer, other), Err(ConcurrentTransactions));
+        // A producer that ends its next one, which nothing was sent in, is told to wait, and not that it is done for.
+        assert_eq!(world.end_v2(next, ending), Err(ConcurrentTransactions), "the one before is being finished");
         let finished = world.finish();
         assert_eq!((finished.producer_epoch, finished.is_v2), (next.1, true));
         assert_eq!(world.end_v2(producer, ending), Ok(next), "a late retry");
@@ -225,6 +233,11 @@ fn under_version_2_epochs_run_out_at_an_end() {
     world.add(producer, &[0], 2).unwrap();
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)));
     assert_eq!(world.state(), (State::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
+    // Its producer goes on with what it was told, as soon as that is so.
+    let next = (FRESH + 1, 0);
+    assert_eq!(world.add(next, &[0], 2), Err(ConcurrentTransactions));
+    assert_eq!(world.end_v2(next, Ending::Abort), Err(ConcurrentTransactions));
+    assert_eq!(world.init(Some(next)), Err(ConcurrentTransactions));
     world.restart();
     assert_eq!(world.finish().producer_epoch, i16::MAX);
     assert_eq!(world.state(), (State::CompleteCommit, FRESH + 1, 0));
@@ -233,18 +246,67 @@ fn under_version_2_epochs_run_out_at_an_end() {
 }
 
 #[test]
+fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
+    let last = (FRESH, i16::MAX - 1);
+    let fenced = || {
+        let mut world = world();
+        world.init(None).unwrap();
+        world.with_epoch(last.1);
+        world.add(last, &[0], 2).unwrap();
+        world.look(60_001);
+        assert_eq!(world.state(), (State::PrepareAbort, FRESH, i16::MAX));
+        assert_eq!(world.end_v2(last, Ending::Abort), Err(ConcurrentTransactions));
+        world.finish();
+        let nobody = (FRESH, i16::MAX);
+        assert_eq!(world.add(nobody, &[0], 2), Err(ProducerFenced));
+        assert_eq!(world.end_v2(nobody, Ending::Abort), Err(ProducerFenced));
+        assert_eq!(world.end_v1(nobody, Ending::Abort), Err(ProducerFenced));
+        world
+    };
+    // It aborts what was aborted for it.
+    let mut world = fenced();
+    assert_eq!(world.end_v2(last, Ending::Commit), Err(InvalidTxnState));
+    assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)));
+    assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)), "a retry");
+    assert_eq!(world.add((FRESH + 1, 0), &[0], 2), Ok(()));
+    // Or it begins anew.
+    let mut world = fenced();
+    world.machine.by_id.get_mut(ID).unwrap().producer_id = 7;
+    assert_eq!(world.init(Some((7, last.1 - 1))), Err(ProducerFenced));
+    assert_eq!(world.init(Some((7, last.1))), Ok((FRESH, 0)));
+    assert_eq!(world.init(Some((7, last.1))), Ok((FRESH, 0)), "a retry");
+}
+
+#[test]
+fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_takes() {
+    let mut world = world();
+    let partitions: Vec<_> = (0..9_000).map(|at| ("t".to_string(), at)).collect();
+    let init = Init { timeout_ms: 60_000, expected: None };
+    for number in 0..30 {
+        let id = format!("id-{number}");
+        world.step(|machine, now, writes| machine.init(&id, init, Some(number), now, writes)).unwrap();
+        world.step(|machine, now, writes| machine.add(&id, (number, 0), &partitions, 2, now, writes)).unwrap();
+    }
+    let is_open = |world: &World| world.machine.by_id.values().any(|known| known.state == State::Ongoing);
+    world.now.wall_ms += 60_001;
+    for _ in 0..40 {
+        world.now.mono = world.machine.deadline().expect("a look is due");
+        let mut writes = Writes::new(world.now);
+        world.machine.elapsed(world.now, &mut writes);
+        assert!(writes.bytes() < 256 << 10, "{}", writes.bytes());
+        writes.settle(&mut world.machine, world.offset, Ok(()));
+    }
+    assert!(!is_open(&world));
+}
+
+#[test]
 fn statement_78_a_transaction_that_is_too_old_is_aborted() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     world.add(producer, &[3], 2).unwrap();
-    let look = |world: &mut World, after_ms: i64| {
-        world.now.wall_ms += after_ms;
-        world.now.mono = world.machine.deadline().expect("a look is due");
-        world.step(|machine, now, writes| machine.elapsed(now, writes));
-    };
-    look(&mut world, 60_000);
+    world.look(60_000);
     assert_eq!(world.state().0, State::Ongoing);
-    look(&mut world, 1);
+    world.look(1);
     assert_eq!(world.state(), (State::PrepareAbort, producer.0, producer.1 + 1));
     assert_eq!(world.end_v1(producer, Ending::Commit), Err(ProducerFenced));
     assert_eq!(world.finish().partitions, [("t".into(), 3)]);
