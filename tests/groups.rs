@@ -486,7 +486,9 @@ fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
             assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
         }
         // Every kind of record that a consumer group (KIP-848) writes.
-        for (kind, group) in [(3, "modern"), (5, "modern"), (6, "modern"), (7, "modern"), (8, "modern"), (16, "patterns")] {
+        for (kind, group) in
+            [(3, "modern"), (5, "modern"), (6, "modern"), (7, "modern"), (8, "modern"), (16, "patterns")]
+        {
             let expected = format!("{{\"type\":\"{kind}\",\"data\":{{\"groupId\":\"{group}\"");
             assert!(decoded.contains(&expected), "{expected} is not in\n{decoded}");
         }

@@ -250,10 +250,10 @@ impl Broker {
 
     /// Takes a newer image: when it returns, its partitions are served here, and those that it lacks are gone.
     pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
-        self.shard.apply_image(image).await?;
+        let applied = self.shard.apply_image(image).await;
         self.transactions.ledgers.follow();
         self.groups.follow();
-        Ok(())
+        applied
     }
 
     /// A graceful stop of the shard.

@@ -223,6 +223,11 @@ impl Log {
         !self.wants_roll(bytes, records, now_ms) && self.active().has_room(bytes)
     }
 
+    /// Room that was reserved, and is not used after all, goes back to the shard. Whoever else waits reserves anew.
+    pub fn give_back_room(&self) {
+        self.active().give_back_room();
+    }
+
     /// Kafka's `LogSegment.shouldRoll`.
     fn wants_roll(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
         let active = self.active();

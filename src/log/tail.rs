@@ -165,6 +165,17 @@ impl Memory {
         Ok(Rc::new(Chunk { start, buf }))
     }
 
+    /// An unused chunk goes: one of the newest.
+    pub fn take_back(&self, segment: &Segment, unused: &Chunk) {
+        let is_it = |held: &Held| held.start == unused.start && std::ptr::eq(held.segment.as_ptr(), segment);
+        let held = {
+            let mut held = self.chunks.held.borrow_mut();
+            held.iter().rposition(is_it).and_then(|at| held.remove(at))
+        };
+        held.inspect(|held| self.chunks.gone(held));
+        self.freed.notify_all();
+    }
+
     /// Counts a page that was read back from the segment's file.
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
         while self.used() + bytes > self.budget && self.give_back_page() {}

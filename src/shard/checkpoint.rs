@@ -22,10 +22,14 @@ const FLUSHES: usize = 8;
 impl Shard {
     pub(super) async fn run_checkpoint(self: Rc<Self>) {
         let mut stored_at = self.journal.position().sequence;
+        // One that the full disk did not take is due still.
+        let mut is_due = false;
         loop {
-            let pressure = self.journal.pressure();
-            let wanted = self.checkpoint_wanted.notified();
-            let _ = runtime::timeout(INTERVAL, runtime::first(pressure, wanted)).await;
+            if !std::mem::take(&mut is_due) {
+                let pressure = self.journal.pressure();
+                let wanted = self.checkpoint_wanted.notified();
+                let _ = runtime::timeout(INTERVAL, runtime::first(pressure, wanted)).await;
+            }
             if self.stopping.get() || self.failure().is_some() {
                 return;
             }
@@ -42,7 +46,7 @@ impl Shard {
                 }
                 Some(false) => {
                     runtime::sleep(Duration::from_millis(500)).await;
-                    self.checkpoint_wanted.notify_all();
+                    is_due = true;
                 }
                 None => return,
             }
@@ -111,8 +115,12 @@ impl Shard {
             .collect();
         let mut outcome: Result<(), StorageError> = Ok(());
         for flusher in flushers {
-            let flushed = flusher.await;
-            outcome = outcome.and(flushed);
+            outcome = match (outcome, flusher.await) {
+                // A full disk may pass. What does not must not hide behind it: the kernel tells of a failed flush once.
+                (Err(first), Err(second)) if first.is_disk_full() => Err(second),
+                (Ok(()), flushed) => flushed,
+                (failed, _) => failed,
+            };
         }
         outcome?;
         let partitions = states.take();

@@ -21,6 +21,7 @@ impl Shard {
             && *last == sequence
             && Rc::ptr_eq(same, &partition)
         {
+            assert!(*end < end_offset, "a log only grows");
             *end = end_offset;
             return;
         }

@@ -37,10 +37,12 @@ impl Shard {
             .filter(|id| self.owns(*id))
     }
 
-    /// Takes a newer image: when it returns, its partitions are served and those that it lacks are gone.
+    /// Takes a newer image: when it returns, its partitions are served and those that it lacks are gone. What cannot be carried
+    /// out for one partition holds up nothing else; the first such failure is told.
     pub async fn apply_image(self: &Rc<Self>, image: Arc<Image>) -> Result<(), StorageError> {
         let previous = self.image();
         assert!(image.index >= previous.index, "images come in order");
+        let mut outcome = Ok(());
         for topic in image.topics() {
             if previous.topic_by_id(topic.id).is_some_and(|before| Arc::ptr_eq(before, topic)) {
                 continue;
@@ -48,7 +50,10 @@ impl Shard {
             for id in self.own_partitions(topic).collect::<Vec<_>>() {
                 match self.partition(id) {
                     Some(partition) => self.update_partition(&partition, topic),
-                    None => self.create_partition(id, topic).await?,
+                    None => {
+                        let created = self.create_partition(id, topic).await;
+                        outcome = outcome.and(created);
+                    }
                 }
             }
         }
@@ -56,10 +61,11 @@ impl Shard {
         *self.image.borrow_mut() = Rc::new(image.clone());
         for topic in previous.topics() {
             if image.topic_by_id(topic.id).is_none() {
-                self.delete_topic(topic).await?;
+                let deleted = self.delete_topic(topic).await;
+                outcome = outcome.and(deleted);
             }
         }
-        Ok(())
+        outcome
     }
 
     fn update_partition(&self, partition: &Partition, topic: &Topic) {
@@ -90,14 +96,16 @@ impl Shard {
     }
 
     async fn delete_topic(self: &Rc<Self>, topic: &Topic) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
         for id in self.own_partitions(topic).collect::<Vec<_>>() {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
             // A compaction ends before the names that it deals in become another topic's.
             let _upkeep = partition.log.upkeep().await;
-            take_away(&self.data, topic.name.as_str(), id).await?;
+            let taken = take_away(&self.data, topic.name.as_str(), id).await;
+            outcome = outcome.and(taken);
         }
-        Ok(())
+        outcome
     }
 }
 
@@ -123,7 +131,7 @@ pub(super) async fn make_way(
 /// Removes a deleted partition's directory. Kafka's naming: a recreated topic can take the name at once, removal takes its time.
 async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
     let from = data.partition_directory(topic, id.partition);
-    let to = data.root.join(format!("{topic}-{}.{}-delete", id.partition, hex(&id.topic.0)));
+    let to = data.root.join(name_of_deleted(topic, id));
     if dir::exists(&from) {
         dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
     }
@@ -139,6 +147,15 @@ async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Res
         }
     });
     Ok(())
+}
+
+/// As Kafka's `UnifiedLog.logDeleteDirName`: of a long topic name as much as a file name has room for.
+fn name_of_deleted(topic: &str, id: TopicPartition) -> String {
+    const NAME_BYTES_MAX: usize = 255;
+    let rest = format!("-{}.{}-delete", id.partition, hex(&id.topic.0));
+    // Topic names are ASCII.
+    let topic = &topic[..topic.len().min(NAME_BYTES_MAX - rest.len())];
+    format!("{topic}{rest}")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,18 +3,14 @@
 //! Retention moves it and clients do (DeleteRecords), in the same way. Segments below it go in the background.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::Shard;
+use super::{PATIENCE, Shard};
 use crate::disk::StorageError;
 use crate::disk::journal::Sequence;
 use crate::disk::journal::group::{Entry, Kind};
 use crate::model::{ErrorCode, Offset, TopicPartition};
 use crate::partition::Partition;
 use crate::runtime::{self, Class};
-
-/// How often who waits for the journal looks whether it waits in vain.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A start on its way into the journal.
 struct Begun {

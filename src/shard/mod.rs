@@ -31,6 +31,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::BrokerConfig;
 use crate::disk::journal::{Journal, Sequence};
@@ -45,6 +46,9 @@ use crate::runtime::{self, Class};
 
 /// A batch that decompresses to more than this is refused: its records could not be checked in bounded memory.
 pub const DECODED_BYTES_MAX: usize = 128 << 20;
+
+/// How often who waits for the journal looks whether it waits in vain.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 pub struct Shard {
     pub id: ShardId,
@@ -132,7 +136,14 @@ impl Shard {
     pub async fn stop(self: &Rc<Self>) -> Result<(), String> {
         self.stopping.set(true);
         // Not the journal's own word: when it is full, and the shard has failed, what is appended stays unwritten (SHARD-3).
-        self.committed_to(self.journal.last_appended()).await?;
+        let last = self.journal.last_appended();
+        loop {
+            if let Ok(committed) = runtime::timeout(PATIENCE, self.committed_to(last)).await {
+                break committed?;
+            }
+            // It may wait for space, and the task that makes some is not there any more.
+            self.checkpoint(false).await.map_err(|failure| failure.to_string())?;
+        }
         if let Some(failure) = self.failure() {
             return Err(failure);
         }

@@ -15,6 +15,16 @@ use crate::runtime;
 /// The version of Produce from which on a producer's transactions are of `transaction.version=2` (KIP-890).
 pub const TRANSACTIONS_V2_FROM: i16 = 12;
 
+/// Room for an append. What is left of it when that is over, or has come to nothing, goes back: a partition that gets nothing
+/// more would keep it.
+struct Room<'a>(&'a Partition);
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.log.give_back_room();
+    }
+}
+
 impl Shard {
     /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short, which is how
     /// a producer that is faster than the disk is slowed down: its connection is not read meanwhile. `verification`: the
@@ -64,9 +74,11 @@ impl Shard {
             let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
         }
-        self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
+        let _room = self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
+        let end_offset = partition.log.end_offset();
         let produced = partition.append(&self.journal, accepted, membership(), now_ms)?;
-        if produced.sequence > 0 {
+        // A batch that was there already lies below what others have appended since.
+        if produced.last_offset >= end_offset {
             self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         }
         Ok(produced)
@@ -79,20 +91,27 @@ impl Shard {
         end: &EndTransaction,
         now_ms: i64,
     ) -> Result<Produced, Refusal> {
-        self.room(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
+        let _room = self.room(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
         let produced = partition.append_marker(&self.journal, end, now_ms)?;
         self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         Ok(produced)
     }
 
     /// Waits until a batch of so many bytes finds room; there is no await between this and its append.
-    async fn room(&self, partition: &Partition, bytes: usize, records: u32, now_ms: i64) -> Result<(), Refusal> {
+    async fn room<'a>(
+        &self,
+        partition: &'a Partition,
+        bytes: usize,
+        records: u32,
+        now_ms: i64,
+    ) -> Result<Room<'a>, Refusal> {
+        let room = Room(partition);
         while !partition.has_room(&self.journal, bytes, records, now_ms) {
             self.make_room(partition, bytes, records, now_ms).await?;
         }
         match self.failure() {
             Some(failure) => Err(Refusal::new(ErrorCode::KafkaStorageError, failure)),
-            None => Ok(()),
+            None => Ok(room),
         }
     }
 

@@ -117,14 +117,21 @@ impl Segment {
         }
     }
 
-    /// No more appends: cut to the exact length, so that `kafka-dump-log` reads it.
-    pub fn seal(self: &Rc<Self>) {
+    /// Gives back what was reserved and holds nothing.
+    pub(in crate::log) fn give_back_room(&self) {
         let mut state = self.state.borrow_mut();
-        state.is_sealed = true;
-        // What was reserved and not used is of no use any more.
-        while state.chunks.back().is_some_and(|chunk| chunk.buf.is_empty()) {
+        while let Some(unused) = state.chunks.back().filter(|chunk| chunk.buf.is_empty()) {
+            self.memory.take_back(self, unused);
             state.chunks.pop_back();
         }
+    }
+
+    /// No more appends: cut to the exact length, so that `kafka-dump-log` reads it.
+    pub fn seal(self: &Rc<Self>) {
+        // It is of no use any more.
+        self.give_back_room();
+        let mut state = self.state.borrow_mut();
+        state.is_sealed = true;
         let times = state.times;
         if let Some(indexes) = &mut *self.indexes.borrow_mut() {
             Rc::make_mut(indexes).note_time(self.base_offset, times.max_timestamp, times.offset_of_max);
