@@ -90,6 +90,8 @@ pub struct Broker {
     seat: RefCell<Option<Rc<admin::Seat>>>,
     /// Bytes of other shards' records in answers that are not sent yet.
     copies: Permits,
+    /// Bytes of batches on their way to other shards.
+    crossing: Permits,
     /// Which shard's partitions a multi-shard fetch reads first; moves on so that none starves.
     rotation: Cell<usize>,
     fetch_sessions: RefCell<fetch_session::Cache>,
@@ -224,6 +226,7 @@ impl Broker {
     pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Broker> {
         let slots = shard.config.fetch_session_slots as usize;
         let copies = Permits::new(shard.config.memory_bytes / 16);
+        let crossing = Permits::new(shard.config.memory_bytes / 16);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
         let transactions = transactions::Coordinator::new(&shard);
         let config = shard.config.clone();
@@ -233,6 +236,7 @@ impl Broker {
             router,
             seat: RefCell::new(None),
             copies,
+            crossing,
             rotation: Cell::new(0),
             fetch_sessions,
             transactions,
@@ -254,6 +258,11 @@ impl Broker {
         self.transactions.ledgers.follow();
         self.groups.follow();
         applied
+    }
+
+    /// Whether a request might have to wait for memory or the journal before it is started.
+    pub fn is_pressed(&self) -> bool {
+        self.shard.is_pressed() || self.crossing.is_contended()
     }
 
     /// A graceful stop of the shard.

@@ -159,8 +159,10 @@ pub(super) async fn start(
     // Sent in this stage, so that a later request of this connection cannot overtake them.
     for (owner, batches) in remote {
         let transactional_id = request.transactional_id.map(str::to_owned);
+        let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
+        let held = broker.crossing.acquire(bytes as u64).await;
         let request = message::Request::Produce { batches, request: rules, transactional_id };
-        pending.calls.push(broker.router.call(owner, request));
+        pending.calls.push(broker.router.call_holding(owner, request, Some(held)));
     }
     Ok(super::Pending::Produce(pending))
 }

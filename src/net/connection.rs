@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,12 +13,41 @@ use crate::model::ShardId;
 use crate::router::message::{HandOver, Message};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class, First, Stream};
+use crate::runtime::{self, Class, First, Received, Stream};
 
 /// Requests of one connection that may be started and not answered. Clients send up to a few dozen.
 pub const IN_FLIGHT_MAX: usize = 256;
 /// Answers are gathered into one send up to this size.
 const SEND_BYTES: usize = 1 << 20;
+
+/// Bytes that were received, in the shard's pool or not any more.
+enum Bytes {
+    Pool(Received),
+    /// From so many on.
+    Own(Vec<u8>, usize),
+}
+
+impl Bytes {
+    /// Without the first `used`.
+    fn after(mut self, used: usize) -> Bytes {
+        match &mut self {
+            Bytes::Pool(received) => received.advance(used),
+            Bytes::Own(_, from) => *from += used,
+        }
+        self
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Pool(received) => received,
+            Bytes::Own(bytes, from) => &bytes[*from..],
+        }
+    }
+}
 
 pub struct Connection {
     broker: Rc<Broker>,
@@ -98,8 +128,7 @@ impl Connection {
     async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
         let bytes_max = self.broker.shard.config.request_bytes_max();
         let mut partial = Partial::default();
-        self.take(&received, &mut partial, bytes_max).await?;
-        drop(received);
+        self.take(Bytes::Own(received, 0), &mut partial, bytes_max).await?;
         while !self.is_closed.get() {
             if let Some(shard) = self.belongs_elsewhere()
                 && self.hand_over(shard, &partial).await?
@@ -121,14 +150,7 @@ impl Connection {
                 return if partial.is_empty() { Ok(()) } else { Err(FrameError::Torn) };
             }
             self.last_active.set(clock::now());
-            if self.broker.shard.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX {
-                // This may take a while, and pool buffers are for everybody.
-                let copy = received.to_vec();
-                drop(received);
-                self.take(&copy, &mut partial, bytes_max).await?;
-            } else {
-                self.take(&received, &mut partial, bytes_max).await?;
-            }
+            self.take(Bytes::Pool(received), &mut partial, bytes_max).await?;
         }
         Ok(())
     }
@@ -167,27 +189,38 @@ impl Connection {
     }
 
     /// Starts every whole frame; keeps the rest for later.
-    async fn take(&self, mut bytes: &[u8], partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
+    async fn take(&self, mut bytes: Bytes, partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
         if !partial.is_empty() {
-            let (rest, is_whole) = partial.extend(bytes, bytes_max)?;
+            let (rest, is_whole) = partial.extend(&bytes, bytes_max)?;
+            let used = bytes.len() - rest.len();
             if !is_whole {
                 return Ok(());
             }
+            bytes = self.without_pool(bytes.after(used));
             self.start(partial.whole()).await;
             partial.clear();
-            bytes = rest;
         }
-        while let Found::Frame(frame, rest) = frames::first(bytes, bytes_max)? {
+        while !bytes.is_empty() {
+            bytes = self.without_pool(bytes);
+            let Found::Frame(frame, rest) = frames::first(&bytes, bytes_max)? else { break };
+            let used = bytes.len() - rest.len();
             self.start(frame).await;
-            bytes = rest;
-            if bytes.is_empty() {
-                break;
-            }
+            bytes = bytes.after(used);
         }
         if !bytes.is_empty() {
-            partial.start(bytes);
+            partial.start(&bytes);
         }
         Ok(())
+    }
+
+    /// Pool buffers are for everybody: bytes that may have to wait for a while are copied out.
+    fn without_pool(&self, bytes: Bytes) -> Bytes {
+        match bytes {
+            Bytes::Pool(received) if self.broker.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX => {
+                Bytes::Own(received.to_vec(), 0)
+            }
+            bytes => bytes,
+        }
     }
 
     async fn start(&self, frame: &[u8]) {

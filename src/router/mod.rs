@@ -17,14 +17,20 @@ use std::rc::Rc;
 
 use crate::model::ShardId;
 use crate::runtime::Endpoint;
-use crate::runtime::sync::{Receiver, Sender, oneshot};
+use crate::runtime::sync::{Permit, Receiver, Sender, oneshot};
 use message::{Message, Reply, Request};
 
 pub struct Router {
     own: ShardId,
     endpoint: Endpoint<Message>,
-    calls: RefCell<HashMap<u64, Sender<Reply>>>,
+    calls: RefCell<HashMap<u64, Waiting>>,
     next_call: Cell<u64>,
+}
+
+/// Who waits for a reply, and what goes back when it is there, whether he still waits or not.
+struct Waiting {
+    sender: Sender<Reply>,
+    _held: Option<Permit>,
 }
 
 /// A call on its way.
@@ -53,10 +59,15 @@ impl Router {
 
     /// Sends a request at once, before anything that is sent later (FIFO per pair of shards).
     pub fn call(&self, to: ShardId, request: Request) -> Call {
+        self.call_holding(to, request, None)
+    }
+
+    /// As [`call`](Self::call), with a permit that is held until the reply.
+    pub fn call_holding(&self, to: ShardId, request: Request, held: Option<Permit>) -> Call {
         let id = self.next_call.get();
         self.next_call.set(id + 1);
         let (sender, receiver) = oneshot();
-        self.calls.borrow_mut().insert(id, sender);
+        self.calls.borrow_mut().insert(id, Waiting { sender, _held: held });
         self.endpoint.send(to.0.into(), Message::Request { id, request });
         Call { receiver }
     }
@@ -77,8 +88,8 @@ impl Router {
             match message {
                 Message::Reply { id, reply } => {
                     // The caller may have gone, with its connection.
-                    if let Some(sender) = self.calls.borrow_mut().remove(&id) {
-                        let _ = sender.send(reply);
+                    if let Some(waiting) = self.calls.borrow_mut().remove(&id) {
+                        let _ = waiting.sender.send(reply);
                     }
                 }
                 message => return (ShardId(from as u16), message),

@@ -115,12 +115,7 @@ impl Shard {
             .collect();
         let mut outcome: Result<(), StorageError> = Ok(());
         for flusher in flushers {
-            outcome = match (outcome, flusher.await) {
-                // A full disk may pass. What does not must not hide behind it: the kernel tells of a failed flush once.
-                (Err(first), Err(second)) if first.is_disk_full() => Err(second),
-                (Ok(()), flushed) => flushed,
-                (failed, _) => failed,
-            };
+            outcome = graver(outcome, flusher.await);
         }
         outcome?;
         let partitions = states.take();
@@ -145,6 +140,16 @@ impl Shard {
     }
 }
 
+/// What two outcomes come to. A full disk may pass, and what does not must not hide behind it: the kernel tells of a failed
+/// flush once.
+fn graver(one: Result<(), StorageError>, other: Result<(), StorageError>) -> Result<(), StorageError> {
+    match (one, other) {
+        (Err(one), Err(other)) if one.is_disk_full() => Err(other),
+        (Ok(()), other) => other,
+        (failed, _) => failed,
+    }
+}
+
 /// Captures the partition's state and makes it true on disk.
 async fn flush(partition: &Rc<Partition>, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
     let state = partition.capture();
@@ -154,5 +159,21 @@ async fn flush(partition: &Rc<Partition>, is_clean: bool) -> Result<Option<Parti
         _ if partition.is_deleted() => Ok(None),
         Ok(()) => Ok(Some(state)),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_flush_does_not_hide_behind_a_full_disk() {
+        let full = || Err(StorageError::io("write segment", "a")(std::io::Error::from_raw_os_error(libc::ENOSPC)));
+        let failed = || Err(StorageError::flush("flush segment", "b")(std::io::Error::from_raw_os_error(libc::ENOSPC)));
+        assert!(graver(full(), failed()).is_err_and(|error| !error.is_disk_full()));
+        assert!(graver(failed(), full()).is_err_and(|error| !error.is_disk_full()));
+        assert!(graver(full(), full()).is_err_and(|error| error.is_disk_full()));
+        assert!(graver(full(), Ok(())).is_err_and(|error| error.is_disk_full()));
+        assert!(graver(Ok(()), failed()).is_err() && graver(Ok(()), Ok(())).is_ok());
     }
 }

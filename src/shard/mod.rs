@@ -103,9 +103,9 @@ impl Shard {
         self.failed.borrow().clone().or_else(|| self.journal.failure().map(|failure| failure.to_string()))
     }
 
-    /// Whether an append might have to wait for memory.
+    /// Whether an append might have to wait.
     pub fn is_pressed(&self) -> bool {
-        self.memory.is_short() || self.disk_full.get()
+        self.memory.is_short() || self.disk_full.get() || self.journal.is_waiting()
     }
 
     pub fn is_disk_full(&self) -> bool {

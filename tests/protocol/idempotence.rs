@@ -58,6 +58,27 @@ fn s060_each_of_the_last_five_batches_is_answered_again_with_its_offset() {
 }
 
 #[test]
+fn a_batch_sent_again_while_the_next_is_under_way_hides_nothing() {
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "again-under-way", 1, &[]);
+    let mut talk = topic.leader(0);
+    let (first, next) = (sequenced(505, 0, 0, &["a"]), sequenced(505, 0, 1, &["b"]));
+    // In one write, so that none is durable when the last is judged.
+    let mut bytes = Vec::new();
+    let mut ids = Vec::new();
+    for batch in [&first, &next, &first] {
+        let (id, frame) = talk.produce_frame(9, -1, &[(topic.by_name(), 0, batch)]);
+        ids.push(id);
+        bytes.extend(frame);
+    }
+    talk.send(&bytes);
+    let answers = ids.into_iter().map(|id| talk.receive_produce(9, id).remove(0));
+    let answers: Vec<_> = answers.map(|answer| (answer.code, answer.base_offset)).collect();
+    assert_eq!(answers, [(ErrorCode::None, 0), (ErrorCode::None, 1), (ErrorCode::None, 0)]);
+    assert_eq!(talk.fetch_one(topic.by_name(), 0, 0, 11).head.high_watermark, 2, "what is acknowledged is to be seen");
+}
+
+#[test]
 fn s061_a_lower_epoch_is_fenced_and_s062_a_new_one_starts_at_0() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "epochs", 1, &[]);

@@ -195,6 +195,12 @@ impl Talk {
     }
 
     pub fn send_produce(&mut self, version: i16, acks: i16, parts: &[(Topic<'_>, i32, &[u8])]) -> i32 {
+        let (id, frame) = self.produce_frame(version, acks, parts);
+        self.send(&frame);
+        id
+    }
+
+    pub fn produce_frame(&mut self, version: i16, acks: i16, parts: &[(Topic<'_>, i32, &[u8])]) -> (i32, Vec<u8>) {
         let id = self.id();
         let topics = || parts.chunk_by(|a, b| a.0 == b.0);
         let transactional_id = self.transactional_id.as_deref();
@@ -206,8 +212,7 @@ impl Talk {
                 writer.partition(*partition, *records);
             }
         }
-        self.send(&writer.finish().expect("encodable").to_vec());
-        id
+        (id, writer.finish().expect("encodable").to_vec())
     }
 
     pub fn receive_produce(&mut self, version: i16, id: i32) -> Vec<Produced> {

@@ -101,6 +101,21 @@ fn s024_a_recreated_topic_has_another_id_and_s035_the_old_one_is_unknown() {
 }
 
 #[test]
+fn a_topic_of_the_longest_name_goes_and_comes_again() {
+    let node = PLAIN.node();
+    let mut name = fresh_name("long");
+    name.push_str(&"x".repeat(249 - name.len()));
+    let mut talk = Talk::to(node.bootstrap());
+    for _ in 0..3 {
+        let topic = create(&node, &name, 2, &[]);
+        for partition in 0..2 {
+            assert_eq!(topic.leader(partition).append(&name, partition as i32, &["a"]), 0, "it begins anew");
+        }
+        assert_eq!(delete(&mut talk, 3, vec![], vec![name.clone()]), [ErrorCode::None]);
+    }
+}
+
+#[test]
 fn s027_the_controller_is_a_broker_of_the_answer_and_takes_admin_requests() {
     let node = PLAIN.node();
     let answer = metadata(&mut Talk::to(node.bootstrap()), 9, Some(&[]));

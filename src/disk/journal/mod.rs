@@ -84,6 +84,8 @@ pub struct Journal {
     /// The writer moved to another file, or found none.
     growth: Notify,
     closing: Cell<bool>,
+    /// A group is ready, and there is no space for it.
+    is_waiting: Cell<bool>,
     pub counters: Counters,
 }
 
@@ -165,6 +167,7 @@ impl Journal {
             pressure: Notify::new(),
             growth: Notify::new(),
             closing: Cell::new(false),
+            is_waiting: Cell::new(false),
             counters: Counters::default(),
         })
     }
@@ -197,6 +200,11 @@ impl Journal {
     /// Waits until `durable` moves or the journal fails.
     pub async fn moved(&self) {
         self.moved.notified().await;
+    }
+
+    /// Whether a group waits for space, and so what is appended next.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting.get()
     }
 
     /// Waits until half of the journal is in use.
@@ -320,7 +328,9 @@ impl Journal {
                 break;
             }
             if ready {
-                if self.find_space() {
+                let has_space = self.find_space();
+                self.is_waiting.set(!has_space);
+                if has_space {
                     self.clone().write_group();
                     continue;
                 }

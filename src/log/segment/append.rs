@@ -156,6 +156,24 @@ mod tests {
     use crate::runtime::{Config, run};
 
     #[test]
+    fn room_that_was_reserved_for_nothing_goes_back() {
+        run(Config::default(), || async {
+            let memory = Memory::new(4 << 20);
+            let segment = Segment::new(Path::new("unused"), 0, memory.clone());
+            assert!(segment.reserve(100).await.unwrap());
+            segment.append(&[&[1; 100]], 0, -1, 0, 0, 4096);
+            let used = memory.used();
+            for _ in 0..10 {
+                assert!(segment.reserve(1_000_000).await.unwrap(), "what others gave back can be had");
+                segment.give_back_room();
+                assert_eq!(memory.used(), used);
+            }
+            assert!(segment.has_room(100), "the chunk in use stays");
+        })
+        .unwrap();
+    }
+
+    #[test]
     fn room_that_was_reserved_is_room() {
         run(Config::default(), || async {
             let memory = Memory::new(64 << 20);
