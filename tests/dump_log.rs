@@ -14,6 +14,9 @@ use support::clients::{Topic, WITHIN, base};
 use support::node::{Node, Peer};
 use support::run::{Program, run};
 use support::{peers, records, say};
+use tidemill::record::batches;
+use tidemill::tools::client::Connection;
+use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// Records written with each codec.
@@ -224,9 +227,15 @@ fn a_topic_directory_that_kafka_wrote_is_adopted_and_read_back_equal() {
     let at_tidemill = node.bootstrap().to_string();
     let topic = Topic { bootstrap: &at_tidemill, ..written };
     let mut segments = 0;
+    let mut highest_producer_id = -1;
     for partition in 0..PARTITIONS {
         let (from, to) = (kafka.partition_dir("imported", partition), node.partition_dir("imported", partition));
         segments += files(&from, "log").len();
+        for log in files(&from, "log") {
+            let bytes = fs::read(log).expect("Kafka wrote it");
+            let of_batches = batches(&bytes).map_while(Result::ok).map(|batch| batch.header.producer_id);
+            highest_producer_id = of_batches.max().max(Some(highest_producer_id)).expect("one of both");
+        }
         fs::create_dir(&to).expect("the scratch directory can be written");
         for entry in fs::read_dir(&from).expect("Kafka made it") {
             let entry = entry.expect("an entry");
@@ -238,6 +247,17 @@ fn a_topic_directory_that_kafka_wrote_is_adopted_and_read_back_equal() {
     node.restart();
     topic.read(&java, java.name, count);
     say(&format!("  {count} records in {segments} segments that Kafka wrote, read from Tidemill"));
+
+    // Its producers are remembered. A new one is none of them: what it sends would be taken for what is there.
+    assert!(highest_producer_id >= 0, "Kafka's writers were idempotent");
+    let mut connection = Connection::open(&at_tidemill, "adopted", WITHIN).unwrap_or_else(|error| panic!("{error}"));
+    let request = InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
+    let fresh: InitProducerIdResponse = connection.call(&request).unwrap_or_else(|error| panic!("{error}"));
+    assert!(
+        fresh.producer_id > highest_producer_id,
+        "{} was given, {highest_producer_id} is in use",
+        fresh.producer_id
+    );
 
     // It is a topic like any other: it takes records, and keeps all of them over a restart.
     topic.write(&java, "zstd", "all", count..count + EACH);

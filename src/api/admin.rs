@@ -298,6 +298,21 @@ pub(super) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, Error
     }
 }
 
+/// See [`Broker::reserve_producer_ids`]; on the controller's shard.
+pub(super) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerId) -> Result<(), String> {
+    let seat = broker.seat.borrow().clone().expect("producer ids are reserved at the controller's shard");
+    loop {
+        let missing = highest.saturating_add(1) - seat.controller.image().next_producer_id;
+        if missing <= 0 {
+            return Ok(());
+        }
+        let count = u32::try_from(missing).unwrap_or(u32::MAX);
+        let command = Command::AllocateProducerIds { node: broker.shard.node, count };
+        // The block is nobody's.
+        seat.controller.propose(vec![command]).await.map_err(|error| error.to_string())?;
+    }
+}
+
 fn code_of(error: &ProposeError) -> ErrorCode {
     match error {
         ProposeError::Rejected(_) => ErrorCode::InvalidRequest,

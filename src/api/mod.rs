@@ -75,7 +75,7 @@ use crate::coordinator::Ledgers;
 use crate::coordinator::group::Groups;
 use crate::disk::StorageError;
 use crate::metadata::{Image, Topic};
-use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
+use crate::model::{ErrorCode, NodeId, PartitionIndex, ProducerId, ShardId, TopicPartition};
 use crate::router::Router;
 use crate::runtime::{self, Permits};
 use crate::shard::Shard;
@@ -263,6 +263,12 @@ impl Broker {
     /// Whether a request might have to wait for memory or the journal before it is started.
     pub fn is_pressed(&self) -> bool {
         self.shard.is_pressed() || self.crossing.is_contended()
+    }
+
+    /// Sees to it that no producer id up to `highest` is given to anybody: a log that another cluster has begun remembers it,
+    /// and would take a new producer's first batch for one that it has.
+    pub async fn reserve_producer_ids(self: &Rc<Self>, highest: ProducerId) -> Result<(), String> {
+        transactions::reserve_producer_ids(self, highest).await
     }
 
     /// A graceful stop of the shard.

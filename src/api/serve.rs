@@ -154,6 +154,9 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::Transaction(ask) => Reply::Transaction(transactions::answer(&broker, *ask).await),
             Request::ListTransactions => Reply::Transactions(transactions::list(&broker).await),
             Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
+            Request::ReserveProducerIds(highest) => {
+                Reply::ProducerIdsReserved(transactions::reserve_producer_ids(&broker, highest).await)
+            }
             Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&broker)),
             Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
             Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),

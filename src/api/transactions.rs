@@ -303,6 +303,17 @@ pub(super) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, Error
     }
 }
 
+/// See [`Broker::reserve_producer_ids`].
+pub(super) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerId) -> Result<(), String> {
+    if broker.shard.id == serve::CONTROLLER {
+        return super::admin::reserve_producer_ids(broker, highest).await;
+    }
+    match broker.router.call(serve::CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
+        Reply::ProducerIdsReserved(reserved) => reserved,
+        _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
+    }
+}
+
 /// Partitions by topic, in the order in which topics come first.
 pub(super) fn by_topic<T>(all: impl IntoIterator<Item = (String, T)>) -> Vec<(String, Vec<T>)> {
     let mut places: HashMap<String, usize> = HashMap::new();

@@ -166,6 +166,11 @@ impl Producers {
         Producers { producers: BTreeMap::new(), producers_max, open: OpenTransactions::default() }
     }
 
+    /// The highest id of a producer that is remembered here, of those below `limit`.
+    pub fn highest_id(&self, limit: ProducerId) -> Option<ProducerId> {
+        self.producers.keys().copied().filter(|id| *id < limit).max()
+    }
+
     pub fn len(&self) -> usize {
         self.producers.len()
     }

@@ -74,6 +74,8 @@ pub enum Request {
     ListTransactions,
     /// To the controller's shard: a producer id that nobody has.
     ProducerId,
+    /// None up to this one is to be given to anybody, for a log of another cluster remembers it. To the controller's shard.
+    ReserveProducerIds(ProducerId),
     /// A newer image; answered when its partitions are served.
     Apply(Arc<Image>),
     /// To the shard that coordinates a group or a transaction: what a client asked of this one.
@@ -97,6 +99,7 @@ pub enum Reply {
     Transaction(TransactionAnswer),
     Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
     ProducerId(Result<ProducerId, ErrorCode>),
+    ProducerIdsReserved(Result<(), String>),
     Applied(Result<(), String>),
     /// The whole answer frame, or why the connection is to be closed.
     Coordinated(Result<Vec<u8>, String>),

@@ -117,6 +117,10 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
     if let Some(controller) = controller {
         broker.seat(controller);
     }
+    if let Some(highest) = report.foreign_producer_id {
+        let reserved = broker.reserve_producer_ids(highest).await;
+        reserved.map_err(|why| format!("cannot reserve the producer ids of logs of another cluster: {why}"))?;
+    }
     let acceptors =
         listen(&connections, &config, &bound, shard.id).map_err(|error| format!("cannot listen: {error}"))?;
     let _ = started.send(Started { report });

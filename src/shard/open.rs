@@ -18,7 +18,7 @@ use crate::log::Log;
 use crate::log::recover::Known;
 use crate::log::tail::Memory;
 use crate::metadata::{Image, Topic};
-use crate::model::{NodeId, ShardId, TopicPartition};
+use crate::model::{NodeId, ProducerId, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
 use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
@@ -52,6 +52,9 @@ pub struct Place {
     pub journal_file_bytes: u64,
 }
 
+/// No cluster has come so far with giving producer ids, block after block; what is higher, a client has made up.
+const FOREIGN_PRODUCER_ID_LIMIT: ProducerId = 1 << 40;
+
 /// What opening found; for the start-up report.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -60,6 +63,8 @@ pub struct Report {
     pub groups_replayed: u64,
     pub batches_replayed: u64,
     pub bytes_replayed: u64,
+    /// The highest that a log remembers which another cluster has begun.
+    pub foreign_producer_id: Option<ProducerId>,
 }
 
 impl Place {
@@ -132,6 +137,7 @@ impl Shard {
             .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
         let opened = open_logs(&place, &image, states, &memory).await?;
         report.partitions = opened.len();
+        report.foreign_producer_id = opened.iter().filter_map(|opened| opened.foreign_producer_id).max();
 
         let make = |journal: Rc<Journal>| {
             Rc::new(Shard {
@@ -192,6 +198,7 @@ struct Opened {
     id: TopicPartition,
     log: Log,
     producers: Producers,
+    foreign_producer_id: Option<ProducerId>,
 }
 
 async fn open_logs(
@@ -265,10 +272,11 @@ async fn open_log(
         producers.replay(header, marker, now_ms);
     };
     let log = Log::open(&directory, settings::of_log(&config), known, memory.clone(), &mut note).await?;
+    let foreign_producer_id = if is_own { None } else { producers.highest_id(FOREIGN_PRODUCER_ID_LIMIT) };
     if !dir::exists(directory.join(partition_metadata::NAME)) {
         partition_metadata::store(&directory, id.topic, cluster_id).await?;
     }
-    Ok(Opened { id, log, producers })
+    Ok(Opened { id, log, producers, foreign_producer_id })
 }
 
 async fn replay_into(
