@@ -151,7 +151,7 @@ fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<boo
         Some(why) if matches!(rule.fault, Fault::Errno(_)) && !why.contains("os error") => {
             return Err(format!("the failure does not say what the system said: {why}"));
         }
-        Some(_) if acknowledged == 0 => counts.refused += 1,
+        Some(_) if !lived.has_opened => counts.refused += 1,
         Some(_) => counts.failed += 1,
         None => counts.went_on += 1,
     }

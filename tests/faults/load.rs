@@ -355,6 +355,7 @@ pub struct Load {
 pub struct Life {
     /// Why the shard did not open, or did not stop as it should.
     pub failure: Option<String>,
+    pub has_opened: bool,
     /// What happened to the disk by then; whatever comes later, nobody waits for.
     pub ended_at: usize,
     pub has_struck: bool,
@@ -373,6 +374,7 @@ pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: 
                 life.ended_at = recorder.now();
             }
             Ok((shard, _)) => {
+                life.has_opened = true;
                 let loaded = runtime::timeout(LOAD_WITHIN, give(&shard, ledger, load, recorder)).await;
                 life.failure = loaded.unwrap_or_else(|_| Err("the load hangs".into())).err();
                 if load.stops {
