@@ -1,6 +1,5 @@
 //! Transactions across the node: asking a coordinator wherever it is, and finishing what coordinators have decided.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -299,18 +298,4 @@ pub(super) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, Error
         Reply::ProducerId(id) => id,
         _ => unreachable!("a producer id call is answered by ProducerId"),
     }
-}
-
-/// Partitions by topic, in the order in which topics come first.
-pub(super) fn by_topic<T>(all: impl IntoIterator<Item = (String, T)>) -> Vec<(String, Vec<T>)> {
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut topics: Vec<(String, Vec<T>)> = Vec::new();
-    for (topic, item) in all {
-        let at = *places.entry(topic).or_insert_with_key(|topic| {
-            topics.push((topic.clone(), Vec::new()));
-            topics.len() - 1
-        });
-        topics[at].1.push(item);
-    }
-    topics
 }
