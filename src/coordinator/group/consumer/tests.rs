@@ -422,6 +422,18 @@ fn a_refused_append_changes_nothing() {
 }
 
 #[test]
+fn a_member_whose_end_could_not_be_written_is_out_later() {
+    let mut world = World::with_image(EAGER, topics());
+    Consumer::new("a", &["t"]).beat(&mut world).unwrap();
+    world.taken = Err(ErrorCode::NotCoordinator);
+    world.pass(SESSION_MS);
+    assert_eq!(describe(&world).members.len(), 1);
+    world.taken = Ok(());
+    world.pass(500);
+    assert_eq!(world.state(), "Empty");
+}
+
+#[test]
 fn a_group_takes_no_more_members_than_it_may_have() {
     let mut world = World::with_image(&["group.consumer.max.size=1"], topics());
     let mut a = Consumer::new("a", &["t"]);
