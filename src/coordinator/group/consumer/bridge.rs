@@ -199,8 +199,11 @@ impl Groups {
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
         let session_ms = member.classic.as_ref().expect("just made sure of").session_timeout_ms;
         step.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
-        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free.
-        let should_rejoin = member.epoch < step.group.target_epoch
+        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free. Where the target is behind the
+        // group, the next is made when somebody joins.
+        let has_to_assign = step.group.epoch > step.group.target_epoch && !step.is_target_fresh();
+        let should_rejoin = has_to_assign
+            || member.epoch < step.group.target_epoch
             || member.state == MemberState::UnrevokedPartitions
             || (member.state == MemberState::UnreleasedPartitions && !step.group.waits_for_others(&member));
         if should_rejoin {

@@ -54,7 +54,7 @@ impl Step<'_> {
 
     /// Whether the last target was made so lately that the next has to wait: so that a group which changes often costs its
     /// core little. A small group costs little at once, so it need not wait out the configured interval.
-    fn is_target_fresh(&self) -> bool {
+    pub(super) fn is_target_fresh(&self) -> bool {
         let group = self.group;
         let partitions: usize = group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum();
         let due_ms = (group.targets.len() + partitions).div_ceil(ASSIGNED_PER_MS) as i64;

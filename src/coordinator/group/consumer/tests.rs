@@ -707,6 +707,29 @@ fn the_policy_decides_whether_a_group_may_change_its_kind() {
 }
 
 #[test]
+fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
+    let mut world = World::with_image(&[EAGER[0], "group.consumer.migration.policy=upgrade"], topics());
+    let (a, b) = classic_group(&mut world);
+    let mut new = Consumer::new("new", &["t"]);
+    new.beat(&mut world).unwrap();
+    for member in [&a, &b] {
+        now(world.join_with(classic_request(member, &["t"]), true));
+        assigned(&sync(&mut world, 2, member));
+    }
+    new.beat(&mut world).unwrap();
+    assert_eq!((new.has.len(), world.state()), (2, "Stable"));
+    new.leave(&mut world, -1).unwrap();
+    let mut all = BTreeSet::new();
+    for member in [&a, &b] {
+        assert_eq!(beat(&mut world, 2, member), Err(ErrorCode::RebalanceInProgress));
+        assert_eq!(now(world.join_with(classic_request(member, &["t"]), true)).generation_id, 3);
+        all.extend(assigned(&sync(&mut world, 3, member)).into_iter().flat_map(|(_, partitions)| partitions));
+        assert_eq!(beat(&mut world, 3, member), Ok(()));
+    }
+    assert_eq!(all, (0..6).collect());
+}
+
+#[test]
 fn a_static_member_that_comes_back_as_a_classic_one_makes_the_group_classic() {
     let mut world = World::with_image(EAGER, topics());
     let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
