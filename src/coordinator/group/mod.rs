@@ -372,6 +372,8 @@ impl Machine for Groups {
             members.iter().for_each(|member| turn.heard(member));
             if members.len() > size_max {
                 turn.prepare("the group is over group.max.size");
+            } else if turn.classic.leader.is_none() {
+                turn.prepare("it has no leader");
             }
         }
     }

@@ -133,11 +133,14 @@ impl Groups {
         let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
         let has = named_to_ids(&subscription, &image);
         if replaces_last {
-            let has_to_rebalance = step.group.target_epoch < group_epoch;
+            let epoch = step.group.target_epoch;
+            // Who has not come to its target has, or lacks, what the classic group would take it to lack, or have.
+            let mut others = step.group.members.values().filter(|member| member.instance_id != old.instance_id);
+            let mut has_to_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
             if !has_to_rebalance {
-                let target =
-                    super::target::Target { epoch: step.group.target_epoch, partitions: step.present_target(&new) };
+                let target = super::target::Target { epoch, partitions: step.present_target(&new) };
                 new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+                has_to_rebalance = !new.is_reconciled_to(epoch);
             }
             step.settle_alarms();
             return Ok(Joined::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });

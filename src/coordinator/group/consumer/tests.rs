@@ -578,6 +578,8 @@ fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
     // The new one goes: a classic group again, and a rebalance.
     new.leave(&mut world, -1).unwrap();
     assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
     assert_eq!(beat(&mut world, 3, &a), Err(ErrorCode::IllegalGeneration));
     let generation = describe_generation(&mut world, &a);
     assert_eq!(beat(&mut world, generation, &a), Err(ErrorCode::RebalanceInProgress));
@@ -727,6 +729,20 @@ fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
         assert_eq!(beat(&mut world, 3, member), Ok(()));
     }
     assert_eq!(all, (0..6).collect());
+}
+
+#[test]
+fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalance() {
+    let mut world = World::with_image(EAGER, topics());
+    classic_group(&mut world);
+    let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
+    new.beat(&mut world).unwrap();
+    assert_eq!((new.has.len(), world.state()), (0, "Reconciling"), "the others have not given up anything yet");
+    let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
+    assert_eq!(now(world.join_with(back, true)).error_code, ErrorCode::None);
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
 }
 
 #[test]
