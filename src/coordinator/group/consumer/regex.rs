@@ -109,7 +109,8 @@ impl Step<'_> {
             let (version, timestamp) = (self.image.index as i64, self.now.wall_ms);
             has_changed |= match group.regexes.get(pattern) {
                 Some(before) => before.topics != topics,
-                None => !topics.is_empty(),
+                // Whoever has come from another pattern may still be given what that meant.
+                None => true,
             };
             let value =
                 ConsumerGroupRegularExpressionValue { topics: topics.iter().cloned().collect(), version, timestamp };

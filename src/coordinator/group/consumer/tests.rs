@@ -362,6 +362,23 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
 }
 
 #[test]
+fn what_a_member_had_by_a_pattern_others_take_when_its_next_one_means_nothing() {
+    let mut world = World::with_image(EAGER, topics());
+    let a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    let mut consumers = [a, Consumer::new("b", &["t"])];
+    consumers[0].beat(&mut world).unwrap();
+    world.pass(0);
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [3, 3]);
+    world.pass(10_001);
+    consumers[0].regex = Some("none".into());
+    settle(&mut world, &mut consumers);
+    world.pass(0);
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [0, 6]);
+}
+
+#[test]
 fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
     let mut world = World::with_image(EAGER, topics());
     let mut consumers = [Consumer::new("a", &["t", "later"])];
