@@ -451,6 +451,25 @@ fn a_member_whose_end_could_not_be_written_is_out_later() {
 }
 
 #[test]
+fn a_clock_that_was_put_back_holds_up_neither_targets_nor_patterns() {
+    let mut world = World::with_image(&[], topics());
+    let mut a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    a.beat(&mut world).unwrap();
+    world.pass(0);
+    a.beat(&mut world).unwrap();
+    world.now.wall_ms -= 500_000;
+    Consumer::new("b", &["t"]).beat(&mut world).unwrap();
+    assert_eq!(world.state(), "Reconciling", "there is a target for it");
+    let mut image = create(&topics(), "tt", 2);
+    image.index += 1;
+    world.set_image(image);
+    a.beat(&mut world).unwrap();
+    let before = describe(&world).group_epoch;
+    world.pass(0);
+    assert_eq!(describe(&world).group_epoch, before + 1, "the pattern was looked up");
+}
+
+#[test]
 fn a_group_takes_no_more_members_than_it_may_have() {
     let mut world = World::with_image(&["group.consumer.max.size=1"], topics());
     let mut a = Consumer::new("a", &["t"]);
