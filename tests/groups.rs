@@ -17,7 +17,6 @@ use support::run::{Program, run};
 use support::{peers, say, wait_for};
 use talk::Talk;
 use tidemill::model::ErrorCode;
-use tidemill::wire::Bytes;
 use tidemill::wire::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedConsumerGroup,
 };
@@ -35,6 +34,7 @@ use tidemill::wire::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+use tidemill::wire::{Bytes, Message, Wire, frame};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -283,6 +283,65 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     let told = describe_consumers(&mut talk, group);
     assert_eq!(told.members.iter().map(|member| &*member.member_id).collect::<Vec<_>>(), ["by-pattern"]);
     assert!(told.group_epoch > before.group_epoch, "{told:?}");
+}
+
+/// Asks with a client id as long as a header has room for, and of bytes that are each read as a character of three.
+fn call_by_a_long_name<A: Message>(talk: &mut Talk, request: &impl Message, version: i16) -> A {
+    let id = talk.id();
+    let frame = frame::encode_request(request, version, id, Some("")).expect("encodable");
+    let (head, rest) = (&frame[4..12], &frame[14..]);
+    let body = [head, &i16::MAX.to_be_bytes(), &[0xff; i16::MAX as usize], rest].concat();
+    talk.send(&[&(body.len() as i32).to_be_bytes()[..], &body].concat());
+    talk.answer(A::API, version, id, |reader| <A as Wire>::decode(reader, version).expect("an answer"))
+}
+
+#[test]
+fn names_as_long_as_a_request_can_have_them_are_written_or_refused() {
+    let settings = ["--shards", "2", "--set", "group.initial.rebalance.delay.ms=0"];
+    let node = Node::tidemill("groups-long-names", &settings);
+    create(node.bootstrap(), "t", 1);
+    let longest = "x".repeat(i16::MAX as usize);
+    let mut talk = coordinator(node.bootstrap(), &longest);
+    let joins = ConsumerGroupHeartbeatRequest {
+        group_id: longest.clone(),
+        member_id: longest.clone(),
+        instance_id: Some(longest.clone()),
+        rack_id: Some(longest.clone()),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".into(), longest.clone()]),
+        subscribed_topic_regex: Some(longest.clone()),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    settled(|| {
+        let joined: ConsumerGroupHeartbeatResponse = call_by_a_long_name(&mut talk, &joins, 1);
+        assert!(matches!(joined.error_code, ErrorCode::None | ErrorCode::CoordinatorLoadInProgress), "{joined:?}");
+        (joined.error_code, ())
+    });
+
+    let mut talk = coordinator(node.bootstrap(), "g");
+    let mut request = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 6000,
+        rebalance_timeout_ms: 6000,
+        protocol_type: "anything".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "p".into(), metadata: Bytes(vec![1]) }],
+        ..Default::default()
+    };
+    let given: JoinGroupResponse = settled(|| {
+        let given: JoinGroupResponse = call_by_a_long_name(&mut talk, &request, 9);
+        (given.error_code, given)
+    });
+    assert_eq!(given.error_code, ErrorCode::MemberIdRequired);
+    request.member_id = given.member_id;
+    let joined: JoinGroupResponse = call_by_a_long_name(&mut talk, &request, 9);
+    assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::None, 1));
+    assert_eq!(sync(&mut talk, "g", &joined, None, &[]).error_code, ErrorCode::None);
+    for (characters, expected) in [(249, ErrorCode::None), (250, ErrorCode::InvalidRequest)] {
+        let mut talk = coordinator(node.bootstrap(), "static");
+        let instance = "ä".repeat(characters);
+        assert_eq!(join(&mut talk, "static", "", Some(&instance)).error_code, expected, "{characters}");
+    }
 }
 
 #[test]

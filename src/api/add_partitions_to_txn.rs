@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::transactions::{ask, by_topic, check_coordinator};
+use super::gather::by_topic;
+use super::transactions::{ask, check_coordinator};
 use super::{Broker, Header, Outcome, Pending};
 use crate::metadata::Image;
 use crate::metadata::image::is_internal;
@@ -76,7 +77,7 @@ impl Asked {
         };
         let results = partitions.into_iter().zip(errors).map(|((topic, partition_index), error)| {
             let partition_error_code = in_version(error);
-            (topic, AddPartitionsToTxnPartitionResult { partition_index, partition_error_code })
+            (topic, [AddPartitionsToTxnPartitionResult { partition_index, partition_error_code }])
         });
         let topics = by_topic(results).into_iter();
         topics

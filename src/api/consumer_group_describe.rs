@@ -2,6 +2,7 @@
 
 use super::coordinate::{Call, Framed, Split};
 use super::describe_groups::GROUP_OPERATIONS;
+use super::gather::as_asked;
 use crate::coordinator::group::consumer::Refused;
 use crate::model::ErrorCode;
 use crate::wire::consumer_group_describe::{
@@ -42,7 +43,7 @@ pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malfo
             }
             groups.push(described);
         }
-        groups.sort_by_key(|group| request.group_ids.iter().position(|id| *id == group.group_id));
+        as_asked(&mut groups, &request.group_ids, |group| &group.group_id);
         call.answer(&ConsumerGroupDescribeResponse { groups, ..ConsumerGroupDescribeResponse::default() })
     }))
 }

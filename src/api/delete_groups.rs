@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::coordinate::{Call, Framed, Split};
+use super::gather::as_asked;
 use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
 use crate::model::ErrorCode;
@@ -27,7 +28,7 @@ pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malfo
             let deleted = delete(group, ledger).await;
             results.push(result(group, deleted.err().unwrap_or(ErrorCode::None)));
         }
-        results.sort_by_key(|result| request.groups_names.iter().position(|id| *id == result.group_id));
+        as_asked(&mut results, &request.groups_names, |result| &result.group_id);
         call.answer(&DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() })
     }))
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::gather::by_topic;
 use super::{Broker, Header, Outcome, Pending};
 use crate::metadata::{Image, image};
 use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
@@ -50,15 +51,12 @@ async fn answer(broker: &Rc<Broker>, request: &DeleteRecordsRequest) -> DeleteRe
             _ => unreachable!("a call to delete records is answered by RecordsDeleted"),
         }
     }
-    let mut topics: Vec<DeleteRecordsTopicResult> = Vec::new();
-    for (name, partition, _) in asked {
-        let result = result(partition, places[&(name, partition)].and_then(|id| starts[&id]));
-        match topics.iter_mut().find(|topic| topic.name == name) {
-            Some(topic) => topic.partitions.push(result),
-            None => topics.push(DeleteRecordsTopicResult { name: name.into(), partitions: vec![result] }),
-        }
-    }
-    DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
+    let results = asked
+        .into_iter()
+        .map(|(name, partition, _)| (name, [result(partition, places[&(name, partition)].and_then(|id| starts[&id]))]));
+    let topics = by_topic(results).into_iter();
+    let topics = topics.map(|(name, partitions)| DeleteRecordsTopicResult { name: name.into(), partitions });
+    DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
 }
 
 /// Each partition once, as in Kafka: of one that is named more than once, the last offset counts.

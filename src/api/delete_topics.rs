@@ -1,6 +1,6 @@
 //! DeleteTopics (key 20): by name, or from version 6 on by id.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::context::Context;
 use super::refusal::{DUPLICATE_NAME, Refusal, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
@@ -18,16 +18,19 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
         return plan;
     }
     let asked = asked(request);
+    let mut counts: HashMap<Key<'_>, usize> = HashMap::new();
+    asked.iter().for_each(|state| *counts.entry(key(state)).or_default() += 1);
     let mut answered = HashSet::new();
     for state in &asked {
         // Whoever says neither or both is told so each time.
         let is_clear = state.name.is_some() == state.topic_id.is_zero();
-        if is_clear && !answered.insert((state.name.as_deref(), state.topic_id)) {
+        if is_clear && !answered.insert(key(state)) {
             continue;
         }
-        let result = match find(state, &asked, context.image) {
-            Ok(topic) if state.name.is_none() && asked.contains(&by_name(topic)) => continue, // Answered by its name.
-            Ok(topic) if state.name.is_some() && asked.contains(&by_id(topic)) => {
+        let is_repeated = counts[&key(state)] > 1;
+        let result = match find(state, is_repeated, context.image) {
+            Ok(topic) if state.name.is_none() && counts.contains_key(&by_name(topic)) => continue, // Answered by its name.
+            Ok(topic) if state.name.is_some() && counts.contains_key(&by_id(topic)) => {
                 let message = "The provided topic name maps to an ID that was already supplied.";
                 result(state.name.clone(), topic.id, ErrorCode::InvalidRequest, Some(message.into()))
             }
@@ -58,17 +61,23 @@ fn asked(request: &DeleteTopicsRequest) -> Vec<DeleteTopicState> {
     request.topics.iter().cloned().chain(request.topic_names.iter().map(named)).collect()
 }
 
-fn by_name(topic: &Topic) -> DeleteTopicState {
-    DeleteTopicState { name: Some(topic.name.as_str().into()), topic_id: TopicId::ZERO }
+/// How a topic is asked for: by its name, or by its id.
+type Key<'a> = (Option<&'a str>, TopicId);
+
+fn key(state: &DeleteTopicState) -> Key<'_> {
+    (state.name.as_deref(), state.topic_id)
 }
 
-fn by_id(topic: &Topic) -> DeleteTopicState {
-    DeleteTopicState { name: None, topic_id: topic.id }
+fn by_name(topic: &Topic) -> Key<'_> {
+    (Some(topic.name.as_str()), TopicId::ZERO)
 }
 
-fn find<'a>(state: &DeleteTopicState, all: &[DeleteTopicState], image: &'a Image) -> Result<&'a Topic, Refusal> {
+fn by_id(topic: &Topic) -> Key<'_> {
+    (None, topic.id)
+}
+
+fn find<'a>(state: &DeleteTopicState, is_repeated: bool, image: &'a Image) -> Result<&'a Topic, Refusal> {
     let invalid = |message: &str| Refusal::new(ErrorCode::InvalidRequest, message);
-    let is_repeated = all.iter().filter(|other| *other == state).count() > 1;
     match (&state.name, state.topic_id.is_zero()) {
         (Some(_), false) => Err(invalid("You may not specify both topic name and topic id.")),
         (None, true) => Err(invalid("Neither topic name nor id were specified.")),

@@ -1,6 +1,7 @@
 //! DescribeGroups (key 15): groups, their members, and what these were assigned.
 
 use super::coordinate::{Call, Framed, Split};
+use super::gather::as_asked;
 use crate::model::ErrorCode;
 use crate::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use crate::wire::{Malformed, Reader};
@@ -37,7 +38,7 @@ pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malfo
             }
             groups.push(described);
         }
-        groups.sort_by_key(|group| request.groups.iter().position(|id| *id == group.group_id));
+        as_asked(&mut groups, &request.groups, |group| &group.group_id);
         call.answer(&DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() })
     }))
 }

@@ -7,8 +7,9 @@ use crate::runtime::sync::oneshot;
 use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::{Malformed, Reader};
 
-/// Of a client id goes into a member's id; that, like every name, has to fit what an int16 can count.
-const CLIENT_ID_BYTES_MAX: usize = 30_000;
+/// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an int16 can
+/// count.
+const INSTANCE_ID_CHARACTERS_MAX: usize = 249;
 
 pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
@@ -20,6 +21,9 @@ pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed,
     if request.group_id.is_empty() {
         return Ok(call.now(&refuse(ErrorCode::InvalidGroupId, member_id, version)));
     }
+    if request.group_instance_id.as_ref().is_some_and(|id| id.chars().count() > INSTANCE_ID_CHARACTERS_MAX) {
+        return Ok(call.now(&refuse(ErrorCode::InvalidRequest, member_id, version)));
+    }
     let config = &call.broker.shard.config;
     let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
     if !session.contains(&request.session_timeout_ms) {
@@ -30,12 +34,8 @@ pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed,
         Place::There(owner) => return Ok(call.forward(owner)),
         Place::Nowhere(error) => return Ok(call.now(&refuse(error, member_id, version))),
     };
-    let mut cut = call.client_id.len().min(CLIENT_ID_BYTES_MAX);
-    while !call.client_id.is_char_boundary(cut) {
-        cut -= 1;
-    }
     let joiner = Joiner {
-        client_id: call.client_id[..cut].into(),
+        client_id: (*call.client_id).into(),
         client_host: host_of(call.peer),
         needs_member_id: version >= 4,
         can_skip_assignment: version >= 9,

@@ -36,6 +36,7 @@ pub mod fetch_session;
 pub mod find_coordinator;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gather;
 mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;

@@ -1,6 +1,7 @@
 //! OffsetCommit (key 8): how far a group has read.
 
 use super::coordinate::{Call, Framed, Place, settled};
+use super::gather::by_topic;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::wire::offset_commit::{
@@ -67,14 +68,9 @@ fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRe
 }
 
 /// One entry for each topic.
-fn merge(mut response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
-    for topic in more.topics {
-        let same =
-            |there: &&mut OffsetCommitResponseTopic| (&there.name, there.topic_id) == (&topic.name, topic.topic_id);
-        match response.topics.iter_mut().find(same) {
-            Some(there) => there.partitions.extend(topic.partitions),
-            None => response.topics.push(topic),
-        }
-    }
-    response
+fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
+    let all = response.topics.into_iter().chain(more.topics);
+    let topics = by_topic(all.map(|topic| ((topic.name, topic.topic_id), topic.partitions))).into_iter();
+    let topics = topics.map(|((name, topic_id), partitions)| OffsetCommitResponseTopic { name, topic_id, partitions });
+    OffsetCommitResponse { topics: topics.collect(), ..response }
 }

@@ -1,6 +1,7 @@
 //! OffsetDelete (key 47): forgets what a group has committed for some partitions.
 
 use super::coordinate::{Call, Framed, Place, settled};
+use super::gather::by_topic;
 use crate::model::ErrorCode;
 use crate::wire::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
@@ -37,14 +38,11 @@ pub(super) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed,
     Ok(Box::pin(async move {
         let deleted = settled(&ledger, stepped).await.and_then(|deleted| deleted);
         let response = match deleted {
-            Ok(mut response) => {
-                for topic in unknown {
-                    match response.topics.iter_mut().find(|there| there.name == topic.name) {
-                        Some(there) => there.partitions.extend(topic.partitions),
-                        None => response.topics.push(topic),
-                    }
-                }
-                response
+            Ok(response) => {
+                let all = response.topics.into_iter().chain(unknown);
+                let topics = by_topic(all.map(|topic| (topic.name, topic.partitions))).into_iter();
+                let topics = topics.map(|(name, partitions)| OffsetDeleteResponseTopic { name, partitions });
+                OffsetDeleteResponse { topics: topics.collect(), ..response }
             }
             Err(error) => refuse(error),
         };

@@ -1,8 +1,9 @@
 //! OffsetFetch (key 9): how far groups have read.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use super::coordinate::{Call, Framed, Split};
+use super::gather::as_asked;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::wire::offset_fetch::{
@@ -41,17 +42,21 @@ pub(super) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malfo
 
 async fn fetch(
     call: &Call,
-    mut groups: Vec<OffsetFetchRequestGroup>,
+    groups: Vec<OffsetFetchRequestGroup>,
     require_stable: bool,
 ) -> Result<Vec<OffsetFetchResponseGroup>, String> {
     let image = call.broker.shard.image();
     let by_id = call.header.version >= IDS_FROM;
     let mut answers: Vec<OffsetFetchResponseGroup> = Vec::with_capacity(groups.len());
     let ids: Vec<String> = groups.iter().map(|group| group.group_id.clone()).collect();
-    let mut seen = HashSet::new();
-    let split = Split::new(call, ids.iter().map(String::as_str).filter(|id| seen.insert(*id)));
+    // A group may be asked for more than once, by several members.
+    let mut asked: BTreeMap<&str, Vec<OffsetFetchRequestGroup>> = BTreeMap::new();
+    for (id, group) in ids.iter().zip(groups) {
+        asked.entry(id).or_default().push(group);
+    }
+    let split = Split::new(call, asked.keys().copied());
     for (owner, owned) in &split.there {
-        let part = groups.iter().filter(|group| owned.contains(&group.group_id.as_str())).cloned().collect();
+        let part: Vec<_> = owned.iter().filter_map(|id| asked.remove(id)).flatten().collect();
         let mut request = OffsetFetchRequest { require_stable, ..OffsetFetchRequest::default() };
         if call.header.version >= GROUPS_FROM {
             request.groups = part;
@@ -73,9 +78,9 @@ async fn fetch(
         });
     }
     for (id, ledger) in &split.here {
-        for group in groups.iter_mut().filter(|group| group.group_id == *id) {
-            let unknown = if by_id { take_unknown(group, &image) } else { Vec::new() };
-            let group = &*group;
+        for mut group in asked.remove(id).unwrap_or_default() {
+            let unknown = if by_id { take_unknown(&mut group, &image) } else { Vec::new() };
+            let group = &group;
             let fetched = ledger.step(|groups, _, _| groups.fetch(group, require_stable)).await;
             let fetched = match fetched {
                 Ok(fetched) => ledger.durable().await.map(|()| fetched),
@@ -99,7 +104,7 @@ async fn fetch(
             answers.push(answer);
         }
     }
-    answers.sort_by_key(|answer| ids.iter().position(|id| *id == answer.group_id));
+    as_asked(&mut answers, &ids, |answer| &answer.group_id);
     Ok(answers)
 }
 

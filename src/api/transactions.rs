@@ -1,6 +1,5 @@
 //! Transactions across the node: asking a coordinator wherever it is, and finishing what coordinators have decided.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -312,18 +311,4 @@ pub(super) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerI
         Reply::ProducerIdsReserved(reserved) => reserved,
         _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
     }
-}
-
-/// Partitions by topic, in the order in which topics come first.
-pub(super) fn by_topic<T>(all: impl IntoIterator<Item = (String, T)>) -> Vec<(String, Vec<T>)> {
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut topics: Vec<(String, Vec<T>)> = Vec::new();
-    for (topic, item) in all {
-        let at = *places.entry(topic).or_insert_with_key(|topic| {
-            topics.push((topic.clone(), Vec::new()));
-            topics.len() - 1
-        });
-        topics[at].1.push(item);
-    }
-    topics
 }

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::coordinate::{Call, Framed, Place, settled};
+use super::gather::by_topic;
 use super::transactions;
 use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
@@ -136,12 +137,9 @@ fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCo
 }
 
 /// One entry for each topic.
-fn merge(mut response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
-    for topic in more.topics {
-        match response.topics.iter_mut().find(|there| there.name == topic.name) {
-            Some(there) => there.partitions.extend(topic.partitions),
-            None => response.topics.push(topic),
-        }
-    }
-    response
+fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
+    let all = response.topics.into_iter().chain(more.topics);
+    let topics = by_topic(all.map(|topic| (topic.name, topic.partitions))).into_iter();
+    let topics = topics.map(|(name, partitions)| TxnOffsetCommitResponseTopic { name, partitions });
+    TxnOffsetCommitResponse { topics: topics.collect(), ..response }
 }

@@ -17,6 +17,10 @@ pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// limit of their own. A fetch of 100,000 partitions fits.
 pub const OTHER_REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// A client id is no longer than this, and goes into the ids of members: those, like every name, have to fit what an int16 can
+/// count.
+pub const CLIENT_ID_BYTES_MAX: usize = 30_000;
+
 /// A length prefix that no peer in its right mind sends. The connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a frame of {length} bytes, where at most {max} are allowed")]
@@ -80,10 +84,26 @@ impl<'a> RequestHeader<'a> {
                 _ => Refused::UnservedVersion { api, version },
             });
         }
-        let client_id = r.short_nullable_bytes()?.map(String::from_utf8_lossy);
+        let client_id = r.short_nullable_bytes()?.map(client_id);
         r.set_flexible(api.is_flexible(version));
         r.skip_tags()?;
         Ok(RequestHeader { api, version, correlation_id, client_id })
+    }
+}
+
+/// Bytes that are no UTF-8 are read as replacement characters, which are longer: the id is cut to its bound after that.
+fn client_id(bytes: &[u8]) -> Cow<'_, str> {
+    let id = String::from_utf8_lossy(bytes);
+    let mut end = id.len().min(CLIENT_ID_BYTES_MAX);
+    while !id.is_char_boundary(end) {
+        end -= 1;
+    }
+    match id {
+        Cow::Borrowed(id) => Cow::Borrowed(&id[..end]),
+        Cow::Owned(mut id) => {
+            id.truncate(end);
+            Cow::Owned(id)
+        }
     }
 }
 

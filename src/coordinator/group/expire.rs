@@ -28,30 +28,44 @@ impl Groups {
             self.plan_expiry(now);
             self.expiring = self.groups.keys().cloned().collect();
         }
-        while let Some((group_id, topic)) = self.deleted.pop() {
-            if let Some(group) = self.groups.get(&group_id) {
-                let committed = group.offsets.committed.of_topic(&topic);
-                let pending = group.offsets.pending.values().flat_map(|table| table.of_topic(&topic));
-                for partition in committed.chain(pending) {
-                    writes.put(&Key::Offset { group: &group_id, topic: &topic, partition }.to_bytes(), None);
+        let left = self.forget_from_the_end(now, writes);
+        // What could not be written is still to be forgotten.
+        writes.then(move |groups, _, taken| {
+            if taken.is_ok() {
+                groups.deleted.truncate(left.0);
+                groups.expiring.truncate(left.1);
+            }
+        });
+    }
+
+    /// How many of `deleted` and of `expiring` are still to be looked at after this step.
+    fn forget_from_the_end(&self, now: Now, writes: &mut Writes<Groups>) -> (usize, usize) {
+        for (done, (group_id, topic)) in self.deleted.iter().rev().enumerate() {
+            let Some(group) = self.groups.get(group_id) else { continue };
+            let committed = group.offsets.committed.of_topic(topic);
+            let pending = group.offsets.pending.values().flat_map(|table| table.of_topic(topic));
+            for partition in committed.chain(pending) {
+                if writes.bytes() > WRITES_BYTES_MAX {
+                    return (self.deleted.len() - done, self.expiring.len());
                 }
-            }
-            if writes.bytes() > WRITES_BYTES_MAX {
-                return;
+                writes.put(&Key::Offset { group: group_id, topic, partition }.to_bytes(), None);
             }
         }
-        for _ in 0..GROUPS_PER_STEP {
-            let Some(group_id) = self.expiring.pop() else { return };
-            let Some(group) = self.groups.get(&group_id) else { continue };
-            match expire(group, i64::from(self.config.offsets_retention_minutes) * 60_000, now, writes) {
-                Expired::All => self.end_group(&group_id, now, writes),
-                Expired::Some => {}
-                Expired::MoreToCome => self.expiring.push(group_id),
+        let retention_ms = i64::from(self.config.offsets_retention_minutes) * 60_000;
+        let mut left = self.expiring.len();
+        for group_id in self.expiring.iter().rev().take(GROUPS_PER_STEP) {
+            let expired = self.groups.get(group_id).map(|group| expire(group, retention_ms, now, writes));
+            match expired {
+                Some(Expired::All) => self.end_group(group_id, now, writes),
+                Some(Expired::Some) | None => {}
+                Some(Expired::MoreToCome) => break,
             }
+            left -= 1;
             if writes.bytes() > WRITES_BYTES_MAX {
-                return;
+                break;
             }
         }
+        (0, left)
     }
 
     /// Whether a step for this is due at once.

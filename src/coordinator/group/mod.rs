@@ -36,6 +36,7 @@ pub use join::Joiner;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::topic::Internal;
 use super::{Entry, Machine, Now, Timers, Unreadable, Writes};
@@ -50,6 +51,9 @@ use consumer::{Consumer, Step};
 use offsets::{Committed, Offsets};
 use rebalance::Turn;
 use record::{Key, OffsetValue};
+
+/// What a consumer group's alarm could not have written is tried again after so long.
+const REFUSED_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a deadline of a group is for.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -368,6 +372,8 @@ impl Machine for Groups {
             members.iter().for_each(|member| turn.heard(member));
             if members.len() > size_max {
                 turn.prepare("the group is over group.max.size");
+            } else if turn.classic.leader.is_none() {
+                turn.prepare("it has no leader");
             }
         }
     }
@@ -400,8 +406,14 @@ impl Machine for Groups {
             let Some(mut turn) = self.turn(&group, now, writes) else {
                 match alarm {
                     Alarm::Regex => self.regex_is_due(&group, now, writes),
-                    alarm => self.consumer_alarm(&group, &alarm, now, writes),
+                    ref alarm => self.consumer_alarm(&group, alarm, now, writes),
                 }
+                // A consumer group is what its records say: what could not be written is due again.
+                writes.then(move |groups, now, taken| {
+                    if taken.is_err() {
+                        groups.timers.set((group, alarm), now.mono + REFUSED_AGAIN);
+                    }
+                });
                 continue;
             };
             match alarm {

@@ -126,7 +126,10 @@ impl Offsets {
 
     pub fn forget(&mut self, topic: &str, partition: PartitionIndex) {
         self.committed.remove(topic, partition);
-        self.pending.values_mut().for_each(|table| table.remove(topic, partition));
+        self.pending.retain(|_, table| {
+            table.remove(topic, partition);
+            !table.is_empty()
+        });
     }
 
     /// What a tombstone is needed for to forget everything; each once.
@@ -197,6 +200,7 @@ mod tests {
         assert_eq!(offsets.all(), [("t".into(), 0), ("u".into(), 3)]);
         offsets.forget("t", 0);
         assert!(!offsets.has("t", 0));
+        assert!(offsets.pending.is_empty(), "nothing of the transaction is left");
         offsets.end_transaction(7, true);
         assert_eq!(offsets.all(), [("u".into(), 3)]);
     }

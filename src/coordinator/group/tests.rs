@@ -433,6 +433,11 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
     world.commit(-1, "", "t", 5).unwrap();
     world.commit(-1, "", "u", 6).unwrap();
     world.set_image(after);
+    // What could not be written is not done.
+    world.taken = Err(ErrorCode::NotCoordinator);
+    world.step(|groups, now, writes| groups.elapsed(now, writes));
+    assert_eq!(world.committed("t", false), Ok(5));
+    world.taken = Ok(());
     world.pass(1);
     assert_eq!((world.committed("t", false), world.committed("u", false)), (Ok(-1), Ok(6)));
     assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
@@ -440,25 +445,44 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
     assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Err(ErrorCode::GroupIdNotFound));
 }
 
-#[test]
-fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
-    let mut world = World::new(&[]);
-    world.commit(-1, "", "t", 5).unwrap();
-    for (is_committed, expected) in [(false, 5), (true, 9)] {
-        let key = Key::Offset { group: G, topic: "t", partition: 0 }.to_bytes();
+impl World {
+    fn commit_in_transaction(&mut self, producer: ProducerId, topic: &str, offset: i64) {
+        let key = Key::Offset { group: G, topic, partition: 0 }.to_bytes();
         let value = OffsetValue {
-            offset: 9,
+            offset,
             leader_epoch: -1,
             metadata: "",
             commit_timestamp_ms: 0,
             expire_timestamp_ms: -1,
             topic_id: crate::model::TopicId::ZERO,
         };
-        let (value, offset) = (value.to_bytes(), world.end);
-        world.log.push((key.clone(), None));
-        world.end += 1;
-        let entry = Entry { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction: Some((7, 0)) };
-        world.groups.replay(&entry).unwrap();
+        let (value, offset) = (value.to_bytes(), self.end);
+        self.log.push((key.clone(), None));
+        self.end += 1;
+        let transaction = Some((producer, 0));
+        let entry = Entry { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction };
+        self.groups.replay(&entry).unwrap();
+    }
+}
+
+#[test]
+fn a_group_that_is_deleted_is_gone_with_what_open_transactions_have_committed() {
+    let mut world = World::new(&[]);
+    world.commit(-1, "", "t", 5).unwrap();
+    world.commit_in_transaction(7, "t", 9);
+    world.commit_in_transaction(7, "u", 9);
+    assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
+    assert_eq!(world.state(), "none");
+    world.groups.end_transaction(7, true);
+    assert_eq!(world.state(), "none");
+}
+
+#[test]
+fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
+    let mut world = World::new(&[]);
+    world.commit(-1, "", "t", 5).unwrap();
+    for (is_committed, expected) in [(false, 5), (true, 9)] {
+        world.commit_in_transaction(7, "t", 9);
         assert_eq!(world.committed("t", true), Err(ErrorCode::UnstableOffsetCommit));
         assert_eq!(world.committed("t", false), Ok(5));
         world.groups.end_transaction(7, is_committed);

@@ -59,6 +59,16 @@ fn a_client_id_that_is_no_utf8_does_not_cost_the_connection() {
 }
 
 #[test]
+fn a_client_id_is_cut_so_that_with_a_uuid_behind_it_it_is_still_a_string() {
+    // What is no UTF-8 is read as three bytes for each.
+    for byte in [b'a', 0xff] {
+        let bytes = [&[0, 3, 0, 1, 0, 0, 0, 1, 0x7f, 0xff][..], &[byte; 0x7fff]].concat();
+        let header = RequestHeader::decode(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(header.client_id.map(|id| id.len()), Some(frame::CLIENT_ID_BYTES_MAX));
+    }
+}
+
+#[test]
 fn api_versions_always_answers_with_header_v0() {
     for version in 0..=4 {
         let frame = frame::encode_response(&ApiVersionsResponse::default(), version, 5).unwrap();

@@ -133,11 +133,14 @@ impl Groups {
         let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
         let has = named_to_ids(&subscription, &image);
         if replaces_last {
-            let has_to_rebalance = step.group.target_epoch < group_epoch;
+            let epoch = step.group.target_epoch;
+            // Who has not come to its target has, or lacks, what the classic group would take it to lack, or have.
+            let mut others = step.group.members.values().filter(|member| member.instance_id != old.instance_id);
+            let mut has_to_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
             if !has_to_rebalance {
-                let target =
-                    super::target::Target { epoch: step.group.target_epoch, partitions: step.present_target(&new) };
+                let target = super::target::Target { epoch, partitions: step.present_target(&new) };
                 new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+                has_to_rebalance = !new.is_reconciled_to(epoch);
             }
             step.settle_alarms();
             return Ok(Joined::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });
@@ -199,8 +202,11 @@ impl Groups {
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
         let session_ms = member.classic.as_ref().expect("just made sure of").session_timeout_ms;
         step.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
-        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free.
-        let should_rejoin = member.epoch < step.group.target_epoch
+        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free. Where the target is behind the
+        // group, the next is made when somebody joins.
+        let has_to_assign = step.group.epoch > step.group.target_epoch && !step.is_target_fresh();
+        let should_rejoin = has_to_assign
+            || member.epoch < step.group.target_epoch
             || member.state == MemberState::UnrevokedPartitions
             || (member.state == MemberState::UnreleasedPartitions && !step.group.waits_for_others(&member));
         if should_rejoin {

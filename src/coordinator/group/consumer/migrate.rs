@@ -75,7 +75,7 @@ impl Groups {
     }
 
     /// The same, where a static member of the new kind comes back as one of the classic kind: its records are written already.
-    /// `has_to_rebalance`: what members are to have is of an older epoch.
+    /// `has_to_rebalance`: not everybody has what it is to have.
     pub(super) fn downgrade_with(
         &mut self,
         group_id: &str,
@@ -100,11 +100,15 @@ impl Groups {
     fn become_classic(
         &mut self,
         group_id: &str,
-        classic: Classic,
+        mut classic: Classic,
         has_to_rebalance: bool,
         writes: &mut Writes<Groups>,
     ) {
         tracing::info!("group {group_id}: from the consumer to the classic protocol");
+        if has_to_rebalance {
+            // Written so, for a restart to begin the rebalance, too.
+            classic.leader = None;
+        }
         let value = classic.to_value(|member| member.assignment.clone());
         writes.put(&Key::Group { group: group_id }.to_bytes(), Some(&value.to_bytes()));
         let group_id: Rc<str> = group_id.into();

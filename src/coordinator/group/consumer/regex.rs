@@ -80,13 +80,14 @@ impl Step<'_> {
         let (refreshed_at, version) =
             group.regexes.values().next().map_or((i64::MIN, 0), |resolved| (resolved.timestamp_ms, resolved.version));
         let age_ms = self.now.wall_ms.saturating_sub(refreshed_at);
-        if age_ms <= REFRESH_MIN_MS {
+        // Below 0: the clock was put back.
+        if (0..=REFRESH_MIN_MS).contains(&age_ms) {
             return Ok(changed);
         }
         let is_due = is_new
             || group.readers.len() != group.regexes.len()
             || version < newest_topic_at
-            || age_ms > i64::from(self.config.group_consumer_regex_refresh_interval_ms);
+            || !(0..=i64::from(self.config.group_consumer_regex_refresh_interval_ms)).contains(&age_ms);
         if is_due {
             self.alarms.push((Alarm::Regex, Change::SetIfNone(0)));
         }
@@ -109,7 +110,8 @@ impl Step<'_> {
             let (version, timestamp) = (self.image.index as i64, self.now.wall_ms);
             has_changed |= match group.regexes.get(pattern) {
                 Some(before) => before.topics != topics,
-                None => !topics.is_empty(),
+                // Whoever has come from another pattern may still be given what that meant.
+                None => true,
             };
             let value =
                 ConsumerGroupRegularExpressionValue { topics: topics.iter().cloned().collect(), version, timestamp };

@@ -54,12 +54,14 @@ impl Step<'_> {
 
     /// Whether the last target was made so lately that the next has to wait: so that a group which changes often costs its
     /// core little. A small group costs little at once, so it need not wait out the configured interval.
-    fn is_target_fresh(&self) -> bool {
+    pub(super) fn is_target_fresh(&self) -> bool {
         let group = self.group;
         let partitions: usize = group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum();
         let due_ms = (group.targets.len() + partitions).div_ceil(ASSIGNED_PER_MS) as i64;
         let interval_ms = due_ms.min(i64::from(self.config.group_consumer_assignment_interval_ms));
-        group.target_timestamp_ms != 0 && self.now.wall_ms < group.target_timestamp_ms + interval_ms
+        // A clock that was put back must not make the next one wait until it is there again.
+        let age_ms = self.now.wall_ms.saturating_sub(group.target_timestamp_ms);
+        group.target_timestamp_ms != 0 && (0..interval_ms).contains(&age_ms)
     }
 
     /// What the member is to have as of the last target: a static one what its instance had.

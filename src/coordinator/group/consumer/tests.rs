@@ -362,6 +362,23 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
 }
 
 #[test]
+fn what_a_member_had_by_a_pattern_others_take_when_its_next_one_means_nothing() {
+    let mut world = World::with_image(EAGER, topics());
+    let a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    let mut consumers = [a, Consumer::new("b", &["t"])];
+    consumers[0].beat(&mut world).unwrap();
+    world.pass(0);
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [3, 3]);
+    world.pass(10_001);
+    consumers[0].regex = Some("none".into());
+    settle(&mut world, &mut consumers);
+    world.pass(0);
+    settle(&mut world, &mut consumers);
+    assert_eq!(counts(&consumers), [0, 6]);
+}
+
+#[test]
 fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
     let mut world = World::with_image(EAGER, topics());
     let mut consumers = [Consumer::new("a", &["t", "later"])];
@@ -419,6 +436,37 @@ fn a_refused_append_changes_nothing() {
     a.beat(&mut world).unwrap();
     world.pass(SESSION_MS);
     assert_eq!(world.state(), "Empty", "its session still ends");
+}
+
+#[test]
+fn a_member_whose_end_could_not_be_written_is_out_later() {
+    let mut world = World::with_image(EAGER, topics());
+    Consumer::new("a", &["t"]).beat(&mut world).unwrap();
+    world.taken = Err(ErrorCode::NotCoordinator);
+    world.pass(SESSION_MS);
+    assert_eq!(describe(&world).members.len(), 1);
+    world.taken = Ok(());
+    world.pass(500);
+    assert_eq!(world.state(), "Empty");
+}
+
+#[test]
+fn a_clock_that_was_put_back_holds_up_neither_targets_nor_patterns() {
+    let mut world = World::with_image(&[], topics());
+    let mut a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    a.beat(&mut world).unwrap();
+    world.pass(0);
+    a.beat(&mut world).unwrap();
+    world.now.wall_ms -= 500_000;
+    Consumer::new("b", &["t"]).beat(&mut world).unwrap();
+    assert_eq!(world.state(), "Reconciling", "there is a target for it");
+    let mut image = create(&topics(), "tt", 2);
+    image.index += 1;
+    world.set_image(image);
+    a.beat(&mut world).unwrap();
+    let before = describe(&world).group_epoch;
+    world.pass(0);
+    assert_eq!(describe(&world).group_epoch, before + 1, "the pattern was looked up");
 }
 
 #[test]
@@ -566,6 +614,8 @@ fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
     // The new one goes: a classic group again, and a rebalance.
     new.leave(&mut world, -1).unwrap();
     assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
     assert_eq!(beat(&mut world, 3, &a), Err(ErrorCode::IllegalGeneration));
     let generation = describe_generation(&mut world, &a);
     assert_eq!(beat(&mut world, generation, &a), Err(ErrorCode::RebalanceInProgress));
@@ -692,6 +742,43 @@ fn the_policy_decides_whether_a_group_may_change_its_kind() {
             assert_eq!((told, kind(&world).as_str()), (Err(ErrorCode::GroupIdNotFound), "classic"));
         }
     }
+}
+
+#[test]
+fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
+    let mut world = World::with_image(&[EAGER[0], "group.consumer.migration.policy=upgrade"], topics());
+    let (a, b) = classic_group(&mut world);
+    let mut new = Consumer::new("new", &["t"]);
+    new.beat(&mut world).unwrap();
+    for member in [&a, &b] {
+        now(world.join_with(classic_request(member, &["t"]), true));
+        assigned(&sync(&mut world, 2, member));
+    }
+    new.beat(&mut world).unwrap();
+    assert_eq!((new.has.len(), world.state()), (2, "Stable"));
+    new.leave(&mut world, -1).unwrap();
+    let mut all = BTreeSet::new();
+    for member in [&a, &b] {
+        assert_eq!(beat(&mut world, 2, member), Err(ErrorCode::RebalanceInProgress));
+        assert_eq!(now(world.join_with(classic_request(member, &["t"]), true)).generation_id, 3);
+        all.extend(assigned(&sync(&mut world, 3, member)).into_iter().flat_map(|(_, partitions)| partitions));
+        assert_eq!(beat(&mut world, 3, member), Ok(()));
+    }
+    assert_eq!(all, (0..6).collect());
+}
+
+#[test]
+fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalance() {
+    let mut world = World::with_image(EAGER, topics());
+    classic_group(&mut world);
+    let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
+    new.beat(&mut world).unwrap();
+    assert_eq!((new.has.len(), world.state()), (0, "Reconciling"), "the others have not given up anything yet");
+    let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
+    assert_eq!(now(world.join_with(back, true)).error_code, ErrorCode::None);
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
+    world.restart();
+    assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
 }
 
 #[test]
