@@ -192,15 +192,7 @@ impl Turn<'_> {
         self.heard(&id);
         match self.classic.state {
             State::Stable if self.classic.select_protocol() == self.classic.protocol => {
-                let assignments: Vec<_> = self
-                    .classic
-                    .members
-                    .values()
-                    .map(|member| (member.id.clone(), member.assignment.clone()))
-                    .collect();
-                self.write(|id| {
-                    assignments.iter().find(|(of, _)| **of == *id).map(|(_, own)| own.clone()).unwrap_or_default()
-                });
+                self.write(|member| member.assignment.clone());
                 let (group_id, old) = (self.id.clone(), old.clone());
                 self.writes.then(move |groups, now, taken| {
                     let mut writes = Writes::new(now);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::classic::{Classic, State, refused_join};
+use super::classic::{Classic, Member, State, refused_join};
 use super::{Alarm, Groups};
 use crate::config::BrokerConfig;
 use crate::coordinator::group::record::Key;
@@ -253,9 +253,8 @@ impl Turn<'_> {
     // ---- the log ----------------------------------------------------------------------------------------------------
 
     /// Writes the group down as it is now, with these assignments.
-    pub fn write(&mut self, assignment: impl Fn(&str) -> Bytes) {
-        let classic = &*self.classic;
-        let value = classic.to_value(|member| assignment(&member.id));
+    pub fn write(&mut self, assignment: impl Fn(&Member) -> Bytes) {
+        let value = self.classic.to_value(assignment);
         self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));
     }
 }

@@ -86,7 +86,7 @@ impl Turn<'_> {
     fn assign(&mut self, request: SyncGroupRequest) {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();
-        self.write(|id| given.get(id).cloned().unwrap_or_default());
+        self.write(|member| given.get(&*member.id).cloned().unwrap_or_default());
         let group_id = self.id.clone();
         self.writes.then(move |groups, now, taken| {
             let mut writes = Writes::new(now);

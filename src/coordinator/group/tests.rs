@@ -445,6 +445,34 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
     assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Err(ErrorCode::GroupIdNotFound));
 }
 
+#[test]
+fn more_than_a_batch_of_a_deleted_topics_offsets_go_in_several() {
+    let before = create(&image_with_nodes(1), "t", 1);
+    let mut after = before.clone();
+    let id = before.topic("t").unwrap().id;
+    apply_to(&mut after, &mut Default::default(), before.index + 1, &[Command::DeleteTopic { id }]).unwrap();
+    let mut world = World::with_image(&[], before);
+    let partitions = 0..10_000;
+    let partitions =
+        partitions.map(|partition_index| OffsetCommitRequestPartition { partition_index, ..Default::default() });
+    let topic = OffsetCommitRequestTopic { name: "t".into(), partitions: partitions.collect(), ..Default::default() };
+    let request = OffsetCommitRequest {
+        group_id: G.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    world.step(|groups, now, writes| groups.commit(&request, true, now, writes)).unwrap();
+    world.set_image(after);
+    let left = |world: &World| world.groups.groups.get(G).map_or(0, |group| group.offsets.committed.all().count());
+    let mut steps = Vec::new();
+    while left(&world) > 0 {
+        world.step(|groups, now, writes| groups.elapsed(now, writes));
+        steps.push(left(&world));
+    }
+    assert!(steps.len() > 1 && steps.is_sorted_by(|before, after| before > after), "{steps:?}");
+}
+
 impl World {
     fn commit_in_transaction(&mut self, producer: ProducerId, topic: &str, offset: i64) {
         let key = Key::Offset { group: G, topic, partition: 0 }.to_bytes();

@@ -110,7 +110,8 @@ impl Step<'_> {
             let (version, timestamp) = (self.image.index as i64, self.now.wall_ms);
             has_changed |= match group.regexes.get(pattern) {
                 Some(before) => before.topics != topics,
-                // Whoever has come from another pattern may still be given what that meant.
+                // Whoever has come from another pattern may still be given what that meant. (Kafka leaves it so where the new
+                // one means nothing.)
                 None => true,
             };
             let value =
