@@ -54,6 +54,16 @@ async fn append(journal: &Rc<Journal>, range: std::ops::Range<i64>) {
     }
 }
 
+fn start(journal: &Rc<Journal>) -> runtime::JoinHandle<()> {
+    runtime::spawn(Class::Foreground, "journal", journal.clone().run())
+}
+
+/// A replay has the directory for itself: nobody adds files to it.
+async fn end(journal: &Rc<Journal>, writer: runtime::JoinHandle<()>) {
+    journal.close();
+    writer.await;
+}
+
 /// What a replay from `start` brings: the batches' numbers, each checked to its last byte.
 async fn replay(directory: &Path, id: u64, start: Start) -> Result<(Vec<i64>, Replay), StorageError> {
     let mut replay = Replay::open(settings(directory), id, start).await?;
@@ -76,16 +86,15 @@ fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it()
     let scratch = Scratch::new("order");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = start(&journal);
         append(&journal, 0..20).await;
-        // A replay has the directory for itself.
-        journal.close();
-        writer.await;
+        end(&journal, writer).await;
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..20).collect::<Vec<_>>());
         let again = replay.into_journal(2).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", again.clone().run());
+        let writer = start(&again);
         append(&again, 20..40).await;
+        end(&again, writer).await;
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..40).collect::<Vec<_>>());
     });
@@ -96,7 +105,7 @@ fn log_starts_are_replayed_where_they_stood_among_the_batches() {
     let scratch = Scratch::new("starts");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = start(&journal);
         let start_at = |base_offset| Entry { kind: Kind::LogStart, base_offset, ..batch(0).0 };
         for n in 0..6 {
             append(&journal, n..n + 1).await;
@@ -107,7 +116,7 @@ fn log_starts_are_replayed_where_they_stood_among_the_batches() {
                 journal.durable_to(sequence).await.unwrap();
             }
         }
-        journal.settled().await.unwrap();
+        end(&journal, writer).await;
         let mut replay = Replay::open(settings(&scratch.0), journal.id(), start_of_first_session()).await.unwrap();
         let mut found = Vec::new();
         while let Some(group) = replay.next_group().await.unwrap() {
@@ -124,18 +133,19 @@ fn a_journal_goes_round_and_an_earlier_laps_groups_are_not_read() {
     let scratch = Scratch::new("laps");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = start(&journal);
         // About 15 KiB a batch, 3 MiB in all: several laps, with a checkpoint every 50 batches.
-        let (mut start, mut first) = (start_of_first_session(), 0);
+        let (mut from, mut first) = (start_of_first_session(), 0);
         for n in 0..700 {
             if n % 50 == 0 {
-                (start, first) = (journal.position(), n);
-                journal.release(&start);
+                (from, first) = (journal.position(), n);
+                journal.release(&from);
             }
             append(&journal, n..n + 1).await;
         }
         assert!(journal.position().lap >= 2, "{:?}", journal.position());
-        let (found, _) = self::replay(&scratch.0, journal.id(), start).await.unwrap();
+        end(&journal, writer).await;
+        let (found, _) = self::replay(&scratch.0, journal.id(), from).await.unwrap();
         assert_eq!(found, (first..700).collect::<Vec<_>>());
     });
 }
@@ -145,7 +155,7 @@ fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
     let scratch = Scratch::new("full");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let _writer = start(&journal);
         let appending = journal.clone();
         let task = runtime::spawn(Class::Foreground, "append", async move { append(&appending, 0..400).await });
         // Full: every file that there may be holds what a replay needs, and what waits does not fit the last one's rest.
@@ -197,7 +207,7 @@ fn a_group_never_outgrows_a_file_however_large_its_buffer() {
             journal.append(entry(n), &[0; 61], &[0; 39], true);
         }
         assert!(!journal.has_room(100), "a file of 1 MiB has room for no more than that");
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let _writer = start(&journal);
         journal.durable_to(sequence).await.unwrap();
     });
 }
@@ -207,7 +217,7 @@ fn a_group_that_nothing_went_into_is_no_bound_for_the_next() {
     let scratch = Scratch::new("unused");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let _writer = start(&journal);
         // Room for a batch that is then refused, or was there already.
         assert!(journal.has_room(100));
         let large = vec![0; journal.batch_bytes_max()];
@@ -224,18 +234,20 @@ fn a_torn_group_at_the_end_is_the_journals_end() {
     let scratch = Scratch::new("torn");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = start(&journal);
         append(&journal, 0..9).await;
         let last = journal.position().position;
         append(&journal, 9..10).await;
+        end(&journal, writer).await;
         // The write of the tenth reached the disk in part.
         flip(&scratch.0, last + HEADER_BYTES as u64 + 100);
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..9).collect::<Vec<_>>());
         // What is written over it is read, and nothing else.
         let again = replay.into_journal(2).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", again.clone().run());
+        let writer = start(&again);
         append(&again, 9..12).await;
+        end(&again, writer).await;
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..12).collect::<Vec<_>>());
     });
@@ -246,10 +258,11 @@ fn a_damaged_group_with_acknowledged_ones_behind_it_is_refused() {
     let scratch = Scratch::new("hole");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let writer = start(&journal);
         append(&journal, 0..5).await;
         let damaged = journal.position().position;
         append(&journal, 5..40).await;
+        end(&journal, writer).await;
         flip(&scratch.0, damaged + HEADER_BYTES as u64 + 100);
         let Err(error) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await else {
             panic!("acknowledged batches are missing")
@@ -264,7 +277,7 @@ fn after_a_failed_write_nothing_is_acknowledged() {
     let scratch = Scratch::new("failed");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        runtime::spawn(Class::Foreground, "journal", journal.clone().run());
+        let _writer = start(&journal);
         append(&journal, 0..3).await;
         runtime::install_faults(Some(fault::FaultPlan::fail(fault::Target::WriteSync, 1, libc::EIO)));
         let (entry, bytes) = batch(3);
