@@ -132,7 +132,7 @@ broker_settings! {
         "Memory for the keys of a log that is compacted, 24 bytes each, for all cores; a core takes 5/64 of memory.bytes at most.";
     log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size", int_from(0), Some("524288"),
         "Memory to read and write with while a log is compacted, per core.";
-    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", double(0.01, 1.0), Some("0.9"),
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", double(0.0, 1.0), Some("0.9"),
         "How full the memory for keys may become.";
     log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", double(1.0, f64::MAX), Some("1.7976931348623157E308"),
         "The most that compaction reads and writes, per core, in bytes per second.";
@@ -373,12 +373,6 @@ impl BrokerConfig {
         if self.log_cleaner_min_compaction_lag_ms > self.log_cleaner_max_compaction_lag_ms {
             found
                 .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
-        }
-        if self.log_cleaner_io_buffer_size as i64 > self.memory_bytes as i64 / 8 {
-            found.push((
-                "log.cleaner.io.buffer.size",
-                format!("is more than an eighth of memory.bytes, which is {}", self.memory_bytes / 8),
-            ));
         }
         if self.group_consumer_heartbeat_interval_ms >= self.group_consumer_session_timeout_ms {
             found.push((

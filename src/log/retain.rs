@@ -23,9 +23,6 @@ impl Log {
         }
         // While it is compacted, it keeps its segments; the next turn comes.
         let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(None) };
-        if self.is_discarded() {
-            return Ok(None);
-        }
         let active = self.active();
         let is_old = |max_timestamp: i64| {
             settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
@@ -47,15 +44,11 @@ impl Log {
             if first.end_offset() > high_watermark {
                 break;
             }
-            // Compaction has left nothing of it: it goes with what is behind it.
-            if first.size() == 0 {
-                continue;
-            }
             let mut newest = first.times().max_timestamp;
             if newest < 0 {
                 newest = first.indexes().await?.times.last().map_or(-1, |entry| entry.timestamp);
             }
-            let is_excess = excess >= first.size();
+            let is_excess = excess >= first.size() && first.size() > 0;
             if !is_old(newest) && !is_excess {
                 break;
             }
@@ -91,10 +84,6 @@ impl Log {
         }
         // A compaction has its hands on them; the next turn comes.
         let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
-        // Its names may be another topic's by now.
-        if self.is_discarded() {
-            return Ok(0);
-        }
         let count = self.droppable();
         let dropped: Vec<_> = self.segments.borrow_mut().drain(..count).collect();
         for segment in dropped {

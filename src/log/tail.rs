@@ -124,11 +124,6 @@ impl Memory {
         self.chunks.bytes.get() + self.pages.bytes.get() + self.lent.get()
     }
 
-    /// What has more cannot be looked at as a whole.
-    pub fn held_at_once_max(&self) -> u64 {
-        self.budget as u64 / 2
-    }
-
     /// A number that no other segment of the shard has.
     pub fn next_segment_number(&self) -> u64 {
         self.segments_made.replace(self.segments_made.get() + 1)

@@ -103,10 +103,7 @@ impl Filter {
         }
         // KIP-534: who reads from the beginning has delete.retention.ms to see a tombstone, counted from the first
         // compaction that finds it; likewise the marker of a transaction of which nothing is left.
-        // Behind what the keys tell, a tombstone may have left older records of its key: a later round takes them, and its time
-        // begins with that.
-        let is_known = header.last_offset() <= self.rules.keys.latest();
-        let wants_horizon = (has_tombstone && is_known) || (is_of_nothing && header.is_control());
+        let wants_horizon = has_tombstone || (is_of_nothing && header.is_control());
         let is_new = wants_horizon && header.delete_horizon_ms().is_none();
         if is_whole && !is_new {
             return Ok(Verdict::Whole);

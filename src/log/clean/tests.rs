@@ -132,40 +132,19 @@ fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
     let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
     let other = batch(12, transactional(8), &[("m", "1")]);
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(0, &[aborted]);
+    f.transactions.expect(&[aborted]);
     assert_eq!(judge(&mut f, &data), Verdict::Gone);
     assert_eq!(judge(&mut f, &other), Verdict::Whole, "of a transaction that was committed");
     assert_eq!(judge(&mut f, &end), Verdict::Whole, "who has read the records wants to know that they were aborted");
     assert_eq!(f.aborted, [aborted]);
     // Another round: nothing of the transaction is left, so the marker's time begins.
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(0, &[aborted]);
+    f.transactions.expect(&[aborted]);
     let Verdict::Part(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
     assert_eq!(left(&Verdict::Whole, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
     assert!(f.aborted.is_empty());
     for (now_ms, expected) in [(NOW_MS + RETENTION_MS - 1, Verdict::Whole), (NOW_MS + RETENTION_MS, Verdict::Gone)] {
         assert_eq!(judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped), expected);
-    }
-}
-
-#[test]
-fn an_aborted_transaction_is_over_when_its_marker_has_gone_with_the_logs_front() {
-    let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
-    let mut f = filter(keys(&[("k", 30), ("l", 31)], 40), LastRecords::new(), NOW_MS);
-    f.transactions.expect(10, &[aborted]);
-    assert_eq!(judge(&mut f, &batch(10, transactional(7), &[("k", "1")])), Verdict::Gone);
-    // The next step of the round begins behind the marker: the producer's next transaction was committed.
-    f.transactions.expect(20, &[]);
-    assert_eq!(judge(&mut f, &batch(30, transactional(7), &[("k", "2"), ("l", "1")])), Verdict::Whole);
-    assert_eq!(judge(&mut f, &marker(32, 7, true)), Verdict::Whole);
-}
-
-#[test]
-fn the_time_of_a_tombstone_that_the_keys_do_not_tell_of_does_not_begin() {
-    let bytes = batch(14, plain(), &[("x", "1"), ("y", "-"), ("z", "-")]);
-    for (latest, has_begun) in [(13, false), (15, false), (16, true)] {
-        let verdict = judge(&mut filter(keys(&[], latest), LastRecords::new(), NOW_MS), &bytes);
-        assert_eq!(left(&verdict, &bytes).unwrap().0.delete_horizon_ms().is_some(), has_begun, "{latest}");
     }
 }
 
@@ -678,28 +657,6 @@ fn offsets_by_time_are_found_across_holes() {
             let expected = left.iter().find(|(_, at)| **at >= timestamp).map(|(offset, _)| *offset);
             assert_eq!(found.await.unwrap().map(|found| found.offset), expected, "{timestamp}");
         }
-    };
-    runtime::run(Config::default(), main).unwrap();
-}
-
-#[test]
-fn a_segment_that_is_empty_holds_up_no_retention() {
-    let scratch = Scratch::new("empty");
-    let main = async || {
-        let mut bench = Bench::new(&scratch.0).await;
-        // Segments of a size of which no two become one.
-        let settings = Settings { segment_bytes: 2_000, deletes: true, retention_ms: 1_000, ..settings() };
-        bench.log.set_settings(Rc::new(settings));
-        for n in 0..40 {
-            bench.append(Codec::None, &[(1, Some(n)); 20]).await;
-        }
-        bench.log.roll();
-        assert!(bench.clean(NOW_MS, &means()).await.is_some());
-        let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size()).collect();
-        assert!(sizes.len() > 1 && sizes[0] == 0, "{sizes:?}");
-        let end = bench.log.end_offset();
-        assert_eq!(bench.log.retention_point(NOW_MS, end).await.unwrap(), None, "nothing is old");
-        assert_eq!(bench.log.retention_point(NOW_MS + 10_000, end).await.unwrap(), Some(end));
     };
     runtime::run(Config::default(), main).unwrap();
 }

@@ -22,11 +22,8 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// The aborted transactions that reach into the stretch which begins at `base`. What ended below it is over: its marker may
-    /// have gone with a log's front, between two steps of a round.
-    pub fn expect(&mut self, base: Offset, aborted: &[AbortedTransaction]) {
-        self.aborted.retain(|_, (transaction, _)| transaction.last_offset >= base);
-        self.ahead.retain(|transaction| transaction.last_offset >= base);
+    /// The aborted transactions that reach into the stretch which comes now.
+    pub fn expect(&mut self, aborted: &[AbortedTransaction]) {
         self.ahead.extend(aborted);
         self.ahead.make_contiguous().sort_by_key(|transaction| transaction.first_offset);
     }

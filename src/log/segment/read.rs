@@ -58,9 +58,6 @@ impl Segment {
 
     /// All of the bytes `from..to`, held in memory at once: for recovery and look-ups, not for what is sent.
     pub async fn slices(self: &Rc<Self>, from: u64, to: u64) -> Result<Vec<Slice>, StorageError> {
-        if to - from > self.memory.held_at_once_max() {
-            return Err(self.is_too_large(from, to - from));
-        }
         let mut slices = Vec::new();
         let mut at = from;
         loop {
@@ -169,12 +166,6 @@ impl Segment {
         StorageError::Refused(format!("{} was removed while it was read", self.log_path().display()))
     }
 
-    /// A batch, as its length says: it may be whole, and is not to be cut unseen.
-    fn is_too_large(&self, position: u64, bytes: u64) -> StorageError {
-        let why = format!("{bytes} bytes from byte {position} on are more than memory.bytes has room for");
-        StorageError::format("a segment", self.log_path(), why)
-    }
-
     /// Bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short only where
     /// the file is.
     pub(in crate::log) async fn read_direct(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
@@ -187,18 +178,11 @@ impl Segment {
         let file = self.file().await?;
         let length = block_ceil(bytes);
         loop {
-            let buf = match AlignedBuf::alloc(length) {
-                Ok(buf) => buf,
-                Err(over) if over.asked > over.budget / 2 => {
-                    return Err(self.is_too_large(position, bytes as u64));
-                }
-                Err(_) if self.removed.get() => return Err(self.was_removed()),
-                Err(_) => {
-                    // The oldest log data makes way; what others hold comes back by itself.
-                    self.memory.give_back(length);
-                    runtime::sleep(std::time::Duration::from_millis(5)).await;
-                    continue;
-                }
+            let Ok(buf) = AlignedBuf::alloc(length) else {
+                // The oldest log data makes way; what others hold comes back by itself.
+                self.memory.give_back(length);
+                runtime::sleep(std::time::Duration::from_millis(5)).await;
+                continue;
             };
             let (read, buf) = file.read_at(buf, 0, length, position).await;
             let read = read.map_err(StorageError::io("read segment", self.log_path()))?;
