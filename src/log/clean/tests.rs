@@ -132,14 +132,14 @@ fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
     let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
     let other = batch(12, transactional(8), &[("m", "1")]);
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(&[aborted]);
+    f.transactions.expect(10, &[aborted]);
     assert_eq!(judge(&mut f, &data), Verdict::Gone);
     assert_eq!(judge(&mut f, &other), Verdict::Whole, "of a transaction that was committed");
     assert_eq!(judge(&mut f, &end), Verdict::Whole, "who has read the records wants to know that they were aborted");
     assert_eq!(f.aborted, [aborted]);
     // Another round: nothing of the transaction is left, so the marker's time begins.
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(&[aborted]);
+    f.transactions.expect(10, &[aborted]);
     let Verdict::Part(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
     assert_eq!(left(&Verdict::Whole, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
     assert!(f.aborted.is_empty());
@@ -635,6 +635,49 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
         };
         runtime::run(Config::default(), main).unwrap();
     }
+}
+
+/// Segments of a batch each, compacted one at a time.
+fn narrow() -> Settings {
+    Settings { segment_bytes: 1, ..settings() }
+}
+
+#[test]
+fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_steps() {
+    let scratch = Scratch::new("marker");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        bench.append(Codec::None, &[(1, Some(1))]).await;
+        bench.append_of(transactional(0), &[(2, Some(2))]).await;
+        bench.append(Codec::None, &[(3, Some(3))]).await;
+        bench.end(0, Ending::Abort).await;
+        bench.append_of(transactional(0), &[(4, Some(4))]).await;
+        bench.end(0, Ending::Commit).await;
+        bench.log.roll();
+        bench.checkpointed().await;
+        let plan = bench.log.plan_cleaning(6, NOW_MS).await.unwrap().unwrap();
+        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        // Up to the record between the transaction's batch and its marker.
+        while round.next < 3 {
+            assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+            while bench.log.swap_is_in_line() {
+                bench.checkpointed().await;
+            }
+        }
+        assert_eq!(round.next, 3);
+        bench.log.decide_start(4);
+        bench.log.move_start(4);
+        assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
+        while !bench.log.clean(&mut round, &means()).await.unwrap() {
+            while bench.log.swap_is_in_line() {
+                bench.checkpointed().await;
+            }
+        }
+        bench.checkpointed().await;
+        assert_eq!(bench.read().await, bench.written[3..], "what was committed stays");
+    };
+    runtime::run(Config::default(), main).unwrap();
 }
 
 #[test]
