@@ -24,6 +24,9 @@ impl Log {
         // While it is compacted, it keeps its segments; the next turn comes.
         let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(None) };
         let active = self.active();
+        if self.is_discarded() {
+            return Ok(None);
+        }
         let is_old = |max_timestamp: i64| {
             settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
         };
@@ -93,6 +96,10 @@ impl Log {
         }
         Ok(count)
     }
+        // The names are perhaps another topic's by now.
+        if self.is_discarded() {
+            return Ok(0);
+        }
 
     /// How many segments lie below the start and are not the stored checkpoint's active one (LOG-3).
     fn droppable(&self) -> usize {

@@ -309,3 +309,26 @@ fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_be
     };
     runtime::run(Config::default(), main).unwrap();
 }
+
+#[test]
+fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
+    let scratch = Scratch::new("discarded");
+    let main = async || {
+        let old = three_segments(&scratch).await;
+        old.flush().await.unwrap();
+        old.checkpointed(&state(&old)).await.unwrap();
+        old.decide_start(2);
+        old.move_start(2);
+        old.discard();
+        std::fs::remove_dir_all(&scratch.0).unwrap();
+        let new = three_segments(&scratch).await;
+        new.flush().await.unwrap();
+        assert_eq!(old.drop_segments().await.unwrap(), 0);
+        for base in 0..3 {
+            assert!(segment::file_path(&scratch.0, base, "log").exists(), "{base}");
+        }
+        old.set_settings(Rc::new(Settings { deletes: true, retention_ms: 0, ..Settings::default() }));
+        assert_eq!((old.retention_point(1 << 40, 3).await.unwrap(), old.segment_count()), (None, 3));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
