@@ -681,6 +681,28 @@ fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_step
 }
 
 #[test]
+fn retention_goes_past_what_compaction_has_emptied() {
+    let scratch = Scratch::new("emptied");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        for (key, value) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
+            bench.append(Codec::None, &[(key, Some(value))]).await;
+        }
+        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(3));
+        let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
+        assert_eq!(sizes, [false, false, true]);
+        let retention = |retention_ms| Settings { deletes: true, retention_ms, ..narrow() };
+        // The records' times are NOW_MS and their offset.
+        for (retention_ms, expected) in [(9, None), (7, Some(3)), (6, Some(4))] {
+            bench.log.set_settings(Rc::new(retention(retention_ms)));
+            assert_eq!(bench.log.retention_point(NOW_MS + 10, 4).await.unwrap(), expected, "{retention_ms}");
+        }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
 fn offsets_by_time_are_found_across_holes() {
     let scratch = Scratch::new("times");
     let main = async || {
