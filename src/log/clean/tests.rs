@@ -126,6 +126,21 @@ fn a_tombstone_stays_from_the_first_round_that_finds_it_for_its_time() {
 }
 
 #[test]
+fn a_tombstones_time_begins_when_all_of_its_batch_was_looked_at() {
+    let fresh = batch(10, plain(), &[("a", "-"), ("b", "-")]);
+    let check = |latest: &[(&str, Offset)], up_to, horizon| {
+        let verdict = judge(&mut filter(keys(latest, up_to), LastRecords::new(), NOW_MS), &fresh);
+        let (header, records) = left(&verdict, &fresh).unwrap();
+        assert_eq!((header.delete_horizon_ms(), records.len()), (horizon, 2), "a map up to {up_to}");
+    };
+    // The map has no room for what is behind it: what the tombstones delete may be there still.
+    check(&[("z", 5)], 5, None);
+    // A batch has one horizon, and this one's second tombstone is not there yet.
+    check(&[("a", 10)], 10, None);
+    check(&[("a", 10), ("b", 11)], 11, Some(NOW_MS + RETENTION_MS));
+}
+
+#[test]
 fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
     let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
     let known = || keys(&[("a", 20)], 20);
