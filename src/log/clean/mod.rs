@@ -142,6 +142,7 @@ impl Log {
         means: &Means,
     ) -> Result<Round, StorageError> {
         let _upkeep = self.upkeep().await;
+        self.swap_was_withdrawn.set(false);
         // A key for every offset at the most.
         let slots_max = (means.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
         let slots = ((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize + 2;
@@ -228,10 +229,7 @@ impl Log {
             Err(error) => Err(error),
         };
         if outcome.is_err() {
-            self.sealed_segments().iter().for_each(|segment| segment.unpin());
-            if !self.is_discarded() {
-                self.remove_temporaries().await;
-            }
+            self.abandon_cleaning().await;
         }
         outcome
     }

@@ -718,6 +718,41 @@ fn retention_goes_past_what_compaction_has_emptied() {
 }
 
 #[test]
+fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
+    let scratch = Scratch::new("withdrawn");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..40 {
+            bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
+            if n % 10 == 9 {
+                bench.log.roll();
+            }
+        }
+        bench.checkpointed().await;
+        for may_be_named in [false, true] {
+            let plan = bench.log.plan_cleaning(200, NOW_MS).await.unwrap().unwrap();
+            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            assert!(bench.log.clean(&mut round, &means()).await.unwrap());
+            // A checkpoint has noted it, and comes to nothing; the second fails when it is stored.
+            let state = bench.checkpoint().await;
+            if may_be_named {
+                bench.log.being_checkpointed(&state);
+            }
+            bench.log.withdraw_swap().await;
+            assert_eq!((bench.log.has_swap(), bench.log.swap_was_withdrawn()), (may_be_named, !may_be_named));
+            assert_eq!(scratch.names(".swap").is_empty(), !may_be_named);
+            assert_eq!(
+                (bench.read().await, bench.log.cleaned_to()),
+                (bench.written.clone(), round.next * i64::from(may_be_named))
+            );
+        }
+        bench.checkpointed().await;
+        assert_eq!(bench.read().await, survivors(&bench, 200, false));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
 fn offsets_by_time_are_found_across_holes() {
     let scratch = Scratch::new("times");
     let main = async || {
