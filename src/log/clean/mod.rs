@@ -244,8 +244,8 @@ impl Log {
             segments.into_iter().filter(|s| (round.next..round.end).contains(&s.base_offset)).collect();
         let mut sealed = Vec::with_capacity(segments.len());
         for segment in &segments {
-            let index_bytes = segment.indexes().await?.offsets.len() * super::index::OFFSET_ENTRY_BYTES;
-            sealed.push(Sealed { index_bytes, ..facts(segment) });
+            sealed.push(Sealed { index_bytes: segment.index_bytes().await?, ..facts(segment) });
+            self.go_on(means).await?;
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
@@ -309,7 +309,7 @@ impl Log {
         Ok(())
     }
 
-    /// Between two batches.
+    /// Between two batches, or segments.
     async fn go_on(&self, means: &Means) -> Result<(), StorageError> {
         means.pace.step().await;
         if self.is_discarded() || means.stopping.get() {

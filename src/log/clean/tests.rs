@@ -753,6 +753,27 @@ fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
 }
 
 #[test]
+fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
+    let scratch = Scratch::new("indexes");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        for n in 0..20 {
+            bench.append(Codec::None, &[(n, Some(n))]).await;
+        }
+        bench.checkpointed().await;
+        let plan = bench.log.plan_cleaning(19, NOW_MS).await.unwrap().unwrap();
+        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        bench.log.rest();
+        assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+        let sealed = bench.log.sealed_segments();
+        let with_indexes = sealed.iter().filter(|segment| segment.indexes_in_memory().is_some());
+        assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [0]);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
 fn offsets_by_time_are_found_across_holes() {
     let scratch = Scratch::new("times");
     let main = async || {
