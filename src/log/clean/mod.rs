@@ -145,7 +145,7 @@ impl Log {
         self.swap_was_withdrawn.set(false);
         // A key for every offset at the most.
         let slots_max = (means.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
-        let slots = ((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize + 2;
+        let slots = (((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize).saturating_add(2);
         let slots = slots.min(slots_max);
         let loan = self.memory.lend(slots * SLOT_BYTES);
         let mut keys = Keys::new(means.load_factor);

@@ -774,6 +774,36 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
 }
 
 #[test]
+fn a_length_that_memory_has_no_room_for_is_damage() {
+    let scratch = Scratch::new("length");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..70 {
+            bench.append(Codec::None, &[(n, Some(n)); 5_000]).await;
+            bench.log.flush().await.unwrap();
+        }
+        bench.log.roll();
+        bench.checkpointed().await;
+        let path = scratch.0.join("00000000000000000000.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.len() > MEMORY_BYTES);
+        let length = bytes.len() as u32 - 12;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let plan = bench.log.plan_cleaning(350_000, NOW_MS).await.unwrap().unwrap();
+        let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await;
+        assert!(outcome.is_err_and(|error| error.to_string().contains("more than memory has room for")));
+        // A log that nothing vouches for ends there.
+        bench.log.discard();
+        let memory = bench.memory.clone();
+        let log = Log::open(&scratch.0, Rc::new(settings()), Known::Nothing, memory, &mut |_, _| {}).await.unwrap();
+        assert_eq!((log.end_offset(), log.size_bytes()), (0, 0));
+    };
+    // What a length of the file's size would take is not there to be had.
+    runtime::run(Config { arena_bytes_max: MEMORY_BYTES, ..Config::default() }, main).unwrap();
+}
+
+#[test]
 fn offsets_by_time_are_found_across_holes() {
     let scratch = Scratch::new("times");
     let main = async || {
