@@ -374,6 +374,19 @@ impl BrokerConfig {
             found
                 .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
         }
+        if self.log_cleaner_io_buffer_load_factor == 0.0 {
+            found.push((
+                "log.cleaner.io.buffer.load.factor",
+                "must be above 0, or the memory for keys would hold none; the default is 0.9".into(),
+            ));
+        }
+        if self.log_cleaner_io_buffer_size as u64 > self.memory_bytes / 16 {
+            let most = self.memory_bytes / 16;
+            found.push((
+                "log.cleaner.io.buffer.size",
+                format!("is larger than a sixteenth of memory.bytes, the most that there is for it; at most {most}"),
+            ));
+        }
         if self.group_consumer_heartbeat_interval_ms >= self.group_consumer_session_timeout_ms {
             found.push((
                 "group.consumer.heartbeat.interval.ms",

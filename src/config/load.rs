@@ -281,6 +281,8 @@ mod tests {
             ("listeners = \"A://a:65530\"\nshards = 8", "no room for 8 ports"),
             ("journal.bytes = 134217729", "such as 134217728"),
             ("log.dirs = \"a,b\"", "keeps its data in one"),
+            ("log.cleaner.io.buffer.load.factor = 0.0", "must be above 0"),
+            ("log.cleaner.io.buffer.size = 33554433", "a sixteenth of memory.bytes"),
             ("message.max.bytes = 2000\nsocket.request.max.bytes = 1024", "no request could carry it"),
         ] {
             check_fault(file(text), &[expected]);

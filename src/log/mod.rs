@@ -121,6 +121,7 @@ pub struct Log {
     /// Everything below has been compacted.
     cleaned_to: Cell<Offset>,
     swap: RefCell<Option<Swap>>,
+    swap_was_withdrawn: Cell<bool>,
     /// The checkpoint that is on stable storage names swaps; LOG-4.
     swap_is_named: Cell<bool>,
     /// Segments that compaction has replaced, for who may still ask for them.
@@ -157,6 +158,7 @@ impl Log {
             checkpointed_base: Cell::new(checkpointed_base),
             cleaned_to: Cell::new(start_offset),
             swap: RefCell::new(None),
+            swap_was_withdrawn: Cell::new(false),
             swap_is_named: Cell::new(false),
             replaced: Rc::default(),
             is_uncleanable: Cell::new(false),

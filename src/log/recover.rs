@@ -22,15 +22,13 @@ use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::model::Offset;
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
-use crate::runtime::buf::Slice;
 use crate::runtime::dir;
 use crate::runtime::file::{File, Open};
 
 /// How much a scan loads at a time.
 const SCAN_BYTES: u64 = 1 << 20;
-/// Where a batch's CRC lies, and from where on it counts.
-const CRC_AT: usize = 17;
-const CRC_FROM: usize = 21;
+/// From where on a batch's CRC counts.
+const CRC_FROM: u64 = 21;
 
 /// What is known of a log's files before they are looked at.
 pub enum Known<'a> {
@@ -243,12 +241,7 @@ async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), Storage
         let mut aborted = Vec::new();
         let mut position = 0;
         while let Some(batch) = peek(segment, position).await? {
-            let head = segment.head(position).await?;
-            let header = BatchHeader::decode(&head).expect("61 bytes");
-            let marker = match header.is_control() {
-                true => parse_marker(&header, &segment.slices(position, position + batch.bytes).await?),
-                false => None,
-            };
+            let (header, marker) = open_batch(segment, position, &batch).await?;
             aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
             position += batch.bytes;
         }
@@ -258,14 +251,34 @@ async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), Storage
 }
 
 /// Markers are small; who made a control batch of megabytes did not mean one.
-const MARKER_BYTES_MAX: usize = 4096;
+const MARKER_BYTES_MAX: u64 = 4096;
 
-fn parse_marker(header: &BatchHeader, batch: &[Slice]) -> Option<Marker> {
+/// The header of the batch at `position`, and what is in it if it is a marker.
+async fn open_batch(
+    segment: &Rc<Segment>,
+    position: u64,
+    batch: &Peeked,
+) -> Result<(BatchHeader, Option<Marker>), StorageError> {
+    let header = BatchHeader::decode(&segment.head(position).await?).expect("61 bytes");
     if !header.is_control() {
-        return None;
+        return Ok((header, None));
     }
-    let bytes: Vec<u8> = batch.iter().flat_map(|slice| slice.iter().copied()).take(MARKER_BYTES_MAX).collect();
-    Marker::parse(header, &bytes[HEADER_BYTES..])
+    let end = position + batch.bytes.min(MARKER_BYTES_MAX);
+    let stored = segment.slices(position + HEADER_BYTES as u64, end).await?.concat();
+    Ok((header, Marker::parse(&header, &stored)))
+}
+
+/// The CRC of the batch at `position`, whose bytes are never held all at once: its length may be damaged, and reach to the
+/// segment's end.
+async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<u32, StorageError> {
+    let (mut at, end) = (position + CRC_FROM, position + batch.bytes);
+    let mut crc = 0;
+    while at < end {
+        let to = (at + SCAN_BYTES).min(end);
+        crc = segment.slices(at, to).await?.iter().fold(crc, |crc, slice| crc32c::crc32c_append(crc, slice));
+        at = to;
+    }
+    Ok(crc)
 }
 
 /// Those of the checkpoint's sealed segments that are there: all, but for the first ones when the log begins behind them.
@@ -479,38 +492,20 @@ async fn scan_segment(
                 return Ok(scanned);
             }
         };
-        let slices = segment.slices(position, position + batch.bytes).await?;
         if batch.base_offset < scanned.end_offset {
             scanned.reason = format!("its batch begins at offset {}, which is taken", batch.base_offset);
             return Ok(scanned);
         }
-        let head = copy_head(&slices);
-        if crc_of(&slices) != u32::from_be_bytes(head[CRC_AT..CRC_FROM].try_into().expect("4 bytes")) {
+        let (header, marker) = open_batch(segment, position, &batch).await?;
+        if crc_of(segment, position, &batch).await? != header.crc {
             scanned.reason = "its batch does not match its CRC".into();
             return Ok(scanned);
         }
         note(&mut scanned.indexes, &mut scanned.times, base, position, &batch);
         epochs.note(batch.leader_epoch, batch.base_offset);
-        let header = BatchHeader::decode(&head).expect("61 bytes");
-        let marker = parse_marker(&header, &slices);
         scanned.aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
         on_batch(&header, marker);
         scanned.size += batch.bytes;
         scanned.end_offset = batch.last_offset + 1;
     }
-}
-
-fn copy_head(slices: &[Slice]) -> Vec<u8> {
-    slices.iter().flat_map(|slice| slice.iter().copied()).take(61).collect()
-}
-
-fn crc_of(slices: &[Slice]) -> u32 {
-    let mut skip = CRC_FROM;
-    let mut crc = 0;
-    for slice in slices {
-        let skipped = skip.min(slice.len());
-        skip -= skipped;
-        crc = crc32c::crc32c_append(crc, &slice[skipped..]);
-    }
-    crc
 }

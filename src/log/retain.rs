@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use super::segment::Segment;
 use super::{Log, StorageError};
 use crate::model::Offset;
 
@@ -23,11 +24,19 @@ impl Log {
         }
         // While it is compacted, it keeps its segments; the next turn comes.
         let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(None) };
+        if self.is_discarded() {
+            return Ok(None);
+        }
         let active = self.active();
         let is_old = |max_timestamp: i64| {
             settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
         };
-        if active.size() > 0 && active.end_offset() <= high_watermark && is_old(active.times().max_timestamp) {
+        // Of records without a time, their file tells it: as Kafka has it.
+        let newest_of = |segment: &Segment, newest: i64| if newest < 0 { segment.modified_ms() } else { newest };
+        if active.size() > 0
+            && active.end_offset() <= high_watermark
+            && is_old(newest_of(&active, active.times().max_timestamp))
+        {
             self.roll();
         }
         let decided = self.decided_start();
@@ -44,12 +53,15 @@ impl Log {
             if first.end_offset() > high_watermark {
                 break;
             }
+            // Compaction has left nothing of it: it goes when what is behind it goes.
+            if first.size() == 0 {
+                continue;
+            }
             let mut newest = first.times().max_timestamp;
             if newest < 0 {
                 newest = first.indexes().await?.times.last().map_or(-1, |entry| entry.timestamp);
             }
-            let is_excess = excess >= first.size() && first.size() > 0;
-            if !is_old(newest) && !is_excess {
+            if !is_old(newest_of(first, newest)) && excess < first.size() {
                 break;
             }
             excess = excess.saturating_sub(first.size());
@@ -84,6 +96,10 @@ impl Log {
         }
         // A compaction has its hands on them; the next turn comes.
         let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
+        // The names are perhaps another topic's by now.
+        if self.is_discarded() {
+            return Ok(0);
+        }
         let count = self.droppable();
         let dropped: Vec<_> = self.segments.borrow_mut().drain(..count).collect();
         for segment in dropped {

@@ -142,7 +142,8 @@ impl Memory {
         Loan { memory: self.clone(), bytes }
     }
 
-    fn chunk_bytes_max(&self) -> usize {
+    /// What chunks may take. Each batch was in them as a whole when it was appended.
+    pub fn chunk_bytes_max(&self) -> usize {
         self.budget / 4 * 3
     }
 

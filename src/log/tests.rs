@@ -309,3 +309,51 @@ fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_be
     };
     runtime::run(Config::default(), main).unwrap();
 }
+
+#[test]
+fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
+    let scratch = Scratch::new("discarded");
+    let main = async || {
+        let old = three_segments(&scratch).await;
+        old.flush().await.unwrap();
+        old.checkpointed(&state(&old)).await.unwrap();
+        old.decide_start(2);
+        old.move_start(2);
+        old.discard();
+        std::fs::remove_dir_all(&scratch.0).unwrap();
+        let new = three_segments(&scratch).await;
+        new.flush().await.unwrap();
+        assert_eq!(old.drop_segments().await.unwrap(), 0);
+        for base in 0..3 {
+            assert!(segment::file_path(&scratch.0, base, "log").exists(), "{base}");
+        }
+        old.set_settings(Rc::new(Settings { deletes: true, retention_ms: 0, ..Settings::default() }));
+        assert_eq!((old.retention_point(1 << 40, 3).await.unwrap(), old.segment_count()), (None, 3));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn records_without_a_time_are_as_old_as_their_file() {
+    let scratch = Scratch::new("timeless");
+    let main = async || {
+        let settings = Settings { deletes: true, retention_ms: 60_000, ..Settings::default() };
+        let log = Log::create(&scratch.0, Rc::new(settings), Memory::new(MEMORY_BYTES)).await.unwrap();
+        for offset in 0..2 {
+            log.roll();
+            let bytes = batch(offset, Codec::None, 100);
+            assert!(log.reserve(bytes.len(), 1, 0).await.unwrap());
+            let (max_timestamp, offset_of_max_timestamp) = (-1, -1);
+            let (base_offset, last_offset) = (offset, offset);
+            let appended =
+                Appended { base_offset, last_offset, leader_epoch: 0, max_timestamp, offset_of_max_timestamp };
+            log.append(&appended, &[&bytes], 0);
+        }
+        let now_ms = runtime::clock::wall_ms();
+        assert_eq!(log.retention_point(now_ms + 61_000, 2).await.unwrap(), None, "nothing is written yet");
+        log.flush().await.unwrap();
+        assert_eq!(log.retention_point(now_ms + 50_000, 2).await.unwrap(), None);
+        assert_eq!(log.retention_point(now_ms + 120_000, 2).await.unwrap(), Some(2));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}

@@ -104,7 +104,8 @@ struct Producer {
     batches_count: u8,
 }
 
-/// One batch of a producer as it lies in the log.
+/// One batch of a producer as it lies in the log. A coordinator's, which numbers nothing, ends at sequence -1: compaction keeps
+/// the last batch of each producer, and must be told where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AppendedBatch {
     pub first_sequence: i32,
@@ -273,14 +274,13 @@ impl Producers {
             return;
         }
         let producer = self.enter(header, now_ms);
-        if header.base_sequence >= 0 {
-            producer.push(AppendedBatch {
-                first_sequence: header.base_sequence,
-                last_sequence: header.last_sequence(),
-                base_offset,
-                timestamp: header.max_timestamp,
-            });
-        }
+        let is_numbered = header.base_sequence >= 0;
+        producer.push(AppendedBatch {
+            first_sequence: if is_numbered { header.base_sequence } else { -1 - header.last_offset_delta },
+            last_sequence: header.last_sequence(),
+            base_offset,
+            timestamp: header.max_timestamp,
+        });
         if header.is_transactional() {
             self.open.note(header.producer_id, base_offset);
         }

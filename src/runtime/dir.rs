@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::TryLockError;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{c_path, open_at};
@@ -126,6 +127,12 @@ pub fn read_small(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// Blocks for as long as a look at a directory takes.
 pub fn exists(path: impl AsRef<Path>) -> bool {
     path.as_ref().exists()
+}
+
+/// When a file was last written, as milliseconds of wall time. Blocks likewise.
+pub fn modified_ms(path: impl AsRef<Path>) -> io::Result<i64> {
+    let metadata = path.as_ref().metadata()?;
+    Ok(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000)
 }
 
 /// A directory that is this process's alone, until dropped.

@@ -117,6 +117,12 @@ impl Shard {
         for flusher in flushers {
             outcome = graver(outcome, flusher.await);
         }
+        if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
+            // Space that the flush wants is perhaps theirs.
+            for partition in self.all_partitions() {
+                partition.log.withdraw_swap().await;
+            }
+        }
         outcome?;
         let partitions = states.take();
         let checkpoint = Checkpoint {
@@ -128,6 +134,9 @@ impl Shard {
             partitions,
         };
         self.refuse_after_failure()?;
+        for state in &checkpoint.partitions {
+            self.partition(state.id()).inspect(|partition| partition.log.being_checkpointed(state));
+        }
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
         for state in &checkpoint.partitions {

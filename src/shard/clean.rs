@@ -1,5 +1,6 @@
 //! Compaction, one log at a time: whichever has the largest share of uncompacted bytes goes first.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -87,13 +88,17 @@ impl Shard {
         let mut round = log.begin_cleaning(plan, last_records(partition), clock::wall_ms(), means).await?;
         loop {
             let is_last = log.clean(&mut round, means).await?;
-            // On a full disk the segments wait, and what is behind them.
+            // On a full disk the segments wait, and what is behind them; or they make way.
             while log.swap_is_in_line() && !partition.is_deleted() {
                 match self.try_checkpoint().await {
                     Some(true) => {}
                     Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
                     _ => return Ok(None),
                 }
+            }
+            if log.swap_was_withdrawn() {
+                let full = io::Error::from_raw_os_error(libc::ENOSPC);
+                return Err(StorageError::io("keep compacted segments in", log.directory())(full));
             }
             if is_last {
                 return Ok(Some(round.told));

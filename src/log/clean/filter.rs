@@ -102,8 +102,10 @@ impl Filter {
             });
         }
         // KIP-534: who reads from the beginning has delete.retention.ms to see a tombstone, counted from the first
-        // compaction that finds it; likewise the marker of a transaction of which nothing is left.
-        let wants_horizon = has_tombstone || (is_of_nothing && header.is_control());
+        // compaction that leaves nothing of what it deletes: none whose map had no room for all of the batch's keys. Likewise
+        // the marker of a transaction of which nothing is left.
+        let is_known = header.last_offset() <= self.rules.keys.latest();
+        let wants_horizon = (has_tombstone && is_known) || (is_of_nothing && header.is_control());
         let is_new = wants_horizon && header.delete_horizon_ms().is_none();
         if is_whole && !is_new {
             return Ok(Verdict::Whole);

@@ -142,9 +142,10 @@ impl Log {
         means: &Means,
     ) -> Result<Round, StorageError> {
         let _upkeep = self.upkeep().await;
+        self.swap_was_withdrawn.set(false);
         // A key for every offset at the most.
         let slots_max = (means.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
-        let slots = ((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize + 2;
+        let slots = (((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize).saturating_add(2);
         let slots = slots.min(slots_max);
         let loan = self.memory.lend(slots * SLOT_BYTES);
         let mut keys = Keys::new(means.load_factor);
@@ -170,7 +171,7 @@ impl Log {
         means: &Means,
     ) -> Result<(), StorageError> {
         let mut transactions = Transactions::default();
-        transactions.expect(&self.aborted_between(plan.first_dirty, plan.end)?);
+        transactions.expect(plan.first_dirty, &self.aborted_between(plan.first_dirty, plan.end)?);
         let dirty = self.sealed_segments();
         let dirty = dirty.iter().filter(|s| s.end_offset() > plan.first_dirty && s.base_offset < plan.end);
         for segment in dirty {
@@ -228,10 +229,7 @@ impl Log {
             Err(error) => Err(error),
         };
         if outcome.is_err() {
-            self.sealed_segments().iter().for_each(|segment| segment.unpin());
-            if !self.is_discarded() {
-                self.remove_temporaries().await;
-            }
+            self.abandon_cleaning().await;
         }
         outcome
     }
@@ -246,8 +244,8 @@ impl Log {
             segments.into_iter().filter(|s| (round.next..round.end).contains(&s.base_offset)).collect();
         let mut sealed = Vec::with_capacity(segments.len());
         for segment in &segments {
-            let index_bytes = segment.indexes().await?.offsets.len() * super::index::OFFSET_ENTRY_BYTES;
-            sealed.push(Sealed { index_bytes, ..facts(segment) });
+            sealed.push(Sealed { index_bytes: segment.index_bytes().await?, ..facts(segment) });
+            self.go_on(means).await?;
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
@@ -281,7 +279,7 @@ impl Log {
         written: &mut Vec<Written>,
     ) -> Result<(), StorageError> {
         let (base, end) = (group[0].base_offset, group[group.len() - 1].end_offset());
-        round.filter.transactions.expect(&self.aborted_between(base, end)?);
+        round.filter.transactions.expect(base, &self.aborted_between(base, end)?);
         let interval = self.settings().index_interval_bytes;
         let create = async |base| {
             Writer::create(&self.directory, base, interval, means.buffer_bytes / 2, &self.memory, &means.pace).await
@@ -311,7 +309,7 @@ impl Log {
         Ok(())
     }
 
-    /// Between two batches.
+    /// Between two batches, or segments.
     async fn go_on(&self, means: &Means) -> Result<(), StorageError> {
         means.pace.step().await;
         if self.is_discarded() || means.stopping.get() {

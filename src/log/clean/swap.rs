@@ -12,7 +12,8 @@
 //!
 //! In its place a segment has both names until that is flushed: a rename is one step for who looks, not for every disk
 //! that loses power, which may have let go of the one name and not have taken the other yet. A second swap waits until a
-//! checkpoint without the first is stored (LOG-4).
+//! checkpoint without the first is stored (LOG-4). On a full disk, where no checkpoint can be had, a swap that no stored one may
+//! name makes way.
 //!
 //! Who reads an old segment meanwhile holds it, and its open file: a name that means another file now is not looked up.
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use super::write::Written;
 use crate::disk::StorageError;
-use crate::disk::checkpoint::SealedSegment;
+use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::log::Log;
 use crate::log::recover::length_of;
 use crate::log::segment::{Segment, file_path};
@@ -53,6 +54,8 @@ pub(in crate::log) struct Swap {
     new: Vec<Rc<Segment>>,
     /// Up to where the log is compacted then.
     cleaned_to: Offset,
+    /// A checkpoint that names it may be on stable storage.
+    may_be_named: bool,
 }
 
 impl Swap {
@@ -91,7 +94,7 @@ impl Log {
             new
         });
         let new = new.collect();
-        *self.swap.borrow_mut() = Some(Swap { old, new, cleaned_to });
+        *self.swap.borrow_mut() = Some(Swap { old, new, cleaned_to, may_be_named: false });
         Ok(())
     }
 
@@ -123,6 +126,34 @@ impl Log {
         self.swap.borrow().as_ref().map_or(self.cleaned_to.get(), |swap| swap.cleaned_to)
     }
 
+    /// A checkpoint with this state of the log is about to be stored: from here on a restart may want what it names.
+    pub fn being_checkpointed(&self, state: &PartitionState) {
+        if state.sealed.iter().any(|segment| segment.is_swap) {
+            self.swap.borrow_mut().as_mut().expect("it waits for a checkpoint").may_be_named = true;
+        }
+    }
+
+    /// No checkpoint can be had for want of space, and the waiting segments take some: unless a stored one may name them, they
+    /// go, and the log is as it was. Not while a checkpoint is made, which may have noted them.
+    pub async fn withdraw_swap(&self) {
+        let can_go = || self.swap.borrow().as_ref().is_some_and(|swap| !swap.may_be_named);
+        if !can_go() {
+            return;
+        }
+        let _upkeep = self.upkeep().await;
+        if self.is_discarded() || !can_go() {
+            return;
+        }
+        self.swap.take();
+        self.swap_was_withdrawn.set(true);
+        self.abandon_cleaning().await;
+    }
+
+    /// Whether segments of the round waited in vain.
+    pub fn swap_was_withdrawn(&self) -> bool {
+        self.swap_was_withdrawn.get()
+    }
+
     /// A checkpoint that names the waiting segments is on stable storage: they take their places.
     pub async fn finish_swap(&self) -> Result<(), StorageError> {
         let _upkeep = self.upkeep().await;
@@ -152,7 +183,7 @@ impl Log {
                 remove_if_there(&temporary(&self.directory, segment.base_offset, extension, SWAP)).await;
             }
         }
-        let Swap { old, new, cleaned_to } = self.swap.borrow_mut().take().expect("nobody else takes it");
+        let Swap { old, new, cleaned_to, .. } = self.swap.borrow_mut().take().expect("nobody else takes it");
         {
             let mut segments = self.segments.borrow_mut();
             let from = segments.partition_point(|segment| segment.base_offset < old[0].base_offset);
@@ -195,8 +226,12 @@ impl Log {
         });
     }
 
-    /// Takes away what a compaction that failed has left.
-    pub(super) async fn remove_temporaries(&self) {
+    /// Lets go of the old segments, and takes away what a compaction that failed has left.
+    pub(super) async fn abandon_cleaning(&self) {
+        self.sealed_segments().iter().for_each(|segment| segment.unpin());
+        if self.is_discarded() {
+            return;
+        }
         let Ok(names) = dir::list(&self.directory) else { return };
         for name in names.iter().filter(|name| is_temporary(name)) {
             remove_if_there(&self.directory.join(name)).await;

@@ -126,20 +126,35 @@ fn a_tombstone_stays_from_the_first_round_that_finds_it_for_its_time() {
 }
 
 #[test]
+fn a_tombstones_time_begins_when_all_of_its_batch_was_looked_at() {
+    let fresh = batch(10, plain(), &[("a", "-"), ("b", "-")]);
+    let check = |latest: &[(&str, Offset)], up_to, horizon| {
+        let verdict = judge(&mut filter(keys(latest, up_to), LastRecords::new(), NOW_MS), &fresh);
+        let (header, records) = left(&verdict, &fresh).unwrap();
+        assert_eq!((header.delete_horizon_ms(), records.len()), (horizon, 2), "a map up to {up_to}");
+    };
+    // The map has no room for what is behind it: what the tombstones delete may be there still.
+    check(&[("z", 5)], 5, None);
+    // A batch has one horizon, and this one's second tombstone is not there yet.
+    check(&[("a", 10)], 10, None);
+    check(&[("a", 10), ("b", 11)], 11, Some(NOW_MS + RETENTION_MS));
+}
+
+#[test]
 fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
     let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
     let known = || keys(&[("a", 20)], 20);
     let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
     let other = batch(12, transactional(8), &[("m", "1")]);
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(&[aborted]);
+    f.transactions.expect(10, &[aborted]);
     assert_eq!(judge(&mut f, &data), Verdict::Gone);
     assert_eq!(judge(&mut f, &other), Verdict::Whole, "of a transaction that was committed");
     assert_eq!(judge(&mut f, &end), Verdict::Whole, "who has read the records wants to know that they were aborted");
     assert_eq!(f.aborted, [aborted]);
     // Another round: nothing of the transaction is left, so the marker's time begins.
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(&[aborted]);
+    f.transactions.expect(10, &[aborted]);
     let Verdict::Part(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
     assert_eq!(left(&Verdict::Whole, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
     assert!(f.aborted.is_empty());
@@ -635,6 +650,157 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
         };
         runtime::run(Config::default(), main).unwrap();
     }
+}
+
+/// Segments of a batch each, compacted one at a time.
+fn narrow() -> Settings {
+    Settings { segment_bytes: 1, ..settings() }
+}
+
+#[test]
+fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_steps() {
+    let scratch = Scratch::new("marker");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        bench.append(Codec::None, &[(1, Some(1))]).await;
+        bench.append_of(transactional(0), &[(2, Some(2))]).await;
+        bench.append(Codec::None, &[(3, Some(3))]).await;
+        bench.end(0, Ending::Abort).await;
+        bench.append_of(transactional(0), &[(4, Some(4))]).await;
+        bench.end(0, Ending::Commit).await;
+        bench.log.roll();
+        bench.checkpointed().await;
+        let plan = bench.log.plan_cleaning(6, NOW_MS).await.unwrap().unwrap();
+        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        // Up to the record between the transaction's batch and its marker.
+        while round.next < 3 {
+            assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+            while bench.log.swap_is_in_line() {
+                bench.checkpointed().await;
+            }
+        }
+        assert_eq!(round.next, 3);
+        bench.log.decide_start(4);
+        bench.log.move_start(4);
+        assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
+        while !bench.log.clean(&mut round, &means()).await.unwrap() {
+            while bench.log.swap_is_in_line() {
+                bench.checkpointed().await;
+            }
+        }
+        bench.checkpointed().await;
+        assert_eq!(bench.read().await, bench.written[3..], "what was committed stays");
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn retention_goes_past_what_compaction_has_emptied() {
+    let scratch = Scratch::new("emptied");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        for (key, value) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
+            bench.append(Codec::None, &[(key, Some(value))]).await;
+        }
+        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(3));
+        let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
+        assert_eq!(sizes, [false, false, true]);
+        let retention = |retention_ms| Settings { deletes: true, retention_ms, ..narrow() };
+        // The records' times are NOW_MS and their offset.
+        for (retention_ms, expected) in [(9, None), (7, Some(3)), (6, Some(4))] {
+            bench.log.set_settings(Rc::new(retention(retention_ms)));
+            assert_eq!(bench.log.retention_point(NOW_MS + 10, 4).await.unwrap(), expected, "{retention_ms}");
+        }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
+    let scratch = Scratch::new("withdrawn");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..40 {
+            bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
+            if n % 10 == 9 {
+                bench.log.roll();
+            }
+        }
+        bench.checkpointed().await;
+        for may_be_named in [false, true] {
+            let plan = bench.log.plan_cleaning(200, NOW_MS).await.unwrap().unwrap();
+            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            assert!(bench.log.clean(&mut round, &means()).await.unwrap());
+            // A checkpoint has noted it, and comes to nothing; the second fails when it is stored.
+            let state = bench.checkpoint().await;
+            if may_be_named {
+                bench.log.being_checkpointed(&state);
+            }
+            bench.log.withdraw_swap().await;
+            assert_eq!((bench.log.has_swap(), bench.log.swap_was_withdrawn()), (may_be_named, !may_be_named));
+            assert_eq!(scratch.names(".swap").is_empty(), !may_be_named);
+            assert_eq!(
+                (bench.read().await, bench.log.cleaned_to()),
+                (bench.written.clone(), round.next * i64::from(may_be_named))
+            );
+        }
+        bench.checkpointed().await;
+        assert_eq!(bench.read().await, survivors(&bench, 200, false));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
+    let scratch = Scratch::new("indexes");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        bench.log.set_settings(Rc::new(narrow()));
+        for n in 0..20 {
+            bench.append(Codec::None, &[(n, Some(n))]).await;
+        }
+        bench.checkpointed().await;
+        let plan = bench.log.plan_cleaning(19, NOW_MS).await.unwrap().unwrap();
+        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        bench.log.rest();
+        assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+        let sealed = bench.log.sealed_segments();
+        let with_indexes = sealed.iter().filter(|segment| segment.indexes_in_memory().is_some());
+        assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [0]);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn a_length_that_memory_has_no_room_for_is_damage() {
+    let scratch = Scratch::new("length");
+    let main = async || {
+        let mut bench = Bench::new(&scratch.0).await;
+        for n in 0..70 {
+            bench.append(Codec::None, &[(n, Some(n)); 5_000]).await;
+            bench.log.flush().await.unwrap();
+        }
+        bench.log.roll();
+        bench.checkpointed().await;
+        let path = scratch.0.join("00000000000000000000.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.len() > MEMORY_BYTES);
+        let length = bytes.len() as u32 - 12;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let plan = bench.log.plan_cleaning(350_000, NOW_MS).await.unwrap().unwrap();
+        let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await;
+        assert!(outcome.is_err_and(|error| error.to_string().contains("more than memory has room for")));
+        // A log that nothing vouches for ends there.
+        bench.log.discard();
+        let memory = bench.memory.clone();
+        let log = Log::open(&scratch.0, Rc::new(settings()), Known::Nothing, memory, &mut |_, _| {}).await.unwrap();
+        assert_eq!((log.end_offset(), log.size_bytes()), (0, 0));
+    };
+    // What a length of the file's size would take is not there to be had.
+    runtime::run(Config { arena_bytes_max: MEMORY_BYTES, ..Config::default() }, main).unwrap();
 }
 
 #[test]

@@ -22,8 +22,11 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// The aborted transactions that reach into the stretch which comes now.
-    pub fn expect(&mut self, aborted: &[AbortedTransaction]) {
+    /// The aborted transactions that reach into the stretch which comes now, from `base` on. Of what lies between it and the
+    /// stretch before, segments may have gone meanwhile, and markers with them.
+    pub fn expect(&mut self, base: Offset, aborted: &[AbortedTransaction]) {
+        self.ahead.retain(|transaction| transaction.last_offset >= base);
+        self.aborted.retain(|_, (transaction, _)| transaction.last_offset >= base);
         self.ahead.extend(aborted);
         self.ahead.make_contiguous().sort_by_key(|transaction| transaction.first_offset);
     }

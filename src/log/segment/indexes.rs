@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Segment, file_path};
 use crate::disk::StorageError;
 use crate::log::index::{Indexes, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
-use crate::log::recover::rebuild_indexes;
+use crate::log::recover::{length_of, rebuild_indexes};
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File, Open};
 
@@ -13,6 +13,16 @@ impl Segment {
     /// How many entries the offset index has; a full one is a reason to roll.
     pub fn index_entries(&self) -> usize {
         self.indexes.borrow().as_ref().map_or(0, |indexes| indexes.offsets.len())
+    }
+
+    /// The size of the offset index, which is not read for that.
+    pub(in crate::log) async fn index_bytes(self: &Rc<Self>) -> Result<usize, StorageError> {
+        if self.indexes_in_memory().is_none()
+            && let Ok(bytes) = length_of(&file_path(&self.directory, self.base_offset, "index")).await
+        {
+            return Ok(bytes as usize);
+        }
+        Ok(self.indexes().await?.offsets.len() * OFFSET_ENTRY_BYTES)
     }
 
     /// The indexes, read from their files (or rebuilt) when they are not in memory.

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use super::index::Indexes;
 use super::tail::{Chunk, Memory};
 use crate::model::Offset;
+use crate::runtime::dir;
 use crate::runtime::file::File;
 use crate::runtime::sync::Notify;
 use aborted::Aborted;
@@ -159,6 +160,11 @@ impl Segment {
 
     pub fn times(&self) -> Times {
         self.state.borrow().times
+    }
+
+    /// When the file was last written; -1 while it lacks bytes, or when nobody knows.
+    pub fn modified_ms(&self) -> i64 {
+        if self.flushed() < self.size() { -1 } else { dir::modified_ms(self.log_path()).unwrap_or(-1) }
     }
 
     pub fn is_sealed(&self) -> bool {

@@ -58,6 +58,7 @@ impl Segment {
 
     /// All of the bytes `from..to`, held in memory at once: for recovery and look-ups, not for what is sent.
     pub async fn slices(self: &Rc<Self>, from: u64, to: u64) -> Result<Vec<Slice>, StorageError> {
+        self.require_holdable(to - from)?;
         let mut slices = Vec::new();
         let mut at = from;
         loop {
@@ -170,7 +171,18 @@ impl Segment {
     /// the file is.
     pub(in crate::log) async fn read_direct(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
         assert!(!self.is_dirty() && block_floor(position) == position, "byte {position} of {:?}", self.log_path());
+        self.require_holdable(bytes as u64)?;
         self.read_file(position, bytes).await
+    }
+
+    /// Who waits for more than there can be waits for ever: only a length that is damaged asks for so much.
+    fn require_holdable(&self, bytes: u64) -> Result<(), StorageError> {
+        let most = self.memory.chunk_bytes_max();
+        if bytes <= most as u64 {
+            return Ok(());
+        }
+        let why = format!("{bytes} bytes are asked for as one batch, more than memory has room for ({most})");
+        Err(StorageError::format("a segment", self.log_path(), why))
     }
 
     /// One direct read of the file. May be short at its end.
@@ -179,6 +191,9 @@ impl Segment {
         let length = block_ceil(bytes);
         loop {
             let Ok(buf) = AlignedBuf::alloc(length) else {
+                if self.removed.get() {
+                    return Err(self.was_removed());
+                }
                 // The oldest log data makes way; what others hold comes back by itself.
                 self.memory.give_back(length);
                 runtime::sleep(std::time::Duration::from_millis(5)).await;

@@ -178,6 +178,26 @@ fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
 }
 
 #[test]
+fn of_a_coordinators_batch_it_is_known_where_it_is_and_nothing_else() {
+    let mut producers = Producers::default();
+    for (offset, count) in [(100, 2), (102, 3)] {
+        let written = transactional(batch(0, -1, count));
+        assert_eq!(producers.check(&written, V1), Ok(Verdict::Fresh), "it is no duplicate of the one before");
+        producers.applied(&written, offset, 0);
+    }
+    end(&mut producers, ABORT, 0, 105);
+    let restored = Producers::restore(&producers.snapshot(), PRODUCERS_MAX_DEFAULT);
+    for producers in [&producers, &restored] {
+        let saved = &producers.snapshot()[0];
+        let offsets: Vec<_> = saved.batches.iter().map(|batch| (batch.base_offset, batch.last_offset())).collect();
+        assert_eq!(offsets, [(100, 101), (102, 104)]);
+        assert_eq!(saved.batches[1].last_sequence, -1, "as Kafka tells it");
+        assert_eq!(producers.check(&batch(0, 0, 3), V1), Ok(Verdict::Fresh));
+        assert_eq!(refused(producers, &batch(0, 1, 3)), ErrorCode::OutOfOrderSequenceNumber);
+    }
+}
+
+#[test]
 fn a_transactional_batch_needs_a_transaction_that_is_known_of() {
     let first = transactional(batch(0, 0, 2));
     let mut producers = Producers::default();
