@@ -99,6 +99,10 @@ impl Step<'_> {
         let (id, group) = (self.id.clone(), self.group);
         let mut has_changed = false;
         let mut regexes = group.regexes.clone();
+        let has_target = |pattern: &str| {
+            let mut readers = group.members.values().filter(|member| member.regex() == Some(pattern));
+            readers.any(|reader| group.target(&reader.id).values().any(|partitions| !partitions.is_empty()))
+        };
         for pattern in group.readers.keys() {
             let Ok(compiled) = compile(pattern) else {
                 // Kafka's engine has taken it, in a log that was its own.
@@ -110,9 +114,9 @@ impl Step<'_> {
             let (version, timestamp) = (self.image.index as i64, self.now.wall_ms);
             has_changed |= match group.regexes.get(pattern) {
                 Some(before) => before.topics != topics,
-                // Whoever has come from another pattern may still be given what that meant. (Kafka leaves it so where the new
-                // one means nothing.)
-                None => true,
+                // Whoever has come from another pattern may still be given what that meant, which is nobody's then. (Kafka
+                // leaves it so where the new one means nothing.)
+                None => !topics.is_empty() || has_target(pattern),
             };
             let value =
                 ConsumerGroupRegularExpressionValue { topics: topics.iter().cloned().collect(), version, timestamp };
