@@ -80,8 +80,8 @@
 //! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
 //! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, aborted, epochs}
 //!     *.cleaned, *.swap                    compacted segments on their way     log::clean::swap
-//! <data>/layout-<n>/shard-<s>/checkpoint   what is flushed, where replay starts disk::checkpoint
-//! <journal.dir>/layout-<n>/shard-<s>/journal/*.journal   groups, round and round disk::journal::{files, group}
+//! <data>/layouts/<n>/shard-<s>/checkpoint  what is flushed, where replay starts disk::checkpoint
+//! <journal.dir>/layouts/<n>/shard-<s>/journal/*.journal   groups, round and round disk::journal::{files, group}
 //! ```
 //!
 //! Recovery: read the checkpoint, cut each active segment to what it vouches for, replay the journal from its start

@@ -134,7 +134,7 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
     let index = &only(&partition, "index")[0];
     with_flipped_bit(index, 6, || check_damage("index", &data, index, None));
 
-    let checkpoint = data.join("layout-0/shard-0/checkpoint");
+    let checkpoint = data.join("layouts/0/shard-0/checkpoint");
     let seen = sound("checkpoint", &data, &[]);
     assert_eq!(seen["checkpoints"][0]["is_clean"], true);
     assert_eq!(seen["checkpoints"][0]["partitions"].as_array().map(Vec::len), Some(2));

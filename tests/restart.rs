@@ -2,8 +2,12 @@
 
 mod support;
 
+use std::process::Command;
+use std::time::Duration;
+
 use support::ledger::{Ledger, connect, create};
 use support::node::Node;
+use support::run::run;
 use tidemill::model::ErrorCode;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, TimestampType};
@@ -12,6 +16,7 @@ use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError};
 
+const WITHIN: Duration = Duration::from_secs(30);
 const NOW: i64 = 1_700_000_000_000;
 /// As small as memory and journals may be.
 const SMALL: [&str; 4] = ["--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"];
@@ -51,8 +56,7 @@ fn nothing_is_lost_when_the_number_of_shards_changes_between_kills_and_stops() {
 }
 
 fn verified_dirs(node: &Node) -> bool {
-    let names = std::fs::read_dir(node.data()).expect("listed").map(|entry| entry.expect("an entry").file_name());
-    names.filter(|name| name.to_string_lossy().starts_with("layout-")).count() == 1
+    std::fs::read_dir(node.data().join("layouts")).expect("listed").count() == 1
 }
 
 #[test]
@@ -172,4 +176,64 @@ fn settings_changed_while_a_node_runs_hold_at_once_and_after_kills_and_stops() {
         client = restart(&mut node);
         check_plain(&mut client, end);
     }
+}
+
+/// What `tidemill serve` says that does not start.
+fn refusal(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.arg("serve").args(arguments);
+    let ended = run(command, None, WITHIN, |_| false).expect("it runs");
+    assert!(!ended.ok(), "it started and stopped: {}", ended.tail());
+    ended.tail()
+}
+
+#[test]
+fn what_would_be_lost_is_asked_for_and_nothing_is_begun_anew() {
+    let mut node = Node::tidemill("asked-for", &with_shards("2"));
+    let mut client = connect(node.bootstrap());
+    // Of a name that sounds like one of the node's own directories.
+    let mut ledger = Ledger::create(&mut client, "layouts", 3, &[]);
+    ledger.fill(&mut client, 5, 3, 700, NOW);
+    node.kill();
+    let (data, aside) = (node.data(), node.data().with_extension("aside"));
+    let at = ["--listen", node.bootstrap(), "--data", data.to_str().expect("UTF-8")];
+    for name in ["meta.properties", "layouts"] {
+        std::fs::rename(data.join(name), &aside).expect("it is there");
+        let said = refusal(&[&with_shards("2")[..], &at].concat());
+        assert!(said.contains(name) && said.contains("bring it back"), "{said}");
+        std::fs::rename(&aside, data.join(name)).expect("it was there");
+    }
+    node.restart();
+    client = connect(node.bootstrap());
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    client.delete_topic("layouts").unwrap_or_else(|error| panic!("{error}"));
+    let mut ledger = Ledger::create(&mut client, "after", 3, &[]);
+    ledger.fill(&mut client, 5, 3, 700, NOW);
+    node.kill();
+    node.restart();
+    assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, ledger.acknowledged_count());
+}
+
+#[test]
+fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
+    let mut node = Node::stopped_tidemill("journals", &[]);
+    let (journals, other) = (node.data().with_extension("journals"), node.data().with_extension("other"));
+    let journal_dir = format!("journal.dir={}", journals.display());
+    node.set_arguments(&[&with_shards("1")[..], &["--set", &journal_dir]].concat());
+    node.restart();
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 3, &[]);
+    ledger.fill(&mut client, 5, 3, 700, NOW);
+    let at = ["--data", other.to_str().expect("UTF-8"), "--set", &journal_dir];
+    let said = refusal(&[&["--listen", "127.0.0.1:39092"][..], &at].concat());
+    assert!(said.contains("in use by another"), "{said}");
+    node.kill();
+    let said = refusal(&[&["--listen", node.bootstrap()][..], &at].concat());
+    assert!(said.contains("a journal.dir of its own"), "{said}");
+    node.restart();
+    assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, ledger.acknowledged_count());
+
+    let listeners = "listeners=IN://127.0.0.1:39092,OUT://127.0.0.1:39094";
+    let said = refusal(&["--shards", "2", "--set", listeners, "--data", other.to_str().expect("UTF-8")]);
+    assert!(said.contains("IN takes") || said.contains("39092-39094"), "{said}");
 }

@@ -5,13 +5,17 @@
 //! <data>/.lock                                held by the running process
 //! <data>/metadata/                            the metadata log (see controller)
 //! <data>/<topic>-<partition>/                 one partition's segments, Kafka's own files
-//! <data>/layout-<n>/shard-<s>/checkpoint      one shard's checkpoint
-//! <journal.dir>/layout-<n>/shard-<s>/         one shard's journal files (journal.dir is <data> unless set)
+//! <data>/layouts/<n>/shard-<s>/checkpoint     one shard's checkpoint
+//! <journal.dir>/layouts/<n>/shard-<s>/        one shard's journal files (journal.dir is <data> unless set)
+//! <journal.dir>/owner.properties              whose journals these are, unless it is <data>
 //! ```
+//!
+//! Every partition's directory has a dash and a number at its end, so no topic's name leads to one of the others.
 //!
 //! Changing the number of shards makes a new layout beside the old one and then moves `meta.properties` over to it
 //! in one rename, so that a crash leaves one or the other.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::disk::StorageError;
@@ -23,7 +27,7 @@ use crate::runtime::file::{Durability, File, Open};
 pub struct Meta {
     pub cluster_id: String,
     pub node_id: i32,
-    /// Which `layout-<n>` is current, and for how many shards it was made.
+    /// Which `layouts/<n>` is current, and for how many shards it was made.
     pub layout: u64,
     pub shards: u16,
 }
@@ -50,7 +54,7 @@ impl DataDirectory {
     }
 
     pub fn layout_directory(&self, layout: u64) -> PathBuf {
-        self.root.join(format!("layout-{layout}"))
+        layout_below(&self.root, layout)
     }
 
     pub fn shard_directory(&self, layout: u64, shard: u16) -> PathBuf {
@@ -63,7 +67,49 @@ impl DataDirectory {
 
     /// The journals of one layout; they may lie on another disk than its checkpoints.
     pub fn journal_layout_directory(&self, layout: u64) -> PathBuf {
-        self.journal_root.join(format!("layout-{layout}"))
+        layout_below(&self.journal_root, layout)
+    }
+
+    /// The numbers of the layouts that there are, in either place.
+    pub fn layouts(&self) -> Result<BTreeSet<u64>, StorageError> {
+        let mut found = BTreeSet::new();
+        for root in [&self.root, &self.journal_root] {
+            let directory = root.join(LAYOUTS);
+            match dir::list(&directory) {
+                Ok(names) => found.extend(names.iter().filter_map(|name| name.parse::<u64>().ok())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::io("list", directory)(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether any shard has begun to write there.
+    pub fn has_shards(&self, layout: u64) -> bool {
+        let both = [self.layout_directory(layout), self.journal_layout_directory(layout)];
+        both.iter().any(|directory| dir::list(directory).is_ok_and(|names| !names.is_empty()))
+    }
+
+    /// Claims `journal.dir` for a node, or says whose it is: one node must not take another's journals for what it has left
+    /// itself.
+    pub async fn claim_journals(&self, cluster_id: &str, node_id: i32) -> Result<(), StorageError> {
+        if self.journal_root == self.root {
+            return Ok(());
+        }
+        let path = self.journal_root.join("owner.properties");
+        let own = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\n");
+        match dir::read_small(&path) {
+            Ok(found) if found == own.as_bytes() => Ok(()),
+            Ok(found) => {
+                let told = String::from_utf8_lossy(&found).trim().replace('\n', ", ");
+                let why = format!(
+                    "it says {told}, and this is node {node_id} of cluster {cluster_id}: give each node a journal.dir of its own"
+                );
+                Err(StorageError::format("a journal.dir", path, why))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace_file(&path, own.into_bytes()).await,
+            Err(error) => Err(StorageError::io("read", path)(error)),
+        }
     }
 
     pub fn journal_directory(&self, layout: u64, shard: u16) -> PathBuf {
@@ -74,7 +120,8 @@ impl DataDirectory {
     /// leads to the shards' directories of one layout.
     pub async fn sync_names(&self, layout: u64) -> Result<(), StorageError> {
         let below = [self.layout_directory(layout), self.journal_layout_directory(layout)];
-        for directory in below.iter().chain([&self.root, &self.journal_root]) {
+        let all = [self.root.join(LAYOUTS), self.journal_root.join(LAYOUTS)];
+        for directory in below.iter().chain(&all).chain([&self.root, &self.journal_root]) {
             dir::sync(directory).await.map_err(StorageError::io("flush directory", directory))?;
         }
         Ok(())
@@ -84,6 +131,12 @@ impl DataDirectory {
     pub fn partition_directory(&self, topic: &str, partition: i32) -> PathBuf {
         self.root.join(format!("{topic}-{partition}"))
     }
+}
+
+const LAYOUTS: &str = "layouts";
+
+fn layout_below(root: &Path, layout: u64) -> PathBuf {
+    root.join(LAYOUTS).join(layout.to_string())
 }
 
 impl Meta {

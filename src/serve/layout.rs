@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
+use crate::coordinator::topic::Internal;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::journal::{Journal, Start};
 use crate::disk::layout::{DataDirectory, Meta};
@@ -38,11 +39,31 @@ pub async fn settle(
     shards: u16,
 ) -> Result<u64, String> {
     let meta = Meta::load(data).map_err(|error| error.to_string())?;
+    data.claim_journals(&image.cluster_id, config.node_id).await.map_err(|error| error.to_string())?;
+    let layouts = data.layouts().map_err(|error| error.to_string())?;
     let fresh = Meta { cluster_id: image.cluster_id.clone(), node_id: config.node_id, layout: 0, shards };
     let Some(meta) = meta else {
+        // It is stored before any shard has a directory.
+        if layouts.iter().any(|layout| data.has_shards(*layout)) {
+            return Err(format!(
+                "{} is missing, and there are checkpoints or journals of shards: what they hold would be lost; bring it back",
+                data.meta_path().display()
+            ));
+        }
+        for directory in [data.layout_directory(0), data.journal_layout_directory(0)] {
+            dir::create_all(&directory).await.map_err(|error| format!("create {}: {error}", directory.display()))?;
+        }
+        data.sync_names(0).await.map_err(|error| error.to_string())?;
         fresh.store(data).await.map_err(|error| error.to_string())?;
         return Ok(0);
     };
+    if !layouts.contains(&meta.layout) {
+        return Err(format!(
+            "{} is missing, and what it held would be lost: bring it back. (Or the directory is of an older release, which had \
+             it elsewhere.)",
+            data.layout_directory(meta.layout).display()
+        ));
+    }
     if meta.cluster_id != image.cluster_id {
         return Err(format!(
             "{} belongs to cluster {}, and its metadata log to cluster {}: the directory was put together from two",
@@ -51,7 +72,7 @@ pub async fn settle(
             image.cluster_id
         ));
     }
-    remove_other_layouts(data, meta.layout).await?;
+    remove_layouts(data, layouts.into_iter().filter(|found| *found != meta.layout)).await?;
     if meta.shards == shards {
         return Ok(meta.layout);
     }
@@ -59,7 +80,7 @@ pub async fn settle(
     let next = Meta { layout: meta.layout + 1, ..fresh };
     spread_anew(image, config, data, &meta, &next).await?;
     next.store(data).await.map_err(|error| error.to_string())?;
-    remove_other_layouts(data, next.layout).await?;
+    remove_layouts(data, [meta.layout]).await?;
     Ok(next.layout)
 }
 
@@ -129,16 +150,10 @@ async fn spread_anew(
 }
 
 /// What an interrupted or finished change of the number of shards has left.
-async fn remove_other_layouts(data: &DataDirectory, current: u64) -> Result<(), String> {
-    for root in [&data.root, &data.journal_root] {
-        let names = dir::list(root).map_err(|error| format!("list {}: {error}", root.display()))?;
-        for name in names {
-            if name
-                .strip_prefix("layout-")
-                .and_then(|number| number.parse().ok())
-                .is_some_and(|found: u64| found != current)
-            {
-                let path = root.join(&name);
+async fn remove_layouts(data: &DataDirectory, layouts: impl IntoIterator<Item = u64>) -> Result<(), String> {
+    for layout in layouts {
+        for path in [data.layout_directory(layout), data.journal_layout_directory(layout)] {
+            if dir::exists(&path) {
                 dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
             }
         }
@@ -154,11 +169,12 @@ struct Found {
 }
 
 /// Takes in topic directories that an operator copied from a Kafka broker: `<topic>-<n>/` with a `partition.metadata`
-/// whose topic id is unknown.
+/// whose topic id is unknown. `was_cut`: of the metadata log, an end that could not be read was taken for a torn write.
 pub async fn adopt_directories(
     controller: &Controller,
     config: &BrokerConfig,
     data: &DataDirectory,
+    was_cut: bool,
 ) -> Result<(), String> {
     let image = controller.image();
     let mut topics: BTreeMap<String, Found> = BTreeMap::new();
@@ -188,6 +204,18 @@ pub async fn adopt_directories(
         if cluster_id.is_some_and(|cluster| cluster.trim() == image.cluster_id) {
             // Ours, and not in the metadata: deleted, and the process ended before the directory was taken away.
             let path = data.root.join(&directory);
+            if was_cut {
+                // Or what told of it is what was cut: then it was no torn write, for nothing has a directory before that is
+                // durable.
+                let aside = data.root.join(format!("{directory}.{id}-stray"));
+                dir::rename(&path, &aside).await.map_err(|error| format!("rename {}: {error}", path.display()))?;
+                tracing::error!(
+                    "the metadata log was damaged at its end, and {directory} is of a topic that it does not tell of any more: \
+                     its records are kept in {}",
+                    aside.display()
+                );
+                continue;
+            }
             dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
             continue;
         }
@@ -206,12 +234,21 @@ pub async fn adopt_directories(
     }
     for found in topics.into_values() {
         let count = found.partitions.iter().max().map_or(0, |last| last + 1);
-        tracing::info!("taking in topic {} with {count} partitions, found in the data directory", found.name);
+        let overrides = match Internal::ALL.into_iter().find(|internal| internal.name() == found.name.as_str()) {
+            Some(internal) => internal.overrides(config),
+            // What it was configured to keep is not known here: nothing goes until somebody says so.
+            None => ["retention.ms", "retention.bytes"].map(|name| (name.to_owned(), "-1".to_owned())).to_vec(),
+        };
+        tracing::warn!(
+            "taking in topic {} with {count} partitions, found in the data directory, with {}: set what it is to keep",
+            found.name,
+            overrides.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+        );
         let command = Command::CreateTopic {
             id: found.id,
             name: found.name.to_string(),
             replicas: vec![vec![NodeId(config.node_id)]; count as usize],
-            overrides: Vec::new(),
+            overrides,
         };
         if let Err(error) = controller.propose(vec![command]).await {
             tracing::warn!("topic {} could not be taken in: {error}", found.name);

@@ -11,7 +11,8 @@ mod node;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -82,13 +83,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
             );
         }
     }
-    let _lock = dir::lock(&data.root).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => {
-            Failure::new(format!("{} is in use by another tidemill process", data.root.display()))
-                .hinted("stop that process first, or start this one with another --data")
-        }
-        _ => Failure::new(format!("cannot lock {}: {error}", data.root.display())),
-    })?;
+    let lock = |root: &Path, option: &str| {
+        dir::lock(root).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                Failure::new(format!("{} is in use by another tidemill process", root.display()))
+                    .hinted(format!("stop that process first, or start this one with another {option}"))
+            }
+            _ => Failure::new(format!("cannot lock {}: {error}", root.display())),
+        })
+    };
+    let _lock = lock(&data.root, "--data")?;
+    let _journal_lock =
+        (data.journal_root != data.root).then(|| lock(&data.journal_root, "journal.dir")).transpose()?;
 
     let cores = cpu::cores();
     let shards = config.shards.unwrap_or(cores.len().clamp(1, 1000) as u16);
@@ -219,7 +225,7 @@ fn load(args: &Args) -> Result<BrokerConfig, Failure> {
 
 /// Every address to listen on, resolved, and checked to be free.
 fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
-    let mut all = Vec::new();
+    let mut all: Vec<(Bound, RangeInclusive<u16>)> = Vec::new();
     for (listener, advertised) in config.bind().into_iter().zip(config.advertised()) {
         let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
         let resolved = (host, listener.port).to_socket_addrs().ok().and_then(|mut found| found.next());
@@ -237,17 +243,32 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
             ))
             .hinted("choose a listening port between 1 and 65535 minus the number of shards"));
         }
+        let ports = listener.port..=listener.port + own_ports;
+        let is_shared =
+            |other: &&(Bound, RangeInclusive<u16>)| ports.contains(other.1.start()) || other.1.contains(ports.start());
+        if let Some((other, others)) = all.iter().find(is_shared) {
+            return Err(Failure::new(format!(
+                "listener {} takes the ports {}-{}, one for each shard behind the first, and {} takes {}-{}",
+                listener.name,
+                ports.start(),
+                ports.end(),
+                other.name,
+                others.start(),
+                others.end()
+            ))
+            .hinted(format!("leave at least {own_ports} ports between two listeners")));
+        }
         // The listeners share ports among shards, and would share them with a stranger too: look first.
-        for port in (0..=own_ports).map(|behind| listener.port + behind) {
+        for port in ports.clone() {
             let candidate = SocketAddr::new(address.ip(), port);
             wait_until_free(candidate).map_err(|error| {
                 Failure::new(format!("cannot listen on {candidate}: {error}"))
                     .hinted("another broker may be running there; choose another port with --listen HOST:PORT")
             })?;
         }
-        all.push(Bound { name: listener.name.clone(), address, advertised });
+        all.push((Bound { name: listener.name.clone(), address, advertised }, ports));
     }
-    Ok(all)
+    Ok(all.into_iter().map(|(bound, _)| bound).collect())
 }
 
 /// The kernel closes a killed process's ring, and with it its sockets, some time after the process itself is gone: a
@@ -288,17 +309,17 @@ fn collect(
     shards: u16,
 ) -> Result<Vec<Started>, String> {
     let mut reports = Vec::new();
+    let mut ended = 0;
     while reports.len() < usize::from(shards) {
         match starts.recv_timeout(Duration::from_millis(20)) {
             Ok(report) => reports.push(report),
-            Err(_) => {
-                if let Ok((shard, outcome)) = ends.try_recv() {
-                    return Err(match outcome {
-                        Err(why) => why,
-                        Ok(()) => format!("shard {shard} ended before it had started"),
-                    });
-                }
-            }
+            // Whoever ends without an error has been told that another one failed, which says why.
+            Err(_) => match ends.try_recv() {
+                Ok((_, Err(why))) => return Err(why),
+                Ok((_, Ok(()))) => ended += 1,
+                Err(_) if ended == shards => return Err("all shards have ended before they had started".into()),
+                Err(_) => {}
+            },
         }
     }
     Ok(reports)

@@ -141,6 +141,7 @@ async fn lead(
     bound: &[Bound],
 ) -> Result<(Opening, Controller), String> {
     let opened = Controller::open(&data.metadata_directory()).await.map_err(|error| error.to_string())?;
+    let was_cut = opened.torn.is_some();
     if let Some((bytes, why)) = opened.torn {
         tracing::warn!("the last write of the metadata log was torn ({why}); its {bytes} bytes were never answered");
     }
@@ -156,7 +157,7 @@ async fn lead(
     let plan = plan_start(&controller.image(), config, endpoints, shards, layout::fresh_cluster_id())
         .map_err(|error| error.to_string())?;
     controller.propose(plan.commands).await.map_err(|error| error.to_string())?;
-    layout::adopt_directories(&controller, config, data).await?;
+    layout::adopt_directories(&controller, config, data, was_cut).await?;
     let layout = layout::settle(&controller.image(), config, data, shards).await?;
     Ok((Opening { image: controller.image(), layout }, controller))
 }

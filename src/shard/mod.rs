@@ -160,5 +160,8 @@ impl Shard {
         for partition in self.partitions.borrow_mut().drain().map(|(_, partition)| partition) {
             partition.log.discard();
         }
+        // They hold the journal's files.
+        self.memory.work.notify_all();
+        self.checkpoint_wanted.notify_all();
     }
 }

@@ -22,6 +22,9 @@ impl Shard {
     async fn run_write_back(self: Rc<Self>) {
         loop {
             let Some(segment) = self.memory.take_dirty() else {
+                if self.stopping.get() {
+                    return;
+                }
                 self.memory.work.notified().await;
                 continue;
             };
