@@ -373,7 +373,7 @@ fn the_journal_may_live_elsewhere() {
         node.restart();
         client = connect(node.bootstrap());
         ledger.verify(&mut client);
-        let layouts = std::fs::read_dir(journal.path()).expect("listed").count();
+        let layouts = std::fs::read_dir(journal.path().join("layouts")).expect("listed").count();
         assert_eq!(layouts, 1, "the old layout's journals are gone");
     }
 }
