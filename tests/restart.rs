@@ -14,7 +14,10 @@ use tidemill::record::{BatchHeader, Codec, TimestampType};
 use tidemill::tools::client::fetch::{FetchOptions, Position};
 use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
-use tidemill::tools::client::{Client, ClientError};
+use tidemill::tools::client::{Client, ClientError, Connection};
+use tidemill::wire::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const NOW: i64 = 1_700_000_000_000;
@@ -236,4 +239,32 @@ fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
     let listeners = "listeners=IN://127.0.0.1:39092,OUT://127.0.0.1:39094";
     let said = refusal(&["--shards", "2", "--set", listeners, "--data", other.to_str().expect("UTF-8")]);
     assert!(said.contains("IN takes") || said.contains("39092-39094"), "{said}");
+}
+
+/// A consumer that was told the epoch of an empty log, before the node started again, asks whether anything was cut.
+#[test]
+fn epochs_in_which_nothing_was_written_end_where_the_log_does() {
+    let mut node = Node::tidemill("epochs", &with_shards("1"));
+    let mut client = connect(node.bootstrap());
+    create(&mut client, "empty", 1, &[]);
+    let mut ledger = Ledger::create(&mut client, "written", 1, &[]);
+    ledger.fill(&mut client, 3, 2, 100, NOW);
+    let end = ledger.acknowledged_count() as i64 * 2;
+    for epoch in 0..3 {
+        let mut connection = Connection::open(node.bootstrap(), "epochs", WITHIN).unwrap_or_else(|e| panic!("{e}"));
+        for (topic, end) in [("empty", 0), ("written", end)] {
+            for asked in 0..=epoch + 1 {
+                let partition = OffsetForLeaderPartition { leader_epoch: asked, ..Default::default() };
+                let topics = vec![OffsetForLeaderTopic { topic: topic.into(), partitions: vec![partition] }];
+                let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
+                let answer: OffsetForLeaderEpochResponse =
+                    connection.call(&request).unwrap_or_else(|error| panic!("{error}"));
+                let told = &answer.topics[0].partitions[0];
+                let last_end = if asked > epoch { -1 } else { end };
+                assert_eq!(told.end_offset, last_end, "{topic}: epoch {asked} in epoch {epoch}: {told:?}");
+            }
+        }
+        node.kill();
+        node.restart();
+    }
 }

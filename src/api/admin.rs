@@ -38,8 +38,8 @@ use crate::wire::{ApiKey, Malformed, Message, Reader};
 pub struct Seat {
     controller: Controller,
     producer_ids: RefCell<ProducerIds>,
-    /// Images on their way to the shards, oldest first.
-    unpublished: RefCell<VecDeque<Arc<Image>>>,
+    /// Images on their way to the shards, oldest first, and whether they lack topics that the one before had.
+    unpublished: RefCell<VecDeque<(Arc<Image>, bool)>>,
     arrived: Notify,
     published: Cell<u64>,
     published_moved: Notify,
@@ -59,7 +59,8 @@ impl Seat {
         let watching = Rc::downgrade(&seat);
         seat.controller.watch(move |committed: &Committed| {
             if let Some(seat) = watching.upgrade() {
-                seat.unpublished.borrow_mut().push_back(committed.image.clone());
+                let lacks_topics = !committed.delta.topics_deleted.is_empty();
+                seat.unpublished.borrow_mut().push_back((committed.image.clone(), lacks_topics));
                 seat.arrived.notify_all();
             }
         });
@@ -67,11 +68,18 @@ impl Seat {
         seat
     }
 
-    /// Hands images to the shards, one after the other; of several that wait, the newest is enough.
+    /// Hands images to the shards, one after the other. Of several that wait, the newest is enough, but none in which a topic
+    /// has gone is passed over: the next may have another of its name, whose directory is the same.
     async fn publish(self: Rc<Self>, broker: Rc<Broker>) {
         loop {
-            let newest = self.unpublished.borrow_mut().drain(..).next_back();
-            let Some(image) = newest else {
+            let mut next = None;
+            while let Some((image, lacks_topics)) = self.unpublished.borrow_mut().pop_front() {
+                next = Some(image);
+                if lacks_topics {
+                    break;
+                }
+            }
+            let Some(image) = next else {
                 self.arrived.notified().await;
                 continue;
             };

@@ -11,6 +11,7 @@ use super::{Broker, Header, Outcome, Pending};
 use crate::metadata::{Image, image};
 use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::router::message::{self, Reply};
+use crate::runtime::{self, Class};
 use crate::wire::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK,
 };
@@ -44,7 +45,10 @@ async fn answer(broker: &Rc<Broker>, request: &DeleteRecordsRequest) -> DeleteRe
         })
         .collect();
     let mut starts: HashMap<TopicPartition, Result<Offset, ErrorCode>> = HashMap::new();
-    starts.extend(here.iter().map(|(id, _)| *id).zip(broker.shard.delete_records(&here).await));
+    // What is begun is done, whether or not the connection is still there.
+    let (shard, ids) = (broker.shard.clone(), here.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    let deleted = runtime::spawn(Class::Foreground, "delete records", async move { shard.delete_records(&here).await });
+    starts.extend(ids.into_iter().zip(deleted.await));
     for (ids, call) in calls {
         match call.reply().await {
             Reply::RecordsDeleted(deleted) => starts.extend(ids.into_iter().zip(deleted)),

@@ -1,5 +1,7 @@
 //! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it could be.
 
+use std::collections::HashSet;
+
 use super::context::Context;
 use super::refusal::Refusal;
 use crate::config::topic::{self, Overrides, TopicSetting};
@@ -32,10 +34,11 @@ pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> Descri
                 .collect(),
         }
     };
-    DescribeConfigsResponse {
-        results: request.resources.iter().map(result).collect(),
-        ..DescribeConfigsResponse::default()
-    }
+    // Each once: a small request must not have an answer of gigabytes.
+    let mut seen = HashSet::new();
+    let resources = request.resources.iter();
+    let resources = resources.filter(|resource| seen.insert((resource.resource_type, resource.resource_name.as_str())));
+    DescribeConfigsResponse { results: resources.map(result).collect(), ..DescribeConfigsResponse::default() }
 }
 
 /// Null keys are all keys, and so are none.

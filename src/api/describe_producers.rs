@@ -1,11 +1,13 @@
 //! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
 //! with it (KIP-664).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::gather::by_topic;
 use super::refusal::UNKNOWN_TOPIC;
 use super::{Broker, Header, Outcome, Pending};
-use crate::model::{ErrorCode, TopicName, TopicPartition};
+use crate::model::{ErrorCode, PartitionIndex, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
 use crate::wire::describe_producers::{
@@ -23,13 +25,15 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
 async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let image = broker.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
-    for asked in request.topics {
-        let topic = match TopicName::new(&asked.name) {
-            Ok(_) => image.topic(&asked.name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
+    // Each partition once: a small request must not have an answer of gigabytes.
+    for (name, partitions) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
+        let partition_indexes: BTreeSet<PartitionIndex> = partitions.into_iter().collect();
+        let topic = match TopicName::new(&name) {
+            Ok(_) => image.topic(&name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
             Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),
         };
-        let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
-        for partition_index in asked.partition_indexes {
+        let mut partitions = Vec::with_capacity(partition_indexes.len());
+        for partition_index in partition_indexes {
             let mut response =
                 DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
             let place = match &topic {
@@ -53,7 +57,7 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
             }
             partitions.push(response);
         }
-        topics.push(DescribeProducersTopicResponse { name: asked.name, partitions });
+        topics.push(DescribeProducersTopicResponse { name, partitions });
     }
     DescribeProducersResponse { throttle_time_ms: 0, topics }
 }

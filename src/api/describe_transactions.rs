@@ -1,5 +1,6 @@
 //! DescribeTransactions (key 65): what coordinators know of transactional ids (KIP-664).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
@@ -16,7 +17,8 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
     let broker = broker.clone();
     Ok(Pending::later(async move {
         let mut response = DescribeTransactionsResponse::default();
-        for id in request.transactional_ids {
+        // Each once: a small request must not have an answer of gigabytes.
+        for id in request.transactional_ids.into_iter().collect::<BTreeSet<_>>() {
             response.transaction_states.push(describe(&broker, id).await);
         }
         Outcome::of(&response, &header)

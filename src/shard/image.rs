@@ -132,7 +132,10 @@ pub(super) async fn make_way(
 async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
     let from = data.partition_directory(topic, id.partition);
     let to = data.root.join(name_of_deleted(topic, id));
-    if dir::exists(&from) {
+    // The name may have another topic's files by now.
+    let is_its_own =
+        partition_metadata::read(&from).and_then(|described| described.topic).is_none_or(|of| of == id.topic);
+    if dir::exists(&from) && is_its_own {
         dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
     }
     let root = data.root.clone();
