@@ -1,7 +1,7 @@
 //! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
 //! with it (KIP-664).
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::gather::by_topic;
@@ -27,7 +27,8 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
     let mut topics = Vec::with_capacity(request.topics.len());
     // Each partition once: a small request must not have an answer of gigabytes.
     for (name, partitions) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
-        let partition_indexes: BTreeSet<PartitionIndex> = partitions.into_iter().collect();
+        let mut seen = HashSet::new();
+        let partition_indexes: Vec<PartitionIndex> = partitions.into_iter().filter(|at| seen.insert(*at)).collect();
         let topic = match TopicName::new(&name) {
             Ok(_) => image.topic(&name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
             Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),

@@ -1,6 +1,6 @@
 //! DescribeTransactions (key 65): what coordinators know of transactional ids (KIP-664).
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
@@ -18,7 +18,10 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
     Ok(Pending::later(async move {
         let mut response = DescribeTransactionsResponse::default();
         // Each once: a small request must not have an answer of gigabytes.
-        for id in request.transactional_ids.into_iter().collect::<BTreeSet<_>>() {
+        let mut seen = HashSet::new();
+        let mut ids = request.transactional_ids;
+        ids.retain(|id| seen.insert(id.clone()));
+        for id in ids {
             response.transaction_states.push(describe(&broker, id).await);
         }
         Outcome::of(&response, &header)
