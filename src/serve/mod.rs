@@ -258,15 +258,17 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
             ))
             .hinted(format!("leave at least {own_ports} ports between two listeners")));
         }
-        // The listeners share ports among shards, and would share them with a stranger too: look first.
+        all.push((Bound { name: listener.name.clone(), address, advertised }, ports));
+    }
+    // The listeners share ports among shards, and would share them with a stranger too: look first.
+    for (bound, ports) in &all {
         for port in ports.clone() {
-            let candidate = SocketAddr::new(address.ip(), port);
+            let candidate = SocketAddr::new(bound.address.ip(), port);
             wait_until_free(candidate).map_err(|error| {
                 Failure::new(format!("cannot listen on {candidate}: {error}"))
                     .hinted("another broker may be running there; choose another port with --listen HOST:PORT")
             })?;
         }
-        all.push((Bound { name: listener.name.clone(), address, advertised }, ports));
     }
     Ok(all.into_iter().map(|(bound, _)| bound).collect())
 }
