@@ -69,6 +69,10 @@ fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRe
 
 /// One entry for each topic.
 fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
+    // The usual case.
+    if response.topics.is_empty() {
+        return more;
+    }
     let all = response.topics.into_iter().chain(more.topics);
     let topics = by_topic(all.map(|topic| ((topic.name, topic.topic_id), topic.partitions))).into_iter();
     let topics = topics.map(|((name, topic_id), partitions)| OffsetCommitResponseTopic { name, topic_id, partitions });

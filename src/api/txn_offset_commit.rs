@@ -138,6 +138,10 @@ fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCo
 
 /// One entry for each topic.
 fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
+    // The usual case.
+    if response.topics.is_empty() {
+        return more;
+    }
     let all = response.topics.into_iter().chain(more.topics);
     let topics = by_topic(all.map(|topic| (topic.name, topic.partitions))).into_iter();
     let topics = topics.map(|(name, partitions)| TxnOffsetCommitResponseTopic { name, partitions });
