@@ -69,8 +69,8 @@ fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRe
 
 /// One entry for each topic.
 fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
-    // The usual case.
-    if response.topics.is_empty() {
+    // The usual case, without more ado.
+    if response.topics.is_empty() && more.topics.len() == 1 {
         return more;
     }
     let all = response.topics.into_iter().chain(more.topics);

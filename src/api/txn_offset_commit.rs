@@ -138,8 +138,8 @@ fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCo
 
 /// One entry for each topic.
 fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
-    // The usual case.
-    if response.topics.is_empty() {
+    // The usual case, without more ado.
+    if response.topics.is_empty() && more.topics.len() == 1 {
         return more;
     }
     let all = response.topics.into_iter().chain(more.topics);
