@@ -1,8 +1,7 @@
 //! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it could be.
 
-use std::collections::HashSet;
-
 use super::context::Context;
+use super::gather::each_once_of_many;
 use super::refusal::Refusal;
 use crate::config::topic::{self, Overrides, TopicSetting};
 use crate::config::{BrokerConfig, Setting, broker};
@@ -34,10 +33,9 @@ pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> Descri
                 .collect(),
         }
     };
-    // Each once: a small request must not have an answer of gigabytes.
-    let mut seen = HashSet::new();
-    let resources = request.resources.iter();
-    let resources = resources.filter(|resource| seen.insert((resource.resource_type, resource.resource_name.as_str())));
+    let resources = each_once_of_many(request.resources.iter(), |resource| {
+        (resource.resource_type, resource.resource_name.as_str())
+    });
     DescribeConfigsResponse { results: resources.map(result).collect(), ..DescribeConfigsResponse::default() }
 }
 

@@ -1,13 +1,12 @@
 //! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
 //! with it (KIP-664).
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::gather::by_topic;
+use super::gather::{by_topic, each_once_of_many};
 use super::refusal::UNKNOWN_TOPIC;
 use super::{Broker, Header, Outcome, Pending};
-use crate::model::{ErrorCode, PartitionIndex, TopicName, TopicPartition};
+use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
 use crate::wire::describe_producers::{
@@ -25,16 +24,13 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
 async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let image = broker.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
-    // Each partition once: a small request must not have an answer of gigabytes.
-    for (name, partitions) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
-        let mut seen = HashSet::new();
-        let partition_indexes: Vec<PartitionIndex> = partitions.into_iter().filter(|at| seen.insert(*at)).collect();
+    for (name, asked) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
         let topic = match TopicName::new(&name) {
             Ok(_) => image.topic(&name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
             Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),
         };
-        let mut partitions = Vec::with_capacity(partition_indexes.len());
-        for partition_index in partition_indexes {
+        let mut partitions = Vec::new();
+        for partition_index in each_once_of_many(asked.into_iter(), |partition_index| *partition_index) {
             let mut response =
                 DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
             let place = match &topic {

@@ -1,8 +1,8 @@
 //! DescribeTransactions (key 65): what coordinators know of transactional ids (KIP-664).
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::gather::each_once_of_many;
 use super::transactions::{ask, check_coordinator};
 use super::{Broker, Header, Outcome, Pending};
 use crate::model::ErrorCode;
@@ -17,11 +17,7 @@ pub(super) fn start(broker: &Rc<Broker>, reader: &mut Reader<'_>, header: Header
     let broker = broker.clone();
     Ok(Pending::later(async move {
         let mut response = DescribeTransactionsResponse::default();
-        // Each once: a small request must not have an answer of gigabytes.
-        let mut seen = HashSet::new();
-        let mut ids = request.transactional_ids;
-        ids.retain(|id| seen.insert(id.clone()));
-        for id in ids {
+        for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
             response.transaction_states.push(describe(&broker, id).await);
         }
         Outcome::of(&response, &header)
