@@ -280,6 +280,19 @@ impl Bench {
         }
     }
 
+    /// Four sealed segments of ten batches each, of the same keys, as a checkpoint has them: 200 records.
+    async fn of_four_segments(directory: &Path) -> Bench {
+        let mut bench = Bench::new(directory).await;
+        for n in 0..40 {
+            bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
+            if n % 10 == 9 {
+                bench.log.roll();
+            }
+        }
+        bench.checkpointed().await;
+        bench
+    }
+
     async fn append(&mut self, codec: Codec, records: &[(u8, Option<u8>)]) {
         self.append_of(BatchOptions { codec, ..plain() }, records).await;
     }
@@ -359,6 +372,19 @@ impl Bench {
         self.log.checkpointed(&state).await.unwrap();
     }
 
+    /// Checkpoints until what a step has written is in place.
+    async fn swapped(&self) {
+        while self.log.swap_is_in_line() {
+            self.checkpointed().await;
+        }
+    }
+
+    /// Begins a round over what lies below `end`.
+    async fn begin(&self, end: Offset) -> Round {
+        let plan = self.log.plan_cleaning(end, NOW_MS).await.unwrap().unwrap();
+        self.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap()
+    }
+
     /// Compacts all that can be; where that ended.
     async fn clean(&self, now_ms: i64, means: &Means) -> Option<Offset> {
         self.checkpointed().await;
@@ -370,9 +396,7 @@ impl Bench {
         let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, means).await.unwrap();
         loop {
             let is_last = self.log.clean(&mut round, means).await.unwrap();
-            while self.log.swap_is_in_line() {
-                self.checkpointed().await;
-            }
+            self.swapped().await;
             if is_last {
                 return Some(self.log.cleaned_to());
             }
@@ -618,17 +642,9 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
     for is_named in [false, true] {
         let scratch = Scratch::new("restart");
         let main = async || {
-            let mut bench = Bench::new(&scratch.0).await;
-            for n in 0..40 {
-                bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
-                if n % 10 == 9 {
-                    bench.log.roll();
-                }
-            }
-            bench.checkpointed().await;
+            let mut bench = Bench::of_four_segments(&scratch.0).await;
             let before = bench.checkpoint().await;
-            let plan = bench.log.plan_cleaning(200, NOW_MS).await.unwrap().unwrap();
-            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            let mut round = bench.begin(200).await;
             assert!(bench.log.clean(&mut round, &means()).await.unwrap());
             assert_eq!(bench.read().await, bench.written, "until then, readers see the log as it was");
             let after = bench.checkpoint().await;
@@ -671,23 +687,18 @@ fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_step
         bench.end(0, Ending::Commit).await;
         bench.log.roll();
         bench.checkpointed().await;
-        let plan = bench.log.plan_cleaning(6, NOW_MS).await.unwrap().unwrap();
-        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        let mut round = bench.begin(6).await;
         // Up to the record between the transaction's batch and its marker.
         while round.next < 3 {
             assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
-            while bench.log.swap_is_in_line() {
-                bench.checkpointed().await;
-            }
+            bench.swapped().await;
         }
         assert_eq!(round.next, 3);
         bench.log.decide_start(4);
         bench.log.move_start(4);
         assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
         while !bench.log.clean(&mut round, &means()).await.unwrap() {
-            while bench.log.swap_is_in_line() {
-                bench.checkpointed().await;
-            }
+            bench.swapped().await;
         }
         bench.checkpointed().await;
         assert_eq!(bench.read().await, bench.written[3..], "what was committed stays");
@@ -721,17 +732,9 @@ fn retention_goes_past_what_compaction_has_emptied() {
 fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
     let scratch = Scratch::new("withdrawn");
     let main = async || {
-        let mut bench = Bench::new(&scratch.0).await;
-        for n in 0..40 {
-            bench.append(Codec::None, &[(n % 4, Some(n)); 5]).await;
-            if n % 10 == 9 {
-                bench.log.roll();
-            }
-        }
-        bench.checkpointed().await;
+        let bench = Bench::of_four_segments(&scratch.0).await;
         for may_be_named in [false, true] {
-            let plan = bench.log.plan_cleaning(200, NOW_MS).await.unwrap().unwrap();
-            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            let mut round = bench.begin(200).await;
             assert!(bench.log.clean(&mut round, &means()).await.unwrap());
             // A checkpoint has noted it, and comes to nothing; the second fails when it is stored.
             let state = bench.checkpoint().await;
@@ -762,8 +765,7 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
             bench.append(Codec::None, &[(n, Some(n))]).await;
         }
         bench.checkpointed().await;
-        let plan = bench.log.plan_cleaning(19, NOW_MS).await.unwrap().unwrap();
-        let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+        let mut round = bench.begin(19).await;
         bench.log.rest();
         assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
         let sealed = bench.log.sealed_segments();
