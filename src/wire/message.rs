@@ -251,14 +251,16 @@ macro_rules! message {
 
         impl Default for $name {
             fn default() -> $name {
-                $name { $($field: message_or!($($default)? ; $crate::wire::Wire::unset()),)* }
+                $name { $($field: $crate::wire::message_or!($($default)? ; $crate::wire::Wire::unset()),)* }
             }
         }
 
         impl $crate::wire::Wire for $name {
             fn bytes_min(version: i16, flexible: bool) -> usize {
                 let mut bytes = usize::from(flexible);
-                $(if in_versions!(version, $from $($to)?) && message_or!($(Some($tag))? ; None::<u32>).is_none() {
+                $(if $crate::wire::in_versions!(version, $from $($to)?)
+                    && $crate::wire::message_or!($(Some($tag))? ; None::<u32>).is_none()
+                {
                     bytes += <$ty as $crate::wire::Wire>::bytes_min(version, flexible);
                 })*
                 bytes
@@ -273,16 +275,22 @@ macro_rules! message {
                 version: i16,
             ) -> Result<$name, $crate::wire::Malformed> {
                 let mut message = $name::default();
-                $(if in_versions!(version, $from $($to)?) && message_or!($(Some($tag))? ; None::<u32>).is_none() {
+                $(if $crate::wire::in_versions!(version, $from $($to)?)
+                    && $crate::wire::message_or!($(Some($tag))? ; None::<u32>).is_none()
+                {
                     message.$field = <$ty as $crate::wire::Wire>::decode(r, version)?;
-                    if version < message_or!($($nullable_from)? ; 0) && $crate::wire::Wire::is_null(&message.$field) {
+                    if version < $crate::wire::message_or!($($nullable_from)? ; 0)
+                        && $crate::wire::Wire::is_null(&message.$field)
+                    {
                         return Err(r.malformed(concat!("null ", stringify!($field), " at a version without it")));
                     }
                 })*
                 for _ in 0..r.tag_count()? {
                     #[allow(unused_mut, unused_variables)] // Most messages have no tagged field of their own.
                     let (tag, mut field) = r.tag()?;
-                    $(if message_or!($(Some($tag))? ; None) == Some(tag) && in_versions!(version, $from $($to)?) {
+                    $(if $crate::wire::message_or!($(Some($tag))? ; None) == Some(tag)
+                        && $crate::wire::in_versions!(version, $from $($to)?)
+                    {
                         message.$field = <$ty as $crate::wire::Wire>::decode(&mut field, version)?;
                         field.end()?;
                     })*
@@ -293,21 +301,23 @@ macro_rules! message {
             fn encode(&self, w: &mut $crate::wire::Writer, version: i16) {
                 let default = $name::default();
                 let mut tags = 0;
-                $(if !in_versions!(version, $from $($to)?) {
-                    if !message_or!($($ignorable)? ; false) && self.$field != default.$field {
+                $(if !$crate::wire::in_versions!(version, $from $($to)?) {
+                    if !$crate::wire::message_or!($($ignorable)? ; false) && self.$field != default.$field {
                         w.refuse(concat!(stringify!($name), ".", stringify!($field)));
                     }
-                } else if message_or!($(Some($tag))? ; None::<u32>).is_some() {
+                } else if $crate::wire::message_or!($(Some($tag))? ; None::<u32>).is_some() {
                     tags += usize::from(self.$field != default.$field);
                 } else {
-                    if version < message_or!($($nullable_from)? ; 0) && $crate::wire::Wire::is_null(&self.$field) {
+                    if version < $crate::wire::message_or!($($nullable_from)? ; 0)
+                        && $crate::wire::Wire::is_null(&self.$field)
+                    {
                         w.refuse(concat!("null ", stringify!($name), ".", stringify!($field)));
                     }
                     $crate::wire::Wire::encode(&self.$field, w, version);
                 })*
                 w.tag_count(tags);
-                $(if let Some(tag) = message_or!($(Some($tag))? ; None)
-                    && in_versions!(version, $from $($to)?)
+                $(if let Some(tag) = $crate::wire::message_or!($(Some($tag))? ; None)
+                    && $crate::wire::in_versions!(version, $from $($to)?)
                     && self.$field != default.$field
                 {
                     w.tag(tag, |w| $crate::wire::Wire::encode(&self.$field, w, version));
@@ -320,10 +330,11 @@ macro_rules! message {
             fn sample(dice: &mut $crate::wire::tests::Dice, version: i16) -> $name {
                 #[allow(unused_mut)]
                 let mut message = $name::default();
-                $(if in_versions!(version, $from $($to)?) {
+                $(if $crate::wire::in_versions!(version, $from $($to)?) {
                     message.$field = loop {
                         let value = <$ty as $crate::wire::tests::Sample>::sample(dice, version);
-                        if !$crate::wire::Wire::is_null(&value) || version >= message_or!($($nullable_from)? ; 0) {
+                        let nullable_from = $crate::wire::message_or!($($nullable_from)? ; 0);
+                        if !$crate::wire::Wire::is_null(&value) || version >= nullable_from {
                             break value;
                         }
                     };
@@ -332,7 +343,7 @@ macro_rules! message {
             }
         }
 
-        message!(@ $kind $name $($api)?);
+        $crate::wire::message!(@ $kind $name $($api)?);
     )*};
 
     (@ part $name:ident) => {
@@ -350,8 +361,8 @@ macro_rules! message {
             }
         }
     };
-    (@ request $name:ident $api:ident) => { message!(@ whole $name $api); };
-    (@ response $name:ident $api:ident) => { message!(@ whole $name $api); };
+    (@ request $name:ident $api:ident) => { $crate::wire::message!(@ whole $name $api); };
+    (@ response $name:ident $api:ident) => { $crate::wire::message!(@ whole $name $api); };
     (@ whole $name:ident $api:ident) => {
         impl $crate::wire::Message for $name {
             const API: $crate::wire::ApiKey = $crate::wire::ApiKey::$api;
@@ -375,3 +386,5 @@ macro_rules! message {
         }
     };
 }
+
+pub(crate) use {in_versions, message, message_or};

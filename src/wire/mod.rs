@@ -22,7 +22,7 @@
 //! whichever thread calls it and keeps no state.
 
 #[macro_use]
-mod message;
+pub(crate) mod message;
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
@@ -50,7 +50,6 @@ pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod frame;
-pub mod group_log;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
@@ -71,17 +70,17 @@ pub mod produce;
 mod reader;
 pub mod sync_group;
 mod topic;
-pub mod txn_log;
 pub mod txn_offset_commit;
 pub mod write_txn_markers;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use api_table::{API_TABLE, Api, ApiKey};
 pub use leader_hint::{CurrentLeader, NodeEndpoint};
 pub use message::{Bytes, Message, Wire};
+pub(crate) use message::{in_versions, message, message_or};
 pub use pieces::{Payload, Pieces};
 pub use reader::{ARRAY_ELEMENTS_MAX, Malformed, Reader, TAGGED_FIELDS_MAX};
 pub use topic::Topic;

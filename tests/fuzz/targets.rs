@@ -6,7 +6,7 @@
 use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
 use tidemill::coordinator::group::record::{Key, OffsetValue};
-use tidemill::coordinator::txn::Transaction;
+use tidemill::coordinator::txn::{self, Transaction};
 use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::files::FileHeader;
 use tidemill::disk::journal::group::{self, GroupHeader};
@@ -182,9 +182,9 @@ fn aborted_transactions(bytes: &[u8]) {
 }
 
 fn transaction_log(bytes: &[u8]) {
-    let _ = txn_log::parse_key(bytes);
-    if let Ok(value) = txn_log::TransactionLogValue::parse(bytes) {
-        let again = txn_log::TransactionLogValue::parse(&value.to_bytes());
+    let _ = txn::schema::parse_key(bytes);
+    if let Ok(value) = txn::schema::TransactionLogValue::parse(bytes) {
+        let again = txn::schema::TransactionLogValue::parse(&value.to_bytes());
         assert_eq!(again.as_ref(), Ok(&value), "what was read can be written");
         let _ = Transaction::from_value(&value);
     }
@@ -204,10 +204,11 @@ fn committed_offset(bytes: &[u8]) {
 }
 
 fn group_metadata(bytes: &[u8]) {
+    use tidemill::coordinator::group::schema;
     macro_rules! read_again {
         ($($value:ident)*) => {$(
-            if let Ok(value) = group_log::$value::parse(bytes) {
-                assert_eq!(group_log::$value::parse(&value.to_bytes()), Ok(value));
+            if let Ok(value) = schema::$value::parse(bytes) {
+                assert_eq!(schema::$value::parse(&value.to_bytes()), Ok(value));
             }
         )*};
     }

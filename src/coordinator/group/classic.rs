@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::consumer::embedded::Subscription;
+use crate::coordinator::group::schema::{GroupMetadataValue, MemberMetadata};
 use crate::model::ErrorCode;
 use crate::runtime::Mono;
 use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
-use crate::wire::group_log::{GroupMetadataValue, MemberMetadata};
 use crate::wire::join_group::{JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember};
 use crate::wire::sync_group::SyncGroupResponse;
 

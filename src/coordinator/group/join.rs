@@ -231,7 +231,7 @@ impl Turn<'_> {
     /// A group that nobody has joined yet.
     fn write_as_empty(&mut self) {
         use crate::coordinator::group::record::Key;
-        use crate::wire::group_log::GroupMetadataValue;
+        use crate::coordinator::group::schema::GroupMetadataValue;
         let current_state_timestamp = self.classic.state_timestamp_ms;
         let value = GroupMetadataValue { current_state_timestamp, ..GroupMetadataValue::default() };
         self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));

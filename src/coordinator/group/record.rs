@@ -3,7 +3,7 @@
 //! ```text
 //! key                                                   value
 //! 0, 1  group string, topic string, partition int32     OffsetCommitValue: how far the group has read there
-//! 2     group string                                    GroupMetadataValue: a classic group. This and the rest: wire::group_log
+//! 2     group string                                    GroupMetadataValue: a classic group. This and the rest: schema.rs
 //! 3     group string                                    ConsumerGroupMetadataValue
 //! 4     group string                                    what Kafka before 4.1 wrote of a group's topics; of no use any more
 //! 5     group string, member string                     ConsumerGroupMemberMetadataValue

@@ -14,6 +14,7 @@
 //! can be taken for the next one's. When epochs run out it goes on with another id.
 
 mod decide;
+pub mod schema;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -30,12 +31,12 @@ pub use state::{State, Transaction};
 use super::topic::Internal;
 use super::{Entry, Machine, Now, Unreadable, Writes};
 use crate::config::BrokerConfig;
+use crate::coordinator::txn::schema::{TransactionLogValue, key, parse_key};
 use crate::metadata::Image;
 use crate::model::{ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
 use crate::runtime::Mono;
 use crate::runtime::sync::Notify;
-use crate::wire::txn_log::{TransactionLogValue, key, parse_key};
 
 /// How long things may take, in milliseconds; Kafka's settings.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::coordinator::txn::schema::{TransactionLogPartitions, TransactionLogValue};
 use crate::model::{PartitionIndex, ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
-use crate::wire::txn_log::{TransactionLogPartitions, TransactionLogValue};
 
 macro_rules! states {
     ($($(#[$doc:meta])* $code:literal $name:ident;)*) => {

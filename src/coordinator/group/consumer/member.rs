@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::model::{PartitionIndex, TopicId};
-use crate::wire::group_log::Classic as LoggedClassic;
-use crate::wire::group_log::{
+use crate::coordinator::group::schema::Classic as LoggedClassic;
+use crate::coordinator::group::schema::{
     ClassicMemberMetadata, ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue,
     CurrentPartitions,
 };
+use crate::model::{PartitionIndex, TopicId};
 
 /// The epoch of a static member that has left for a while.
 pub const LEFT_FOR_A_WHILE: i32 = -2;

@@ -11,12 +11,12 @@ use super::embedded::{Assignment, Named, Subscription};
 use super::member::{Member, Owned};
 use super::{Change, Consumer, Refused, Step};
 use crate::coordinator::group::record::Key;
+use crate::coordinator::group::schema::{ClassicMemberMetadata, ConsumerGroupTargetAssignmentMetadataValue};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::runtime::Mono;
 use crate::wire::Bytes;
-use crate::wire::group_log::{ClassicMemberMetadata, ConsumerGroupTargetAssignmentMetadataValue};
 
 impl Groups {
     /// Writes a classic group down as a consumer group, and is that: every member with what it has, in the epoch that its

@@ -42,16 +42,16 @@ use super::classic::CONSUMER;
 use super::record::Key;
 use super::{Alarm, Groups};
 use crate::config::BrokerConfig;
+use crate::coordinator::group::schema::{
+    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
+    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberValue,
+    ConsumerGroupTargetAssignmentMetadataValue,
+};
 use crate::coordinator::{Now, Unreadable, Writes};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::runtime::Mono;
 use crate::wire::Malformed;
-use crate::wire::group_log::{
-    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue,
-    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberValue,
-    ConsumerGroupTargetAssignmentMetadataValue,
-};
 use member::{Member, MemberState};
 
 /// Why a request is refused, in words as well: this protocol has room for them.
@@ -374,7 +374,7 @@ impl Step<'_> {
     }
 
     fn put_target(&mut self, member: &str, target: &Partitions) {
-        use crate::wire::group_log::TargetPartitions;
+        use crate::coordinator::group::schema::TargetPartitions;
         let id = self.id.clone();
         let topics = target.iter().map(|(topic_id, partitions)| TargetPartitions {
             topic_id: *topic_id,

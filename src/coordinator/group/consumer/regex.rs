@@ -10,8 +10,8 @@ use super::super::{Alarm, Groups};
 use super::{Change, Refused, Step};
 use crate::coordinator::group::consumer::member::Member;
 use crate::coordinator::group::record::Key;
+use crate::coordinator::group::schema::ConsumerGroupRegularExpressionValue;
 use crate::model::ErrorCode;
-use crate::wire::group_log::ConsumerGroupRegularExpressionValue;
 
 /// A group looks through the topics no more often than this.
 const REFRESH_MIN_MS: i64 = 10_000;

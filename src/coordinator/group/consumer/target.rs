@@ -7,8 +7,8 @@ use super::super::assign::{Assignor, Partitions, Subscriber};
 use super::Step;
 use super::member::Member;
 use crate::coordinator::group::record::Key;
+use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
 use crate::model::TopicId;
-use crate::wire::group_log::ConsumerGroupTargetAssignmentMetadataValue;
 
 /// Members and partitions of a target for each millisecond until the next. To assign and to write them takes about a
 /// microsecond each, so a group takes no more than a hundredth of its core.

@@ -1,9 +1,9 @@
 //! What is written of groups into `__consumer_offsets`, as Kafka writes it. The version stands in front of a value. Committed
 //! offsets, of which there are many, are read and written by hand in `coordinator::group::record`; so are the keys.
 
-use super::join_group::JoinGroupRequestProtocol;
-use super::{Bytes, Malformed, Reader, Wire, Writer};
 use crate::model::TopicId;
+use crate::wire::join_group::JoinGroupRequestProtocol;
+use crate::wire::{Bytes, Malformed, Reader, Wire, Writer, message};
 
 message! {
     /// A classic group, whole.
@@ -126,9 +126,9 @@ impl Wire for Classic {
 }
 
 #[cfg(test)]
-impl super::tests::Sample for Classic {
-    fn sample(dice: &mut super::tests::Dice, version: i16) -> Classic {
-        Classic((dice.below(2) == 1).then(|| super::tests::Sample::sample(dice, version)))
+impl crate::wire::tests::Sample for Classic {
+    fn sample(dice: &mut crate::wire::tests::Dice, version: i16) -> Classic {
+        Classic((dice.below(2) == 1).then(|| crate::wire::tests::Sample::sample(dice, version)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is written of a transactional id into `__transaction_state`: `TransactionLogKey` 0 and `TransactionLogValue` 0 and 1.
 //! A version stands in front of each; a value of version 1 is flexible.
 
-use super::{Malformed, Reader, Wire, Writer};
+use crate::wire::{Malformed, Reader, Wire, Writer, message};
 
 /// What Kafka writes since `transaction.version=1`.
 const VERSION: i16 = 1;
