@@ -44,7 +44,7 @@ pub struct Topic {
     pub overrides: Overrides,
 }
 
-/// A partition's place in the cluster. Which shard of a node has it is not written down: `router::owner` derives it.
+/// A partition's place in the cluster. Which shard of a node has it is not written down: `metadata::owner` derives it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
     pub leader: Option<NodeId>,

@@ -11,13 +11,15 @@
 //! - META-4: a partition's leader epoch never goes back for one topic id, and grows with every leadership.
 //! - META-5: a leader is one of the in-sync replicas, and these are some of the replicas; a replica is a node, never twice the same.
 //!
-//! Does not know: the log that orders the commands (`controller`), shards (which one owns a partition is derived: `router`), API
-//! versions. Runs anywhere; an `Image` is shared between threads behind an `Arc` and never changes.
+//! Does not know: the log that orders the commands (`controller`), what a shard does
+//! with its partitions ([`owner`] only derives which shard owns one), API versions. Runs anywhere; an `Image` is shared between
+//! threads behind an `Arc` and never changes.
 
 pub mod apply;
 pub mod archive;
 pub mod command;
 pub mod image;
+pub mod owner;
 
 pub use apply::{Delta, Rejected, apply, apply_to};
 pub use command::{Command, Endpoint};

@@ -3,8 +3,8 @@
 //! In direct routing each shard is one, on a port of its own above the listener's; in forward routing a node is one, on the
 //! listener's port (design D2). Both are derived from the image; nobody writes them down.
 
-use super::owner::shard_of;
 use crate::config::Routing;
+use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Node};
 use crate::model::{BrokerId, NodeId, PartitionIndex, ShardId, TopicId};
 

@@ -1,7 +1,7 @@
 //! From a topic and partition to the shard that serves it, and across to it when that is another one.
 //!
-//! The routing table is the metadata image itself ([`owner`] derives the shard), so it is one immutable value, swapped
-//! whole and read without a lock. What crosses to another shard goes as a message through the mailbox mesh: values and
+//! The routing table is the metadata image itself ([`metadata::owner`](crate::metadata::owner) derives the shard), so it is
+//! one immutable value, swapped whole and read without a lock. What crosses to another shard goes as a message through the mailbox mesh: values and
 //! owned bytes, nothing shared. In direct routing clients connect to the owner and nothing crosses.
 //!
 //! In: calls with a request; out: their replies, and what other shards ask of this one ([`Router::receive`]). It does
@@ -9,7 +9,6 @@
 
 pub mod broker;
 pub mod message;
-pub mod owner;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

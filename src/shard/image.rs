@@ -9,11 +9,11 @@ use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::layout::DataDirectory;
 use crate::log::Log;
+use crate::metadata::owner::shard_of;
 use crate::metadata::{self, Image, Topic};
 use crate::model::{PartitionIndex, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
 use crate::partition::{Partition, Standing};
-use crate::router::owner::shard_of;
 use crate::runtime::dir;
 use crate::runtime::{self, Class};
 

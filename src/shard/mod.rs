@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - SHARD-1: `committed` moves to a group only after every partition's high watermark in it has moved.
-//! - SHARD-2: a partition is served by exactly one shard of a node: the one that `router::owner` names.
+//! - SHARD-2: a partition is served by exactly one shard of a node: the one that `metadata::owner` names.
 //! - SHARD-3: after a failed segment write or flush no checkpoint is stored any more, so the journal keeps what the
 //!   segments may lack.
 

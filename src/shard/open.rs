@@ -17,6 +17,7 @@ use crate::disk::layout::DataDirectory;
 use crate::log::Log;
 use crate::log::recover::Known;
 use crate::log::tail::Memory;
+use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Topic};
 use crate::model::{NodeId, ProducerId, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
@@ -214,7 +215,7 @@ async fn open_logs(
         for (index, partition) in topic.partitions.iter().enumerate() {
             let id = TopicPartition { topic: topic.id, partition: index as i32 };
             let is_here = partition.replicas.contains(&place.node);
-            if is_here && crate::router::owner::shard_of(topic.id, index as i32, place.shards) == place.id {
+            if is_here && shard_of(topic.id, index as i32, place.shards) == place.id {
                 waiting.push((id, topic.clone(), states.remove(&id)));
             }
         }

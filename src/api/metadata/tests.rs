@@ -1,8 +1,8 @@
 use super::*;
 use crate::api::fixture::{World, check_encodes, numbers};
 use crate::metadata::Command;
+use crate::metadata::owner::shard_of;
 use crate::model::NodeId;
-use crate::router::owner::shard_of;
 use crate::wire::metadata::OPERATIONS_NOT_ASKED;
 
 fn by_name(names: &[&str]) -> MetadataRequest {
