@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// Each topic once, with all of its items, in the order in which topics come first.
-pub(super) fn by_topic<K: Clone + Eq + Hash, I: IntoIterator>(
+pub(in crate::api) fn by_topic<K: Clone + Eq + Hash, I: IntoIterator>(
     all: impl IntoIterator<Item = (K, I)>,
 ) -> Vec<(K, Vec<I::Item>)> {
     let mut places: HashMap<K, usize> = HashMap::new();
@@ -20,7 +20,7 @@ pub(super) fn by_topic<K: Clone + Eq + Hash, I: IntoIterator>(
 }
 
 /// Each answer to where its id was first asked for. One that nobody has asked for is in front.
-pub(super) fn as_asked<'a, A>(
+pub(in crate::api) fn as_asked<'a, A>(
     answers: &mut [A],
     asked: impl IntoIterator<Item = &'a String>,
     id: impl Fn(&A) -> &String,
@@ -37,7 +37,7 @@ const NAMED_AGAIN_MAX: usize = 1_000;
 
 /// What is named again is answered again, as in Kafka; but of very many each once, for a request of 4 MiB that names one thing
 /// over and over would have an answer of gigabytes.
-pub(super) fn each_once_of_many<T, K: Eq + Hash>(
+pub(in crate::api) fn each_once_of_many<T, K: Eq + Hash>(
     all: impl ExactSizeIterator<Item = T>,
     key: impl Fn(&T) -> K,
 ) -> impl Iterator<Item = T> {

@@ -7,61 +7,24 @@
 //!
 //! It does not know sockets and files. Versions end here: nothing below sees one.
 
-mod acls;
-mod add_offsets_to_txn;
-mod add_partitions_to_txn;
 pub mod admin;
-pub mod alter_configs;
-pub mod answer;
-mod api_versions;
-pub mod consumer_group_describe;
-mod consumer_group_heartbeat;
-mod context;
-mod coordinate;
-pub mod create_partitions;
-pub mod create_topics;
-mod delete_groups;
-mod delete_records;
-pub mod delete_topics;
-pub mod describe_cluster;
-pub mod describe_configs;
-mod describe_groups;
-mod describe_log_dirs;
-mod describe_producers;
-pub mod describe_topic_partitions;
-mod describe_transactions;
-mod end_txn;
-pub mod fetch;
-pub mod fetch_session;
-pub mod find_coordinator;
-#[cfg(test)]
-pub(crate) mod fixture;
+pub mod controller;
+pub mod data;
 mod gather;
-mod heartbeat;
-pub mod incremental_alter_configs;
-pub mod init_producer_id;
-mod join_group;
-mod leader_hint;
-mod leave_group;
-pub mod list_config_resources;
-mod list_groups;
-mod list_offsets;
-mod list_transactions;
-pub mod metadata;
-mod offset_commit;
-mod offset_delete;
-mod offset_fetch;
-mod offset_for_leader_epoch;
-pub mod produce;
-mod refusal;
-pub mod serve;
-mod sync_group;
-mod transactions;
-mod txn_offset_commit;
-mod write_txn_markers;
+pub mod group;
+pub mod remote;
+pub mod txn;
 
-pub use answer::Answer;
-pub use context::Context;
+use admin::{acls, api_versions, describe_log_dirs};
+use data::{delete_records, fetch, fetch_session, list_offsets, offset_for_leader_epoch, produce};
+use group::coordinate;
+use txn::{
+    add_offsets_to_txn, add_partitions_to_txn, describe_producers, describe_transactions, end_txn, init_producer_id,
+    list_transactions, transactions, write_txn_markers,
+};
+
+pub use admin::context::Context;
+pub use data::answer::Answer;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -88,7 +51,7 @@ pub struct Broker {
     pub shard: Rc<Shard>,
     pub router: Rc<Router>,
     /// On the controller's shard: the controller.
-    seat: RefCell<Option<Rc<admin::Seat>>>,
+    seat: RefCell<Option<Rc<controller::Seat>>>,
     /// Bytes of other shards' records in answers that are not sent yet.
     copies: Permits,
     /// Bytes of batches on their way to other shards.
@@ -249,7 +212,7 @@ impl Broker {
 
     /// Makes this shard the controller's.
     pub fn seat(self: &Rc<Self>, controller: Controller) {
-        let seat = admin::Seat::take(self, controller);
+        let seat = controller::Seat::take(self, controller);
         *self.seat.borrow_mut() = Some(seat);
     }
 
@@ -354,7 +317,7 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
                 })
             })
         }
-        _ => serve::start_admin(broker, origin, key, frame, &mut reader, header),
+        _ => remote::start_admin(broker, origin, key, frame, &mut reader, header),
     };
     started.unwrap_or_else(Pending::from)
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::layout;
-use crate::api::serve::{Appends, serve};
+use crate::api::remote::{Appends, serve};
 use crate::api::{Broker, Origin};
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, Listener as Advertised, Routing};

@@ -1,0 +1,146 @@
+//! AlterConfigs (key 33): all of a topic's settings at once, as of the time before KIP-339; and what it shares with
+//! IncrementalAlterConfigs: which resources have settings that can be changed, and what a change of a topic's must be like.
+//!
+//! Topics alone have such settings. A node reads its own at its start and keeps them.
+
+use std::collections::HashSet;
+
+use super::context::Context;
+use super::describe_configs::check_is_here;
+use super::refusal::Refusal;
+use crate::config::topic::{self, Overrides};
+use crate::controller::Plan;
+use crate::metadata::Command;
+use crate::model::{ErrorCode, TopicName};
+use crate::wire::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+use crate::wire::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::wire::list_config_resources::{RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP};
+
+pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterConfigsResponse> {
+    let mut commands = Vec::new();
+    let repeated = repeated(request.resources.iter().map(id_of));
+    let result = |resource: &AlterConfigsResource| {
+        let planned = plan_one(resource, repeated.contains(&id_of(resource)), context);
+        let outcome = planned.map(|command| commands.extend(command));
+        response(resource, outcome)
+    };
+    let responses = request.resources.iter().map(result).collect();
+    if request.validate_only {
+        commands.clear();
+    }
+    Plan { commands, answer: AlterConfigsResponse { responses, ..Default::default() } }
+}
+
+/// The answer when nothing of the request could be done.
+pub fn refuse_all(request: &AlterConfigsRequest, code: ErrorCode, message: &str) -> AlterConfigsResponse {
+    let refuse = |resource| response(resource, Err(Refusal::new(code, message)));
+    AlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
+}
+
+fn id_of(resource: &AlterConfigsResource) -> Id<'_> {
+    (resource.resource_type, &resource.resource_name)
+}
+
+fn response(resource: &AlterConfigsResource, outcome: Result<(), Refusal>) -> AlterConfigsResourceResponse {
+    let (error_code, error_message) = told(outcome);
+    let resource_name = resource.resource_name.clone();
+    AlterConfigsResourceResponse { error_code, error_message, resource_type: resource.resource_type, resource_name }
+}
+
+fn plan_one(
+    resource: &AlterConfigsResource,
+    is_repeated: bool,
+    context: &Context<'_>,
+) -> Result<Option<Command>, Refusal> {
+    let keys = resource.configs.iter().map(|config| (config.name.as_str(), config.value.is_none()));
+    if !check(id_of(resource), is_repeated, keys, context)? {
+        return Ok(None);
+    }
+    let given = resource.configs.iter();
+    let overrides = given.filter_map(|config| Some((config.name.clone(), config.value.clone()?))).collect();
+    change(&resource.resource_name, overrides, context)
+}
+
+/// A resource's type and name.
+pub(in crate::api) type Id<'a> = (i8, &'a str);
+
+/// Those of the resources that are there more than once.
+pub(in crate::api) fn repeated<'a>(ids: impl Iterator<Item = Id<'a>>) -> HashSet<Id<'a>> {
+    let mut seen = HashSet::new();
+    ids.filter(|id| !seen.insert(*id)).collect()
+}
+
+/// What an answer says of a resource. On success the message is null, unlike DescribeConfigs'.
+pub(in crate::api) fn told(outcome: Result<(), Refusal>) -> (ErrorCode, Option<String>) {
+    match outcome {
+        Ok(()) => (ErrorCode::None, None),
+        Err(refusal) => (refusal.code, Some(refusal.message)),
+    }
+}
+
+/// Whether the resource can be changed at all, in Kafka's order. `keys`: what is to be changed, and whether to null. False:
+/// it is none that has anything to change, and nothing of it is to be changed.
+pub(in crate::api) fn check<'a>(
+    (resource_type, name): Id<'_>,
+    is_repeated: bool,
+    keys: impl Iterator<Item = (&'a str, bool)> + Clone,
+    context: &Context<'_>,
+) -> Result<bool, Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    if is_repeated {
+        return invalid("Each resource must appear at most once.".into());
+    }
+    let mut names = HashSet::new();
+    if !keys.clone().all(|(key, _)| names.insert(key)) {
+        return invalid("Error due to duplicate config keys".into());
+    }
+    let nulls: Vec<&str> = keys.clone().filter(|(_, is_null)| *is_null).map(|(key, _)| key).collect();
+    if !nulls.is_empty() {
+        return invalid(format!("Null value not supported for : {}", nulls.join(", ")));
+    }
+    match resource_type {
+        RESOURCE_TOPIC if name.is_empty() => invalid("Default topic resources are not allowed.".into()),
+        RESOURCE_TOPIC => Ok(true),
+        RESOURCE_BROKER => {
+            if !name.is_empty() {
+                check_is_here(name, context, ("Node", ""))?;
+            }
+            let keys: Vec<&str> = keys.map(|(key, _)| key).collect();
+            if keys.is_empty() {
+                return Ok(false);
+            }
+            invalid(format!(
+                "Cannot update these configs dynamically: [{}]. A node reads its settings when it starts.",
+                keys.join(", ")
+            ))
+        }
+        RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS | RESOURCE_GROUP => invalid(format!(
+            "Unknown resource type {resource_type}. Brokers' loggers, client metrics and groups have no configs here."
+        )),
+        other => invalid(format!("Unknown resource type {other}")),
+    }
+}
+
+/// The change that gives a topic just these overrides; `None` when it has them already.
+pub(in crate::api) fn change(
+    name: &str,
+    overrides: Overrides,
+    context: &Context<'_>,
+) -> Result<Option<Command>, Refusal> {
+    // Kafka looks at name and settings first, and then whether there is such a topic.
+    TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+    topic::check_all(&overrides, context.config)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    let topic = context.image.topic(name).ok_or_else(|| {
+        Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
+    })?;
+    let removed = topic.overrides.keys().filter(|key| !overrides.contains_key(*key)).map(|key| (key.clone(), None));
+    let set = overrides.iter().filter(|(key, text)| topic.overrides.get(*key) != Some(text));
+    let changes: Vec<_> = removed.chain(set.map(|(key, text)| (key.clone(), Some(text.clone())))).collect();
+    Ok((!changes.is_empty()).then_some(Command::SetTopicConfig { id: topic.id, changes }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+use crate::api::admin::fixture::{World, check_encodes};
+use crate::wire::alter_configs::AlterableConfig;
+
+fn resource(resource_type: i8, name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsResource {
+    let config = |(name, value): &(&str, Option<&str>)| AlterableConfig {
+        name: (*name).into(),
+        value: value.map(str::to_owned),
+    };
+    AlterConfigsResource { resource_type, resource_name: name.into(), configs: configs.iter().map(config).collect() }
+}
+
+fn ask(world: &mut World, resource: AlterConfigsResource, validate_only: bool) -> (ErrorCode, Option<String>) {
+    let plan = plan(&AlterConfigsRequest { resources: vec![resource], validate_only }, &world.at(2));
+    (0..=2).for_each(|version| check_encodes(&plan.answer, version));
+    world.commit(&plan.commands);
+    let told = plan.answer.responses.into_iter().next().expect("one for one");
+    (told.error_code, told.error_message)
+}
+
+fn overrides(world: &World) -> Vec<String> {
+    let overrides = &world.image.topic("a").expect("it is there").overrides;
+    overrides.iter().map(|(name, text)| format!("{name}={text}")).collect()
+}
+
+#[test]
+fn what_is_not_named_goes_back_to_its_default() {
+    let mut world = World::nodes(1).topic("a", &[&[1]]);
+    let mut check = |configs: &[(&str, Option<&str>)], expected: &[&str]| {
+        assert_eq!(ask(&mut world, resource(RESOURCE_TOPIC, "a", configs), false), (ErrorCode::None, None));
+        assert_eq!(overrides(&world), expected);
+    };
+    let retention_ms = ("retention.ms", Some("5"));
+    check(&[retention_ms, ("segment.ms", Some("6"))], &["retention.ms=5", "segment.ms=6"]);
+    check(&[("preallocate", Some("true")), retention_ms], &["preallocate=true", "retention.ms=5"]);
+    check(&[], &[]);
+}
+
+#[test]
+fn validate_only_and_what_is_refused_change_nothing() {
+    let mut world = World::nodes(1).topic("a", &[&[1]]);
+    ask(&mut world, resource(RESOURCE_TOPIC, "a", &[("retention.ms", Some("5"))]), false);
+    assert_eq!(ask(&mut world, resource(RESOURCE_TOPIC, "a", &[]), true), (ErrorCode::None, None));
+    for (configs, expected) in [
+        (&[("retention.ms", None)], ErrorCode::InvalidRequest),
+        (&[("nope", Some("1"))], ErrorCode::InvalidConfig),
+        (&[("retention.ms", Some("soon"))], ErrorCode::InvalidConfig),
+    ] {
+        assert_eq!(ask(&mut world, resource(RESOURCE_TOPIC, "a", configs), false).0, expected);
+    }
+    let broker = resource(RESOURCE_BROKER, "1000", &[("num.partitions", Some("2"))]);
+    assert_eq!(ask(&mut world, broker, false).0, ErrorCode::InvalidRequest);
+    assert_eq!(ask(&mut world, resource(8, "1000", &[]), false).0, ErrorCode::InvalidRequest);
+    assert_eq!(overrides(&world), ["retention.ms=5"]);
+}
+
+#[test]
+fn refusing_all_names_every_resource() {
+    let resources = vec![resource(RESOURCE_TOPIC, "a", &[]), resource(RESOURCE_TOPIC, "b", &[])];
+    let request = AlterConfigsRequest { resources, ..Default::default() };
+    let told = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
+    assert_eq!(told.iter().filter(|told| told.error_code == ErrorCode::KafkaStorageError).count(), 2);
+}

@@ -1,0 +1,52 @@
+//! ApiVersions (key 18): what this broker speaks.
+
+use std::rc::Rc;
+
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::model::ErrorCode;
+use crate::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = ApiVersionsRequest::decode(reader, header.version)?;
+    let mut response = match request.is_valid(header.version) {
+        true => {
+            let epoch = broker.shard.image().index as i64;
+            ApiVersionsResponse::advertise(header.version, supported(), epoch, finalized())
+        }
+        false => ApiVersionsResponse { error_code: ErrorCode::InvalidRequest, ..ApiVersionsResponse::default() },
+    };
+    if response.finalized_features.is_empty() {
+        response.finalized_features_epoch = -1;
+    }
+    Ok(Pending::Now(Outcome::of(&response, &header)))
+}
+
+/// The features of a cluster that are not the same everywhere, and the versions of each that this broker can do.
+const FEATURES: &[(&str, i16, i16)] = &[
+    // 1 is KIP-848: the coordinator assigns.
+    ("group.version", 0, 1),
+    // 2 is KIP-890: epochs are raised with each transaction's end, partitions are added by producing to them.
+    ("transaction.version", 0, 2),
+];
+
+fn supported() -> Vec<SupportedFeature> {
+    let features = FEATURES.iter();
+    features
+        .map(|&(name, min_version, max_version)| SupportedFeature { name: name.into(), min_version, max_version })
+        .collect()
+}
+
+/// What the cluster has agreed on: all that there is, from its first day.
+fn finalized() -> Vec<FinalizedFeature> {
+    let features = FEATURES.iter().map(|&(name, _, level)| FinalizedFeature {
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    features.collect()
+}

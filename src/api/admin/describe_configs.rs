@@ -1,0 +1,179 @@
+//! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it could be.
+
+use super::context::Context;
+use super::refusal::Refusal;
+use crate::api::gather::each_once_of_many;
+use crate::config::topic::{self, Overrides, TopicSetting};
+use crate::config::{BrokerConfig, Setting, broker};
+use crate::model::{BrokerId, ErrorCode, NodeId, TopicName};
+use crate::router::broker::{brokers_of, node_of};
+use crate::wire::describe_configs::{
+    DescribeConfigsEntry, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+    DescribeConfigsResult, DescribeConfigsSynonym, RESOURCE_BROKER, RESOURCE_TOPIC, SOURCE_DEFAULT,
+    SOURCE_DYNAMIC_TOPIC, SOURCE_STATIC_BROKER,
+};
+
+pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> DescribeConfigsResponse {
+    let result = |resource: &DescribeConfigsResource| {
+        let described = describe(resource, context);
+        // On success Kafka's message is empty, not null.
+        let (error_code, message, entries) = match described {
+            Ok(entries) => (ErrorCode::None, String::new(), entries),
+            Err(refusal) => (refusal.code, refusal.message, Vec::new()),
+        };
+        DescribeConfigsResult {
+            error_code,
+            error_message: Some(message),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            configs: entries
+                .into_iter()
+                .filter(|entry| is_wanted(entry.setting.name, resource))
+                .map(|entry| entry.into_wire(request))
+                .collect(),
+        }
+    };
+    let resources = each_once_of_many(request.resources.iter(), |resource| {
+        (resource.resource_type, resource.resource_name.as_str())
+    });
+    DescribeConfigsResponse { results: resources.map(result).collect(), ..DescribeConfigsResponse::default() }
+}
+
+/// Null keys are all keys, and so are none.
+fn is_wanted(name: &str, resource: &DescribeConfigsResource) -> bool {
+    let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+    keys.is_empty() || keys.iter().any(|key| key == name)
+}
+
+/// A setting with its value, as any answer shows it.
+pub(in crate::api) struct Entry {
+    pub setting: &'static Setting,
+    pub value: Option<String>,
+    /// One of Kafka's `ConfigSource`.
+    pub source: i8,
+    is_read_only: bool,
+    /// What has been said about the value, the most decisive first.
+    synonyms: Vec<DescribeConfigsSynonym>,
+}
+
+impl Entry {
+    fn into_wire(self, request: &DescribeConfigsRequest) -> DescribeConfigsEntry {
+        DescribeConfigsEntry {
+            name: self.setting.name.into(),
+            value: self.value,
+            read_only: self.is_read_only,
+            config_source: self.source,
+            is_sensitive: false,
+            synonyms: if request.include_synonyms { self.synonyms } else { Vec::new() },
+            config_type: self.setting.kind.wire_type(),
+            documentation: request.include_documentation.then(|| self.setting.doc.into()),
+        }
+    }
+}
+
+fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result<Vec<Entry>, Refusal> {
+    let name = resource.resource_name.as_str();
+    match resource.resource_type {
+        RESOURCE_TOPIC => {
+            TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+            let topic =
+                context.image.topic(name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
+            Ok(topic_entries(&as_read(&topic.overrides), context.config).collect())
+        }
+        // The settings that all brokers share and that can be changed while they run: there are none.
+        RESOURCE_BROKER if name.is_empty() => Ok(Vec::new()),
+        RESOURCE_BROKER => {
+            check_is_here(name, context, ("Broker", " or empty string"))?;
+            Ok(broker::SETTINGS.iter().map(|setting| broker_entry(setting, context.config)).collect())
+        }
+        other => {
+            let message =
+                format!("there are no configs for resources of type {other}, only for topics (2) and brokers (4)");
+            Err(Refusal::new(ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+/// Whether `name` is one of this node's brokers, or this node. Kafka calls it by different words in different APIs.
+pub(in crate::api) fn check_is_here(
+    name: &str,
+    context: &Context<'_>,
+    (what, or_else): (&str, &str),
+) -> Result<(), Refusal> {
+    let invalid = |message: String| Refusal::new(ErrorCode::InvalidRequest, message);
+    let id: i32 = name.parse().map_err(|_| invalid(format!("{what} id must be an integer, but it is: {name}")))?;
+    let is_broker = node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node);
+    if is_broker || NodeId(id) == context.node {
+        return Ok(());
+    }
+    let here: Vec<String> = context
+        .image
+        .node(context.node)
+        .into_iter()
+        .flat_map(|node| brokers_of(node, context.listener))
+        .map(|broker| broker.id.0.to_string())
+        .collect();
+    Err(invalid(format!("Unexpected broker id, expected {}{or_else}, but received {id}", here.join(" or "))))
+}
+
+/// Overrides in the form in which a setting's value is told, however it was written: Kafka answers CreateTopics with what
+/// was written, and this.
+fn as_read(overrides: &Overrides) -> Overrides {
+    let read = |name: &str, text: &str| topic::setting(name)?.setting.parse(text).ok()?.to_text();
+    overrides.iter().map(|(name, text)| (name.clone(), read(name, text).unwrap_or_else(|| text.clone()))).collect()
+}
+
+/// Every topic setting, for a topic with these overrides.
+pub(in crate::api) fn topic_entries(overrides: &Overrides, config: &BrokerConfig) -> impl Iterator<Item = Entry> {
+    topic::SETTINGS.iter().map(|row| topic_entry(row, overrides, config))
+}
+
+fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &BrokerConfig) -> Entry {
+    let mut synonyms = Vec::new();
+    let own = overrides.get(row.setting.name).filter(|text| row.setting.parse(text).is_ok());
+    if let Some(text) = own {
+        synonyms.push(synonym(row.setting.name, Some(text.clone()), SOURCE_DYNAMIC_TOPIC));
+    }
+    for (name, _) in row.falls_back_to {
+        if config.is_given(name) {
+            synonyms.push(given_synonym(name, config));
+        }
+    }
+    // Of a chain such as log.retention.ms, .minutes, .hours, Kafka shows the default of the first alone.
+    synonyms.extend(row.falls_back_to.first().and_then(|(name, _)| default_synonym(name)));
+    let (fallback, from) = topic::fallback(row, config);
+    let source = match (&own, from) {
+        (Some(_), _) => SOURCE_DYNAMIC_TOPIC,
+        (None, Some(name)) if config.is_given(name) => SOURCE_STATIC_BROKER,
+        _ => SOURCE_DEFAULT,
+    };
+    let value = own.cloned().or_else(|| fallback.to_text());
+    Entry { setting: &row.setting, value, source, is_read_only: false, synonyms }
+}
+
+fn broker_entry(setting: &'static Setting, config: &BrokerConfig) -> Entry {
+    let is_given = config.is_given(setting.name);
+    let given = is_given.then(|| given_synonym(setting.name, config));
+    let synonyms = given.into_iter().chain(default_synonym(setting.name)).collect();
+    let value = config.value(setting.name).and_then(|value| value.to_text());
+    let source = if is_given { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
+    // Nothing of a running node can be changed from outside.
+    Entry { setting, value, source, is_read_only: true, synonyms }
+}
+
+fn given_synonym(name: &str, config: &BrokerConfig) -> DescribeConfigsSynonym {
+    synonym(name, config.value(name).and_then(|value| value.to_text()), SOURCE_STATIC_BROKER)
+}
+
+/// A default that is null is nobody's word.
+fn default_synonym(name: &str) -> Option<DescribeConfigsSynonym> {
+    let value = broker::setting(name)?.default_value().to_text()?;
+    Some(synonym(name, Some(value), SOURCE_DEFAULT))
+}
+
+fn synonym(name: &str, value: Option<String>, source: i8) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym { name: name.into(), value, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! DescribeLogDirs (key 35): the data directory, and how large this broker's partitions are in it. User interfaces show the
+//! sizes of topics with it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::config::Routing;
+use crate::model::{ErrorCode, PartitionIndex, ShardId};
+use crate::router::message::{self, LogSize, Reply};
+use crate::runtime::dir;
+use crate::wire::describe_log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = DescribeLogDirsRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, &request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let directory = &broker.shard.data.root;
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+    let mut result = DescribeLogDirsResult { log_dir: directory.display().to_string(), ..Default::default() };
+    match dir::volume(&directory) {
+        Ok(volume) => {
+            result.total_bytes = i64::try_from(volume.total_bytes).unwrap_or(i64::MAX);
+            result.usable_bytes = i64::try_from(volume.usable_bytes).unwrap_or(i64::MAX);
+        }
+        Err(error) => tracing::warn!("cannot tell how large the volume of {} is: {error}", directory.display()),
+    }
+    let image = broker.shard.image();
+    let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for LogSize { id, bytes, lag } in all(broker).await {
+        let Some(topic) = image.topic_by_id(id.topic) else { continue };
+        if is_wanted(request.topics.as_deref(), topic.name.as_str(), id.partition) {
+            topics.entry(topic.name.to_string()).or_default().push(DescribeLogDirsPartition {
+                partition_index: id.partition,
+                partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
+                offset_lag: lag,
+                is_future_key: false,
+            });
+        }
+    }
+    for (name, mut partitions) in topics {
+        partitions.sort_by_key(|partition| partition.partition_index);
+        result.topics.push(DescribeLogDirsTopic { name, partitions });
+    }
+    DescribeLogDirsResponse { error_code: ErrorCode::None, results: vec![result], ..Default::default() }
+}
+
+fn is_wanted(topics: Option<&[DescribableLogDirTopic]>, name: &str, partition: PartitionIndex) -> bool {
+    topics.is_none_or(|topics| topics.iter().any(|asked| asked.topic == name && asked.partitions.contains(&partition)))
+}
+
+/// Of this broker: in forward routing, of all shards.
+async fn all(broker: &Rc<Broker>) -> Vec<LogSize> {
+    let mut all = here(broker);
+    if broker.shard.config.routing == Routing::Forward {
+        for shard in (0..broker.shard.shards).map(ShardId).filter(|shard| *shard != broker.shard.id) {
+            match broker.router.call(shard, message::Request::LogSizes).reply().await {
+                Reply::LogSizes(sizes) => all.extend(sizes),
+                _ => unreachable!("a call for sizes is answered by LogSizes"),
+            }
+        }
+    }
+    all
+}
+
+/// Of this shard.
+pub(in crate::api) fn here(broker: &Broker) -> Vec<LogSize> {
+    let partitions = broker.shard.all_partitions();
+    let size = |partition: Rc<crate::partition::Partition>| LogSize {
+        id: partition.id,
+        bytes: partition.log.size_bytes(),
+        lag: partition.log.end_offset() - partition.high_watermark(),
+    };
+    partitions.into_iter().map(size).collect()
+}

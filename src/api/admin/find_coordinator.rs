@@ -1,0 +1,143 @@
+//! FindCoordinator (key 10): which broker coordinates a group or a transactional id.
+//!
+//! The internal topic is created when its first coordinator is asked for, and the answer names one that is already there. (Kafka
+//! answers COORDINATOR_NOT_AVAILABLE meanwhile and waits for the client to ask again.)
+
+use super::context::Context;
+use super::create_topics::plan_internal;
+use crate::controller::Plan;
+use crate::coordinator::partition_of;
+use crate::coordinator::topic::Internal;
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+use crate::router::broker;
+use crate::wire::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION};
+
+/// The topic in which the coordinators of the request's keys keep their state. Share groups are not among them.
+fn topic_of(request: &FindCoordinatorRequest) -> Result<Internal, ErrorCode> {
+    match request.key_type {
+        GROUP => Ok(Internal::ConsumerOffsets),
+        TRANSACTION => Ok(Internal::TransactionState),
+        _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+/// The topic to create before the request is answered.
+pub fn missing(request: &FindCoordinatorRequest, context: &Context<'_>) -> Option<Internal> {
+    let asks = context.version < 4 || !request.coordinator_keys.is_empty();
+    topic_of(request).ok().filter(|topic| asks && context.image.topic(topic.name()).is_none())
+}
+
+/// Creates what is missing, unless it is there by now.
+pub fn plan(request: &FindCoordinatorRequest, context: &Context<'_>, random: &mut dyn FnMut() -> u64) -> Plan<()> {
+    let mut plan = Plan { commands: Vec::new(), answer: () };
+    if let Some(topic) = missing(request, context) {
+        match plan_internal(topic, &mut context.image.clone(), context.config, random) {
+            Ok(command) => plan.commands.push(command),
+            Err(refusal) => tracing::error!("{} cannot be created: {}", topic.name(), refusal.message),
+        }
+    }
+    plan
+}
+
+pub fn answer(request: &FindCoordinatorRequest, context: &Context<'_>) -> FindCoordinatorResponse {
+    let topic = topic_of(request);
+    let find = |key: &str| {
+        let found = topic.and_then(|topic| find(key, topic, context.image, context.listener));
+        let mut coordinator = Coordinator { key: key.into(), node_id: -1, port: -1, ..Coordinator::default() };
+        coordinator.error_message = Some(String::new());
+        match found {
+            Ok(broker) => {
+                coordinator.node_id = broker.id.0;
+                coordinator.host = broker.host.into();
+                coordinator.port = broker.port;
+            }
+            Err(code) => coordinator.error_code = code,
+        }
+        coordinator
+    };
+    if context.version >= 4 {
+        let coordinators = request.coordinator_keys.iter().map(|key| find(key)).collect();
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
+    }
+    let Coordinator { node_id, host, port, error_code, .. } = find(&request.key);
+    // What Kafka says when there is nothing to say.
+    let error_message = Some(if error_code.is_error() { error_code.to_string() } else { "NONE".into() });
+    FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..FindCoordinatorResponse::default() }
+}
+
+fn find<'a>(key: &str, topic: Internal, image: &'a Image, listener: &str) -> Result<broker::Broker<'a>, ErrorCode> {
+    let topic = image.topic(topic.name()).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let partition = partition_of(key, topic.partitions.len());
+    let leader = topic.partitions[partition as usize].leader.and_then(|leader| image.node(leader));
+    let node = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let id = broker::broker_of(node, topic.id, partition);
+    let mut brokers = broker::brokers_of(node, listener);
+    brokers.find(|broker| broker.id == id).ok_or(ErrorCode::CoordinatorNotAvailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::admin::fixture::{World, check_encodes, numbers};
+
+    fn asked(key_type: i8, keys: &[&str]) -> FindCoordinatorRequest {
+        let coordinator_keys = keys.iter().map(|key| (*key).into()).collect();
+        FindCoordinatorRequest { key_type, coordinator_keys, ..FindCoordinatorRequest::default() }
+    }
+
+    fn create(world: &mut World, request: &FindCoordinatorRequest) {
+        let plan = plan(request, &world.at(6), &mut numbers());
+        world.commit(&plan.commands);
+    }
+
+    #[test]
+    fn the_first_question_creates_the_topic_and_names_its_owner() {
+        let mut world = World::nodes(1);
+        let groups = asked(GROUP, &["a", "b", "a"]);
+        assert_eq!(missing(&groups, &world.at(6)), Some(Internal::ConsumerOffsets));
+        create(&mut world, &groups);
+        assert_eq!(missing(&groups, &world.at(6)), None);
+        let topic = world.image.topic("__consumer_offsets").unwrap();
+        assert_eq!((topic.partitions.len(), topic.partitions[0].replicas.len()), (50, 1));
+        assert_eq!(topic.overrides["cleanup.policy"], "compact");
+        let response = answer(&groups, &world.at(6));
+        check_encodes(&response, 6);
+        let expected = broker::broker_of(world.image.node(crate::model::NodeId(1)).unwrap(), topic.id, 97 % 50);
+        assert_eq!(response.coordinators[0].node_id, expected.0);
+        assert_eq!(response.coordinators[0], response.coordinators[2]);
+        assert!(world.image.topic("__transaction_state").is_none());
+        let mut world = World::nodes(1);
+        create(&mut world, &asked(TRANSACTION, &["t"]));
+        assert_eq!(world.image.topic("__transaction_state").unwrap().partitions.len(), 50);
+    }
+
+    #[test]
+    fn one_key_is_answered_at_the_top_before_version_4() {
+        let mut world = World::nodes(1);
+        let request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
+        assert_eq!(answer(&request, &world.at(3)).error_code, ErrorCode::CoordinatorNotAvailable);
+        assert_eq!(missing(&request, &world.at(0)), Some(Internal::ConsumerOffsets));
+        create(&mut world, &asked(GROUP, &["g"]));
+        for version in 0..4 {
+            let response = answer(&request, &world.at(version));
+            check_encodes(&response, version);
+            assert_eq!((response.error_code, response.node_id / 1000), (ErrorCode::None, 1));
+        }
+    }
+
+    #[test]
+    fn what_has_no_coordinator_here_is_refused_and_creates_nothing() {
+        let world = World::nodes(1);
+        for key_type in [2, -1, 7] {
+            let request = asked(key_type, &["g"]);
+            assert_eq!(missing(&request, &world.at(6)), None);
+            let response = answer(&request, &world.at(6));
+            assert_eq!(
+                (response.coordinators[0].error_code, response.coordinators[0].node_id),
+                (ErrorCode::InvalidRequest, -1)
+            );
+        }
+        assert_eq!(missing(&asked(GROUP, &[]), &world.at(6)), None);
+    }
+}

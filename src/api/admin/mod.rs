@@ -1,0 +1,18 @@
+pub(crate) mod acls;
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod context;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod find_coordinator;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod list_config_resources;
+pub(crate) mod metadata;
+pub(crate) mod refusal;

@@ -1,0 +1,181 @@
+//! An answer on its way out: bytes, and log data that are looked up when the socket takes them.
+//!
+//! A reader that does not read holds none of the shard's memory: between two sends an answer knows only where its
+//! records are. They come out in windows ([`Answer::window`]); what the socket did not take of one is let go of, and
+//! looked up again when the socket has room. This is what `sendfile(2)` gives Apache Kafka, without its blocking reads.
+//!
+//! Records of another shard's partitions come over as copies, a window at a time, under a budget of the shard.
+
+use std::collections::VecDeque;
+
+use crate::api::Broker;
+use crate::log::read::Extent;
+use crate::model::ShardId;
+use crate::router::message::{Reply, Request, Stretch};
+use crate::runtime::Permit;
+use crate::runtime::buf::Slice;
+use crate::wire::Payload;
+
+/// One send takes so much at the most.
+const WINDOW_BYTES: usize = 1 << 20;
+/// And from so many places; `sendmsg(2)` takes 1024.
+const WINDOW_SLICES: usize = 1000;
+/// Bytes that come from another shard at a time.
+pub(in crate::api) const COPY_BYTES: usize = 256 << 10;
+
+/// A part of an answer.
+pub enum Piece {
+    Bytes(Slice),
+    Log(Extent),
+    Remote(Remote),
+}
+
+/// Records on another shard, and a copy of the first of them.
+pub struct Remote {
+    pub shard: ShardId,
+    pub stretch: Stretch,
+    pub copied: Slice,
+}
+
+impl Payload for Piece {
+    fn bytes(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Log(extent) => extent.bytes(),
+            Piece::Remote(remote) => remote.stretch.bytes(),
+        }
+    }
+}
+
+impl Piece {
+    fn advance(&mut self, bytes: usize) {
+        match self {
+            Piece::Bytes(slice) => *slice = slice.slice(bytes..slice.len()),
+            Piece::Log(extent) => extent.advance(bytes),
+            Piece::Remote(remote) => {
+                remote.stretch.positions.start += bytes as u64;
+                remote.copied = remote.copied.slice(bytes.min(remote.copied.len())..remote.copied.len());
+            }
+        }
+    }
+}
+
+/// What is left to send, in order.
+#[derive(Default)]
+pub struct Answer {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// For the copies in `pieces`.
+    copies: Option<Permit>,
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(bytes: Vec<u8>) -> Answer {
+        Answer::new(vec![Piece::Bytes(Slice::from(bytes))], None)
+    }
+}
+
+impl Answer {
+    pub(in crate::api) fn new(pieces: Vec<Piece>, copies: Option<Permit>) -> Answer {
+        let bytes = pieces.iter().map(Payload::bytes).sum();
+        Answer { pieces: pieces.into(), bytes, copies }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds another answer behind this one.
+    pub fn append(&mut self, mut other: Answer) {
+        self.pieces.append(&mut other.pieces);
+        self.bytes += other.bytes;
+        match (&mut self.copies, other.copies) {
+            (Some(copies), Some(more)) => copies.merge(more),
+            (copies, more) => *copies = copies.take().or(more),
+        }
+    }
+
+    /// The next bytes to send, as many as one send takes and are at hand; some at least. What is not in memory is waited
+    /// for only when nothing else can be sent, so whoever waits holds nothing that others might wait for.
+    ///
+    /// # Errors
+    /// When records cannot be read any more: the answer cannot be finished, and the connection has to be closed.
+    pub async fn window(&mut self, broker: &Broker) -> Result<(Vec<Slice>, usize), String> {
+        let mut slices = Vec::with_capacity(self.pieces.len().min(WINDOW_SLICES));
+        let mut bytes = 0;
+        for piece in &mut self.pieces {
+            let room = WINDOW_BYTES - bytes;
+            if room == 0 || slices.len() >= WINDOW_SLICES {
+                break;
+            }
+            let whole = piece.bytes();
+            let from = bytes;
+            match piece {
+                Piece::Bytes(slice) => {
+                    slices.push(slice.slice(0..whole.min(room)));
+                    bytes += whole.min(room);
+                }
+                Piece::Log(extent) => {
+                    bytes += extent.cached(0, room, &mut slices);
+                    if bytes == 0 {
+                        let page = extent.load(room).await.map_err(|error| error.to_string())?;
+                        bytes += page.len();
+                        slices.push(page);
+                        bytes += extent.cached(bytes, room - bytes, &mut slices);
+                    }
+                }
+                Piece::Remote(remote) => {
+                    if remote.copied.is_empty() && bytes == 0 {
+                        if self.copies.is_none() {
+                            self.copies = Some(broker.copies.acquire(COPY_BYTES as u64).await);
+                        }
+                        remote.copied = remote.copy(broker).await?;
+                    }
+                    let copied = remote.copied.len().min(room);
+                    slices.push(remote.copied.slice(0..copied));
+                    bytes += copied;
+                }
+            }
+            if bytes - from < whole {
+                break;
+            }
+        }
+        Ok((slices, bytes))
+    }
+
+    /// So many bytes have been sent.
+    pub fn advance(&mut self, mut bytes: usize) {
+        self.bytes -= bytes;
+        while let Some(piece) = self.pieces.front_mut() {
+            let whole = piece.bytes();
+            if bytes < whole {
+                piece.advance(bytes);
+                return;
+            }
+            bytes -= whole;
+            self.pieces.pop_front();
+        }
+    }
+
+    /// Lets go of copies: the socket takes nothing now.
+    pub fn let_go(&mut self) {
+        for piece in &mut self.pieces {
+            if let Piece::Remote(remote) = piece {
+                remote.copied = Slice::default();
+            }
+        }
+        self.copies = None;
+    }
+}
+
+impl Remote {
+    /// Has the next of its bytes brought over.
+    async fn copy(&self, broker: &Broker) -> Result<Slice, String> {
+        let request = Request::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
+        match broker.router.call(self.shard, request).reply().await {
+            Reply::Read(Ok(bytes)) => Ok(Slice::from(bytes)),
+            Reply::Read(Err(why)) => Err(why),
+            _ => unreachable!("a read call is answered by Read"),
+        }
+    }
+}

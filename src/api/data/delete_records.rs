@@ -1,0 +1,103 @@
+//! DeleteRecords (key 21): a partition's records below an offset go. Kafka Streams empties its repartition topics with it.
+//!
+//! The answer is Kafka's low watermark: where every replica's log begins. It is sent when that is durable, so no restart
+//! brings the records back.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::api::gather::by_topic;
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::metadata::{Image, image};
+use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
+use crate::router::message::{self, Reply};
+use crate::runtime::{self, Class};
+use crate::wire::delete_records::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = DeleteRecordsRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, &request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let image = broker.shard.image();
+    let asked = asked(request);
+    let mut by_shard: HashMap<ShardId, Vec<(TopicPartition, Option<Offset>)>> = HashMap::new();
+    let mut places = HashMap::with_capacity(asked.len());
+    for (name, partition, offset) in &asked {
+        let place = locate(broker, &image, name, *partition);
+        if let Ok((id, owner)) = place {
+            let offset = Some(*offset).filter(|offset| *offset != HIGH_WATERMARK);
+            by_shard.entry(owner).or_default().push((id, offset));
+        }
+        places.insert((*name, *partition), place.map(|(id, _)| id));
+    }
+    let here = by_shard.remove(&broker.shard.id).unwrap_or_default();
+    let calls: Vec<_> = by_shard
+        .into_iter()
+        .map(|(owner, asked)| {
+            let ids: Vec<TopicPartition> = asked.iter().map(|(id, _)| *id).collect();
+            (ids, broker.router.call(owner, message::Request::DeleteRecords(asked)))
+        })
+        .collect();
+    let mut starts: HashMap<TopicPartition, Result<Offset, ErrorCode>> = HashMap::new();
+    // What is begun is done, whether or not the connection is still there.
+    let (shard, ids) = (broker.shard.clone(), here.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    let deleted = runtime::spawn(Class::Foreground, "delete records", async move { shard.delete_records(&here).await });
+    starts.extend(ids.into_iter().zip(deleted.await));
+    for (ids, call) in calls {
+        match call.reply().await {
+            Reply::RecordsDeleted(deleted) => starts.extend(ids.into_iter().zip(deleted)),
+            _ => unreachable!("a call to delete records is answered by RecordsDeleted"),
+        }
+    }
+    let results = asked
+        .into_iter()
+        .map(|(name, partition, _)| (name, [result(partition, places[&(name, partition)].and_then(|id| starts[&id]))]));
+    let topics = by_topic(results).into_iter();
+    let topics = topics.map(|(name, partitions)| DeleteRecordsTopicResult { name: name.into(), partitions });
+    DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
+}
+
+/// Each partition once, as in Kafka: of one that is named more than once, the last offset counts.
+fn asked(request: &DeleteRecordsRequest) -> Vec<(&str, PartitionIndex, Offset)> {
+    let mut offsets: HashMap<(&str, PartitionIndex), Offset> = HashMap::new();
+    let mut order = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let key = (topic.name.as_str(), partition.partition_index);
+            if offsets.insert(key, partition.offset).is_none() {
+                order.push(key);
+            }
+        }
+    }
+    order.into_iter().map(|key| (key.0, key.1, offsets[&key])).collect()
+}
+
+fn locate(
+    broker: &Broker,
+    image: &Image,
+    name: &str,
+    partition: PartitionIndex,
+) -> Result<(TopicPartition, ShardId), ErrorCode> {
+    let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let place = broker.locate(image, topic, partition)?;
+    // What groups and transactions have committed is not for clients to delete.
+    if image::is_internal(name) { Err(ErrorCode::InvalidTopicException) } else { Ok(place) }
+}
+
+fn result(partition_index: PartitionIndex, start: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let (low_watermark, error_code) = match start {
+        Ok(start) => (start, ErrorCode::None),
+        Err(error) => (-1, error),
+    };
+    DeleteRecordsPartitionResult { partition_index, low_watermark, error_code }
+}

@@ -1,0 +1,452 @@
+//! Incremental fetch sessions (KIP-227): what a reader asked for stays here, so that it names only what changed and is
+//! told only what changed.
+//!
+//! ```text
+//! full fetch (epoch 0)      -> Cache::create   -> session id, epoch 1          (no room: id 0, "ask in full again")
+//! incremental fetch (1..)   -> Cache::advance  -> changed and forgotten partitions applied, epoch + 1
+//! answer                    -> Session::tell   -> whether a partition has anything new to say; those with records
+//!                                                 go to the end of the reading order
+//! full fetch (id, epoch -1) -> Cache::remove
+//! ```
+//!
+//! Each shard has a cache of its own, with its part of the node's slots. Ids name their shard, so that a session is never
+//! mistaken for another shard's. This file knows no clock, no randomness and no metadata: all three are passed in.
+//!
+//! Invariants:
+//! - SESSION-1: slots and partitions are bounded (`max.incremental.fetch.session.cache.slots`, [`PARTITIONS_MAX`]).
+//! - SESSION-2: a session is by name or by id for its whole life.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use crate::wire::Topic;
+
+/// A session unused for this long gives way to any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+const EVICTION_MS: u64 = 120_000;
+/// All partitions of all sessions of a shard; about 150 bytes each.
+pub const PARTITIONS_MAX: usize = 1 << 19;
+/// "None": what a full fetch outside of any session has, and what an answer says when it opens none.
+pub const NO_SESSION: i32 = 0;
+/// A full fetch that closes its session, if it names one.
+pub const FINAL_EPOCH: i32 = -1;
+/// A full fetch that asks for a session.
+pub const INITIAL_EPOCH: i32 = 0;
+
+/// How a topic is named.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Key {
+    Name(Rc<str>),
+    Id(TopicId),
+}
+
+impl Key {
+    pub fn topic(&self) -> Topic<'_> {
+        match self {
+            Key::Name(name) => Topic::Name(name),
+            Key::Id(id) => Topic::Id(*id),
+        }
+    }
+}
+
+impl From<Topic<'_>> for Key {
+    fn from(topic: Topic<'_>) -> Key {
+        match topic {
+            Topic::Name(name) => Key::Name(name.into()),
+            Topic::Id(id) => Key::Id(id),
+        }
+    }
+}
+
+/// Where a partition is served, or why not.
+pub type Place = Result<(TopicPartition, ShardId), ErrorCode>;
+
+/// What a reader says about one partition; it holds until it says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    pub current_leader_epoch: LeaderEpoch,
+    pub fetch_offset: Offset,
+    pub last_fetched_epoch: LeaderEpoch,
+    pub bytes_max: i32,
+}
+
+/// What a reader was last told of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start_offset: Offset,
+}
+
+/// Differs from whatever there is to tell.
+const NOTHING_TOLD: Told = Told { high_watermark: -2, last_stable_offset: -2, log_start_offset: -2 };
+
+/// One partition's part of an answer, as far as a session cares.
+#[derive(Clone, Copy, Debug)]
+pub struct News {
+    pub told: Told,
+    pub has_records: bool,
+    /// An error or a diverging epoch: always told.
+    pub is_exceptional: bool,
+}
+
+struct SessionTopic {
+    key: Key,
+    /// The name of a topic asked for by id, once it was known: a deleted and recreated topic is then told from a topic
+    /// nobody ever heard of.
+    known_as: Option<Rc<str>>,
+    partitions: u32,
+}
+
+struct SessionPartition {
+    topic: u32,
+    partition: PartitionIndex,
+    asked: Asked,
+    told: Told,
+    place: Place,
+}
+
+/// Where a session keeps a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot(u32);
+
+pub struct Session {
+    pub id: i32,
+    /// What the next request has to say.
+    epoch: i32,
+    is_by_id: bool,
+    is_follower: bool,
+    created_ms: u64,
+    used_ms: u64,
+    /// The image that the places are from.
+    image_index: u64,
+    topics: Vec<Option<SessionTopic>>,
+    free_topics: Vec<u32>,
+    names: HashMap<Rc<str>, u32>,
+    ids: HashMap<TopicId, u32>,
+    partitions: Vec<Option<SessionPartition>>,
+    index: HashMap<(u32, PartitionIndex), u32>,
+    free: Vec<u32>,
+    /// Slots in the order to read in.
+    order: Vec<u32>,
+    /// Kept for its room: see [`end_turn`](Self::end_turn).
+    moved: Vec<u32>,
+}
+
+/// Finds a topic's partition. The topic's name as it was known before comes in and goes out.
+pub type Locate<'a> = dyn FnMut(&Key, &mut Option<Rc<str>>, PartitionIndex) -> Place + 'a;
+
+impl Session {
+    fn new(id: i32, is_by_id: bool, is_follower: bool, now_ms: u64) -> Session {
+        Session {
+            id,
+            epoch: 1,
+            is_by_id,
+            is_follower,
+            created_ms: now_ms,
+            used_ms: now_ms,
+            image_index: 0,
+            topics: Vec::new(),
+            free_topics: Vec::new(),
+            names: HashMap::new(),
+            ids: HashMap::new(),
+            partitions: Vec::new(),
+            index: HashMap::new(),
+            free: Vec::new(),
+            order: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Adds partitions, or changes what is asked of those that are there.
+    fn update<'a>(&mut self, asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, Asked)>, locate: &mut Locate<'_>) {
+        let mut last = None;
+        for (topic, partition, asked) in asked {
+            let at = match last {
+                Some((same, at)) if same == topic => at,
+                _ => self.topic(topic),
+            };
+            last = Some((topic, at));
+            if let Some(slot) = self.index.get(&(at, partition)) {
+                self.partitions[*slot as usize].as_mut().expect("indexed").asked = asked;
+                continue;
+            }
+            let topic = self.topics[at as usize].as_mut().expect("just found");
+            topic.partitions += 1;
+            let place = locate(&topic.key, &mut topic.known_as, partition);
+            let added = Some(SessionPartition { topic: at, partition, asked, told: NOTHING_TOLD, place });
+            let slot = match self.free.pop() {
+                Some(slot) => {
+                    self.partitions[slot as usize] = added;
+                    slot
+                }
+                None => {
+                    self.partitions.push(added);
+                    (self.partitions.len() - 1) as u32
+                }
+            };
+            self.index.insert((at, partition), slot);
+            self.order.push(slot);
+        }
+    }
+
+    fn forget_topic(&mut self, at: u32) {
+        match self.topics[at as usize].take().expect("there").key {
+            Key::Name(name) => self.names.remove(&name),
+            Key::Id(id) => self.ids.remove(&id),
+        };
+        self.free_topics.push(at);
+    }
+
+    /// Where a topic is kept. A new one gets a partition at once, so none is ever empty.
+    fn topic(&mut self, topic: Topic<'_>) -> u32 {
+        let found = match topic {
+            Topic::Name(name) => self.names.get(name),
+            Topic::Id(id) => self.ids.get(&id),
+        };
+        if let Some(at) = found {
+            return *at;
+        }
+        let key = Key::from(topic);
+        let at = self.free_topics.pop().unwrap_or_else(|| {
+            self.topics.push(None);
+            (self.topics.len() - 1) as u32
+        });
+        match &key {
+            Key::Name(name) => self.names.insert(name.clone(), at),
+            Key::Id(id) => self.ids.insert(*id, at),
+        };
+        self.topics[at as usize] = Some(SessionTopic { key, known_as: None, partitions: 0 });
+        at
+    }
+
+    fn forget(&mut self, forgotten: &[(Topic<'_>, PartitionIndex)]) {
+        let mut is_any = false;
+        for (topic, partition) in forgotten {
+            let at = match topic {
+                Topic::Name(name) => self.names.get(*name),
+                Topic::Id(id) => self.ids.get(id),
+            };
+            let Some(&at) = at else { continue };
+            let Some(slot) = self.index.remove(&(at, *partition)) else { continue };
+            self.partitions[slot as usize] = None;
+            self.free.push(slot);
+            is_any = true;
+            let topic = self.topics[at as usize].as_mut().expect("of a partition");
+            topic.partitions -= 1;
+            if topic.partitions == 0 {
+                self.forget_topic(at);
+            }
+        }
+        if is_any {
+            let partitions = &self.partitions;
+            self.order.retain(|slot| partitions[*slot as usize].is_some());
+        }
+    }
+
+    /// Looks all partitions up again when there is a newer image than the last one seen.
+    pub fn renew(&mut self, image_index: u64, locate: &mut Locate<'_>) {
+        if self.image_index == image_index {
+            return;
+        }
+        self.image_index = image_index;
+        for partition in self.partitions.iter_mut().flatten() {
+            let topic = self.topics[partition.topic as usize].as_mut().expect("of a partition");
+            partition.place = locate(&topic.key, &mut topic.known_as, partition.partition);
+        }
+    }
+
+    /// All partitions in the order to read in.
+    pub fn partitions(&self) -> impl Iterator<Item = (Slot, &Key, PartitionIndex, &Asked, &Place)> {
+        self.order.iter().map(|slot| {
+            let partition = self.partitions[*slot as usize].as_ref().expect("in order");
+            let topic = self.topics[partition.topic as usize].as_ref().expect("of a partition");
+            (Slot(*slot), &topic.key, partition.partition, &partition.asked, &partition.place)
+        })
+    }
+
+    /// Notes what a partition is told, and says whether an incremental answer has to name it at all. What left the session
+    /// since the request came is not told.
+    pub fn tell(&mut self, slot: Slot, key: &Key, index: PartitionIndex, news: News) -> bool {
+        let Some(partition) = self.partitions[slot.0 as usize].as_mut() else { return false };
+        let topic = self.topics[partition.topic as usize].as_ref().expect("of a partition");
+        if partition.partition != index || topic.key != *key {
+            return false;
+        }
+        let is_news = news.is_exceptional || news.has_records || partition.told != news.told;
+        // Told again when the error is over, whether anything else has changed or not.
+        partition.told = if news.is_exceptional { NOTHING_TOLD } else { news.told };
+        if news.has_records {
+            self.moved.push(slot.0);
+        }
+        is_news
+    }
+
+    /// Behind the last [`tell`](Self::tell) of an answer: partitions that gave records are read last next time, so that a
+    /// busy one does not starve the others under `max_bytes`.
+    pub fn end_turn(&mut self) {
+        if self.moved.is_empty() || self.moved.len() == self.order.len() {
+            self.moved.clear();
+            return;
+        }
+        let moved: std::collections::HashSet<u32> = self.moved.iter().copied().collect();
+        self.order.retain(|slot| !moved.contains(slot));
+        self.order.append(&mut self.moved);
+        debug_assert_eq!(self.order.len(), self.index.len());
+    }
+
+    /// Kafka's order of eviction: a consumer's before a follower's, the smaller before the larger.
+    fn value(&self) -> (bool, usize, i32) {
+        (self.is_follower, self.len(), self.id)
+    }
+}
+
+/// Epochs go 1, 2, .. and from the maximum back to 1: 0 and below have meanings of their own.
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+/// Who asks for a session, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    pub is_by_id: bool,
+    pub is_follower: bool,
+    pub now_ms: u64,
+}
+
+/// One shard's sessions.
+pub struct Cache {
+    shard: ShardId,
+    shards: u16,
+    slots_max: usize,
+    sessions: HashMap<i32, Rc<RefCell<Session>>>,
+    /// Of all sessions, as of their last use.
+    partitions: usize,
+}
+
+impl Cache {
+    /// `slots` are the node's; each of its shards has its part.
+    pub fn new(shard: ShardId, shards: u16, slots: usize) -> Cache {
+        let slots_max = slots.div_ceil(usize::from(shards));
+        Cache { shard, shards, slots_max, sessions: HashMap::new(), partitions: 0 }
+    }
+
+    /// A session for a full fetch of these partitions, if there is room or somebody has to give way.
+    pub fn create<'a>(
+        &mut self,
+        asker: Asker,
+        mut random: impl FnMut() -> u64,
+        asked: impl ExactSizeIterator<Item = (Topic<'a>, PartitionIndex, Asked)>,
+        image_index: u64,
+        locate: &mut Locate<'_>,
+    ) -> Option<Rc<RefCell<Session>>> {
+        let size = asked.len();
+        if size == 0 {
+            return None;
+        }
+        let id = self.free_id(&mut random);
+        if !self.make_room((asker.is_follower, size, id), asker.now_ms) {
+            return None;
+        }
+        let mut session = Session::new(id, asker.is_by_id, asker.is_follower, asker.now_ms);
+        session.image_index = image_index;
+        session.update(asked, locate);
+        self.partitions += session.len();
+        let session = Rc::new(RefCell::new(session));
+        self.sessions.insert(id, session.clone());
+        Some(session)
+    }
+
+    /// An incremental fetch. None: the session has become empty, and is closed.
+    pub fn advance<'a>(
+        &mut self,
+        (id, epoch): (i32, i32),
+        asker: Asker,
+        asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, Asked)>,
+        forgotten: &[(Topic<'_>, PartitionIndex)],
+        locate: &mut Locate<'_>,
+    ) -> Result<Option<Rc<RefCell<Session>>>, ErrorCode> {
+        let shared = self.sessions.get(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?.clone();
+        let mut session = shared.borrow_mut();
+        if session.epoch != epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.is_by_id != asker.is_by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        let before = session.len();
+        session.update(asked, locate);
+        session.forget(forgotten);
+        self.partitions = self.partitions - before + session.len();
+        if session.is_empty() || self.partitions > PARTITIONS_MAX {
+            // SESSION-1: who asks in full again is served without a session, then.
+            let is_empty = session.is_empty();
+            drop(session);
+            self.remove(id);
+            return if is_empty { Ok(None) } else { Err(ErrorCode::FetchSessionIdNotFound) };
+        }
+        session.epoch = next_epoch(epoch);
+        session.used_ms = asker.now_ms;
+        drop(session);
+        Ok(Some(shared))
+    }
+
+    pub fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.partitions -= session.borrow().len();
+        }
+    }
+
+    /// Above 0, this shard's by its remainder, and nobody's yet.
+    fn free_id(&self, random: &mut impl FnMut() -> u64) -> i32 {
+        let shards = u64::from(self.shards);
+        loop {
+            let drawn = random() % (i32::MAX as u64 / shards) * shards + u64::from(self.shard.0);
+            match i32::try_from(drawn) {
+                Ok(id) if id > 0 && !self.sessions.contains_key(&id) => return id,
+                _ => {}
+            }
+        }
+    }
+
+    /// Evicts until a session of this value fits, as Kafka does: first what was not used for long; then, of what has been
+    /// there for long, the least valuable, if it is no more valuable than the new one. A follower's session may push out
+    /// any consumer's.
+    fn make_room(&mut self, value: (bool, usize, i32), now_ms: u64) -> bool {
+        let (is_follower, size, _) = value;
+        if self.slots_max == 0 || size > PARTITIONS_MAX {
+            return false;
+        }
+        while self.sessions.len() >= self.slots_max || self.partitions + size > PARTITIONS_MAX {
+            let sessions = || self.sessions.values().map(|session| session.borrow());
+            let stale = sessions().min_by_key(|session| session.used_ms);
+            let stale = stale.filter(|session| now_ms.saturating_sub(session.used_ms) > EVICTION_MS);
+            let evicted = stale.map(|session| session.id).or_else(|| {
+                let is_old = |session: &Session| session.used_ms - session.created_ms > EVICTION_MS;
+                sessions()
+                    .filter(|session| is_old(session) || is_follower && !session.is_follower)
+                    .map(|session| session.value())
+                    .min()
+                    .filter(|least| *least <= value)
+                    .map(|(_, _, id)| id)
+            });
+            match evicted {
+                Some(id) => self.remove(id),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! ListOffsets (key 2): offsets by time and by name.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::fetch::isolation_of;
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::log::read::{ReadError, TimedOffset};
+use crate::model::{ErrorCode, Offset};
+use crate::partition::Partition;
+use crate::record::codec::Decompressor;
+use crate::record::timestamps::{offset_for_timestamp, offset_of_max_timestamp};
+use crate::record::walk::batches;
+use crate::router::message::{self, ListOffset, ListedOffset, Reply};
+use crate::shard::DECODED_BYTES_MAX;
+use crate::wire::list_offsets::{
+    EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsetsPartitionResponse,
+    ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, timestamp_from_version,
+};
+use crate::wire::{Malformed, Reader};
+
+const NOTHING: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = ListOffsetsRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let image = broker.shard.image();
+    let isolation = isolation_of(request.isolation_level);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    // KAFKA-1757 and on: a partition that is named more than once is answered INVALID_REQUEST, once.
+    let mut times: HashMap<(&str, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            *times.entry((&topic.name, asked.partition_index)).or_default() += 1;
+        }
+    }
+    for asked_topic in &request.topics {
+        let topic = image.topic(&asked_topic.name);
+        let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
+        for asked in &asked_topic.partitions {
+            let Some(times) = times.remove(&(&*asked_topic.name, asked.partition_index)) else { continue };
+            let place = topic
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|topic| broker.locate(&image, topic, asked.partition_index));
+            let found = match (timestamp_from_version(asked.timestamp), place) {
+                _ if times > 1 => Err(ErrorCode::InvalidRequest),
+                (Some(from), _) if from > version => Err(ErrorCode::UnsupportedVersion),
+                (None, _) => Err(ErrorCode::UnsupportedVersion),
+                (_, Err(error)) => Err(error),
+                (_, Ok((id, owner))) => {
+                    let (current_leader_epoch, timestamp) = (asked.current_leader_epoch, asked.timestamp);
+                    let list = ListOffset { id, current_leader_epoch, timestamp, isolation };
+                    if owner == broker.shard.id {
+                        list_offset(broker, list).await
+                    } else {
+                        let call = broker.router.call(owner, message::Request::ListOffsets(vec![list]));
+                        match call.reply().await {
+                            Reply::Offsets(mut offsets) => offsets.pop().expect("one for one"),
+                            _ => unreachable!("a list call is answered by Offsets"),
+                        }
+                    }
+                }
+            };
+            let (error_code, listed) = match found {
+                Ok(listed) => (ErrorCode::None, listed),
+                Err(error) => (error, NOTHING),
+            };
+            partitions.push(ListOffsetsPartitionResponse {
+                partition_index: asked.partition_index,
+                error_code,
+                timestamp: listed.timestamp,
+                offset: listed.offset,
+                leader_epoch: listed.leader_epoch,
+            });
+        }
+        if !partitions.is_empty() {
+            topics.push(ListOffsetsTopicResponse { name: asked_topic.name.clone(), partitions });
+        }
+    }
+    ListOffsetsResponse { throttle_time_ms: 0, topics }
+}
+
+/// On the owning shard.
+pub(in crate::api) async fn list_offset(broker: &Rc<Broker>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
+    let partition = broker.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    partition.check_epoch(list.current_leader_epoch)?;
+    let limit = partition.limit(list.isolation);
+    let at = |offset: Offset, timestamp: i64| ListedOffset {
+        offset,
+        timestamp,
+        leader_epoch: partition.log.epochs().epoch_at(offset).unwrap_or(-1),
+    };
+    Ok(match list.timestamp {
+        // KIP-320: the epoch that a consumer at the end would go on in.
+        LATEST => ListedOffset { offset: limit, timestamp: -1, leader_epoch: newest_epoch(&partition) },
+        EARLIEST | EARLIEST_LOCAL => {
+            let offset = partition.log.start_offset();
+            let leader_epoch = partition.log.epochs().epoch_at(offset).unwrap_or_else(|| newest_epoch(&partition));
+            ListedOffset { offset, timestamp: -1, leader_epoch }
+        }
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => NOTHING,
+        MAX_TIMESTAMP => {
+            let batch = partition.log.batch_of_max_timestamp(limit).await.map_err(storage)?;
+            let found = batch.and_then(|bytes| {
+                let batch = batches(&bytes).next()?.ok()?;
+                offset_of_max_timestamp(&batch, &mut Decompressor::new(DECODED_BYTES_MAX)).ok().flatten()
+            });
+            found.map_or(NOTHING, |found| at(found.offset, found.timestamp))
+        }
+        timestamp => {
+            let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
+            let start = partition.log.start_offset();
+            let found = partition.log.offset_for_timestamp(timestamp, limit, |bytes| {
+                let batch = batches(bytes).next()?.ok()?;
+                let found = offset_for_timestamp(&batch, timestamp, start, &mut decompressor).ok().flatten()?;
+                Some(TimedOffset { offset: found.offset, timestamp: found.timestamp })
+            });
+            found.await.map_err(storage)?.map_or(NOTHING, |found| at(found.offset, found.timestamp))
+        }
+    })
+}
+
+fn newest_epoch(partition: &Partition) -> i32 {
+    partition.log.epochs().entries().last().map_or(partition.leader_epoch(), |(epoch, _)| *epoch)
+}
+
+fn storage(error: ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Storage(error) => {
+            tracing::error!("ListOffsets: {error}");
+            ErrorCode::KafkaStorageError
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! OffsetForLeaderEpoch (key 23): where an epoch ends (KIP-101, KIP-279, KIP-320).
+
+use std::rc::Rc;
+
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::model::{ErrorCode, LeaderEpoch, Offset};
+use crate::router::message::{self, EpochEnd, Reply};
+use crate::wire::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = OffsetForLeaderEpochRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    let image = broker.shard.image();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked_topic in request.topics {
+        let topic = image.topic(&asked_topic.topic);
+        let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
+        for asked in asked_topic.partitions {
+            let place = topic
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|topic| broker.locate(&image, topic, asked.partition));
+            let end = match place {
+                Err(error) => Err(error),
+                Ok((id, owner)) => {
+                    let end = EpochEnd {
+                        id,
+                        current_leader_epoch: asked.current_leader_epoch,
+                        leader_epoch: asked.leader_epoch,
+                    };
+                    if owner == broker.shard.id {
+                        epoch_end(broker, end)
+                    } else {
+                        match broker.router.call(owner, message::Request::EpochEnds(vec![end])).reply().await {
+                            Reply::EpochEnds(mut ends) => ends.pop().expect("one for one"),
+                            _ => unreachable!("an epoch call is answered by EpochEnds"),
+                        }
+                    }
+                }
+            };
+            let (error_code, (leader_epoch, end_offset)) = match end {
+                Ok(end) => (ErrorCode::None, end),
+                Err(error) => (error, (-1, -1)),
+            };
+            partitions.push(EpochEndOffset { error_code, partition: asked.partition, leader_epoch, end_offset });
+        }
+        topics.push(OffsetForLeaderTopicResult { topic: asked_topic.topic, partitions });
+    }
+    OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics }
+}
+
+/// On the owning shard.
+pub(in crate::api) fn epoch_end(broker: &Broker, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
+    let partition = broker.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    partition.check_epoch(asked.current_leader_epoch)?;
+    let (epochs, log_end, current) = (partition.log.epochs(), partition.log.end_offset(), partition.leader_epoch());
+    let end = epochs.end_offset_for(asked.leader_epoch, log_end);
+    // Epochs in which nothing was appended since the last record end at the log's end (KIP-101): the leader's own, and those
+    // before it, for which the last one that was written is told.
+    let end = end.or_else(|| {
+        let written = epochs.entries().last().map(|(epoch, _)| *epoch).filter(|_| asked.leader_epoch < current);
+        (0..=current).contains(&asked.leader_epoch).then(|| (written.unwrap_or(asked.leader_epoch), log_end))
+    });
+    Ok(end.unwrap_or((-1, -1)))
+}

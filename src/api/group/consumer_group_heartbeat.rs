@@ -1,0 +1,79 @@
+//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have (KIP-848).
+
+use super::coordinate::{Call, Framed, Place, host_of, settled};
+use crate::coordinator::group::consumer::{Client, Refused};
+use crate::model::ErrorCode;
+use crate::wire::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use crate::wire::{Malformed, Reader};
+
+/// From here on members choose their own ids (KIP-1082).
+const OWN_IDS_FROM: i16 = 1;
+
+pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let version = call.header.version;
+    let request = ConsumerGroupHeartbeatRequest::decode(reader, version)?;
+    if let Err(refused) = check(&request, version, &call.broker.shard.config.group_consumer_assignors) {
+        return Ok(call.now(&refuse(refused)));
+    }
+    let ledger = match call.place(&request.group_id) {
+        Place::Here(ledger) => ledger,
+        Place::There(owner) => return Ok(call.forward(owner)),
+        Place::Nowhere(error) => return Ok(call.now(&refuse(error.into()))),
+    };
+    let host = host_of(call.peer);
+    let client = Client { id: &call.client_id, host: &host };
+    let stepped = ledger.step(|groups, now, writes| groups.consumer_heartbeat(&request, client, now, writes)).await;
+    Ok(Box::pin(async move {
+        let told = settled(&ledger, stepped).await.map_err(Refused::from).and_then(|told| told);
+        call.answer(&told.unwrap_or_else(refuse))
+    }))
+}
+
+/// What can be said without looking at the group.
+fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[String]) -> Result<(), Refused> {
+    let invalid = |message: &str| Err(Refused::new(ErrorCode::InvalidRequest, message));
+    let is_empty = |text: &Option<String>| text.as_deref().is_some_and(|text| text.trim().is_empty());
+    let epoch = request.member_epoch;
+    if (version >= OWN_IDS_FROM || epoch > 0 || epoch == -1) && request.member_id.trim().is_empty() {
+        return invalid("MemberId can't be empty.");
+    }
+    if request.group_id.trim().is_empty() {
+        return invalid("GroupId can't be empty.");
+    }
+    if is_empty(&request.instance_id) {
+        return invalid("InstanceId can't be empty.");
+    }
+    if is_empty(&request.rack_id) {
+        return invalid("RackId can't be empty.");
+    }
+    match epoch {
+        0 if request.rebalance_timeout_ms == -1 => {
+            return invalid("RebalanceTimeoutMs must be provided in first request.");
+        }
+        0 if request.topic_partitions.as_ref().is_none_or(|has| !has.is_empty()) => {
+            return invalid("TopicPartitions must be empty when (re-)joining.");
+        }
+        0 if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() => {
+            return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.");
+        }
+        -2 if request.instance_id.is_none() => return invalid("InstanceId can't be null."),
+        ..-2 => return invalid("MemberEpoch is invalid."),
+        _ => {}
+    }
+    match &request.server_assignor {
+        Some(asked) if !assignors.contains(asked) => {
+            let message =
+                format!("ServerAssignor {asked} is not supported. Supported assignors: {}.", assignors.join(", "));
+            Err(Refused::new(ErrorCode::UnsupportedAssignor, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse(refused: Refused) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse {
+        error_code: refused.error,
+        error_message: Some(refused.message),
+        ..ConsumerGroupHeartbeatResponse::default()
+    }
+}

@@ -1,0 +1,40 @@
+//! DeleteGroups (key 42): groups that nobody is in, with all that they have committed.
+
+use std::collections::HashSet;
+
+use super::coordinate::{Call, Framed, Split};
+use crate::api::gather::as_asked;
+use crate::coordinator::Ledger;
+use crate::coordinator::group::Groups;
+use crate::model::ErrorCode;
+use crate::wire::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request = DeleteGroupsRequest::decode(reader, call.header.version)?;
+    Ok(Box::pin(async move {
+        let mut results = Vec::with_capacity(request.groups_names.len());
+        let mut seen = HashSet::new();
+        let asked = request.groups_names.iter().map(String::as_str).filter(|group| seen.insert(*group));
+        let split = Split::new(&call, asked);
+        for (owner, owned) in &split.there {
+            let part = DeleteGroupsRequest { groups_names: owned.iter().map(|id| (*id).into()).collect() };
+            let response: DeleteGroupsResponse = call.ask(*owner, &part).await?;
+            results.extend(response.results);
+        }
+        let result = |group: &str, error_code| DeletableGroupResult { group_id: group.into(), error_code };
+        results.extend(split.nowhere.iter().map(|(group, error)| result(group, *error)));
+        for (group, ledger) in &split.here {
+            let deleted = delete(group, ledger).await;
+            results.push(result(group, deleted.err().unwrap_or(ErrorCode::None)));
+        }
+        as_asked(&mut results, &request.groups_names, |result| &result.group_id);
+        call.answer(&DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() })
+    }))
+}
+
+/// In as many steps as it takes: a group may have more offsets than fit one batch.
+async fn delete(group: &str, ledger: &Ledger<Groups>) -> Result<(), ErrorCode> {
+    while !ledger.step(|groups, now, writes| groups.delete(group, now, writes)).await?? {}
+    ledger.durable().await
+}

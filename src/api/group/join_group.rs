@@ -1,0 +1,69 @@
+//! JoinGroup (key 11): a member enters its group, or the next generation of it. Answered when all have joined.
+
+use super::coordinate::{Call, Framed, Place, host_of};
+use crate::coordinator::group::Joiner;
+use crate::model::ErrorCode;
+use crate::runtime::sync::oneshot;
+use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
+use crate::wire::{Malformed, Reader};
+
+/// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an int16 can
+/// count.
+const INSTANCE_ID_CHARACTERS_MAX: usize = 249;
+
+pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let version = call.header.version;
+    let mut request = JoinGroupRequest::decode(reader, version)?;
+    if version == 0 {
+        request.rebalance_timeout_ms = request.session_timeout_ms;
+    }
+    let member_id = request.member_id.clone();
+    if request.group_id.is_empty() {
+        return Ok(call.now(&refuse(ErrorCode::InvalidGroupId, member_id, version)));
+    }
+    if request.group_instance_id.as_ref().is_some_and(|id| id.chars().count() > INSTANCE_ID_CHARACTERS_MAX) {
+        return Ok(call.now(&refuse(ErrorCode::InvalidRequest, member_id, version)));
+    }
+    let config = &call.broker.shard.config;
+    let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
+    if !session.contains(&request.session_timeout_ms) {
+        return Ok(call.now(&refuse(ErrorCode::InvalidSessionTimeout, member_id, version)));
+    }
+    let ledger = match call.place(&request.group_id) {
+        Place::Here(ledger) => ledger,
+        Place::There(owner) => return Ok(call.forward(owner)),
+        Place::Nowhere(error) => return Ok(call.now(&refuse(error, member_id, version))),
+    };
+    let joiner = Joiner {
+        client_id: (*call.client_id).into(),
+        client_host: host_of(call.peer),
+        needs_member_id: version >= 4,
+        can_skip_assignment: version >= 9,
+    };
+    let (sender, receiver) = oneshot();
+    let stepped = ledger.step(|groups, now, writes| groups.join(request, joiner, sender, now, writes)).await;
+    Ok(Box::pin(async move {
+        let answered = match stepped {
+            // Whoever is let go without an answer has lost its coordinator.
+            Ok(()) => receiver.await.map_err(|_| ErrorCode::NotCoordinator),
+            Err(error) => Err(error),
+        };
+        let response = match (answered, ledger.durable().await) {
+            (Ok(response), Ok(())) => for_version(response, version),
+            (Err(error), _) | (_, Err(error)) => refuse(error, member_id, version),
+        };
+        call.answer(&response)
+    }))
+}
+
+fn refuse(error_code: ErrorCode, member_id: String, version: i16) -> JoinGroupResponse {
+    for_version(JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() }, version)
+}
+
+/// Null came with version 7.
+fn for_version(mut response: JoinGroupResponse, version: i16) -> JoinGroupResponse {
+    if version < 7 {
+        response.protocol_name.get_or_insert_default();
+    }
+    response
+}

@@ -1,0 +1,40 @@
+//! ListGroups (key 16): the groups that this broker coordinates.
+
+use super::coordinate::{Call, Framed};
+use crate::model::ErrorCode;
+use crate::wire::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request = ListGroupsRequest::decode(reader, call.header.version)?;
+    Ok(Box::pin(async move {
+        let mut response = ListGroupsResponse::default();
+        for ledger in call.broker.groups.all() {
+            let listed = ledger.step(|groups, _, _| groups.list(&request)).await;
+            let listed = match listed {
+                Ok(listed) => ledger.durable().await.map(|()| listed),
+                Err(error) => Err(error),
+            };
+            match listed {
+                Ok(listed) => response.groups.extend(listed),
+                // A partition that is on its way elsewhere has no groups; one that is being loaded has, and who knows which.
+                Err(ErrorCode::NotCoordinator) => {}
+                Err(error) => response.error_code = error,
+            }
+        }
+        if call.forwards() {
+            for shard in call.others() {
+                let more: ListGroupsResponse = call.ask(shard, &request).await?;
+                if more.error_code.is_error() {
+                    response.error_code = more.error_code;
+                }
+                response.groups.extend(more.groups);
+            }
+        }
+        if response.error_code.is_error() {
+            response.groups.clear();
+        }
+        response.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        call.answer(&response)
+    }))
+}

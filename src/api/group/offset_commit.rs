@@ -1,0 +1,80 @@
+//! OffsetCommit (key 8): how far a group has read.
+
+use super::coordinate::{Call, Framed, Place, settled};
+use crate::api::gather::by_topic;
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+use crate::wire::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let version = call.header.version;
+    let mut request = OffsetCommitRequest::decode(reader, version)?;
+    let place = call.place(&request.group_id);
+    if let Place::There(owner) = place {
+        return Ok(call.forward(owner));
+    }
+    let refused = take_unknown(&mut request, version, &call.broker.shard.image());
+    if request.topics.is_empty() {
+        return Ok(call.now(&refused));
+    }
+    let ledger = match place {
+        Place::Here(ledger) => ledger,
+        Place::There(_) => unreachable!("forwarded above"),
+        Place::Nowhere(error) => return Ok(call.now(&merge(refused, refuse_all(&request, error)))),
+    };
+    let stepped = ledger.step(|groups, now, writes| groups.commit(&request, version >= 9, now, writes)).await;
+    Ok(Box::pin(async move {
+        let committed = settled(&ledger, stepped).await.and_then(|committed| committed);
+        let response = committed.unwrap_or_else(|error| refuse_all(&request, error));
+        call.answer(&merge(refused, response))
+    }))
+}
+
+/// Takes out what no topic has, and answers for it. What stays is named.
+fn take_unknown(request: &mut OffsetCommitRequest, version: i16, image: &Image) -> OffsetCommitResponse {
+    let mut refused = OffsetCommitResponse::default();
+    request.topics.retain_mut(|asked| {
+        let topic = if version >= 10 { image.topic_by_id(asked.topic_id) } else { image.topic(&asked.name) };
+        let Some(topic) = topic else {
+            let error = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            refused.topics.push(refuse(asked, error));
+            return false;
+        };
+        asked.name = topic.name.as_str().into();
+        let known = |index: i32| topic.partition(index).is_some();
+        let unknown: Vec<_> = asked.partitions.extract_if(.., |asked| !known(asked.partition_index)).collect();
+        if !unknown.is_empty() {
+            let asked = OffsetCommitRequestTopic { partitions: unknown, ..asked.clone() };
+            refused.topics.push(refuse(&asked, ErrorCode::UnknownTopicOrPartition));
+        }
+        !asked.partitions.is_empty()
+    });
+    refused
+}
+
+fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) -> OffsetCommitResponseTopic {
+    let refuse = |partition_index| OffsetCommitResponsePartition { partition_index, error_code };
+    let partitions = topic.partitions.iter().map(|partition| refuse(partition.partition_index)).collect();
+    OffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
+}
+
+fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
+    let topics = request.topics.iter().map(|topic| refuse(topic, error)).collect();
+    OffsetCommitResponse { topics, ..OffsetCommitResponse::default() }
+}
+
+/// One entry for each topic.
+fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
+    // The usual case, without more ado.
+    if response.topics.is_empty() && more.topics.len() == 1 {
+        return more;
+    }
+    let all = response.topics.into_iter().chain(more.topics);
+    let topics = by_topic(all.map(|topic| ((topic.name, topic.topic_id), topic.partitions))).into_iter();
+    let topics = topics.map(|((name, topic_id), partitions)| OffsetCommitResponseTopic { name, topic_id, partitions });
+    OffsetCommitResponse { topics: topics.collect(), ..response }
+}

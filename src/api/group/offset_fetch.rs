@@ -1,0 +1,185 @@
+//! OffsetFetch (key 9): how far groups have read.
+
+use std::collections::BTreeMap;
+
+use super::coordinate::{Call, Framed, Split};
+use crate::api::gather::as_asked;
+use crate::metadata::Image;
+use crate::model::ErrorCode;
+use crate::wire::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use crate::wire::{Malformed, Reader};
+
+/// From here on several groups may be asked for.
+const GROUPS_FROM: i16 = 8;
+const IDS_FROM: i16 = 10;
+
+pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request = OffsetFetchRequest::decode(reader, call.header.version)?;
+    Ok(Box::pin(async move {
+        let version = call.header.version;
+        if version >= GROUPS_FROM {
+            let groups = fetch(&call, request.groups, request.require_stable).await?;
+            return call.answer(&OffsetFetchResponse { groups, ..OffsetFetchResponse::default() });
+        }
+        let topics = request.topics.map(|topics| {
+            let named = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+                name: topic.name,
+                partition_indexes: topic.partition_indexes,
+                ..OffsetFetchRequestTopics::default()
+            });
+            named.collect()
+        });
+        let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
+        let asked = group.topics.clone().unwrap_or_default();
+        let mut groups = fetch(&call, vec![group], request.require_stable).await?;
+        call.answer(&alone(groups.pop().expect("one was asked for"), &asked, version))
+    }))
+}
+
+async fn fetch(
+    call: &Call,
+    groups: Vec<OffsetFetchRequestGroup>,
+    require_stable: bool,
+) -> Result<Vec<OffsetFetchResponseGroup>, String> {
+    let image = call.broker.shard.image();
+    let by_id = call.header.version >= IDS_FROM;
+    let mut answers: Vec<OffsetFetchResponseGroup> = Vec::with_capacity(groups.len());
+    let ids: Vec<String> = groups.iter().map(|group| group.group_id.clone()).collect();
+    // A group may be asked for more than once, by several members.
+    let mut asked: BTreeMap<&str, Vec<OffsetFetchRequestGroup>> = BTreeMap::new();
+    for (id, group) in ids.iter().zip(groups) {
+        asked.entry(id).or_default().push(group);
+    }
+    let split = Split::new(call, asked.keys().copied());
+    for (owner, owned) in &split.there {
+        let part: Vec<_> = owned.iter().filter_map(|id| asked.remove(id)).flatten().collect();
+        let mut request = OffsetFetchRequest { require_stable, ..OffsetFetchRequest::default() };
+        if call.header.version >= GROUPS_FROM {
+            request.groups = part;
+        } else {
+            let OffsetFetchRequestGroup { group_id, topics, .. } = part.into_iter().next().expect("one was asked for");
+            (request.group_id, request.topics) = (group_id, topics.map(|topics| topics.into_iter().map(old).collect()));
+        }
+        let response: OffsetFetchResponse = call.ask(*owner, &request).await?;
+        match call.header.version >= GROUPS_FROM {
+            true => answers.extend(response.groups),
+            false => answers.push(new(request.group_id, response)),
+        }
+    }
+    for (group, error_code) in &split.nowhere {
+        answers.push(OffsetFetchResponseGroup {
+            group_id: (*group).into(),
+            error_code: *error_code,
+            ..Default::default()
+        });
+    }
+    for (id, ledger) in &split.here {
+        for mut group in asked.remove(id).unwrap_or_default() {
+            let unknown = if by_id { take_unknown(&mut group, &image) } else { Vec::new() };
+            let group = &group;
+            let fetched = ledger.step(|groups, _, _| groups.fetch(group, require_stable)).await;
+            let fetched = match fetched {
+                Ok(fetched) => ledger.durable().await.map(|()| fetched),
+                Err(error) => Err(error),
+            };
+            let mut answer = fetched.unwrap_or_else(|error_code| OffsetFetchResponseGroup {
+                group_id: group.group_id.clone(),
+                error_code,
+                ..Default::default()
+            });
+            if by_id && group.topics.is_none() {
+                answer.topics.retain_mut(|topic| {
+                    let found = image.topic(&topic.name);
+                    topic.topic_id = found.map_or(topic.topic_id, |found| found.id);
+                    found.is_some()
+                });
+            }
+            if !answer.error_code.is_error() {
+                answer.topics.extend(unknown);
+            }
+            answers.push(answer);
+        }
+    }
+    as_asked(&mut answers, &ids, |answer| &answer.group_id);
+    Ok(answers)
+}
+
+/// Takes out the topics that nobody knows, and answers for them. What stays is named.
+fn take_unknown(group: &mut OffsetFetchRequestGroup, image: &Image) -> Vec<OffsetFetchResponseTopics> {
+    let mut refused = Vec::new();
+    if let Some(topics) = &mut group.topics {
+        topics.retain_mut(|asked| {
+            if let Some(topic) = image.topic_by_id(asked.topic_id) {
+                asked.name = topic.name.as_str().into();
+                return true;
+            }
+            let refuse = |index: &i32| OffsetFetchResponsePartitions {
+                partition_index: *index,
+                committed_offset: -1,
+                metadata: Some(String::new()),
+                error_code: ErrorCode::UnknownTopicId,
+                ..Default::default()
+            };
+            let partitions = asked.partition_indexes.iter().map(refuse).collect();
+            refused.push(OffsetFetchResponseTopics { topic_id: asked.topic_id, partitions, ..Default::default() });
+            false
+        });
+    }
+    refused
+}
+
+fn old(topic: OffsetFetchRequestTopics) -> crate::wire::offset_fetch::OffsetFetchRequestTopic {
+    let OffsetFetchRequestTopics { name, partition_indexes, .. } = topic;
+    crate::wire::offset_fetch::OffsetFetchRequestTopic { name, partition_indexes }
+}
+
+/// One group's answer in the form of the time before several could be asked for.
+fn alone(group: OffsetFetchResponseGroup, asked: &[OffsetFetchRequestTopics], version: i16) -> OffsetFetchResponse {
+    let mut response = OffsetFetchResponse { error_code: group.error_code, ..OffsetFetchResponse::default() };
+    let topics = group.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| OffsetFetchResponsePartition {
+            partition_index: partition.partition_index,
+            committed_offset: partition.committed_offset,
+            committed_leader_epoch: partition.committed_leader_epoch,
+            metadata: partition.metadata,
+            error_code: partition.error_code,
+        });
+        OffsetFetchResponseTopic { name: topic.name, partitions: partitions.collect() }
+    });
+    response.topics = topics.collect();
+    if version < 2 && response.error_code.is_error() {
+        // There is no other place to say it.
+        let refuse = |index: &i32| OffsetFetchResponsePartition {
+            partition_index: *index,
+            committed_offset: -1,
+            metadata: Some(String::new()),
+            error_code: group.error_code,
+            ..Default::default()
+        };
+        let topics = asked.iter().map(|topic| OffsetFetchResponseTopic {
+            name: topic.name.clone(),
+            partitions: topic.partition_indexes.iter().map(refuse).collect(),
+        });
+        response.topics = topics.collect();
+    }
+    response
+}
+
+/// The reverse of [`alone`], for an answer of another shard.
+fn new(group_id: String, response: OffsetFetchResponse) -> OffsetFetchResponseGroup {
+    let topics = response.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| OffsetFetchResponsePartitions {
+            partition_index: partition.partition_index,
+            committed_offset: partition.committed_offset,
+            committed_leader_epoch: partition.committed_leader_epoch,
+            metadata: partition.metadata,
+            error_code: partition.error_code,
+        });
+        OffsetFetchResponseTopics { name: topic.name, partitions: partitions.collect(), ..Default::default() }
+    });
+    OffsetFetchResponseGroup { group_id, topics: topics.collect(), error_code: response.error_code }
+}

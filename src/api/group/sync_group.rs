@@ -1,0 +1,46 @@
+//! SyncGroup (key 14): every member is given what the leader has assigned to it.
+
+use super::coordinate::{Call, Framed, Place};
+use crate::model::ErrorCode;
+use crate::runtime::sync::oneshot;
+use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request = SyncGroupRequest::decode(reader, call.header.version)?;
+    // From version 5 on a member says what it takes the protocol to be.
+    if call.header.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        return Ok(call.now(&refuse(ErrorCode::InconsistentGroupProtocol)));
+    }
+    if request.group_id.is_empty() {
+        return Ok(call.now(&refuse(ErrorCode::InvalidGroupId)));
+    }
+    let ledger = match call.place(&request.group_id) {
+        Place::Here(ledger) => ledger,
+        Place::There(owner) => return Ok(call.forward(owner)),
+        Place::Nowhere(error) => return Ok(call.now(&refuse(error))),
+    };
+    let (sender, receiver) = oneshot();
+    // A refused append is told to everybody who waits, by the machine itself.
+    let stepped = ledger.step(|groups, now, writes| groups.sync(request, sender, now, writes)).await;
+    Ok(Box::pin(async move {
+        let response = match receiver.await {
+            Ok(response) => response,
+            Err(_) => refuse(stepped.err().unwrap_or(ErrorCode::UnknownMemberId)),
+        };
+        let response = match ledger.durable().await {
+            Ok(()) => response,
+            Err(error) => refuse(error),
+        };
+        call.answer(&response)
+    }))
+}
+
+/// A member of a group that is being loaded tries again.
+fn refuse(error_code: ErrorCode) -> SyncGroupResponse {
+    let error_code = match error_code {
+        ErrorCode::CoordinatorLoadInProgress => ErrorCode::RebalanceInProgress,
+        other => other,
+    };
+    SyncGroupResponse { error_code, ..SyncGroupResponse::default() }
+}

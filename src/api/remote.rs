@@ -1,0 +1,236 @@
+//! Requests that cross: what other shards ask of this one, and what goes to the controller's shard.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::api::admin::describe_log_dirs;
+use crate::api::data::{list_offsets, offset_for_leader_epoch, produce};
+use crate::api::group::coordinate;
+use crate::api::txn::{describe_producers, transactions, write_txn_markers};
+use crate::api::{Broker, Header, Origin, Outcome, Pending, controller};
+use crate::model::{ErrorCode, ShardId, TopicPartition};
+use crate::partition::append::{self, Refusal};
+use crate::partition::fetch::{Fetched, Request as FetchRequest};
+use crate::partition::purgatory::{Isolation, Registration, Waiter};
+use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request, Stretch};
+use crate::runtime::sync::Notify;
+use crate::runtime::{self, Class};
+use crate::wire::{ApiKey, Malformed, Reader};
+
+/// The controller's shard.
+pub const CONTROLLER: ShardId = ShardId(0);
+
+/// Admin requests that only read are answered here; those that change metadata go to the controller's shard.
+pub(in crate::api) fn start_admin(
+    broker: &Rc<Broker>,
+    origin: &Origin,
+    key: ApiKey,
+    frame: &[u8],
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    if let Some(outcome) = controller::answer_here(broker, origin, key, reader, header)? {
+        return Ok(Pending::Now(outcome));
+    }
+    let request = AdminRequest { frame: frame.to_vec(), listener: origin.listener.to_string() };
+    let broker = broker.clone();
+    Ok(Pending::later(async move {
+        let frame = if broker.shard.id == CONTROLLER {
+            controller::answer_at_controller(&broker, request).await
+        } else {
+            match broker.router.call(CONTROLLER, Request::Admin(Box::new(request))).reply().await {
+                Reply::Admin(reply) => reply.frame,
+                _ => unreachable!("an admin call is answered by Admin"),
+            }
+        };
+        match frame {
+            Ok(frame) => Outcome::frame(frame),
+            Err(why) => Outcome::Close(why),
+        }
+    }))
+}
+
+/// One request of another shard's to append.
+struct Append {
+    call: u64,
+    batches: Batches,
+    request: append::Request,
+    transactional_id: Option<String>,
+}
+
+/// Appends that another shard sends, in the order in which it sent them.
+pub struct Appends {
+    waiting: RefCell<VecDeque<Append>>,
+    arrived: Notify,
+}
+
+impl Appends {
+    /// One queue, and its task, for each other shard: a stalled append holds up no other kind of request.
+    pub fn start(broker: &Rc<Broker>, from: ShardId) -> Rc<Appends> {
+        let appends = Rc::new(Appends { waiting: Default::default(), arrived: Notify::new() });
+        runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(broker.clone(), from));
+        appends
+    }
+
+    async fn run(self: Rc<Self>, broker: Rc<Broker>, from: ShardId) {
+        loop {
+            let next = self.waiting.borrow_mut().pop_front();
+            let Some(Append { call, batches, request, transactional_id }) = next else {
+                self.arrived.notified().await;
+                continue;
+            };
+            let mut produced = Vec::with_capacity(batches.len());
+            // What comes behind waits for the coordinator too, as on a connection: it is asked once for each partition and
+            // transaction.
+            let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
+            let verified = produce::verify(&broker, transactional_id.as_deref(), &request, of_transaction).await;
+            // Of what the coordinator has written ahead, too.
+            let mut sequence = if transactional_id.is_some() { broker.shard.journal.last_appended() } else { 0 };
+            for ((id, records), verified) in batches.iter().zip(verified) {
+                let result = match verified {
+                    Ok(verification) => broker.shard.produce(*id, records, &request, verification.as_deref()).await,
+                    Err(refusal) => Err(refusal),
+                };
+                if let Ok(appended) = &result {
+                    sequence = sequence.max(appended.sequence);
+                }
+                produced.push(result);
+            }
+            if request.acks == 0 {
+                broker.router.reply(from, call, Reply::Produced(produced));
+                continue;
+            }
+            let broker = broker.clone();
+            runtime::spawn(Class::Foreground, "remote produce", async move {
+                if let Err(failure) = broker.shard.committed_to(sequence).await {
+                    for result in produced.iter_mut().filter(|result| result.is_ok()) {
+                        *result = Err(Refusal::new(ErrorCode::KafkaStorageError, failure.clone()));
+                    }
+                }
+                broker.router.reply(from, call, Reply::Produced(produced));
+            });
+        }
+    }
+}
+
+/// Answers one request of another shard, now or later.
+pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
+    let request = match request {
+        Request::Produce { batches, request, transactional_id } => {
+            let queue = &appends[usize::from(from.0)];
+            queue.waiting.borrow_mut().push_back(Append { call, batches, request, transactional_id });
+            queue.arrived.notify_all();
+            return;
+        }
+        other => other,
+    };
+    let broker = broker.clone();
+    runtime::spawn(Class::Foreground, "remote request", async move {
+        let reply = match request {
+            Request::Produce { .. } => unreachable!("queued above"),
+            Request::Fetch { partitions, bytes_max, copy_max } => {
+                Reply::Fetched(fetch(&broker, partitions, bytes_max, copy_max).await)
+            }
+            Request::Read { stretch, bytes_max } => Reply::Read(read(&broker, stretch, bytes_max).await),
+            Request::Watch { partitions, isolation, wait_ms } => {
+                watch(&broker, partitions, isolation, wait_ms).await;
+                Reply::Watched
+            }
+            Request::ListOffsets(lists) => {
+                let mut offsets = Vec::with_capacity(lists.len());
+                for list in lists {
+                    offsets.push(list_offsets::list_offset(&broker, list).await);
+                }
+                Reply::Offsets(offsets)
+            }
+            Request::DeleteRecords(asked) => Reply::RecordsDeleted(broker.shard.delete_records(&asked).await),
+            Request::EpochEnds(ends) => {
+                Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
+            }
+            Request::EndTransactions { partitions, end } => {
+                Reply::Ended(write_txn_markers::end_here(&broker, &partitions, &end).await)
+            }
+            Request::Transaction(ask) => Reply::Transaction(transactions::answer(&broker, *ask).await),
+            Request::ListTransactions => Reply::Transactions(transactions::list(&broker).await),
+            Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
+            Request::ReserveProducerIds(highest) => {
+                Reply::ProducerIdsReserved(transactions::reserve_producer_ids(&broker, highest).await)
+            }
+            Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&broker)),
+            Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
+            Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
+            Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&broker, *request).await),
+            Request::Admin(request) => {
+                Reply::Admin(Box::new(AdminReply { frame: controller::answer_at_controller(&broker, *request).await }))
+            }
+        };
+        broker.router.reply(from, call, reply);
+    });
+}
+
+async fn fetch(
+    broker: &Rc<Broker>,
+    partitions: Vec<(TopicPartition, FetchRequest)>,
+    bytes_max: usize,
+    mut copy_max: usize,
+) -> Vec<RemoteFetched> {
+    let mut left = bytes_max;
+    let mut is_empty = true;
+    let mut all = Vec::with_capacity(partitions.len());
+    for (id, request) in partitions {
+        let request = FetchRequest {
+            bytes_max: request.bytes_max.min(left),
+            at_least_one: request.at_least_one && is_empty,
+            ..request
+        };
+        let fetched = match broker.shard.partition(id) {
+            Some(partition) => partition.fetch(&request).await,
+            None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+        };
+        left = left.saturating_sub(fetched.read.bytes);
+        is_empty &= fetched.read.bytes == 0;
+        let mut records = Vec::with_capacity(fetched.read.extents.len());
+        for extent in &fetched.read.extents {
+            let (segment, positions) = extent.place();
+            let mut slices = Vec::new();
+            copy_max -= extent.cached(0, copy_max, &mut slices);
+            records.push((Stretch { id, segment, positions }, slices.concat()));
+        }
+        all.push(RemoteFetched {
+            error: fetched.error,
+            high_watermark: fetched.high_watermark,
+            last_stable_offset: fetched.last_stable_offset,
+            log_start_offset: fetched.log_start_offset,
+            diverging: fetched.diverging,
+            next_offset: fetched.read.next_offset,
+            bytes: fetched.read.bytes,
+            records,
+            aborted: fetched.aborted,
+        });
+    }
+    all
+}
+
+async fn read(broker: &Rc<Broker>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let partition = broker.shard.partition(stretch.id);
+    let extent = partition.and_then(|partition| partition.log.extent(stretch.segment, stretch.positions));
+    let extent = extent.ok_or("the segment was removed while it was read")?;
+    let mut slices = vec![extent.load(bytes_max).await.map_err(|error| error.to_string())?];
+    let first = slices[0].len();
+    extent.cached(first, bytes_max - first, &mut slices);
+    Ok(slices.concat())
+}
+
+async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, isolation: Isolation, wait_ms: u64) {
+    let waiter = Waiter::new(isolation);
+    let here: Vec<_> = partitions.iter().filter_map(|(id, _)| broker.shard.partition(*id)).collect();
+    let has_moved = partitions
+        .iter()
+        .any(|(id, seen)| broker.shard.partition(*id).is_none_or(|partition| partition.limit(isolation) > *seen));
+    let _registration = Registration::new(waiter.clone(), here);
+    if !has_moved {
+        let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! AddPartitionsToTxn (key 24): partitions become part of a transaction. All of a transaction's are added or none.
+
+use std::rc::Rc;
+
+use super::transactions::{ask, check_coordinator};
+use crate::api::gather::by_topic;
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::metadata::Image;
+use crate::metadata::image::is_internal;
+use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
+use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::wire::add_partitions_to_txn::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnResult,
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
+};
+use crate::wire::{Malformed, Reader};
+
+/// From here on it is brokers that ask, for several transactions at once.
+const BATCHED_FROM: i16 = 4;
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = AddPartitionsToTxnRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: AddPartitionsToTxnRequest, version: i16) -> AddPartitionsToTxnResponse {
+    let mut response = AddPartitionsToTxnResponse::default();
+    if version < BATCHED_FROM {
+        let asked = Asked {
+            producer: (request.producer_id, request.producer_epoch),
+            transactional_id: request.transactional_id,
+            topics: request.topics,
+            is_batched: false,
+            verify_only: false,
+        };
+        response.results_by_topic = asked.answer(broker, version).await;
+        return response;
+    }
+    for transaction in request.transactions {
+        let asked = Asked {
+            producer: (transaction.producer_id, transaction.producer_epoch),
+            transactional_id: transaction.transactional_id.clone(),
+            topics: transaction.topics,
+            is_batched: true,
+            verify_only: transaction.verify_only,
+        };
+        let topic_results = asked.answer(broker, version).await;
+        let transactional_id = transaction.transactional_id;
+        response.results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
+    }
+    response
+}
+
+/// What is asked about one transaction.
+struct Asked {
+    producer: (ProducerId, ProducerEpoch),
+    transactional_id: String,
+    topics: Vec<AddPartitionsToTxnTopic>,
+    is_batched: bool,
+    verify_only: bool,
+}
+
+impl Asked {
+    async fn answer(self, broker: &Rc<Broker>, version: i16) -> Vec<AddPartitionsToTxnTopicResult> {
+        let partitions: Vec<(String, i32)> =
+            self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
+        let image = broker.shard.image();
+        let errors = match refused(&image, &partitions, self.is_batched) {
+            Some(errors) => errors,
+            None => self.ask(broker, partitions.clone()).await,
+        };
+        // Clients of that time know no PRODUCER_FENCED.
+        let in_version = |error| match error {
+            ErrorCode::ProducerFenced if version < 2 => ErrorCode::InvalidProducerEpoch,
+            error => error,
+        };
+        let results = partitions.into_iter().zip(errors).map(|((topic, partition_index), error)| {
+            let partition_error_code = in_version(error);
+            (topic, [AddPartitionsToTxnPartitionResult { partition_index, partition_error_code }])
+        });
+        let topics = by_topic(results).into_iter();
+        topics
+            .map(|(name, results_by_partition)| AddPartitionsToTxnTopicResult { name, results_by_partition })
+            .collect()
+    }
+
+    async fn ask(self, broker: &Rc<Broker>, partitions: Vec<(String, i32)>) -> Vec<ErrorCode> {
+        let count = partitions.len();
+        if self.transactional_id.is_empty() {
+            return vec![ErrorCode::InvalidRequest; count];
+        }
+        if let Err(error) = check_coordinator(broker, &self.transactional_id) {
+            return vec![error; count];
+        }
+        let producer = self.producer;
+        let version = if self.is_batched { 2 } else { 0 };
+        let what = match self.verify_only {
+            true => TransactionWhat::Verify { producer, partitions },
+            false => TransactionWhat::Add { producer, partitions, version },
+        };
+        match ask(broker, TransactionAsk { transactional_id: self.transactional_id, what }).await {
+            TransactionAnswer::Partitions(errors) => errors,
+            _ => unreachable!("an addition is answered by Partitions"),
+        }
+    }
+}
+
+/// With one partition that cannot be added, the others are not attempted.
+fn refused(image: &Image, partitions: &[(String, i32)], is_by_broker: bool) -> Option<Vec<ErrorCode>> {
+    let is_there =
+        |topic: &str, partition: i32| image.topic(topic).is_some_and(|topic| topic.partition(partition).is_some());
+    let errors = partitions.iter().map(|(topic, partition)| match () {
+        // A client's offsets are in a transaction by AddOffsetsToTxn.
+        () if is_internal(topic) && !is_by_broker => ErrorCode::TopicAuthorizationFailed,
+        () if !is_there(topic, *partition) => ErrorCode::UnknownTopicOrPartition,
+        () => ErrorCode::None,
+    });
+    let mut errors: Vec<ErrorCode> = errors.collect();
+    if !errors.iter().any(|error| error.is_error()) {
+        return None;
+    }
+    errors.iter_mut().filter(|error| !error.is_error()).for_each(|error| *error = ErrorCode::OperationNotAttempted);
+    Some(errors)
+}

@@ -1,0 +1,82 @@
+//! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
+//! with it (KIP-664).
+
+use std::rc::Rc;
+
+use crate::api::admin::refusal::UNKNOWN_TOPIC;
+use crate::api::gather::{by_topic, each_once_of_many};
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::model::{ErrorCode, TopicName, TopicPartition};
+use crate::partition::producers::ProducerSnapshot;
+use crate::router::message::{self, Reply};
+use crate::wire::describe_producers::{
+    DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
+    DescribeProducersTopicResponse, ProducerState,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = DescribeProducersRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let image = broker.shard.image();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for (name, asked) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
+        let topic = match TopicName::new(&name) {
+            Ok(_) => image.topic(&name).ok_or((ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC.to_owned())),
+            Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),
+        };
+        let mut partitions = Vec::new();
+        for partition_index in each_once_of_many(asked.into_iter(), |partition_index| *partition_index) {
+            let mut response =
+                DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
+            let place = match &topic {
+                Ok(topic) => broker.locate(&image, topic, partition_index),
+                Err((error, message)) => {
+                    response.error_message = Some(message.clone());
+                    Err(*error)
+                }
+            };
+            let producers = match place {
+                Err(error) => Err(error),
+                Ok((id, owner)) if owner == broker.shard.id => producers(broker, id),
+                Ok((id, owner)) => match broker.router.call(owner, message::Request::Producers(id)).reply().await {
+                    Reply::Producers(producers) => producers,
+                    _ => unreachable!("a producers call is answered by Producers"),
+                },
+            };
+            match producers {
+                Ok(producers) => response.active_producers = producers.into_iter().map(state).collect(),
+                Err(error) => response.error_code = error,
+            }
+            partitions.push(response);
+        }
+        topics.push(DescribeProducersTopicResponse { name, partitions });
+    }
+    DescribeProducersResponse { throttle_time_ms: 0, topics }
+}
+
+/// On the owning shard.
+pub(in crate::api) fn producers(broker: &Broker, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
+    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let snapshot = partition.producers.borrow().snapshot();
+    Ok(snapshot)
+}
+
+fn state(producer: ProducerSnapshot) -> ProducerState {
+    ProducerState {
+        producer_id: producer.producer_id,
+        producer_epoch: producer.epoch.into(),
+        last_sequence: producer.batches.last().map_or(-1, |batch| batch.last_sequence),
+        last_timestamp: producer.last_timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_start_offset: producer.current_txn_first_offset.unwrap_or(-1),
+    }
+}

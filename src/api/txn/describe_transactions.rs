@@ -1,0 +1,58 @@
+//! DescribeTransactions (key 65): what coordinators know of transactional ids (KIP-664).
+
+use std::rc::Rc;
+
+use super::transactions::{ask, check_coordinator};
+use crate::api::gather::each_once_of_many;
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::model::ErrorCode;
+use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::wire::describe_transactions::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction, DescribedTransactionTopic,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = DescribeTransactionsRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move {
+        let mut response = DescribeTransactionsResponse::default();
+        for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
+            response.transaction_states.push(describe(&broker, id).await);
+        }
+        Outcome::of(&response, &header)
+    }))
+}
+
+async fn describe(broker: &Rc<Broker>, id: String) -> DescribedTransaction {
+    let mut described = DescribedTransaction { transactional_id: id.clone(), ..DescribedTransaction::default() };
+    match look_up(broker, id).await {
+        Err(error) => described.error_code = error,
+        Ok(found) => {
+            described.transaction_state = found.state.into();
+            described.transaction_timeout_ms = found.timeout_ms;
+            described.transaction_start_time_ms = found.start_ms;
+            (described.producer_id, described.producer_epoch) = found.producer;
+            let topics = found.partitions.into_iter();
+            described.topics = topics
+                .map(|(topic, partitions)| DescribedTransactionTopic { topic: topic.into(), partitions })
+                .collect();
+        }
+    }
+    described
+}
+
+async fn look_up(broker: &Rc<Broker>, id: String) -> Result<message::DescribedTransaction, ErrorCode> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    check_coordinator(broker, &id)?;
+    match ask(broker, TransactionAsk { transactional_id: id, what: TransactionWhat::Describe }).await {
+        TransactionAnswer::Described(described) => described,
+        _ => unreachable!("a description is answered by Described"),
+    }
+}

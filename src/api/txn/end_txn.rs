@@ -1,0 +1,52 @@
+//! EndTxn (key 26): a transaction is committed or aborted. The answer is given when that is decided for good; the markers
+//! follow.
+
+use std::rc::Rc;
+
+use super::transactions::{ask, check_coordinator};
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::model::ErrorCode;
+use crate::record::control::Ending;
+use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::wire::end_txn::{EndTxnRequest, EndTxnResponse};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = EndTxnRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
+    let ended = match request.transactional_id.is_empty() {
+        true => Err(ErrorCode::InvalidRequest),
+        false => end(broker, request, version).await,
+    };
+    match ended {
+        Ok((producer_id, producer_epoch)) => {
+            EndTxnResponse { producer_id, producer_epoch, ..EndTxnResponse::default() }
+        }
+        // Clients of that time know no PRODUCER_FENCED.
+        Err(ErrorCode::ProducerFenced) if version < 2 => {
+            EndTxnResponse { error_code: ErrorCode::InvalidProducerEpoch, ..EndTxnResponse::default() }
+        }
+        Err(error_code) => EndTxnResponse { error_code, ..EndTxnResponse::default() },
+    }
+}
+
+async fn end(broker: &Rc<Broker>, request: EndTxnRequest, version: i16) -> Result<(i64, i16), ErrorCode> {
+    check_coordinator(broker, &request.transactional_id)?;
+    let what = TransactionWhat::End {
+        producer: (request.producer_id, request.producer_epoch),
+        ending: if request.committed { Ending::Commit } else { Ending::Abort },
+        version: if version >= 5 { 2 } else { 0 },
+    };
+    match ask(broker, TransactionAsk { transactional_id: request.transactional_id, what }).await {
+        TransactionAnswer::Producer(producer) => producer,
+        _ => unreachable!("an end is answered by Producer"),
+    }
+}

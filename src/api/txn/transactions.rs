@@ -1,0 +1,314 @@
+//! Transactions across the node: asking a coordinator wherever it is, and finishing what coordinators have decided.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::write_txn_markers::end_transactions;
+use crate::api::{Broker, remote};
+use crate::config::Routing;
+use crate::coordinator::txn::{Done, Init, Prepared, Settings, ToFinish, Transactions};
+use crate::coordinator::{Ledger, Ledgers, Now, Writes};
+use crate::model::{ErrorCode, ProducerEpoch, ProducerId, ShardId, TopicPartition};
+use crate::partition::transactions::EndTransaction;
+use crate::record::control::Marker;
+use crate::router::message::{
+    DescribedTransaction, ListedTransaction, Reply, Request, TransactionAnswer, TransactionAsk, TransactionWhat,
+};
+use crate::runtime::clock;
+use crate::runtime::{self, Class};
+use crate::shard::Shard;
+
+/// A partition's markers are tried again after so long.
+const RETRY: Duration = Duration::from_millis(100);
+/// A transaction that begins while the one before is still being finished waits for it so long (Kafka:
+/// `add.partitions.to.txn.retry.backoff.max.ms`), for that takes about one flush; its producer would wait longer.
+const FINISH_WAIT: Duration = Duration::from_millis(100);
+
+type Producer = (ProducerId, ProducerEpoch);
+
+/// This shard's part of the transaction coordinator.
+pub(in crate::api) struct Coordinator {
+    pub ledgers: Ledgers<Transactions>,
+    prepared: Rc<Prepared>,
+}
+
+impl Coordinator {
+    pub fn new(shard: &Rc<Shard>) -> Coordinator {
+        let prepared = Rc::new(Prepared::default());
+        let settings = Rc::new(Settings::of(&shard.config));
+        let for_machines = prepared.clone();
+        let make = move || Transactions::new(settings.clone(), for_machines.clone());
+        Coordinator { ledgers: Ledgers::new(shard, make), prepared }
+    }
+
+    /// Finishes what is decided, from now on.
+    pub fn start(broker: &Rc<Broker>) {
+        let broker = broker.clone();
+        runtime::spawn(Class::Foreground, "transactions", async move {
+            loop {
+                let id = broker.transactions.prepared.next().await;
+                let broker = broker.clone();
+                runtime::spawn(Class::Foreground, "transaction end", async move { finish(&broker, &id).await });
+            }
+        });
+    }
+}
+
+/// Writes the markers of a transaction whose end is decided, for as long as it takes.
+async fn finish(broker: &Rc<Broker>, id: &str) {
+    let Ok(ledger) = broker.transactions.ledgers.ledger(id) else { return };
+    // No marker before the decision is durable: after a crash it would not be known any more.
+    if ledger.durable().await.is_err() {
+        return;
+    }
+    let Ok(Some(to_finish)) = ledger.step(|machine, _, _| machine.to_finish(id)).await else { return };
+    let coordinator_epoch = ledger.partition().leader_epoch();
+    write_markers(broker, id, &to_finish, coordinator_epoch).await;
+    let complete =
+        |machine: &mut Transactions, now: Now, writes: &mut Writes<_>| machine.complete(id, &to_finish, now, writes);
+    while let Err(error) = ledger.step(complete).await {
+        // A full disk passes.
+        if broker.shard.failure().is_some() || ledger.is_closed() {
+            return;
+        }
+        tracing::debug!("{id}: its end is noted again: {error}");
+        runtime::sleep(RETRY).await;
+    }
+}
+
+async fn write_markers(broker: &Rc<Broker>, id: &str, to_finish: &ToFinish, coordinator_epoch: i32) {
+    let ToFinish { producer_id, producer_epoch, ending, is_v2, .. } = *to_finish;
+    let marker = Marker { ending, coordinator_epoch };
+    let end = EndTransaction { producer_id, producer_epoch, marker, is_v2 };
+    let mut left = to_finish.partitions.clone();
+    while !left.is_empty() {
+        let image = broker.shard.image();
+        // A partition that has been deleted has nothing left to end.
+        let mut places: Vec<(TopicPartition, ShardId)> = Vec::new();
+        left.retain(|(topic, partition)| {
+            let place = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition);
+            let place = place.and_then(|topic| broker.locate(&image, topic, *partition));
+            places.extend(place);
+            place.is_ok()
+        });
+        let mut errors = end_transactions(broker, places, end).await.into_iter();
+        left.retain(|(topic, partition)| match errors.next().expect("one for one") {
+            ErrorCode::None | ErrorCode::UnknownTopicOrPartition => false,
+            // Somebody has gone on with a higher epoch, so this transaction has been ended there by another hand.
+            error @ (ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced) => {
+                tracing::warn!("{id}: the marker for {topic}-{partition} is not wanted any more: {error}");
+                false
+            }
+            error => {
+                tracing::debug!("{id}: the marker for {topic}-{partition} is tried again: {error}");
+                true
+            }
+        });
+        if !left.is_empty() {
+            if broker.shard.failure().is_some() {
+                return std::future::pending().await;
+            }
+            runtime::sleep(RETRY).await;
+        }
+    }
+}
+
+/// Whether this broker is one that a client may ask about the transactional id: the coordinator, or in forward routing
+/// the node that has it.
+pub(in crate::api) fn check_coordinator(broker: &Broker, id: &str) -> Result<(), ErrorCode> {
+    let (_, owner) = broker.transactions.ledgers.owner(id)?;
+    match broker.shard.config.routing {
+        Routing::Direct if owner != broker.shard.id => Err(ErrorCode::NotCoordinator),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the coordinator of a transactional id, on whichever shard it is. The answer is durable.
+pub(in crate::api) async fn ask(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
+    match broker.transactions.ledgers.owner(&ask.transactional_id) {
+        Err(error) => refuse(&ask.what, error),
+        Ok((_, owner)) if owner == broker.shard.id => answer(broker, ask).await,
+        Ok((_, owner)) => match broker.router.call(owner, Request::Transaction(Box::new(ask))).reply().await {
+            Reply::Transaction(answer) => answer,
+            _ => unreachable!("a transaction call is answered by Transaction"),
+        },
+    }
+}
+
+/// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this shard lets
+/// it go on at once: what it has written lies before the append in the same journal, of which a crash leaves a beginning
+/// (COOR-4).
+pub(in crate::api) async fn ask_ahead(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
+    let owner = broker.transactions.ledgers.owner(&ask.transactional_id);
+    if owner.is_ok_and(|(_, owner)| owner != broker.shard.id) {
+        return self::ask(broker, ask).await;
+    }
+    let ledger = match broker.transactions.ledgers.ledger(&ask.transactional_id) {
+        Ok(ledger) => ledger,
+        Err(error) => return refuse(&ask.what, error),
+    };
+    let answer = decide(broker, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
+    let goes_on =
+        matches!(&answer, TransactionAnswer::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
+    // Behind a refusal nothing follows that would be waited for.
+    match goes_on {
+        true => answer,
+        false => ledger.durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
+    }
+}
+
+fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
+    match what {
+        TransactionWhat::Init { .. } | TransactionWhat::End { .. } => TransactionAnswer::Producer(Err(error)),
+        TransactionWhat::Add { partitions, .. } | TransactionWhat::Verify { partitions, .. } => {
+            TransactionAnswer::Partitions(vec![error; partitions.len()])
+        }
+        TransactionWhat::Describe => TransactionAnswer::Described(Err(error)),
+    }
+}
+
+/// On the coordinator's shard.
+pub(in crate::api) async fn answer(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
+    let ledger = match broker.transactions.ledgers.ledger(&ask.transactional_id) {
+        Ok(ledger) => ledger,
+        Err(error) => return refuse(&ask.what, error),
+    };
+    match decide(broker, &ledger, &ask).await {
+        Ok(answer) => match ledger.durable().await {
+            Ok(()) => answer,
+            Err(error) => refuse(&ask.what, error),
+        },
+        Err(error) => refuse(&ask.what, error),
+    }
+}
+
+async fn decide(
+    broker: &Rc<Broker>,
+    ledger: &Ledger<Transactions>,
+    ask: &TransactionAsk,
+) -> Result<TransactionAnswer, ErrorCode> {
+    let id = &*ask.transactional_id;
+    Ok(match &ask.what {
+        TransactionWhat::Init { timeout_ms, expected } => {
+            let init = Init { timeout_ms: *timeout_ms, expected: *expected };
+            TransactionAnswer::Producer(
+                with_producer_id(broker, async |fresh| {
+                    ledger.step(|machine, now, writes| machine.init(id, init, fresh, now, writes)).await?
+                })
+                .await,
+            )
+        }
+        TransactionWhat::End { producer, ending, version: 2 } => TransactionAnswer::Producer(
+            with_producer_id(broker, async |fresh| {
+                ledger.step(|machine, now, writes| machine.end_v2(id, *producer, *ending, fresh, now, writes)).await?
+            })
+            .await,
+        ),
+        TransactionWhat::End { producer, ending, .. } => {
+            let ended = ledger.step(|machine, now, writes| machine.end_v1(id, *producer, *ending, now, writes)).await?;
+            TransactionAnswer::Producer(ended.map(|()| *producer))
+        }
+        TransactionWhat::Add { producer, partitions, version } => {
+            let added = add(broker, ledger, id, *producer, partitions, *version).await?;
+            TransactionAnswer::Partitions(vec![added.err().unwrap_or(ErrorCode::None); partitions.len()])
+        }
+        TransactionWhat::Verify { producer, partitions } => {
+            let verified = ledger.step(|machine, _, _| machine.verify(id, *producer, partitions)).await?;
+            TransactionAnswer::Partitions(verified.unwrap_or_else(|error| vec![error; partitions.len()]))
+        }
+        TransactionWhat::Describe => TransactionAnswer::Described(
+            ledger.step(|machine, _, _| describe(machine, id)).await?.ok_or(ErrorCode::TransactionalIdNotFound),
+        ),
+    })
+}
+
+/// Decides, with a producer id at hand if one turns out to be needed.
+async fn with_producer_id(
+    broker: &Rc<Broker>,
+    mut decide: impl AsyncFnMut(Option<ProducerId>) -> Result<Done, ErrorCode>,
+) -> Result<Producer, ErrorCode> {
+    let mut fresh = None;
+    loop {
+        match decide(fresh).await? {
+            Done::Producer { id, epoch } => return Ok((id, epoch)),
+            Done::NeedsProducerId => {
+                assert!(fresh.is_none(), "an id was at hand");
+                fresh = Some(producer_id(broker).await?);
+            }
+        }
+    }
+}
+
+async fn add(
+    broker: &Rc<Broker>,
+    ledger: &Ledger<Transactions>,
+    id: &str,
+    producer: Producer,
+    partitions: &[(String, i32)],
+    version: i16,
+) -> Result<Result<(), ErrorCode>, ErrorCode> {
+    let deadline = clock::now() + FINISH_WAIT;
+    loop {
+        let finished = broker.transactions.prepared.finished.notified();
+        let added =
+            ledger.step(|machine, now, writes| machine.add(id, producer, partitions, version, now, writes)).await?;
+        let left = deadline.since(clock::now());
+        if added != Err(ErrorCode::ConcurrentTransactions) || left.is_zero() {
+            return Ok(added);
+        }
+        let _ = runtime::timeout(left, finished).await;
+    }
+}
+
+fn describe(machine: &Transactions, id: &str) -> Option<DescribedTransaction> {
+    let transaction = machine.get(id)?;
+    let partitions = transaction.partitions.iter();
+    Some(DescribedTransaction {
+        state: transaction.state.name(),
+        timeout_ms: transaction.timeout_ms,
+        start_ms: transaction.start_ms,
+        producer: (transaction.producer_id, transaction.epoch),
+        partitions: partitions.map(|(topic, all)| (topic.clone(), all.iter().copied().collect())).collect(),
+    })
+}
+
+/// All transactional ids that this shard coordinates.
+pub(in crate::api) async fn list(broker: &Rc<Broker>) -> Result<Vec<ListedTransaction>, ErrorCode> {
+    let mut listed = Vec::new();
+    for ledger in broker.transactions.ledgers.all() {
+        let of_one = ledger.step(|machine, _, _| {
+            let all = machine.all().into_iter().map(|(id, transaction)| ListedTransaction {
+                transactional_id: id.into(),
+                producer_id: transaction.producer_id,
+                state: transaction.state.name(),
+                start_ms: transaction.start_ms,
+            });
+            all.collect::<Vec<_>>()
+        });
+        listed.extend(of_one.await?);
+        ledger.durable().await?;
+    }
+    Ok(listed)
+}
+
+/// A producer id that nobody has.
+pub(in crate::api) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, ErrorCode> {
+    if broker.shard.id == remote::CONTROLLER {
+        return crate::api::controller::producer_id(broker).await;
+    }
+    match broker.router.call(remote::CONTROLLER, Request::ProducerId).reply().await {
+        Reply::ProducerId(id) => id,
+        _ => unreachable!("a producer id call is answered by ProducerId"),
+    }
+}
+
+/// See [`Broker::reserve_producer_ids`].
+pub(in crate::api) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerId) -> Result<(), String> {
+    if broker.shard.id == remote::CONTROLLER {
+        return crate::api::controller::reserve_producer_ids(broker, highest).await;
+    }
+    match broker.router.call(remote::CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
+        Reply::ProducerIdsReserved(reserved) => reserved,
+        _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
+    }
+}

@@ -1,0 +1,157 @@
+//! WriteTxnMarkers (key 27): transactions end in partitions, on the word of their coordinator or of an operator.
+
+use std::rc::Rc;
+
+use crate::api::{Broker, Header, Outcome, Pending};
+use crate::disk::journal::Sequence;
+use crate::metadata::Image;
+use crate::model::{ErrorCode, ShardId, TopicPartition};
+use crate::partition::transactions::EndTransaction;
+use crate::record::control::{Ending, Marker};
+use crate::router::message::{self, Reply};
+use crate::runtime::clock;
+use crate::wire::write_txn_markers::{
+    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+};
+use crate::wire::{Malformed, Reader};
+
+pub(in crate::api) fn start(
+    broker: &Rc<Broker>,
+    reader: &mut Reader<'_>,
+    header: Header,
+) -> Result<Pending, Malformed> {
+    let request = WriteTxnMarkersRequest::decode(reader, header.version)?;
+    let broker = broker.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+}
+
+async fn answer(broker: &Rc<Broker>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let image = broker.shard.image();
+    let mut markers = Vec::with_capacity(request.markers.len());
+    for marker in &request.markers {
+        let mut wanted = Vec::new();
+        let mut places = Vec::new();
+        for topic in &marker.topics {
+            for partition in &topic.partition_indexes {
+                let place = place(broker, &image, marker, &topic.name, *partition);
+                if let Ok(place) = place {
+                    wanted.push(place);
+                }
+                places.push(place.err());
+            }
+        }
+        let end = EndTransaction {
+            producer_id: marker.producer_id,
+            producer_epoch: marker.producer_epoch,
+            marker: Marker {
+                ending: if marker.transaction_result { Ending::Commit } else { Ending::Abort },
+                coordinator_epoch: marker.coordinator_epoch,
+            },
+            is_v2: marker.transaction_version >= 2,
+        };
+        let mut ended = end_transactions(broker, wanted, end).await.into_iter();
+        let mut errors = places.into_iter().map(|error| error.unwrap_or_else(|| ended.next().expect("one for one")));
+        let topics = marker.topics.iter().map(|topic| WritableTxnMarkerTopicResult {
+            name: topic.name.clone(),
+            partitions: topic
+                .partition_indexes
+                .iter()
+                .map(|partition| WritableTxnMarkerPartitionResult {
+                    partition_index: *partition,
+                    error_code: errors.next().expect("one for one"),
+                })
+                .collect(),
+        });
+        markers.push(WritableTxnMarkerResult { producer_id: marker.producer_id, topics: topics.collect() });
+    }
+    WriteTxnMarkersResponse { markers }
+}
+
+fn place(
+    broker: &Broker,
+    image: &Image,
+    marker: &WritableTxnMarker,
+    topic: &str,
+    partition: i32,
+) -> Result<(TopicPartition, ShardId), ErrorCode> {
+    if marker.producer_id < 0 || marker.producer_epoch < 0 {
+        // Kafka: UNKNOWN_SERVER_ERROR, by an exception of the batch's builder.
+        return Err(ErrorCode::InvalidRequest);
+    }
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    broker.locate(image, topic, partition)
+}
+
+/// Ends a producer's transaction in these partitions, wherever they are on this node. Answers for each, in their order, when
+/// its marker is durable.
+pub(in crate::api) async fn end_transactions(
+    broker: &Rc<Broker>,
+    places: Vec<(TopicPartition, ShardId)>,
+    end: EndTransaction,
+) -> Vec<ErrorCode> {
+    let mut remote: Vec<(ShardId, Vec<TopicPartition>)> = Vec::new();
+    let mut here = Vec::new();
+    for (id, owner) in &places {
+        if *owner == broker.shard.id {
+            here.push(*id);
+        } else if let Some((_, partitions)) = remote.iter_mut().find(|(shard, _)| shard == owner) {
+            partitions.push(*id);
+        } else {
+            remote.push((*owner, vec![*id]));
+        }
+    }
+    let calls: Vec<_> = remote
+        .into_iter()
+        .map(|(shard, partitions)| {
+            (shard, broker.router.call(shard, message::Request::EndTransactions { partitions, end }))
+        })
+        .collect();
+    let mut ended = vec![(broker.shard.id, end_here(broker, &here, &end).await.into_iter())];
+    for (shard, call) in calls {
+        match call.reply().await {
+            Reply::Ended(errors) => ended.push((shard, errors.into_iter())),
+            _ => unreachable!("an end call is answered by Ended"),
+        }
+    }
+    let next =
+        |owner: ShardId| ended.iter_mut().find(|(shard, _)| *shard == owner).and_then(|(_, errors)| errors.next());
+    places.iter().map(|(_, owner)| *owner).map(next).map(|error| error.expect("one for one")).collect()
+}
+
+/// In partitions of this shard.
+pub(in crate::api) async fn end_here(
+    broker: &Broker,
+    partitions: &[TopicPartition],
+    end: &EndTransaction,
+) -> Vec<ErrorCode> {
+    let mut sequence = 0;
+    let mut errors = Vec::with_capacity(partitions.len());
+    for id in partitions {
+        match end_in(broker, *id, end).await {
+            Ok(written) => {
+                sequence = sequence.max(written);
+                errors.push(ErrorCode::None);
+            }
+            Err(error) => {
+                tracing::info!("a marker of producer {} was refused: {error}", end.producer_id);
+                errors.push(error);
+            }
+        }
+    }
+    if broker.shard.committed_to(sequence).await.is_err() {
+        let appended = errors.iter_mut().filter(|error| !error.is_error());
+        appended.for_each(|error| *error = ErrorCode::KafkaStorageError);
+    }
+    errors
+}
+
+/// Where groups commit, their coordinator writes the marker: its state is what the log says.
+async fn end_in(broker: &Broker, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
+    if let Some(ledger) = broker.groups.at(id) {
+        return ledger.end_transaction(end).await;
+    }
+    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let ended = broker.shard.end_transaction(&partition, end, clock::wall_ms()).await;
+    ended.map(|produced| produced.sequence).map_err(|refusal| refusal.error)
+}
