@@ -13,7 +13,7 @@ use crate::api::admin::{
     describe_topic_partitions, find_coordinator, incremental_alter_configs, list_config_resources, metadata,
 };
 use crate::api::txn::init_producer_id::{self, ProducerIds};
-use crate::api::{Broker, Context, Header, Origin, Outcome};
+use crate::api::{Context, Header, Origin, Outcome, Server};
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image};
 use crate::model::{ErrorCode, ProducerId, ShardId};
@@ -47,7 +47,7 @@ pub struct Seat {
 
 impl Seat {
     /// Takes the seat; every image from now on goes to all shards.
-    pub fn take(broker: &Rc<Broker>, controller: Controller) -> Rc<Seat> {
+    pub fn take(server: &Rc<Server>, controller: Controller) -> Rc<Seat> {
         let seat = Rc::new(Seat {
             published: Cell::new(controller.image().index),
             controller,
@@ -64,13 +64,13 @@ impl Seat {
                 seat.arrived.notify_all();
             }
         });
-        runtime::spawn(Class::Foreground, "image publisher", seat.clone().publish(broker.clone()));
+        runtime::spawn(Class::Foreground, "image publisher", seat.clone().publish(server.clone()));
         seat
     }
 
     /// Hands images to the shards, one after the other. Of several that wait, the newest is enough, but none in which a topic
     /// has gone is passed over: the next may have another of its name, whose directory is the same.
-    async fn publish(self: Rc<Self>, broker: Rc<Broker>) {
+    async fn publish(self: Rc<Self>, server: Rc<Server>) {
         loop {
             let mut next = None;
             while let Some((image, lacks_topics)) = self.unpublished.borrow_mut().pop_front() {
@@ -83,9 +83,9 @@ impl Seat {
                 self.arrived.notified().await;
                 continue;
             };
-            let others = (0..broker.shard.shards).map(ShardId).filter(|shard| *shard != broker.shard.id);
-            let calls: Vec<_> = others.map(|shard| broker.router.call(shard, Request::Apply(image.clone()))).collect();
-            if let Err(error) = broker.apply_image(image.clone()).await {
+            let others = (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id);
+            let calls: Vec<_> = others.map(|shard| server.router.call(shard, Request::Apply(image.clone()))).collect();
+            if let Err(error) = server.apply_image(image.clone()).await {
                 tracing::error!("a metadata change could not be carried out here: {error}");
             }
             for call in calls {
@@ -117,17 +117,17 @@ impl Seat {
 
 /// The answer of a request that only reads; `None`: it is for the controller.
 pub(in crate::api) fn answer_here(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     origin: &Origin,
     key: ApiKey,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Option<Outcome>, Malformed> {
-    let image = broker.shard.image();
+    let image = server.shard.image();
     let context = Context {
         image: &image,
-        config: &broker.shard.config,
-        node: broker.shard.node,
+        config: &server.shard.config,
+        node: server.shard.node,
         listener: &origin.listener,
         version: header.version,
     };
@@ -169,15 +169,15 @@ pub(in crate::api) fn answer_here(
 
 /// Carries out a request that changes metadata; the answer is a whole frame, or why the connection is to be closed.
 pub(in crate::api) async fn answer_at_controller(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     request: AdminRequest,
 ) -> Result<Vec<u8>, String> {
     let mut reader = Reader::new(&request.frame);
     let header = RequestHeader::decode(&mut reader).map_err(|refused| refused.to_string())?;
     let key = header.api.key;
     let header = Header { version: header.version, correlation_id: header.correlation_id };
-    let seat = broker.seat.borrow().clone().expect("requests that change metadata go to the controller's shard");
-    let change = Change { broker: broker.clone(), seat, listener: request.listener, version: header.version };
+    let seat = server.seat.borrow().clone().expect("requests that change metadata go to the controller's shard");
+    let change = Change { server: server.clone(), seat, listener: request.listener, version: header.version };
     let malformed = |error: Malformed| format!("malformed request: {error}");
     match key {
         ApiKey::Metadata => {
@@ -226,7 +226,7 @@ fn encode<M: Message>(message: &M, header: &Header) -> Result<Vec<u8>, String> {
 
 /// One request's change of the metadata.
 struct Change {
-    broker: Rc<Broker>,
+    server: Rc<Server>,
     seat: Rc<Seat>,
     listener: String,
     version: i16,
@@ -234,7 +234,7 @@ struct Change {
 
 impl Change {
     fn context<'a>(&'a self, image: &'a Image) -> Context<'a> {
-        let shard = &self.broker.shard;
+        let shard = &self.server.shard;
         Context { image, config: &shard.config, node: shard.node, listener: &self.listener, version: self.version }
     }
 
@@ -259,7 +259,7 @@ impl Change {
         let (asked, planner) = (request.clone(), change.clone());
         let changed = change.seat.change(move |image| {
             let names = metadata::missing(&asked, &planner.context(image));
-            metadata::plan(&names, image, &planner.broker.shard.config, &mut runtime::random_u64)
+            metadata::plan(&names, image, &planner.server.shard.config, &mut runtime::random_u64)
         });
         let (image, not_created) = match changed.await {
             Ok((committed, not_created)) => (committed.image, not_created),
@@ -289,13 +289,13 @@ impl Change {
 }
 
 /// A producer id that nobody has; on the controller's shard.
-pub(in crate::api) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, ErrorCode> {
-    let seat = broker.seat.borrow().clone().expect("producer ids are asked for at the controller's shard");
+pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerId, ErrorCode> {
+    let seat = server.seat.borrow().clone().expect("producer ids are asked for at the controller's shard");
     loop {
         if let Some(id) = seat.producer_ids.borrow_mut().take() {
             return Ok(id);
         }
-        let command = Command::AllocateProducerIds { node: broker.shard.node, count: init_producer_id::BLOCK };
+        let command = Command::AllocateProducerIds { node: server.shard.node, count: init_producer_id::BLOCK };
         match seat.controller.propose(vec![command]).await {
             Ok(committed) => {
                 let (_, block) = committed.delta.producer_ids.clone().expect("the command allocates a block");
@@ -309,16 +309,16 @@ pub(in crate::api) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerI
     }
 }
 
-/// See [`Broker::reserve_producer_ids`]; on the controller's shard.
-pub(in crate::api) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerId) -> Result<(), String> {
-    let seat = broker.seat.borrow().clone().expect("producer ids are reserved at the controller's shard");
+/// See [`Server::reserve_producer_ids`]; on the controller's shard.
+pub(in crate::api) async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
+    let seat = server.seat.borrow().clone().expect("producer ids are reserved at the controller's shard");
     loop {
         let missing = highest.saturating_add(1) - seat.controller.image().next_producer_id;
         if missing <= 0 {
             return Ok(());
         }
         let count = u32::try_from(missing).unwrap_or(u32::MAX);
-        let command = Command::AllocateProducerIds { node: broker.shard.node, count };
+        let command = Command::AllocateProducerIds { node: server.shard.node, count };
         // The block is nobody's.
         seat.controller.propose(vec![command]).await.map_err(|error| error.to_string())?;
     }

@@ -47,7 +47,7 @@ use crate::wire::frame::{Refused, RequestHeader};
 use crate::wire::{self, ApiKey, Malformed, Message, Reader};
 
 /// What one shard's connections need to answer requests.
-pub struct Broker {
+pub struct Server {
     pub shard: Rc<Shard>,
     pub router: Rc<Router>,
     /// On the controller's shard: the controller.
@@ -186,8 +186,8 @@ impl From<Malformed> for Pending {
     }
 }
 
-impl Broker {
-    pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Broker> {
+impl Server {
+    pub fn new(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Server> {
         let slots = shard.config.fetch_session_slots as usize;
         let copies = Permits::new(shard.config.memory_bytes / 16);
         let crossing = Permits::new(shard.config.memory_bytes / 16);
@@ -195,7 +195,7 @@ impl Broker {
         let transactions = transactions::Coordinator::new(&shard);
         let config = shard.config.clone();
         let groups = Ledgers::new(&shard, move || Groups::new(config.clone(), runtime::random_u64));
-        let broker = Rc::new(Broker {
+        let server = Rc::new(Server {
             shard,
             router,
             seat: RefCell::new(None),
@@ -206,8 +206,8 @@ impl Broker {
             transactions,
             groups,
         });
-        transactions::Coordinator::start(&broker);
-        broker
+        transactions::Coordinator::start(&server);
+        server
     }
 
     /// Makes this shard the controller's.
@@ -263,7 +263,7 @@ impl Broker {
 
 /// The first stage: decodes one frame (without its length) and does what must happen in order. Waits only when memory
 /// or the journal is short.
-pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pending {
+pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pending {
     let mut reader = Reader::new(frame);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
@@ -276,24 +276,24 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
     let (key, version, client_id) = (header.api.key, header.version, header.client_id.unwrap_or_default());
     let header = Header { version, correlation_id: header.correlation_id };
     let started = match key {
-        ApiKey::Produce => produce::start(broker, origin, &client_id, &mut reader, header).await,
-        ApiKey::Fetch => fetch::start(broker, origin, &mut reader, header),
-        ApiKey::ListOffsets => list_offsets::start(broker, &mut reader, header),
+        ApiKey::Produce => produce::start(server, origin, &client_id, &mut reader, header).await,
+        ApiKey::Fetch => fetch::start(server, origin, &mut reader, header),
+        ApiKey::ListOffsets => list_offsets::start(server, &mut reader, header),
         ApiKey::DescribeAcls => acls::describe(&mut reader, header),
         ApiKey::CreateAcls => acls::create(&mut reader, header),
         ApiKey::DeleteAcls => acls::delete(&mut reader, header),
-        ApiKey::DescribeLogDirs => describe_log_dirs::start(broker, &mut reader, header),
-        ApiKey::DeleteRecords => delete_records::start(broker, &mut reader, header),
-        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(broker, &mut reader, header),
-        ApiKey::ApiVersions => api_versions::start(broker, &mut reader, header),
-        ApiKey::InitProducerId => init_producer_id::start(broker, &mut reader, header),
-        ApiKey::AddPartitionsToTxn => add_partitions_to_txn::start(broker, &mut reader, header),
-        ApiKey::AddOffsetsToTxn => add_offsets_to_txn::start(broker, &mut reader, header),
-        ApiKey::EndTxn => end_txn::start(broker, &mut reader, header),
-        ApiKey::DescribeTransactions => describe_transactions::start(broker, &mut reader, header),
-        ApiKey::ListTransactions => list_transactions::start(broker, &mut reader, header),
-        ApiKey::WriteTxnMarkers => write_txn_markers::start(broker, &mut reader, header),
-        ApiKey::DescribeProducers => describe_producers::start(broker, &mut reader, header),
+        ApiKey::DescribeLogDirs => describe_log_dirs::start(server, &mut reader, header),
+        ApiKey::DeleteRecords => delete_records::start(server, &mut reader, header),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::start(server, &mut reader, header),
+        ApiKey::ApiVersions => api_versions::start(server, &mut reader, header),
+        ApiKey::InitProducerId => init_producer_id::start(server, &mut reader, header),
+        ApiKey::AddPartitionsToTxn => add_partitions_to_txn::start(server, &mut reader, header),
+        ApiKey::AddOffsetsToTxn => add_offsets_to_txn::start(server, &mut reader, header),
+        ApiKey::EndTxn => end_txn::start(server, &mut reader, header),
+        ApiKey::DescribeTransactions => describe_transactions::start(server, &mut reader, header),
+        ApiKey::ListTransactions => list_transactions::start(server, &mut reader, header),
+        ApiKey::WriteTxnMarkers => write_txn_markers::start(server, &mut reader, header),
+        ApiKey::DescribeProducers => describe_producers::start(server, &mut reader, header),
         ApiKey::JoinGroup
         | ApiKey::SyncGroup
         | ApiKey::Heartbeat
@@ -307,7 +307,7 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
         | ApiKey::DeleteGroups
         | ApiKey::ConsumerGroupHeartbeat
         | ApiKey::ConsumerGroupDescribe => {
-            let framed = coordinate::start(broker, origin, key, frame, &client_id, &mut reader, header).await;
+            let framed = coordinate::start(server, origin, key, frame, &client_id, &mut reader, header).await;
             framed.map(|framed| {
                 Pending::later(async move {
                     match framed.await {
@@ -317,7 +317,7 @@ pub async fn start(broker: &Rc<Broker>, origin: &Origin, frame: &[u8]) -> Pendin
                 })
             })
         }
-        _ => remote::start_admin(broker, origin, key, frame, &mut reader, header),
+        _ => remote::start_admin(server, origin, key, frame, &mut reader, header),
     };
     started.unwrap_or_else(Pending::from)
 }

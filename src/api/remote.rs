@@ -9,7 +9,7 @@ use crate::api::admin::describe_log_dirs;
 use crate::api::data::{list_offsets, offset_for_leader_epoch, produce};
 use crate::api::group::coordinate;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
-use crate::api::{Broker, Header, Origin, Outcome, Pending, controller};
+use crate::api::{Header, Origin, Outcome, Pending, Server, controller};
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
 use crate::partition::fetch::{Fetched, Request as FetchRequest};
@@ -24,23 +24,23 @@ pub const CONTROLLER: ShardId = ShardId(0);
 
 /// Admin requests that only read are answered here; those that change metadata go to the controller's shard.
 pub(in crate::api) fn start_admin(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     origin: &Origin,
     key: ApiKey,
     frame: &[u8],
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
-    if let Some(outcome) = controller::answer_here(broker, origin, key, reader, header)? {
+    if let Some(outcome) = controller::answer_here(server, origin, key, reader, header)? {
         return Ok(Pending::Now(outcome));
     }
     let request = AdminRequest { frame: frame.to_vec(), listener: origin.listener.to_string() };
-    let broker = broker.clone();
+    let server = server.clone();
     Ok(Pending::later(async move {
-        let frame = if broker.shard.id == CONTROLLER {
-            controller::answer_at_controller(&broker, request).await
+        let frame = if server.shard.id == CONTROLLER {
+            controller::answer_at_controller(&server, request).await
         } else {
-            match broker.router.call(CONTROLLER, Request::Admin(Box::new(request))).reply().await {
+            match server.router.call(CONTROLLER, Request::Admin(Box::new(request))).reply().await {
                 Reply::Admin(reply) => reply.frame,
                 _ => unreachable!("an admin call is answered by Admin"),
             }
@@ -68,13 +68,13 @@ pub struct Appends {
 
 impl Appends {
     /// One queue, and its task, for each other shard: a stalled append holds up no other kind of request.
-    pub fn start(broker: &Rc<Broker>, from: ShardId) -> Rc<Appends> {
+    pub fn start(server: &Rc<Server>, from: ShardId) -> Rc<Appends> {
         let appends = Rc::new(Appends { waiting: Default::default(), arrived: Notify::new() });
-        runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(broker.clone(), from));
+        runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(server.clone(), from));
         appends
     }
 
-    async fn run(self: Rc<Self>, broker: Rc<Broker>, from: ShardId) {
+    async fn run(self: Rc<Self>, server: Rc<Server>, from: ShardId) {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some(Append { call, batches, request, transactional_id }) = next else {
@@ -85,12 +85,12 @@ impl Appends {
             // What comes behind waits for the coordinator too, as on a connection: it is asked once for each partition and
             // transaction.
             let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
-            let verified = produce::verify(&broker, transactional_id.as_deref(), &request, of_transaction).await;
+            let verified = produce::verify(&server, transactional_id.as_deref(), &request, of_transaction).await;
             // Of what the coordinator has written ahead, too.
-            let mut sequence = if transactional_id.is_some() { broker.shard.journal.last_appended() } else { 0 };
+            let mut sequence = if transactional_id.is_some() { server.shard.journal.last_appended() } else { 0 };
             for ((id, records), verified) in batches.iter().zip(verified) {
                 let result = match verified {
-                    Ok(verification) => broker.shard.produce(*id, records, &request, verification.as_deref()).await,
+                    Ok(verification) => server.shard.produce(*id, records, &request, verification.as_deref()).await,
                     Err(refusal) => Err(refusal),
                 };
                 if let Ok(appended) = &result {
@@ -99,24 +99,24 @@ impl Appends {
                 produced.push(result);
             }
             if request.acks == 0 {
-                broker.router.reply(from, call, Reply::Produced(produced));
+                server.router.reply(from, call, Reply::Produced(produced));
                 continue;
             }
-            let broker = broker.clone();
+            let server = server.clone();
             runtime::spawn(Class::Foreground, "remote produce", async move {
-                if let Err(failure) = broker.shard.committed_to(sequence).await {
+                if let Err(failure) = server.shard.committed_to(sequence).await {
                     for result in produced.iter_mut().filter(|result| result.is_ok()) {
                         *result = Err(Refusal::new(ErrorCode::KafkaStorageError, failure.clone()));
                     }
                 }
-                broker.router.reply(from, call, Reply::Produced(produced));
+                server.router.reply(from, call, Reply::Produced(produced));
             });
         }
     }
 }
 
 /// Answers one request of another shard, now or later.
-pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
+pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
     let request = match request {
         Request::Produce { batches, request, transactional_id } => {
             let queue = &appends[usize::from(from.0)];
@@ -126,52 +126,52 @@ pub fn serve(broker: &Rc<Broker>, appends: &[Rc<Appends>], from: ShardId, call: 
         }
         other => other,
     };
-    let broker = broker.clone();
+    let server = server.clone();
     runtime::spawn(Class::Foreground, "remote request", async move {
         let reply = match request {
             Request::Produce { .. } => unreachable!("queued above"),
             Request::Fetch { partitions, bytes_max, copy_max } => {
-                Reply::Fetched(fetch(&broker, partitions, bytes_max, copy_max).await)
+                Reply::Fetched(fetch(&server, partitions, bytes_max, copy_max).await)
             }
-            Request::Read { stretch, bytes_max } => Reply::Read(read(&broker, stretch, bytes_max).await),
+            Request::Read { stretch, bytes_max } => Reply::Read(read(&server, stretch, bytes_max).await),
             Request::Watch { partitions, isolation, wait_ms } => {
-                watch(&broker, partitions, isolation, wait_ms).await;
+                watch(&server, partitions, isolation, wait_ms).await;
                 Reply::Watched
             }
             Request::ListOffsets(lists) => {
                 let mut offsets = Vec::with_capacity(lists.len());
                 for list in lists {
-                    offsets.push(list_offsets::list_offset(&broker, list).await);
+                    offsets.push(list_offsets::list_offset(&server, list).await);
                 }
                 Reply::Offsets(offsets)
             }
-            Request::DeleteRecords(asked) => Reply::RecordsDeleted(broker.shard.delete_records(&asked).await),
+            Request::DeleteRecords(asked) => Reply::RecordsDeleted(server.shard.delete_records(&asked).await),
             Request::EpochEnds(ends) => {
-                Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&broker, end)).collect())
+                Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&server, end)).collect())
             }
             Request::EndTransactions { partitions, end } => {
-                Reply::Ended(write_txn_markers::end_here(&broker, &partitions, &end).await)
+                Reply::Ended(write_txn_markers::end_here(&server, &partitions, &end).await)
             }
-            Request::Transaction(ask) => Reply::Transaction(transactions::answer(&broker, *ask).await),
-            Request::ListTransactions => Reply::Transactions(transactions::list(&broker).await),
-            Request::ProducerId => Reply::ProducerId(transactions::producer_id(&broker).await),
+            Request::Transaction(ask) => Reply::Transaction(transactions::answer(&server, *ask).await),
+            Request::ListTransactions => Reply::Transactions(transactions::list(&server).await),
+            Request::ProducerId => Reply::ProducerId(transactions::producer_id(&server).await),
             Request::ReserveProducerIds(highest) => {
-                Reply::ProducerIdsReserved(transactions::reserve_producer_ids(&broker, highest).await)
+                Reply::ProducerIdsReserved(transactions::reserve_producer_ids(&server, highest).await)
             }
-            Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&broker)),
-            Request::Producers(id) => Reply::Producers(describe_producers::producers(&broker, id)),
-            Request::Apply(image) => Reply::Applied(broker.apply_image(image).await.map_err(|error| error.to_string())),
-            Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&broker, *request).await),
+            Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
+            Request::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
+            Request::Apply(image) => Reply::Applied(server.apply_image(image).await.map_err(|error| error.to_string())),
+            Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&server, *request).await),
             Request::Admin(request) => {
-                Reply::Admin(Box::new(AdminReply { frame: controller::answer_at_controller(&broker, *request).await }))
+                Reply::Admin(Box::new(AdminReply { frame: controller::answer_at_controller(&server, *request).await }))
             }
         };
-        broker.router.reply(from, call, reply);
+        server.router.reply(from, call, reply);
     });
 }
 
 async fn fetch(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     partitions: Vec<(TopicPartition, FetchRequest)>,
     bytes_max: usize,
     mut copy_max: usize,
@@ -185,7 +185,7 @@ async fn fetch(
             at_least_one: request.at_least_one && is_empty,
             ..request
         };
-        let fetched = match broker.shard.partition(id) {
+        let fetched = match server.shard.partition(id) {
             Some(partition) => partition.fetch(&request).await,
             None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
         };
@@ -213,8 +213,8 @@ async fn fetch(
     all
 }
 
-async fn read(broker: &Rc<Broker>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
-    let partition = broker.shard.partition(stretch.id);
+async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let partition = server.shard.partition(stretch.id);
     let extent = partition.and_then(|partition| partition.log.extent(stretch.segment, stretch.positions));
     let extent = extent.ok_or("the segment was removed while it was read")?;
     let mut slices = vec![extent.load(bytes_max).await.map_err(|error| error.to_string())?];
@@ -223,12 +223,12 @@ async fn read(broker: &Rc<Broker>, stretch: Stretch, bytes_max: usize) -> Result
     Ok(slices.concat())
 }
 
-async fn watch(broker: &Rc<Broker>, partitions: Vec<(TopicPartition, i64)>, isolation: Isolation, wait_ms: u64) {
+async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, i64)>, isolation: Isolation, wait_ms: u64) {
     let waiter = Waiter::new(isolation);
-    let here: Vec<_> = partitions.iter().filter_map(|(id, _)| broker.shard.partition(*id)).collect();
+    let here: Vec<_> = partitions.iter().filter_map(|(id, _)| server.shard.partition(*id)).collect();
     let has_moved = partitions
         .iter()
-        .any(|(id, seen)| broker.shard.partition(*id).is_none_or(|partition| partition.limit(isolation) > *seen));
+        .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.limit(isolation) > *seen));
     let _registration = Registration::new(waiter.clone(), here);
     if !has_moved {
         let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;

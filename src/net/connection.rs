@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::frames::{self, Budget, Found, FrameError, Partial};
-use crate::api::{self, Answer, Broker, Origin, Outcome, Pending};
+use crate::api::{self, Answer, Origin, Outcome, Pending, Server};
 use crate::config::Routing;
 use crate::model::ShardId;
 use crate::router::message::{HandOver, Message};
@@ -50,7 +50,7 @@ impl Deref for Bytes {
 }
 
 pub struct Connection {
-    broker: Rc<Broker>,
+    server: Rc<Server>,
     receiving: Rc<Budget>,
     stream: Stream,
     origin: Origin,
@@ -69,9 +69,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(broker: Rc<Broker>, receiving: Rc<Budget>, stream: Stream, origin: Origin) -> Rc<Connection> {
+    pub fn new(server: Rc<Server>, receiving: Rc<Budget>, stream: Stream, origin: Origin) -> Rc<Connection> {
         Rc::new(Connection {
-            broker,
+            server,
             receiving,
             stream,
             origin,
@@ -126,7 +126,7 @@ impl Connection {
     // ---- reading ------------------------------------------------------------------------------------------------
 
     async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
-        let bytes_max = self.broker.shard.config.request_bytes_max();
+        let bytes_max = self.server.shard.config.request_bytes_max();
         let mut partial = Partial::default();
         self.take(Bytes::Own(received, 0), &mut partial, bytes_max).await?;
         while !self.is_closed.get() {
@@ -157,7 +157,7 @@ impl Connection {
 
     /// In forward routing: the other shard that owns what this connection asks for.
     fn belongs_elsewhere(&self) -> Option<ShardId> {
-        let shard = &self.broker.shard;
+        let shard = &self.server.shard;
         let forwards = shard.config.routing == Routing::Forward;
         self.origin.traffic.belongs_to().filter(|owner| forwards && *owner != shard.id)
     }
@@ -178,7 +178,7 @@ impl Connection {
         let received = [partial.bytes(), &rest].concat();
         let listener = self.origin.listener.to_string();
         let hand_over = HandOver { socket, peer, received, listener };
-        self.broker.router.tell(shard, Message::Adopt(Box::new(hand_over)));
+        self.server.router.tell(shard, Message::Adopt(Box::new(hand_over)));
         self.started.notify_all();
         Ok(true)
     }
@@ -216,7 +216,7 @@ impl Connection {
     /// Pool buffers are for everybody: bytes that may have to wait for a while are copied out.
     fn without_pool(&self, bytes: Bytes) -> Bytes {
         match bytes {
-            Bytes::Pool(received) if self.broker.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX => {
+            Bytes::Pool(received) if self.server.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX => {
                 Bytes::Own(received.to_vec(), 0)
             }
             bytes => bytes,
@@ -231,7 +231,7 @@ impl Connection {
         if self.is_closed.get() {
             return;
         }
-        let pending = api::start(&self.broker, &self.origin, frame).await;
+        let pending = api::start(&self.server, &self.origin, frame).await;
         self.pipeline.borrow_mut().push_back(pending);
         self.started.notify_all();
     }
@@ -297,7 +297,7 @@ impl Connection {
     /// Sends an answer at the reader's pace. While the socket has no room, the answer holds no memory of the shard.
     async fn send(&self, mut answer: Answer) -> Result<(), String> {
         while answer.bytes() > 0 {
-            let (window, bytes) = answer.window(&self.broker).await?;
+            let (window, bytes) = answer.window(&self.server).await?;
             let sent = self.stream.send_some(window).await.map_err(|error| error.to_string())?;
             answer.advance(sent);
             if sent > 0 {

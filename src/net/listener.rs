@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::frames::Budget;
-use crate::api::{Broker, Origin};
+use crate::api::{Origin, Server};
 use crate::runtime::{self, Class, Listener, Stream};
 
 /// Who has begun a large request gets so long for the next MiB of it when others wait for the memory.
@@ -14,7 +14,7 @@ const STALLED_MAX: Duration = Duration::from_secs(10);
 
 /// The connections of one shard.
 pub struct Connections {
-    broker: Rc<Broker>,
+    server: Rc<Server>,
     receiving: Rc<Budget>,
     open: RefCell<Vec<Weak<Connection>>>,
     max: usize,
@@ -22,14 +22,14 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub fn new(broker: Rc<Broker>) -> Rc<Connections> {
-        let config = &broker.shard.config;
+    pub fn new(server: Rc<Server>) -> Rc<Connections> {
+        let config = &server.shard.config;
         let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);
         // The limit is the node's; connections spread over its shards.
-        let max = (config.max_connections as usize).div_ceil(usize::from(broker.shard.shards));
+        let max = (config.max_connections as usize).div_ceil(usize::from(server.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
         let receiving = Rc::new(Budget::new(config.memory_bytes));
-        let connections = Rc::new(Connections { broker, receiving, open: RefCell::new(Vec::new()), max, idle_max });
+        let connections = Rc::new(Connections { server, receiving, open: RefCell::new(Vec::new()), max, idle_max });
         runtime::spawn(Class::Background, "idle connections", connections.clone().sweep());
         connections
     }
@@ -48,7 +48,7 @@ impl Connections {
             }
         }
         let origin = origin.of(stream.peer_addr().ip());
-        let connection = Connection::new(self.broker.clone(), self.receiving.clone(), stream, origin);
+        let connection = Connection::new(self.server.clone(), self.receiving.clone(), stream, origin);
         self.open.borrow_mut().push(Rc::downgrade(&connection));
         runtime::spawn(Class::Foreground, "connection read", connection.run(received));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::layout;
 use crate::api::remote::{Appends, serve};
-use crate::api::{Broker, Origin};
+use crate::api::{Origin, Server};
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, Listener as Advertised, Routing};
 use crate::controller::Controller;
@@ -111,14 +111,14 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
     };
     let (shard, report) = Shard::open(place, opening.image).await.map_err(|error| error.to_string())?;
     let router = Router::new(shard.id, endpoint);
-    let broker = Broker::new(shard.clone(), router.clone());
-    let connections = Connections::new(broker.clone());
-    runtime::spawn(Class::Foreground, "router", receive(broker.clone(), connections.clone()));
+    let server = Server::new(shard.clone(), router.clone());
+    let connections = Connections::new(server.clone());
+    runtime::spawn(Class::Foreground, "router", receive(server.clone(), connections.clone()));
     if let Some(controller) = controller {
-        broker.seat(controller);
+        server.seat(controller);
     }
     if let Some(highest) = report.foreign_producer_id {
-        let reserved = broker.reserve_producer_ids(highest).await;
+        let reserved = server.reserve_producer_ids(highest).await;
         reserved.map_err(|why| format!("cannot reserve the producer ids of logs of another cluster: {why}"))?;
     }
     let acceptors =
@@ -130,7 +130,7 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
         acceptor.abort();
     }
     connections.close_all();
-    broker.stop().await
+    server.stop().await
 }
 
 /// Shard 0, before the others: the metadata, and the layout for as many shards as there are now.
@@ -185,11 +185,11 @@ fn listen(
 }
 
 /// Answers other shards for as long as the node runs.
-async fn receive(broker: Rc<Broker>, connections: Rc<Connections>) {
-    let appends: Vec<_> = (0..broker.shard.shards).map(|from| Appends::start(&broker, ShardId(from))).collect();
+async fn receive(server: Rc<Server>, connections: Rc<Connections>) {
+    let appends: Vec<_> = (0..server.shard.shards).map(|from| Appends::start(&server, ShardId(from))).collect();
     loop {
-        match broker.router.receive().await {
-            (from, Message::Request { id, request }) => serve(&broker, &appends, from, id, request),
+        match server.router.receive().await {
+            (from, Message::Request { id, request }) => serve(&server, &appends, from, id, request),
             (_, Message::Adopt(hand_over)) => match Stream::from_fd(hand_over.socket) {
                 Ok(stream) => {
                     let origin = Origin::new(&hand_over.listener);

@@ -2,20 +2,20 @@
 
 use std::rc::Rc;
 
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
 use crate::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = ApiVersionsRequest::decode(reader, header.version)?;
     let mut response = match request.is_valid(header.version) {
         true => {
-            let epoch = broker.shard.image().index as i64;
+            let epoch = server.shard.image().index as i64;
             ApiVersionsResponse::advertise(header.version, supported(), epoch, finalized())
         }
         false => ApiVersionsResponse { error_code: ErrorCode::InvalidRequest, ..ApiVersionsResponse::default() },

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::config::Routing;
 use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::router::message::{self, LogSize, Reply};
@@ -16,17 +16,17 @@ use crate::wire::describe_log_dirs::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = DescribeLogDirsRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, &request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, &request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
-    let directory = &broker.shard.data.root;
+async fn answer(server: &Rc<Server>, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let directory = &server.shard.data.root;
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
     let mut result = DescribeLogDirsResult { log_dir: directory.display().to_string(), ..Default::default() };
     match dir::volume(&directory) {
@@ -36,9 +36,9 @@ async fn answer(broker: &Rc<Broker>, request: &DescribeLogDirsRequest) -> Descri
         }
         Err(error) => tracing::warn!("cannot tell how large the volume of {} is: {error}", directory.display()),
     }
-    let image = broker.shard.image();
+    let image = server.shard.image();
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for LogSize { id, bytes, lag } in all(broker).await {
+    for LogSize { id, bytes, lag } in all(server).await {
         let Some(topic) = image.topic_by_id(id.topic) else { continue };
         if is_wanted(request.topics.as_deref(), topic.name.as_str(), id.partition) {
             topics.entry(topic.name.to_string()).or_default().push(DescribeLogDirsPartition {
@@ -61,11 +61,11 @@ fn is_wanted(topics: Option<&[DescribableLogDirTopic]>, name: &str, partition: P
 }
 
 /// Of this broker: in forward routing, of all shards.
-async fn all(broker: &Rc<Broker>) -> Vec<LogSize> {
-    let mut all = here(broker);
-    if broker.shard.config.routing == Routing::Forward {
-        for shard in (0..broker.shard.shards).map(ShardId).filter(|shard| *shard != broker.shard.id) {
-            match broker.router.call(shard, message::Request::LogSizes).reply().await {
+async fn all(server: &Rc<Server>) -> Vec<LogSize> {
+    let mut all = here(server);
+    if server.shard.config.routing == Routing::Forward {
+        for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
+            match server.router.call(shard, message::Request::LogSizes).reply().await {
                 Reply::LogSizes(sizes) => all.extend(sizes),
                 _ => unreachable!("a call for sizes is answered by LogSizes"),
             }
@@ -75,8 +75,8 @@ async fn all(broker: &Rc<Broker>) -> Vec<LogSize> {
 }
 
 /// Of this shard.
-pub(in crate::api) fn here(broker: &Broker) -> Vec<LogSize> {
-    let partitions = broker.shard.all_partitions();
+pub(in crate::api) fn here(server: &Server) -> Vec<LogSize> {
+    let partitions = server.shard.all_partitions();
     let size = |partition: Rc<crate::partition::Partition>| LogSize {
         id: partition.id,
         bytes: partition.log.size_bytes(),

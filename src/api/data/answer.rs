@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::api::Broker;
+use crate::api::Server;
 use crate::log::read::Extent;
 use crate::model::ShardId;
 use crate::router::message::{Reply, Request, Stretch};
@@ -100,7 +100,7 @@ impl Answer {
     ///
     /// # Errors
     /// When records cannot be read any more: the answer cannot be finished, and the connection has to be closed.
-    pub async fn window(&mut self, broker: &Broker) -> Result<(Vec<Slice>, usize), String> {
+    pub async fn window(&mut self, server: &Server) -> Result<(Vec<Slice>, usize), String> {
         let mut slices = Vec::with_capacity(self.pieces.len().min(WINDOW_SLICES));
         let mut bytes = 0;
         for piece in &mut self.pieces {
@@ -127,9 +127,9 @@ impl Answer {
                 Piece::Remote(remote) => {
                     if remote.copied.is_empty() && bytes == 0 {
                         if self.copies.is_none() {
-                            self.copies = Some(broker.copies.acquire(COPY_BYTES as u64).await);
+                            self.copies = Some(server.copies.acquire(COPY_BYTES as u64).await);
                         }
-                        remote.copied = remote.copy(broker).await?;
+                        remote.copied = remote.copy(server).await?;
                     }
                     let copied = remote.copied.len().min(room);
                     slices.push(remote.copied.slice(0..copied));
@@ -170,9 +170,9 @@ impl Answer {
 
 impl Remote {
     /// Has the next of its bytes brought over.
-    async fn copy(&self, broker: &Broker) -> Result<Slice, String> {
+    async fn copy(&self, server: &Server) -> Result<Slice, String> {
         let request = Request::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
-        match broker.router.call(self.shard, request).reply().await {
+        match server.router.call(self.shard, request).reply().await {
             Reply::Read(Ok(bytes)) => Ok(Slice::from(bytes)),
             Reply::Read(Err(why)) => Err(why),
             _ => unreachable!("a read call is answered by Read"),

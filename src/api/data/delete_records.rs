@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::api::gather::by_topic;
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::metadata::{Image, image};
 use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::router::message::{self, Reply};
@@ -18,39 +18,39 @@ use crate::wire::delete_records::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = DeleteRecordsRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, &request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, &request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
-    let image = broker.shard.image();
+async fn answer(server: &Rc<Server>, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let image = server.shard.image();
     let asked = asked(request);
     let mut by_shard: HashMap<ShardId, Vec<(TopicPartition, Option<Offset>)>> = HashMap::new();
     let mut places = HashMap::with_capacity(asked.len());
     for (name, partition, offset) in &asked {
-        let place = locate(broker, &image, name, *partition);
+        let place = locate(server, &image, name, *partition);
         if let Ok((id, owner)) = place {
             let offset = Some(*offset).filter(|offset| *offset != HIGH_WATERMARK);
             by_shard.entry(owner).or_default().push((id, offset));
         }
         places.insert((*name, *partition), place.map(|(id, _)| id));
     }
-    let here = by_shard.remove(&broker.shard.id).unwrap_or_default();
+    let here = by_shard.remove(&server.shard.id).unwrap_or_default();
     let calls: Vec<_> = by_shard
         .into_iter()
         .map(|(owner, asked)| {
             let ids: Vec<TopicPartition> = asked.iter().map(|(id, _)| *id).collect();
-            (ids, broker.router.call(owner, message::Request::DeleteRecords(asked)))
+            (ids, server.router.call(owner, message::Request::DeleteRecords(asked)))
         })
         .collect();
     let mut starts: HashMap<TopicPartition, Result<Offset, ErrorCode>> = HashMap::new();
     // What is begun is done, whether or not the connection is still there.
-    let (shard, ids) = (broker.shard.clone(), here.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    let (shard, ids) = (server.shard.clone(), here.iter().map(|(id, _)| *id).collect::<Vec<_>>());
     let deleted = runtime::spawn(Class::Foreground, "delete records", async move { shard.delete_records(&here).await });
     starts.extend(ids.into_iter().zip(deleted.await));
     for (ids, call) in calls {
@@ -83,13 +83,13 @@ fn asked(request: &DeleteRecordsRequest) -> Vec<(&str, PartitionIndex, Offset)> 
 }
 
 fn locate(
-    broker: &Broker,
+    server: &Server,
     image: &Image,
     name: &str,
     partition: PartitionIndex,
 ) -> Result<(TopicPartition, ShardId), ErrorCode> {
     let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let place = broker.locate(image, topic, partition)?;
+    let place = server.locate(image, topic, partition)?;
     // What groups and transactions have committed is not for clients to delete.
     if image::is_internal(name) { Err(ErrorCode::InvalidTopicException) } else { Ok(place) }
 }

@@ -15,7 +15,7 @@ use super::fetch_session::{
     Asked, Asker, FINAL_EPOCH, INITIAL_EPOCH, Key, NO_SESSION, News, Place, Session, Slot, Told,
 };
 use super::leader_hint::LeaderHints;
-use crate::api::{Broker, Header, Origin, Outcome, Pending};
+use crate::api::{Header, Origin, Outcome, Pending, Server};
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
@@ -148,14 +148,14 @@ impl Found {
 }
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     origin: &Origin,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = FetchRequest::decode(reader, header.version)?;
-    let image = broker.shard.image();
-    let session = match open_session(broker, &image, &request, header.version) {
+    let image = server.shard.image();
+    let session = match open_session(server, &image, &request, header.version) {
         Ok(session) => session,
         // KIP-227: an error of the session is one of the whole answer, which then names no partitions.
         Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
@@ -163,7 +163,7 @@ pub(in crate::api) fn start(
     let isolation = isolation_of(request.isolation_level);
     let knows_zstd = header.version >= ZSTD_FROM;
     let wanted = match &session {
-        None => all_asked(broker, &image, &request, knows_zstd),
+        None => all_asked(server, &image, &request, knows_zstd),
         Some(InSession { session, .. }) => {
             let session = session.borrow();
             let wanted = session.partitions().map(|(slot, key, partition, asked, place)| Wanted {
@@ -179,7 +179,7 @@ pub(in crate::api) fn start(
     for (_, owner) in wanted.iter().filter_map(|wanted: &Wanted| wanted.place.ok()) {
         origin.traffic.note(owner);
     }
-    let bytes_max = (request.max_bytes.max(0) as usize).min(broker.shard.config.fetch_max_bytes as usize);
+    let bytes_max = (request.max_bytes.max(0) as usize).min(server.shard.config.fetch_max_bytes as usize);
     let plan = Plan {
         header,
         listener: origin.listener.clone(),
@@ -191,13 +191,13 @@ pub(in crate::api) fn start(
         wait: Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX),
         isolation,
     };
-    let broker = broker.clone();
-    Ok(Pending::Fetch(Box::pin(async move { plan.run(&broker).await })))
+    let server = server.clone();
+    Ok(Pending::Fetch(Box::pin(async move { plan.run(&server).await })))
 }
 
 /// What the request has to do with a session: opens, closes, or goes on with one.
 fn open_session(
-    broker: &Broker,
+    server: &Server,
     image: &Image,
     request: &FetchRequest<'_>,
     version: i16,
@@ -213,9 +213,9 @@ fn open_session(
         if matches!(key, Key::Id(_)) && known_as.is_none() {
             *known_as = Some(topic.name.as_str().into());
         }
-        broker.locate(image, topic, partition)
+        server.locate(image, topic, partition)
     };
-    let mut sessions = broker.fetch_sessions.borrow_mut();
+    let mut sessions = server.fetch_sessions.borrow_mut();
     match request.session_epoch {
         INITIAL_EPOCH | FINAL_EPOCH => {
             if request.session_id != NO_SESSION {
@@ -239,7 +239,7 @@ fn open_session(
 }
 
 /// A full fetch's partitions, outside of any session.
-fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>, knows_zstd: bool) -> Vec<Wanted> {
+fn all_asked(server: &Server, image: &Image, request: &FetchRequest<'_>, knows_zstd: bool) -> Vec<Wanted> {
     let mut wanted = Vec::with_capacity(request.partitions.len());
     let mut last = None;
     for part in &request.partitions {
@@ -251,7 +251,7 @@ fn all_asked(broker: &Broker, image: &Image, request: &FetchRequest<'_>, knows_z
             topic: key.clone(),
             partition: part.partition,
             slot: None,
-            place: topic.and_then(|topic| broker.locate(image, topic, part.partition)),
+            place: topic.and_then(|topic| server.locate(image, topic, part.partition)),
             request: read_request(&asked(part), isolation_of(request.isolation_level), knows_zstd),
         });
         last = Some((part.topic, topic, key));
@@ -298,22 +298,22 @@ fn read_request(asked: &Asked, isolation: Isolation, knows_zstd: bool) -> Reques
 }
 
 impl Plan {
-    async fn run(self, broker: &Rc<Broker>) -> Outcome {
+    async fn run(self, server: &Rc<Server>) -> Outcome {
         let deadline = clock::now() + self.wait;
         let waiter = Waiter::new(self.isolation);
         let mut registration = None;
         let watched = Watched::default();
         loop {
-            let (found, copies) = self.read(broker).await;
+            let (found, copies) = self.read(server).await;
             if self.is_enough(&found) || clock::now() >= deadline {
-                return self.answer(broker, found, copies);
+                return self.answer(server, found, copies);
             }
             drop(copies);
             // Only who has to wait stands in line.
-            registration.get_or_insert_with(|| Registration::new(waiter.clone(), self.local_partitions(broker)));
+            registration.get_or_insert_with(|| Registration::new(waiter.clone(), self.local_partitions(server)));
             // What moved between the reading and the standing in line would not be told.
-            if !self.has_moved(broker, &found) {
-                self.watch_others(broker, &found, &watched, deadline, &waiter);
+            if !self.has_moved(server, &found) {
+                self.watch_others(server, &found, &watched, deadline, &waiter);
                 let _ = runtime::timeout(deadline.since(clock::now()), waiter.fired()).await;
             }
         }
@@ -326,15 +326,15 @@ impl Plan {
             || found.iter().any(|found| found.is_exceptional() || bytes > 0 && found.is_cut(self.isolation))
     }
 
-    fn local_partitions(&self, broker: &Broker) -> Vec<Rc<Partition>> {
-        let own = broker.shard.id;
+    fn local_partitions(&self, server: &Server) -> Vec<Rc<Partition>> {
+        let own = server.shard.id;
         let here = self.wanted.iter().filter_map(|wanted| wanted.place.ok()).filter(|(_, owner)| *owner == own);
-        here.filter_map(|(id, _)| broker.shard.partition(id)).collect()
+        here.filter_map(|(id, _)| server.shard.partition(id)).collect()
     }
 
-    fn has_moved(&self, broker: &Broker, found: &[Found]) -> bool {
+    fn has_moved(&self, server: &Server, found: &[Found]) -> bool {
         self.wanted.iter().zip(found).any(|(wanted, found)| match wanted.place {
-            Ok((id, owner)) if owner == broker.shard.id => broker.shard.partition(id).is_none_or(|partition| {
+            Ok((id, owner)) if owner == server.shard.id => server.shard.partition(id).is_none_or(|partition| {
                 partition.is_deleted() || partition.limit(self.isolation) != found.limit(self.isolation)
             }),
             _ => false,
@@ -343,11 +343,11 @@ impl Plan {
 
     /// One call to each other shard for all its partitions, unless one is under way: it will be answered when one of them
     /// passes what was seen first.
-    fn watch_others(&self, broker: &Broker, found: &[Found], watched: &Watched, deadline: Mono, waiter: &Rc<Waiter>) {
+    fn watch_others(&self, server: &Server, found: &[Found], watched: &Watched, deadline: Mono, waiter: &Rc<Waiter>) {
         let mut calls: Vec<(ShardId, Vec<(TopicPartition, Offset)>)> = Vec::new();
         for (wanted, found) in self.wanted.iter().zip(found) {
             let Ok((id, owner)) = wanted.place else { continue };
-            if owner == broker.shard.id || watched.borrow().contains(&owner) {
+            if owner == server.shard.id || watched.borrow().contains(&owner) {
                 continue;
             }
             match calls.iter_mut().find(|(shard, _)| *shard == owner) {
@@ -358,7 +358,7 @@ impl Plan {
         for (shard, partitions) in calls {
             let wait_ms = (deadline.since(clock::now())).as_millis() as u64 + 1;
             let call =
-                broker.router.call(shard, message::Request::Watch { partitions, isolation: self.isolation, wait_ms });
+                server.router.call(shard, message::Request::Watch { partitions, isolation: self.isolation, wait_ms });
             watched.borrow_mut().push(shard);
             let (waiter, watched) = (waiter.clone(), watched.clone());
             runtime::spawn(runtime::Class::Foreground, "fetch watch", async move {
@@ -371,41 +371,41 @@ impl Plan {
 
     /// Reads every partition once: this shard's from where they are, others' by message; then with the permit for what
     /// is copied.
-    async fn read(&self, broker: &Rc<Broker>) -> (Vec<Found>, Option<Permit>) {
+    async fn read(&self, server: &Rc<Server>) -> (Vec<Found>, Option<Permit>) {
         let refused = |wanted: &Wanted| Found::refused(wanted.place.err().unwrap_or(ErrorCode::NotLeaderOrFollower));
         let mut found: Vec<Found> = self.wanted.iter().map(refused).collect();
-        let own = broker.shard.id;
+        let own = server.shard.id;
         let mut left = self.bytes_max;
         let mut is_empty = true;
         if self.wanted.iter().all(|wanted| wanted.place.is_ok_and(|(_, owner)| owner == own)) {
-            self.read_here(broker, &mut found, &mut left, &mut is_empty).await;
+            self.read_here(server, &mut found, &mut left, &mut is_empty).await;
             return (found, None);
         }
-        let copies = broker.copies.acquire(COPY_BYTES as u64).await;
+        let copies = server.copies.acquire(COPY_BYTES as u64).await;
         // Shards take turns in reading first; within a shard, partitions are read in the request's order.
-        let shards = usize::from(broker.shard.shards);
-        let first = broker.rotation.get();
-        broker.rotation.set((first + 1) % shards);
+        let shards = usize::from(server.shard.shards);
+        let first = server.rotation.get();
+        server.rotation.set((first + 1) % shards);
         for turn in 0..shards {
             let shard = ShardId(((first + turn) % shards) as u16);
             if shard == own {
-                self.read_here(broker, &mut found, &mut left, &mut is_empty).await;
+                self.read_here(server, &mut found, &mut left, &mut is_empty).await;
             } else {
-                self.read_there(broker, shard, &mut found, &mut left, &mut is_empty).await;
+                self.read_there(server, shard, &mut found, &mut left, &mut is_empty).await;
             }
         }
         (found, Some(copies))
     }
 
-    async fn read_here(&self, broker: &Broker, found: &mut [Found], left: &mut usize, is_empty: &mut bool) {
+    async fn read_here(&self, server: &Server, found: &mut [Found], left: &mut usize, is_empty: &mut bool) {
         for (wanted, found) in self.wanted.iter().zip(found) {
             let Ok((id, owner)) = wanted.place else { continue };
-            if owner != broker.shard.id {
+            if owner != server.shard.id {
                 continue;
             }
             let bytes_max = wanted.request.bytes_max.min(*left);
             let request = Request { bytes_max, at_least_one: *is_empty, ..wanted.request };
-            if let Some(partition) = broker.shard.partition(id) {
+            if let Some(partition) = server.shard.partition(id) {
                 *found = partition.fetch(&request).await.into();
             }
             *left = left.saturating_sub(found.bytes);
@@ -415,7 +415,7 @@ impl Plan {
 
     async fn read_there(
         &self,
-        broker: &Broker,
+        server: &Server,
         shard: ShardId,
         found: &mut [Found],
         left: &mut usize,
@@ -432,9 +432,9 @@ impl Plan {
         if partitions.is_empty() {
             return;
         }
-        let copy_max = COPY_BYTES / usize::from(broker.shard.shards - 1);
+        let copy_max = COPY_BYTES / usize::from(server.shard.shards - 1);
         let request = message::Request::Fetch { partitions, bytes_max: *left, copy_max };
-        let Reply::Fetched(fetched) = broker.router.call(shard, request).reply().await else {
+        let Reply::Fetched(fetched) = server.router.call(shard, request).reply().await else {
             unreachable!("a fetch call is answered by Fetched")
         };
         let places = self.wanted.iter().zip(found).filter(|(wanted, _)| is_there(wanted));
@@ -445,7 +445,7 @@ impl Plan {
         }
     }
 
-    fn answer(self, broker: &Rc<Broker>, mut found: Vec<Found>, copies: Option<Permit>) -> Outcome {
+    fn answer(self, server: &Rc<Server>, mut found: Vec<Found>, copies: Option<Permit>) -> Outcome {
         let told: Vec<usize> = match &self.session {
             Some(InSession { session, is_incremental }) => {
                 let mut session = session.borrow_mut();
@@ -465,7 +465,7 @@ impl Plan {
         let topics = told.chunk_by(|a, b| self.wanted[*a].topic == self.wanted[*b].topic);
         let Header { version, correlation_id } = self.header;
         let mut writer = FetchResponseWriter::new(version, correlation_id, head, topics.clone().count());
-        let image = broker.shard.image();
+        let image = server.shard.image();
         let mut hints = LeaderHints::new(&image, &self.listener);
         let is_read_committed = self.isolation == Isolation::ReadCommitted;
         for partitions in topics {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::fetch::isolation_of;
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::log::read::{ReadError, TimedOffset};
 use crate::model::{ErrorCode, Offset};
 use crate::partition::Partition;
@@ -22,17 +22,17 @@ use crate::wire::{Malformed, Reader};
 const NOTHING: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = ListOffsetsRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
-    let image = broker.shard.image();
+async fn answer(server: &Rc<Server>, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let image = server.shard.image();
     let isolation = isolation_of(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
     // KAFKA-1757 and on: a partition that is named more than once is answered INVALID_REQUEST, once.
@@ -49,7 +49,7 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
             let Some(times) = times.remove(&(&*asked_topic.name, asked.partition_index)) else { continue };
             let place = topic
                 .ok_or(ErrorCode::UnknownTopicOrPartition)
-                .and_then(|topic| broker.locate(&image, topic, asked.partition_index));
+                .and_then(|topic| server.locate(&image, topic, asked.partition_index));
             let found = match (timestamp_from_version(asked.timestamp), place) {
                 _ if times > 1 => Err(ErrorCode::InvalidRequest),
                 (Some(from), _) if from > version => Err(ErrorCode::UnsupportedVersion),
@@ -58,10 +58,10 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
                 (_, Ok((id, owner))) => {
                     let (current_leader_epoch, timestamp) = (asked.current_leader_epoch, asked.timestamp);
                     let list = ListOffset { id, current_leader_epoch, timestamp, isolation };
-                    if owner == broker.shard.id {
-                        list_offset(broker, list).await
+                    if owner == server.shard.id {
+                        list_offset(server, list).await
                     } else {
-                        let call = broker.router.call(owner, message::Request::ListOffsets(vec![list]));
+                        let call = server.router.call(owner, message::Request::ListOffsets(vec![list]));
                         match call.reply().await {
                             Reply::Offsets(mut offsets) => offsets.pop().expect("one for one"),
                             _ => unreachable!("a list call is answered by Offsets"),
@@ -89,8 +89,8 @@ async fn answer(broker: &Rc<Broker>, request: ListOffsetsRequest, version: i16) 
 }
 
 /// On the owning shard.
-pub(in crate::api) async fn list_offset(broker: &Rc<Broker>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
-    let partition = broker.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+pub(in crate::api) async fn list_offset(server: &Rc<Server>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
+    let partition = server.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(list.current_leader_epoch)?;
     let limit = partition.limit(list.isolation);
     let at = |offset: Offset, timestamp: i64| ListedOffset {

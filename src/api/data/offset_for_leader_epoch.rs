@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::router::message::{self, EpochEnd, Reply};
 use crate::wire::offset_for_leader_epoch::{
@@ -11,17 +11,17 @@ use crate::wire::offset_for_leader_epoch::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = OffsetForLeaderEpochRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
-    let image = broker.shard.image();
+async fn answer(server: &Rc<Server>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    let image = server.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked_topic in request.topics {
         let topic = image.topic(&asked_topic.topic);
@@ -29,7 +29,7 @@ async fn answer(broker: &Rc<Broker>, request: OffsetForLeaderEpochRequest) -> Of
         for asked in asked_topic.partitions {
             let place = topic
                 .ok_or(ErrorCode::UnknownTopicOrPartition)
-                .and_then(|topic| broker.locate(&image, topic, asked.partition));
+                .and_then(|topic| server.locate(&image, topic, asked.partition));
             let end = match place {
                 Err(error) => Err(error),
                 Ok((id, owner)) => {
@@ -38,10 +38,10 @@ async fn answer(broker: &Rc<Broker>, request: OffsetForLeaderEpochRequest) -> Of
                         current_leader_epoch: asked.current_leader_epoch,
                         leader_epoch: asked.leader_epoch,
                     };
-                    if owner == broker.shard.id {
-                        epoch_end(broker, end)
+                    if owner == server.shard.id {
+                        epoch_end(server, end)
                     } else {
-                        match broker.router.call(owner, message::Request::EpochEnds(vec![end])).reply().await {
+                        match server.router.call(owner, message::Request::EpochEnds(vec![end])).reply().await {
                             Reply::EpochEnds(mut ends) => ends.pop().expect("one for one"),
                             _ => unreachable!("an epoch call is answered by EpochEnds"),
                         }
@@ -60,8 +60,8 @@ async fn answer(broker: &Rc<Broker>, request: OffsetForLeaderEpochRequest) -> Of
 }
 
 /// On the owning shard.
-pub(in crate::api) fn epoch_end(broker: &Broker, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
-    let partition = broker.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+pub(in crate::api) fn epoch_end(server: &Server, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
+    let partition = server.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(asked.current_leader_epoch)?;
     let (epochs, log_end, current) = (partition.log.epochs(), partition.log.end_offset(), partition.leader_epoch());
     let end = epochs.end_offset_for(asked.leader_epoch, log_end);

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
 use crate::api::txn::transactions;
-use crate::api::{Broker, Header, Origin, Outcome};
+use crate::api::{Header, Origin, Outcome, Server};
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::append::{Produced, Refusal, Request};
@@ -66,14 +66,14 @@ enum State {
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 pub(in crate::api) async fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     origin: &Origin,
     client_id: &str,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<crate::api::Pending, Malformed> {
     let request = ProduceRequest::decode(reader, header.version)?;
-    let shard = &broker.shard;
+    let shard = &server.shard;
     let mut pending = Pending {
         shard: shard.clone(),
         header,
@@ -90,10 +90,10 @@ pub(in crate::api) async fn start(
         None => Vec::new(),
         Some(id) => {
             let here = request.partitions().filter_map(|part| {
-                let (id, owner) = broker.locate(&image, look_up(&image, part.topic).ok()?, part.partition).ok()?;
+                let (id, owner) = server.locate(&image, look_up(&image, part.topic).ok()?, part.partition).ok()?;
                 (owner == shard.id).then_some((id, part.records))
             });
-            verify(broker, Some(id), &rules, here).await
+            verify(server, Some(id), &rules, here).await
         }
     }
     .into_iter();
@@ -115,7 +115,7 @@ pub(in crate::api) async fn start(
         };
         last_topic = Some((part.topic, key));
         let topic = look_up(&image, part.topic);
-        let place = topic.and_then(|topic| broker.locate(&image, topic, part.partition));
+        let place = topic.and_then(|topic| server.locate(&image, topic, part.partition));
         let is_here = place.is_ok_and(|(_, owner)| owner == shard.id);
         // One was made for each partition that is here, in this order.
         let verified = if is_here { verified.next().unwrap_or(Ok(None)) } else { Ok(None) };
@@ -161,9 +161,9 @@ pub(in crate::api) async fn start(
     for (owner, batches) in remote {
         let transactional_id = request.transactional_id.map(str::to_owned);
         let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
-        let held = broker.crossing.acquire(bytes as u64).await;
+        let held = server.crossing.acquire(bytes as u64).await;
         let request = message::Request::Produce { batches, request: rules, transactional_id };
-        pending.calls.push(broker.router.call_holding(owner, request, Some(held)));
+        pending.calls.push(server.router.call_holding(owner, request, Some(held)));
     }
     Ok(crate::api::Pending::Produce(pending))
 }
@@ -180,7 +180,7 @@ fn look_up<'a>(image: &'a Image, topic: Topic<'_>) -> Result<&'a ImageTopic, Err
 /// they are of none or the log has the transaction already. Otherwise the coordinator is asked, once for all: whether the
 /// partition is in the transaction, or from Produce v12 on, to add it (KIP-890).
 pub(in crate::api) async fn verify<'a>(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     transactional_id: Option<&str>,
     request: &Request,
     batches: impl Iterator<Item = (TopicPartition, &'a [u8])>,
@@ -190,7 +190,7 @@ pub(in crate::api) async fn verify<'a>(
     let mut producers = BTreeSet::new();
     for (id, records) in batches {
         let header = BatchHeader::decode(records).filter(|header| header.is_transactional() && header.has_producer());
-        let begun = header.zip(broker.shard.partition(id)).and_then(|(header, partition)| {
+        let begun = header.zip(server.shard.partition(id)).and_then(|(header, partition)| {
             producers.insert((header.producer_id, header.producer_epoch));
             let verification = partition.begin_verification(header.producer_id, header.producer_epoch)?;
             unknown.push((verified.len(), (partition.name.to_string(), id.partition)));
@@ -210,7 +210,7 @@ pub(in crate::api) async fn verify<'a>(
         _ => TransactionWhat::Verify { producer, partitions },
     };
     let ask = TransactionAsk { transactional_id: transactional_id.unwrap_or_default().into(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(broker, ask).await else {
+    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(server, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     for ((at, _), error) in unknown.into_iter().zip(errors) {

@@ -12,7 +12,7 @@ const OWN_IDS_FROM: i16 = 1;
 pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
     let request = ConsumerGroupHeartbeatRequest::decode(reader, version)?;
-    if let Err(refused) = check(&request, version, &call.broker.shard.config.group_consumer_assignors) {
+    if let Err(refused) = check(&request, version, &call.server.shard.config.group_consumer_assignors) {
         return Ok(call.now(&refuse(refused)));
     }
     let ledger = match call.place(&request.group_id) {

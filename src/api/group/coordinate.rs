@@ -16,7 +16,7 @@ use super::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat, join_group,
     leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group, txn_offset_commit,
 };
-use crate::api::{Broker, Header, Origin};
+use crate::api::{Header, Origin, Server};
 use crate::config::Routing;
 use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
@@ -31,7 +31,7 @@ pub type Framed = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>>>>;
 /// One request to a coordinator.
 #[derive(Clone)]
 pub(in crate::api) struct Call {
-    pub broker: Rc<Broker>,
+    pub server: Rc<Server>,
     pub listener: Rc<str>,
     pub peer: IpAddr,
     pub client_id: Rc<str>,
@@ -51,10 +51,10 @@ pub(in crate::api) enum Place {
 
 impl Call {
     pub fn place(&self, group: &str) -> Place {
-        let groups = &self.broker.groups;
+        let groups = &self.server.groups;
         match groups.owner(group) {
             Err(error) => Place::Nowhere(error),
-            Ok((_, owner)) if owner == self.broker.shard.id => match groups.ledger(group) {
+            Ok((_, owner)) if owner == self.server.shard.id => match groups.ledger(group) {
                 Ok(ledger) => Place::Here(ledger),
                 Err(error) => Place::Nowhere(error),
             },
@@ -65,12 +65,12 @@ impl Call {
 
     /// Whether what other shards have is asked of them.
     pub fn forwards(&self) -> bool {
-        self.broker.shard.config.routing == Routing::Forward && !self.is_forwarded
+        self.server.shard.config.routing == Routing::Forward && !self.is_forwarded
     }
 
     pub fn others(&self) -> impl Iterator<Item = ShardId> {
-        let own = self.broker.shard.id;
-        (0..self.broker.shard.shards).map(ShardId).filter(move |shard| *shard != own)
+        let own = self.server.shard.id;
+        (0..self.server.shard.shards).map(ShardId).filter(move |shard| *shard != own)
     }
 
     /// Sends the whole request to the shard that it is for.
@@ -86,7 +86,7 @@ impl Call {
 
     fn send(&self, owner: ShardId, frame: Vec<u8>) -> crate::router::Call {
         let (listener, peer) = (self.listener.to_string(), self.peer);
-        self.broker.router.call(owner, Request::Coordinate(Box::new(CoordinateRequest { frame, listener, peer })))
+        self.server.router.call(owner, Request::Coordinate(Box::new(CoordinateRequest { frame, listener, peer })))
     }
 
     /// Asks another shard for its part.
@@ -119,7 +119,7 @@ impl Call {
 
 /// The first stage: whatever changes a group does so before this returns, in the connection's order.
 pub(in crate::api) async fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     origin: &Origin,
     key: ApiKey,
     frame: &[u8],
@@ -128,7 +128,7 @@ pub(in crate::api) async fn start(
     header: Header,
 ) -> Result<Framed, Malformed> {
     let call = Call {
-        broker: broker.clone(),
+        server: server.clone(),
         listener: origin.listener.clone(),
         peer: origin.peer,
         client_id: client_id.into(),
@@ -140,11 +140,11 @@ pub(in crate::api) async fn start(
 }
 
 /// Answers for this shard what a client asked of another one.
-pub async fn answer_forwarded(broker: &Rc<Broker>, request: CoordinateRequest) -> Result<Vec<u8>, String> {
+pub async fn answer_forwarded(server: &Rc<Server>, request: CoordinateRequest) -> Result<Vec<u8>, String> {
     let mut reader = Reader::new(&request.frame);
     let header = RequestHeader::decode(&mut reader).map_err(|refused| refused.to_string())?;
     let call = Call {
-        broker: broker.clone(),
+        server: server.clone(),
         listener: request.listener.as_str().into(),
         peer: request.peer,
         client_id: header.client_id.as_deref().unwrap_or_default().into(),

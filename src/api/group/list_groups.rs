@@ -9,7 +9,7 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
     let request = ListGroupsRequest::decode(reader, call.header.version)?;
     Ok(Box::pin(async move {
         let mut response = ListGroupsResponse::default();
-        for ledger in call.broker.groups.all() {
+        for ledger in call.server.groups.all() {
             let listed = ledger.step(|groups, _, _| groups.list(&request)).await;
             let listed = match listed {
                 Ok(listed) => ledger.durable().await.map(|()| listed),

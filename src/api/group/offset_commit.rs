@@ -17,7 +17,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
     if let Place::There(owner) = place {
         return Ok(call.forward(owner));
     }
-    let refused = take_unknown(&mut request, version, &call.broker.shard.image());
+    let refused = take_unknown(&mut request, version, &call.server.shard.image());
     if request.topics.is_empty() {
         return Ok(call.now(&refused));
     }

@@ -18,7 +18,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
         Place::There(owner) => return Ok(call.forward(owner)),
         Place::Nowhere(error) => return Ok(call.now(&refuse(error))),
     };
-    let image = call.broker.shard.image();
+    let image = call.server.shard.image();
     let mut unknown = Vec::new();
     request.topics.retain_mut(|asked| {
         let topic = image.topic(&asked.name);

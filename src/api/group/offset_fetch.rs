@@ -45,7 +45,7 @@ async fn fetch(
     groups: Vec<OffsetFetchRequestGroup>,
     require_stable: bool,
 ) -> Result<Vec<OffsetFetchResponseGroup>, String> {
-    let image = call.broker.shard.image();
+    let image = call.server.shard.image();
     let by_id = call.header.version >= IDS_FROM;
     let mut answers: Vec<OffsetFetchResponseGroup> = Vec::with_capacity(groups.len());
     let ids: Vec<String> = groups.iter().map(|group| group.group_id.clone()).collect();

@@ -33,7 +33,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
     if let Place::There(owner) = place {
         return Ok(call.forward(owner));
     }
-    let refused = take_unknown(&mut request, &call.broker.shard.image());
+    let refused = take_unknown(&mut request, &call.server.shard.image());
     if request.topics.is_empty() {
         return Ok(call.now(&refused));
     }
@@ -95,7 +95,7 @@ async fn verify(call: &Call, partition: &Partition, request: &TxnOffsetCommitReq
         _ => TransactionWhat::Verify { producer, partitions },
     };
     let ask = TransactionAsk { transactional_id: request.transactional_id.clone(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(&call.broker, ask).await else {
+    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(&call.server, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     Err(match errors[0] {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::coordinator::partition_of;
 use crate::coordinator::topic::Internal;
 use crate::model::ErrorCode;
@@ -12,14 +12,14 @@ use crate::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnRes
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = AddOffsetsToTxnRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
+    let server = server.clone();
     Ok(Pending::later(async move {
-        let error_code = match add(&broker, request).await {
+        let error_code = match add(&server, request).await {
             // Clients of that time know no PRODUCER_FENCED.
             ErrorCode::ProducerFenced if header.version < 2 => ErrorCode::InvalidProducerEpoch,
             error_code => error_code,
@@ -28,14 +28,14 @@ pub(in crate::api) fn start(
     }))
 }
 
-async fn add(broker: &Rc<Broker>, request: AddOffsetsToTxnRequest) -> ErrorCode {
+async fn add(server: &Rc<Server>, request: AddOffsetsToTxnRequest) -> ErrorCode {
     if request.transactional_id.is_empty() {
         return ErrorCode::InvalidRequest;
     }
-    if let Err(error) = check_coordinator(broker, &request.transactional_id) {
+    if let Err(error) = check_coordinator(server, &request.transactional_id) {
         return error;
     }
-    let image = broker.shard.image();
+    let image = server.shard.image();
     // Who has found the group's coordinator has had the topic made.
     let Some(offsets) = image.topic(Internal::ConsumerOffsets.name()) else {
         return ErrorCode::CoordinatorNotAvailable;
@@ -46,7 +46,7 @@ async fn add(broker: &Rc<Broker>, request: AddOffsetsToTxnRequest) -> ErrorCode 
         partitions: vec![(offsets.name.to_string(), partition)],
         version: 0,
     };
-    match ask(broker, TransactionAsk { transactional_id: request.transactional_id, what }).await {
+    match ask(server, TransactionAsk { transactional_id: request.transactional_id, what }).await {
         TransactionAnswer::Partitions(errors) => errors[0],
         _ => unreachable!("an addition is answered by Partitions"),
     }

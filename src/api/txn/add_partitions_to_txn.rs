@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
 use crate::api::gather::by_topic;
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::metadata::Image;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
@@ -19,16 +19,16 @@ use crate::wire::{Malformed, Reader};
 const BATCHED_FROM: i16 = 4;
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = AddPartitionsToTxnRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: AddPartitionsToTxnRequest, version: i16) -> AddPartitionsToTxnResponse {
+async fn answer(server: &Rc<Server>, request: AddPartitionsToTxnRequest, version: i16) -> AddPartitionsToTxnResponse {
     let mut response = AddPartitionsToTxnResponse::default();
     if version < BATCHED_FROM {
         let asked = Asked {
@@ -38,7 +38,7 @@ async fn answer(broker: &Rc<Broker>, request: AddPartitionsToTxnRequest, version
             is_batched: false,
             verify_only: false,
         };
-        response.results_by_topic = asked.answer(broker, version).await;
+        response.results_by_topic = asked.answer(server, version).await;
         return response;
     }
     for transaction in request.transactions {
@@ -49,7 +49,7 @@ async fn answer(broker: &Rc<Broker>, request: AddPartitionsToTxnRequest, version
             is_batched: true,
             verify_only: transaction.verify_only,
         };
-        let topic_results = asked.answer(broker, version).await;
+        let topic_results = asked.answer(server, version).await;
         let transactional_id = transaction.transactional_id;
         response.results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
     }
@@ -66,13 +66,13 @@ struct Asked {
 }
 
 impl Asked {
-    async fn answer(self, broker: &Rc<Broker>, version: i16) -> Vec<AddPartitionsToTxnTopicResult> {
+    async fn answer(self, server: &Rc<Server>, version: i16) -> Vec<AddPartitionsToTxnTopicResult> {
         let partitions: Vec<(String, i32)> =
             self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
-        let image = broker.shard.image();
+        let image = server.shard.image();
         let errors = match refused(&image, &partitions, self.is_batched) {
             Some(errors) => errors,
-            None => self.ask(broker, partitions.clone()).await,
+            None => self.ask(server, partitions.clone()).await,
         };
         // Clients of that time know no PRODUCER_FENCED.
         let in_version = |error| match error {
@@ -89,12 +89,12 @@ impl Asked {
             .collect()
     }
 
-    async fn ask(self, broker: &Rc<Broker>, partitions: Vec<(String, i32)>) -> Vec<ErrorCode> {
+    async fn ask(self, server: &Rc<Server>, partitions: Vec<(String, i32)>) -> Vec<ErrorCode> {
         let count = partitions.len();
         if self.transactional_id.is_empty() {
             return vec![ErrorCode::InvalidRequest; count];
         }
-        if let Err(error) = check_coordinator(broker, &self.transactional_id) {
+        if let Err(error) = check_coordinator(server, &self.transactional_id) {
             return vec![error; count];
         }
         let producer = self.producer;
@@ -103,7 +103,7 @@ impl Asked {
             true => TransactionWhat::Verify { producer, partitions },
             false => TransactionWhat::Add { producer, partitions, version },
         };
-        match ask(broker, TransactionAsk { transactional_id: self.transactional_id, what }).await {
+        match ask(server, TransactionAsk { transactional_id: self.transactional_id, what }).await {
             TransactionAnswer::Partitions(errors) => errors,
             _ => unreachable!("an addition is answered by Partitions"),
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::api::admin::refusal::UNKNOWN_TOPIC;
 use crate::api::gather::{by_topic, each_once_of_many};
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
@@ -16,17 +16,17 @@ use crate::wire::describe_producers::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = DescribeProducersRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> DescribeProducersResponse {
-    let image = broker.shard.image();
+async fn answer(server: &Rc<Server>, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let image = server.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (name, asked) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {
         let topic = match TopicName::new(&name) {
@@ -38,7 +38,7 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
             let mut response =
                 DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
             let place = match &topic {
-                Ok(topic) => broker.locate(&image, topic, partition_index),
+                Ok(topic) => server.locate(&image, topic, partition_index),
                 Err((error, message)) => {
                     response.error_message = Some(message.clone());
                     Err(*error)
@@ -46,8 +46,8 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
             };
             let producers = match place {
                 Err(error) => Err(error),
-                Ok((id, owner)) if owner == broker.shard.id => producers(broker, id),
-                Ok((id, owner)) => match broker.router.call(owner, message::Request::Producers(id)).reply().await {
+                Ok((id, owner)) if owner == server.shard.id => producers(server, id),
+                Ok((id, owner)) => match server.router.call(owner, message::Request::Producers(id)).reply().await {
                     Reply::Producers(producers) => producers,
                     _ => unreachable!("a producers call is answered by Producers"),
                 },
@@ -64,8 +64,8 @@ async fn answer(broker: &Rc<Broker>, request: DescribeProducersRequest) -> Descr
 }
 
 /// On the owning shard.
-pub(in crate::api) fn producers(broker: &Broker, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
-    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+pub(in crate::api) fn producers(server: &Server, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
+    let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let snapshot = partition.producers.borrow().snapshot();
     Ok(snapshot)
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
 use crate::api::gather::each_once_of_many;
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
 use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::describe_transactions::{
@@ -13,24 +13,24 @@ use crate::wire::describe_transactions::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = DescribeTransactionsRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
+    let server = server.clone();
     Ok(Pending::later(async move {
         let mut response = DescribeTransactionsResponse::default();
         for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
-            response.transaction_states.push(describe(&broker, id).await);
+            response.transaction_states.push(describe(&server, id).await);
         }
         Outcome::of(&response, &header)
     }))
 }
 
-async fn describe(broker: &Rc<Broker>, id: String) -> DescribedTransaction {
+async fn describe(server: &Rc<Server>, id: String) -> DescribedTransaction {
     let mut described = DescribedTransaction { transactional_id: id.clone(), ..DescribedTransaction::default() };
-    match look_up(broker, id).await {
+    match look_up(server, id).await {
         Err(error) => described.error_code = error,
         Ok(found) => {
             described.transaction_state = found.state.into();
@@ -46,12 +46,12 @@ async fn describe(broker: &Rc<Broker>, id: String) -> DescribedTransaction {
     described
 }
 
-async fn look_up(broker: &Rc<Broker>, id: String) -> Result<message::DescribedTransaction, ErrorCode> {
+async fn look_up(server: &Rc<Server>, id: String) -> Result<message::DescribedTransaction, ErrorCode> {
     if id.is_empty() {
         return Err(ErrorCode::InvalidRequest);
     }
-    check_coordinator(broker, &id)?;
-    match ask(broker, TransactionAsk { transactional_id: id, what: TransactionWhat::Describe }).await {
+    check_coordinator(server, &id)?;
+    match ask(server, TransactionAsk { transactional_id: id, what: TransactionWhat::Describe }).await {
         TransactionAnswer::Described(described) => described,
         _ => unreachable!("a description is answered by Described"),
     }

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
 use crate::record::control::Ending;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
@@ -12,19 +12,19 @@ use crate::wire::end_txn::{EndTxnRequest, EndTxnResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = EndTxnRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request, header.version).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
+async fn answer(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
     let ended = match request.transactional_id.is_empty() {
         true => Err(ErrorCode::InvalidRequest),
-        false => end(broker, request, version).await,
+        false => end(server, request, version).await,
     };
     match ended {
         Ok((producer_id, producer_epoch)) => {
@@ -38,14 +38,14 @@ async fn answer(broker: &Rc<Broker>, request: EndTxnRequest, version: i16) -> En
     }
 }
 
-async fn end(broker: &Rc<Broker>, request: EndTxnRequest, version: i16) -> Result<(i64, i16), ErrorCode> {
-    check_coordinator(broker, &request.transactional_id)?;
+async fn end(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> Result<(i64, i16), ErrorCode> {
+    check_coordinator(server, &request.transactional_id)?;
     let what = TransactionWhat::End {
         producer: (request.producer_id, request.producer_epoch),
         ending: if request.committed { Ending::Commit } else { Ending::Abort },
         version: if version >= 5 { 2 } else { 0 },
     };
-    match ask(broker, TransactionAsk { transactional_id: request.transactional_id, what }).await {
+    match ask(server, TransactionAsk { transactional_id: request.transactional_id, what }).await {
         TransactionAnswer::Producer(producer) => producer,
         _ => unreachable!("an end is answered by Producer"),
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator, producer_id};
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
@@ -47,14 +47,14 @@ impl ProducerIds {
 
 /// Answers with an id that nobody has, or with the producer's next epoch.
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = InitProducerIdRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
+    let server = server.clone();
     Ok(Pending::later(async move {
-        let (producer_id, producer_epoch, error_code) = match init(&broker, request).await {
+        let (producer_id, producer_epoch, error_code) = match init(&server, request).await {
             Ok((id, epoch)) => (id, epoch, ErrorCode::None),
             // Clients of that time know no PRODUCER_FENCED.
             Err(ErrorCode::ProducerFenced) if header.version < 4 => (-1, -1, ErrorCode::InvalidProducerEpoch),
@@ -65,14 +65,14 @@ pub(in crate::api) fn start(
     }))
 }
 
-async fn init(broker: &Rc<Broker>, request: InitProducerIdRequest) -> Result<(ProducerId, ProducerEpoch), ErrorCode> {
+async fn init(server: &Rc<Server>, request: InitProducerIdRequest) -> Result<(ProducerId, ProducerEpoch), ErrorCode> {
     let Some(transactional_id) = check(&request)? else {
-        return Ok((producer_id(broker).await?, 0));
+        return Ok((producer_id(server).await?, 0));
     };
-    check_coordinator(broker, transactional_id)?;
+    check_coordinator(server, transactional_id)?;
     let expected = (request.producer_id != -1).then_some((request.producer_id, request.producer_epoch));
     let what = TransactionWhat::Init { timeout_ms: request.transaction_timeout_ms, expected };
-    match ask(broker, TransactionAsk { transactional_id: transactional_id.into(), what }).await {
+    match ask(server, TransactionAsk { transactional_id: transactional_id.into(), what }).await {
         TransactionAnswer::Producer(producer) => producer,
         _ => unreachable!("an init is answered by Producer"),
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::transactions;
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::config::Routing;
 use crate::coordinator::txn::State;
 use crate::model::{ErrorCode, ShardId};
@@ -16,16 +16,16 @@ use crate::wire::{Malformed, Reader};
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = ListTransactionsRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: ListTransactionsRequest) -> ListTransactionsResponse {
+async fn answer(server: &Rc<Server>, request: ListTransactionsRequest) -> ListTransactionsResponse {
     let mut response = ListTransactionsResponse::default();
     let pattern = match request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty()) {
         None => None,
@@ -39,7 +39,7 @@ async fn answer(broker: &Rc<Broker>, request: ListTransactionsRequest) -> ListTr
             }
         }
     };
-    let all = match all(broker).await {
+    let all = match all(server).await {
         Ok(all) => all,
         Err(error_code) => {
             response.error_code = error_code;
@@ -67,11 +67,11 @@ async fn answer(broker: &Rc<Broker>, request: ListTransactionsRequest) -> ListTr
 }
 
 /// Of this broker: in forward routing, of all shards.
-async fn all(broker: &Rc<Broker>) -> Result<Vec<message::ListedTransaction>, ErrorCode> {
-    let mut all = transactions::list(broker).await?;
-    if broker.shard.config.routing == Routing::Forward {
-        for shard in (0..broker.shard.shards).map(ShardId).filter(|shard| *shard != broker.shard.id) {
-            match broker.router.call(shard, message::Request::ListTransactions).reply().await {
+async fn all(server: &Rc<Server>) -> Result<Vec<message::ListedTransaction>, ErrorCode> {
+    let mut all = transactions::list(server).await?;
+    if server.shard.config.routing == Routing::Forward {
+        for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
+            match server.router.call(shard, message::Request::ListTransactions).reply().await {
                 Reply::Transactions(listed) => all.extend(listed?),
                 _ => unreachable!("a list call is answered by Transactions"),
             }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::write_txn_markers::end_transactions;
-use crate::api::{Broker, remote};
+use crate::api::{Server, remote};
 use crate::config::Routing;
 use crate::coordinator::txn::{Done, Init, Prepared, Settings, ToFinish, Transactions};
 use crate::coordinator::{Ledger, Ledgers, Now, Writes};
@@ -42,33 +42,33 @@ impl Coordinator {
     }
 
     /// Finishes what is decided, from now on.
-    pub fn start(broker: &Rc<Broker>) {
-        let broker = broker.clone();
+    pub fn start(server: &Rc<Server>) {
+        let server = server.clone();
         runtime::spawn(Class::Foreground, "transactions", async move {
             loop {
-                let id = broker.transactions.prepared.next().await;
-                let broker = broker.clone();
-                runtime::spawn(Class::Foreground, "transaction end", async move { finish(&broker, &id).await });
+                let id = server.transactions.prepared.next().await;
+                let server = server.clone();
+                runtime::spawn(Class::Foreground, "transaction end", async move { finish(&server, &id).await });
             }
         });
     }
 }
 
 /// Writes the markers of a transaction whose end is decided, for as long as it takes.
-async fn finish(broker: &Rc<Broker>, id: &str) {
-    let Ok(ledger) = broker.transactions.ledgers.ledger(id) else { return };
+async fn finish(server: &Rc<Server>, id: &str) {
+    let Ok(ledger) = server.transactions.ledgers.ledger(id) else { return };
     // No marker before the decision is durable: after a crash it would not be known any more.
     if ledger.durable().await.is_err() {
         return;
     }
     let Ok(Some(to_finish)) = ledger.step(|machine, _, _| machine.to_finish(id)).await else { return };
     let coordinator_epoch = ledger.partition().leader_epoch();
-    write_markers(broker, id, &to_finish, coordinator_epoch).await;
+    write_markers(server, id, &to_finish, coordinator_epoch).await;
     let complete =
         |machine: &mut Transactions, now: Now, writes: &mut Writes<_>| machine.complete(id, &to_finish, now, writes);
     while let Err(error) = ledger.step(complete).await {
         // A full disk passes.
-        if broker.shard.failure().is_some() || ledger.is_closed() {
+        if server.shard.failure().is_some() || ledger.is_closed() {
             return;
         }
         tracing::debug!("{id}: its end is noted again: {error}");
@@ -76,22 +76,22 @@ async fn finish(broker: &Rc<Broker>, id: &str) {
     }
 }
 
-async fn write_markers(broker: &Rc<Broker>, id: &str, to_finish: &ToFinish, coordinator_epoch: i32) {
+async fn write_markers(server: &Rc<Server>, id: &str, to_finish: &ToFinish, coordinator_epoch: i32) {
     let ToFinish { producer_id, producer_epoch, ending, is_v2, .. } = *to_finish;
     let marker = Marker { ending, coordinator_epoch };
     let end = EndTransaction { producer_id, producer_epoch, marker, is_v2 };
     let mut left = to_finish.partitions.clone();
     while !left.is_empty() {
-        let image = broker.shard.image();
+        let image = server.shard.image();
         // A partition that has been deleted has nothing left to end.
         let mut places: Vec<(TopicPartition, ShardId)> = Vec::new();
         left.retain(|(topic, partition)| {
             let place = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition);
-            let place = place.and_then(|topic| broker.locate(&image, topic, *partition));
+            let place = place.and_then(|topic| server.locate(&image, topic, *partition));
             places.extend(place);
             place.is_ok()
         });
-        let mut errors = end_transactions(broker, places, end).await.into_iter();
+        let mut errors = end_transactions(server, places, end).await.into_iter();
         left.retain(|(topic, partition)| match errors.next().expect("one for one") {
             ErrorCode::None | ErrorCode::UnknownTopicOrPartition => false,
             // Somebody has gone on with a higher epoch, so this transaction has been ended there by another hand.
@@ -105,7 +105,7 @@ async fn write_markers(broker: &Rc<Broker>, id: &str, to_finish: &ToFinish, coor
             }
         });
         if !left.is_empty() {
-            if broker.shard.failure().is_some() {
+            if server.shard.failure().is_some() {
                 return std::future::pending().await;
             }
             runtime::sleep(RETRY).await;
@@ -115,20 +115,20 @@ async fn write_markers(broker: &Rc<Broker>, id: &str, to_finish: &ToFinish, coor
 
 /// Whether this broker is one that a client may ask about the transactional id: the coordinator, or in forward routing
 /// the node that has it.
-pub(in crate::api) fn check_coordinator(broker: &Broker, id: &str) -> Result<(), ErrorCode> {
-    let (_, owner) = broker.transactions.ledgers.owner(id)?;
-    match broker.shard.config.routing {
-        Routing::Direct if owner != broker.shard.id => Err(ErrorCode::NotCoordinator),
+pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(), ErrorCode> {
+    let (_, owner) = server.transactions.ledgers.owner(id)?;
+    match server.shard.config.routing {
+        Routing::Direct if owner != server.shard.id => Err(ErrorCode::NotCoordinator),
         _ => Ok(()),
     }
 }
 
 /// Asks the coordinator of a transactional id, on whichever shard it is. The answer is durable.
-pub(in crate::api) async fn ask(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
-    match broker.transactions.ledgers.owner(&ask.transactional_id) {
+pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+    match server.transactions.ledgers.owner(&ask.transactional_id) {
         Err(error) => refuse(&ask.what, error),
-        Ok((_, owner)) if owner == broker.shard.id => answer(broker, ask).await,
-        Ok((_, owner)) => match broker.router.call(owner, Request::Transaction(Box::new(ask))).reply().await {
+        Ok((_, owner)) if owner == server.shard.id => answer(server, ask).await,
+        Ok((_, owner)) => match server.router.call(owner, Request::Transaction(Box::new(ask))).reply().await {
             Reply::Transaction(answer) => answer,
             _ => unreachable!("a transaction call is answered by Transaction"),
         },
@@ -138,16 +138,16 @@ pub(in crate::api) async fn ask(broker: &Rc<Broker>, ask: TransactionAsk) -> Tra
 /// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this shard lets
 /// it go on at once: what it has written lies before the append in the same journal, of which a crash leaves a beginning
 /// (COOR-4).
-pub(in crate::api) async fn ask_ahead(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
-    let owner = broker.transactions.ledgers.owner(&ask.transactional_id);
-    if owner.is_ok_and(|(_, owner)| owner != broker.shard.id) {
-        return self::ask(broker, ask).await;
+pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+    let owner = server.transactions.ledgers.owner(&ask.transactional_id);
+    if owner.is_ok_and(|(_, owner)| owner != server.shard.id) {
+        return self::ask(server, ask).await;
     }
-    let ledger = match broker.transactions.ledgers.ledger(&ask.transactional_id) {
+    let ledger = match server.transactions.ledgers.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
         Err(error) => return refuse(&ask.what, error),
     };
-    let answer = decide(broker, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
+    let answer = decide(server, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
     let goes_on =
         matches!(&answer, TransactionAnswer::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
     // Behind a refusal nothing follows that would be waited for.
@@ -168,12 +168,12 @@ fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
 }
 
 /// On the coordinator's shard.
-pub(in crate::api) async fn answer(broker: &Rc<Broker>, ask: TransactionAsk) -> TransactionAnswer {
-    let ledger = match broker.transactions.ledgers.ledger(&ask.transactional_id) {
+pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+    let ledger = match server.transactions.ledgers.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
         Err(error) => return refuse(&ask.what, error),
     };
-    match decide(broker, &ledger, &ask).await {
+    match decide(server, &ledger, &ask).await {
         Ok(answer) => match ledger.durable().await {
             Ok(()) => answer,
             Err(error) => refuse(&ask.what, error),
@@ -183,7 +183,7 @@ pub(in crate::api) async fn answer(broker: &Rc<Broker>, ask: TransactionAsk) -> 
 }
 
 async fn decide(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     ledger: &Ledger<Transactions>,
     ask: &TransactionAsk,
 ) -> Result<TransactionAnswer, ErrorCode> {
@@ -192,14 +192,14 @@ async fn decide(
         TransactionWhat::Init { timeout_ms, expected } => {
             let init = Init { timeout_ms: *timeout_ms, expected: *expected };
             TransactionAnswer::Producer(
-                with_producer_id(broker, async |fresh| {
+                with_producer_id(server, async |fresh| {
                     ledger.step(|machine, now, writes| machine.init(id, init, fresh, now, writes)).await?
                 })
                 .await,
             )
         }
         TransactionWhat::End { producer, ending, version: 2 } => TransactionAnswer::Producer(
-            with_producer_id(broker, async |fresh| {
+            with_producer_id(server, async |fresh| {
                 ledger.step(|machine, now, writes| machine.end_v2(id, *producer, *ending, fresh, now, writes)).await?
             })
             .await,
@@ -209,7 +209,7 @@ async fn decide(
             TransactionAnswer::Producer(ended.map(|()| *producer))
         }
         TransactionWhat::Add { producer, partitions, version } => {
-            let added = add(broker, ledger, id, *producer, partitions, *version).await?;
+            let added = add(server, ledger, id, *producer, partitions, *version).await?;
             TransactionAnswer::Partitions(vec![added.err().unwrap_or(ErrorCode::None); partitions.len()])
         }
         TransactionWhat::Verify { producer, partitions } => {
@@ -224,7 +224,7 @@ async fn decide(
 
 /// Decides, with a producer id at hand if one turns out to be needed.
 async fn with_producer_id(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     mut decide: impl AsyncFnMut(Option<ProducerId>) -> Result<Done, ErrorCode>,
 ) -> Result<Producer, ErrorCode> {
     let mut fresh = None;
@@ -233,14 +233,14 @@ async fn with_producer_id(
             Done::Producer { id, epoch } => return Ok((id, epoch)),
             Done::NeedsProducerId => {
                 assert!(fresh.is_none(), "an id was at hand");
-                fresh = Some(producer_id(broker).await?);
+                fresh = Some(producer_id(server).await?);
             }
         }
     }
 }
 
 async fn add(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     ledger: &Ledger<Transactions>,
     id: &str,
     producer: Producer,
@@ -249,7 +249,7 @@ async fn add(
 ) -> Result<Result<(), ErrorCode>, ErrorCode> {
     let deadline = clock::now() + FINISH_WAIT;
     loop {
-        let finished = broker.transactions.prepared.finished.notified();
+        let finished = server.transactions.prepared.finished.notified();
         let added =
             ledger.step(|machine, now, writes| machine.add(id, producer, partitions, version, now, writes)).await?;
         let left = deadline.since(clock::now());
@@ -273,9 +273,9 @@ fn describe(machine: &Transactions, id: &str) -> Option<DescribedTransaction> {
 }
 
 /// All transactional ids that this shard coordinates.
-pub(in crate::api) async fn list(broker: &Rc<Broker>) -> Result<Vec<ListedTransaction>, ErrorCode> {
+pub(in crate::api) async fn list(server: &Rc<Server>) -> Result<Vec<ListedTransaction>, ErrorCode> {
     let mut listed = Vec::new();
-    for ledger in broker.transactions.ledgers.all() {
+    for ledger in server.transactions.ledgers.all() {
         let of_one = ledger.step(|machine, _, _| {
             let all = machine.all().into_iter().map(|(id, transaction)| ListedTransaction {
                 transactional_id: id.into(),
@@ -292,22 +292,22 @@ pub(in crate::api) async fn list(broker: &Rc<Broker>) -> Result<Vec<ListedTransa
 }
 
 /// A producer id that nobody has.
-pub(in crate::api) async fn producer_id(broker: &Rc<Broker>) -> Result<ProducerId, ErrorCode> {
-    if broker.shard.id == remote::CONTROLLER {
-        return crate::api::controller::producer_id(broker).await;
+pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerId, ErrorCode> {
+    if server.shard.id == remote::CONTROLLER {
+        return crate::api::controller::producer_id(server).await;
     }
-    match broker.router.call(remote::CONTROLLER, Request::ProducerId).reply().await {
+    match server.router.call(remote::CONTROLLER, Request::ProducerId).reply().await {
         Reply::ProducerId(id) => id,
         _ => unreachable!("a producer id call is answered by ProducerId"),
     }
 }
 
-/// See [`Broker::reserve_producer_ids`].
-pub(in crate::api) async fn reserve_producer_ids(broker: &Rc<Broker>, highest: ProducerId) -> Result<(), String> {
-    if broker.shard.id == remote::CONTROLLER {
-        return crate::api::controller::reserve_producer_ids(broker, highest).await;
+/// See [`Server::reserve_producer_ids`].
+pub(in crate::api) async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
+    if server.shard.id == remote::CONTROLLER {
+        return crate::api::controller::reserve_producer_ids(server, highest).await;
     }
-    match broker.router.call(remote::CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
+    match server.router.call(remote::CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
         Reply::ProducerIdsReserved(reserved) => reserved,
         _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::api::{Broker, Header, Outcome, Pending};
+use crate::api::{Header, Outcome, Pending, Server};
 use crate::disk::journal::Sequence;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, ShardId, TopicPartition};
@@ -17,24 +17,24 @@ use crate::wire::write_txn_markers::{
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     reader: &mut Reader<'_>,
     header: Header,
 ) -> Result<Pending, Malformed> {
     let request = WriteTxnMarkersRequest::decode(reader, header.version)?;
-    let broker = broker.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&broker, request).await, &header) }))
+    let server = server.clone();
+    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
 }
 
-async fn answer(broker: &Rc<Broker>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
-    let image = broker.shard.image();
+async fn answer(server: &Rc<Server>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let image = server.shard.image();
     let mut markers = Vec::with_capacity(request.markers.len());
     for marker in &request.markers {
         let mut wanted = Vec::new();
         let mut places = Vec::new();
         for topic in &marker.topics {
             for partition in &topic.partition_indexes {
-                let place = place(broker, &image, marker, &topic.name, *partition);
+                let place = place(server, &image, marker, &topic.name, *partition);
                 if let Ok(place) = place {
                     wanted.push(place);
                 }
@@ -50,7 +50,7 @@ async fn answer(broker: &Rc<Broker>, request: WriteTxnMarkersRequest) -> WriteTx
             },
             is_v2: marker.transaction_version >= 2,
         };
-        let mut ended = end_transactions(broker, wanted, end).await.into_iter();
+        let mut ended = end_transactions(server, wanted, end).await.into_iter();
         let mut errors = places.into_iter().map(|error| error.unwrap_or_else(|| ended.next().expect("one for one")));
         let topics = marker.topics.iter().map(|topic| WritableTxnMarkerTopicResult {
             name: topic.name.clone(),
@@ -69,7 +69,7 @@ async fn answer(broker: &Rc<Broker>, request: WriteTxnMarkersRequest) -> WriteTx
 }
 
 fn place(
-    broker: &Broker,
+    server: &Server,
     image: &Image,
     marker: &WritableTxnMarker,
     topic: &str,
@@ -80,20 +80,20 @@ fn place(
         return Err(ErrorCode::InvalidRequest);
     }
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    broker.locate(image, topic, partition)
+    server.locate(image, topic, partition)
 }
 
 /// Ends a producer's transaction in these partitions, wherever they are on this node. Answers for each, in their order, when
 /// its marker is durable.
 pub(in crate::api) async fn end_transactions(
-    broker: &Rc<Broker>,
+    server: &Rc<Server>,
     places: Vec<(TopicPartition, ShardId)>,
     end: EndTransaction,
 ) -> Vec<ErrorCode> {
     let mut remote: Vec<(ShardId, Vec<TopicPartition>)> = Vec::new();
     let mut here = Vec::new();
     for (id, owner) in &places {
-        if *owner == broker.shard.id {
+        if *owner == server.shard.id {
             here.push(*id);
         } else if let Some((_, partitions)) = remote.iter_mut().find(|(shard, _)| shard == owner) {
             partitions.push(*id);
@@ -104,10 +104,10 @@ pub(in crate::api) async fn end_transactions(
     let calls: Vec<_> = remote
         .into_iter()
         .map(|(shard, partitions)| {
-            (shard, broker.router.call(shard, message::Request::EndTransactions { partitions, end }))
+            (shard, server.router.call(shard, message::Request::EndTransactions { partitions, end }))
         })
         .collect();
-    let mut ended = vec![(broker.shard.id, end_here(broker, &here, &end).await.into_iter())];
+    let mut ended = vec![(server.shard.id, end_here(server, &here, &end).await.into_iter())];
     for (shard, call) in calls {
         match call.reply().await {
             Reply::Ended(errors) => ended.push((shard, errors.into_iter())),
@@ -121,14 +121,14 @@ pub(in crate::api) async fn end_transactions(
 
 /// In partitions of this shard.
 pub(in crate::api) async fn end_here(
-    broker: &Broker,
+    server: &Server,
     partitions: &[TopicPartition],
     end: &EndTransaction,
 ) -> Vec<ErrorCode> {
     let mut sequence = 0;
     let mut errors = Vec::with_capacity(partitions.len());
     for id in partitions {
-        match end_in(broker, *id, end).await {
+        match end_in(server, *id, end).await {
             Ok(written) => {
                 sequence = sequence.max(written);
                 errors.push(ErrorCode::None);
@@ -139,7 +139,7 @@ pub(in crate::api) async fn end_here(
             }
         }
     }
-    if broker.shard.committed_to(sequence).await.is_err() {
+    if server.shard.committed_to(sequence).await.is_err() {
         let appended = errors.iter_mut().filter(|error| !error.is_error());
         appended.for_each(|error| *error = ErrorCode::KafkaStorageError);
     }
@@ -147,11 +147,11 @@ pub(in crate::api) async fn end_here(
 }
 
 /// Where groups commit, their coordinator writes the marker: its state is what the log says.
-async fn end_in(broker: &Broker, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
-    if let Some(ledger) = broker.groups.at(id) {
+async fn end_in(server: &Server, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
+    if let Some(ledger) = server.groups.at(id) {
         return ledger.end_transaction(end).await;
     }
-    let partition = broker.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
-    let ended = broker.shard.end_transaction(&partition, end, clock::wall_ms()).await;
+    let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let ended = server.shard.end_transaction(&partition, end, clock::wall_ms()).await;
     ended.map(|produced| produced.sequence).map_err(|refusal| refusal.error)
 }
