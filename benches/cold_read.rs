@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rounds::median;
-use tidemill::log::read::Wish;
+use tidemill::log::read::ReadRequest;
 use tidemill::log::recover::Known;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
-use tidemill::log::{Appended, Log, Settings};
+use tidemill::log::{AppendedBatch, Log, Settings};
 use tidemill::record::BatchBuilder;
 use tidemill::record::builder::BatchOptions;
 use tidemill::runtime::{self, AlignedBuf, Class, Config, File, Open};
@@ -41,7 +41,7 @@ async fn fill(directory: &Path) {
         while !log.reserve(batch.len(), 16, 0).await.expect("a disk that works") {
             log.flush().await.expect("a disk with space");
         }
-        let appended = Appended {
+        let appended = AppendedBatch {
             base_offset,
             last_offset: base_offset + 15,
             leader_epoch: 0,
@@ -63,8 +63,8 @@ async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
     let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
     let start = Instant::now();
     while offset < end {
-        let wish = Wish { from: offset, bytes_max: bytes, limit: end, at_least_one: true, knows_zstd: true };
-        let mut read = log.read(&wish).await.expect("our own log");
+        let request = ReadRequest { from: offset, bytes_max: bytes, limit: end, at_least_one: true, knows_zstd: true };
+        let mut read = log.read(&request).await.expect("our own log");
         for extent in &mut read.extents {
             while extent.bytes() > 0 {
                 let part = extent.load(WINDOW_BYTES).await.expect("our own log");

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use rounds::median;
 use tidemill::log::tail::Memory;
-use tidemill::log::{Appended, Log, Settings};
+use tidemill::log::{AppendedBatch, Log, Settings};
 use tidemill::runtime::{self, AlignedBuf, Config};
 
 const ROUNDS: usize = 21;
@@ -32,7 +32,7 @@ async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -
             assert!(log.reserve(bytes, 1, 0).await.expect("no file is touched"), "the memory is twice the round");
         }
         let offset = number as i64;
-        let batch = Appended {
+        let batch = AppendedBatch {
             base_offset: offset,
             last_offset: offset,
             leader_epoch: 0,

@@ -193,7 +193,7 @@ async fn fetch(
         is_empty &= fetched.read.bytes == 0;
         let mut records = Vec::with_capacity(fetched.read.extents.len());
         for extent in &fetched.read.extents {
-            let (segment, positions) = extent.place();
+            let (segment, positions) = extent.location();
             let mut slices = Vec::new();
             copy_max -= extent.cached(0, copy_max, &mut slices);
             records.push((Stretch { id, segment, positions }, slices.concat()));

@@ -85,7 +85,7 @@ impl Default for Settings {
 
 /// What an append states of a batch; its bytes are given beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Appended {
+pub struct AppendedBatch {
     pub base_offset: Offset,
     pub last_offset: Offset,
     pub leader_epoch: LeaderEpoch,
@@ -107,7 +107,7 @@ pub struct Log {
     segments: RefCell<VecDeque<Rc<Segment>>>,
     start_offset: Cell<Offset>,
     /// At or behind `start_offset`; see [`retain`].
-    decided_start: Cell<Offset>,
+    decided_log_start: Cell<Offset>,
     /// Segments that the checkpoint names are not there, and so far nothing says that the log begins behind them.
     unexplained: RefCell<Option<StorageError>>,
     epochs: RefCell<Epochs>,
@@ -148,7 +148,7 @@ impl Log {
             settings: RefCell::new(settings),
             segments: RefCell::new(segments),
             start_offset: Cell::new(start_offset),
-            decided_start: Cell::new(start_offset),
+            decided_log_start: Cell::new(start_offset),
             unexplained: RefCell::new(None),
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
@@ -210,7 +210,7 @@ impl Log {
     /// that is due. False: memory is short; wait for [`Memory::freed`] and ask again. Nothing is promised across
     /// an await of the caller's own.
     pub async fn reserve(&self, bytes: usize, records: u32, now_ms: i64) -> Result<bool, StorageError> {
-        if self.wants_roll(bytes, records, now_ms) {
+        if self.should_roll(bytes, records, now_ms) {
             self.roll();
         }
         let active = self.active();
@@ -222,16 +222,16 @@ impl Log {
 
     /// Whether a batch of `bytes` can be appended at once, without waiting for anything.
     pub fn has_room(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
-        !self.wants_roll(bytes, records, now_ms) && self.active().has_room(bytes)
+        !self.should_roll(bytes, records, now_ms) && self.active().has_room(bytes)
     }
 
     /// Room that was reserved, and is not used after all, goes back to the shard. Whoever else waits reserves anew.
-    pub fn give_back_room(&self) {
-        self.active().give_back_room();
+    pub fn release_reservation(&self) {
+        self.active().release_reservation();
     }
 
     /// Kafka's `LogSegment.shouldRoll`.
-    fn wants_roll(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
+    fn should_roll(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
         let active = self.active();
         let size = active.size();
         if size == 0 {
@@ -258,7 +258,7 @@ impl Log {
     }
 
     /// Appends one whole batch, given in pieces, at the log's end.
-    pub fn append(&self, batch: &Appended, pieces: &[&[u8]], now_ms: i64) {
+    pub fn append(&self, batch: &AppendedBatch, pieces: &[&[u8]], now_ms: i64) {
         assert!(batch.base_offset >= self.end_offset(), "LOG-1: offsets only grow");
         self.epochs.borrow_mut().note(batch.leader_epoch, batch.base_offset);
         self.active().append(
@@ -335,7 +335,7 @@ impl Log {
     }
 
     /// A checkpoint with this state of the log is on stable storage.
-    pub async fn checkpointed(&self, state: &PartitionState) -> Result<(), StorageError> {
+    pub async fn checkpoint_stored(&self, state: &PartitionState) -> Result<(), StorageError> {
         self.checkpointed_base.set(self.checkpointed_base.get().max(state.segment_base_offset));
         let names_swap = state.sealed.iter().any(|segment| segment.is_swap);
         self.swap_is_named.set(names_swap);
@@ -343,7 +343,7 @@ impl Log {
     }
 
     /// Waits until nobody else changes what files the directory has, and keeps it so.
-    pub async fn upkeep(&self) -> Permit {
+    pub async fn lock_files(&self) -> Permit {
         self.upkeep.acquire(1).await
     }
 

@@ -26,7 +26,7 @@ impl Extent {
     }
 
     /// The segment's number and the positions in it, by which [`Log::extent`] finds the stretch again.
-    pub fn place(&self) -> (u64, std::ops::Range<u64>) {
+    pub fn location(&self) -> (u64, std::ops::Range<u64>) {
         (self.segment.number, self.from..self.to)
     }
 
@@ -63,7 +63,7 @@ impl Extent {
 
 /// What a reader wants.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct ReadRequest {
     pub from: Offset,
     pub bytes_max: usize,
     /// Nothing that begins at or behind it.
@@ -109,32 +109,37 @@ const COLD_BYTES_MAX: u64 = 1 << 20;
 impl Log {
     /// Whole batches from the one that holds `from` on, as many as fit. An offset inside a batch yields that batch from
     /// its base offset. From disk it may be fewer than would fit, never none.
-    pub async fn read(&self, wish: &Wish) -> Result<Read, ReadError> {
+    pub async fn read(&self, request: &ReadRequest) -> Result<Read, ReadError> {
         let (start, end) = (self.start_offset(), self.end_offset());
-        if wish.from < start || wish.from > end {
-            return Err(ReadError::OutOfRange { asked: wish.from, start, end });
+        if request.from < start || request.from > end {
+            return Err(ReadError::OutOfRange { asked: request.from, start, end });
         }
-        let mut read = Read { next_offset: wish.from, ..Read::default() };
-        while read.next_offset < wish.limit {
+        let mut read = Read { next_offset: request.from, ..Read::default() };
+        while read.next_offset < request.limit {
             let Some(segment) = self.segment_of(read.next_offset) else { break };
-            if !self.read_segment(&segment, wish, &mut read).await? {
+            if !self.read_segment(&segment, request, &mut read).await? {
                 break;
             }
         }
         if read.bytes == 0 {
-            read.next_offset = wish.from;
+            read.next_offset = request.from;
         }
         Ok(read)
     }
 
     /// Adds one segment's batches. True: the reader wants more, from the next segment.
-    async fn read_segment(&self, segment: &Rc<Segment>, wish: &Wish, read: &mut Read) -> Result<bool, ReadError> {
+    async fn read_segment(
+        &self,
+        segment: &Rc<Segment>,
+        request: &ReadRequest,
+        read: &mut Read,
+    ) -> Result<bool, ReadError> {
         let from = read.next_offset;
         let Some((start, _)) = self.find(segment, from).await? else {
             read.next_offset = segment.end_offset();
             return Ok(true);
         };
-        let mut room = (wish.bytes_max - read.bytes.min(wish.bytes_max)) as u64;
+        let mut room = (request.bytes_max - read.bytes.min(request.bytes_max)) as u64;
         let (mut position, mut next_offset) = (start, from);
         let mut wants_more = true;
         loop {
@@ -150,13 +155,13 @@ impl Log {
                 Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
             };
             let is_first = read.bytes == 0 && position == start;
-            if batch.base_offset >= wish.limit
-                || (position - start + batch.bytes > room && !(is_first && wish.at_least_one))
+            if batch.base_offset >= request.limit
+                || (position - start + batch.bytes > room && !(is_first && request.at_least_one))
             {
                 wants_more = false;
                 break;
             }
-            if !wish.knows_zstd && Codec::from_id((batch.attributes & 7) as u8) == Some(Codec::Zstd) {
+            if !request.knows_zstd && Codec::from_id((batch.attributes & 7) as u8) == Some(Codec::Zstd) {
                 read.begins_with_zstd = is_first;
                 wants_more = false;
                 break;
@@ -173,7 +178,7 @@ impl Log {
         Ok(wants_more && segment.is_sealed())
     }
 
-    /// A stretch that [`Extent::place`] told of; `None` when the segment is gone.
+    /// A stretch that [`Extent::location`] told of; `None` when the segment is gone.
     pub fn extent(&self, segment: u64, positions: std::ops::Range<u64>) -> Option<Extent> {
         let (segments, replaced) = (self.segments.borrow(), self.replaced.borrow());
         let segment = segments.iter().rev().chain(&*replaced).find(|found| found.number == segment)?.clone();

@@ -51,14 +51,14 @@ impl Log {
     }
 
     /// The journal says that the log begins at `offset`. Everything that was appended before it said so is in the log.
-    pub fn replay_start(&self, offset: Offset) -> Result<(), StorageError> {
+    pub fn replay_log_start(&self, offset: Offset) -> Result<(), StorageError> {
         let end = self.end_offset();
         if offset > end {
             let why = format!("it ends at offset {end}, and the journal has it begin at {offset}: records are missing");
             return Err(StorageError::format("a partition's log", self.directory(), why));
         }
-        self.decide_start(offset);
-        self.move_start(offset);
+        self.decide_log_start(offset);
+        self.advance_log_start(offset);
         if offset >= self.segments.borrow()[0].base_offset {
             self.unexplained.take();
         }
@@ -66,7 +66,7 @@ impl Log {
     }
 
     /// The journal was replayed to its end: what is missing now is lost.
-    pub fn require_all(&self) -> Result<(), StorageError> {
+    pub fn require_no_missing_segments(&self) -> Result<(), StorageError> {
         self.unexplained.take().map_or(Ok(()), Err)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! retention_point    where retention would have the log begin; a client that deletes records says it himself
-//! decide_start       from now on a checkpoint says so; who calls it has put it into the journal in the same step
-//! move_start         it is durable, and readers see it (LOG-2)
+//! decide_log_start       from now on a checkpoint says so; who calls it has put it into the journal in the same step
+//! advance_log_start         it is durable, and readers see it (LOG-2)
 //! drop_segments      whole segments below go, as far as LOG-3 allows; the next checkpoint allows more
 //! ```
 //! A start in the middle of a segment, or of a batch, is kept as a number: what lies below is there and is not told of.
@@ -23,7 +23,7 @@ impl Log {
             return Ok(None);
         }
         // While it is compacted, it keeps its segments; the next turn comes.
-        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(None) };
+        let Some(_files) = self.upkeep.try_acquire(1) else { return Ok(None) };
         if self.is_discarded() {
             return Ok(None);
         }
@@ -39,7 +39,7 @@ impl Log {
         {
             self.roll();
         }
-        let decided = self.decided_start();
+        let decided = self.decided_log_start();
         let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
         // What lies below the start is as good as gone.
         let useful = segments.iter().skip_while(|segment| segment.is_sealed() && segment.end_offset() <= decided);
@@ -71,20 +71,20 @@ impl Log {
     }
 
     /// Where the log begins as far as a checkpoint goes: perhaps further than readers know yet.
-    pub fn decided_start(&self) -> Offset {
-        self.decided_start.get()
+    pub fn decided_log_start(&self) -> Offset {
+        self.decided_log_start.get()
     }
 
     /// The log is to begin at `offset`. There is no await between this and the journal's entry: a checkpoint that begins
     /// behind that entry must say so.
-    pub fn decide_start(&self, offset: Offset) {
+    pub fn decide_log_start(&self, offset: Offset) {
         assert!(offset <= self.end_offset(), "LOG-2: log start <= log end");
-        self.decided_start.set(self.decided_start().max(offset));
+        self.decided_log_start.set(self.decided_log_start().max(offset));
     }
 
     /// The log begins at `offset`: what was decided is durable.
-    pub fn move_start(&self, offset: Offset) {
-        assert!(offset <= self.decided_start(), "LOG-2: a start that was seen does not go back");
+    pub fn advance_log_start(&self, offset: Offset) {
+        assert!(offset <= self.decided_log_start(), "LOG-2: a start that was seen does not go back");
         self.start_offset.set(self.start_offset().max(offset));
         self.epochs.borrow_mut().cut_before(self.start_offset());
     }
@@ -95,7 +95,7 @@ impl Log {
             return Ok(0);
         }
         // A compaction has its hands on them; the next turn comes.
-        let Some(_upkeep) = self.upkeep.try_acquire(1) else { return Ok(0) };
+        let Some(_files) = self.upkeep.try_acquire(1) else { return Ok(0) };
         // The names are perhaps another topic's by now.
         if self.is_discarded() {
             return Ok(0);
@@ -126,9 +126,9 @@ impl Log {
     }
 
     /// Drops handles and indexes of sealed segments; they come back when asked for.
-    pub fn rest(&self) {
+    pub fn evict_idle(&self) {
         for segment in self.segments.borrow().iter() {
-            segment.rest();
+            segment.evict_idle();
         }
     }
 

@@ -159,7 +159,7 @@ impl Memory {
         while self.used() + bytes > self.budget && self.give_back_page() {}
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
             // The shard's arena is full with other things than log data; the oldest of that makes way.
-            self.give_back(bytes);
+            self.evict(bytes);
             AppendBuf::alloc(bytes)
         })?;
         self.chunks.push(segment, start, buf.capacity());
@@ -189,7 +189,7 @@ impl Memory {
     }
 
     /// Gives back the oldest `bytes`, pages first, as far as that can be done at once.
-    pub fn give_back(&self, bytes: usize) {
+    pub fn evict(&self, bytes: usize) {
         let goal = self.used().saturating_sub(bytes);
         while self.used() > goal && (self.give_back_page() || self.give_back_chunk()) {}
     }

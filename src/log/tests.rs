@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::read::{Extent, Read, ReadError, Wish};
+use super::read::{Extent, Read, ReadError, ReadRequest};
 use super::recover::Known;
 use super::tail::Memory;
-use super::{Appended, Log, Settings, segment};
+use super::{AppendedBatch, Log, Settings, segment};
 use crate::disk::checkpoint::PartitionState;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
@@ -42,7 +42,7 @@ async fn append(log: &Log, bytes: &[u8]) -> bool {
         return false;
     }
     let offset = log.end_offset();
-    let appended = Appended {
+    let appended = AppendedBatch {
         base_offset: offset,
         last_offset: offset,
         leader_epoch: 0,
@@ -53,8 +53,8 @@ async fn append(log: &Log, bytes: &[u8]) -> bool {
     true
 }
 
-fn wish(log: &Log, from: i64) -> Wish {
-    Wish { from, bytes_max: 4 << 20, limit: log.end_offset(), at_least_one: true, knows_zstd: true }
+fn request(log: &Log, from: i64) -> ReadRequest {
+    ReadRequest { from, bytes_max: 4 << 20, limit: log.end_offset(), at_least_one: true, knows_zstd: true }
 }
 
 /// The extents' bytes, a window at a time, as an answer sends them.
@@ -87,7 +87,7 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
                 log.flush().await.unwrap();
             }
             assert!(memory.used() <= MEMORY_BYTES);
-            let read = log.read(&wish(&log, n)).await.unwrap();
+            let read = log.read(&request(&log, n)).await.unwrap();
             assert_eq!(read.next_offset, n + 1);
             kept.push((n, read.extents));
         }
@@ -109,7 +109,7 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
         // From the start to the end, as a consumer reads.
         let (mut next, mut all) = (0, Vec::new());
         while next < log.end_offset() {
-            let read = log.read(&wish(&log, next)).await.unwrap();
+            let read = log.read(&request(&log, next)).await.unwrap();
             assert!(read.next_offset > next, "a read below the end brings something");
             next = read.next_offset;
             all.extend(bytes_of(read).await);
@@ -138,15 +138,15 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
             taken += 1;
         }
         assert!(taken >= 20, "chunks may have three quarters of the memory, and had room for {taken} batches");
-        let read = old.read(&wish(&old, 0)).await.unwrap();
+        let read = old.read(&request(&old, 0)).await.unwrap();
         assert!(read.bytes >= VALUE_BYTES);
         for _ in 0..3 {
             for n in 0..30 {
-                let read = old.read(&Wish { bytes_max: 1, ..wish(&old, n) }).await.unwrap();
+                let read = old.read(&ReadRequest { bytes_max: 1, ..request(&old, n) }).await.unwrap();
                 assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES));
             }
             for n in 0..taken {
-                let read = new.read(&Wish { bytes_max: 1, ..wish(&new, n) }).await.unwrap();
+                let read = new.read(&ReadRequest { bytes_max: 1, ..request(&new, n) }).await.unwrap();
                 assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES));
             }
         }
@@ -161,11 +161,11 @@ fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behin
     let main = async || {
         let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
         assert!(append(&log, &batch(0, Codec::None, VALUE_BYTES)).await);
-        let extent = log.read(&wish(&log, 0)).await.unwrap().extents.remove(0);
+        let extent = log.read(&request(&log, 0)).await.unwrap().extents.remove(0);
         log.roll();
         log.flush().await.unwrap();
         let segment = log.segments.borrow_mut().pop_front().unwrap();
-        segment.rest();
+        segment.evict_idle();
         segment.remove(std::time::Duration::ZERO).await.unwrap();
         assert!(extent.load(1 << 20).await.is_err());
         runtime::sleep(std::time::Duration::from_millis(50)).await;
@@ -183,7 +183,7 @@ fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
         for (n, codec) in [Codec::None, Codec::Gzip, Codec::Zstd, Codec::None].into_iter().enumerate() {
             assert!(append(&log, &batch(n as i64, codec, 100)).await);
         }
-        let old = |from| Wish { knows_zstd: false, ..wish(&log, from) };
+        let old = |from| ReadRequest { knows_zstd: false, ..request(&log, from) };
         let read = log.read(&old(0)).await.unwrap();
         assert!(read.next_offset == 2 && !read.begins_with_zstd);
         let kept = [batch(0, Codec::None, 100), batch(1, Codec::Gzip, 100)].concat();
@@ -192,7 +192,7 @@ fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
         assert!(read.begins_with_zstd && read.bytes == 0 && read.next_offset == 2);
         let read = log.read(&old(3)).await.unwrap();
         assert!(!read.begins_with_zstd && read.next_offset == 4);
-        assert_eq!(log.read(&wish(&log, 0)).await.unwrap().next_offset, 4);
+        assert_eq!(log.read(&request(&log, 0)).await.unwrap().next_offset, 4);
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -215,7 +215,7 @@ fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
             second.flush().await.unwrap();
         }
         for n in 0..2 {
-            let read = first.read(&Wish { bytes_max: 1, ..wish(&first, n) }).await.unwrap();
+            let read = first.read(&ReadRequest { bytes_max: 1, ..request(&first, n) }).await.unwrap();
             assert_eq!(bytes_of(read).await, batch(n, Codec::None, if n == 0 { 1_000 } else { 40_000 }));
         }
     };
@@ -229,7 +229,7 @@ fn state(log: &Log) -> PartitionState {
     PartitionState {
         topic: [1; 16],
         partition: 0,
-        log_start_offset: log.decided_start(),
+        log_start_offset: log.decided_log_start(),
         sealed: log.sealed(),
         cleaned_to: log.cleaned_to(),
         segment_base_offset: active.base_offset,
@@ -259,20 +259,20 @@ fn log_3_segments_below_the_start_go_when_the_stored_checkpoint_has_a_later_acti
     let scratch = Scratch::new("start");
     let main = async || {
         let log = three_segments(&scratch).await;
-        log.decide_start(2);
+        log.decide_log_start(2);
         assert_eq!((state(&log).log_start_offset, log.start_offset()), (2, 0), "decided, and not to be seen yet");
         assert_eq!(log.drop_segments().await.unwrap(), 0);
-        log.move_start(2);
-        assert!(matches!(log.read(&wish(&log, 1)).await, Err(ReadError::OutOfRange { start: 2, .. })));
+        log.advance_log_start(2);
+        assert!(matches!(log.read(&request(&log, 1)).await, Err(ReadError::OutOfRange { start: 2, .. })));
         assert!(log.drop_segments().await.unwrap() == 0 && log.waits_for_checkpoint());
         log.flush().await.unwrap();
-        log.checkpointed(&state(&log)).await.unwrap();
+        log.checkpoint_stored(&state(&log)).await.unwrap();
         assert_eq!((log.drop_segments().await.unwrap(), log.segment_count()), (2, 1));
         assert!(!log.waits_for_checkpoint());
-        assert_eq!(bytes_of(log.read(&wish(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
+        assert_eq!(bytes_of(log.read(&request(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
         // In the middle of a segment the start is a number, and the segment stays.
-        log.decide_start(3);
-        log.move_start(3);
+        log.decide_log_start(3);
+        log.advance_log_start(3);
         assert_eq!((log.start_offset(), log.drop_segments().await.unwrap(), log.segment_count()), (3, 0, 1));
     };
     runtime::run(Config::default(), main).unwrap();
@@ -293,18 +293,20 @@ fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_be
             Log::open(&scratch.0, settings(retention_bytes), known, memory, &mut |_, _| {}).await.unwrap()
         };
         let lost = open(&known, -1).await;
-        lost.replay_start(0).unwrap();
-        assert!(lost.require_all().unwrap_err().to_string().contains("held the records from offset 0 to 1"));
+        lost.replay_log_start(0).unwrap();
+        assert!(
+            lost.require_no_missing_segments().unwrap_err().to_string().contains("held the records from offset 0 to 1")
+        );
         let journaled = open(&known, -1).await;
-        journaled.replay_start(1).unwrap();
-        journaled.require_all().unwrap();
+        journaled.replay_log_start(1).unwrap();
+        journaled.require_no_missing_segments().unwrap();
         assert_eq!(journaled.start_offset(), 1);
-        assert!(journaled.replay_start(4).is_err(), "records are missing at the other end");
+        assert!(journaled.replay_log_start(4).is_err(), "records are missing at the other end");
         let checkpointed = open(&PartitionState { log_start_offset: 2, ..known.clone() }, -1).await;
-        checkpointed.require_all().unwrap();
+        checkpointed.require_no_missing_segments().unwrap();
         assert_eq!(checkpointed.start_offset(), 2);
         let retained = open(&known, 100).await;
-        retained.require_all().unwrap();
+        retained.require_no_missing_segments().unwrap();
         assert_eq!(retained.start_offset(), 1);
     };
     runtime::run(Config::default(), main).unwrap();
@@ -316,9 +318,9 @@ fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
     let main = async || {
         let old = three_segments(&scratch).await;
         old.flush().await.unwrap();
-        old.checkpointed(&state(&old)).await.unwrap();
-        old.decide_start(2);
-        old.move_start(2);
+        old.checkpoint_stored(&state(&old)).await.unwrap();
+        old.decide_log_start(2);
+        old.advance_log_start(2);
         old.discard();
         std::fs::remove_dir_all(&scratch.0).unwrap();
         let new = three_segments(&scratch).await;
@@ -346,7 +348,7 @@ fn records_without_a_time_are_as_old_as_their_file() {
             let (max_timestamp, offset_of_max_timestamp) = (-1, -1);
             let (base_offset, last_offset) = (offset, offset);
             let appended =
-                Appended { base_offset, last_offset, leader_epoch: 0, max_timestamp, offset_of_max_timestamp };
+                AppendedBatch { base_offset, last_offset, leader_epoch: 0, max_timestamp, offset_of_max_timestamp };
             log.append(&appended, &[&bytes], 0);
         }
         let now_ms = runtime::clock::wall_ms();

@@ -4,7 +4,7 @@ use super::Partition;
 use super::producers::{Membership, Verdict};
 use crate::disk::journal::group::{Entry, Kind};
 use crate::disk::journal::{Journal, Sequence};
-use crate::log::Appended;
+use crate::log::AppendedBatch;
 use crate::model::{ErrorCode, Offset};
 use crate::record::codec::Decompressor;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
@@ -157,7 +157,7 @@ impl Partition {
         let entry = Entry { kind: Kind::Batch, partition: self.id, leader_epoch, base_offset };
         let flush = self.settings.borrow().flushes_before_ack;
         let sequence = journal.append(entry, &stored, records, flush);
-        let batch = Appended {
+        let batch = AppendedBatch {
             base_offset,
             last_offset: base_offset + Offset::from(header.last_offset_delta),
             leader_epoch,

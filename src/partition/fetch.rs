@@ -4,7 +4,7 @@ use super::Partition;
 use super::purgatory::Isolation;
 use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
-use crate::log::read::{Read, ReadError, Wish};
+use crate::log::read::{Read, ReadError, ReadRequest};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
 /// What one partition of a fetch asks for.
@@ -94,14 +94,14 @@ impl Partition {
             }
         }
         // Kafka measures against the log's end; between high watermark and log end there is just nothing yet.
-        let wish = Wish {
+        let read_request = ReadRequest {
             from: request.fetch_offset,
             bytes_max: request.bytes_max,
             limit,
             at_least_one: request.at_least_one,
             knows_zstd: request.knows_zstd,
         };
-        match self.log.read(&wish).await {
+        match self.log.read(&read_request).await {
             Ok(read) if read.begins_with_zstd => return Fetched::refused(ErrorCode::UnsupportedCompressionType),
             Ok(read) => {
                 if request.isolation == Isolation::ReadCommitted && read.next_offset > request.fetch_offset {

@@ -164,7 +164,7 @@ impl Partition {
     /// may see further, if a transaction began there.
     pub fn begins_at(&self, offset: Offset) {
         assert!(offset <= self.high_watermark.get(), "PART-1: log start <= high watermark");
-        self.log.move_start(offset);
+        self.log.advance_log_start(offset);
         self.waiters.fire(Isolation::ReadUncommitted);
         self.waiters.fire(Isolation::ReadCommitted);
     }
@@ -184,7 +184,7 @@ impl Partition {
         PartitionState {
             topic: self.id.topic.0,
             partition: self.id.partition,
-            log_start_offset: self.log.decided_start(),
+            log_start_offset: self.log.decided_log_start(),
             sealed: self.log.sealed(),
             cleaned_to: self.log.cleaned_to(),
             segment_base_offset: active.base_offset,

@@ -135,13 +135,13 @@ impl Shard {
         };
         self.refuse_after_failure()?;
         for state in &checkpoint.partitions {
-            self.partition(state.id()).inspect(|partition| partition.log.being_checkpointed(state));
+            self.partition(state.id()).inspect(|partition| partition.log.checkpoint_started(state));
         }
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
         for state in &checkpoint.partitions {
             if let Some(partition) = self.partition(state.id()) {
-                partition.log.checkpointed(state).await?;
+                partition.log.checkpoint_stored(state).await?;
                 self.drop_segments(&partition).await;
             }
         }

@@ -9,7 +9,7 @@ use crate::disk::StorageError;
 use crate::log::clean::filter::{LastRecord, LastRecords};
 use crate::log::clean::pace::Pace;
 use crate::log::clean::plan::Plan;
-use crate::log::clean::{Means, Told};
+use crate::log::clean::{CleaningResources, CleaningStats};
 use crate::partition::Partition;
 use crate::runtime;
 use crate::runtime::clock;
@@ -18,7 +18,7 @@ impl Shard {
     pub(super) async fn run_cleaner(self: Rc<Self>) {
         let backoff = Duration::from_millis(self.config.log_cleaner_backoff_ms);
         let config = &self.config;
-        let means = Means {
+        let resources = CleaningResources {
             pace: Pace::new(config.log_cleaner_io_max_bytes_per_second),
             buffer_bytes: config.log_cleaner_io_buffer_size as usize,
             keys_bytes_max: (config.log_cleaner_dedupe_buffer_size / u64::from(self.shards)) as usize,
@@ -28,7 +28,7 @@ impl Shard {
         };
         while !self.stopping.get() && self.failure().is_none() {
             self.cleaning.set(true);
-            self.clean_logs(&means).await;
+            self.clean_logs(&resources).await;
             self.cleaning.set(false);
             self.cleaning_done.notify_all();
             runtime::sleep(backoff.max(Duration::from_millis(1))).await;
@@ -36,10 +36,10 @@ impl Shard {
     }
 
     /// Compacts what is due, each log once.
-    async fn clean_logs(self: &Rc<Self>, means: &Means) {
+    async fn clean_logs(self: &Rc<Self>, resources: &CleaningResources) {
         let compacted = |partition: &Rc<Partition>| partition.log.settings().compacts;
         let partitions: Vec<_> = self.all_partitions().into_iter().filter(compacted).collect();
-        if partitions.iter().any(|partition| partition.log.cleaning_wants_checkpoint())
+        if partitions.iter().any(|partition| partition.log.cleaning_needs_checkpoint())
             && self.try_checkpoint().await != Some(true)
         {
             return;
@@ -56,7 +56,7 @@ impl Shard {
             if self.stopping.get() || self.failure().is_some() {
                 return;
             }
-            match self.clean(&partition, &plan, means).await {
+            match self.clean(&partition, &plan, resources).await {
                 Ok(Some(told)) => say(&partition, &plan, &told),
                 Ok(None) => return,
                 Err(error) => self.could_not_clean(&partition, &error),
@@ -82,14 +82,14 @@ impl Shard {
         self: &Rc<Self>,
         partition: &Partition,
         plan: &Plan,
-        means: &Means,
-    ) -> Result<Option<Told>, StorageError> {
+        resources: &CleaningResources,
+    ) -> Result<Option<CleaningStats>, StorageError> {
         let log = &partition.log;
-        let mut round = log.begin_cleaning(plan, last_records(partition), clock::wall_ms(), means).await?;
+        let mut round = log.begin_cleaning(plan, last_records(partition), clock::wall_ms(), resources).await?;
         loop {
-            let is_last = log.clean(&mut round, means).await?;
+            let is_last = log.clean(&mut round, resources).await?;
             // On a full disk the segments wait, and what is behind them; or they make way.
-            while log.swap_is_in_line() && !partition.is_deleted() {
+            while log.is_swap_pending() && !partition.is_deleted() {
                 match self.try_checkpoint().await {
                     Some(true) => {}
                     Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
@@ -101,7 +101,7 @@ impl Shard {
                 return Err(StorageError::io("keep compacted segments in", log.directory())(full));
             }
             if is_last {
-                return Ok(Some(round.told));
+                return Ok(Some(round.stats));
             }
         }
     }
@@ -113,7 +113,7 @@ impl Shard {
             StorageError::Refused(_) => tracing::debug!("{what}: {error}"),
             _ if error.is_disk_full() => tracing::warn!("{what} is not compacted for want of space: {error}"),
             _ => {
-                partition.log.give_up_cleaning();
+                partition.log.disable_cleaning();
                 tracing::error!("{what} is as it was, and is not compacted any more until a restart: {error}");
             }
         }
@@ -129,17 +129,17 @@ fn last_records(partition: &Partition) -> LastRecords {
     last.collect()
 }
 
-fn say(partition: &Partition, plan: &Plan, told: &Told) {
+fn say(partition: &Partition, plan: &Plan, stats: &CleaningStats) {
     tracing::info!(
         "{}-{}: compacted from offset {} to {}, by {} keys: {} segments of {} bytes are {} of {}",
         partition.name,
         partition.id.partition,
         plan.first_dirty,
         partition.log.cleaned_to(),
-        told.keys,
-        told.segments_before,
-        told.bytes_before,
-        told.segments_after,
-        told.bytes_after
+        stats.keys,
+        stats.segments_before,
+        stats.bytes_before,
+        stats.segments_after,
+        stats.bytes_after
     );
 }

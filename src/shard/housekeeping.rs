@@ -29,7 +29,7 @@ impl Shard {
             }
             changed |= partition.log.segment_count() > before;
             changed |= self.drop_segments(&partition).await > 0 || partition.log.waits_for_checkpoint();
-            partition.log.rest();
+            partition.log.evict_idle();
             let expiration_ms = self.config.producer_id_expiration_ms as i64;
             partition.producers.borrow_mut().expire(now_ms, expiration_ms);
             runtime::yield_now().await;

@@ -69,7 +69,7 @@ impl Shard {
             if self.failure().is_some() || partition.is_deleted() {
                 return Ok(());
             }
-            partition.log.decide_start(point);
+            partition.log.decide_log_start(point);
         }
         partition.begins_at(point);
         tracing::info!("{}-{}: retention has the log begin at {point}", partition.name, partition.id.partition);
@@ -107,7 +107,7 @@ impl Shard {
         let leader_epoch = partition.leader_epoch();
         let entry = Entry { kind: Kind::LogStart, partition: partition.id, leader_epoch, base_offset: start };
         let sequence = self.journal.append_log_start(entry);
-        partition.log.decide_start(start);
+        partition.log.decide_log_start(start);
         Ok(Begun { partition, start, sequence })
     }
 

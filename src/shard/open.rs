@@ -294,7 +294,7 @@ async fn replay_into(
             // A topic that has been deleted since.
             let Some(opened) = logs.get_mut(&entry.partition) else { continue };
             if entry.kind == Kind::LogStart {
-                opened.log.replay_start(entry.base_offset)?;
+                opened.log.replay_log_start(entry.base_offset)?;
                 continue;
             }
             let header = BatchHeader::decode(batch).expect("verified by the journal");
@@ -327,7 +327,7 @@ async fn replay_into(
                     )));
                 }
             }
-            let appended = crate::log::Appended {
+            let appended = crate::log::AppendedBatch {
                 base_offset: header.base_offset,
                 last_offset: header.last_offset(),
                 leader_epoch: header.leader_epoch,
@@ -343,7 +343,7 @@ async fn replay_into(
             report.batches_replayed += 1;
         }
     }
-    logs.values().try_for_each(|opened| opened.log.require_all())
+    logs.values().try_for_each(|opened| opened.log.require_no_missing_segments())
 }
 
 /// Writes what can be written; whether that was anything.

@@ -21,7 +21,7 @@ struct Room<'a>(&'a Partition);
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.0.log.give_back_room();
+        self.0.log.release_reservation();
     }
 }
 
@@ -140,7 +140,7 @@ impl Shard {
         }
         if has_memory {
             if runtime::arena_bytes_used() + bytes > self.config.memory_bytes as usize {
-                self.memory.give_back(bytes);
+                self.memory.evict(bytes);
             }
             let _ = runtime::timeout(Duration::from_millis(100), self.journal.reserve(bytes)).await;
         } else {

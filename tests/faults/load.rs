@@ -15,7 +15,7 @@ use std::time::Duration;
 use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
 use tidemill::log::aborted::OpenTransactions;
-use tidemill::log::read::Wish;
+use tidemill::log::read::ReadRequest;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
@@ -647,8 +647,8 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
     let (mut batches, mut keyed) = (Vec::new(), Vec::new());
     while next < log.end_offset() {
         let limit = log.end_offset();
-        let wish = Wish { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
-        let read = log.read(&wish).await.map_err(|error| error.to_string())?;
+        let request = ReadRequest { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
+        let read = log.read(&request).await.map_err(|error| error.to_string())?;
         if read.bytes == 0 && !log.settings().compacts {
             return Err(format!("{}: nothing lies at {next}", log.directory().display()));
         }

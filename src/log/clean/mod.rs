@@ -53,7 +53,7 @@ use write::{Writer, Written};
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 /// What the shard lends to a compaction.
-pub struct Means {
+pub struct CleaningResources {
     pub pace: Pace,
     /// `log.cleaner.io.buffer.size`: half to read into, half to write from.
     pub buffer_bytes: usize,
@@ -74,13 +74,13 @@ pub struct Round {
     next: Offset,
     /// Where the round ends; what lies at or above it was not looked at.
     end: Offset,
-    pub told: Told,
+    pub stats: CleaningStats,
     _loan: Loan,
 }
 
 /// What a round came to.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct CleaningStats {
     pub keys: usize,
     pub segments_before: usize,
     pub segments_after: usize,
@@ -92,7 +92,7 @@ impl Log {
     /// What there is to compact; nothing at or above `stable` is decided yet.
     pub async fn plan_cleaning(&self, stable: Offset, now_ms: i64) -> Result<Option<Plan>, StorageError> {
         let settings = self.settings();
-        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.swap_is_in_line() {
+        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.is_swap_pending() {
             return Ok(None);
         }
         let cleaned_to = self.cleaned_to.get();
@@ -112,19 +112,19 @@ impl Log {
     }
 
     /// Whether a checkpoint has to be stored before more of the log can be compacted.
-    pub fn cleaning_wants_checkpoint(&self) -> bool {
+    pub fn cleaning_needs_checkpoint(&self) -> bool {
         let segments = self.segments.borrow();
         let is_flushed = segments.iter().take(segments.len() - 1).all(|segment| !segment.is_dirty());
-        self.swap_is_in_line() || !is_flushed
+        self.is_swap_pending() || !is_flushed
     }
 
     /// LOG-4: whether more can be compacted only after another checkpoint.
-    pub fn swap_is_in_line(&self) -> bool {
+    pub fn is_swap_pending(&self) -> bool {
         self.has_swap() || self.swap_is_named.get()
     }
 
     /// It is of no use to try again before a restart.
-    pub fn give_up_cleaning(&self) {
+    pub fn disable_cleaning(&self) {
         self.is_uncleanable.set(true);
     }
 
@@ -139,28 +139,28 @@ impl Log {
         plan: &Plan,
         producers: LastRecords,
         now_ms: i64,
-        means: &Means,
+        resources: &CleaningResources,
     ) -> Result<Round, StorageError> {
-        let _upkeep = self.upkeep().await;
+        let _files = self.lock_files().await;
         self.swap_was_withdrawn.set(false);
         // A key for every offset at the most.
-        let slots_max = (means.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
-        let slots = (((plan.end - plan.first_dirty) as f64 / means.load_factor) as usize).saturating_add(2);
+        let slots_max = (resources.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
+        let slots = (((plan.end - plan.first_dirty) as f64 / resources.load_factor) as usize).saturating_add(2);
         let slots = slots.min(slots_max);
         let loan = self.memory.lend(slots * SLOT_BYTES);
-        let mut keys = Keys::new(means.load_factor);
+        let mut keys = Keys::new(resources.load_factor);
         for from in (0..slots).step_by(BLOCK_SLOTS) {
             let slots = (slots - from).min(BLOCK_SLOTS);
             keys.add(block(&self.memory, slots * SLOT_BYTES).await, slots);
-            means.pace.step().await;
+            resources.pace.step().await;
         }
-        let mut decompressor = Decompressor::new(means.decoded_bytes_max);
-        self.read_keys(plan, &mut keys, &mut decompressor, means).await?;
+        let mut decompressor = Decompressor::new(resources.decoded_bytes_max);
+        self.read_keys(plan, &mut keys, &mut decompressor, resources).await?;
         let end = keys.latest() + 1;
-        let told = Told { keys: keys.len(), ..Told::default() };
+        let stats = CleaningStats { keys: keys.len(), ..CleaningStats::default() };
         let rules =
             Rules { keys, producers, now_ms, delete_retention_ms: self.settings().delete_retention_ms, end: plan.end };
-        Ok(Round { filter: Filter::new(rules, decompressor), next: 0, end, told, _loan: loan })
+        Ok(Round { filter: Filter::new(rules, decompressor), next: 0, end, stats, _loan: loan })
     }
 
     async fn read_keys(
@@ -168,7 +168,7 @@ impl Log {
         plan: &Plan,
         keys: &mut Keys,
         decompressor: &mut Decompressor,
-        means: &Means,
+        resources: &CleaningResources,
     ) -> Result<(), StorageError> {
         let mut transactions = Transactions::default();
         transactions.expect(plan.first_dirty, &self.aborted_between(plan.first_dirty, plan.end)?);
@@ -176,9 +176,9 @@ impl Log {
         let dirty = dirty.iter().filter(|s| s.end_offset() > plan.first_dirty && s.base_offset < plan.end);
         for segment in dirty {
             let position = segment.indexes().await?.position_before(segment.base_offset, plan.first_dirty);
-            let mut reader = Reader::new(segment, position, means.buffer_bytes / 2, &means.pace);
+            let mut reader = Reader::new(segment, position, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
-                self.go_on(means).await?;
+                self.go_on(resources).await?;
                 let batch = batch_at(&bytes, 0).expect("as the reader found it");
                 let header = batch.header;
                 let unreadable = |why: Unreadable| unreadable(segment, &header, &why);
@@ -211,10 +211,10 @@ impl Log {
     }
 
     /// Rewrites the next segments, one segment's worth, and puts them in line for a checkpoint. Called again when they are no
-    /// longer [in line](Self::swap_is_in_line), until it answers that it was the last time.
-    pub async fn clean(&self, round: &mut Round, means: &Means) -> Result<bool, StorageError> {
-        let _upkeep = self.upkeep().await;
-        let cleaned = self.clean_groups(round, means).await;
+    /// longer [in line](Self::is_swap_pending), until it answers that it was the last time.
+    pub async fn clean(&self, round: &mut Round, resources: &CleaningResources) -> Result<bool, StorageError> {
+        let _files = self.lock_files().await;
+        let cleaned = self.clean_groups(round, resources).await;
         let outcome = match cleaned {
             // Retention has taken all of it meanwhile.
             Ok((old, _)) if old.is_empty() => {
@@ -237,7 +237,7 @@ impl Log {
     async fn clean_groups(
         &self,
         round: &mut Round,
-        means: &Means,
+        resources: &CleaningResources,
     ) -> Result<(Vec<Rc<Segment>>, Vec<Written>), StorageError> {
         let segments = self.sealed_segments();
         let segments: Vec<_> =
@@ -245,7 +245,7 @@ impl Log {
         let mut sealed = Vec::with_capacity(segments.len());
         for segment in &segments {
             sealed.push(Sealed { index_bytes: segment.index_bytes().await?, ..facts(segment) });
-            self.go_on(means).await?;
+            self.go_on(resources).await?;
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
@@ -253,15 +253,15 @@ impl Log {
         for group in plan::groups(&sealed, &settings) {
             let group = &segments[group];
             let from = written.len();
-            self.rewrite(group, round, means, &mut written).await?;
+            self.rewrite(group, round, resources, &mut written).await?;
             old.extend_from_slice(group);
             round.next = group[group.len() - 1].end_offset();
             let bytes = written[from..].iter().map(|segment| segment.bytes).sum::<u64>();
             waiting_bytes += bytes;
-            round.told.segments_before += group.len();
-            round.told.segments_after += written.len() - from;
-            round.told.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
-            round.told.bytes_after += bytes;
+            round.stats.segments_before += group.len();
+            round.stats.segments_after += written.len() - from;
+            round.stats.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
+            round.stats.bytes_after += bytes;
             // Until the checkpoint has come, the disk holds them twice.
             if waiting_bytes >= settings.segment_bytes {
                 break;
@@ -275,22 +275,23 @@ impl Log {
         &self,
         group: &[Rc<Segment>],
         round: &mut Round,
-        means: &Means,
+        resources: &CleaningResources,
         written: &mut Vec<Written>,
     ) -> Result<(), StorageError> {
         let (base, end) = (group[0].base_offset, group[group.len() - 1].end_offset());
         round.filter.transactions.expect(base, &self.aborted_between(base, end)?);
         let interval = self.settings().index_interval_bytes;
         let create = async |base| {
-            Writer::create(&self.directory, base, interval, means.buffer_bytes / 2, &self.memory, &means.pace).await
+            Writer::create(&self.directory, base, interval, resources.buffer_bytes / 2, &self.memory, &resources.pace)
+                .await
         };
         let mut writer = create(base).await?;
         for segment in group {
             // Who reads it now may do so until it has; see `swap`.
             segment.pin().await?;
-            let mut reader = Reader::new(segment, 0, means.buffer_bytes / 2, &means.pace);
+            let mut reader = Reader::new(segment, 0, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
-                self.go_on(means).await?;
+                self.go_on(resources).await?;
                 let batch = batch_at(&bytes, 0).expect("as the reader found it");
                 let verdict = round.filter.judge(&batch).map_err(|why| unreadable(segment, &batch.header, &why))?;
                 let kept = match &verdict {
@@ -310,9 +311,9 @@ impl Log {
     }
 
     /// Between two batches, or segments.
-    async fn go_on(&self, means: &Means) -> Result<(), StorageError> {
-        means.pace.step().await;
-        if self.is_discarded() || means.stopping.get() {
+    async fn go_on(&self, resources: &CleaningResources) -> Result<(), StorageError> {
+        resources.pace.step().await;
+        if self.is_discarded() || resources.stopping.get() {
             return Err(StorageError::Refused(format!(
                 "{}: the compaction is not wanted any more",
                 name(&self.directory)
@@ -349,7 +350,7 @@ async fn block(memory: &Rc<Memory>, bytes: usize) -> AlignedBuf {
         if let Ok(block) = AlignedBuf::alloc(bytes) {
             return block;
         }
-        memory.give_back(bytes);
+        memory.evict(bytes);
         sleep(Duration::from_millis(5)).await;
     }
 }

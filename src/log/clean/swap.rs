@@ -127,7 +127,7 @@ impl Log {
     }
 
     /// A checkpoint with this state of the log is about to be stored: from here on a restart may want what it names.
-    pub fn being_checkpointed(&self, state: &PartitionState) {
+    pub fn checkpoint_started(&self, state: &PartitionState) {
         if state.sealed.iter().any(|segment| segment.is_swap) {
             self.swap.borrow_mut().as_mut().expect("it waits for a checkpoint").may_be_named = true;
         }
@@ -140,7 +140,7 @@ impl Log {
         if !can_go() {
             return;
         }
-        let _upkeep = self.upkeep().await;
+        let _files = self.lock_files().await;
         if self.is_discarded() || !can_go() {
             return;
         }
@@ -156,7 +156,7 @@ impl Log {
 
     /// A checkpoint that names the waiting segments is on stable storage: they take their places.
     pub async fn finish_swap(&self) -> Result<(), StorageError> {
-        let _upkeep = self.upkeep().await;
+        let _files = self.lock_files().await;
         if self.is_discarded() {
             return Ok(());
         }

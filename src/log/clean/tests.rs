@@ -10,9 +10,9 @@ use super::filter::LastRecord;
 use super::*;
 use crate::disk::checkpoint::PartitionState;
 use crate::log::aborted::{AbortedTransaction, OpenTransactions};
-use crate::log::read::Wish;
+use crate::log::read::ReadRequest;
 use crate::log::recover::Known;
-use crate::log::{Appended, Settings};
+use crate::log::{AppendedBatch, Settings};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::record::control::{self, Ending};
@@ -232,8 +232,8 @@ impl Drop for Scratch {
 
 const MEMORY_BYTES: usize = 8 << 20;
 
-fn means() -> Means {
-    Means {
+fn resources() -> CleaningResources {
+    CleaningResources {
         pace: Pace::new(f64::MAX),
         buffer_bytes: 16 << 10,
         keys_bytes_max: 1 << 20,
@@ -329,7 +329,7 @@ impl Bench {
     async fn append_bytes(&mut self, bytes: &[u8], base_offset: Offset, last_offset: Offset) {
         let records = (last_offset - base_offset + 1) as u32;
         assert!(self.log.reserve(bytes.len(), records, NOW_MS).await.unwrap());
-        let appended = Appended {
+        let appended = AppendedBatch {
             base_offset,
             last_offset,
             leader_epoch: 0,
@@ -369,12 +369,12 @@ impl Bench {
     /// A checkpoint is stored.
     async fn checkpointed(&self) {
         let state = self.checkpoint().await;
-        self.log.checkpointed(&state).await.unwrap();
+        self.log.checkpoint_stored(&state).await.unwrap();
     }
 
     /// Checkpoints until what a step has written is in place.
     async fn swapped(&self) {
-        while self.log.swap_is_in_line() {
+        while self.log.is_swap_pending() {
             self.checkpointed().await;
         }
     }
@@ -382,20 +382,20 @@ impl Bench {
     /// Begins a round over what lies below `end`.
     async fn begin(&self, end: Offset) -> Round {
         let plan = self.log.plan_cleaning(end, NOW_MS).await.unwrap().unwrap();
-        self.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap()
+        self.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await.unwrap()
     }
 
     /// Compacts all that can be; where that ended.
-    async fn clean(&self, now_ms: i64, means: &Means) -> Option<Offset> {
+    async fn clean(&self, now_ms: i64, resources: &CleaningResources) -> Option<Offset> {
         self.checkpointed().await;
-        if self.log.cleaning_wants_checkpoint() {
+        if self.log.cleaning_needs_checkpoint() {
             self.checkpointed().await;
         }
-        assert!(!self.log.cleaning_wants_checkpoint());
+        assert!(!self.log.cleaning_needs_checkpoint());
         let plan = self.log.plan_cleaning(self.stable_offset(), now_ms).await.unwrap()?;
-        let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, means).await.unwrap();
+        let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, resources).await.unwrap();
         loop {
-            let is_last = self.log.clean(&mut round, means).await.unwrap();
+            let is_last = self.log.clean(&mut round, resources).await.unwrap();
             self.swapped().await;
             if is_last {
                 return Some(self.log.cleaned_to());
@@ -454,8 +454,8 @@ async fn read_bytes(log: &Log) -> Vec<Vec<u8>> {
     let mut from = log.start_offset();
     while from < log.end_offset() {
         let limit = log.end_offset();
-        let wish = Wish { from, bytes_max: 4096, limit, at_least_one: true, knows_zstd: true };
-        let read = log.read(&wish).await.unwrap();
+        let request = ReadRequest { from, bytes_max: 4096, limit, at_least_one: true, knows_zstd: true };
+        let read = log.read(&request).await.unwrap();
         if read.bytes == 0 {
             break;
         }
@@ -529,9 +529,9 @@ proptest! {
                     Step::InTransaction(id, records) => bench.append_of(transactional(*id), records).await,
                     Step::End(id, ending) => bench.end(*id, *ending).await,
                     Step::Roll => bench.log.roll(),
-                    Step::Clean => end = bench.clean(NOW_MS, &means()).await.unwrap_or(end),
+                    Step::Clean => end = bench.clean(NOW_MS, &resources()).await.unwrap_or(end),
                     Step::CleanNarrowly(keys) => {
-                        let narrow = Means { keys_bytes_max: keys * SLOT_BYTES, ..means() };
+                        let narrow = CleaningResources { keys_bytes_max: keys * SLOT_BYTES, ..resources() };
                         end = bench.clean(NOW_MS, &narrow).await.unwrap_or(end);
                     }
                     Step::Reopen => bench.reopen().await,
@@ -545,10 +545,10 @@ proptest! {
             // All is sealed; the tombstones' time passes, and in the next round they go.
             bench.append(Codec::None, &[(0, Some(1))]).await;
             bench.log.roll();
-            end = bench.clean(NOW_MS, &means()).await.unwrap();
+            end = bench.clean(NOW_MS, &resources()).await.unwrap();
             bench.append(Codec::None, &[(100, Some(1))]).await;
             bench.log.roll();
-            end = bench.clean(NOW_MS + RETENTION_MS, &means()).await.unwrap_or(end);
+            end = bench.clean(NOW_MS + RETENTION_MS, &resources()).await.unwrap_or(end);
             assert_eq!(end, bench.log.end_offset());
             assert_eq!(bench.read_committed(end).await, survivors(&bench, end, true));
             assert!(scratch.names(".cleaned").is_empty() && scratch.names(".swap").is_empty());
@@ -570,16 +570,16 @@ fn a_reader_of_a_replaced_segment_reads_what_it_was() {
         }
         bench.log.flush().await.unwrap();
         // Nothing is left in memory: what is read later comes from the file.
-        bench.memory.give_back(MEMORY_BYTES);
-        bench.log.rest();
-        let wish = Wish { from: 0, bytes_max: 1 << 20, limit: 2000, at_least_one: true, knows_zstd: true };
-        let mut held = bench.log.read(&wish).await.unwrap().extents;
-        bench.memory.give_back(MEMORY_BYTES);
+        bench.memory.evict(MEMORY_BYTES);
+        bench.log.evict_idle();
+        let request = ReadRequest { from: 0, bytes_max: 1 << 20, limit: 2000, at_least_one: true, knows_zstd: true };
+        let mut held = bench.log.read(&request).await.unwrap().extents;
+        bench.memory.evict(MEMORY_BYTES);
         let before: Vec<Row> = bench.written.clone();
-        let places: Vec<_> = held.iter().map(|extent| extent.place()).collect();
-        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(1800));
-        bench.memory.give_back(MEMORY_BYTES);
-        bench.log.rest();
+        let places: Vec<_> = held.iter().map(|extent| extent.location()).collect();
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(1800));
+        bench.memory.evict(MEMORY_BYTES);
+        bench.log.evict_idle();
         // By what it holds, and by name, as another core asks.
         let named = places.into_iter().map(|(segment, positions)| bench.log.extent(segment, positions).unwrap());
         held.extend(named.collect::<Vec<_>>());
@@ -623,12 +623,12 @@ fn a_damaged_batch_ends_the_compaction_and_nothing_is_lost() {
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
             let plan = bench.log.plan_cleaning(100, NOW_MS).await.unwrap().unwrap();
-            let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await;
+            let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await;
             assert!(outcome.is_err_and(|error| error.to_string().contains(expected)));
             std::fs::write(&path, &before).unwrap();
-            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await.unwrap();
+            let mut round = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await.unwrap();
             std::fs::write(&path, &damaged).unwrap();
-            assert!(bench.log.clean(&mut round, &means()).await.is_err());
+            assert!(bench.log.clean(&mut round, &resources()).await.is_err());
             assert!(scratch.names(".cleaned").is_empty() && !bench.log.has_swap());
             std::fs::write(&path, &before).unwrap();
         }
@@ -645,7 +645,7 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
             let mut bench = Bench::of_four_segments(&scratch.0).await;
             let before = bench.checkpoint().await;
             let mut round = bench.begin(200).await;
-            assert!(bench.log.clean(&mut round, &means()).await.unwrap());
+            assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
             assert_eq!(bench.read().await, bench.written, "until then, readers see the log as it was");
             let after = bench.checkpoint().await;
             assert_eq!((after.sealed.len(), after.cleaned_to, before.cleaned_to), (1, 200, 0));
@@ -660,8 +660,8 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
             assert!(scratch.names(".swap").is_empty());
             assert_eq!(scratch.names(".log").len(), if is_named { 1 } else { 4 });
             // Not before a checkpoint that names no swap: a second one would be taken for the first.
-            assert_eq!(bench.log.cleaning_wants_checkpoint(), is_named);
-            assert_eq!(bench.clean(NOW_MS, &means()).await, (!is_named).then_some(200));
+            assert_eq!(bench.log.cleaning_needs_checkpoint(), is_named);
+            assert_eq!(bench.clean(NOW_MS, &resources()).await, (!is_named).then_some(200));
             assert_eq!(bench.read().await, survivors(&bench, 200, false));
         };
         runtime::run(Config::default(), main).unwrap();
@@ -690,14 +690,14 @@ fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_step
         let mut round = bench.begin(6).await;
         // Up to the record between the transaction's batch and its marker.
         while round.next < 3 {
-            assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+            assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
             bench.swapped().await;
         }
         assert_eq!(round.next, 3);
-        bench.log.decide_start(4);
-        bench.log.move_start(4);
+        bench.log.decide_log_start(4);
+        bench.log.advance_log_start(4);
         assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
-        while !bench.log.clean(&mut round, &means()).await.unwrap() {
+        while !bench.log.clean(&mut round, &resources()).await.unwrap() {
             bench.swapped().await;
         }
         bench.checkpointed().await;
@@ -715,7 +715,7 @@ fn retention_goes_past_what_compaction_has_emptied() {
         for (key, value) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
             bench.append(Codec::None, &[(key, Some(value))]).await;
         }
-        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(3));
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(3));
         let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
         assert_eq!(sizes, [false, false, true]);
         let retention = |retention_ms| Settings { deletes: true, retention_ms, ..narrow() };
@@ -735,11 +735,11 @@ fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
         let bench = Bench::of_four_segments(&scratch.0).await;
         for may_be_named in [false, true] {
             let mut round = bench.begin(200).await;
-            assert!(bench.log.clean(&mut round, &means()).await.unwrap());
+            assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
             // A checkpoint has noted it, and comes to nothing; the second fails when it is stored.
             let state = bench.checkpoint().await;
             if may_be_named {
-                bench.log.being_checkpointed(&state);
+                bench.log.checkpoint_started(&state);
             }
             bench.log.withdraw_swap().await;
             assert_eq!((bench.log.has_swap(), bench.log.swap_was_withdrawn()), (may_be_named, !may_be_named));
@@ -766,8 +766,8 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
         }
         bench.checkpointed().await;
         let mut round = bench.begin(19).await;
-        bench.log.rest();
-        assert!(!bench.log.clean(&mut round, &means()).await.unwrap());
+        bench.log.evict_idle();
+        assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
         let sealed = bench.log.sealed_segments();
         let with_indexes = sealed.iter().filter(|segment| segment.indexes_in_memory().is_some());
         assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [0]);
@@ -793,7 +793,7 @@ fn a_length_that_memory_has_no_room_for_is_damage() {
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let plan = bench.log.plan_cleaning(350_000, NOW_MS).await.unwrap().unwrap();
-        let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &means()).await;
+        let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await;
         assert!(outcome.is_err_and(|error| error.to_string().contains("more than memory has room for")));
         // A log that nothing vouches for ends there.
         bench.log.discard();
@@ -814,7 +814,7 @@ fn offsets_by_time_are_found_across_holes() {
             bench.append(Codec::None, &[(n % 7, Some(n))]).await;
         }
         bench.log.roll();
-        assert_eq!(bench.clean(NOW_MS, &means()).await, Some(60));
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(60));
         let left: BTreeMap<Offset, i64> = bench.read().await.iter().map(|row| (row.0, NOW_MS + row.0)).collect();
         assert_eq!(left.len(), 7);
         for timestamp in NOW_MS..NOW_MS + 62 {

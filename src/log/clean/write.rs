@@ -155,7 +155,7 @@ async fn buffer(memory: &Rc<Memory>, bytes: usize) -> AppendBuf {
         if let Ok(buffer) = AppendBuf::alloc(bytes) {
             return buffer;
         }
-        memory.give_back(bytes);
+        memory.evict(bytes);
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -118,7 +118,7 @@ impl Segment {
     }
 
     /// Gives back what was reserved and holds nothing.
-    pub(in crate::log) fn give_back_room(&self) {
+    pub(in crate::log) fn release_reservation(&self) {
         let mut state = self.state.borrow_mut();
         while let Some(unused) = state.chunks.back().filter(|chunk| chunk.buf.is_empty()) {
             self.memory.take_back(self, unused);
@@ -129,7 +129,7 @@ impl Segment {
     /// No more appends: cut to the exact length, so that `kafka-dump-log` reads it.
     pub fn seal(self: &Rc<Self>) {
         // It is of no use any more.
-        self.give_back_room();
+        self.release_reservation();
         let mut state = self.state.borrow_mut();
         state.is_sealed = true;
         let times = state.times;
@@ -165,7 +165,7 @@ mod tests {
             let used = memory.used();
             for _ in 0..10 {
                 assert!(segment.reserve(1_000_000).await.unwrap(), "what others gave back can be had");
-                segment.give_back_room();
+                segment.release_reservation();
                 assert_eq!(memory.used(), used);
             }
             assert!(segment.has_room(100), "the chunk in use stays");

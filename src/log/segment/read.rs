@@ -195,7 +195,7 @@ impl Segment {
                     return Err(self.was_removed());
                 }
                 // The oldest log data makes way; what others hold comes back by itself.
-                self.memory.give_back(length);
+                self.memory.evict(length);
                 runtime::sleep(std::time::Duration::from_millis(5)).await;
                 continue;
             };

@@ -34,7 +34,7 @@ impl Segment {
     }
 
     /// Forgets the file handle and the indexes of a sealed segment that nobody has read for a while.
-    pub fn rest(&self) {
+    pub fn evict_idle(&self) {
         if self.is_sealed() && !self.is_dirty() && !self.writing.get() && !self.pinned.get() {
             *self.file.borrow_mut() = None;
             *self.indexes.borrow_mut() = None;
