@@ -11,11 +11,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rounds::median;
+use tidemill::config::TopicConfig;
 use tidemill::log::read::ReadRequest;
 use tidemill::log::recover::Known;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
-use tidemill::log::{AppendedBatch, Log, Settings};
+use tidemill::log::{AppendedBatch, Log};
 use tidemill::record::BatchBuilder;
 use tidemill::record::builder::BatchOptions;
 use tidemill::runtime::{self, AlignedBuf, Class, Config, File, Open};
@@ -33,7 +34,8 @@ async fn fill(directory: &Path) {
     let value = [7u8; 1024];
     (0..16).for_each(|_| builder.append(0, None, Some(&value), std::iter::empty()));
     let mut batch = builder.finish();
-    let log = Log::create(directory, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.expect("a directory");
+    let log =
+        Log::create(directory, Rc::<TopicConfig>::default(), Memory::new(MEMORY_BYTES)).await.expect("a directory");
     for number in 0..LOG_BYTES / batch.len() {
         let base_offset = number as i64 * 16;
         batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
@@ -56,7 +58,7 @@ async fn fill(directory: &Path) {
 /// MB/s of reads of `bytes` each, one after the other, as a fetching consumer makes them.
 async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
     let memory = Memory::new(MEMORY_BYTES);
-    let log = Log::open(directory, Rc::<Settings>::default(), Known::Nothing, memory, &mut |_, _| {})
+    let log = Log::open(directory, Rc::<TopicConfig>::default(), Known::Nothing, memory, &mut |_, _| {})
         .await
         .expect("our own log");
     // Opening has looked at every batch; what it left in memory is the log's end, and the start is cold again.

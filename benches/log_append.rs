@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rounds::median;
+use tidemill::config::TopicConfig;
 use tidemill::log::tail::Memory;
-use tidemill::log::{AppendedBatch, Log, Settings};
+use tidemill::log::{AppendedBatch, Log};
 use tidemill::runtime::{self, AlignedBuf, Config};
 
 const ROUNDS: usize = 21;
@@ -24,7 +25,7 @@ const HEADER_BYTES: usize = 61;
 /// Nothing is written: a round ends before the memory is full, and its chunks are dropped.
 async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -> f64 {
     let memory = Memory::new(2 * BYTES_PER_ROUND);
-    let log = Log::create(directory, Rc::<Settings>::default(), memory.clone()).await.expect("a directory");
+    let log = Log::create(directory, Rc::<TopicConfig>::default(), memory.clone()).await.expect("a directory");
     let bytes = header.len() + records.len();
     let start = Instant::now();
     for number in 0..count {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::choices::{
+    ASSIGNORS, CLEANUP_POLICIES, COMPRESSION_TYPES, MIGRATIONS, Migration, REPLICA_SELECTORS, ROUTINGS, Routing,
+    TIMESTAMP_TYPES,
+};
 use super::listener::Listener;
 use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
-use super::topic;
 
 /// Declares the table and the struct in one go: `field: type = name, kind, default, line of text;`.
 macro_rules! broker_settings {
@@ -50,7 +53,7 @@ broker_settings! {
         "What clients are told to connect to, by listener name. Not set: the same as listeners.";
     data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
         "The data directory.";
-    routing: Routing = "routing", Kind::OneOf(&["direct", "forward"]), Some("direct"),
+    routing: Routing = "routing", Kind::OneOf(ROUTINGS), Some("direct"),
         "direct: clients connect to the core that owns a partition, on one port per core. forward: one port for all.";
     shards: Option<u16> = "shards", int(1, 1000), None,
         "How many cores to run on. Not set: all that the process may use.";
@@ -84,7 +87,7 @@ broker_settings! {
         "Whether a replica that is not in sync may lead when no other can. It loses records.";
 
     // Logs.
-    log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::ListOf(topic::CLEANUP_POLICIES), Some("delete"),
+    log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), Some("delete"),
         "What happens to old segments: delete, compact, both, or nothing.";
     log_retention_ms: Option<i64> = "log.retention.ms", long_from(-1), None,
         "How long records are kept; -1 is for ever. Not set: log.retention.minutes decides.";
@@ -148,13 +151,13 @@ broker_settings! {
     // Records.
     message_max_bytes: i32 = "message.max.bytes", int_from(0), Some("1048588"),
         "The largest batch taken, as sent (compressed).";
-    log_message_timestamp_type: String = "log.message.timestamp.type", Kind::OneOf(topic::TIMESTAMP_TYPES), Some("CreateTime"),
+    log_message_timestamp_type: String = "log.message.timestamp.type", Kind::OneOf(TIMESTAMP_TYPES), Some("CreateTime"),
         "Whether a record's timestamp is the producer's or the time of its append.";
     log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", long_from(0), Some("9223372036854775807"),
         "How far a producer's timestamp may lie in the past.";
     log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", long_from(0), Some("3600000"),
         "How far a producer's timestamp may lie in the future.";
-    compression_type: String = "compression.type", Kind::OneOf(topic::COMPRESSION_TYPES), Some("producer"),
+    compression_type: String = "compression.type", Kind::OneOf(COMPRESSION_TYPES), Some("producer"),
         "How batches are stored: as the producer compressed them, or always in this way.";
     compression_gzip_level: i32 = "compression.gzip.level", int_or(-1, 1, 9), Some("-1"),
         "The level when compression.type is gzip; -1 is gzip's own default.";
@@ -233,51 +236,6 @@ broker_settings! {
         "How many incremental fetch sessions (KIP-227) this node keeps.";
     replica_selector_class: Option<String> = "replica.selector.class", Kind::OneOf(REPLICA_SELECTORS), None,
         "Which replica a consumer with a rack is sent to (KIP-392). Not set: the leader.";
-}
-
-const REPLICA_SELECTORS: &[&str] =
-    &["org.apache.kafka.common.replica.LeaderSelector", "org.apache.kafka.common.replica.RackAwareReplicaSelector"];
-
-/// The server-side assignors of KIP-848.
-const ASSIGNORS: &[&str] = &["uniform", "range"];
-
-const MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
-
-/// Which groups may change their protocol while they have members (KIP-848).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Migration {
-    /// From classic to consumer.
-    pub upgrades: bool,
-    /// From consumer to classic.
-    pub downgrades: bool,
-}
-
-impl FromValue for Migration {
-    fn from_value(value: &Value) -> Migration {
-        let policy = String::from_value(value);
-        Migration {
-            upgrades: matches!(policy.as_str(), "bidirectional" | "upgrade"),
-            downgrades: matches!(policy.as_str(), "bidirectional" | "downgrade"),
-        }
-    }
-}
-
-/// How clients reach the core that owns a partition (design D2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-pub enum Routing {
-    /// Each shard is a broker with a port of its own.
-    Direct,
-    /// A node is one broker with one port.
-    Forward,
-}
-
-impl FromValue for Routing {
-    fn from_value(value: &Value) -> Routing {
-        match String::from_value(value).as_str() {
-            "forward" => Routing::Forward,
-            _ => Routing::Direct,
-        }
-    }
 }
 
 /// The row called `name`.

@@ -12,6 +12,7 @@
 //! Does not know: files (it is given text), sockets, the metadata image, API versions. Runs anywhere; holds no state.
 
 pub mod broker;
+pub mod choices;
 pub mod example;
 pub mod listener;
 pub mod load;
@@ -19,8 +20,9 @@ pub mod nearest;
 pub mod setting;
 pub mod topic;
 
-pub use broker::{BrokerConfig, Routing};
+pub use broker::BrokerConfig;
+pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};
 pub use listener::Listener;
 pub use load::{Fault, Source, load};
 pub use setting::{Invalid, Kind, Setting, Value};
-pub use topic::{TimestampType, TopicConfig};
+pub use topic::TopicConfig;

@@ -31,57 +31,17 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::PartitionState;
 use crate::disk::layout::replace_file;
 use crate::model::{LeaderEpoch, Offset};
-use crate::runtime::{Permit, Permits};
+use crate::runtime::{self, Permit, Permits};
 use aborted::AbortedTransaction;
 use clean::swap::Swap;
 use epochs::Epochs;
 use segment::Segment;
 use tail::Memory;
-
-/// A topic's settings, as far as its logs care. Units as in Kafka's settings of the same names.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Settings {
-    pub segment_bytes: u64,
-    pub segment_ms: i64,
-    pub segment_index_bytes: usize,
-    pub index_interval_bytes: u64,
-    /// -1: no limit.
-    pub retention_ms: i64,
-    /// -1: no limit.
-    pub retention_bytes: i64,
-    pub deletes: bool,
-    pub file_delete_delay_ms: u64,
-    pub compacts: bool,
-    pub delete_retention_ms: i64,
-    pub min_compaction_lag_ms: i64,
-    pub max_compaction_lag_ms: i64,
-    pub min_cleanable_ratio: f64,
-}
-
-impl Default for Settings {
-    /// Kafka's defaults, without retention and compaction.
-    fn default() -> Settings {
-        Settings {
-            segment_bytes: 1 << 30,
-            segment_ms: i64::MAX,
-            segment_index_bytes: 10 << 20,
-            index_interval_bytes: 4096,
-            retention_ms: -1,
-            retention_bytes: -1,
-            deletes: false,
-            file_delete_delay_ms: 0,
-            compacts: false,
-            delete_retention_ms: 86_400_000,
-            min_compaction_lag_ms: 0,
-            max_compaction_lag_ms: i64::MAX,
-            min_cleanable_ratio: 0.5,
-        }
-    }
-}
 
 /// What an append states of a batch; its bytes are given beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,16 +54,11 @@ pub struct AppendedBatch {
     pub offset_of_max_timestamp: Offset,
 }
 
-impl Settings {
-    /// Whether segments may go by themselves.
-    pub fn has_retention(&self) -> bool {
-        self.deletes && (self.retention_ms >= 0 || self.retention_bytes >= 0)
-    }
-}
-
 pub struct Log {
     directory: PathBuf,
-    settings: RefCell<Rc<Settings>>,
+    config: RefCell<Rc<TopicConfig>>,
+    /// The age at which the active segment is sealed: see [`roll_after_ms`].
+    roll_after_ms: Cell<i64>,
     segments: RefCell<VecDeque<Rc<Segment>>>,
     start_offset: Cell<Offset>,
     /// At or behind `start_offset`; see [`retain`].
@@ -135,7 +90,7 @@ pub struct Log {
 impl Log {
     fn assemble(
         directory: &Path,
-        settings: Rc<Settings>,
+        config: Rc<TopicConfig>,
         segments: VecDeque<Rc<Segment>>,
         start_offset: Offset,
         epochs: Epochs,
@@ -145,7 +100,8 @@ impl Log {
         let checkpointed_base = segments.back().expect("not empty").base_offset;
         Log {
             directory: directory.to_owned(),
-            settings: RefCell::new(settings),
+            roll_after_ms: Cell::new(roll_after_ms(&config)),
+            config: RefCell::new(config),
             segments: RefCell::new(segments),
             start_offset: Cell::new(start_offset),
             decided_log_start: Cell::new(start_offset),
@@ -188,12 +144,14 @@ impl Log {
         self.segments.borrow().len()
     }
 
-    pub fn settings(&self) -> Rc<Settings> {
-        self.settings.borrow().clone()
+    /// The topic's settings, shared with the partition.
+    pub fn config(&self) -> Rc<TopicConfig> {
+        self.config.borrow().clone()
     }
 
-    pub fn set_settings(&self, settings: Rc<Settings>) {
-        *self.settings.borrow_mut() = settings;
+    pub fn set_config(&self, config: Rc<TopicConfig>) {
+        self.roll_after_ms.set(roll_after_ms(&config));
+        *self.config.borrow_mut() = config;
     }
 
     pub fn epochs(&self) -> std::cell::Ref<'_, Epochs> {
@@ -237,12 +195,12 @@ impl Log {
         if size == 0 {
             return false;
         }
-        let settings = self.settings.borrow();
+        let config = self.config.borrow();
         let first_append_ms = active.times().first_append_ms;
         let relative_end = active.end_offset() - active.base_offset + i64::from(records);
-        size + bytes as u64 > settings.segment_bytes
-            || (first_append_ms >= 0 && now_ms - first_append_ms > settings.segment_ms)
-            || active.index_entries() + 1 > settings.segment_index_bytes / index::OFFSET_ENTRY_BYTES
+        size + bytes as u64 > config.segment_bytes
+            || (first_append_ms >= 0 && now_ms - first_append_ms > self.roll_after_ms.get())
+            || active.index_entries() + 1 > config.segment_index_bytes / index::OFFSET_ENTRY_BYTES
             || relative_end > i64::from(i32::MAX)
     }
 
@@ -267,7 +225,7 @@ impl Log {
             batch.max_timestamp,
             batch.offset_of_max_timestamp,
             now_ms,
-            self.settings.borrow().index_interval_bytes,
+            self.config.borrow().index_interval_bytes,
         );
     }
 
@@ -350,4 +308,19 @@ impl Log {
     fn is_discarded(&self) -> bool {
         self.is_discarded.get()
     }
+}
+
+/// The age at which a segment is sealed: `segment.ms`, less a random part of `segment.jitter.ms`.
+fn roll_after_ms(config: &TopicConfig) -> i64 {
+    // KIP-354: only sealed segments are compacted, so a segment is sealed before max.compaction.lag.ms runs out.
+    let age_ms = match config.cleanup_policy.compacts {
+        true => config.segment_ms.min(config.max_compaction_lag_ms),
+        false => config.segment_ms,
+    };
+    let jitter_ms = match config.segment_jitter_ms {
+        0 => 0,
+        max => (runtime::random_u64() % max.min(age_ms) as u64) as i64,
+    };
+    assert!((0..age_ms).contains(&jitter_ms), "the jitter {jitter_ms} leaves nothing of {age_ms} ms");
+    age_ms - jitter_ms
 }

@@ -17,7 +17,8 @@ use super::epochs::Epochs;
 use super::index::Indexes;
 use super::segment::{PeekError, Peeked, Segment, Times, file_path, read_aborted};
 use super::tail::Memory;
-use super::{Log, Settings, StorageError};
+use super::{Log, StorageError};
+use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::model::Offset;
 use crate::record::control::Marker;
@@ -44,10 +45,10 @@ pub type OnBatch<'a> = dyn FnMut(&BatchHeader, Option<Marker>) + 'a;
 
 impl Log {
     /// A log of which nothing exists yet. The directory is made with the first write.
-    pub async fn create(directory: &Path, settings: Rc<Settings>, memory: Rc<Memory>) -> Result<Log, StorageError> {
+    pub async fn create(directory: &Path, config: Rc<TopicConfig>, memory: Rc<Memory>) -> Result<Log, StorageError> {
         dir::create_all(directory).await.map_err(StorageError::io("create directory", directory))?;
         let segments = VecDeque::from([Segment::new(directory, 0, memory.clone())]);
-        Ok(Log::assemble(directory, settings, segments, 0, Epochs::default(), memory))
+        Ok(Log::assemble(directory, config, segments, 0, Epochs::default(), memory))
     }
 
     /// The journal says that the log begins at `offset`. Everything that was appended before it said so is in the log.
@@ -74,7 +75,7 @@ impl Log {
     /// in it if it is a marker.
     pub async fn open(
         directory: &Path,
-        settings: Rc<Settings>,
+        config: Rc<TopicConfig>,
         known: Known<'_>,
         memory: Rc<Memory>,
         on_batch: &mut OnBatch<'_>,
@@ -86,7 +87,7 @@ impl Log {
                 let why = format!("it is missing, and held records up to offset {}", state.end_offset);
                 return Err(StorageError::format("a partition's directory", directory, why));
             }
-            return Log::create(directory, settings, memory).await;
+            return Log::create(directory, config, memory).await;
         }
         // Not in a directory that was made since the last checkpoint, of which none can have named swaps. In one from Apache
         // Kafka, a swap is whole, and what it replaces may have gone.
@@ -100,9 +101,9 @@ impl Log {
         swap::settle(directory, swapped).await?;
         let bases = segment_bases(directory).await?;
         match known {
-            Known::Checkpointed(state) => open_checkpointed(directory, settings, state, bases, memory).await,
-            Known::Journaled => open_unknown(directory, settings, bases, false, memory, on_batch).await,
-            Known::Nothing => open_unknown(directory, settings, bases, true, memory, on_batch).await,
+            Known::Checkpointed(state) => open_checkpointed(directory, config, state, bases, memory).await,
+            Known::Journaled => open_unknown(directory, config, bases, false, memory, on_batch).await,
+            Known::Nothing => open_unknown(directory, config, bases, true, memory, on_batch).await,
         }
     }
 }
@@ -158,13 +159,13 @@ async fn remove(directory: &Path, base: Offset, extensions: &[&str]) -> Result<(
 
 async fn open_checkpointed(
     directory: &Path,
-    settings: Rc<Settings>,
+    config: Rc<TopicConfig>,
     state: &PartitionState,
     bases: Vec<Offset>,
     memory: Rc<Memory>,
 ) -> Result<Log, StorageError> {
     let active_base = state.segment_base_offset;
-    let (sealed, unexplained) = present(directory, &settings, state, &bases)?;
+    let (sealed, unexplained) = present(directory, &config, state, &bases)?;
     let mut segments = VecDeque::new();
     for (at, SealedSegment { base_offset, bytes, .. }) in sealed.iter().copied().enumerate() {
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
@@ -200,7 +201,7 @@ async fn open_checkpointed(
     let aborted_counts = sealed.iter().map(|segment| segment.aborted).chain([state.segment_aborted]);
     reopen_aborted(&segments, aborted_counts).await?;
     let start = state.log_start_offset.max(segments[0].base_offset);
-    let log = Log::assemble(directory, settings, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
+    let log = Log::assemble(directory, config, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
     log.cleaned_to.set(state.cleaned_to);
     *log.unexplained.borrow_mut() = unexplained;
     log.swap_is_named.set(state.sealed.iter().any(|segment| segment.is_swap));
@@ -286,7 +287,7 @@ async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<
 /// journal are full, segments go without a word.
 fn present<'a>(
     directory: &Path,
-    settings: &Settings,
+    config: &TopicConfig,
     state: &'a PartitionState,
     bases: &[Offset],
 ) -> Result<(&'a [SealedSegment], Option<StorageError>), StorageError> {
@@ -306,7 +307,7 @@ fn present<'a>(
         state.sealed[0].base_offset
     );
     let begins = kept.first().map_or(state.segment_base_offset, |first| first.base_offset);
-    let is_explained = settings.has_retention() || state.log_start_offset >= begins;
+    let is_explained = config.has_retention() || state.log_start_offset >= begins;
     Ok((kept, (!is_explained).then(|| missing(directory, state.sealed[0].base_offset, begins))))
 }
 
@@ -382,7 +383,7 @@ fn note(indexes: &mut Indexes, times: &mut Times, base: Offset, position: u64, b
 /// elsewhere may have left gaps; in a log of our own a gap is where a power failure took a segment.
 async fn open_unknown(
     directory: &Path,
-    settings: Rc<Settings>,
+    config: Rc<TopicConfig>,
     bases: Vec<Offset>,
     may_have_gaps: bool,
     memory: Rc<Memory>,
@@ -445,7 +446,7 @@ async fn open_unknown(
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
     }
     let start = segments[0].base_offset;
-    Ok(Log::assemble(directory, settings, segments, start, epochs, memory))
+    Ok(Log::assemble(directory, config, segments, start, epochs, memory))
 }
 
 async fn flush(path: &Path) -> Result<(), StorageError> {

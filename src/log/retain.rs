@@ -18,8 +18,8 @@ impl Log {
     /// Where the log should begin as `retention.ms` and `retention.bytes` ask, if that is later than it does. Records at or
     /// above `high_watermark` stay. An active segment whose every record is too old is sealed first, as Kafka does.
     pub async fn retention_point(&self, now_ms: i64, high_watermark: Offset) -> Result<Option<Offset>, StorageError> {
-        let settings = self.settings();
-        if !settings.deletes || self.has_swap() {
+        let config = self.config();
+        if !config.cleanup_policy.deletes || self.has_swap() {
             return Ok(None);
         }
         // While it is compacted, it keeps its segments; the next turn comes.
@@ -29,7 +29,7 @@ impl Log {
         }
         let active = self.active();
         let is_old = |max_timestamp: i64| {
-            settings.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > settings.retention_ms
+            config.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > config.retention_ms
         };
         // Of records without a time, their file tells it: as Kafka has it.
         let newest_of = |segment: &Segment, newest: i64| if newest < 0 { segment.modified_ms() } else { newest };
@@ -43,7 +43,7 @@ impl Log {
         let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
         // What lies below the start is as good as gone.
         let useful = segments.iter().skip_while(|segment| segment.is_sealed() && segment.end_offset() <= decided);
-        let mut excess = match settings.retention_bytes {
+        let mut excess = match config.retention_bytes {
             ..0 => 0,
             most => useful.clone().map(|segment| segment.size()).sum::<u64>().saturating_sub(most as u64),
         };
@@ -105,7 +105,7 @@ impl Log {
         for segment in dropped {
             // One after the other on the disk too: a power failure that brought the first back without the second would
             // leave a hole, which a restart takes for loss.
-            segment.remove(Duration::from_millis(self.settings().file_delete_delay_ms)).await?;
+            segment.remove(Duration::from_millis(self.config().file_delete_delay_ms)).await?;
         }
         Ok(count)
     }

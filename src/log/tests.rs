@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::read::{Extent, Read, ReadError, ReadRequest};
 use super::recover::Known;
 use super::tail::Memory;
-use super::{AppendedBatch, Log, Settings, segment};
+use super::{AppendedBatch, Log, segment};
+use crate::config::{CleanupPolicy, TopicConfig};
 use crate::disk::checkpoint::PartitionState;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
@@ -70,6 +71,25 @@ async fn bytes_of(read: Read) -> Vec<u8> {
     bytes
 }
 
+/// Kafka's defaults, but time and size change nothing: no retention, no compaction, no segment that grows too old.
+pub fn unlimited() -> TopicConfig {
+    TopicConfig {
+        cleanup_policy: CleanupPolicy { deletes: false, compacts: false },
+        retention_ms: -1,
+        segment_ms: i64::MAX,
+        file_delete_delay_ms: 0,
+        ..TopicConfig::default()
+    }
+}
+
+pub fn compacting() -> TopicConfig {
+    TopicConfig { cleanup_policy: CleanupPolicy { deletes: false, compacts: true }, ..unlimited() }
+}
+
+fn deleting() -> TopicConfig {
+    TopicConfig { cleanup_policy: CleanupPolicy { deletes: true, compacts: false }, ..unlimited() }
+}
+
 const VALUE_BYTES: usize = 100_000;
 const MEMORY_BYTES: usize = 4 << 20;
 
@@ -79,7 +99,7 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
     let config = Config { arena_bytes_max: 2 * MEMORY_BYTES, ..Config::default() };
     let main = async || {
         let memory = Memory::new(MEMORY_BYTES);
-        let settings = Rc::new(Settings { segment_bytes: 3 << 20, ..Settings::default() });
+        let settings = Rc::new(TopicConfig { segment_bytes: 3 << 20, ..unlimited() });
         let log = Log::create(&scratch.0, settings, memory.clone()).await.unwrap();
         let mut kept: Vec<(i64, Vec<Extent>)> = Vec::new();
         for n in 0..200 {
@@ -124,7 +144,7 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
     let scratch = Scratch::new("share");
     let main = async || {
         let memory = Memory::new(MEMORY_BYTES);
-        let old = Log::create(&scratch.0.join("old"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let old = Log::create(&scratch.0.join("old"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         for n in 0..30 {
             while !append(&old, &batch(n, Codec::None, VALUE_BYTES)).await {
                 old.flush().await.unwrap();
@@ -132,7 +152,7 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
         }
         old.close().await.unwrap();
         // Nothing of this one is ever written, as if the disk were full.
-        let new = Log::create(&scratch.0.join("new"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let new = Log::create(&scratch.0.join("new"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         let mut taken = 0;
         while append(&new, &batch(taken, Codec::None, VALUE_BYTES)).await {
             taken += 1;
@@ -159,7 +179,7 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
 fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behind() {
     let scratch = Scratch::new("removed");
     let main = async || {
-        let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+        let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
         assert!(append(&log, &batch(0, Codec::None, VALUE_BYTES)).await);
         let extent = log.read(&request(&log, 0)).await.unwrap().extents.remove(0);
         log.roll();
@@ -179,7 +199,7 @@ fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behin
 fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
     let scratch = Scratch::new("zstd");
     let main = async || {
-        let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+        let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
         for (n, codec) in [Codec::None, Codec::Gzip, Codec::Zstd, Codec::None].into_iter().enumerate() {
             assert!(append(&log, &batch(n as i64, codec, 100)).await);
         }
@@ -202,11 +222,11 @@ fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
     let scratch = Scratch::new("own");
     let main = async || {
         let memory = Memory::new(1 << 20);
-        let first = Log::create(&scratch.0.join("first"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let first = Log::create(&scratch.0.join("first"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         assert!(append(&first, &batch(0, Codec::None, 1_000)).await);
         first.flush().await.unwrap();
         // The oldest chunk is written and has room left; all others cannot go.
-        let second = Log::create(&scratch.0.join("second"), Rc::<Settings>::default(), memory.clone()).await.unwrap();
+        let second = Log::create(&scratch.0.join("second"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         let mut taken = 0;
         while append(&second, &batch(taken, Codec::None, 30_000)).await {
             taken += 1;
@@ -246,7 +266,7 @@ fn state(log: &Log) -> PartitionState {
 
 /// Three segments, of a batch each.
 async fn three_segments(scratch: &Scratch) -> Log {
-    let log = Log::create(&scratch.0, Rc::<Settings>::default(), Memory::new(MEMORY_BYTES)).await.unwrap();
+    let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
     for n in 0..3 {
         log.roll();
         assert!(append(&log, &batch(n, Codec::None, 100)).await);
@@ -286,7 +306,7 @@ fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_be
         log.flush().await.unwrap();
         let known = state(&log);
         std::fs::remove_file(segment::file_path(&scratch.0, 0, "log")).unwrap();
-        let settings = |retention_bytes| Rc::new(Settings { deletes: true, retention_bytes, ..Settings::default() });
+        let settings = |retention_bytes| Rc::new(TopicConfig { retention_bytes, ..deleting() });
         let open = async |known: &PartitionState, retention_bytes| {
             let memory = Memory::new(MEMORY_BYTES);
             let known = Known::Checkpointed(known);
@@ -329,7 +349,7 @@ fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
         for base in 0..3 {
             assert!(segment::file_path(&scratch.0, base, "log").exists(), "{base}");
         }
-        old.set_settings(Rc::new(Settings { deletes: true, retention_ms: 0, ..Settings::default() }));
+        old.set_config(Rc::new(TopicConfig { retention_ms: 0, ..deleting() }));
         assert_eq!((old.retention_point(1 << 40, 3).await.unwrap(), old.segment_count()), (None, 3));
     };
     runtime::run(Config::default(), main).unwrap();
@@ -339,7 +359,7 @@ fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
 fn records_without_a_time_are_as_old_as_their_file() {
     let scratch = Scratch::new("timeless");
     let main = async || {
-        let settings = Settings { deletes: true, retention_ms: 60_000, ..Settings::default() };
+        let settings = TopicConfig { retention_ms: 60_000, ..deleting() };
         let log = Log::create(&scratch.0, Rc::new(settings), Memory::new(MEMORY_BYTES)).await.unwrap();
         for offset in 0..2 {
             log.roll();

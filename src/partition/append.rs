@@ -67,28 +67,28 @@ impl Partition {
         request: &Request,
         decompressor: &mut Decompressor,
     ) -> Result<Accepted<'a>, Refusal> {
-        let settings = self.settings();
+        let config = self.config();
         // A partition with fewer replicas than min.insync.replicas wants all of them, as since Kafka 4.0.
-        let wanted = settings.min_insync_replicas.min(self.replicas.get());
+        let wanted = config.min_insync_replicas.min(self.replicas.get());
         if request.acks == -1 && self.in_sync_replicas.get() < wanted {
             let message = format!(
                 "The in-sync replicas of {}-{} are {}, fewer than the {wanted} that min.insync.replicas={} asks for.",
                 self.name,
                 self.id.partition,
                 self.in_sync_replicas.get(),
-                settings.min_insync_replicas
+                config.min_insync_replicas
             );
             return Err(Refusal::new(ErrorCode::NotEnoughReplicas, message));
         }
         let rules = Rules {
             produce_version: request.produce_version,
-            message_bytes_max: settings.max_message_bytes,
-            segment_bytes_max: settings.segment_bytes,
-            compression: settings.compression,
-            timestamp_type: settings.timestamp_type,
-            timestamp_before_max_ms: settings.timestamp_before_max_ms,
-            timestamp_after_max_ms: settings.timestamp_after_max_ms,
-            is_compacted: settings.is_compacted,
+            message_bytes_max: config.max_message_bytes,
+            segment_bytes_max: config.segment_bytes as usize,
+            compression: config.compression(),
+            timestamp_type: config.message_timestamp_type,
+            timestamp_before_max_ms: config.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: config.message_timestamp_after_max_ms,
+            is_compacted: config.cleanup_policy.compacts,
             now_ms: request.now_ms,
         };
         Ok(validate(records, &rules, decompressor)?)
@@ -155,7 +155,7 @@ impl Partition {
         let leader_epoch = self.leader_epoch.get();
         let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
         let entry = Entry { kind: Kind::Batch, partition: self.id, leader_epoch, base_offset };
-        let flush = self.settings.borrow().flushes_before_ack;
+        let flush = self.config().flush_ack;
         let sequence = journal.append(entry, &stored, records, flush);
         let batch = AppendedBatch {
             base_offset,

@@ -23,30 +23,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
+use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, ProducedBatch, ProducerState};
 use crate::log::Log;
 use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
-use crate::record::header::TimestampType;
-use crate::record::validate::TopicCompression;
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
 use purgatory::Isolation;
-
-/// A topic's settings, as far as its partitions care.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub max_message_bytes: usize,
-    pub segment_bytes: usize,
-    pub compression: TopicCompression,
-    pub timestamp_type: TimestampType,
-    pub timestamp_before_max_ms: i64,
-    pub timestamp_after_max_ms: i64,
-    pub is_compacted: bool,
-    /// Clients may delete its records; not where compaction alone decides.
-    pub is_deletable: bool,
-    pub min_insync_replicas: usize,
-    /// False: acknowledged when written, not flushed; survives a crash of the process, not of the machine.
-    pub flushes_before_ack: bool,
-}
 
 /// What the metadata image says of a partition: its leadership, and how many replicas it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +46,6 @@ pub struct Partition {
     replicas: Cell<usize>,
     in_sync_replicas: Cell<usize>,
     high_watermark: Cell<Offset>,
-    settings: RefCell<Rc<Settings>>,
     pub producers: RefCell<Producers>,
     /// Transactions whose markers are not durable yet: where each began, and its marker.
     ending: RefCell<VecDeque<(Offset, Offset)>>,
@@ -80,7 +61,6 @@ impl Partition {
         name: TopicName,
         log: Log,
         standing: Standing,
-        settings: Rc<Settings>,
         producers: Producers,
     ) -> Rc<Partition> {
         let high_watermark = Cell::new(log.end_offset());
@@ -92,7 +72,6 @@ impl Partition {
             replicas: Cell::new(standing.replicas),
             in_sync_replicas: Cell::new(standing.in_sync_replicas),
             high_watermark,
-            settings: RefCell::new(settings),
             producers: RefCell::new(producers),
             ending: RefCell::new(VecDeque::new()),
             verifying: RefCell::new(Vec::new()),
@@ -127,8 +106,9 @@ impl Partition {
         }
     }
 
-    pub fn settings(&self) -> Rc<Settings> {
-        self.settings.borrow().clone()
+    /// The topic's settings, shared with the log.
+    pub fn config(&self) -> Rc<TopicConfig> {
+        self.log.config()
     }
 
     pub fn is_deleted(&self) -> bool {
@@ -136,12 +116,12 @@ impl Partition {
     }
 
     /// What the metadata image says now.
-    pub fn update(&self, standing: Standing, settings: Rc<Settings>) {
+    pub fn update(&self, standing: Standing, config: Rc<TopicConfig>) {
         assert!(standing.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
         self.leader_epoch.set(standing.leader_epoch);
         self.replicas.set(standing.replicas);
         self.in_sync_replicas.set(standing.in_sync_replicas);
-        *self.settings.borrow_mut() = settings;
+        self.log.set_config(config);
     }
 
     /// Everything below `offset` is durable.

@@ -75,7 +75,7 @@ impl Partition {
     /// (PART-3).
     pub fn append_marker(&self, journal: &Journal, end: &EndTransaction, now_ms: i64) -> Result<Produced, Refusal> {
         self.judge_marker(end)?;
-        let is_log_append_time = self.settings.borrow().timestamp_type == TimestampType::LogAppendTime;
+        let is_log_append_time = self.config().message_timestamp_type == TimestampType::LogAppendTime;
         let (header, records) = end.marker.batch(end.producer_id, end.producer_epoch, now_ms, is_log_append_time);
         let (offset, sequence) = self.put(journal, &header, &records, 0, now_ms);
         for verification in self.verifying.borrow().iter().filter_map(|verification| verification.upgrade()) {

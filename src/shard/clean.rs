@@ -37,7 +37,7 @@ impl Shard {
 
     /// Compacts what is due, each log once.
     async fn clean_logs(self: &Rc<Self>, resources: &CleaningResources) {
-        let compacted = |partition: &Rc<Partition>| partition.log.settings().compacts;
+        let compacted = |partition: &Rc<Partition>| partition.config().cleanup_policy.compacts;
         let partitions: Vec<_> = self.all_partitions().into_iter().filter(compacted).collect();
         if partitions.iter().any(|partition| partition.log.cleaning_needs_checkpoint())
             && self.try_checkpoint().await != Some(true)

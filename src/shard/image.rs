@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Shard;
 use super::partition_metadata::{self, Described};
-use super::{Shard, settings};
 use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::layout::DataDirectory;
@@ -69,17 +69,16 @@ impl Shard {
     }
 
     fn update_partition(&self, partition: &Partition, topic: &Topic) {
-        let config = TopicConfig::resolve(&topic.overrides, &self.config);
+        let config = Rc::new(TopicConfig::resolve(&topic.overrides, &self.config));
         let state = &topic.partitions[partition.id.partition as usize];
-        partition.log.set_settings(settings::of_log(&config));
-        partition.update(standing(state), settings::of_partition(&config));
+        partition.update(standing(state), config);
     }
 
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
-        let config = TopicConfig::resolve(&topic.overrides, &self.config);
+        let config = Rc::new(TopicConfig::resolve(&topic.overrides, &self.config));
         let directory = self.data.partition_directory(topic.name.as_str(), id.partition);
         make_way(&self.data, topic.name.as_str(), id, &self.image().cluster_id).await?;
-        let log = Log::create(&directory, settings::of_log(&config), self.memory.clone()).await?;
+        let log = Log::create(&directory, config, self.memory.clone()).await?;
         partition_metadata::store(&directory, topic.id, &self.image().cluster_id).await?;
         self.adopt(id, topic, log, Producers::default());
         Ok(())
@@ -87,10 +86,8 @@ impl Shard {
 
     /// Serves a partition whose log is open.
     pub(super) fn adopt(&self, id: TopicPartition, topic: &Topic, log: Log, producers: Producers) -> Rc<Partition> {
-        let config = TopicConfig::resolve(&topic.overrides, &self.config);
         let state = &topic.partitions[id.partition as usize];
-        let settings = settings::of_partition(&config);
-        let partition = Partition::new(id, topic.name.clone(), log, standing(state), settings, producers);
+        let partition = Partition::new(id, topic.name.clone(), log, standing(state), producers);
         self.partitions.borrow_mut().insert(id, partition.clone());
         partition
     }

@@ -48,7 +48,7 @@ impl Shard {
     /// The partition, and from where on a client wants to keep its records; or why it may not be.
     fn deletion(&self, id: TopicPartition, offset: Option<Offset>) -> Result<(Rc<Partition>, Offset), ErrorCode> {
         let partition = self.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
-        if !partition.settings().is_deletable {
+        if !partition.config().is_deletable() {
             return Err(ErrorCode::PolicyViolation);
         }
         let high_watermark = partition.high_watermark();

@@ -22,7 +22,6 @@ mod log_start;
 pub mod open;
 mod partition_metadata;
 mod produce;
-pub mod settings;
 mod write_back;
 
 pub use produce::TRANSACTIONS_V2_FROM;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::image::make_way;
-use super::{Shard, partition_metadata, settings};
+use super::{Shard, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
@@ -255,7 +255,7 @@ async fn open_log(
     mut known: Known<'_>,
     memory: &Rc<Memory>,
 ) -> Result<Opened, StorageError> {
-    let config = TopicConfig::resolve(&topic.overrides, &place.config);
+    let config = Rc::new(TopicConfig::resolve(&topic.overrides, &place.config));
     let directory = place.data.partition_directory(topic.name.as_str(), id.partition);
     let now_ms = clock::wall_ms();
     let described = make_way(&place.data, topic.name.as_str(), id, cluster_id).await?;
@@ -272,7 +272,7 @@ async fn open_log(
     let mut note = |header: &BatchHeader, marker: Option<Marker>| {
         producers.replay(header, marker, now_ms);
     };
-    let log = Log::open(&directory, settings::of_log(&config), known, memory.clone(), &mut note).await?;
+    let log = Log::open(&directory, config, known, memory.clone(), &mut note).await?;
     let foreign_producer_id = if is_own { None } else { producers.highest_id(FOREIGN_PRODUCER_ID_LIMIT) };
     if !dir::exists(directory.join(partition_metadata::NAME)) {
         partition_metadata::store(&directory, id.topic, cluster_id).await?;

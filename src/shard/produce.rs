@@ -54,7 +54,7 @@ impl Shard {
         built: &Accepted<'_>,
         now_ms: i64,
     ) -> Result<Produced, Refusal> {
-        let bytes_max = partition.settings().max_message_bytes;
+        let bytes_max = partition.config().max_message_bytes;
         if built.total_bytes() > bytes_max {
             let message = format!("A batch of {} bytes is larger than {bytes_max}.", built.total_bytes());
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));

@@ -649,7 +649,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
         let limit = log.end_offset();
         let request = ReadRequest { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
         let read = log.read(&request).await.map_err(|error| error.to_string())?;
-        if read.bytes == 0 && !log.settings().compacts {
+        if read.bytes == 0 && !log.config().cleanup_policy.compacts {
             return Err(format!("{}: nothing lies at {next}", log.directory().display()));
         }
         let mut bytes = Vec::with_capacity(read.bytes);

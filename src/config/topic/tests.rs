@@ -1,16 +1,20 @@
 use super::*;
 use crate::config::{broker, load};
 
+fn config_of(pairs: &[(&str, &str)]) -> TopicConfig {
+    TopicConfig::resolve(&overrides(pairs), &BrokerConfig::default())
+}
+
 fn overrides(pairs: &[(&str, &str)]) -> Overrides {
     pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
 }
 
 #[test]
-fn rows_are_sorted_legal_and_fall_back_to_settings_of_the_same_type() {
+fn conf_2_rows_are_sorted_legal_and_fall_back_to_settings_of_the_same_type() {
     assert!(SETTINGS.windows(2).all(|pair| pair[0].setting.name < pair[1].setting.name));
     for row in SETTINGS {
         let default = row.setting.default_value();
-        // CONF-2: with nothing set, the broker's defaults give the topic's default.
+        // CONF-2: if nothing is set, the broker's defaults result in the topic's default.
         assert_eq!(fallback(row, &BrokerConfig::default()).0, default, "{}", row.setting.name);
         for (name, _) in row.falls_back_to {
             assert!(broker::setting(name).is_some(), "{name}");
@@ -20,7 +24,7 @@ fn rows_are_sorted_legal_and_fall_back_to_settings_of_the_same_type() {
 
 #[test]
 fn every_topic_config_of_kafka_4_3_is_here() {
-    // What DescribeConfigs of a 4.3.0 broker answers for a fresh topic.
+    // The response of a 4.3.0 broker to DescribeConfigs of a new topic.
     let kafka = "cleanup.policy=delete compression.gzip.level=-1 compression.lz4.level=9 compression.type=producer \
         compression.zstd.level=3 delete.retention.ms=86400000 file.delete.delay.ms=60000 flush.messages=9223372036854775807 \
         flush.ms=9223372036854775807 follower.replication.throttled.replicas= index.interval.bytes=4096 \
@@ -43,9 +47,9 @@ fn every_topic_config_of_kafka_4_3_is_here() {
 fn an_override_wins_over_the_broker_and_the_broker_over_the_default() {
     let broker = load(None, &["log.segment.bytes=2097152".into(), "log.retention.hours=2".into()]).unwrap();
     let config = TopicConfig::resolve(&overrides(&[]), &broker);
-    assert_eq!((config.segment_bytes, config.retention_ms), (2 << 20, Some(7_200_000)));
+    assert_eq!((config.segment_bytes, config.retention_ms), (2 << 20, 7_200_000));
     let config = TopicConfig::resolve(&overrides(&[("segment.bytes", "4194304"), ("retention.ms", "-1")]), &broker);
-    assert_eq!((config.segment_bytes, config.retention_ms), (4 << 20, None));
+    assert_eq!((config.segment_bytes, config.retention_ms), (4 << 20, -1));
 }
 
 #[test]
@@ -54,14 +58,14 @@ fn milliseconds_win_over_minutes_and_minutes_over_hours() {
         let set: Vec<String> = set.iter().map(|s| (*s).into()).collect();
         TopicConfig::resolve(&overrides(&[]), &load(None, &set).unwrap()).retention_ms
     };
-    assert_eq!(retention(&["log.retention.hours=1"]), Some(3_600_000));
-    assert_eq!(retention(&["log.retention.hours=1", "log.retention.minutes=1"]), Some(60_000));
-    assert_eq!(retention(&["log.retention.ms=5", "log.retention.minutes=1"]), Some(5));
-    assert_eq!(retention(&["log.retention.hours=-1"]), None);
+    assert_eq!(retention(&["log.retention.hours=1"]), 3_600_000);
+    assert_eq!(retention(&["log.retention.hours=1", "log.retention.minutes=1"]), 60_000);
+    assert_eq!(retention(&["log.retention.ms=5", "log.retention.minutes=1"]), 5);
+    assert_eq!(retention(&["log.retention.hours=-1"]), -1);
 }
 
 #[test]
-fn wrong_overrides_are_refused_with_what_would_be_right() {
+fn illegal_overrides_are_rejected_with_the_legal_values() {
     let broker = BrokerConfig::default();
     let check = |name: &str, text: &str, expected: &str| {
         let error = check_all(&overrides(&[(name, text)]), &broker).expect_err(name).to_string();
@@ -78,12 +82,38 @@ fn wrong_overrides_are_refused_with_what_would_be_right() {
 }
 
 #[test]
-fn cleanup_policy_may_be_both_or_none() {
+fn cleanup_policy_may_be_both_or_neither() {
     let policy = |text| {
-        let config = TopicConfig::resolve(&overrides(&[("cleanup.policy", text)]), &BrokerConfig::default());
-        (config.is_deleted, config.is_compacted)
+        let policy = config_of(&[("cleanup.policy", text)]).cleanup_policy;
+        (policy.deletes, policy.compacts)
     };
     assert_eq!(policy("compact,delete"), (true, true));
     assert_eq!(policy("compact"), (false, true));
     assert_eq!(policy(""), (false, false));
+}
+
+#[test]
+fn an_override_that_is_no_longer_legal_counts_as_absent() {
+    assert_eq!(config_of(&[("segment.bytes", "1024")]).segment_bytes, 1 << 30);
+}
+
+#[test]
+fn a_codec_gets_its_own_level() {
+    let check = |pairs: &[(&str, &str)], expected| assert_eq!(config_of(pairs).compression(), expected, "{pairs:?}");
+    check(&[], TopicCompression::Producer);
+    check(&[("compression.type", "uncompressed")], TopicCompression::Always(Codec::None, None));
+    check(&[("compression.type", "snappy")], TopicCompression::Always(Codec::Snappy, None));
+    check(&[("compression.type", "gzip")], TopicCompression::Always(Codec::Gzip, None));
+    let gzip = [("compression.type", "gzip"), ("compression.gzip.level", "4")];
+    check(&gzip, TopicCompression::Always(Codec::Gzip, Some(4)));
+    check(&[("compression.type", "lz4")], TopicCompression::Always(Codec::Lz4, Some(9)));
+    let zstd = [("compression.type", "zstd"), ("compression.zstd.level", "-5")];
+    check(&zstd, TopicCompression::Always(Codec::Zstd, Some(-5)));
+}
+
+#[test]
+fn records_are_deletable_unless_only_compaction_removes_them() {
+    for (policy, expected) in [("delete", true), ("compact", false), ("compact,delete", true), ("", true)] {
+        assert_eq!(config_of(&[("cleanup.policy", policy)]).is_deletable(), expected, "{policy}");
+    }
 }

@@ -91,8 +91,9 @@ pub struct CleaningStats {
 impl Log {
     /// What there is to compact; nothing at or above `stable` is decided yet.
     pub async fn plan_cleaning(&self, stable: Offset, now_ms: i64) -> Result<Option<Plan>, StorageError> {
-        let settings = self.settings();
-        if !settings.compacts || self.is_uncleanable.get() || self.is_discarded() || self.is_swap_pending() {
+        let config = self.config();
+        if !config.cleanup_policy.compacts || self.is_uncleanable.get() || self.is_discarded() || self.is_swap_pending()
+        {
             return Ok(None);
         }
         let cleaned_to = self.cleaned_to.get();
@@ -100,15 +101,15 @@ impl Log {
         for segment in self.sealed_segments() {
             let mut facts = facts(&segment);
             let is_dirty = facts.end_offset > cleaned_to && facts.bytes > 0 && facts.is_finished;
-            if is_dirty && settings.min_compaction_lag_ms > 0 {
+            if is_dirty && config.min_compaction_lag_ms > 0 {
                 facts.max_timestamp = self.max_timestamp_of(&segment).await?.timestamp;
             }
-            if is_dirty && settings.max_compaction_lag_ms < i64::MAX {
+            if is_dirty && config.max_compaction_lag_ms < i64::MAX {
                 facts.first_timestamp = segment.first_timestamp().await?;
             }
             sealed.push(facts);
         }
-        Ok(plan::plan(&sealed, self.start_offset(), cleaned_to, stable, &settings, now_ms))
+        Ok(plan::plan(&sealed, self.start_offset(), cleaned_to, stable, &config, now_ms))
     }
 
     /// Whether a checkpoint has to be stored before more of the log can be compacted.
@@ -159,7 +160,7 @@ impl Log {
         let end = keys.latest() + 1;
         let stats = CleaningStats { keys: keys.len(), ..CleaningStats::default() };
         let rules =
-            Rules { keys, producers, now_ms, delete_retention_ms: self.settings().delete_retention_ms, end: plan.end };
+            Rules { keys, producers, now_ms, delete_retention_ms: self.config().delete_retention_ms, end: plan.end };
         Ok(Round { filter: Filter::new(rules, decompressor), next: 0, end, stats, _loan: loan })
     }
 
@@ -249,8 +250,8 @@ impl Log {
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
-        let settings = self.settings();
-        for group in plan::groups(&sealed, &settings) {
+        let config = self.config();
+        for group in plan::groups(&sealed, &config) {
             let group = &segments[group];
             let from = written.len();
             self.rewrite(group, round, resources, &mut written).await?;
@@ -263,7 +264,7 @@ impl Log {
             round.stats.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
             round.stats.bytes_after += bytes;
             // Until the checkpoint has come, the disk holds them twice.
-            if waiting_bytes >= settings.segment_bytes {
+            if waiting_bytes >= config.segment_bytes {
                 break;
             }
         }
@@ -280,7 +281,7 @@ impl Log {
     ) -> Result<(), StorageError> {
         let (base, end) = (group[0].base_offset, group[group.len() - 1].end_offset());
         round.filter.transactions.expect(base, &self.aborted_between(base, end)?);
-        let interval = self.settings().index_interval_bytes;
+        let interval = self.config().index_interval_bytes;
         let create = async |base| {
             Writer::create(&self.directory, base, interval, resources.buffer_bytes / 2, &self.memory, &resources.pace)
                 .await

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::log::Settings;
+use crate::config::TopicConfig;
 use crate::model::Offset;
 
 /// A segment before the active one, as far as planning goes. What was not asked for of its times is as if unknown.
@@ -40,14 +40,14 @@ pub fn plan(
     log_start: Offset,
     cleaned_to: Offset,
     stable: Offset,
-    settings: &Settings,
+    config: &TopicConfig,
     now_ms: i64,
 ) -> Option<Plan> {
     let log_end = sealed.last()?.end_offset;
     // Where the log was cut meanwhile, at either end, what is left counts as never compacted.
     let first_dirty = if (log_start..=log_end).contains(&cleaned_to) { cleaned_to } else { log_start };
     let is_too_young = |segment: &Sealed| {
-        settings.min_compaction_lag_ms > 0 && segment.max_timestamp > now_ms - settings.min_compaction_lag_ms
+        config.min_compaction_lag_ms > 0 && segment.max_timestamp > now_ms - config.min_compaction_lag_ms
     };
     let dirty_from = sealed.partition_point(|segment| segment.end_offset <= first_dirty);
     let dirty = &sealed[dirty_from..];
@@ -61,18 +61,18 @@ pub fn plan(
     }
     let ratio = dirty_bytes as f64 / (bytes(&sealed[..dirty_from]) + dirty_bytes) as f64;
     let oldest = dirty.iter().map(|segment| segment.first_timestamp).filter(|timestamp| *timestamp > 0).min();
-    let is_overdue = oldest.is_some_and(|oldest| oldest < now_ms.saturating_sub(settings.max_compaction_lag_ms));
-    Some(Plan { first_dirty, end, ratio, is_due: ratio > settings.min_cleanable_ratio || is_overdue })
+    let is_overdue = oldest.is_some_and(|oldest| oldest < now_ms.saturating_sub(config.max_compaction_lag_ms));
+    Some(Plan { first_dirty, end, ratio, is_due: ratio > config.min_cleanable_dirty_ratio || is_overdue })
 }
 
 /// Which of these neighbours become one segment: as many as fit its limits.
-pub fn groups(sealed: &[Sealed], settings: &Settings) -> Vec<Range<usize>> {
+pub fn groups(sealed: &[Sealed], config: &TopicConfig) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let (mut bytes, mut index_bytes) = (0, 0);
     for (at, segment) in sealed.iter().enumerate() {
         let fits = groups.last().is_some_and(|group| {
-            bytes + segment.bytes <= settings.segment_bytes
-                && index_bytes + segment.index_bytes <= settings.segment_index_bytes
+            bytes + segment.bytes <= config.segment_bytes
+                && index_bytes + segment.index_bytes <= config.segment_index_bytes
                 // The indexes count offsets from the base in 31 bits.
                 && (segment.bytes == 0
                     || segment.end_offset - 1 - sealed[group.start].base_offset <= i64::from(i32::MAX))
@@ -93,6 +93,7 @@ pub fn groups(sealed: &[Sealed], settings: &Settings) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::tests::compacting;
 
     const DAY_MS: i64 = 86_400_000;
 
@@ -110,14 +111,10 @@ mod tests {
         bytes.iter().enumerate().map(segment).collect()
     }
 
-    fn settings() -> Settings {
-        Settings { compacts: true, ..Settings::default() }
-    }
-
     #[test]
     fn what_was_never_compacted_is_dirty_up_to_what_is_undecided() {
         let check = |cleaned_to, stable, expected: Option<(i64, i64, f64)>| {
-            let found = plan(&row(&[10, 10, 10, 10]), 0, cleaned_to, stable, &settings(), 1000);
+            let found = plan(&row(&[10, 10, 10, 10]), 0, cleaned_to, stable, &compacting(), 1000);
             assert_eq!(found.map(|plan| (plan.first_dirty, plan.end, plan.ratio)), expected, "{cleaned_to} {stable}");
         };
         check(0, 400, Some((0, 400, 1.0)));
@@ -128,29 +125,29 @@ mod tests {
         check(400, 400, None);
         // The log was cut short, or begins later now.
         check(500, 400, Some((0, 400, 1.0)));
-        let moved = plan(&row(&[10; 4])[2..], 210, 100, 400, &settings(), 1000).unwrap();
+        let moved = plan(&row(&[10; 4])[2..], 210, 100, 400, &compacting(), 1000).unwrap();
         assert_eq!((moved.first_dirty, moved.end, moved.ratio), (210, 400, 1.0));
-        assert_eq!(plan(&[], 0, 0, 10, &settings(), 1000), None);
-        assert_eq!(plan(&row(&[0, 0]), 0, 0, 200, &settings(), 1000), None, "there is nothing in them");
+        assert_eq!(plan(&[], 0, 0, 10, &compacting(), 1000), None);
+        assert_eq!(plan(&row(&[0, 0]), 0, 0, 200, &compacting(), 1000), None, "there is nothing in them");
     }
 
     #[test]
     fn young_and_unflushed_segments_hold_back_what_is_behind_them() {
-        let lagging = Settings { min_compaction_lag_ms: 985, ..settings() };
+        let lagging = TopicConfig { min_compaction_lag_ms: 985, ..compacting() };
         // Those of up to 10 are older than 985 ms at 1000.
         let found = plan(&row(&[10; 4]), 0, 0, 400, &lagging, 1000).unwrap();
         assert_eq!(found.end, 200);
         let mut unflushed = row(&[10; 4]);
         unflushed[1].is_finished = false;
-        assert_eq!(plan(&unflushed, 0, 0, 400, &settings(), 1000).unwrap().end, 100);
+        assert_eq!(plan(&unflushed, 0, 0, 400, &compacting(), 1000).unwrap().end, 100);
     }
 
     #[test]
     fn it_is_due_by_its_ratio_or_by_its_age() {
-        let check = |cleaned_to, min_cleanable_ratio, max_compaction_lag_ms, expected| {
-            let settings = Settings { min_cleanable_ratio, max_compaction_lag_ms, ..settings() };
+        let check = |cleaned_to, min_cleanable_dirty_ratio, max_compaction_lag_ms, expected| {
+            let settings = TopicConfig { min_cleanable_dirty_ratio, max_compaction_lag_ms, ..compacting() };
             let found = plan(&row(&[10; 4]), 0, cleaned_to, 400, &settings, DAY_MS).unwrap();
-            assert_eq!(found.is_due, expected, "{cleaned_to} {min_cleanable_ratio} {max_compaction_lag_ms}");
+            assert_eq!(found.is_due, expected, "{cleaned_to} {min_cleanable_dirty_ratio} {max_compaction_lag_ms}");
         };
         check(0, 0.5, i64::MAX, true);
         check(200, 0.5, i64::MAX, false);
@@ -161,22 +158,22 @@ mod tests {
 
     #[test]
     fn neighbours_become_one_within_the_limits_of_a_segment() {
-        let ends = |row: &[Sealed], limits: &Settings| -> Vec<(usize, usize)> {
+        let ends = |row: &[Sealed], limits: &TopicConfig| -> Vec<(usize, usize)> {
             groups(row, limits).into_iter().map(|group| (group.start, group.end)).collect()
         };
-        let check = |bytes: &[u64], limits: Settings, expected: &[(usize, usize)]| {
+        let check = |bytes: &[u64], limits: TopicConfig, expected: &[(usize, usize)]| {
             assert_eq!(ends(&row(bytes), &limits), expected, "{bytes:?}");
         };
-        let of_bytes = |segment_bytes| Settings { segment_bytes, ..settings() };
+        let of_bytes = |segment_bytes| TopicConfig { segment_bytes, ..compacting() };
         check(&[], of_bytes(10), &[]);
         check(&[10, 10, 10], of_bytes(30), &[(0, 3)]);
         check(&[10, 10, 10], of_bytes(29), &[(0, 2), (2, 3)]);
         check(&[50, 10, 0, 10], of_bytes(20), &[(0, 1), (1, 4)]);
-        check(&[1, 1, 1, 1], Settings { segment_index_bytes: 16, ..settings() }, &[(0, 2), (2, 4)]);
+        check(&[1, 1, 1, 1], TopicConfig { segment_index_bytes: 16, ..compacting() }, &[(0, 2), (2, 4)]);
         let mut far = row(&[1, 1, 0]);
         far[1].end_offset = 1 << 31;
-        assert_eq!(ends(&far, &settings()), [(0, 3)]);
+        assert_eq!(ends(&far, &compacting()), [(0, 3)]);
         far[1].end_offset += 1;
-        assert_eq!(ends(&far, &settings()), [(0, 1), (1, 3)]);
+        assert_eq!(ends(&far, &compacting()), [(0, 1), (1, 3)]);
     }
 }

@@ -209,7 +209,7 @@ impl Log {
 
     /// Readers on other cores have asked for stretches of these by name; they get as long as for a removed segment.
     fn keep_replaced(&self, old: Vec<Rc<Segment>>) {
-        let delay = Duration::from_millis(self.settings().file_delete_delay_ms);
+        let delay = Duration::from_millis(self.config().file_delete_delay_ms);
         let kept = Rc::downgrade(&self.replaced);
         let numbers: Vec<u64> = old.iter().map(|segment| segment.number).collect();
         self.replaced.borrow_mut().extend(old);

@@ -8,11 +8,13 @@ use proptest::prelude::*;
 
 use super::filter::LastRecord;
 use super::*;
+use crate::config::{CleanupPolicy, TopicConfig};
 use crate::disk::checkpoint::PartitionState;
+use crate::log::AppendedBatch;
 use crate::log::aborted::{AbortedTransaction, OpenTransactions};
 use crate::log::read::ReadRequest;
 use crate::log::recover::Known;
-use crate::log::{AppendedBatch, Settings};
+use crate::log::tests::compacting;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::record::control::{self, Ending};
@@ -243,13 +245,12 @@ fn resources() -> CleaningResources {
     }
 }
 
-fn settings() -> Settings {
-    Settings {
-        compacts: true,
-        min_cleanable_ratio: 0.0,
+fn settings() -> TopicConfig {
+    TopicConfig {
+        min_cleanable_dirty_ratio: 0.0,
         delete_retention_ms: RETENTION_MS,
         index_interval_bytes: 200,
-        ..Settings::default()
+        ..compacting()
     }
 }
 
@@ -669,8 +670,10 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
 }
 
 /// Segments of a batch each, compacted one at a time.
-fn narrow() -> Settings {
-    Settings { segment_bytes: 1, ..settings() }
+const BOTH: CleanupPolicy = CleanupPolicy { deletes: true, compacts: true };
+
+fn narrow() -> TopicConfig {
+    TopicConfig { segment_bytes: 1, ..settings() }
 }
 
 #[test]
@@ -678,7 +681,7 @@ fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_step
     let scratch = Scratch::new("marker");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
-        bench.log.set_settings(Rc::new(narrow()));
+        bench.log.set_config(Rc::new(narrow()));
         bench.append(Codec::None, &[(1, Some(1))]).await;
         bench.append_of(transactional(0), &[(2, Some(2))]).await;
         bench.append(Codec::None, &[(3, Some(3))]).await;
@@ -711,17 +714,17 @@ fn retention_goes_past_what_compaction_has_emptied() {
     let scratch = Scratch::new("emptied");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
-        bench.log.set_settings(Rc::new(narrow()));
+        bench.log.set_config(Rc::new(narrow()));
         for (key, value) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
             bench.append(Codec::None, &[(key, Some(value))]).await;
         }
         assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(3));
         let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
         assert_eq!(sizes, [false, false, true]);
-        let retention = |retention_ms| Settings { deletes: true, retention_ms, ..narrow() };
+        let retention = |retention_ms| TopicConfig { cleanup_policy: BOTH, retention_ms, ..narrow() };
         // The records' times are NOW_MS and their offset.
         for (retention_ms, expected) in [(9, None), (7, Some(3)), (6, Some(4))] {
-            bench.log.set_settings(Rc::new(retention(retention_ms)));
+            bench.log.set_config(Rc::new(retention(retention_ms)));
             assert_eq!(bench.log.retention_point(NOW_MS + 10, 4).await.unwrap(), expected, "{retention_ms}");
         }
     };
@@ -760,7 +763,7 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
     let scratch = Scratch::new("indexes");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
-        bench.log.set_settings(Rc::new(narrow()));
+        bench.log.set_config(Rc::new(narrow()));
         for n in 0..20 {
             bench.append(Codec::None, &[(n, Some(n))]).await;
         }
