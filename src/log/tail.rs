@@ -8,11 +8,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::segment::Segment;
 use crate::disk::BLOCK_BYTES;
-use crate::runtime::buf::{AppendBuf, OverBudget, Slice};
-use crate::runtime::sync::{Notify, Permits};
+use crate::runtime::buf::{Allocating, AppendBuf, OverBudget, Slice};
+use crate::runtime::sync::{First, Notify, Permits, first};
+use crate::runtime::timeout;
 
 /// The largest chunk, and so the largest single write-back.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -86,6 +88,8 @@ pub struct Memory {
     pub work: Notify,
     /// Something was given back or written.
     pub freed: Notify,
+    /// A page became evictable: tasks that wait for arena memory evict again.
+    page_admitted: Notify,
 }
 
 /// See [`Memory::lend`].
@@ -105,6 +109,11 @@ impl Drop for Loan {
 /// without end; its write-back is on the way.
 const LOOKED_AT_MAX: usize = 64;
 
+/// How long a task that waits for memory pauses between two passes over the oldest log data.
+const EVICTION_PAUSE: Duration = Duration::from_millis(5);
+/// How long it pauses when a pass over all of them found nothing to evict, and nothing has changed since.
+const EVICTION_RETRY: Duration = Duration::from_millis(100);
+
 impl Memory {
     pub fn new(budget: usize) -> Rc<Memory> {
         Rc::new(Memory {
@@ -117,6 +126,7 @@ impl Memory {
             loads: Permits::new(budget as u64 / 8),
             work: Notify::new(),
             freed: Notify::new(),
+            page_admitted: Notify::new(),
         })
     }
 
@@ -181,6 +191,7 @@ impl Memory {
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
         while self.used() + bytes > self.budget && self.give_back_page() {}
         self.pages.push(segment, start, bytes);
+        self.page_admitted.notify_all();
     }
 
     /// Whether memory is so short that write-back should take chunks that are not full yet.
@@ -192,6 +203,36 @@ impl Memory {
     pub fn evict(&self, bytes: usize) {
         let goal = self.used().saturating_sub(bytes);
         while self.used() > goal && (self.give_back_page() || self.give_back_chunk()) {}
+    }
+
+    /// Waits for a block from the shard's arena, and evicts the oldest log data to make room for it. `None` once
+    /// `is_cancelled`, which is checked after each [`freed`](Self::freed).
+    pub async fn alloc<B>(&self, mut block: Allocating<B>, is_cancelled: impl Fn() -> bool) -> Option<B> {
+        let bytes = block.bytes();
+        if let Some(block) = block.try_now() {
+            return Some(block);
+        }
+        let chunk_count = || self.chunks.held.borrow().len();
+        let mut unscanned = chunk_count();
+        while !is_cancelled() {
+            let changed = first(self.freed.notified(), self.page_admitted.notified());
+            let used = self.used();
+            self.evict(bytes);
+            let has_evicted = self.used() < used;
+            if !has_evicted {
+                unscanned = unscanned.saturating_sub(LOOKED_AT_MAX);
+            }
+            // Readers may hold what was evicted: then the next pass evicts more.
+            let is_done = !has_evicted && unscanned == 0;
+            let pause = if is_done { EVICTION_RETRY } else { EVICTION_PAUSE };
+            match timeout(pause, first(&mut block, changed)).await {
+                Ok(First::Left(block)) => return Some(block),
+                // Chunks that this task passed over may be written by now.
+                Ok(First::Right(_)) => unscanned = chunk_count(),
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     fn give_back_page(&self) -> bool {
@@ -237,5 +278,51 @@ impl Memory {
         let segment = self.dirty.borrow_mut().pop_front()?;
         segment.queued.set(false);
         Some(segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::runtime::{self, AlignedBuf, Class, Config};
+
+    const ARENA_BYTES: usize = 64 << 10;
+
+    #[test]
+    fn allocation_waits_until_memory_is_freed() {
+        runtime::run(Config { arena_bytes_max: ARENA_BYTES, ..Config::default() }, || async {
+            let memory = Memory::new(ARENA_BYTES);
+            let held = AlignedBuf::alloc(ARENA_BYTES).unwrap();
+            let waiter = runtime::spawn(Class::Foreground, "waiter", {
+                let memory = memory.clone();
+                async move { memory.alloc(AppendBuf::alloc_wait(4096), || false).await }
+            });
+            runtime::yield_now().await;
+            assert!(!waiter.is_finished());
+            drop(held);
+            assert_eq!(waiter.await.expect("the wait was not cancelled").capacity(), 4096);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn cancellation_ends_a_wait_for_memory() {
+        runtime::run(Config { arena_bytes_max: ARENA_BYTES, ..Config::default() }, || async {
+            let memory = Memory::new(ARENA_BYTES);
+            let held = AlignedBuf::alloc(ARENA_BYTES).unwrap();
+            let is_cancelled = Rc::new(Cell::new(false));
+            let waiter = runtime::spawn(Class::Foreground, "waiter", {
+                let (memory, is_cancelled) = (memory.clone(), is_cancelled.clone());
+                async move { memory.alloc(AlignedBuf::alloc_wait(4096), || is_cancelled.get()).await.is_none() }
+            });
+            runtime::yield_now().await;
+            is_cancelled.set(true);
+            memory.freed.notify_all();
+            assert!(waiter.await, "no block is returned after the cancellation");
+            drop(held);
+        })
+        .unwrap();
     }
 }

@@ -6,10 +6,9 @@
 //! bytes costs four bytes.
 
 use std::io;
-use std::time::Duration;
 
 use crate::runtime::buf::AlignedBuf;
-use crate::runtime::{self, Permit, Permits, Stream};
+use crate::runtime::{Permit, Permits, Stream};
 use crate::wire::frame::{self, IllegalLength};
 
 /// The length in front of each frame.
@@ -171,7 +170,7 @@ impl Partial {
         let permit = budget.permits_for(total as u64).acquire(total as u64).await;
         sign();
         let mut filled = self.0.len();
-        let mut buf = alloc(room(filled, total)).await;
+        let mut buf = AlignedBuf::alloc_wait(room(filled, total)).await;
         buf[..filled].copy_from_slice(&self.0);
         self.clear();
         loop {
@@ -189,7 +188,7 @@ impl Partial {
             if filled < buf.capacity() {
                 continue;
             }
-            let mut larger = alloc(room(filled, total)).await;
+            let mut larger = AlignedBuf::alloc_wait(room(filled, total)).await;
             larger[..filled].copy_from_slice(&buf[..filled]);
             buf = larger;
         }
@@ -199,15 +198,6 @@ impl Partial {
 /// How large a buffer to take when `filled` of a frame's `total` bytes have arrived.
 fn room(filled: usize, total: usize) -> usize {
     total.min((filled * GROWTH).min((filled * 2).max(filled + STEP_BYTES)))
-}
-
-async fn alloc(bytes: usize) -> AlignedBuf {
-    loop {
-        if let Ok(buf) = AlignedBuf::alloc(bytes) {
-            return buf;
-        }
-        runtime::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[cfg(test)]

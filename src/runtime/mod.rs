@@ -12,7 +12,7 @@
 //!
 //! Owns: the ring, the memory that the kernel reads and writes, the tasks, the timers, the descriptors. In: futures, bytes, paths,
 //! addresses, messages. Out: results of operations, in the order they complete. Invariants: RING-1, OP-1, OP-2, TASK-1, TASK-2,
-//! WAKER-1, TIMER-1, ARENA-1, ARENA-2, APPEND-1, SLICE-1, POOL-1, FILE-1, SOCK-1, SOCK-2, MAIL-1 to MAIL-3, LOOP-1, LOOP-2; each
+//! WAKER-1, TIMER-1, ARENA-1 to ARENA-3, APPEND-1, SLICE-1, POOL-1, FILE-1, SOCK-1, SOCK-2, MAIL-1 to MAIL-3, LOOP-1, LOOP-2; each
 //! stated where it is kept. Does not know Kafka, nor what a file or a connection is for. Thread: everything here is `!Send` and
 //! acts on the thread's runtime, except what says otherwise ([`mailbox::Endpoint`] before its first use, [`Injector`]).
 

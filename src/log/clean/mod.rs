@@ -31,7 +31,6 @@ mod write;
 use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::segment::Segment;
 use super::tail::{Loan, Memory};
@@ -40,7 +39,7 @@ use crate::model::Offset;
 use crate::record::header::BatchHeader;
 use crate::record::walk::batch_at;
 use crate::record::{Decompressor, Records};
-use crate::runtime::{AlignedBuf, sleep};
+use crate::runtime::AlignedBuf;
 use filter::{Filter, LastRecords, Rules, Unreadable, Verdict};
 use keys::{BLOCK_SLOTS, Keys, SLOT_BYTES};
 use pace::Pace;
@@ -345,15 +344,9 @@ fn unreadable(segment: &Segment, header: &BatchHeader, why: &Unreadable) -> Stor
     StorageError::format("a segment", segment.log_path(), why)
 }
 
-/// Memory for a part of the map. When there is none, the oldest log data make way; what others hold comes back by itself.
-async fn block(memory: &Rc<Memory>, bytes: usize) -> AlignedBuf {
-    loop {
-        if let Ok(block) = AlignedBuf::alloc(bytes) {
-            return block;
-        }
-        memory.evict(bytes);
-        sleep(Duration::from_millis(5)).await;
-    }
+/// A block of the map; waits for memory, and evicts the oldest log data for it.
+async fn block(memory: &Memory, bytes: usize) -> AlignedBuf {
+    memory.alloc(AlignedBuf::alloc_wait(bytes), || false).await.expect("never cancelled")
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::pace::Pace;
 use super::swap::{CLEANED, temporary};
@@ -14,8 +13,8 @@ use crate::log::segment::Times;
 use crate::log::tail::Memory;
 use crate::model::Offset;
 use crate::record::BatchHeader;
+use crate::runtime::AppendBuf;
 use crate::runtime::file::{Durability, File, Open};
-use crate::runtime::{AppendBuf, sleep};
 
 pub struct Writer<'a> {
     directory: PathBuf,
@@ -149,13 +148,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Memory to write from. When there is none, the oldest log data make way; what others hold comes back by itself.
-async fn buffer(memory: &Rc<Memory>, bytes: usize) -> AppendBuf {
-    loop {
-        if let Ok(buffer) = AppendBuf::alloc(bytes) {
-            return buffer;
-        }
-        memory.evict(bytes);
-        sleep(Duration::from_millis(5)).await;
-    }
+/// A buffer to write from; waits for memory, and evicts the oldest log data for it.
+async fn buffer(memory: &Memory, bytes: usize) -> AppendBuf {
+    memory.alloc(AppendBuf::alloc_wait(bytes), || false).await.expect("never cancelled")
 }

@@ -189,19 +189,10 @@ impl Segment {
     pub(super) async fn read_file(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
         let file = self.file().await?;
         let length = block_ceil(bytes);
-        loop {
-            let Ok(buf) = AlignedBuf::alloc(length) else {
-                if self.removed.get() {
-                    return Err(self.was_removed());
-                }
-                // The oldest log data makes way; what others hold comes back by itself.
-                self.memory.evict(length);
-                runtime::sleep(std::time::Duration::from_millis(5)).await;
-                continue;
-            };
-            let (read, buf) = file.read_at(buf, 0, length, position).await;
-            let read = read.map_err(StorageError::io("read segment", self.log_path()))?;
-            return Ok(buf.freeze().slice(0..read.min(bytes)));
-        }
+        let buf = self.memory.alloc(AlignedBuf::alloc_wait(length), || self.removed.get()).await;
+        let buf = buf.ok_or_else(|| self.was_removed())?;
+        let (read, buf) = file.read_at(buf, 0, length, position).await;
+        let read = read.map_err(StorageError::io("read segment", self.log_path()))?;
+        Ok(buf.freeze().slice(0..read.min(bytes)))
     }
 }

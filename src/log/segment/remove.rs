@@ -19,6 +19,8 @@ impl Segment {
         self.removed.set(true);
         self.state.borrow_mut().chunks.clear();
         self.pages.borrow_mut().clear();
+        // Ends reads of this segment that wait for memory.
+        self.memory.freed.notify_all();
     }
 
     /// Takes the segment out of use: its files are renamed to `.deleted` and, `delay` later, removed.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::arena::{Block, OverBudget};
 use super::slice::Slice;
+use super::wait::Allocating;
 
 /// Unique memory from the arena, aligned to 4 KiB, readable and writable over its whole capacity. A recycled block holds
 /// what its last owner left there: do not send what you did not write.
@@ -16,6 +17,11 @@ impl AlignedBuf {
     /// At least `bytes`, rounded up to a size class.
     pub fn alloc(bytes: usize) -> Result<AlignedBuf, OverBudget> {
         Ok(AlignedBuf { block: Block::alloc(bytes)? })
+    }
+
+    /// As [`alloc`](Self::alloc), but waits until the budget has room.
+    pub fn alloc_wait(bytes: usize) -> Allocating<AlignedBuf> {
+        Allocating::new(bytes, AlignedBuf::alloc)
     }
 
     pub fn capacity(&self) -> usize {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::arena::{Block, OverBudget};
 use super::slice::Slice;
+use super::wait::Allocating;
 
 pub struct AppendBuf {
     block: Rc<Block>,
@@ -19,6 +20,11 @@ impl AppendBuf {
     /// Room for at least `bytes`, rounded up to a size class.
     pub fn alloc(bytes: usize) -> Result<AppendBuf, OverBudget> {
         Ok(AppendBuf { block: Rc::new(Block::alloc(bytes)?), len: Cell::new(0) })
+    }
+
+    /// As [`alloc`](Self::alloc), but waits until the budget has room.
+    pub fn alloc_wait(bytes: usize) -> Allocating<AppendBuf> {
+        Allocating::new(bytes, AppendBuf::alloc)
     }
 
     pub fn len(&self) -> usize {

@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::pages::{HUGE_PAGE_BYTES, Pages, Ready};
+use super::wait::Waiters;
 
 pub const BLOCK_BYTES_MIN: usize = 4 << 10;
 const CHUNK_BYTES: usize = HUGE_PAGE_BYTES;
@@ -56,7 +57,13 @@ pub(in crate::runtime) fn set_up_arena(budget: usize, chunks_ready: usize) {
     ARENA.with(|arena| {
         arena.budget.set(budget);
         *arena.ready.borrow_mut() = if chunks_ready > 0 { Ready::start(chunks_ready) } else { None };
+        arena.wake_waiters();
     });
+}
+
+/// Calls `f` with the tasks that wait for a block of this thread's arena, and the bytes that its budget has left.
+pub(super) fn with_waiters<R>(f: impl FnOnce(&Waiters, usize) -> R) -> R {
+    ARENA.with(|arena| f(&arena.waiters, arena.free_bytes()))
 }
 
 /// A unique piece of arena memory.
@@ -86,6 +93,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         self.arena.free(self.ptr, self.capacity);
+        self.arena.wake_waiters();
     }
 }
 
@@ -95,6 +103,7 @@ struct Arena {
     used: Cell<usize>,
     mapped: Cell<usize>,
     budget: Cell<usize>,
+    waiters: Waiters,
 }
 
 #[derive(Default)]
@@ -131,7 +140,7 @@ impl Chunk {
 }
 
 /// What a request is rounded up to.
-fn capacity_for(bytes: usize) -> usize {
+pub(super) fn capacity_for(bytes: usize) -> usize {
     let bytes = bytes.max(BLOCK_BYTES_MIN);
     if bytes <= BLOCK_BYTES_MIN << ORDER_MAX {
         bytes.next_power_of_two()
@@ -149,6 +158,17 @@ impl Arena {
             used: Cell::new(0),
             mapped: Cell::new(0),
             budget: Cell::new(super::ARENA_BYTES_DEFAULT),
+            waiters: Waiters::default(),
+        }
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.budget.get().saturating_sub(self.used.get())
+    }
+
+    fn wake_waiters(&self) {
+        if !self.waiters.is_empty() {
+            self.waiters.wake(self.free_bytes());
         }
     }
 

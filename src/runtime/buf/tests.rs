@@ -1,3 +1,9 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
 use super::*;
 
 #[test]
@@ -159,4 +165,107 @@ fn slices_come_from_everything_that_holds_bytes() {
         assert_eq!(slice.clone(), slice);
         assert_eq!(Slices::from(slice).bytes(), expected.len());
     }
+}
+
+/// Runs `test` on a thread with an arena of its own, of `budget` bytes.
+fn with_budget(budget: usize, test: fn()) {
+    let run = move || {
+        set_up_arena(budget, 0);
+        test();
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A block that is waited for, and how often its task was woken.
+struct Waiting {
+    block: Allocating<AlignedBuf>,
+    wakes: Arc<Wakes>,
+}
+
+impl Waiting {
+    /// Polled once; there must be no room.
+    fn start(bytes: usize) -> Waiting {
+        let mut waiting = Waiting { block: AlignedBuf::alloc_wait(bytes), wakes: Arc::default() };
+        assert!(waiting.poll().is_pending());
+        waiting
+    }
+
+    fn poll(&mut self) -> Poll<AlignedBuf> {
+        Pin::new(&mut self.block).poll(&mut Context::from_waker(&Waker::from(self.wakes.clone())))
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.0.load(Ordering::Relaxed)
+    }
+}
+
+// ARENA-3
+#[test]
+fn freed_memory_wakes_the_waiters_that_it_has_room_for() {
+    with_budget(16 << 10, || {
+        let (small, large) = (AlignedBuf::alloc(4 << 10).unwrap(), AlignedBuf::alloc(8 << 10).unwrap());
+        let _rest = AlignedBuf::alloc(4 << 10).unwrap();
+        let (mut a, mut b, mut c) = (Waiting::start(8 << 10), Waiting::start(4 << 10), Waiting::start(4 << 10));
+        drop(small);
+        assert_eq!((a.wakes(), b.wakes(), c.wakes()), (0, 1, 0), "a waiter that does not fit holds up no other");
+        drop(large);
+        assert_eq!((a.wakes(), b.wakes(), c.wakes()), (1, 1, 0), "in order of arrival; no byte is granted twice");
+        assert!(a.poll().is_ready(), "the block is dropped at once");
+        assert_eq!(c.wakes(), 1);
+        assert!(b.poll().is_ready() && c.poll().is_ready());
+    });
+}
+
+// ARENA-3
+#[test]
+fn a_dropped_waiter_passes_its_wake_up_on() {
+    with_budget(8 << 10, || {
+        let held = AlignedBuf::alloc(8 << 10).unwrap();
+        let (first, unwoken, mut last) = (Waiting::start(8 << 10), Waiting::start(8 << 10), Waiting::start(4 << 10));
+        drop(held);
+        assert_eq!((first.wakes(), unwoken.wakes(), last.wakes()), (1, 0, 0));
+        drop(unwoken);
+        assert_eq!(last.wakes(), 0);
+        drop(first);
+        assert_eq!(last.wakes(), 1);
+        assert!(last.poll().is_ready());
+    });
+}
+
+// ARENA-3
+#[test]
+fn a_waiter_whose_memory_was_taken_leaves_the_rest_to_smaller_ones() {
+    with_budget(8 << 10, || {
+        let held = AlignedBuf::alloc(8 << 10).unwrap();
+        let (mut large, mut small) = (Waiting::start(8 << 10), Waiting::start(4 << 10));
+        drop(held);
+        let taken = AlignedBuf::alloc(4 << 10).unwrap();
+        assert!(large.poll().is_pending());
+        assert_eq!((large.wakes(), small.wakes()), (1, 1));
+        let Poll::Ready(block) = small.poll() else { panic!("the rest has room for the small block") };
+        drop((taken, block));
+        assert_eq!(large.wakes(), 2);
+        assert!(large.poll().is_ready());
+    });
+}
+
+// ARENA-3
+#[test]
+fn a_larger_budget_wakes_waiters() {
+    with_budget(4 << 10, || {
+        let _held = AlignedBuf::alloc(4 << 10).unwrap();
+        let mut waiting = Waiting::start(4 << 10);
+        set_up_arena(8 << 10, 0);
+        assert_eq!(waiting.wakes(), 1);
+        assert!(waiting.poll().is_ready());
+    });
 }
