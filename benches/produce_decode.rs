@@ -15,7 +15,7 @@ use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::Decodable;
 use rounds::median;
 use tidemill::model::TopicId;
-use tidemill::wire::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
 use tidemill::wire::{Reader, Topic, frame};
 
 const ROUNDS: usize = 41;

@@ -24,58 +24,62 @@ use support::{say, wait_for};
 use talk::{Talk, batch, from, from_id, measured, packed, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::record::Codec;
-use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnRequest;
-use tidemill::wire::add_partitions_to_txn::{
-    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
-};
-use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
-use tidemill::wire::api_versions::ApiVersionsRequest;
-use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeRequest;
-use tidemill::wire::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
-use tidemill::wire::create_acls::{AclCreation, CreateAclsRequest};
-use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
-use tidemill::wire::create_topics::CreateTopicsRequest;
-use tidemill::wire::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
-use tidemill::wire::delete_groups::DeleteGroupsRequest;
-use tidemill::wire::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
-use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use tidemill::wire::describe_acls::DescribeAclsRequest;
-use tidemill::wire::describe_cluster::DescribeClusterRequest;
-use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
-use tidemill::wire::describe_groups::DescribeGroupsRequest;
-use tidemill::wire::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
-use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
-use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
-use tidemill::wire::describe_transactions::DescribeTransactionsRequest;
-use tidemill::wire::end_txn::EndTxnRequest;
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::find_coordinator::FindCoordinatorRequest;
-use tidemill::wire::heartbeat::HeartbeatRequest;
-use tidemill::wire::incremental_alter_configs::{
+use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
+use tidemill::wire::admin::api_versions::ApiVersionsRequest;
+use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
+use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
+use tidemill::wire::admin::create_topics::CreateTopicsRequest;
+use tidemill::wire::admin::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
+use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
+use tidemill::wire::admin::describe_cluster::DescribeClusterRequest;
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use tidemill::wire::admin::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use tidemill::wire::admin::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
+use tidemill::wire::admin::find_coordinator::FindCoordinatorRequest;
+use tidemill::wire::admin::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig,
 };
-use tidemill::wire::init_producer_id::InitProducerIdRequest;
-use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
-use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
-use tidemill::wire::list_config_resources::ListConfigResourcesRequest;
-use tidemill::wire::list_groups::ListGroupsRequest;
-use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
-use tidemill::wire::list_transactions::ListTransactionsRequest;
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
-use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use tidemill::wire::offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
-use tidemill::wire::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
-use tidemill::wire::offset_for_leader_epoch::{
+use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::data::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use tidemill::wire::data::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
-use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
-use tidemill::wire::txn_offset_commit::{
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter};
+use tidemill::wire::group::consumer_group_describe::ConsumerGroupDescribeRequest;
+use tidemill::wire::group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use tidemill::wire::group::delete_groups::DeleteGroupsRequest;
+use tidemill::wire::group::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::group::heartbeat::HeartbeatRequest;
+use tidemill::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use tidemill::wire::group::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::group::list_groups::ListGroupsRequest;
+use tidemill::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use tidemill::wire::group::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use tidemill::wire::group::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use tidemill::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use tidemill::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
-use tidemill::wire::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
+use tidemill::wire::txn::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use tidemill::wire::txn::add_partitions_to_txn::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
+use tidemill::wire::txn::describe_transactions::DescribeTransactionsRequest;
+use tidemill::wire::txn::end_txn::EndTxnRequest;
+use tidemill::wire::txn::init_producer_id::InitProducerIdRequest;
+use tidemill::wire::txn::list_transactions::ListTransactionsRequest;
+use tidemill::wire::txn::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
 use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
 
 /// The bystander's longest wait. Two cores may be shared with other test binaries and a compiler.

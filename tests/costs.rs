@@ -23,9 +23,11 @@ use tidemill::router::Router;
 use tidemill::runtime::{self, Config, Listener, Slice, Stream};
 use tidemill::shard::Shard;
 use tidemill::shard::open::Place;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
-use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter};
+use tidemill::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use tidemill::wire::{Topic, frame};
 
 #[global_allocator]

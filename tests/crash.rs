@@ -27,7 +27,7 @@ use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::connection::Pending;
 use tidemill::tools::client::fetch::{FetchOptions, Position};
 use tidemill::tools::client::{Client, ClientConfig, ClientError, Connection};
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
 
 const TOPIC: &str = "crash";

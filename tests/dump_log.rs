@@ -16,7 +16,7 @@ use support::run::{Program, run};
 use support::{peers, records, say};
 use tidemill::record::batches;
 use tidemill::tools::client::Connection;
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// Records written with each codec.

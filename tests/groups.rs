@@ -17,23 +17,23 @@ use support::run::{Program, run};
 use support::{peers, say, wait_for};
 use talk::Talk;
 use tidemill::model::ErrorCode;
-use tidemill::wire::consumer_group_describe::{
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::group::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedConsumerGroup,
 };
-use tidemill::wire::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
-use tidemill::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
-use tidemill::wire::heartbeat::{HeartbeatRequest, HeartbeatResponse};
-use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
-use tidemill::wire::list_groups::{ListGroupsRequest, ListGroupsResponse};
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use tidemill::wire::offset_commit::{
+use tidemill::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use tidemill::wire::group::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
+use tidemill::wire::group::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use tidemill::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
+use tidemill::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use tidemill::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
-use tidemill::wire::offset_fetch::{
+use tidemill::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
-use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+use tidemill::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 use tidemill::wire::{Bytes, Message, Wire, frame};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -249,7 +249,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
                 }
             }
             let described = describe_consumers(talk, group);
-            let has = |partitions: &[tidemill::wire::consumer_group_heartbeat::TopicPartitions]| {
+            let has = |partitions: &[tidemill::wire::group::consumer_group_heartbeat::TopicPartitions]| {
                 partitions.iter().map(|of_topic| of_topic.partitions.len()).sum::<usize>()
             };
             (described.group_state == "Stable" && owned.iter().all(|owned| has(owned) == 3)).then_some(described)

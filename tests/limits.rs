@@ -17,7 +17,7 @@ use support::usage::{cpu_ticks, status_bytes};
 use support::{say, skip, wait_for};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, Connection};
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::{ApiKey, Topic};
 
 const WITHIN: Duration = Duration::from_secs(60);

@@ -23,7 +23,7 @@ use tidemill::record::{BatchHeader, Codec, Decompressor, HEADER_BYTES, Records, 
 use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::fetch::{FetchOptions, Position};
 use tidemill::tools::client::{Client, ClientConfig, Connection};
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
 
 const DECODED_BYTES_MAX: usize = 64 << 20;

@@ -15,7 +15,7 @@ use tidemill::tools::client::fetch::{FetchOptions, Position};
 use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError, Connection};
-use tidemill::wire::offset_for_leader_epoch::{
+use tidemill::wire::data::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 

@@ -17,8 +17,8 @@ use tidemill::model::ErrorCode;
 use tidemill::record::walk;
 use tidemill::tools::client::Connection;
 use tidemill::tools::client::produce::Acks;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest, FetchResponse};
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest, FetchResponse};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
 
 const WITHIN: Duration = Duration::from_secs(60);

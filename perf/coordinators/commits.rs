@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tidemill::model::ErrorCode;
-use tidemill::wire::find_coordinator::GROUP;
-use tidemill::wire::offset_commit::{
+use tidemill::wire::admin::find_coordinator::GROUP;
+use tidemill::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
 use tidemill::wire::{ApiKey, Reader, frame};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tidemill::model::ErrorCode;
 use tidemill::record::batches;
 use tidemill::wire::Topic;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
-use tidemill::wire::find_coordinator::GROUP;
+use tidemill::wire::admin::find_coordinator::GROUP;
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 
 use super::figures::Metric;
 use super::places;

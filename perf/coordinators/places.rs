@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill::model::ErrorCode;
 use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::{Client, ClientConfig};
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::support::wait_for;
 use super::talk::Talk;

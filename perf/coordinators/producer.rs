@@ -7,12 +7,12 @@ use tidemill::model::ErrorCode;
 use tidemill::record::header::attributes;
 use tidemill::record::{Batch, TimestampType};
 use tidemill::wire::Topic;
-use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
-use tidemill::wire::find_coordinator::TRANSACTION;
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use tidemill::wire::txn_offset_commit::{
+use tidemill::wire::admin::find_coordinator::TRANSACTION;
+use tidemill::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
 };
+use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 use super::places::{coordinators, retried};
 use super::talk::Talk;

@@ -13,8 +13,8 @@ use kafka_protocol::protocol::StrBytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tidemill::model::ErrorCode;
 use tidemill::wire::ApiKey;
-use tidemill::wire::find_coordinator::GROUP;
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::admin::find_coordinator::GROUP;
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use super::figures::Metric;
 use super::line::{Line, frame_of, message_in};
@@ -83,8 +83,8 @@ pub fn run(node: &Node, round: usize) -> Option<BTreeMap<Metric, f64>> {
 impl Group {
     fn new(node: &Node, id: &str) -> Option<Group> {
         let mut talk = Talk::to(node.bootstrap());
-        let answer: tidemill::wire::api_versions::ApiVersionsResponse =
-            talk.call(&tidemill::wire::api_versions::ApiVersionsRequest::default(), 0);
+        let answer: tidemill::wire::admin::api_versions::ApiVersionsResponse =
+            talk.call(&tidemill::wire::admin::api_versions::ApiVersionsRequest::default(), 0);
         answer.api_keys.iter().find(|api| api.api_key == KEY && api.max_version >= VERSION)?;
         let named = MetadataRequestTopic { name: Some(TOPIC.into()), ..Default::default() };
         let answer: MetadataResponse =

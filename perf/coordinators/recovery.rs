@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tidemill::coordinator::partition_of;
 use tidemill::model::ErrorCode;
-use tidemill::wire::find_coordinator::GROUP;
+use tidemill::wire::admin::find_coordinator::GROUP;
 use tidemill::wire::frame;
-use tidemill::wire::offset_fetch::{
+use tidemill::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 

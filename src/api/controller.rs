@@ -20,18 +20,18 @@ use crate::model::{ErrorCode, ProducerId, ShardId};
 use crate::router::message::{AdminRequest, Reply, Request};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
-use crate::wire::alter_configs::AlterConfigsRequest;
-use crate::wire::create_partitions::CreatePartitionsRequest;
-use crate::wire::create_topics::CreateTopicsRequest;
-use crate::wire::delete_topics::DeleteTopicsRequest;
-use crate::wire::describe_cluster::DescribeClusterRequest;
-use crate::wire::describe_configs::DescribeConfigsRequest;
-use crate::wire::describe_topic_partitions::DescribeTopicPartitionsRequest;
-use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::wire::admin::alter_configs::AlterConfigsRequest;
+use crate::wire::admin::create_partitions::CreatePartitionsRequest;
+use crate::wire::admin::create_topics::CreateTopicsRequest;
+use crate::wire::admin::delete_topics::DeleteTopicsRequest;
+use crate::wire::admin::describe_cluster::DescribeClusterRequest;
+use crate::wire::admin::describe_configs::DescribeConfigsRequest;
+use crate::wire::admin::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::wire::admin::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use crate::wire::admin::list_config_resources::ListConfigResourcesRequest;
+use crate::wire::admin::metadata::MetadataRequest;
 use crate::wire::frame::{self, RequestHeader};
-use crate::wire::incremental_alter_configs::IncrementalAlterConfigsRequest;
-use crate::wire::list_config_resources::ListConfigResourcesRequest;
-use crate::wire::metadata::MetadataRequest;
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
 /// The controller's seat: on one shard of the node.
@@ -253,7 +253,7 @@ impl Change {
         }
     }
 
-    async fn auto_create(self, request: MetadataRequest) -> crate::wire::metadata::MetadataResponse {
+    async fn auto_create(self, request: MetadataRequest) -> crate::wire::admin::metadata::MetadataResponse {
         let request = Rc::new(request);
         let change = Rc::new(self);
         let (asked, planner) = (request.clone(), change.clone());

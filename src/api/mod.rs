@@ -269,7 +269,7 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
         Ok(header) => header,
         Err(Refused::UnknownApiVersions { correlation_id, .. }) => {
             // KIP-511: answered so that every client can read it, whatever version it asked with.
-            return Pending::Now(Outcome::frame(wire::api_versions::unsupported_version(correlation_id)));
+            return Pending::Now(Outcome::frame(wire::admin::api_versions::unsupported_version(correlation_id)));
         }
         Err(refused) => return Pending::Now(Outcome::Close(refused.to_string())),
     };

@@ -10,15 +10,15 @@ use super::client::{Client, ClientError};
 use super::connect::Connect;
 use super::topic::{align_right, table};
 use crate::model::ErrorCode;
-use crate::wire::describe_producers::{
+use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
+use crate::wire::txn::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, DescribeProducersTopic, ProducerState,
 };
-use crate::wire::describe_transactions::{
+use crate::wire::txn::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction,
 };
-use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
-use crate::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
-use crate::wire::write_txn_markers::{
+use crate::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
+use crate::wire::txn::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 

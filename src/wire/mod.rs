@@ -24,61 +24,22 @@
 #[macro_use]
 pub(crate) mod message;
 
-pub mod add_offsets_to_txn;
-pub mod add_partitions_to_txn;
-pub mod alter_configs;
+pub mod admin;
 mod api_table;
-pub mod api_versions;
-pub mod consumer_group_describe;
-pub mod consumer_group_heartbeat;
-pub mod create_acls;
-pub mod create_partitions;
-pub mod create_topics;
-pub mod delete_acls;
-pub mod delete_groups;
-pub mod delete_records;
-pub mod delete_topics;
-pub mod describe_acls;
-pub mod describe_cluster;
-pub mod describe_configs;
-pub mod describe_groups;
-pub mod describe_log_dirs;
-pub mod describe_producers;
-pub mod describe_topic_partitions;
-pub mod describe_transactions;
-pub mod end_txn;
-pub mod fetch;
-pub mod find_coordinator;
+pub mod data;
 pub mod frame;
-pub mod heartbeat;
-pub mod incremental_alter_configs;
-pub mod init_producer_id;
-pub mod join_group;
-mod leader_hint;
-pub mod leave_group;
-pub mod list_config_resources;
-pub mod list_groups;
-pub mod list_offsets;
-pub mod list_transactions;
-pub mod metadata;
-pub mod offset_commit;
-pub mod offset_delete;
-pub mod offset_fetch;
-pub mod offset_for_leader_epoch;
+pub mod group;
 mod pieces;
-pub mod produce;
 mod reader;
-pub mod sync_group;
 mod topic;
-pub mod txn_offset_commit;
-pub mod write_txn_markers;
+pub mod txn;
 mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use api_table::{API_TABLE, Api, ApiKey};
-pub use leader_hint::{CurrentLeader, NodeEndpoint};
+pub use data::{CurrentLeader, NodeEndpoint};
 pub use message::{Bytes, Message, Wire};
 pub(crate) use message::{in_versions, message, message_or};
 pub use pieces::{Payload, Pieces};

@@ -5,7 +5,7 @@ use super::output::Output;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::control::{Ending, Marker};
 use tidemill::tools::client::fetch::Fetched;
-use tidemill::wire::fetch::AbortedTransaction;
+use tidemill::wire::data::fetch::AbortedTransaction;
 
 /// A partition of an output of two, as it is answered.
 #[derive(Clone, Default)]

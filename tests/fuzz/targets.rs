@@ -6,10 +6,10 @@
 use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
 use tidemill::coordinator::group::record::{Key, OffsetValue};
-use tidemill::coordinator::txn::{self, Transaction};
+use tidemill::coordinator::txn::{Transaction, schema as txn_schema};
 use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::files::FileHeader;
-use tidemill::disk::journal::group::{self, GroupHeader};
+use tidemill::disk::journal::group::{GroupHeader, read_entries};
 use tidemill::disk::layout::Meta;
 use tidemill::log::aborted;
 use tidemill::log::epochs::Epochs;
@@ -55,86 +55,86 @@ pub const TARGETS: &[Target] = targets! {
     "ProduceResponse" produce_response, decoded;
     "FetchRequest" fetch_request, decoded;
     "FetchResponse" fetch_response, decoded;
-    "ApiVersionsRequest" message::<api_versions::ApiVersionsRequest>, decoded;
-    "ApiVersionsResponse" message::<api_versions::ApiVersionsResponse>, decoded;
-    "MetadataRequest" message::<metadata::MetadataRequest>, decoded;
-    "MetadataResponse" message::<metadata::MetadataResponse>, decoded;
-    "ListOffsetsRequest" message::<list_offsets::ListOffsetsRequest>, decoded;
-    "ListOffsetsResponse" message::<list_offsets::ListOffsetsResponse>, decoded;
-    "OffsetCommitRequest" message::<offset_commit::OffsetCommitRequest>, decoded;
-    "OffsetCommitResponse" message::<offset_commit::OffsetCommitResponse>, decoded;
-    "OffsetFetchRequest" message::<offset_fetch::OffsetFetchRequest>, decoded;
-    "OffsetFetchResponse" message::<offset_fetch::OffsetFetchResponse>, decoded;
-    "JoinGroupRequest" message::<join_group::JoinGroupRequest>, decoded;
-    "JoinGroupResponse" message::<join_group::JoinGroupResponse>, decoded;
-    "HeartbeatRequest" message::<heartbeat::HeartbeatRequest>, decoded;
-    "HeartbeatResponse" message::<heartbeat::HeartbeatResponse>, decoded;
-    "LeaveGroupRequest" message::<leave_group::LeaveGroupRequest>, decoded;
-    "LeaveGroupResponse" message::<leave_group::LeaveGroupResponse>, decoded;
-    "SyncGroupRequest" message::<sync_group::SyncGroupRequest>, decoded;
-    "SyncGroupResponse" message::<sync_group::SyncGroupResponse>, decoded;
-    "DescribeGroupsRequest" message::<describe_groups::DescribeGroupsRequest>, decoded;
-    "DescribeGroupsResponse" message::<describe_groups::DescribeGroupsResponse>, decoded;
-    "ListGroupsRequest" message::<list_groups::ListGroupsRequest>, decoded;
-    "ListGroupsResponse" message::<list_groups::ListGroupsResponse>, decoded;
-    "ConsumerGroupHeartbeatRequest" message::<consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>, decoded;
-    "ConsumerGroupHeartbeatResponse" message::<consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
-    "ConsumerGroupDescribeRequest" message::<consumer_group_describe::ConsumerGroupDescribeRequest>, decoded;
-    "ConsumerGroupDescribeResponse" message::<consumer_group_describe::ConsumerGroupDescribeResponse>, decoded;
-    "DeleteGroupsRequest" message::<delete_groups::DeleteGroupsRequest>, decoded;
-    "DeleteGroupsResponse" message::<delete_groups::DeleteGroupsResponse>, decoded;
-    "OffsetDeleteRequest" message::<offset_delete::OffsetDeleteRequest>, decoded;
-    "OffsetDeleteResponse" message::<offset_delete::OffsetDeleteResponse>, decoded;
-    "FindCoordinatorRequest" message::<find_coordinator::FindCoordinatorRequest>, decoded;
-    "FindCoordinatorResponse" message::<find_coordinator::FindCoordinatorResponse>, decoded;
-    "CreateTopicsRequest" message::<create_topics::CreateTopicsRequest>, decoded;
-    "CreateTopicsResponse" message::<create_topics::CreateTopicsResponse>, decoded;
-    "DeleteTopicsRequest" message::<delete_topics::DeleteTopicsRequest>, decoded;
-    "DeleteTopicsResponse" message::<delete_topics::DeleteTopicsResponse>, decoded;
-    "InitProducerIdRequest" message::<init_producer_id::InitProducerIdRequest>, decoded;
-    "InitProducerIdResponse" message::<init_producer_id::InitProducerIdResponse>, decoded;
-    "OffsetForLeaderEpochRequest" message::<offset_for_leader_epoch::OffsetForLeaderEpochRequest>, decoded;
-    "OffsetForLeaderEpochResponse" message::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
-    "DescribeConfigsRequest" message::<describe_configs::DescribeConfigsRequest>, decoded;
-    "DescribeConfigsResponse" message::<describe_configs::DescribeConfigsResponse>, decoded;
-    "AddPartitionsToTxnRequest" message::<add_partitions_to_txn::AddPartitionsToTxnRequest>, decoded;
-    "AddPartitionsToTxnResponse" message::<add_partitions_to_txn::AddPartitionsToTxnResponse>, decoded;
-    "AddOffsetsToTxnRequest" message::<add_offsets_to_txn::AddOffsetsToTxnRequest>, decoded;
-    "AddOffsetsToTxnResponse" message::<add_offsets_to_txn::AddOffsetsToTxnResponse>, decoded;
-    "EndTxnRequest" message::<end_txn::EndTxnRequest>, decoded;
-    "EndTxnResponse" message::<end_txn::EndTxnResponse>, decoded;
-    "DescribeTransactionsRequest" message::<describe_transactions::DescribeTransactionsRequest>, decoded;
-    "DescribeTransactionsResponse" message::<describe_transactions::DescribeTransactionsResponse>, decoded;
-    "ListTransactionsRequest" message::<list_transactions::ListTransactionsRequest>, decoded;
-    "ListTransactionsResponse" message::<list_transactions::ListTransactionsResponse>, decoded;
-    "TxnOffsetCommitRequest" message::<txn_offset_commit::TxnOffsetCommitRequest>, decoded;
-    "TxnOffsetCommitResponse" message::<txn_offset_commit::TxnOffsetCommitResponse>, decoded;
-    "WriteTxnMarkersRequest" message::<write_txn_markers::WriteTxnMarkersRequest>, decoded;
-    "WriteTxnMarkersResponse" message::<write_txn_markers::WriteTxnMarkersResponse>, decoded;
-    "DescribeProducersRequest" message::<describe_producers::DescribeProducersRequest>, decoded;
-    "DescribeProducersResponse" message::<describe_producers::DescribeProducersResponse>, decoded;
-    "AlterConfigsRequest" message::<alter_configs::AlterConfigsRequest>, decoded;
-    "AlterConfigsResponse" message::<alter_configs::AlterConfigsResponse>, decoded;
-    "IncrementalAlterConfigsRequest" message::<incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
-    "IncrementalAlterConfigsResponse" message::<incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
-    "DeleteRecordsRequest" message::<delete_records::DeleteRecordsRequest>, decoded;
-    "DeleteRecordsResponse" message::<delete_records::DeleteRecordsResponse>, decoded;
-    "DescribeAclsRequest" message::<describe_acls::DescribeAclsRequest>, decoded;
-    "DescribeAclsResponse" message::<describe_acls::DescribeAclsResponse>, decoded;
-    "CreateAclsRequest" message::<create_acls::CreateAclsRequest>, decoded;
-    "CreateAclsResponse" message::<create_acls::CreateAclsResponse>, decoded;
-    "DeleteAclsRequest" message::<delete_acls::DeleteAclsRequest>, decoded;
-    "DeleteAclsResponse" message::<delete_acls::DeleteAclsResponse>, decoded;
-    "DescribeLogDirsRequest" message::<describe_log_dirs::DescribeLogDirsRequest>, decoded;
-    "DescribeLogDirsResponse" message::<describe_log_dirs::DescribeLogDirsResponse>, decoded;
-    "ListConfigResourcesRequest" message::<list_config_resources::ListConfigResourcesRequest>, decoded;
-    "ListConfigResourcesResponse" message::<list_config_resources::ListConfigResourcesResponse>, decoded;
-    "CreatePartitionsRequest" message::<create_partitions::CreatePartitionsRequest>, decoded;
-    "CreatePartitionsResponse" message::<create_partitions::CreatePartitionsResponse>, decoded;
-    "DescribeClusterRequest" message::<describe_cluster::DescribeClusterRequest>, decoded;
-    "DescribeClusterResponse" message::<describe_cluster::DescribeClusterResponse>, decoded;
-    "DescribeTopicPartitionsRequest" message::<describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
-    "DescribeTopicPartitionsResponse" message::<describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
+    "ApiVersionsRequest" message::<admin::api_versions::ApiVersionsRequest>, decoded;
+    "ApiVersionsResponse" message::<admin::api_versions::ApiVersionsResponse>, decoded;
+    "MetadataRequest" message::<admin::metadata::MetadataRequest>, decoded;
+    "MetadataResponse" message::<admin::metadata::MetadataResponse>, decoded;
+    "ListOffsetsRequest" message::<data::list_offsets::ListOffsetsRequest>, decoded;
+    "ListOffsetsResponse" message::<data::list_offsets::ListOffsetsResponse>, decoded;
+    "OffsetCommitRequest" message::<group::offset_commit::OffsetCommitRequest>, decoded;
+    "OffsetCommitResponse" message::<group::offset_commit::OffsetCommitResponse>, decoded;
+    "OffsetFetchRequest" message::<group::offset_fetch::OffsetFetchRequest>, decoded;
+    "OffsetFetchResponse" message::<group::offset_fetch::OffsetFetchResponse>, decoded;
+    "JoinGroupRequest" message::<group::join_group::JoinGroupRequest>, decoded;
+    "JoinGroupResponse" message::<group::join_group::JoinGroupResponse>, decoded;
+    "HeartbeatRequest" message::<group::heartbeat::HeartbeatRequest>, decoded;
+    "HeartbeatResponse" message::<group::heartbeat::HeartbeatResponse>, decoded;
+    "LeaveGroupRequest" message::<group::leave_group::LeaveGroupRequest>, decoded;
+    "LeaveGroupResponse" message::<group::leave_group::LeaveGroupResponse>, decoded;
+    "SyncGroupRequest" message::<group::sync_group::SyncGroupRequest>, decoded;
+    "SyncGroupResponse" message::<group::sync_group::SyncGroupResponse>, decoded;
+    "DescribeGroupsRequest" message::<group::describe_groups::DescribeGroupsRequest>, decoded;
+    "DescribeGroupsResponse" message::<group::describe_groups::DescribeGroupsResponse>, decoded;
+    "ListGroupsRequest" message::<group::list_groups::ListGroupsRequest>, decoded;
+    "ListGroupsResponse" message::<group::list_groups::ListGroupsResponse>, decoded;
+    "ConsumerGroupHeartbeatRequest" message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>, decoded;
+    "ConsumerGroupHeartbeatResponse" message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
+    "ConsumerGroupDescribeRequest" message::<group::consumer_group_describe::ConsumerGroupDescribeRequest>, decoded;
+    "ConsumerGroupDescribeResponse" message::<group::consumer_group_describe::ConsumerGroupDescribeResponse>, decoded;
+    "DeleteGroupsRequest" message::<group::delete_groups::DeleteGroupsRequest>, decoded;
+    "DeleteGroupsResponse" message::<group::delete_groups::DeleteGroupsResponse>, decoded;
+    "OffsetDeleteRequest" message::<group::offset_delete::OffsetDeleteRequest>, decoded;
+    "OffsetDeleteResponse" message::<group::offset_delete::OffsetDeleteResponse>, decoded;
+    "FindCoordinatorRequest" message::<admin::find_coordinator::FindCoordinatorRequest>, decoded;
+    "FindCoordinatorResponse" message::<admin::find_coordinator::FindCoordinatorResponse>, decoded;
+    "CreateTopicsRequest" message::<admin::create_topics::CreateTopicsRequest>, decoded;
+    "CreateTopicsResponse" message::<admin::create_topics::CreateTopicsResponse>, decoded;
+    "DeleteTopicsRequest" message::<admin::delete_topics::DeleteTopicsRequest>, decoded;
+    "DeleteTopicsResponse" message::<admin::delete_topics::DeleteTopicsResponse>, decoded;
+    "InitProducerIdRequest" message::<txn::init_producer_id::InitProducerIdRequest>, decoded;
+    "InitProducerIdResponse" message::<txn::init_producer_id::InitProducerIdResponse>, decoded;
+    "OffsetForLeaderEpochRequest" message::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>, decoded;
+    "OffsetForLeaderEpochResponse" message::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
+    "DescribeConfigsRequest" message::<admin::describe_configs::DescribeConfigsRequest>, decoded;
+    "DescribeConfigsResponse" message::<admin::describe_configs::DescribeConfigsResponse>, decoded;
+    "AddPartitionsToTxnRequest" message::<txn::add_partitions_to_txn::AddPartitionsToTxnRequest>, decoded;
+    "AddPartitionsToTxnResponse" message::<txn::add_partitions_to_txn::AddPartitionsToTxnResponse>, decoded;
+    "AddOffsetsToTxnRequest" message::<txn::add_offsets_to_txn::AddOffsetsToTxnRequest>, decoded;
+    "AddOffsetsToTxnResponse" message::<txn::add_offsets_to_txn::AddOffsetsToTxnResponse>, decoded;
+    "EndTxnRequest" message::<txn::end_txn::EndTxnRequest>, decoded;
+    "EndTxnResponse" message::<txn::end_txn::EndTxnResponse>, decoded;
+    "DescribeTransactionsRequest" message::<txn::describe_transactions::DescribeTransactionsRequest>, decoded;
+    "DescribeTransactionsResponse" message::<txn::describe_transactions::DescribeTransactionsResponse>, decoded;
+    "ListTransactionsRequest" message::<txn::list_transactions::ListTransactionsRequest>, decoded;
+    "ListTransactionsResponse" message::<txn::list_transactions::ListTransactionsResponse>, decoded;
+    "TxnOffsetCommitRequest" message::<group::txn_offset_commit::TxnOffsetCommitRequest>, decoded;
+    "TxnOffsetCommitResponse" message::<group::txn_offset_commit::TxnOffsetCommitResponse>, decoded;
+    "WriteTxnMarkersRequest" message::<txn::write_txn_markers::WriteTxnMarkersRequest>, decoded;
+    "WriteTxnMarkersResponse" message::<txn::write_txn_markers::WriteTxnMarkersResponse>, decoded;
+    "DescribeProducersRequest" message::<txn::describe_producers::DescribeProducersRequest>, decoded;
+    "DescribeProducersResponse" message::<txn::describe_producers::DescribeProducersResponse>, decoded;
+    "AlterConfigsRequest" message::<admin::alter_configs::AlterConfigsRequest>, decoded;
+    "AlterConfigsResponse" message::<admin::alter_configs::AlterConfigsResponse>, decoded;
+    "IncrementalAlterConfigsRequest" message::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
+    "IncrementalAlterConfigsResponse" message::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
+    "DeleteRecordsRequest" message::<data::delete_records::DeleteRecordsRequest>, decoded;
+    "DeleteRecordsResponse" message::<data::delete_records::DeleteRecordsResponse>, decoded;
+    "DescribeAclsRequest" message::<admin::describe_acls::DescribeAclsRequest>, decoded;
+    "DescribeAclsResponse" message::<admin::describe_acls::DescribeAclsResponse>, decoded;
+    "CreateAclsRequest" message::<admin::create_acls::CreateAclsRequest>, decoded;
+    "CreateAclsResponse" message::<admin::create_acls::CreateAclsResponse>, decoded;
+    "DeleteAclsRequest" message::<admin::delete_acls::DeleteAclsRequest>, decoded;
+    "DeleteAclsResponse" message::<admin::delete_acls::DeleteAclsResponse>, decoded;
+    "DescribeLogDirsRequest" message::<admin::describe_log_dirs::DescribeLogDirsRequest>, decoded;
+    "DescribeLogDirsResponse" message::<admin::describe_log_dirs::DescribeLogDirsResponse>, decoded;
+    "ListConfigResourcesRequest" message::<admin::list_config_resources::ListConfigResourcesRequest>, decoded;
+    "ListConfigResourcesResponse" message::<admin::list_config_resources::ListConfigResourcesResponse>, decoded;
+    "CreatePartitionsRequest" message::<admin::create_partitions::CreatePartitionsRequest>, decoded;
+    "CreatePartitionsResponse" message::<admin::create_partitions::CreatePartitionsResponse>, decoded;
+    "DescribeClusterRequest" message::<admin::describe_cluster::DescribeClusterRequest>, decoded;
+    "DescribeClusterResponse" message::<admin::describe_cluster::DescribeClusterResponse>, decoded;
+    "DescribeTopicPartitionsRequest" message::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
+    "DescribeTopicPartitionsResponse" message::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
     "batches" walk, decompressed;
     "batch as a leader judges it" judge, decompressed;
     "batch as compaction leaves it" compacted, |bytes| 3 * decompressed(bytes);
@@ -182,9 +182,9 @@ fn aborted_transactions(bytes: &[u8]) {
 }
 
 fn transaction_log(bytes: &[u8]) {
-    let _ = txn::schema::parse_key(bytes);
-    if let Ok(value) = txn::schema::TransactionLogValue::parse(bytes) {
-        let again = txn::schema::TransactionLogValue::parse(&value.to_bytes());
+    let _ = txn_schema::parse_key(bytes);
+    if let Ok(value) = txn_schema::TransactionLogValue::parse(bytes) {
+        let again = txn_schema::TransactionLogValue::parse(&value.to_bytes());
         assert_eq!(again.as_ref(), Ok(&value), "what was read can be written");
         let _ = Transaction::from_value(&value);
     }
@@ -242,7 +242,7 @@ fn request_header(bytes: &[u8]) {
 
 fn produce_request(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
-    if let Ok(request) = produce::ProduceRequest::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11)) {
+    if let Ok(request) = data::produce::ProduceRequest::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11)) {
         let partitions: Vec<_> = request.partitions().collect();
         assert_eq!(partitions.len(), request.partition_count);
         let records: usize = partitions.iter().map(|partition| partition.records.len()).sum();
@@ -252,17 +252,17 @@ fn produce_request(bytes: &[u8]) {
 
 fn produce_response(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
-    let _ = produce::ProduceResponse::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11));
+    let _ = data::produce::ProduceResponse::decode(&mut Reader::new(body), 3 + i16::from(*choice % 11));
 }
 
 fn fetch_request(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
-    let _ = fetch::FetchRequest::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15));
+    let _ = data::fetch::FetchRequest::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15));
 }
 
 fn fetch_response(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
-    if let Ok(response) = fetch::FetchResponse::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15)) {
+    if let Ok(response) = data::fetch::FetchResponse::decode(&mut Reader::new(body), 4 + i16::from(*choice % 15)) {
         for partition in &response.partitions {
             assert_eq!(&body[partition.records_range()], partition.records);
         }
@@ -350,7 +350,7 @@ fn judge(bytes: &[u8]) {
 
 fn journal_group(bytes: &[u8]) {
     if let Some(header) = GroupHeader::parse(bytes)
-        && let Ok(entries) = group::read_entries(&header, bytes)
+        && let Ok(entries) = read_entries(&header, bytes)
     {
         assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
     }

@@ -1,7 +1,7 @@
 //! A case: what is asked, step by step, at each version of an API.
 
 use tidemill::model::TopicId;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::{ApiKey, Message, Topic, frame};
 
 use super::pair::{ID, Side};

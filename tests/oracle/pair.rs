@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidemill::model::TopicId;
-use tidemill::wire::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 use tidemill::wire::{ApiKey, frame};
 
 use super::answer::decode;
@@ -96,7 +96,7 @@ impl Side {
     pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
         let mut talk = self.talk.borrow_mut().take().unwrap_or_else(|| Talk::to(&self.address));
         let probe = frame::encode_request(
-            &tidemill::wire::api_versions::ApiVersionsRequest::default(),
+            &tidemill::wire::admin::api_versions::ApiVersionsRequest::default(),
             0,
             PROBE,
             Some("oracle"),

@@ -8,8 +8,10 @@ use crate::support::node::Node;
 use crate::support::wait_for;
 use crate::talk::Talk;
 use tidemill::model::{ErrorCode, TopicId};
-use tidemill::wire::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic};
+use tidemill::wire::admin::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic};
 
 /// A node that goes when the last test that uses it does.
 pub struct Shared {

@@ -6,34 +6,38 @@ use crate::bench::{self, PLAIN, SMALL, metadata};
 use crate::support::node::Node;
 use crate::talk::{Talk, batch, from, measured, sequenced};
 use tidemill::model::ErrorCode;
-use tidemill::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
-use tidemill::wire::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
-use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
-use tidemill::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use tidemill::wire::create_acls::{CreateAclsRequest, CreateAclsResponse};
-use tidemill::wire::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
-use tidemill::wire::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
-use tidemill::wire::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
-use tidemill::wire::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
-use tidemill::wire::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-use tidemill::wire::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
-use tidemill::wire::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
-use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
-use tidemill::wire::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
-use tidemill::wire::describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
-use tidemill::wire::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
-use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use tidemill::wire::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
-use tidemill::wire::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use tidemill::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
-use tidemill::wire::metadata::{MetadataRequest, MetadataResponse};
-use tidemill::wire::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use tidemill::wire::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
-use tidemill::wire::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use tidemill::wire::admin::create_acls::{CreateAclsRequest, CreateAclsResponse};
+use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
+use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::admin::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
+use tidemill::wire::admin::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use tidemill::wire::admin::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+use tidemill::wire::admin::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use tidemill::wire::admin::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use tidemill::wire::admin::describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+};
+use tidemill::wire::admin::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use tidemill::wire::admin::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataResponse};
+use tidemill::wire::data::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use tidemill::wire::data::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use tidemill::wire::group::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use tidemill::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+use tidemill::wire::txn::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
+use tidemill::wire::txn::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
 
 /// A request's header at v1, without client id.

@@ -5,11 +5,11 @@ use crate::support::node::Node;
 use crate::talk::{Talk, batch, from, measured};
 use std::time::Duration;
 use tidemill::model::ErrorCode;
-use tidemill::wire::delete_records::{
+use tidemill::wire::data::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::list_offsets::EARLIEST;
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::EARLIEST;
 
 use crate::offsets::list_in;
 

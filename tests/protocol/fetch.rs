@@ -7,8 +7,10 @@ use crate::support::node::Node;
 use crate::talk::{Talk, batch, from, from_id, headers, in_epoch, measured, packed};
 use tidemill::model::{ErrorCode, TopicId};
 use tidemill::record::Codec;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
-use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 
 const LONG_MS: i32 = 20_000;
 /// What "at once" is on a loaded machine.

@@ -6,11 +6,11 @@ use crate::support::wait_for;
 use crate::talk::{Fetched, Talk, from, from_id};
 use std::time::Duration;
 use tidemill::model::ErrorCode;
-use tidemill::wire::delete_records::{
+use tidemill::wire::admin::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use tidemill::wire::data::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use tidemill::wire::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 
 /// A reader with a session, on one connection.
 struct Reader {

@@ -6,7 +6,7 @@ use crate::bench::{self, PLAIN};
 use crate::support::node::Node;
 use crate::talk::{Talk, sequenced};
 use tidemill::model::ErrorCode;
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 fn producer_id(talk: &mut Talk, version: i16) -> InitProducerIdResponse {
     talk.call(&InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() }, version)

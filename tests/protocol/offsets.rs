@@ -5,10 +5,10 @@ use crate::talk::{Talk, timed};
 use tidemill::model::ErrorCode;
 use tidemill::record::Codec;
 use tidemill::record::builder::BatchOptions;
-use tidemill::wire::list_offsets::{
+use tidemill::wire::data::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
-use tidemill::wire::offset_for_leader_epoch::{
+use tidemill::wire::data::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopic,
 };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tidemill::model::{ErrorCode, LeaderEpoch, TopicId};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, Decompressor, batches};
-use tidemill::wire::fetch::{FetchHead, FetchPartition, FetchRequest, FetchResponse, PartitionHead};
-use tidemill::wire::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use tidemill::wire::data::fetch::{FetchHead, FetchPartition, FetchRequest, FetchResponse, PartitionHead};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Message, Reader, Topic, Wire, frame};
 
 /// Nothing here takes this long; a broker that says nothing for so long has lost the request.
@@ -164,7 +164,7 @@ impl Talk {
     pub fn receive_fetch(&mut self, version: i16, id: i32) -> Fetched {
         self.answer(ApiKey::Fetch, version, id, |reader| {
             let answer = FetchResponse::decode(reader, version).expect("a Fetch answer");
-            let part = |part: &tidemill::wire::fetch::FetchedPartition<'_>| Part {
+            let part = |part: &tidemill::wire::data::fetch::FetchedPartition<'_>| Part {
                 topic: match part.topic {
                     Topic::Name(name) => name.to_string(),
                     Topic::Id(id) => id.to_string(),

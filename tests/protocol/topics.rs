@@ -6,16 +6,18 @@ use crate::bench::{self, PLAIN, SMALL, create, find, fresh_name, metadata, metad
 use crate::support::wait_for;
 use crate::talk::Talk;
 use tidemill::model::{ErrorCode, TopicId};
-use tidemill::wire::create_partitions::{
+use tidemill::wire::admin::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
-use tidemill::wire::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
-use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
-use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
-use tidemill::wire::describe_topic_partitions::{
+use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use tidemill::wire::admin::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
+use tidemill::wire::admin::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
 };
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, OPERATIONS_NOT_ASKED};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, OPERATIONS_NOT_ASKED};
 
 fn names(answer: &MetadataResponse) -> Vec<&str> {
     answer.topics.iter().filter_map(|topic| topic.name.as_deref()).collect()
@@ -156,7 +158,7 @@ fn s029_authorized_operations_are_the_minimum_unless_asked_for() {
 fn create_all(
     talk: &mut Talk,
     version: i16,
-    topics: Vec<tidemill::wire::create_topics::CreatableTopic>,
+    topics: Vec<tidemill::wire::admin::create_topics::CreatableTopic>,
     validate_only: bool,
 ) -> CreateTopicsResponse {
     talk.call(&CreateTopicsRequest { topics, timeout_ms: 30_000, validate_only }, version)

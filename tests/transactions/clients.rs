@@ -14,7 +14,7 @@ use crate::support::{peers, wait_for};
 use crate::talk::{Talk, from};
 use tidemill::record::control::{Ending, Marker};
 use tidemill::record::{Decompressor, Records, batches};
-use tidemill::wire::fetch::FetchRequest;
+use tidemill::wire::data::fetch::FetchRequest;
 
 const PARTITIONS: i32 = 3;
 

@@ -6,10 +6,10 @@ use crate::talk::{Talk, headers};
 use tidemill::model::ErrorCode;
 use tidemill::record::control::{Ending, Marker};
 use tidemill::record::walk::batches;
-use tidemill::wire::describe_producers::{
+use tidemill::wire::txn::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, DescribeProducersTopic, ProducerState,
 };
-use tidemill::wire::write_txn_markers::{
+use tidemill::wire::txn::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 

@@ -7,11 +7,11 @@ use crate::producer::{FORWARD, Producer};
 use crate::support::wait_for;
 use crate::talk::Talk;
 use tidemill::model::ErrorCode;
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP};
-use tidemill::wire::offset_fetch::{
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP};
+use tidemill::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
-use tidemill::wire::txn_offset_commit::{
+use tidemill::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
 };
 

@@ -8,15 +8,15 @@ use crate::support::wait_for;
 use crate::talk::{Produced, Talk, batch_with};
 use tidemill::model::ErrorCode;
 use tidemill::record::builder::BatchOptions;
-use tidemill::wire::add_partitions_to_txn::{
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
+use tidemill::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic,
 };
-use tidemill::wire::describe_transactions::{
+use tidemill::wire::txn::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction,
 };
-use tidemill::wire::end_txn::{EndTxnRequest, EndTxnResponse};
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 /// Two cores behind one port, so that every request may be sent anywhere; looks after transactions often.
 pub static FORWARD: Shared = Shared::new(

@@ -6,8 +6,8 @@ use crate::bench::{self, Topic};
 use crate::producer::{FORWARD, Producer};
 use crate::talk::{Talk, from, measured};
 use tidemill::model::ErrorCode;
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::list_offsets::{
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{
     LATEST, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 

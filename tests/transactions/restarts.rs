@@ -8,7 +8,7 @@ use crate::support::node::Node;
 use crate::support::wait_for;
 use crate::talk::{Talk, from};
 use tidemill::model::ErrorCode;
-use tidemill::wire::fetch::FetchRequest;
+use tidemill::wire::data::fetch::FetchRequest;
 
 /// Kills the node, starts it again, and says it the same again until it knows.
 fn killed(node: &mut Node, id: &str) -> Talk {

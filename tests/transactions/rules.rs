@@ -8,12 +8,12 @@ use crate::support::wait_for;
 use crate::talk::{Talk, batch_with, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::record::builder::BatchOptions;
-use tidemill::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
-use tidemill::wire::add_partitions_to_txn::{
+use tidemill::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+use tidemill::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
-use tidemill::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use tidemill::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 
 #[test]
 fn s065_a_new_producer_fences_the_one_before_and_ends_its_transaction() {
@@ -289,7 +289,7 @@ fn a_groups_offsets_are_added_by_their_partition() {
 }
 
 fn find_group_coordinator(talk: &mut Talk) {
-    use tidemill::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP};
+    use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP};
     let request = FindCoordinatorRequest {
         key_type: GROUP,
         coordinator_keys: vec!["a-group".into()],

@@ -3,9 +3,9 @@
 
 use crate::api::{Header, Outcome, Pending};
 use crate::model::ErrorCode;
-use crate::wire::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
-use crate::wire::delete_acls::{DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse};
-use crate::wire::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+use crate::wire::admin::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
+use crate::wire::admin::delete_acls::{DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse};
+use crate::wire::admin::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 use crate::wire::{Malformed, Reader};
 
 const NO_AUTHORIZER_TO_ASK: &str = "No Authorizer is configured on the broker";

@@ -12,11 +12,11 @@ use crate::config::topic::{self, Overrides};
 use crate::controller::Plan;
 use crate::metadata::Command;
 use crate::model::{ErrorCode, TopicName};
-use crate::wire::alter_configs::{
+use crate::wire::admin::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
-use crate::wire::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
-use crate::wire::list_config_resources::{RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP};
+use crate::wire::admin::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::wire::admin::list_config_resources::{RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP};
 
 pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterConfigsResponse> {
     let mut commands = Vec::new();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
-use crate::wire::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
+use crate::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(

@@ -8,7 +8,7 @@ use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MA
 use crate::controller::{Plan, placement};
 use crate::metadata::{Command, Topic};
 use crate::model::ErrorCode;
-use crate::wire::create_partitions::{
+use crate::wire::admin::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 

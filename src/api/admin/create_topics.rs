@@ -12,7 +12,7 @@ use crate::coordinator::topic::Internal;
 use crate::metadata::{Command, Delta, Image, apply_to};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicId, TopicName};
 use crate::router::broker;
-use crate::wire::create_topics::{
+use crate::wire::admin::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };

@@ -7,7 +7,9 @@ use super::refusal::{DUPLICATE_NAME, Refusal, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
 use crate::controller::Plan;
 use crate::metadata::{Command, Image, Topic};
 use crate::model::{ErrorCode, TopicId};
-use crate::wire::delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use crate::wire::admin::delete_topics::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
 
 pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<DeleteTopicsResponse> {
     let mut plan = Plan { commands: Vec::new(), answer: DeleteTopicsResponse::default() };

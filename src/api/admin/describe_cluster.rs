@@ -3,7 +3,7 @@
 use super::context::{CLUSTER_OPERATIONS, Context};
 use crate::model::ErrorCode;
 use crate::router::broker::brokers_of;
-use crate::wire::describe_cluster::{
+use crate::wire::admin::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS,
 };
 

@@ -7,7 +7,7 @@ use crate::config::topic::{self, Overrides, TopicSetting};
 use crate::config::{BrokerConfig, Setting, broker};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicName};
 use crate::router::broker::{brokers_of, node_of};
-use crate::wire::describe_configs::{
+use crate::wire::admin::describe_configs::{
     DescribeConfigsEntry, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym, RESOURCE_BROKER, RESOURCE_TOPIC, SOURCE_DEFAULT,
     SOURCE_DYNAMIC_TOPIC, SOURCE_STATIC_BROKER,

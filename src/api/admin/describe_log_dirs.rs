@@ -9,7 +9,7 @@ use crate::config::Routing;
 use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::router::message::{self, LogSize, Reply};
 use crate::runtime::dir;
-use crate::wire::describe_log_dirs::{
+use crate::wire::admin::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };

@@ -6,7 +6,7 @@ use super::context::{Context, TOPIC_OPERATIONS};
 use crate::metadata::Topic;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, TopicName};
-use crate::wire::describe_topic_partitions::{
+use crate::wire::admin::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedPartition, DescribedTopic,
 };
 

@@ -11,7 +11,9 @@ use crate::coordinator::topic::Internal;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::router::broker;
-use crate::wire::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION};
+use crate::wire::admin::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION,
+};
 
 /// The topic in which the coordinators of the request's keys keep their state. Share groups are not among them.
 fn topic_of(request: &FindCoordinatorRequest) -> Result<Internal, ErrorCode> {

@@ -9,7 +9,7 @@ use crate::config::{Kind, Value};
 use crate::controller::Plan;
 use crate::metadata::Command;
 use crate::model::ErrorCode;
-use crate::wire::incremental_alter_configs::{
+use crate::wire::admin::incremental_alter_configs::{
     APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
     IncrementalAlterConfigsResourceResponse, IncrementalAlterConfigsResponse, IncrementalAlterableConfig, SET,
     SUBTRACT,

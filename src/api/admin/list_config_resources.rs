@@ -4,8 +4,8 @@
 use super::context::Context;
 use crate::model::ErrorCode;
 use crate::router::broker::live_brokers;
-use crate::wire::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
-use crate::wire::list_config_resources::{
+use crate::wire::admin::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::wire::admin::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse, RESOURCE_BROKER_LOGGER,
     RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
 };

@@ -16,7 +16,7 @@ use crate::metadata::image::is_internal;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, TopicId, TopicName};
 use crate::router::broker;
-use crate::wire::metadata::{
+use crate::wire::admin::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };
 

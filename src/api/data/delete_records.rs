@@ -12,7 +12,7 @@ use crate::metadata::{Image, image};
 use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::router::message::{self, Reply};
 use crate::runtime::{self, Class};
-use crate::wire::delete_records::{
+use crate::wire::data::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK,
 };
 use crate::wire::{Malformed, Reader};

@@ -26,7 +26,7 @@ use crate::router::message::{self, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
 use crate::runtime::clock::Mono;
 use crate::runtime::{self, Permit, clock};
-use crate::wire::fetch::{
+use crate::wire::data::fetch::{
     self, EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead,
 };
 use crate::wire::{Malformed, NodeEndpoint, Reader, Topic};

@@ -13,7 +13,7 @@ use crate::record::timestamps::{offset_for_timestamp, offset_of_max_timestamp};
 use crate::record::walk::batches;
 use crate::router::message::{self, ListOffset, ListedOffset, Reply};
 use crate::shard::DECODED_BYTES_MAX;
-use crate::wire::list_offsets::{
+use crate::wire::data::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsetsPartitionResponse,
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, timestamp_from_version,
 };

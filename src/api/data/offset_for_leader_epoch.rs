@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::router::message::{self, EpochEnd, Reply};
-use crate::wire::offset_for_leader_epoch::{
+use crate::wire::data::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 use crate::wire::{Malformed, Reader};

@@ -23,7 +23,7 @@ use crate::router::message::{self, Batches, Reply, TransactionAnswer, Transactio
 use crate::runtime::clock;
 use crate::shard::Shard;
 use crate::shard::TRANSACTIONS_V2_FROM;
-use crate::wire::produce::{ProduceRequest, ProduceResponse, ProducedPartition, RecordError};
+use crate::wire::data::produce::{ProduceRequest, ProduceResponse, ProducedPartition, RecordError};
 use crate::wire::{Malformed, Reader, Topic};
 
 /// A Produce request whose batches are appended or on their way.

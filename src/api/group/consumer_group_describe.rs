@@ -5,7 +5,7 @@ use super::describe_groups::GROUP_OPERATIONS;
 use crate::api::gather::as_asked;
 use crate::coordinator::group::consumer::Refused;
 use crate::model::ErrorCode;
-use crate::wire::consumer_group_describe::{
+use crate::wire::group::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedConsumerGroup,
 };
 use crate::wire::{Malformed, Reader};

@@ -3,7 +3,7 @@
 use super::coordinate::{Call, Framed, Place, host_of, settled};
 use crate::coordinator::group::consumer::{Client, Refused};
 use crate::model::ErrorCode;
-use crate::wire::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use crate::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::{Malformed, Reader};
 
 /// From here on members choose their own ids (KIP-1082).

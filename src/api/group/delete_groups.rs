@@ -7,7 +7,7 @@ use crate::api::gather::as_asked;
 use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
 use crate::model::ErrorCode;
-use crate::wire::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use crate::wire::group::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {

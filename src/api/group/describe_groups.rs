@@ -3,7 +3,7 @@
 use super::coordinate::{Call, Framed, Split};
 use crate::api::gather::as_asked;
 use crate::model::ErrorCode;
-use crate::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
+use crate::wire::group::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use crate::wire::{Malformed, Reader};
 
 /// What may be done to a group where nobody forbids anything, by numbers of `AclOperation`: READ 3, DELETE 6, DESCRIBE 8,

@@ -2,7 +2,7 @@
 
 use super::coordinate::{Call, Framed, Place, settled};
 use crate::model::ErrorCode;
-use crate::wire::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use crate::wire::group::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {

@@ -4,7 +4,7 @@ use super::coordinate::{Call, Framed, Place, host_of};
 use crate::coordinator::group::Joiner;
 use crate::model::ErrorCode;
 use crate::runtime::sync::oneshot;
-use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
+use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::{Malformed, Reader};
 
 /// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an int16 can

@@ -2,7 +2,7 @@
 
 use super::coordinate::{Call, Framed, Place, settled};
 use crate::model::ErrorCode;
-use crate::wire::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
+use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {

@@ -2,7 +2,7 @@
 
 use super::coordinate::{Call, Framed};
 use crate::model::ErrorCode;
-use crate::wire::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use crate::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {

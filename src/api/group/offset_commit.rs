@@ -4,7 +4,7 @@ use super::coordinate::{Call, Framed, Place, settled};
 use crate::api::gather::by_topic;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
-use crate::wire::offset_commit::{
+use crate::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };

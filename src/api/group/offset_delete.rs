@@ -3,7 +3,7 @@
 use super::coordinate::{Call, Framed, Place, settled};
 use crate::api::gather::by_topic;
 use crate::model::ErrorCode;
-use crate::wire::offset_delete::{
+use crate::wire::group::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use crate::wire::{Malformed, Reader};

@@ -6,7 +6,7 @@ use super::coordinate::{Call, Framed, Split};
 use crate::api::gather::as_asked;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
-use crate::wire::offset_fetch::{
+use crate::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -132,9 +132,9 @@ fn take_unknown(group: &mut OffsetFetchRequestGroup, image: &Image) -> Vec<Offse
     refused
 }
 
-fn old(topic: OffsetFetchRequestTopics) -> crate::wire::offset_fetch::OffsetFetchRequestTopic {
+fn old(topic: OffsetFetchRequestTopics) -> crate::wire::group::offset_fetch::OffsetFetchRequestTopic {
     let OffsetFetchRequestTopics { name, partition_indexes, .. } = topic;
-    crate::wire::offset_fetch::OffsetFetchRequestTopic { name, partition_indexes }
+    crate::wire::group::offset_fetch::OffsetFetchRequestTopic { name, partition_indexes }
 }
 
 /// One group's answer in the form of the time before several could be asked for.

@@ -3,7 +3,7 @@
 use super::coordinate::{Call, Framed, Place};
 use crate::model::ErrorCode;
 use crate::runtime::sync::oneshot;
-use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {

@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::partition::producers::Membership;
 use crate::partition::transactions::Verification;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::txn_offset_commit::{
+use crate::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
 };

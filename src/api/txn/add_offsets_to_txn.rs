@@ -8,7 +8,7 @@ use crate::coordinator::partition_of;
 use crate::coordinator::topic::Internal;
 use crate::model::ErrorCode;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+use crate::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(

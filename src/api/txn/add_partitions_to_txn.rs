@@ -9,7 +9,7 @@ use crate::metadata::Image;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::add_partitions_to_txn::{
+use crate::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnResult,
     AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
 };

@@ -9,7 +9,7 @@ use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
-use crate::wire::describe_producers::{
+use crate::wire::txn::describe_producers::{
     DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
     DescribeProducersTopicResponse, ProducerState,
 };

@@ -7,7 +7,7 @@ use crate::api::gather::each_once_of_many;
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
 use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::describe_transactions::{
+use crate::wire::txn::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction, DescribedTransactionTopic,
 };
 use crate::wire::{Malformed, Reader};

@@ -8,7 +8,7 @@ use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::ErrorCode;
 use crate::record::control::Ending;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::end_txn::{EndTxnRequest, EndTxnResponse};
+use crate::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
 use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) fn start(

@@ -13,7 +13,7 @@ use super::transactions::{ask, check_coordinator, producer_id};
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
-use crate::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::wire::{Malformed, Reader};
 
 /// How many ids a shard asks for at a time; as many as a broker of Kafka does.

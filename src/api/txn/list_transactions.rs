@@ -9,7 +9,7 @@ use crate::coordinator::txn::State;
 use crate::model::{ErrorCode, ShardId};
 use crate::router::message::{self, Reply};
 use crate::runtime::clock;
-use crate::wire::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
+use crate::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
 use crate::wire::{Malformed, Reader};
 
 /// What a pattern may grow to, compiled.

@@ -10,7 +10,7 @@ use crate::partition::transactions::EndTransaction;
 use crate::record::control::{Ending, Marker};
 use crate::router::message::{self, Reply};
 use crate::runtime::clock;
-use crate::wire::write_txn_markers::{
+use crate::wire::txn::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };

@@ -17,8 +17,8 @@ use crate::model::ErrorCode;
 use crate::runtime::Mono;
 use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
-use crate::wire::join_group::{JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember};
-use crate::wire::sync_group::SyncGroupResponse;
+use crate::wire::group::join_group::{JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember};
+use crate::wire::group::sync_group::SyncGroupResponse;
 
 /// The protocol type whose members' metadata names topics; of all others it is opaque.
 pub const CONSUMER: &str = "consumer";

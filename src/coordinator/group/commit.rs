@@ -6,13 +6,13 @@ use super::record::{Key, OffsetValue};
 use super::{Group, Groups, Kind};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
-use crate::wire::offset_commit::{
+use crate::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use crate::wire::offset_delete::{
+use crate::wire::group::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use crate::wire::offset_fetch::{
+use crate::wire::group::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 

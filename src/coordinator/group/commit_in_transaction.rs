@@ -6,7 +6,7 @@ use super::record::{Key, OffsetValue};
 use super::{Groups, Kind};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
-use crate::wire::txn_offset_commit::{
+use crate::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 

@@ -4,8 +4,8 @@ use super::classic::{CONSUMER, State};
 use super::{Groups, Kind};
 use crate::model::ErrorCode;
 use crate::wire::Bytes;
-use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
-use crate::wire::list_groups::{ListGroupsRequest, ListedGroup};
+use crate::wire::group::describe_groups::{DescribedGroup, DescribedGroupMember};
+use crate::wire::group::list_groups::{ListGroupsRequest, ListedGroup};
 
 impl Groups {
     /// Empty filters let everything through.

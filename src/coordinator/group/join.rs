@@ -10,7 +10,7 @@ use crate::model::ErrorCode;
 use crate::runtime::Mono;
 use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
-use crate::wire::join_group::{JoinGroupRequest, JoinGroupResponse};
+use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 
 /// Who asks, and what its version of the protocol knows.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use super::Groups;
 use super::classic::State;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
-use crate::wire::heartbeat::HeartbeatRequest;
-use crate::wire::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
+use crate::wire::group::heartbeat::HeartbeatRequest;
+use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
 impl Groups {
     pub fn heartbeat(

@@ -46,7 +46,7 @@ use crate::coordinator::group::schema::GroupMetadataValue;
 use crate::metadata::Image;
 use crate::model::{ProducerId, TopicId};
 use crate::runtime::Mono;
-use crate::wire::join_group::JoinGroupRequestProtocol;
+use crate::wire::group::join_group::JoinGroupRequestProtocol;
 use classic::{Classic, Member, State};
 use consumer::{Consumer, Step};
 use offsets::{Committed, Offsets};

@@ -10,8 +10,8 @@ use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Timers, Writes};
 use crate::model::ErrorCode;
 use crate::wire::Bytes;
-use crate::wire::join_group::JoinGroupResponse;
-use crate::wire::sync_group::SyncGroupResponse;
+use crate::wire::group::join_group::JoinGroupResponse;
+use crate::wire::group::sync_group::SyncGroupResponse;
 
 /// One group, for one step.
 pub(super) struct Turn<'a> {

@@ -2,7 +2,7 @@
 //! offsets, of which there are many, are read and written by hand in `coordinator::group::record`; so are the keys.
 
 use crate::model::TopicId;
-use crate::wire::join_group::JoinGroupRequestProtocol;
+use crate::wire::group::join_group::JoinGroupRequestProtocol;
 use crate::wire::{Bytes, Malformed, Reader, Wire, Writer, message};
 
 message! {

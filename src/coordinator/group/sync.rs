@@ -8,7 +8,7 @@ use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
 use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
-use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 fn refuse(answer: Sender<SyncGroupResponse>, error_code: ErrorCode) {
     let _ = answer.send(SyncGroupResponse { error_code, ..SyncGroupResponse::default() });

@@ -3,12 +3,14 @@
 use super::{Client, ClientError, Connection};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::ApiKey;
-use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
-use crate::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
-use crate::wire::describe_configs::{
+use crate::wire::admin::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use crate::wire::admin::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, RESOURCE_TOPIC, SOURCE_DYNAMIC_TOPIC,
 };
-use crate::wire::incremental_alter_configs::{
+use crate::wire::admin::incremental_alter_configs::{
     DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse,
     IncrementalAlterableConfig, SET,
 };

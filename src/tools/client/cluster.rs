@@ -3,7 +3,7 @@
 use super::{Client, ClientError, may_retry};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::ApiKey;
-use crate::wire::metadata::{
+use crate::wire::admin::metadata::{
     MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use super::ClientError;
 use crate::model::ErrorCode;
-use crate::wire::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use crate::wire::admin::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, Malformed, Message, Reader, frame};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::leaders::Told;
 use super::{Client, ClientError};
-use crate::wire::delete_records::{
+use crate::wire::data::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic, HIGH_WATERMARK,
 };
 

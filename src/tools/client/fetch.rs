@@ -5,7 +5,7 @@ use super::{Client, ClientError, may_retry};
 use crate::model::ErrorCode;
 use crate::wire::ApiKey;
 use crate::wire::Topic;
-use crate::wire::fetch::{AbortedTransaction, FetchPartition, FetchRequest, FetchResponse};
+use crate::wire::data::fetch::{AbortedTransaction, FetchPartition, FetchRequest, FetchResponse};
 use std::collections::BTreeMap;
 
 /// Where to read on in a partition.

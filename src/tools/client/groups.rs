@@ -3,19 +3,19 @@
 use super::{Client, ClientError, may_retry};
 use crate::coordinator::group::consumer::embedded::{Assignment, Named};
 use crate::model::ErrorCode;
-use crate::wire::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
-use crate::wire::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
-use crate::wire::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
-use crate::wire::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
-use crate::wire::list_groups::{ListGroupsRequest, ListGroupsResponse};
-use crate::wire::offset_commit::{
+use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::wire::group::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+use crate::wire::group::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+use crate::wire::group::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+use crate::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use crate::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
-use crate::wire::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
+use crate::wire::group::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::wire::{ApiKey, Message};
 use std::collections::BTreeMap;
 
-pub use crate::wire::list_groups::ListedGroup;
+pub use crate::wire::group::list_groups::ListedGroup;
 
 /// A group of either kind, as its coordinator describes it.
 #[derive(Debug)]

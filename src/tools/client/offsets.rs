@@ -3,11 +3,11 @@
 use super::leaders::Told;
 use super::{Client, ClientError};
 use crate::wire::ApiKey;
-use crate::wire::list_offsets::{
+use crate::wire::data::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic, timestamp_from_version,
 };
 
-pub use crate::wire::list_offsets::{EARLIEST, LATEST, MAX_TIMESTAMP};
+pub use crate::wire::data::list_offsets::{EARLIEST, LATEST, MAX_TIMESTAMP};
 
 /// What a partition answered. `offset` is `None` where no record is that late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,8 +3,8 @@
 use super::{Client, ClientError, may_retry};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::record::header::advance_sequence;
-use crate::wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use crate::wire::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use crate::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
+use crate::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::wire::{ApiKey, Topic};
 use std::collections::BTreeMap;
 

@@ -5,13 +5,13 @@ use super::produce::{Acks, PartitionBatch};
 use super::*;
 use crate::model::{ErrorCode, TopicId};
 use crate::record::builder::{BatchBuilder, BatchOptions};
-use crate::wire::api_versions::{self, ApiVersion, ApiVersionsResponse};
-use crate::wire::fetch::{FetchHead, FetchRequest, FetchResponseWriter, PartitionHead};
+use crate::wire::admin::api_versions::{self, ApiVersion, ApiVersionsResponse};
+use crate::wire::admin::metadata::{MetadataBroker, MetadataPartition, MetadataResponse, MetadataTopic};
+use crate::wire::data::fetch::{FetchHead, FetchRequest, FetchResponseWriter, PartitionHead};
+use crate::wire::data::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse};
+use crate::wire::data::produce::{ProduceRequest, ProduceResponse, ProducedPartition};
 use crate::wire::frame::{self, Refused, RequestHeader};
-use crate::wire::init_producer_id::InitProducerIdResponse;
-use crate::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse};
-use crate::wire::metadata::{MetadataBroker, MetadataPartition, MetadataResponse, MetadataTopic};
-use crate::wire::produce::{ProduceRequest, ProduceResponse, ProducedPartition};
+use crate::wire::txn::init_producer_id::InitProducerIdResponse;
 use crate::wire::{API_TABLE, ApiKey, Reader, Topic};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -185,7 +185,7 @@ fn answer(request: &[u8], state: &mut State) -> Reply {
 }
 
 fn metadata(reader: &mut Reader<'_>, version: i16, state: &State) -> MetadataResponse {
-    let request = crate::wire::metadata::MetadataRequest::decode(reader, version).unwrap();
+    let request = crate::wire::admin::metadata::MetadataRequest::decode(reader, version).unwrap();
     let broker = |(node_id, host, port): &(i32, String, i32)| MetadataBroker {
         node_id: *node_id,
         host: host.clone(),

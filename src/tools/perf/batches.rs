@@ -5,7 +5,7 @@ use super::Load;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::tools::Failure;
-use crate::wire::produce::{ProduceHead, ProduceRequestWriter};
+use crate::wire::data::produce::{ProduceHead, ProduceRequestWriter};
 use crate::wire::{ApiKey, Topic};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,8 +86,8 @@ mod tests {
     use crate::record::batches;
     use crate::tools::produce::CompressionArg;
     use crate::wire::Reader;
+    use crate::wire::data::produce::ProduceRequest;
     use crate::wire::frame::RequestHeader;
-    use crate::wire::produce::ProduceRequest;
 
     #[test]
     fn a_request_put_together_is_a_whole_frame_that_decodes() {

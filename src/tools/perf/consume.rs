@@ -10,7 +10,7 @@ use crate::model::ErrorCode;
 use crate::tools::Failure;
 use crate::tools::client::offsets::{EARLIEST, LATEST};
 use crate::wire::Reader;
-use crate::wire::fetch::FetchResponse;
+use crate::wire::data::fetch::FetchResponse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

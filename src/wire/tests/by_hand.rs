@@ -5,8 +5,8 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::{Dice, Sample};
 use crate::model::{ErrorCode, TopicId};
-use crate::wire::fetch::*;
-use crate::wire::produce::*;
+use crate::wire::data::fetch::*;
+use crate::wire::data::produce::*;
 use crate::wire::*;
 
 const ROUNDS: u64 = 60;

@@ -2,8 +2,8 @@
 //! a decoder answers or refuses; it does not panic, and it does not allocate for a promise.
 
 use super::{Dice, Sample, body};
-use crate::wire::fetch::*;
-use crate::wire::produce::*;
+use crate::wire::data::fetch::*;
+use crate::wire::data::produce::*;
 use crate::wire::*;
 
 type Decode = dyn Fn(&[u8]) -> bool;
@@ -126,60 +126,60 @@ fn by_hand(targets: &mut Vec<Target>) {
 fn targets() -> Vec<Target> {
     let mut targets = Vec::new();
     by_hand(&mut targets);
-    declared::<api_versions::ApiVersionsRequest>(&mut targets);
-    declared::<api_versions::ApiVersionsResponse>(&mut targets);
-    declared::<metadata::MetadataRequest>(&mut targets);
-    declared::<metadata::MetadataResponse>(&mut targets);
-    declared::<list_offsets::ListOffsetsRequest>(&mut targets);
-    declared::<list_offsets::ListOffsetsResponse>(&mut targets);
-    declared::<create_topics::CreateTopicsRequest>(&mut targets);
-    declared::<create_topics::CreateTopicsResponse>(&mut targets);
-    declared::<delete_topics::DeleteTopicsRequest>(&mut targets);
-    declared::<delete_topics::DeleteTopicsResponse>(&mut targets);
-    declared::<init_producer_id::InitProducerIdRequest>(&mut targets);
-    declared::<init_producer_id::InitProducerIdResponse>(&mut targets);
-    declared::<offset_for_leader_epoch::OffsetForLeaderEpochRequest>(&mut targets);
-    declared::<offset_for_leader_epoch::OffsetForLeaderEpochResponse>(&mut targets);
-    declared::<describe_configs::DescribeConfigsRequest>(&mut targets);
-    declared::<describe_configs::DescribeConfigsResponse>(&mut targets);
-    declared::<alter_configs::AlterConfigsRequest>(&mut targets);
-    declared::<alter_configs::AlterConfigsResponse>(&mut targets);
-    declared::<incremental_alter_configs::IncrementalAlterConfigsRequest>(&mut targets);
-    declared::<incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
-    declared::<delete_records::DeleteRecordsRequest>(&mut targets);
-    declared::<delete_records::DeleteRecordsResponse>(&mut targets);
-    declared::<describe_acls::DescribeAclsRequest>(&mut targets);
-    declared::<describe_acls::DescribeAclsResponse>(&mut targets);
-    declared::<create_acls::CreateAclsRequest>(&mut targets);
-    declared::<create_acls::CreateAclsResponse>(&mut targets);
-    declared::<delete_acls::DeleteAclsRequest>(&mut targets);
-    declared::<delete_acls::DeleteAclsResponse>(&mut targets);
-    declared::<describe_log_dirs::DescribeLogDirsRequest>(&mut targets);
-    declared::<describe_log_dirs::DescribeLogDirsResponse>(&mut targets);
-    declared::<list_config_resources::ListConfigResourcesRequest>(&mut targets);
-    declared::<list_config_resources::ListConfigResourcesResponse>(&mut targets);
-    declared::<create_partitions::CreatePartitionsRequest>(&mut targets);
-    declared::<create_partitions::CreatePartitionsResponse>(&mut targets);
-    declared::<add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);
-    declared::<add_partitions_to_txn::AddPartitionsToTxnResponse>(&mut targets);
-    declared::<add_offsets_to_txn::AddOffsetsToTxnRequest>(&mut targets);
-    declared::<add_offsets_to_txn::AddOffsetsToTxnResponse>(&mut targets);
-    declared::<end_txn::EndTxnRequest>(&mut targets);
-    declared::<end_txn::EndTxnResponse>(&mut targets);
-    declared::<describe_transactions::DescribeTransactionsRequest>(&mut targets);
-    declared::<describe_transactions::DescribeTransactionsResponse>(&mut targets);
-    declared::<list_transactions::ListTransactionsRequest>(&mut targets);
-    declared::<list_transactions::ListTransactionsResponse>(&mut targets);
-    declared::<txn_offset_commit::TxnOffsetCommitRequest>(&mut targets);
-    declared::<txn_offset_commit::TxnOffsetCommitResponse>(&mut targets);
-    declared::<write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
-    declared::<write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
-    declared::<describe_producers::DescribeProducersRequest>(&mut targets);
-    declared::<describe_producers::DescribeProducersResponse>(&mut targets);
-    declared::<describe_cluster::DescribeClusterRequest>(&mut targets);
-    declared::<describe_cluster::DescribeClusterResponse>(&mut targets);
-    declared::<describe_topic_partitions::DescribeTopicPartitionsRequest>(&mut targets);
-    declared::<describe_topic_partitions::DescribeTopicPartitionsResponse>(&mut targets);
+    declared::<admin::api_versions::ApiVersionsRequest>(&mut targets);
+    declared::<admin::api_versions::ApiVersionsResponse>(&mut targets);
+    declared::<admin::metadata::MetadataRequest>(&mut targets);
+    declared::<admin::metadata::MetadataResponse>(&mut targets);
+    declared::<data::list_offsets::ListOffsetsRequest>(&mut targets);
+    declared::<data::list_offsets::ListOffsetsResponse>(&mut targets);
+    declared::<admin::create_topics::CreateTopicsRequest>(&mut targets);
+    declared::<admin::create_topics::CreateTopicsResponse>(&mut targets);
+    declared::<admin::delete_topics::DeleteTopicsRequest>(&mut targets);
+    declared::<admin::delete_topics::DeleteTopicsResponse>(&mut targets);
+    declared::<txn::init_producer_id::InitProducerIdRequest>(&mut targets);
+    declared::<txn::init_producer_id::InitProducerIdResponse>(&mut targets);
+    declared::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>(&mut targets);
+    declared::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>(&mut targets);
+    declared::<admin::describe_configs::DescribeConfigsRequest>(&mut targets);
+    declared::<admin::describe_configs::DescribeConfigsResponse>(&mut targets);
+    declared::<admin::alter_configs::AlterConfigsRequest>(&mut targets);
+    declared::<admin::alter_configs::AlterConfigsResponse>(&mut targets);
+    declared::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>(&mut targets);
+    declared::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
+    declared::<data::delete_records::DeleteRecordsRequest>(&mut targets);
+    declared::<data::delete_records::DeleteRecordsResponse>(&mut targets);
+    declared::<admin::describe_acls::DescribeAclsRequest>(&mut targets);
+    declared::<admin::describe_acls::DescribeAclsResponse>(&mut targets);
+    declared::<admin::create_acls::CreateAclsRequest>(&mut targets);
+    declared::<admin::create_acls::CreateAclsResponse>(&mut targets);
+    declared::<admin::delete_acls::DeleteAclsRequest>(&mut targets);
+    declared::<admin::delete_acls::DeleteAclsResponse>(&mut targets);
+    declared::<admin::describe_log_dirs::DescribeLogDirsRequest>(&mut targets);
+    declared::<admin::describe_log_dirs::DescribeLogDirsResponse>(&mut targets);
+    declared::<admin::list_config_resources::ListConfigResourcesRequest>(&mut targets);
+    declared::<admin::list_config_resources::ListConfigResourcesResponse>(&mut targets);
+    declared::<admin::create_partitions::CreatePartitionsRequest>(&mut targets);
+    declared::<admin::create_partitions::CreatePartitionsResponse>(&mut targets);
+    declared::<txn::add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);
+    declared::<txn::add_partitions_to_txn::AddPartitionsToTxnResponse>(&mut targets);
+    declared::<txn::add_offsets_to_txn::AddOffsetsToTxnRequest>(&mut targets);
+    declared::<txn::add_offsets_to_txn::AddOffsetsToTxnResponse>(&mut targets);
+    declared::<txn::end_txn::EndTxnRequest>(&mut targets);
+    declared::<txn::end_txn::EndTxnResponse>(&mut targets);
+    declared::<txn::describe_transactions::DescribeTransactionsRequest>(&mut targets);
+    declared::<txn::describe_transactions::DescribeTransactionsResponse>(&mut targets);
+    declared::<txn::list_transactions::ListTransactionsRequest>(&mut targets);
+    declared::<txn::list_transactions::ListTransactionsResponse>(&mut targets);
+    declared::<group::txn_offset_commit::TxnOffsetCommitRequest>(&mut targets);
+    declared::<group::txn_offset_commit::TxnOffsetCommitResponse>(&mut targets);
+    declared::<txn::write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
+    declared::<txn::write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
+    declared::<txn::describe_producers::DescribeProducersRequest>(&mut targets);
+    declared::<txn::describe_producers::DescribeProducersResponse>(&mut targets);
+    declared::<admin::describe_cluster::DescribeClusterRequest>(&mut targets);
+    declared::<admin::describe_cluster::DescribeClusterResponse>(&mut targets);
+    declared::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>(&mut targets);
+    declared::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>(&mut targets);
     targets
 }
 
@@ -245,13 +245,13 @@ fn a_huge_count_in_a_12_byte_body_is_an_error() {
     // Metadata's topics, at a version of each kind.
     let mut body = [0xff; 12];
     body[..4].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
-    let error = super::parse::<metadata::MetadataRequest>(&body, 5).unwrap_err();
+    let error = super::parse::<admin::metadata::MetadataRequest>(&body, 5).unwrap_err();
     assert_eq!(error.what, "an array of more than 1000000 elements");
     body[..4].copy_from_slice(&[0, 0x0f, 0x42, 0x40]);
-    let error = super::parse::<metadata::MetadataRequest>(&body, 5).unwrap_err();
+    let error = super::parse::<admin::metadata::MetadataRequest>(&body, 5).unwrap_err();
     assert_eq!(error.what, "an array count larger than the bytes that remain");
     body[..5].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
-    let error = super::parse::<metadata::MetadataRequest>(&body, 12).unwrap_err();
+    let error = super::parse::<admin::metadata::MetadataRequest>(&body, 12).unwrap_err();
     assert_eq!(error.what, "an array of more than 1000000 elements");
     // Produce's topics follow a null transactional id, acks and a timeout.
     let mut body = [0; 12];
@@ -272,7 +272,7 @@ fn a_tag_section_of_more_than_10000_fields_is_an_error() {
         for tag in 0..count {
             w.tag(tag, |_| {});
         }
-        let parsed = super::parse::<api_versions::ApiVersionsRequest>(&w.finish().unwrap(), 3);
+        let parsed = super::parse::<admin::api_versions::ApiVersionsRequest>(&w.finish().unwrap(), 3);
         assert_eq!(parsed.is_ok(), is_legal, "{count}");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::parse;
 use crate::model::ErrorCode;
-use crate::wire::api_versions::*;
-use crate::wire::fetch::*;
+use crate::wire::admin::api_versions::*;
+use crate::wire::data::fetch::*;
 use crate::wire::frame::{self, Refused, RequestHeader};
 use crate::wire::*;
 
@@ -36,7 +36,7 @@ fn a_length_below_0_or_above_the_maximum_is_illegal() {
 #[test]
 fn the_correlation_id_comes_back_also_when_negative() {
     for id in [0, 1, -1, i32::MIN, i32::MAX] {
-        let frame = frame::encode_response(&metadata::MetadataResponse::default(), 12, id).unwrap();
+        let frame = frame::encode_response(&admin::metadata::MetadataResponse::default(), 12, id).unwrap();
         let mut r = Reader::new(&frame[4..]);
         assert_eq!(frame::decode_response_header(&mut r, ApiKey::Metadata.api(), 12), Ok(id));
     }
@@ -75,7 +75,7 @@ fn api_versions_always_answers_with_header_v0() {
         // Length, correlation id, and then the error code at once.
         assert_eq!(frame[4..10], [0, 0, 0, 5, 0, 0], "v{version}");
     }
-    let flexible = frame::encode_response(&metadata::MetadataResponse::default(), 9, 5).unwrap();
+    let flexible = frame::encode_response(&admin::metadata::MetadataResponse::default(), 9, 5).unwrap();
     assert_eq!(flexible[4..9], [0, 0, 0, 5, 0]);
 }
 
@@ -210,7 +210,7 @@ fn an_unknown_key_and_an_unadvertised_version_are_refused() {
 fn unknown_tagged_fields_are_skipped() {
     // MetadataRequest 12: no topics, false, false, and two tags of a later time.
     let bytes = [1, 0, 0, 2, 0, 1, 0xaa, 77, 2, 0xbb, 0xcc];
-    let request: metadata::MetadataRequest = parse(&bytes, 12).unwrap();
+    let request: admin::metadata::MetadataRequest = parse(&bytes, 12).unwrap();
     assert_eq!(request.topics, Some(vec![]));
 }
 
@@ -224,7 +224,7 @@ fn throttle_time_is_there_from_the_version_that_has_it_on() {
         }
     };
     check(ApiKey::Metadata, 3, &|version| {
-        let answer = |throttle_time_ms| metadata::MetadataResponse { throttle_time_ms, ..Default::default() };
+        let answer = |throttle_time_ms| admin::metadata::MetadataResponse { throttle_time_ms, ..Default::default() };
         (super::body(&answer(0), version), super::body(&answer(9), version))
     });
     check(ApiKey::ApiVersions, 1, &|version| {
@@ -232,27 +232,28 @@ fn throttle_time_is_there_from_the_version_that_has_it_on() {
         (super::body(&answer(0), version), super::body(&answer(9), version))
     });
     check(ApiKey::ListOffsets, 2, &|version| {
-        let answer = |throttle_time_ms| list_offsets::ListOffsetsResponse { throttle_time_ms, ..Default::default() };
+        let answer =
+            |throttle_time_ms| data::list_offsets::ListOffsetsResponse { throttle_time_ms, ..Default::default() };
         (super::body(&answer(0), version), super::body(&answer(9), version))
     });
     check(ApiKey::Produce, 3, &|version| {
-        let answer = |throttle_time_ms| produce::ProduceResponse { throttle_time_ms, ..Default::default() };
+        let answer = |throttle_time_ms| data::produce::ProduceResponse { throttle_time_ms, ..Default::default() };
         (answer(0).encode_frame(version, 1).unwrap(), answer(9).encode_frame(version, 1).unwrap())
     });
 }
 
 #[test]
 fn all_topics_is_null_or_at_v0_empty() {
-    let request = |topics| metadata::MetadataRequest { topics, ..Default::default() };
+    let request = |topics| admin::metadata::MetadataRequest { topics, ..Default::default() };
     assert!(request(None).wants_all_topics(1));
     assert!(request(Some(vec![])).wants_all_topics(0));
     assert!(!request(Some(vec![])).wants_all_topics(1));
-    assert!(!request(Some(vec![metadata::MetadataRequestTopic::default()])).wants_all_topics(0));
+    assert!(!request(Some(vec![admin::metadata::MetadataRequestTopic::default()])).wants_all_topics(0));
 }
 
 #[test]
 fn special_timestamps_have_a_first_version() {
-    use list_offsets::timestamp_from_version;
+    use data::list_offsets::timestamp_from_version;
     let expected = [(0, 1), (-1, 1), (-2, 1), (-3, 7), (-4, 8), (-5, 9), (-6, 11), (i64::MAX, 1)];
     for (timestamp, version) in expected {
         assert_eq!(timestamp_from_version(timestamp), Some(version), "{timestamp}");
@@ -291,11 +292,11 @@ fn wire_3_records_are_never_copied() {
     let places: Vec<_> = pieces.payloads.iter().map(|(_, payload)| payload.as_ptr()).collect();
     assert_eq!(places, [records.as_ptr(), records[100..].as_ptr(), records.as_ptr()]);
 
-    let mut w = produce::ProduceRequestWriter::new(
+    let mut w = data::produce::ProduceRequestWriter::new(
         9,
         1,
         None,
-        produce::ProduceHead { transactional_id: None, acks: 1, timeout_ms: 1 },
+        data::produce::ProduceHead { transactional_id: None, acks: 1, timeout_ms: 1 },
         1,
     );
     w.topic(Topic::Name("t"), 1);
@@ -304,23 +305,23 @@ fn wire_3_records_are_never_copied() {
     let mut r = Reader::new(&frame);
     r.i32().unwrap();
     RequestHeader::decode(&mut r).unwrap();
-    let request = produce::ProduceRequest::decode(&mut r, 9).unwrap();
+    let request = data::produce::ProduceRequest::decode(&mut r, 9).unwrap();
     let partition = request.partitions().next().unwrap();
     assert_eq!(partition.records.as_ptr(), frame[partition.records_range()].as_ptr());
 }
 
 #[test]
 fn a_response_leaves_out_what_its_version_lacks() {
-    let mut produced = produce::ProducedPartition::refused(Topic::Name("t"), 3, ErrorCode::NotLeaderOrFollower);
+    let mut produced = data::produce::ProducedPartition::refused(Topic::Name("t"), 3, ErrorCode::NotLeaderOrFollower);
     produced.error_message = Some("not here".into());
     produced.current_leader = CurrentLeader { leader_id: 1, leader_epoch: 2 };
     let node_endpoints = vec![NodeEndpoint { node_id: 1, host: "h".into(), port: 1, rack: None }];
-    let response = produce::ProduceResponse { partitions: vec![produced], node_endpoints, ..Default::default() };
+    let response = data::produce::ProduceResponse { partitions: vec![produced], node_endpoints, ..Default::default() };
     for version in 3..=12 {
         let mut w = Writer::new(version, false);
         response.encode(&mut w, version);
         let body = w.finish().unwrap();
-        let read = produce::ProduceResponse::decode(&mut Reader::new(&body), version).unwrap();
+        let read = data::produce::ProduceResponse::decode(&mut Reader::new(&body), version).unwrap();
         assert_eq!(read.partitions[0].error_message.is_some(), version >= 8, "v{version}");
         assert_eq!(read.partitions[0].current_leader.leader_id == 1, version >= 10, "v{version}");
         assert_eq!(read.node_endpoints.len() == 1, version >= 10, "v{version}");
@@ -330,8 +331,8 @@ fn a_response_leaves_out_what_its_version_lacks() {
 #[test]
 fn a_topic_is_named_as_the_version_names_it() {
     let encode = |topic, version| {
-        let partitions = vec![produce::ProducedPartition::refused(topic, 0, ErrorCode::None)];
-        produce::ProduceResponse { partitions, ..Default::default() }.encode_frame(version, 1).is_ok()
+        let partitions = vec![data::produce::ProducedPartition::refused(topic, 0, ErrorCode::None)];
+        data::produce::ProduceResponse { partitions, ..Default::default() }.encode_frame(version, 1).is_ok()
     };
     let id = Topic::Id(crate::model::TopicId([1; 16]));
     assert!(encode(Topic::Name("t"), 12) && !encode(Topic::Name("t"), 13));

@@ -1,9 +1,9 @@
 //! DescribeAcls, CreateAcls and DeleteAcls, where there is no authorizer.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::create_acls::{AclCreation, CreateAclsRequest};
-use tidemill::wire::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
-use tidemill::wire::describe_acls::DescribeAclsRequest;
+use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
+use tidemill::wire::admin::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
+use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
 
 use super::super::case::{Case, case, say};
 

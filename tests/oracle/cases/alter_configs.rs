@@ -1,10 +1,10 @@
 //! IncrementalAlterConfigs and AlterConfigs.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
-use tidemill::wire::create_topics::{CreatableTopic, CreateTopicsRequest};
-use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
-use tidemill::wire::incremental_alter_configs::{
+use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
+use tidemill::wire::admin::create_topics::{CreatableTopic, CreateTopicsRequest};
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use tidemill::wire::admin::incremental_alter_configs::{
     APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig, SET,
     SUBTRACT,
 };

@@ -1,9 +1,9 @@
 //! ApiVersions, DescribeCluster and DescribeTopicPartitions.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::api_versions::ApiVersionsRequest;
-use tidemill::wire::describe_cluster::DescribeClusterRequest;
-use tidemill::wire::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
+use tidemill::wire::admin::api_versions::ApiVersionsRequest;
+use tidemill::wire::admin::describe_cluster::DescribeClusterRequest;
+use tidemill::wire::admin::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 
 use super::super::case::{Case, case, say};
 

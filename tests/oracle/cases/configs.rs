@@ -1,7 +1,7 @@
 //! DescribeConfigs.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 
 use super::super::case::{Case, case, say};
 

@@ -4,17 +4,21 @@
 //! Members choose their own ids, so that both brokers know the same. A group's name is the case's and the version, so that each
 //! has its own.
 
-use tidemill::wire::consumer_group_describe::ConsumerGroupDescribeRequest;
-use tidemill::wire::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
-use tidemill::wire::delete_groups::DeleteGroupsRequest;
-use tidemill::wire::describe_groups::DescribeGroupsRequest;
-use tidemill::wire::heartbeat::HeartbeatRequest;
-use tidemill::wire::join_group::JoinGroupRequest;
-use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
-use tidemill::wire::list_groups::ListGroupsRequest;
-use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use tidemill::wire::offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
-use tidemill::wire::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use tidemill::wire::group::consumer_group_describe::ConsumerGroupDescribeRequest;
+use tidemill::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
+use tidemill::wire::group::delete_groups::DeleteGroupsRequest;
+use tidemill::wire::group::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::group::heartbeat::HeartbeatRequest;
+use tidemill::wire::group::join_group::JoinGroupRequest;
+use tidemill::wire::group::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::group::list_groups::ListGroupsRequest;
+use tidemill::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use tidemill::wire::group::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use tidemill::wire::group::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use tidemill::wire::{ApiKey, Bytes};
 
 use super::super::case::{Case, case, say};

@@ -1,7 +1,7 @@
 //! CreateTopics; its first case makes the topics that the cases of all files use.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::create_topics::{
+use tidemill::wire::admin::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 

@@ -3,12 +3,12 @@
 use tidemill::record::Codec;
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
-use tidemill::wire::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
-use tidemill::wire::delete_records::{
+use tidemill::wire::admin::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use tidemill::wire::data::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, HIGH_WATERMARK,
 };
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::list_offsets::{
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{
     EARLIEST, LATEST, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MAX_TIMESTAMP,
 };
 

@@ -2,8 +2,8 @@
 
 use tidemill::model::TopicId;
 use tidemill::wire::ApiKey;
-use tidemill::wire::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use super::super::case::{Case, NOBODYS, case, say};
 

@@ -2,7 +2,7 @@
 
 use tidemill::record::Codec;
 use tidemill::record::builder::BatchOptions;
-use tidemill::wire::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::{ApiKey, Topic};
 
 use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};

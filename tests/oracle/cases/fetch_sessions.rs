@@ -1,7 +1,7 @@
 //! Fetch sessions (KIP-227): opened, gone on with, refused, closed.
 
 use tidemill::record::builder::BatchOptions;
-use tidemill::wire::fetch::FetchRequest;
+use tidemill::wire::data::fetch::FetchRequest;
 use tidemill::wire::{ApiKey, Topic};
 
 use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};

@@ -3,19 +3,23 @@
 //! Members' ids are the broker's to choose, so most members here are static: of these the instance is ours to name, and the id
 //! that it was given is looked up in the last answer.
 
-use tidemill::wire::delete_groups::DeleteGroupsRequest;
-use tidemill::wire::describe_groups::DescribeGroupsRequest;
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, GROUP, TRANSACTION};
-use tidemill::wire::heartbeat::HeartbeatRequest;
-use tidemill::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
-use tidemill::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
-use tidemill::wire::list_groups::ListGroupsRequest;
-use tidemill::wire::offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use tidemill::wire::offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
-use tidemill::wire::offset_fetch::{
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, GROUP, TRANSACTION};
+use tidemill::wire::group::delete_groups::DeleteGroupsRequest;
+use tidemill::wire::group::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::group::heartbeat::HeartbeatRequest;
+use tidemill::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use tidemill::wire::group::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::group::list_groups::ListGroupsRequest;
+use tidemill::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use tidemill::wire::group::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use tidemill::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use tidemill::wire::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use tidemill::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use tidemill::wire::{ApiKey, Bytes};
 
 use super::super::case::{Case, NOBODYS, case, say};

@@ -2,14 +2,14 @@
 
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
-use tidemill::wire::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
-use tidemill::wire::fetch::FetchRequest;
-use tidemill::wire::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
-use tidemill::wire::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use tidemill::wire::txn_offset_commit::{
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use tidemill::wire::group::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use tidemill::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
-use tidemill::wire::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
+use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
+use tidemill::wire::txn::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
 
 use super::super::case::{Case, Produce, case, fetch, in_fetch, part, say};
 use super::super::pair::Side;

@@ -2,7 +2,7 @@
 
 use tidemill::model::TopicId;
 use tidemill::wire::ApiKey;
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use super::super::case::{Case, NOBODYS, case, say};
 

@@ -3,11 +3,11 @@
 use tidemill::record::Codec;
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
-use tidemill::wire::list_offsets::{
+use tidemill::wire::data::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsetsPartition, ListOffsetsRequest,
     ListOffsetsTopic, MAX_TIMESTAMP,
 };
-use tidemill::wire::offset_for_leader_epoch::{
+use tidemill::wire::data::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 

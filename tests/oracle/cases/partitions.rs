@@ -1,8 +1,10 @@
 //! CreatePartitions.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::create_partitions::{CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic};
-use tidemill::wire::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::admin::create_partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use super::super::case::{Case, case, say};
 

@@ -76,7 +76,7 @@ fn patched(at: usize, byte: u8) -> Vec<u8> {
 fn stored(name: &'static str, topic: &'static str) -> Case {
     case(ApiKey::Fetch, name, move |side, v| {
         let partitions = vec![part(in_fetch(side, v, topic), 0, 0)];
-        fetch(&tidemill::wire::fetch::FetchRequest { partitions, ..Default::default() }, v)
+        fetch(&tidemill::wire::data::fetch::FetchRequest { partitions, ..Default::default() }, v)
     })
     .since(10)
 }

@@ -2,7 +2,7 @@
 
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
-use tidemill::wire::init_producer_id::InitProducerIdRequest;
+use tidemill::wire::txn::init_producer_id::InitProducerIdRequest;
 
 use super::super::case::{Case, case, fetch, in_fetch, part, say};
 use super::produce::{base, build, to_one};
@@ -56,7 +56,7 @@ pub fn cases() -> Vec<Case> {
         sequences("a negative sequence later", 15, &[(0, 0, 1), (0, -1, 1)]),
         case(ApiKey::Fetch, "what the idempotent wrote", |side, v| {
             let partitions = vec![part(in_fetch(side, v, "idempotent"), 0, 0)];
-            fetch(&tidemill::wire::fetch::FetchRequest { partitions, ..Default::default() }, v)
+            fetch(&tidemill::wire::data::fetch::FetchRequest { partitions, ..Default::default() }, v)
         }),
     ]
 }

@@ -1,8 +1,8 @@
 //! DescribeLogDirs and ListConfigResources.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
-use tidemill::wire::list_config_resources::ListConfigResourcesRequest;
+use tidemill::wire::admin::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
 
 use super::super::case::{Case, case, say};
 

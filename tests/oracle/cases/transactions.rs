@@ -4,15 +4,15 @@
 //! case's name and the version, so that each has its own. No transaction is left open for longer than the cases need.
 
 use tidemill::wire::ApiKey;
-use tidemill::wire::add_offsets_to_txn::AddOffsetsToTxnRequest;
-use tidemill::wire::add_partitions_to_txn::{
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, TRANSACTION};
+use tidemill::wire::txn::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use tidemill::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
-use tidemill::wire::describe_transactions::DescribeTransactionsRequest;
-use tidemill::wire::end_txn::EndTxnRequest;
-use tidemill::wire::find_coordinator::{FindCoordinatorRequest, TRANSACTION};
-use tidemill::wire::init_producer_id::InitProducerIdRequest;
-use tidemill::wire::list_transactions::ListTransactionsRequest;
+use tidemill::wire::txn::describe_transactions::DescribeTransactionsRequest;
+use tidemill::wire::txn::end_txn::EndTxnRequest;
+use tidemill::wire::txn::init_producer_id::InitProducerIdRequest;
+use tidemill::wire::txn::list_transactions::ListTransactionsRequest;
 
 use super::super::case::{Case, case, say};
 use super::super::pair::Side;

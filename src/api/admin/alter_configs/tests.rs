@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::admin::fixture::{World, check_encodes};
-use crate::wire::alter_configs::AlterableConfig;
+use crate::wire::admin::alter_configs::AlterableConfig;
 
 fn resource(resource_type: i8, name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsResource {
     let config = |(name, value): &(&str, Option<&str>)| AlterableConfig {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::admin::fixture::{World, check_encodes, numbers};
 use crate::model::NodeId;
-use crate::wire::create_partitions::CreatePartitionsAssignment;
+use crate::wire::admin::create_partitions::CreatePartitionsAssignment;
 
 fn topic(name: &str, count: i32, assignments: Option<&[&[i32]]>) -> CreatePartitionsTopic {
     let assignment = |brokers: &&[i32]| CreatePartitionsAssignment { broker_ids: brokers.to_vec() };

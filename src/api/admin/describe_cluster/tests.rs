@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::admin::fixture::{World, check_encodes};
-use crate::wire::metadata::OPERATIONS_NOT_ASKED;
+use crate::wire::admin::metadata::OPERATIONS_NOT_ASKED;
 
 fn ask(world: &World, version: i16, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let response = answer(&request, &world.at(version));

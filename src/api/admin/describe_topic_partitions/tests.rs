@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::admin::fixture::{World, check_encodes};
-use crate::wire::describe_topic_partitions::TopicRequest;
+use crate::wire::admin::describe_topic_partitions::TopicRequest;
 
 fn request(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
     DescribeTopicPartitionsRequest {

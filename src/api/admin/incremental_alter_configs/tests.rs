@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::admin::fixture::{World, check_encodes};
-use crate::wire::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::wire::admin::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
 
 type Change<'a> = (&'a str, i8, Option<&'a str>);
 

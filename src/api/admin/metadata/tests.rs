@@ -3,7 +3,7 @@ use crate::api::admin::fixture::{World, check_encodes, numbers};
 use crate::metadata::Command;
 use crate::metadata::owner::shard_of;
 use crate::model::NodeId;
-use crate::wire::metadata::OPERATIONS_NOT_ASKED;
+use crate::wire::admin::metadata::OPERATIONS_NOT_ASKED;
 
 fn by_name(names: &[&str]) -> MetadataRequest {
     let topic = |name: &&str| MetadataRequestTopic { name: Some((*name).into()), ..MetadataRequestTopic::default() };

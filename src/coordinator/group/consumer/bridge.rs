@@ -19,11 +19,11 @@ use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
-use crate::wire::consumer_group_heartbeat::TopicPartitions;
-use crate::wire::heartbeat::HeartbeatRequest;
-use crate::wire::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
-use crate::wire::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
-use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
+use crate::wire::group::heartbeat::HeartbeatRequest;
+use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
+use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
+use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 /// The group becomes a classic one, and its members are to join that anew.
 type HasToRebalance = bool;

@@ -8,7 +8,7 @@ use super::{Refused, Step};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
-use crate::wire::consumer_group_describe::{
+use crate::wire::group::consumer_group_describe::{
     DescribedAssignment, DescribedConsumer, DescribedConsumerGroup, DescribedPartitions,
 };
 

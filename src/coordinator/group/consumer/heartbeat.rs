@@ -12,7 +12,7 @@ use super::{Change, Consumer, Refused, Step};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
-use crate::wire::consumer_group_heartbeat::{
+use crate::wire::group::consumer_group_heartbeat::{
     Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
 

@@ -16,7 +16,7 @@ use super::super::assign::Partitions;
 use super::Refused;
 use super::member::{Member, MemberState, Owned};
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
-use crate::wire::consumer_group_heartbeat::TopicPartitions;
+use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
 
 /// What a member is brought to, and what it says.
 pub struct Towards<'a> {

@@ -9,16 +9,16 @@ use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, Image, apply_to};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::Bytes;
-use crate::wire::consumer_group_describe::DescribedConsumerGroup;
-use crate::wire::consumer_group_heartbeat::{
+use crate::wire::group::consumer_group_describe::DescribedConsumerGroup;
+use crate::wire::group::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
-use crate::wire::heartbeat::HeartbeatRequest;
-use crate::wire::join_group::JoinGroupRequest;
-use crate::wire::leave_group::{LeaveGroupRequest, MemberIdentity};
-use crate::wire::list_groups::ListGroupsRequest;
-use crate::wire::offset_fetch::OffsetFetchRequestGroup;
-use crate::wire::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::group::heartbeat::HeartbeatRequest;
+use crate::wire::group::join_group::JoinGroupRequest;
+use crate::wire::group::leave_group::{LeaveGroupRequest, MemberIdentity};
+use crate::wire::group::list_groups::ListGroupsRequest;
+use crate::wire::group::offset_fetch::OffsetFetchRequestGroup;
+use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 /// No time between two targets.
 const EAGER: &[&str] = &["group.consumer.assignment.interval.ms=0"];
@@ -556,7 +556,7 @@ fn classic_group(world: &mut World) -> (String, String) {
         generation_id: 1,
         member_id: a.member_id.clone(),
         assignments: [(&a, 0), (&b, 3)]
-            .map(|(member, first)| crate::wire::sync_group::SyncGroupRequestAssignment {
+            .map(|(member, first)| crate::wire::group::sync_group::SyncGroupRequestAssignment {
                 member_id: member.member_id.clone(),
                 assignment: half(first),
             })

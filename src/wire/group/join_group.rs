@@ -1,7 +1,7 @@
 //! JoinGroup (key 11), versions 0 to 9: a member enters its group, or the group's next generation.
 
-use super::Bytes;
 use crate::model::ErrorCode;
+use crate::wire::Bytes;
 
 message! {
     request JoinGroupRequest of JoinGroup {

@@ -1,8 +1,8 @@
 //! ConsumerGroupDescribe (key 69), versions 0 and 1: consumer groups, their members, and what these have and are to have
 //! (KIP-848). Version 1 says by which protocol a member takes part (KIP-1099).
 
-use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::model::{ErrorCode, TopicId};
+use crate::wire::admin::metadata::OPERATIONS_NOT_ASKED;
 
 message! {
     request ConsumerGroupDescribeRequest of ConsumerGroupDescribe {

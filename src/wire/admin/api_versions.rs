@@ -1,8 +1,8 @@
 //! ApiVersions (key 18), versions 0 to 4: the first request of every client, and the only one that is answered at a
 //! version the broker does not know.
 
-use super::{API_TABLE, ApiKey, frame};
 use crate::model::ErrorCode;
+use crate::wire::{API_TABLE, ApiKey, frame};
 
 message! {
     request ApiVersionsRequest of ApiVersions {

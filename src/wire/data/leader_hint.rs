@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::{Malformed, Reader, Writer};
 use crate::model::LeaderEpoch;
+use crate::wire::{Malformed, Reader, Writer};
 
 /// Who leads a partition now. The default, -1 and -1, is "not said" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! SyncGroup (key 14), versions 0 to 5: the leader hands in the assignments, every member gets its own.
 
-use super::Bytes;
 use crate::model::ErrorCode;
+use crate::wire::Bytes;
 
 message! {
     request SyncGroupRequest of SyncGroup {

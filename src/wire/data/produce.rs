@@ -10,9 +10,9 @@
 use std::borrow::Cow;
 use std::ops::{Deref, Range};
 
-use super::pieces::{Announced, PieceWriter};
-use super::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 use crate::model::{ErrorCode, Offset, PartitionIndex};
+use crate::wire::pieces::{Announced, PieceWriter};
+use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 
 const BY_ID_FROM: i16 = 13;
 

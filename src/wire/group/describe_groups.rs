@@ -1,8 +1,8 @@
 //! DescribeGroups (key 15), versions 0 to 6: classic groups and their members.
 
-use super::Bytes;
-use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::model::ErrorCode;
+use crate::wire::Bytes;
+use crate::wire::admin::metadata::OPERATIONS_NOT_ASKED;
 
 message! {
     request DescribeGroupsRequest of DescribeGroups {

@@ -1,0 +1,18 @@
+//! The messages that describe or change the cluster: topics, settings, ACLs, log directories, and discovery.
+
+pub mod alter_configs;
+pub mod api_versions;
+pub mod create_acls;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_acls;
+pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod list_config_resources;
+pub mod metadata;
