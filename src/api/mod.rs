@@ -219,8 +219,8 @@ impl Server {
     /// Takes a newer image: when it returns, its partitions are served here, and those that it lacks are gone.
     pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
         let applied = self.shard.apply_image(image).await;
-        self.transactions.ledgers.follow();
-        self.groups.follow();
+        self.transactions.ledgers.apply_image();
+        self.groups.apply_image();
         applied
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::load;
-use super::{Machine, Now, Writes, code_of_append};
+use super::{Now, StateMachine, Writes, code_of_append};
 use crate::disk::journal::Sequence;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -40,7 +40,7 @@ enum Phase<M> {
     Closed,
 }
 
-impl<M: Machine> Ledger<M> {
+impl<M: StateMachine> Ledger<M> {
     /// Begins to load. A partition without records is ready at once.
     pub(super) fn open(shard: &Rc<Shard>, partition: Rc<Partition>, machine: M) -> Rc<Ledger<M>> {
         let ledger = Rc::new(Ledger {
@@ -137,7 +137,7 @@ impl<M: Machine> Ledger<M> {
     }
 
     /// Decides, writes, replays: all of it or nothing (COOR-3). Waits only for steps before it, and when memory or the journal
-    /// is short. What comes back may be told to nobody before [`durable`](Self::durable).
+    /// is short. What comes back may be told to nobody before [`wait_durable`](Self::wait_durable).
     pub async fn step<A>(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>) -> A) -> Result<A, ErrorCode> {
         let _turn = match self.turn.try_acquire(1) {
             Some(turn) => turn,
@@ -173,11 +173,11 @@ impl<M: Machine> Ledger<M> {
     }
 
     /// COOR-4: waits until everything that steps have written so far is durable.
-    pub async fn durable(&self) -> Result<(), ErrorCode> {
+    pub async fn wait_durable(&self) -> Result<(), ErrorCode> {
         self.shard.committed_to(self.sequence.get()).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))
     }
 
-    /// Whether [`durable`](Self::durable) will not wait.
+    /// Whether [`wait_durable`](Self::wait_durable) will not wait.
     pub fn is_durable(&self) -> bool {
         self.shard.committed() >= self.sequence.get()
     }
@@ -202,7 +202,7 @@ impl<M: Machine> Ledger<M> {
             for record in Records::new(&batch.header, &batch.records) {
                 let record = record.expect("a batch as it was built");
                 let offset = produced.base_offset + i64::from(record.offset_delta);
-                let entry = load::entry_of(&batch.header, offset, &record).expect("every record has a key");
+                let entry = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
                 machine.replay(&entry).expect("a machine can read what it wrote");
             }
         })

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Ledger, Machine, partition_of};
+use super::{Ledger, StateMachine, partition_of};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::runtime::{self, Class};
@@ -18,7 +18,7 @@ pub struct Ledgers<M> {
     make: Box<dyn Fn() -> M>,
 }
 
-impl<M: Machine> Ledgers<M> {
+impl<M: StateMachine> Ledgers<M> {
     /// `make` makes the machine of a partition without records.
     pub fn new(shard: &Rc<Shard>, make: impl Fn() -> M + 'static) -> Ledgers<M> {
         let ledgers = Ledgers {
@@ -27,12 +27,12 @@ impl<M: Machine> Ledgers<M> {
             seen: RefCell::new(Arc::default()),
             make: Box::new(make),
         };
-        ledgers.follow();
+        ledgers.apply_image();
         ledgers
     }
 
     /// Takes over the shard's image: partitions of the topic that have come are loaded, those that have gone are closed.
-    pub fn follow(&self) {
+    pub fn apply_image(&self) {
         let image = (*self.shard.image()).clone();
         let before = self.seen.replace(image.clone());
         let mut ledgers = self.ledgers.borrow_mut();

@@ -3,7 +3,7 @@
 //! A log of a million commits is hundreds of megabytes of small batches, so it goes by in large stretches, each copied once into
 //! a buffer that is used again and read in place.
 
-use super::{Entry, Machine, Unreadable};
+use super::{ReplayedRecord, StateMachine, Unreadable};
 use crate::log::read::Extent;
 use crate::model::Offset;
 use crate::partition::Partition;
@@ -22,7 +22,7 @@ const STRETCH_BYTES: usize = 1 << 20;
 const BATCHES_PER_TURN: usize = 500;
 
 /// Replays all of the partition's log. Fails when a part of it cannot be read: a state with a hole is no state.
-pub(super) async fn load<M: Machine>(partition: &Partition, machine: &mut M) -> Result<(), String> {
+pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M) -> Result<(), String> {
     let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
     let mut buffer = Vec::new();
     let mut next = partition.log.start_offset();
@@ -81,7 +81,7 @@ async fn copy(mut extent: Extent, buffer: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// Answers how many of its records are of kinds that this release does not know.
-fn replay_batch<M: Machine>(
+fn replay_batch<M: StateMachine>(
     batch: &Batch<'_>,
     machine: &mut M,
     decompressor: &mut Decompressor,
@@ -103,7 +103,7 @@ fn replay_batch<M: Machine>(
         if header.is_control() {
             continue;
         }
-        let replayed = entry_of(header, record.offset, &record).and_then(|entry| machine.replay(&entry));
+        let replayed = replayed_record(header, record.offset, &record).and_then(|entry| machine.replay(&entry));
         match replayed {
             Ok(()) => {}
             Err(Unreadable::UnknownKey(_)) => unknown += 1,
@@ -113,8 +113,12 @@ fn replay_batch<M: Machine>(
     Ok(unknown)
 }
 
-pub(super) fn entry_of<'a>(header: &BatchHeader, offset: Offset, record: &Record<'a>) -> Result<Entry<'a>, Unreadable> {
-    Ok(Entry {
+pub(super) fn replayed_record<'a>(
+    header: &BatchHeader,
+    offset: Offset,
+    record: &Record<'a>,
+) -> Result<ReplayedRecord<'a>, Unreadable> {
+    Ok(ReplayedRecord {
         offset,
         timestamp_ms: record.timestamp,
         key: record.key.ok_or_else(|| Unreadable::Malformed("it has no key".into()))?,

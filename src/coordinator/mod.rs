@@ -6,12 +6,12 @@
 //!
 //! ```text
 //! partition of a key -> its shard -> Ledger::step: decide (pure, on memory) -> records -> one batch into log and journal
-//!                                                  -> Machine::replay of what was written -> answer, once Ledger::durable
-//! at a start         Ledger: read the log from its start -> Machine::replay of all of it -> Machine::loaded
+//!                                                  -> StateMachine::replay of what was written -> answer, once Ledger::wait_durable
+//! at a start         Ledger: read the log from its start -> StateMachine::replay of all of it -> StateMachine::loaded
 //! ```
 //!
-//! A [`Machine`] is what differs between groups and transactions. To make one:
-//! - what must survive a restart changes in [`Machine::replay`] alone, from a record; so a restart finds what was there;
+//! A [`StateMachine`] is what differs between groups and transactions. To make one:
+//! - what must survive a restart changes in [`StateMachine::replay`] alone, from a record; so a restart finds what was there;
 //! - a step looks at the machine, puts records into [`Writes`] and says the answer; it may change what need not survive (who
 //!   waits, deadlines) on the spot, or in [`Writes::then`], which is told whether the records were taken;
 //! - whoever has to wait for another step leaves a `Sender` in the machine.
@@ -20,7 +20,7 @@
 //! - COOR-1: a key's coordinator is the shard that owns its partition of the internal topic; nobody else touches its state.
 //! - COOR-2: steps of one ledger follow one another; each sees all of what the ones before it wrote.
 //! - COOR-3: records that the log refuses change nothing.
-//! - COOR-4: an answer leaves only when everything that its step saw is durable ([`Ledger::durable`]): nobody learns what a
+//! - COOR-4: an answer leaves only when everything that its step saw is durable ([`Ledger::wait_durable`]): nobody learns what a
 //!   crash may take back.
 //!
 //! It does not know requests, versions and connections: `api` decodes, finds the ledger, steps and encodes. Runs on the thread
@@ -50,7 +50,7 @@ use crate::metadata::Image;
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use crate::runtime::Mono;
 use crate::runtime::clock;
-use topic::Internal;
+use topic::InternalTopic;
 
 /// The time of a step. Deadlines are of the monotonic clock; what is written down is of the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +67,7 @@ impl Now {
 
 /// One record of an internal partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry<'a> {
+pub struct ReplayedRecord<'a> {
     pub offset: Offset,
     pub timestamp_ms: i64,
     pub key: &'a [u8],
@@ -88,12 +88,12 @@ pub enum Unreadable {
 }
 
 /// A state machine over one internal partition. Pure: what it knows comes from its records, its steps and their [`Now`].
-pub trait Machine: Sized + 'static {
-    const TOPIC: Internal;
+pub trait StateMachine: Sized + 'static {
+    const TOPIC: InternalTopic;
 
     /// Takes over what a record says. The only place where what must survive a restart changes. Of what the machine has
     /// written itself it can read everything.
-    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable>;
+    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable>;
 
     /// A producer's transaction has ended: what it wrote here counts (`is_committed`), or never did.
     fn end_transaction(&mut self, producer: ProducerId, is_committed: bool);

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::topic::Internal;
-use super::{Entry, Ledger, Ledgers, Machine, Now, Unreadable, Writes};
+use super::topic::InternalTopic;
+use super::{Ledger, Ledgers, Now, ReplayedRecord, StateMachine, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
@@ -43,10 +43,10 @@ struct Notes {
     images: usize,
 }
 
-impl Machine for Notes {
-    const TOPIC: Internal = Internal::ConsumerOffsets;
+impl StateMachine for Notes {
+    const TOPIC: InternalTopic = InternalTopic::ConsumerOffsets;
 
-    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
         match (entry.key, entry.value) {
             (b"newer", _) => return Err(Unreadable::UnknownKey(9)),
             (b"broken", _) => return Err(Unreadable::Malformed("broken".into())),
@@ -79,8 +79,8 @@ impl Machine for Notes {
 
 /// One node of two shards that has the internal topic, in one partition.
 fn world() -> (Image, ShardId) {
-    let image = create(&image_with_nodes(1), Internal::ConsumerOffsets.name(), 1);
-    let owner = shard_of(image.topic(Internal::ConsumerOffsets.name()).unwrap().id, 0, 2);
+    let image = create(&image_with_nodes(1), InternalTopic::ConsumerOffsets.name(), 1);
+    let owner = shard_of(image.topic(InternalTopic::ConsumerOffsets.name()).unwrap().id, 0, 2);
     (image, owner)
 }
 
@@ -112,7 +112,7 @@ async fn loaded(ledger: &Rc<Ledger<Notes>>) {
 
 async fn note(ledger: &Ledger<Notes>, key: &'static [u8], value: Option<&'static [u8]>) -> Result<(), ErrorCode> {
     ledger.step(|_, _, writes| writes.put(key, value)).await?;
-    ledger.durable().await
+    ledger.wait_durable().await
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -135,7 +135,7 @@ fn what_was_written_is_there_after_a_crash() {
             writes.put(b"b", Some(b"4"));
         });
         three.await.unwrap();
-        ledger.durable().await.unwrap();
+        ledger.wait_durable().await.unwrap();
     });
     // Nothing was stopped in an orderly way.
     run(async {
@@ -184,7 +184,7 @@ fn records_of_a_newer_release_are_passed_over_and_unreadable_ones_fail_the_load(
         let (image, owner) = world();
         run(async {
             let shard = open(&scratch.0, &image, owner).await;
-            let id = image.topic(Internal::ConsumerOffsets.name()).map(|topic| topic.id).unwrap();
+            let id = image.topic(InternalTopic::ConsumerOffsets.name()).map(|topic| topic.id).unwrap();
             let partition = shard.partition(crate::model::TopicPartition { topic: id, partition: 0 }).unwrap();
             let mut writes = Writes::<Notes>::new(Now::read());
             writes.put(key, Some(b"?"));
@@ -232,16 +232,16 @@ fn a_ledger_comes_and_goes_with_its_partition_on_its_shard_alone() {
         let ledgers = Ledgers::new(&shard, Notes::default);
         assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
         shard.apply_image(Arc::new(image.clone())).await.unwrap();
-        ledgers.follow();
+        ledgers.apply_image();
         let ledger = ledgers.ledger("any").unwrap();
         loaded(&ledger).await;
 
         let mut gone = image.clone();
-        let id = image.topic(Internal::ConsumerOffsets.name()).unwrap().id;
+        let id = image.topic(InternalTopic::ConsumerOffsets.name()).unwrap().id;
         let delete = Command::DeleteTopic { id };
         apply_to(&mut gone, &mut Default::default(), image.index + 1, &[delete]).unwrap();
         shard.apply_image(Arc::new(gone)).await.unwrap();
-        ledgers.follow();
+        ledgers.apply_image();
         assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
         assert_eq!(ledger.step(|_, _, _| ()).await, Err(ErrorCode::NotCoordinator));
         assert!(ledgers.all().is_empty());

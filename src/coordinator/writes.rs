@@ -68,7 +68,7 @@ impl<M> Writes<M> {
 
 /// A machine's unit tests stand in for the ledger.
 #[cfg(test)]
-impl<M: super::Machine> Writes<M> {
+impl<M: super::StateMachine> Writes<M> {
     /// What the ledger does with a step's records, without a log: replays them from `offset` on, or refuses
     /// them. Answers their keys and values.
     pub fn settle(self, machine: &mut M, offset: i64, taken: Result<(), ErrorCode>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
@@ -79,7 +79,7 @@ impl<M: super::Machine> Writes<M> {
         if let (Some(accepted), Ok(())) = (&accepted, taken) {
             for record in Records::new(&accepted.header, &accepted.records) {
                 let offset = offset + written.len() as i64;
-                let entry = super::load::entry_of(&accepted.header, offset, &record.unwrap()).unwrap();
+                let entry = super::load::replayed_record(&accepted.header, offset, &record.unwrap()).unwrap();
                 machine.replay(&entry).unwrap();
                 written.push((entry.key.to_vec(), entry.value.map(<[u8]>::to_vec)));
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
-use crate::coordinator::topic::Internal;
+use crate::coordinator::topic::InternalTopic;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::journal::{Journal, Start};
 use crate::disk::layout::{DataDirectory, Meta};
@@ -234,7 +234,7 @@ pub async fn adopt_directories(
     }
     for found in topics.into_values() {
         let count = found.partitions.iter().max().map_or(0, |last| last + 1);
-        let overrides = match Internal::ALL.into_iter().find(|internal| internal.name() == found.name.as_str()) {
+        let overrides = match InternalTopic::ALL.into_iter().find(|internal| internal.name() == found.name.as_str()) {
             Some(internal) => internal.overrides(config),
             // What it was configured to keep is not known here: nothing goes until somebody says so.
             None => ["retention.ms", "retention.bytes"].map(|name| (name.to_owned(), "-1".to_owned())).to_vec(),

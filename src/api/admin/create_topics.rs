@@ -8,7 +8,7 @@ use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MA
 use crate::config::BrokerConfig;
 use crate::config::topic::{self, Overrides};
 use crate::controller::{Plan, placement};
-use crate::coordinator::topic::Internal;
+use crate::coordinator::topic::InternalTopic;
 use crate::metadata::{Command, Delta, Image, apply_to};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicId, TopicName};
 use crate::router::broker;
@@ -79,7 +79,7 @@ pub(in crate::api) fn plan_default(
 
 /// An internal topic, in its own shape.
 pub(in crate::api) fn plan_internal(
-    topic: Internal,
+    topic: InternalTopic,
     image: &mut Image,
     config: &BrokerConfig,
     random: &mut dyn FnMut() -> u64,

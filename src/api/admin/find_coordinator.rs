@@ -7,7 +7,7 @@ use super::context::Context;
 use super::create_topics::plan_internal;
 use crate::controller::Plan;
 use crate::coordinator::partition_of;
-use crate::coordinator::topic::Internal;
+use crate::coordinator::topic::InternalTopic;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::router::broker;
@@ -16,16 +16,16 @@ use crate::wire::admin::find_coordinator::{
 };
 
 /// The topic in which the coordinators of the request's keys keep their state. Share groups are not among them.
-fn topic_of(request: &FindCoordinatorRequest) -> Result<Internal, ErrorCode> {
+fn topic_of(request: &FindCoordinatorRequest) -> Result<InternalTopic, ErrorCode> {
     match request.key_type {
-        GROUP => Ok(Internal::ConsumerOffsets),
-        TRANSACTION => Ok(Internal::TransactionState),
+        GROUP => Ok(InternalTopic::ConsumerOffsets),
+        TRANSACTION => Ok(InternalTopic::TransactionState),
         _ => Err(ErrorCode::InvalidRequest),
     }
 }
 
 /// The topic to create before the request is answered.
-pub fn missing(request: &FindCoordinatorRequest, context: &Context<'_>) -> Option<Internal> {
+pub fn missing(request: &FindCoordinatorRequest, context: &Context<'_>) -> Option<InternalTopic> {
     let asks = context.version < 4 || !request.coordinator_keys.is_empty();
     topic_of(request).ok().filter(|topic| asks && context.image.topic(topic.name()).is_none())
 }
@@ -68,7 +68,12 @@ pub fn answer(request: &FindCoordinatorRequest, context: &Context<'_>) -> FindCo
     FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..FindCoordinatorResponse::default() }
 }
 
-fn find<'a>(key: &str, topic: Internal, image: &'a Image, listener: &str) -> Result<broker::Broker<'a>, ErrorCode> {
+fn find<'a>(
+    key: &str,
+    topic: InternalTopic,
+    image: &'a Image,
+    listener: &str,
+) -> Result<broker::Broker<'a>, ErrorCode> {
     let topic = image.topic(topic.name()).ok_or(ErrorCode::CoordinatorNotAvailable)?;
     let partition = partition_of(key, topic.partitions.len());
     let leader = topic.partitions[partition as usize].leader.and_then(|leader| image.node(leader));
@@ -97,7 +102,7 @@ mod tests {
     fn the_first_question_creates_the_topic_and_names_its_owner() {
         let mut world = World::nodes(1);
         let groups = asked(GROUP, &["a", "b", "a"]);
-        assert_eq!(missing(&groups, &world.at(6)), Some(Internal::ConsumerOffsets));
+        assert_eq!(missing(&groups, &world.at(6)), Some(InternalTopic::ConsumerOffsets));
         create(&mut world, &groups);
         assert_eq!(missing(&groups, &world.at(6)), None);
         let topic = world.image.topic("__consumer_offsets").unwrap();
@@ -119,7 +124,7 @@ mod tests {
         let mut world = World::nodes(1);
         let request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
         assert_eq!(answer(&request, &world.at(3)).error_code, ErrorCode::CoordinatorNotAvailable);
-        assert_eq!(missing(&request, &world.at(0)), Some(Internal::ConsumerOffsets));
+        assert_eq!(missing(&request, &world.at(0)), Some(InternalTopic::ConsumerOffsets));
         create(&mut world, &asked(GROUP, &["g"]));
         for version in 0..4 {
             let response = answer(&request, &world.at(version));

@@ -3,7 +3,7 @@
 use super::coordinate::{Call, Framed, Split};
 use super::describe_groups::GROUP_OPERATIONS;
 use crate::api::gather::as_asked;
-use crate::coordinator::group::consumer::Refused;
+use crate::coordinator::group::consumer::GroupRefusal;
 use crate::model::ErrorCode;
 use crate::wire::group::consumer_group_describe::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedConsumerGroup,
@@ -33,10 +33,10 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
         for (group, ledger) in &split.here {
             let described = ledger.step(|groups, now, _| groups.describe_consumer_group(group, now)).await;
             let described = match described {
-                Ok(described) => ledger.durable().await.map(|()| described),
+                Ok(described) => ledger.wait_durable().await.map(|()| described),
                 Err(error) => Err(error),
             };
-            let described = described.map_err(Refused::from).and_then(|described| described);
+            let described = described.map_err(GroupRefusal::from).and_then(|described| described);
             let mut described = described.unwrap_or_else(|refused| refuse(group, refused));
             if request.include_authorized_operations && !described.error_code.is_error() {
                 described.authorized_operations = GROUP_OPERATIONS;
@@ -48,7 +48,7 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
     }))
 }
 
-fn refuse(group: &str, refused: Refused) -> DescribedConsumerGroup {
+fn refuse(group: &str, refused: GroupRefusal) -> DescribedConsumerGroup {
     DescribedConsumerGroup {
         group_id: group.into(),
         error_code: refused.error,

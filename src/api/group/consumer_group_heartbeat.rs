@@ -1,7 +1,7 @@
 //! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have (KIP-848).
 
 use super::coordinate::{Call, Framed, Place, host_of, settled};
-use crate::coordinator::group::consumer::{Client, Refused};
+use crate::coordinator::group::consumer::{Client, GroupRefusal};
 use crate::model::ErrorCode;
 use crate::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::{Malformed, Reader};
@@ -24,14 +24,14 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
     let client = Client { id: &call.client_id, host: &host };
     let stepped = ledger.step(|groups, now, writes| groups.consumer_heartbeat(&request, client, now, writes)).await;
     Ok(Box::pin(async move {
-        let told = settled(&ledger, stepped).await.map_err(Refused::from).and_then(|told| told);
+        let told = settled(&ledger, stepped).await.map_err(GroupRefusal::from).and_then(|told| told);
         call.answer(&told.unwrap_or_else(refuse))
     }))
 }
 
 /// What can be said without looking at the group.
-fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[String]) -> Result<(), Refused> {
-    let invalid = |message: &str| Err(Refused::new(ErrorCode::InvalidRequest, message));
+fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[String]) -> Result<(), GroupRefusal> {
+    let invalid = |message: &str| Err(GroupRefusal::new(ErrorCode::InvalidRequest, message));
     let is_empty = |text: &Option<String>| text.as_deref().is_some_and(|text| text.trim().is_empty());
     let epoch = request.member_epoch;
     if (version >= OWN_IDS_FROM || epoch > 0 || epoch == -1) && request.member_id.trim().is_empty() {
@@ -64,13 +64,13 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[Str
         Some(asked) if !assignors.contains(asked) => {
             let message =
                 format!("ServerAssignor {asked} is not supported. Supported assignors: {}.", assignors.join(", "));
-            Err(Refused::new(ErrorCode::UnsupportedAssignor, message))
+            Err(GroupRefusal::new(ErrorCode::UnsupportedAssignor, message))
         }
         _ => Ok(()),
     }
 }
 
-fn refuse(refused: Refused) -> ConsumerGroupHeartbeatResponse {
+fn refuse(refused: GroupRefusal) -> ConsumerGroupHeartbeatResponse {
     ConsumerGroupHeartbeatResponse {
         error_code: refused.error,
         error_message: Some(refused.message),

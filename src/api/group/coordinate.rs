@@ -203,7 +203,7 @@ impl<'a> Split<'a> {
 /// Waits until the answer may be told; else why it may not.
 pub(in crate::api) async fn settled<A>(ledger: &Ledger<Groups>, stepped: Result<A, ErrorCode>) -> Result<A, ErrorCode> {
     let answer = stepped?;
-    ledger.durable().await?;
+    ledger.wait_durable().await?;
     Ok(answer)
 }
 

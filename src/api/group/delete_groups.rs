@@ -36,5 +36,5 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
 /// In as many steps as it takes: a group may have more offsets than fit one batch.
 async fn delete(group: &str, ledger: &Ledger<Groups>) -> Result<(), ErrorCode> {
     while !ledger.step(|groups, now, writes| groups.delete(group, now, writes)).await?? {}
-    ledger.durable().await
+    ledger.wait_durable().await
 }

@@ -25,7 +25,7 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
         for (group, ledger) in &split.here {
             let described = ledger.step(|groups, _, _| groups.describe(group)).await;
             let described = match described {
-                Ok(described) => ledger.durable().await.map(|()| described),
+                Ok(described) => ledger.wait_durable().await.map(|()| described),
                 Err(error) => Err(error),
             };
             let mut described = described.unwrap_or_else(|error| refuse(group, error));

@@ -48,7 +48,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
             Ok(()) => receiver.await.map_err(|_| ErrorCode::NotCoordinator),
             Err(error) => Err(error),
         };
-        let response = match (answered, ledger.durable().await) {
+        let response = match (answered, ledger.wait_durable().await) {
             (Ok(response), Ok(())) => for_version(response, version),
             (Err(error), _) | (_, Err(error)) => refuse(error, member_id, version),
         };

@@ -12,7 +12,7 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
         for ledger in call.server.groups.all() {
             let listed = ledger.step(|groups, _, _| groups.list(&request)).await;
             let listed = match listed {
-                Ok(listed) => ledger.durable().await.map(|()| listed),
+                Ok(listed) => ledger.wait_durable().await.map(|()| listed),
                 Err(error) => Err(error),
             };
             match listed {

@@ -83,7 +83,7 @@ async fn fetch(
             let group = &group;
             let fetched = ledger.step(|groups, _, _| groups.fetch(group, require_stable)).await;
             let fetched = match fetched {
-                Ok(fetched) => ledger.durable().await.map(|()| fetched),
+                Ok(fetched) => ledger.wait_durable().await.map(|()| fetched),
                 Err(error) => Err(error),
             };
             let mut answer = fetched.unwrap_or_else(|error_code| OffsetFetchResponseGroup {

@@ -28,7 +28,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
             Ok(response) => response,
             Err(_) => refuse(stepped.err().unwrap_or(ErrorCode::UnknownMemberId)),
         };
-        let response = match ledger.durable().await {
+        let response = match ledger.wait_durable().await {
             Ok(()) => response,
             Err(error) => refuse(error),
         };

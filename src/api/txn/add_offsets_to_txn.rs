@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::transactions::{ask, check_coordinator};
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::coordinator::partition_of;
-use crate::coordinator::topic::Internal;
+use crate::coordinator::topic::InternalTopic;
 use crate::model::ErrorCode;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
@@ -37,7 +37,7 @@ async fn add(server: &Rc<Server>, request: AddOffsetsToTxnRequest) -> ErrorCode 
     }
     let image = server.shard.image();
     // Who has found the group's coordinator has had the topic made.
-    let Some(offsets) = image.topic(Internal::ConsumerOffsets.name()) else {
+    let Some(offsets) = image.topic(InternalTopic::ConsumerOffsets.name()) else {
         return ErrorCode::CoordinatorNotAvailable;
     };
     let partition = partition_of(&request.group_id, offsets.partitions.len());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::transactions;
 use crate::api::{Header, Outcome, Pending, Server};
 use crate::config::Routing;
-use crate::coordinator::txn::State;
+use crate::coordinator::txn::TransactionState;
 use crate::model::{ErrorCode, ShardId};
 use crate::router::message::{self, Reply};
 use crate::runtime::clock;
@@ -46,7 +46,7 @@ async fn answer(server: &Rc<Server>, request: ListTransactionsRequest) -> ListTr
             return response;
         }
     };
-    let is_unknown = |state: &&String| State::from_name(state).is_none();
+    let is_unknown = |state: &&String| TransactionState::from_name(state).is_none();
     response.unknown_state_filters = request.state_filters.iter().filter(is_unknown).cloned().collect();
     let now_ms = clock::wall_ms();
     let is_wanted = |listed: &message::ListedTransaction| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::write_txn_markers::end_transactions;
 use crate::api::{Server, remote};
 use crate::config::Routing;
-use crate::coordinator::txn::{Done, Init, Prepared, Settings, ToFinish, Transactions};
+use crate::coordinator::txn::{InitProducer, PendingMarkers, PreparedQueue, ProducerDecision, Settings, Transactions};
 use crate::coordinator::{Ledger, Ledgers, Now, Writes};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId, ShardId, TopicPartition};
 use crate::partition::transactions::EndTransaction;
@@ -29,12 +29,12 @@ type Producer = (ProducerId, ProducerEpoch);
 /// This shard's part of the transaction coordinator.
 pub(in crate::api) struct Coordinator {
     pub ledgers: Ledgers<Transactions>,
-    prepared: Rc<Prepared>,
+    prepared: Rc<PreparedQueue>,
 }
 
 impl Coordinator {
     pub fn new(shard: &Rc<Shard>) -> Coordinator {
-        let prepared = Rc::new(Prepared::default());
+        let prepared = Rc::new(PreparedQueue::default());
         let settings = Rc::new(Settings::of(&shard.config));
         let for_machines = prepared.clone();
         let make = move || Transactions::new(settings.clone(), for_machines.clone());
@@ -58,14 +58,15 @@ impl Coordinator {
 async fn finish(server: &Rc<Server>, id: &str) {
     let Ok(ledger) = server.transactions.ledgers.ledger(id) else { return };
     // No marker before the decision is durable: after a crash it would not be known any more.
-    if ledger.durable().await.is_err() {
+    if ledger.wait_durable().await.is_err() {
         return;
     }
-    let Ok(Some(to_finish)) = ledger.step(|machine, _, _| machine.to_finish(id)).await else { return };
+    let Ok(Some(pending_markers)) = ledger.step(|machine, _, _| machine.pending_markers(id)).await else { return };
     let coordinator_epoch = ledger.partition().leader_epoch();
-    write_markers(server, id, &to_finish, coordinator_epoch).await;
-    let complete =
-        |machine: &mut Transactions, now: Now, writes: &mut Writes<_>| machine.complete(id, &to_finish, now, writes);
+    write_markers(server, id, &pending_markers, coordinator_epoch).await;
+    let complete = |machine: &mut Transactions, now: Now, writes: &mut Writes<_>| {
+        machine.complete(id, &pending_markers, now, writes)
+    };
     while let Err(error) = ledger.step(complete).await {
         // A full disk passes.
         if server.shard.failure().is_some() || ledger.is_closed() {
@@ -76,11 +77,11 @@ async fn finish(server: &Rc<Server>, id: &str) {
     }
 }
 
-async fn write_markers(server: &Rc<Server>, id: &str, to_finish: &ToFinish, coordinator_epoch: i32) {
-    let ToFinish { producer_id, producer_epoch, ending, is_v2, .. } = *to_finish;
+async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingMarkers, coordinator_epoch: i32) {
+    let PendingMarkers { producer_id, producer_epoch, ending, is_v2, .. } = *pending_markers;
     let marker = Marker { ending, coordinator_epoch };
     let end = EndTransaction { producer_id, producer_epoch, marker, is_v2 };
-    let mut left = to_finish.partitions.clone();
+    let mut left = pending_markers.partitions.clone();
     while !left.is_empty() {
         let image = server.shard.image();
         // A partition that has been deleted has nothing left to end.
@@ -153,7 +154,7 @@ pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) 
     // Behind a refusal nothing follows that would be waited for.
     match goes_on {
         true => answer,
-        false => ledger.durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
+        false => ledger.wait_durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
     }
 }
 
@@ -174,7 +175,7 @@ pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionAsk) -> 
         Err(error) => return refuse(&ask.what, error),
     };
     match decide(server, &ledger, &ask).await {
-        Ok(answer) => match ledger.durable().await {
+        Ok(answer) => match ledger.wait_durable().await {
             Ok(()) => answer,
             Err(error) => refuse(&ask.what, error),
         },
@@ -190,7 +191,7 @@ async fn decide(
     let id = &*ask.transactional_id;
     Ok(match &ask.what {
         TransactionWhat::Init { timeout_ms, expected } => {
-            let init = Init { timeout_ms: *timeout_ms, expected: *expected };
+            let init = InitProducer { timeout_ms: *timeout_ms, expected: *expected };
             TransactionAnswer::Producer(
                 with_producer_id(server, async |fresh| {
                     ledger.step(|machine, now, writes| machine.init(id, init, fresh, now, writes)).await?
@@ -225,13 +226,13 @@ async fn decide(
 /// Decides, with a producer id at hand if one turns out to be needed.
 async fn with_producer_id(
     server: &Rc<Server>,
-    mut decide: impl AsyncFnMut(Option<ProducerId>) -> Result<Done, ErrorCode>,
+    mut decide: impl AsyncFnMut(Option<ProducerId>) -> Result<ProducerDecision, ErrorCode>,
 ) -> Result<Producer, ErrorCode> {
     let mut fresh = None;
     loop {
         match decide(fresh).await? {
-            Done::Producer { id, epoch } => return Ok((id, epoch)),
-            Done::NeedsProducerId => {
+            ProducerDecision::Producer { id, epoch } => return Ok((id, epoch)),
+            ProducerDecision::NeedsProducerId => {
                 assert!(fresh.is_none(), "an id was at hand");
                 fresh = Some(producer_id(server).await?);
             }
@@ -286,7 +287,7 @@ pub(in crate::api) async fn list(server: &Rc<Server>) -> Result<Vec<ListedTransa
             all.collect::<Vec<_>>()
         });
         listed.extend(of_one.await?);
-        ledger.durable().await?;
+        ledger.wait_durable().await?;
     }
     Ok(listed)
 }

@@ -39,8 +39,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::topic::Internal;
-use super::{Entry, Machine, Now, Timers, Unreadable, Writes};
+use super::topic::InternalTopic;
+use super::{Now, ReplayedRecord, StateMachine, Timers, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::coordinator::group::schema::GroupMetadataValue;
 use crate::metadata::Image;
@@ -201,7 +201,7 @@ impl Groups {
 
     fn replay_offset(
         &mut self,
-        entry: &Entry<'_>,
+        entry: &ReplayedRecord<'_>,
         group_id: &str,
         topic: &str,
         partition: i32,
@@ -229,7 +229,7 @@ impl Groups {
         Ok(())
     }
 
-    fn replay_classic(&mut self, entry: &Entry<'_>, id: &str) -> Result<(), Unreadable> {
+    fn replay_classic(&mut self, entry: &ReplayedRecord<'_>, id: &str) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
             // A consumer group was a classic one once, and has written so before anything of its own.
             if let Some(group) = self.groups.get_mut(id)
@@ -251,7 +251,7 @@ impl Groups {
         Ok(())
     }
 
-    fn replay_consumer(&mut self, entry: &Entry<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
+    fn replay_consumer(&mut self, entry: &ReplayedRecord<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
             if let Some(group) = self.consumer_mut(id)
                 && !group.forget(key)
@@ -330,10 +330,10 @@ fn restored(value: GroupMetadataValue) -> Classic {
     classic
 }
 
-impl Machine for Groups {
-    const TOPIC: Internal = Internal::ConsumerOffsets;
+impl StateMachine for Groups {
+    const TOPIC: InternalTopic = InternalTopic::ConsumerOffsets;
 
-    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
         let key = Key::parse(entry.key)?;
         match key {
             Key::Offset { group, topic, partition } => self.replay_offset(entry, group, topic, partition),

@@ -24,7 +24,7 @@ impl Groups {
     ) {
         if self.is_consumer_group(&request.group_id) {
             let synced = self.sync_in_consumer_group(&request, now, writes);
-            // Nothing is written, but what the member is told has to be durable: see `Ledger::durable`.
+            // Nothing is written, but what the member is told has to be durable: see `Ledger::wait_durable`.
             let _ = answer.send(
                 synced.unwrap_or_else(|error_code| SyncGroupResponse { error_code, ..SyncGroupResponse::default() }),
             );

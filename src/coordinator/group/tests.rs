@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::load;
-use crate::coordinator::Entry;
+use crate::coordinator::ReplayedRecord;
 use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, apply_to};
@@ -66,7 +66,7 @@ impl World {
         self.groups = World::groups(&self.settings);
         for (offset, (key, value)) in self.log.iter().enumerate() {
             let (offset, timestamp_ms) = (offset as i64, self.now.wall_ms);
-            let entry = Entry { offset, timestamp_ms, key, value: value.as_deref(), transaction: None };
+            let entry = ReplayedRecord { offset, timestamp_ms, key, value: value.as_deref(), transaction: None };
             self.groups.replay(&entry).unwrap();
         }
         self.step(|groups, now, writes| groups.loaded(&image, now, writes));
@@ -488,7 +488,7 @@ impl World {
         self.log.push((key.clone(), None));
         self.end += 1;
         let transaction = Some((producer, 0));
-        let entry = Entry { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction };
+        let entry = ReplayedRecord { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction };
         self.groups.replay(&entry).unwrap();
     }
 }

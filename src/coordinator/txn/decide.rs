@@ -1,14 +1,14 @@
 //! What a transactional id's coordinator decides, as Kafka's does.
 
 use super::state::is_exhausted;
-use super::{State, ToFinish, Transaction, Transactions};
+use super::{PendingMarkers, Transaction, TransactionState, Transactions};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
 
 /// What a producer asks with when it begins, or begins anew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Init {
+pub struct InitProducer {
     pub timeout_ms: i32,
     /// What it has had until now (KIP-360).
     pub expected: Option<(ProducerId, ProducerEpoch)>,
@@ -16,7 +16,7 @@ pub struct Init {
 
 /// How a decision went that may need a fresh producer id, which the machine cannot make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Done {
+pub enum ProducerDecision {
     Producer {
         id: ProducerId,
         epoch: ProducerEpoch,
@@ -25,9 +25,9 @@ pub enum Done {
     NeedsProducerId,
 }
 
-impl Done {
-    fn with(transaction: &Transaction) -> Done {
-        Done::Producer { id: transaction.producer_id, epoch: transaction.epoch }
+impl ProducerDecision {
+    fn with(transaction: &Transaction) -> ProducerDecision {
+        ProducerDecision::Producer { id: transaction.producer_id, epoch: transaction.epoch }
     }
 }
 
@@ -36,11 +36,11 @@ impl Transactions {
     pub fn init(
         &mut self,
         id: &str,
-        init: Init,
+        init: InitProducer,
         fresh: Option<ProducerId>,
         now: Now,
         writes: &mut Writes<Self>,
-    ) -> Result<Done, ErrorCode> {
+    ) -> Result<ProducerDecision, ErrorCode> {
         if init.timeout_ms <= 0 || init.timeout_ms > self.settings.max_timeout_ms {
             return Err(ErrorCode::InvalidTransactionTimeout);
         }
@@ -48,7 +48,7 @@ impl Transactions {
             Some(known) => known.clone(),
             None => match fresh {
                 Some(fresh) => Transaction::new(fresh, init.timeout_ms, now.wall_ms),
-                None => return Ok(Done::NeedsProducerId),
+                None => return Ok(ProducerDecision::NeedsProducerId),
             },
         };
         if known.state.is_prepared() {
@@ -65,17 +65,17 @@ impl Transactions {
         }
         let expected_epoch = init.expected.map(|(_, epoch)| epoch);
         match known.state {
-            State::Ongoing => {
+            TransactionState::Ongoing => {
                 // The epoch raised now is nobody's: who asked comes again, and gets the one after it.
                 self.fence(id, now, writes);
                 return Err(ErrorCode::ConcurrentTransactions);
             }
-            State::Empty | State::CompleteCommit | State::CompleteAbort => {}
-            State::PrepareCommit | State::PrepareAbort => unreachable!("asked above"),
-            State::Dead | State::PrepareEpochFence => return Err(ErrorCode::UnknownServerError),
+            TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort => {}
+            TransactionState::PrepareCommit | TransactionState::PrepareAbort => unreachable!("asked above"),
+            TransactionState::Dead | TransactionState::PrepareEpochFence => return Err(ErrorCode::UnknownServerError),
         }
         let mut next = Transaction {
-            state: State::Empty,
+            state: TransactionState::Empty,
             timeout_ms: init.timeout_ms,
             partitions: Default::default(),
             start_ms: -1,
@@ -87,7 +87,7 @@ impl Transactions {
             if expected_epoch.is_some_and(|epoch| epoch != known.epoch && epoch != known.last_epoch) {
                 return Err(ErrorCode::ProducerFenced);
             }
-            let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+            let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
             next.previous_producer_id = known.producer_id;
             (next.producer_id, next.epoch) = (fresh, 0);
             next.last_epoch = expected_epoch.unwrap_or(-1);
@@ -100,14 +100,14 @@ impl Transactions {
                 Some(_) => return Err(ErrorCode::ProducerFenced),
             };
         }
-        let done = Done::with(&next);
+        let done = ProducerDecision::with(&next);
         self.write(id, next, now, writes);
         Ok(done)
     }
 
     /// Raises the epoch of an open transaction and aborts it: its producer is gone, or too slow.
     pub(super) fn fence(&mut self, id: &str, now: Now, writes: &mut Writes<Self>) {
-        let known = self.by_id.get(id).filter(|known| known.state == State::Ongoing);
+        let known = self.by_id.get(id).filter(|known| known.state == TransactionState::Ongoing);
         let next = ended(known.expect("an open transaction is fenced"), Ending::Abort, 2, now);
         self.write(id, next, now, writes);
     }
@@ -141,15 +141,15 @@ impl Transactions {
         self.settled(id)?;
         let known = self.of_producer(id, producer)?;
         let is_new = |(topic, partition): &(String, PartitionIndex)| !known.has(topic, *partition);
-        if known.state == State::Ongoing && !partitions.iter().any(is_new) {
+        if known.state == TransactionState::Ongoing && !partitions.iter().any(is_new) {
             return Ok(());
         }
         let mut next = known.clone();
-        if next.state != State::Ongoing {
+        if next.state != TransactionState::Ongoing {
             next.partitions.clear();
             next.start_ms = now.wall_ms;
         }
-        next.state = State::Ongoing;
+        next.state = TransactionState::Ongoing;
         next.last_update_ms = now.wall_ms;
         next.client_version = version;
         for (topic, partition) in partitions {
@@ -187,12 +187,14 @@ impl Transactions {
         self.of_producer(id, producer)?;
         let known = self.settled(id)?;
         match (known.state, ending) {
-            (State::Ongoing, _) => {
+            (TransactionState::Ongoing, _) => {
                 let next = ended(known, ending, 0, now);
                 self.write(id, next, now, writes);
                 Ok(())
             }
-            (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) => Ok(()),
+            (TransactionState::CompleteCommit, Ending::Commit) | (TransactionState::CompleteAbort, Ending::Abort) => {
+                Ok(())
+            }
             _ => Err(ErrorCode::InvalidTxnState),
         }
     }
@@ -206,7 +208,7 @@ impl Transactions {
         fresh: Option<ProducerId>,
         now: Now,
         writes: &mut Writes<Self>,
-    ) -> Result<Done, ErrorCode> {
+    ) -> Result<ProducerDecision, ErrorCode> {
         let (producer_id, epoch) = producer;
         let known = self.settled(id)?;
         // Epochs had run out, and the answer that told the next id was lost.
@@ -219,7 +221,7 @@ impl Transactions {
         let is_retry_of_bump = known.is_v2() && epoch.checked_add(1) == Some(known.epoch);
         let is_retry = is_retry_of_bump || is_retry_of_overflow;
         let is_valid = match known.state {
-            State::CompleteCommit | State::CompleteAbort => is_retry || epoch == known.epoch,
+            TransactionState::CompleteCommit | TransactionState::CompleteAbort => is_retry || epoch == known.epoch,
             _ => epoch == known.epoch,
         };
         // Nobody is given the highest epoch: it is for fencing.
@@ -227,44 +229,46 @@ impl Transactions {
             return Err(ErrorCode::ProducerFenced);
         }
         match (known.state, ending) {
-            (State::Ongoing, _) => {}
+            (TransactionState::Ongoing, _) => {}
             // Nothing was sent: it is aborted all the same, for the epoch's sake.
-            (State::Empty, Ending::Abort) => {}
-            (State::CompleteCommit | State::CompleteAbort, Ending::Abort) if !is_retry => {}
-            (State::CompleteCommit, Ending::Commit) | (State::CompleteAbort, Ending::Abort) if is_retry => {
+            (TransactionState::Empty, Ending::Abort) => {}
+            (TransactionState::CompleteCommit | TransactionState::CompleteAbort, Ending::Abort) if !is_retry => {}
+            (TransactionState::CompleteCommit, Ending::Commit) | (TransactionState::CompleteAbort, Ending::Abort)
+                if is_retry =>
+            {
                 if known.epoch < ProducerEpoch::MAX {
-                    return Ok(Done::with(known));
+                    return Ok(ProducerDecision::with(known));
                 }
                 // Its transaction was too old, and fencing took the last epoch (KAFKA-20090): it goes on with another id.
-                let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+                let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
                 let next = completed(&Transaction { next_producer_id: fresh, ..known.clone() }, now);
-                let done = Done::with(&next);
+                let done = ProducerDecision::with(&next);
                 self.write(id, next, now, writes);
                 return Ok(done);
             }
             _ => return Err(ErrorCode::InvalidTxnState),
         }
         let mut next = ended(known, ending, 2, now);
-        if known.state != State::Ongoing {
+        if known.state != TransactionState::Ongoing {
             next.start_ms = now.wall_ms;
         }
         if is_exhausted(known.epoch) {
-            let Some(fresh) = fresh else { return Ok(Done::NeedsProducerId) };
+            let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
             next.next_producer_id = fresh;
         }
-        let done = Done::with(&completed(&next, now));
+        let done = ProducerDecision::with(&completed(&next, now));
         self.write(id, next, now, writes);
         Ok(done)
     }
 
     /// What is to be done to finish the id's transaction, if its end is decided.
-    pub fn to_finish(&self, id: &str) -> Option<ToFinish> {
+    pub fn pending_markers(&self, id: &str) -> Option<PendingMarkers> {
         let known = self.by_id.get(id)?;
         let partitions = known
             .partitions
             .iter()
             .flat_map(|(topic, partitions)| partitions.iter().map(move |partition| (topic.clone(), *partition)));
-        Some(ToFinish {
+        Some(PendingMarkers {
             producer_id: known.producer_id,
             producer_epoch: known.epoch,
             ending: known.ending()?,
@@ -274,7 +278,7 @@ impl Transactions {
     }
 
     /// All markers are written.
-    pub fn complete(&mut self, id: &str, finished: &ToFinish, now: Now, writes: &mut Writes<Self>) {
+    pub fn complete(&mut self, id: &str, finished: &PendingMarkers, now: Now, writes: &mut Writes<Self>) {
         let Some(known) = self.by_id.get(id) else { return };
         let is_same = (known.producer_id, known.epoch, known.ending())
             == (finished.producer_id, finished.producer_epoch, Some(finished.ending));
@@ -291,8 +295,8 @@ impl Transactions {
 fn ended(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transaction {
     let mut next = known.clone();
     next.state = match ending {
-        Ending::Commit => State::PrepareCommit,
-        Ending::Abort => State::PrepareAbort,
+        Ending::Commit => TransactionState::PrepareCommit,
+        Ending::Abort => TransactionState::PrepareAbort,
     };
     next.client_version = version;
     next.last_update_ms = now.wall_ms;
@@ -306,7 +310,11 @@ fn ended(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transac
 /// A transaction that has ended everywhere.
 fn completed(known: &Transaction, now: Now) -> Transaction {
     let mut next = known.clone();
-    next.state = if known.state == State::PrepareCommit { State::CompleteCommit } else { State::CompleteAbort };
+    next.state = if known.state == TransactionState::PrepareCommit {
+        TransactionState::CompleteCommit
+    } else {
+        TransactionState::CompleteAbort
+    };
     next.partitions.clear();
     next.last_update_ms = now.wall_ms;
     if known.is_v2() && known.next_producer_id >= 0 {

@@ -6,7 +6,7 @@
 //!                     ^                          | too old, or a new producer of the id: the epoch is raised, then as EndTxn
 //!                     +--------------------------+--- and on from Complete as from Empty
 //! ```
-//! With [`Ending`] decided and durable there is no way back: whoever [finishes](Prepared) writes a marker into each of the
+//! With [`Ending`] decided and durable there is no way back: whoever [finishes](PreparedQueue) writes a marker into each of the
 //! transaction's partitions, for as long as it takes, and only then the id is free for its next transaction. The decisions
 //! and their order are those of Kafka's `TransactionCoordinator`.
 //!
@@ -25,11 +25,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use decide::{Done, Init};
-pub use state::{State, Transaction};
+pub use decide::{InitProducer, ProducerDecision};
+pub use state::{Transaction, TransactionState};
 
-use super::topic::Internal;
-use super::{Entry, Machine, Now, Unreadable, Writes};
+use super::topic::InternalTopic;
+use super::{Now, ReplayedRecord, StateMachine, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::coordinator::txn::schema::{TransactionLogValue, key, parse_key};
 use crate::metadata::Image;
@@ -60,14 +60,14 @@ impl Settings {
 
 /// Transactions whose end is decided, waiting for who writes their markers; of all ledgers of a shard.
 #[derive(Default)]
-pub struct Prepared {
+pub struct PreparedQueue {
     ids: RefCell<VecDeque<Box<str>>>,
     arrived: Notify,
     /// One of them has been finished.
     pub finished: Notify,
 }
 
-impl Prepared {
+impl PreparedQueue {
     fn push(&self, id: &str) {
         self.ids.borrow_mut().push_back(id.into());
         self.arrived.notify_all();
@@ -86,7 +86,7 @@ impl Prepared {
 
 /// What has to be written where to finish a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ToFinish {
+pub struct PendingMarkers {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
     pub ending: Ending,
@@ -98,14 +98,14 @@ pub struct ToFinish {
 pub struct Transactions {
     by_id: HashMap<Box<str>, Transaction>,
     settings: Rc<Settings>,
-    prepared: Rc<Prepared>,
+    prepared: Rc<PreparedQueue>,
     /// When to look for transactions that are too old, and for ids that nobody uses any more.
     next_abort: Option<Mono>,
     next_expire: Option<Mono>,
 }
 
 impl Transactions {
-    pub fn new(settings: Rc<Settings>, prepared: Rc<Prepared>) -> Transactions {
+    pub fn new(settings: Rc<Settings>, prepared: Rc<PreparedQueue>) -> Transactions {
         Transactions { by_id: HashMap::new(), settings, prepared, next_abort: None, next_expire: None }
     }
 
@@ -151,10 +151,10 @@ const SWEPT_MAX: usize = 100;
 /// Nor more bytes, but for one that has more by itself: together they are one batch, which the topic must take.
 const SWEPT_BYTES_MAX: usize = 128 << 10;
 
-impl Machine for Transactions {
-    const TOPIC: Internal = Internal::TransactionState;
+impl StateMachine for Transactions {
+    const TOPIC: InternalTopic = InternalTopic::TransactionState;
 
-    fn replay(&mut self, entry: &Entry<'_>) -> Result<(), Unreadable> {
+    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
         let malformed = |error: crate::wire::Malformed| Unreadable::Malformed(error.to_string());
         let id = parse_key(entry.key).map_err(malformed)?.map_err(Unreadable::UnknownKey)?;
         match entry.value {

@@ -11,19 +11,19 @@ macro_rules! states {
         /// Where a transactional id stands, by Kafka's names and numbers.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(i8)]
-        pub enum State { $($(#[$doc])* $name = $code),* }
+        pub enum TransactionState { $($(#[$doc])* $name = $code),* }
 
-        impl State {
-            pub fn from_code(code: i8) -> Option<State> {
-                match code { $($code => Some(State::$name),)* _ => None }
+        impl TransactionState {
+            pub fn from_code(code: i8) -> Option<TransactionState> {
+                match code { $($code => Some(TransactionState::$name),)* _ => None }
             }
 
-            pub fn from_name(name: &str) -> Option<State> {
-                match name { $(stringify!($name) => Some(State::$name),)* _ => None }
+            pub fn from_name(name: &str) -> Option<TransactionState> {
+                match name { $(stringify!($name) => Some(TransactionState::$name),)* _ => None }
             }
 
             pub fn name(self) -> &'static str {
-                match self { $(State::$name => stringify!($name)),* }
+                match self { $(TransactionState::$name => stringify!($name)),* }
             }
         }
     };
@@ -42,14 +42,14 @@ states! {
     7 PrepareEpochFence;
 }
 
-impl State {
+impl TransactionState {
     pub fn is_prepared(self) -> bool {
-        matches!(self, State::PrepareCommit | State::PrepareAbort)
+        matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }
 
     /// No transaction is open or being ended.
     pub fn is_idle(self) -> bool {
-        matches!(self, State::Empty | State::CompleteCommit | State::CompleteAbort)
+        matches!(self, TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort)
     }
 }
 
@@ -68,7 +68,7 @@ pub struct Transaction {
     /// The id to go on with when this transaction has ended; -1 unless epochs have run out.
     pub next_producer_id: ProducerId,
     pub timeout_ms: i32,
-    pub state: State,
+    pub state: TransactionState,
     pub partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>>,
     /// -1 without a transaction.
     pub start_ms: i64,
@@ -90,7 +90,7 @@ impl Transaction {
             previous_producer_id: -1,
             next_producer_id: -1,
             timeout_ms,
-            state: State::Empty,
+            state: TransactionState::Empty,
             partitions: BTreeMap::new(),
             start_ms: -1,
             last_update_ms: now_ms,
@@ -103,7 +103,7 @@ impl Transaction {
     }
 
     pub fn is_timed_out(&self, now_ms: i64) -> bool {
-        self.state == State::Ongoing && self.start_ms.saturating_add(i64::from(self.timeout_ms)) < now_ms
+        self.state == TransactionState::Ongoing && self.start_ms.saturating_add(i64::from(self.timeout_ms)) < now_ms
     }
 
     pub fn is_unused_for(&self, now_ms: i64, expiration_ms: i64) -> bool {
@@ -113,8 +113,8 @@ impl Transaction {
     /// How it is being ended.
     pub fn ending(&self) -> Option<Ending> {
         match self.state {
-            State::PrepareCommit => Some(Ending::Commit),
-            State::PrepareAbort => Some(Ending::Abort),
+            TransactionState::PrepareCommit => Some(Ending::Commit),
+            TransactionState::PrepareAbort => Some(Ending::Abort),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl Transaction {
             producer_epoch: self.epoch,
             transaction_timeout_ms: self.timeout_ms,
             transaction_status: self.state as i8,
-            transaction_partitions: (self.state != State::Empty).then(|| partitions.collect()),
+            transaction_partitions: (self.state != TransactionState::Empty).then(|| partitions.collect()),
             transaction_last_update_timestamp_ms: self.last_update_ms,
             transaction_start_timestamp_ms: self.start_ms,
             previous_producer_id: self.previous_producer_id,
@@ -143,7 +143,7 @@ impl Transaction {
     }
 
     pub fn from_value(value: &TransactionLogValue) -> Result<Transaction, String> {
-        let state = State::from_code(value.transaction_status);
+        let state = TransactionState::from_code(value.transaction_status);
         let state = state.ok_or_else(|| format!("the unknown transaction state {}", value.transaction_status))?;
         let mut partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>> = BTreeMap::new();
         for topic in value.transaction_partitions.iter().flatten() {

@@ -1,7 +1,7 @@
 //! The machine without a log: each step's records are replayed at once.
 
 use super::*;
-use crate::coordinator::Machine;
+use crate::coordinator::StateMachine;
 use crate::model::ErrorCode;
 use ErrorCode::{
     ConcurrentTransactions, InvalidProducerIdMapping, InvalidTransactionTimeout, InvalidTxnState, ProducerFenced,
@@ -38,13 +38,13 @@ impl World {
     }
 
     fn init(&mut self, expected: Option<(i64, i16)>) -> Result<(i64, i16), ErrorCode> {
-        let init = Init { timeout_ms: 60_000, expected };
+        let init = InitProducer { timeout_ms: 60_000, expected };
         match self.step(|machine, now, writes| machine.init(ID, init, None, now, writes))? {
-            Done::Producer { id, epoch } => Ok((id, epoch)),
-            Done::NeedsProducerId => {
+            ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
+            ProducerDecision::NeedsProducerId => {
                 match self.step(|machine, now, writes| machine.init(ID, init, Some(FRESH), now, writes))? {
-                    Done::Producer { id, epoch } => Ok((id, epoch)),
-                    Done::NeedsProducerId => panic!("there was one"),
+                    ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
+                    ProducerDecision::NeedsProducerId => panic!("there was one"),
                 }
             }
         }
@@ -63,23 +63,23 @@ impl World {
         let end =
             |fresh| move |m: &mut Transactions, now, w: &mut Writes<_>| m.end_v2(ID, producer, ending, fresh, now, w);
         match self.step(end(None))? {
-            Done::Producer { id, epoch } => Ok((id, epoch)),
-            Done::NeedsProducerId => match self.step(end(Some(FRESH + 1)))? {
-                Done::Producer { id, epoch } => Ok((id, epoch)),
-                Done::NeedsProducerId => panic!("there was one"),
+            ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
+            ProducerDecision::NeedsProducerId => match self.step(end(Some(FRESH + 1)))? {
+                ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
+                ProducerDecision::NeedsProducerId => panic!("there was one"),
             },
         }
     }
 
     /// What whoever finishes does. Answers what it was to write.
-    fn finish(&mut self) -> ToFinish {
+    fn finish(&mut self) -> PendingMarkers {
         assert_eq!(self.machine.prepared.ids.borrow_mut().pop_front().as_deref(), Some(ID), "somebody was told");
-        let to_finish = self.machine.to_finish(ID).expect("its end is decided");
-        self.step(|machine, now, writes| machine.complete(ID, &to_finish, now, writes));
-        to_finish
+        let pending_markers = self.machine.pending_markers(ID).expect("its end is decided");
+        self.step(|machine, now, writes| machine.complete(ID, &pending_markers, now, writes));
+        pending_markers
     }
 
-    fn state(&self) -> (State, i64, i16) {
+    fn state(&self) -> (TransactionState, i64, i16) {
         let transaction = self.machine.get(ID).expect("it is known");
         (transaction.state, transaction.producer_id, transaction.epoch)
     }
@@ -91,7 +91,7 @@ impl World {
         *self = world();
         (self.now, self.offset) = (now, offset);
         let key = key(ID);
-        let entry = Entry { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
+        let entry = ReplayedRecord { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
         self.machine.replay(&entry).expect("readable");
         self.step(|machine, now, writes| machine.loaded(&Default::default(), now, writes));
     }
@@ -118,7 +118,7 @@ fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
     assert_eq!(world.add((FRESH, 1), &[0, 1], 0), Ok(()));
     // An open transaction is aborted first, with an epoch that nobody has.
     assert_eq!(world.init(None), Err(ConcurrentTransactions));
-    assert_eq!(world.state(), (State::PrepareAbort, FRESH, 2));
+    assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, 2));
     assert_eq!(world.init(None), Err(ConcurrentTransactions));
     assert_eq!(world.end_v1((FRESH, 1), Ending::Commit), Err(ProducerFenced));
     let finished = world.finish();
@@ -131,7 +131,7 @@ fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
 fn statement_66_a_timeout_has_to_be_one() {
     let mut world = world();
     for timeout_ms in [0, -1, 900_001] {
-        let init = Init { timeout_ms, expected: None };
+        let init = InitProducer { timeout_ms, expected: None };
         let refused = world.step(|machine, now, writes| machine.init(ID, init, Some(FRESH), now, writes));
         assert_eq!(refused, Err(InvalidTransactionTimeout), "{timeout_ms}");
     }
@@ -168,9 +168,10 @@ fn statement_68_epochs_that_run_out_lead_to_another_id() {
 
 #[test]
 fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
-    for (ending, other, complete) in
-        [(Ending::Commit, Ending::Abort, State::CompleteCommit), (Ending::Abort, Ending::Commit, State::CompleteAbort)]
-    {
+    for (ending, other, complete) in [
+        (Ending::Commit, Ending::Abort, TransactionState::CompleteCommit),
+        (Ending::Abort, Ending::Commit, TransactionState::CompleteAbort),
+    ] {
         let mut world = world();
         let producer = world.init(None).unwrap();
         assert_eq!(world.end_v1(producer, ending), Err(InvalidTxnState), "there is none yet");
@@ -232,7 +233,7 @@ fn under_version_2_epochs_run_out_at_an_end() {
     let producer = (FRESH, i16::MAX - 1);
     world.add(producer, &[0], 2).unwrap();
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)));
-    assert_eq!(world.state(), (State::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
+    assert_eq!(world.state(), (TransactionState::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
     // Its producer goes on with what it was told, as soon as that is so.
     let next = (FRESH + 1, 0);
     assert_eq!(world.add(next, &[0], 2), Err(ConcurrentTransactions));
@@ -240,7 +241,7 @@ fn under_version_2_epochs_run_out_at_an_end() {
     assert_eq!(world.init(Some(next)), Err(ConcurrentTransactions));
     world.restart();
     assert_eq!(world.finish().producer_epoch, i16::MAX);
-    assert_eq!(world.state(), (State::CompleteCommit, FRESH + 1, 0));
+    assert_eq!(world.state(), (TransactionState::CompleteCommit, FRESH + 1, 0));
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)), "a retry");
     assert_eq!(world.add((FRESH + 1, 0), &[0], 2), Ok(()));
 }
@@ -254,7 +255,7 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
         world.with_epoch(last.1);
         world.add(last, &[0], 2).unwrap();
         world.look(60_001);
-        assert_eq!(world.state(), (State::PrepareAbort, FRESH, i16::MAX));
+        assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, i16::MAX));
         assert_eq!(world.end_v2(last, Ending::Abort), Err(ConcurrentTransactions));
         world.finish();
         let nobody = (FRESH, i16::MAX);
@@ -281,13 +282,13 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
 fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_takes() {
     let mut world = world();
     let partitions: Vec<_> = (0..9_000).map(|at| ("t".to_string(), at)).collect();
-    let init = Init { timeout_ms: 60_000, expected: None };
+    let init = InitProducer { timeout_ms: 60_000, expected: None };
     for number in 0..30 {
         let id = format!("id-{number}");
         world.step(|machine, now, writes| machine.init(&id, init, Some(number), now, writes)).unwrap();
         world.step(|machine, now, writes| machine.add(&id, (number, 0), &partitions, 2, now, writes)).unwrap();
     }
-    let is_open = |world: &World| world.machine.by_id.values().any(|known| known.state == State::Ongoing);
+    let is_open = |world: &World| world.machine.by_id.values().any(|known| known.state == TransactionState::Ongoing);
     world.now.wall_ms += 60_001;
     for _ in 0..40 {
         world.now.mono = world.machine.deadline().expect("a look is due");
@@ -305,9 +306,9 @@ fn statement_78_a_transaction_that_is_too_old_is_aborted() {
     let producer = world.init(None).unwrap();
     world.add(producer, &[3], 2).unwrap();
     world.look(60_000);
-    assert_eq!(world.state().0, State::Ongoing);
+    assert_eq!(world.state().0, TransactionState::Ongoing);
     world.look(1);
-    assert_eq!(world.state(), (State::PrepareAbort, producer.0, producer.1 + 1));
+    assert_eq!(world.state(), (TransactionState::PrepareAbort, producer.0, producer.1 + 1));
     assert_eq!(world.end_v1(producer, Ending::Commit), Err(ProducerFenced));
     assert_eq!(world.finish().partitions, [("t".into(), 3)]);
     assert_eq!(world.add(producer, &[3], 2), Err(ProducerFenced));
@@ -343,11 +344,11 @@ fn what_is_decided_is_finished_after_a_restart() {
     assert_eq!(world.add((producer.0, producer.1 + 1), &[0], 2), Err(ConcurrentTransactions));
     let finished = world.finish();
     assert_eq!((finished.ending, finished.partitions.len(), finished.is_v2), (Ending::Commit, 2, true));
-    assert_eq!(world.state().0, State::CompleteCommit);
+    assert_eq!(world.state().0, TransactionState::CompleteCommit);
     // An open one is still open.
     world.add((producer.0, producer.1 + 1), &[0], 2).unwrap();
     world.restart();
-    assert_eq!(world.state(), (State::Ongoing, producer.0, producer.1 + 1));
+    assert_eq!(world.state(), (TransactionState::Ongoing, producer.0, producer.1 + 1));
     assert!(world.machine.prepared.ids.borrow().is_empty());
 }
 

@@ -1,7 +1,7 @@
 //! Groups: who is in them, and how far they have read.
 
 use super::{Client, ClientError, may_retry};
-use crate::coordinator::group::consumer::embedded::{Assignment, Named};
+use crate::coordinator::group::consumer::embedded::{Assignment, PartitionsByName};
 use crate::model::ErrorCode;
 use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::group::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
@@ -242,7 +242,7 @@ impl Client {
     }
 }
 
-fn by_partition(topics: Named) -> Vec<(String, i32)> {
+fn by_partition(topics: PartitionsByName) -> Vec<(String, i32)> {
     let topics = topics.into_iter();
     topics.flat_map(|(topic, partitions)| partitions.into_iter().map(move |at| (topic.clone(), at))).collect()
 }

@@ -11,7 +11,7 @@ use super::super::{Alarm, Groups};
 use super::embedded::{Assignment, Subscription};
 use super::heartbeat::Described;
 use super::member::{Member, MemberState};
-use super::{Change, Consumer, Refused, Step, is_consumer};
+use super::{Change, Consumer, GroupRefusal, Step, is_consumer};
 use crate::coordinator::group::Joiner;
 use crate::coordinator::group::schema::ClassicMemberMetadata;
 use crate::coordinator::{Now, Writes};
@@ -49,7 +49,7 @@ impl Groups {
         let group_id = request.group_id.clone();
         let joined = match self.join_as_classic(&request, joiner, now, writes) {
             Ok(joined) => joined,
-            Err(Refused { error, .. }) => {
+            Err(GroupRefusal { error, .. }) => {
                 writes.clear();
                 let member_id = request.member_id;
                 let _ = answer.send(JoinGroupResponse { error_code: error, member_id, ..JoinGroupResponse::default() });
@@ -88,7 +88,7 @@ impl Groups {
         joiner: Joiner,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<Joined, Refused> {
+    ) -> Result<Joined, GroupRefusal> {
         let is_unknown = request.member_id.is_empty();
         let member_id: Rc<str> = if is_unknown { self.fresh_uuid().into() } else { request.member_id.as_str().into() };
         let newest_topic_at = self.newest_topic_at;
@@ -97,12 +97,13 @@ impl Groups {
         step.check_size(&member_id)?;
         if !step.group.supports(&request.protocol_type, &request.protocols) {
             let message = format!("Member {member_id}'s protocols are not supported.");
-            return Err(Refused::new(ErrorCode::InconsistentGroupProtocol, message));
+            return Err(GroupRefusal::new(ErrorCode::InconsistentGroupProtocol, message));
         }
         if is_unknown && joiner.needs_member_id && request.group_instance_id.is_none() {
             return Ok(Joined::NeedsId((*member_id).into()));
         }
-        let malformed = |_| Refused::new(ErrorCode::UnknownServerError, "The embedded consumer protocol is malformed.");
+        let malformed =
+            |_| GroupRefusal::new(ErrorCode::UnknownServerError, "The embedded consumer protocol is malformed.");
         let subscription = Subscription::parse(&request.protocols[0].metadata.0).map_err(malformed)?;
         let there = request.group_instance_id.as_deref().and_then(|instance_id| step.group.static_member(instance_id));
         let replaces_last = there.is_some_and(|there| step.is_downgrade_by_replacing(there));
@@ -257,10 +258,10 @@ impl Consumer {
     }
 
     /// Who leaves by this. KIP-345: an administrator removes an instance without knowing its member.
-    fn leaves(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, Refused> {
+    fn leaves(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, GroupRefusal> {
         let instance_id = member.group_instance_id.as_deref();
         if let (Some(instance_id), "") = (instance_id, member.member_id.as_str()) {
-            let unknown = || Refused::new(ErrorCode::UnknownMemberId, "");
+            let unknown = || GroupRefusal::new(ErrorCode::UnknownMemberId, "");
             return self.static_member(instance_id).map(|member| member.id.clone()).ok_or_else(unknown);
         }
         self.check_member(group_id, &member.member_id, instance_id).map(|member| member.id.clone())

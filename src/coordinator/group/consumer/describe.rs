@@ -4,7 +4,7 @@ use super::super::assign::Partitions;
 use super::super::{Groups, Kind};
 use super::heartbeat::not_a_consumer_group;
 use super::member::{Member, Owned};
-use super::{Refused, Step};
+use super::{GroupRefusal, Step};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
@@ -13,9 +13,9 @@ use crate::wire::group::consumer_group_describe::{
 };
 
 impl Groups {
-    pub fn describe_consumer_group(&self, group_id: &str, now: Now) -> Result<DescribedConsumerGroup, Refused> {
+    pub fn describe_consumer_group(&self, group_id: &str, now: Now) -> Result<DescribedConsumerGroup, GroupRefusal> {
         match self.groups.get(group_id).map(|group| &group.kind) {
-            None => return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
+            None => return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
             Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
             Some(Kind::Consumer(_)) => {}
         }

@@ -16,13 +16,13 @@ use crate::wire::{Malformed, Reader, Writer};
 const VERSION_MAX: i16 = 3;
 
 /// Partitions by the names of their topics.
-pub type Named = Vec<(String, Vec<PartitionIndex>)>;
+pub type PartitionsByName = Vec<(String, Vec<PartitionIndex>)>;
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Subscription {
     pub version: i16,
     pub topics: Vec<String>,
-    pub owned: Named,
+    pub owned: PartitionsByName,
     pub rack_id: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Subscription {
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Assignment {
-    pub assigned: Named,
+    pub assigned: PartitionsByName,
     /// What the client's own assignor has put there for itself.
     pub has_user_data: bool,
 }
@@ -71,7 +71,7 @@ impl Assignment {
     }
 
     /// As a member reads it whose subscription has this version.
-    pub fn to_bytes(assigned: &Named, version: i16) -> Vec<u8> {
+    pub fn to_bytes(assigned: &PartitionsByName, version: i16) -> Vec<u8> {
         let mut w = Writer::new(version, false);
         w.i16(version);
         w.array_len(assigned.len());
@@ -92,9 +92,9 @@ fn version(r: &mut Reader<'_>) -> Result<i16, Malformed> {
     }
 }
 
-fn named(r: &mut Reader<'_>) -> Result<Named, Malformed> {
+fn named(r: &mut Reader<'_>) -> Result<PartitionsByName, Malformed> {
     let count = r.array_len(2 + 4)?;
-    let mut named = Named::with_capacity(count);
+    let mut named = PartitionsByName::with_capacity(count);
     for _ in 0..count {
         let topic = r.string()?.to_owned();
         let count = r.array_len(4)?;
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn assignments_are_read_as_they_were_written() {
-        let assigned: Named = vec![("t".into(), vec![1, 2]), ("u".into(), vec![])];
+        let assigned: PartitionsByName = vec![("t".into(), vec![1, 2]), ("u".into(), vec![])];
         let bytes = Assignment::to_bytes(&assigned, 1);
         assert_eq!(bytes[..2], [0, 1]);
         assert_eq!(Assignment::parse(&bytes), Ok(Assignment { assigned, has_user_data: false }));

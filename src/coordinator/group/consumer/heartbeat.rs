@@ -8,7 +8,7 @@ use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Owned};
 use super::reconcile::{Towards, reconcile};
 use super::regex::Changed;
 use super::target::Target;
-use super::{Change, Consumer, Refused, Step};
+use super::{Change, Consumer, GroupRefusal, Step};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
@@ -43,7 +43,7 @@ impl Groups {
         client: Client<'_>,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let answer = match request.member_epoch {
             LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer_group(request, now, writes),
             _ => self.stay(request, client, now, writes),
@@ -55,7 +55,12 @@ impl Groups {
     }
 
     /// The group for a request that may be its first: as it is, or new, or made from a classic one.
-    fn group_to_join(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) -> Result<Option<Consumer>, Refused> {
+    fn group_to_join(
+        &mut self,
+        id: &str,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> Result<Option<Consumer>, GroupRefusal> {
         match self.groups.get(id).map(|group| &group.kind) {
             Some(Kind::Consumer(_)) => Ok(None),
             None => Ok(Some(Consumer::default())),
@@ -73,7 +78,7 @@ impl Groups {
         client: Client<'_>,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let joins = request.member_epoch == 0;
         let made = if joins { self.group_to_join(&request.group_id, now, writes)? } else { None };
         let member_id: Rc<str> = match request.member_id.as_str() {
@@ -90,7 +95,7 @@ impl Groups {
             (None, Some(_)) => return Err(not_a_consumer_group(&request.group_id)),
             (None, None) => {
                 let message = format!("Consumer group {} not found.", request.group_id);
-                return Err(Refused::new(ErrorCode::GroupIdNotFound, message));
+                return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, message));
             }
         };
         let mut step = Step { id, group, image: &image, config: &config, now, writes, alarms: Vec::new() };
@@ -128,10 +133,10 @@ impl Groups {
         request: &ConsumerGroupHeartbeatRequest,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let group_id = &request.group_id;
         match self.groups.get(group_id.as_str()).map(|group| &group.kind) {
-            None => return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
+            None => return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
             Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
             Some(Kind::Consumer(_)) => {}
         }
@@ -153,8 +158,8 @@ impl Groups {
     }
 }
 
-pub(super) fn not_a_consumer_group(group_id: &str) -> Refused {
-    Refused::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
+pub(super) fn not_a_consumer_group(group_id: &str) -> GroupRefusal {
+    GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
 }
 
 /// A static member that has left for a while: its instance keeps what it has, of no epoch.
@@ -207,29 +212,29 @@ impl Consumer {
         group_id: &str,
         member_id: &str,
         instance_id: Option<&str>,
-    ) -> Result<&Rc<Member>, Refused> {
+    ) -> Result<&Rc<Member>, GroupRefusal> {
         let Some(instance_id) = instance_id else {
             let message = || format!("Member {member_id} is not a member of group {group_id}.");
-            return self.member(member_id).ok_or_else(|| Refused::new(ErrorCode::UnknownMemberId, message()));
+            return self.member(member_id).ok_or_else(|| GroupRefusal::new(ErrorCode::UnknownMemberId, message()));
         };
         let member = self.static_member(instance_id).ok_or_else(|| {
-            Refused::new(ErrorCode::UnknownMemberId, format!("Instance id {instance_id} is unknown."))
+            GroupRefusal::new(ErrorCode::UnknownMemberId, format!("Instance id {instance_id} is unknown."))
         })?;
         if *member.id != *member_id {
             let message =
                 format!("Static member {member_id} with instance id {instance_id} was fenced by member {}.", member.id);
-            return Err(Refused::new(ErrorCode::FencedInstanceId, message));
+            return Err(GroupRefusal::new(ErrorCode::FencedInstanceId, message));
         }
         Ok(member)
     }
 }
 
 impl Step<'_> {
-    pub(super) fn check_size(&self, member_id: &str) -> Result<(), Refused> {
+    pub(super) fn check_size(&self, member_id: &str) -> Result<(), GroupRefusal> {
         let size_max = self.config.group_consumer_max_size as usize;
         if self.group.members.len() >= size_max && self.group.member(member_id).is_none() {
             let message = format!("The consumer group has reached its maximum capacity of {size_max} members.");
-            return Err(Refused::new(ErrorCode::GroupMaxSizeReached, message));
+            return Err(GroupRefusal::new(ErrorCode::GroupMaxSizeReached, message));
         }
         Ok(())
     }
@@ -240,7 +245,7 @@ impl Step<'_> {
         member_id: &Rc<str>,
         request: &ConsumerGroupHeartbeatRequest,
         has: Option<&[TopicPartitions]>,
-    ) -> Result<Member, Refused> {
+    ) -> Result<Member, GroupRefusal> {
         let (id, epoch) = (self.id.clone(), request.member_epoch);
         let joins = epoch == 0;
         let instance_id = request.instance_id.as_deref();
@@ -253,7 +258,7 @@ impl Step<'_> {
                          instance id is owned by {} member.",
                         there.id
                     );
-                    return Err(Refused::new(ErrorCode::UnreleasedInstanceId, message));
+                    return Err(GroupRefusal::new(ErrorCode::UnreleasedInstanceId, message));
                 }
                 return Ok(self.replace(&there, member_id));
             }
@@ -287,7 +292,12 @@ impl Step<'_> {
     }
 
     /// Takes over how the member describes itself, and raises the group's epoch where others are concerned.
-    pub(super) fn describe(&mut self, old: &Member, new: &Member, newest_topic_at: i64) -> Result<Described, Refused> {
+    pub(super) fn describe(
+        &mut self,
+        old: &Member,
+        new: &Member,
+        newest_topic_at: i64,
+    ) -> Result<Described, GroupRefusal> {
         let group = self.group;
         if old != new {
             self.put_metadata(new);
@@ -323,7 +333,7 @@ impl Step<'_> {
         target: &Target,
         has_new_subscription: bool,
         has: Option<&[TopicPartitions]>,
-    ) -> Result<Member, Refused> {
+    ) -> Result<Member, GroupRefusal> {
         if !has_new_subscription && member.is_reconciled_to(target.epoch) {
             return Ok(member.clone());
         }
@@ -349,7 +359,7 @@ impl Step<'_> {
 }
 
 /// A member may be one answer behind, if it has nothing that this answer takes from it.
-fn check_epoch(member: &Member, epoch: i32, has: Option<&[TopicPartitions]>) -> Result<(), Refused> {
+fn check_epoch(member: &Member, epoch: i32, has: Option<&[TopicPartitions]>) -> Result<(), GroupRefusal> {
     let which = match epoch.cmp(&member.epoch) {
         std::cmp::Ordering::Equal => return Ok(()),
         std::cmp::Ordering::Less if epoch == member.previous_epoch && has_only(has, &member.assigned) => return Ok(()),
@@ -361,5 +371,5 @@ fn check_epoch(member: &Member, epoch: i32, has: Option<&[TopicPartitions]>) -> 
          ({}). The member must abandon all its partitions and rejoin.",
         member.epoch
     );
-    Err(Refused::new(ErrorCode::FencedMemberEpoch, message))
+    Err(GroupRefusal::new(ErrorCode::FencedMemberEpoch, message))
 }

@@ -7,9 +7,9 @@ use super::super::assign::Partitions;
 use super::super::classic::{CONSUMER, Classic, Member as ClassicMember, State as ClassicState};
 use super::super::{Alarm, Group, Groups, Kind};
 use super::bridge::version_of;
-use super::embedded::{Assignment, Named, Subscription};
+use super::embedded::{Assignment, PartitionsByName, Subscription};
 use super::member::{Member, Owned};
-use super::{Change, Consumer, Refused, Step};
+use super::{Change, Consumer, GroupRefusal, Step};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::{ClassicMemberMetadata, ConsumerGroupTargetAssignmentMetadataValue};
 use crate::coordinator::{Now, Writes};
@@ -26,7 +26,7 @@ impl Groups {
         group_id: &str,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<Consumer, Refused> {
+    ) -> Result<Consumer, GroupRefusal> {
         let (image, config) = (self.image.clone(), self.config.clone());
         let Some(Group { id, kind: Kind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
             unreachable!("the caller has just seen it")
@@ -34,7 +34,7 @@ impl Groups {
         let refuse = |why: &str| {
             let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}");
             tracing::info!("{message}");
-            Refused::new(ErrorCode::GroupIdNotFound, message)
+            GroupRefusal::new(ErrorCode::GroupIdNotFound, message)
         };
         if !config.group_consumer_migration_policy.upgrades {
             return Err(refuse("online upgrade is disabled."));
@@ -222,7 +222,7 @@ fn downgraded(epoch: i32, members: &[(Member, Rc<Partitions>)], image: &Image, n
     let mut classic = Classic::new(now.wall_ms);
     for (member, target) in members {
         let Some(metadata) = &member.classic else { continue };
-        let named: Named = target
+        let named: PartitionsByName = target
             .iter()
             .filter_map(|(topic, partitions)| {
                 let topic = image.topic_by_id(*topic)?;

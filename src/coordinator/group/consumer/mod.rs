@@ -56,21 +56,21 @@ use member::{Member, MemberState};
 
 /// Why a request is refused, in words as well: this protocol has room for them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
+pub struct GroupRefusal {
     pub error: ErrorCode,
     pub message: String,
 }
 
-impl Refused {
-    pub fn new(error: ErrorCode, message: impl Into<String>) -> Refused {
-        Refused { error, message: message.into() }
+impl GroupRefusal {
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> GroupRefusal {
+        GroupRefusal { error, message: message.into() }
     }
 }
 
 /// In Kafka's words for it.
-impl From<ErrorCode> for Refused {
-    fn from(error: ErrorCode) -> Refused {
-        Refused::new(error, error.to_string())
+impl From<ErrorCode> for GroupRefusal {
+    fn from(error: ErrorCode) -> GroupRefusal {
+        GroupRefusal::new(error, error.to_string())
     }
 }
 

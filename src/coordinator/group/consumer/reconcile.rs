@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use super::super::assign::Partitions;
-use super::Refused;
+use super::GroupRefusal;
 use super::member::{Member, MemberState, Owned};
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
@@ -34,7 +34,7 @@ pub fn reconcile(
     towards: &Towards<'_>,
     reads: &dyn Fn(TopicId) -> bool,
     is_owned: &dyn Fn(TopicId, PartitionIndex) -> bool,
-) -> Result<Member, Refused> {
+) -> Result<Member, GroupRefusal> {
     let next = match member.state {
         MemberState::Stable if member.epoch != towards.epoch => advance(member, member.epoch, towards, reads, is_owned),
         MemberState::Stable if towards.has_new_subscription => drop_unread(member, towards, reads),
@@ -50,7 +50,7 @@ pub fn reconcile(
             advance(member, member.epoch, towards, reads, is_owned)
         }
         MemberState::Unknown if towards.has.is_none_or(|has| !has.is_empty()) => {
-            return Err(Refused::new(
+            return Err(GroupRefusal::new(
                 ErrorCode::FencedMemberEpoch,
                 "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
             ));

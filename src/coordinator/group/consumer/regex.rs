@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::super::{Alarm, Groups};
-use super::{Change, Refused, Step};
+use super::{Change, GroupRefusal, Step};
 use crate::coordinator::group::consumer::member::Member;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupRegularExpressionValue;
@@ -34,12 +34,12 @@ fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     compile(&format!("^(?:{pattern})$"))
 }
 
-fn check(pattern: &str) -> Result<(), Refused> {
+fn check(pattern: &str) -> Result<(), GroupRefusal> {
     let refuse = |error: regex::Error| {
         let why = error.to_string();
         let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let message = format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
-        Refused::new(ErrorCode::InvalidRegularExpression, message)
+        GroupRefusal::new(ErrorCode::InvalidRegularExpression, message)
     };
     compile(pattern).map(drop).map_err(refuse)
 }
@@ -51,7 +51,7 @@ impl Step<'_> {
         old: &Member,
         new: &Member,
         newest_topic_at: i64,
-    ) -> Result<Changed, Refused> {
+    ) -> Result<Changed, GroupRefusal> {
         let group = self.group;
         let mut changed = Changed::Nothing;
         let mut is_new = false;

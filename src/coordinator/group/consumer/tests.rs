@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Client;
-use super::embedded::{Assignment, Named};
+use super::embedded::{Assignment, PartitionsByName};
 use crate::coordinator::group::tests::{G, World, now, poll, request, subscription};
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, Image, apply_to};
@@ -537,7 +537,7 @@ fn sync(world: &mut World, generation: i32, member: &str) -> SyncGroupResponse {
     now(receiver)
 }
 
-fn assigned(response: &SyncGroupResponse) -> Named {
+fn assigned(response: &SyncGroupResponse) -> PartitionsByName {
     assert_eq!(response.error_code, ErrorCode::None);
     Assignment::parse(&response.assignment.0).unwrap().assigned
 }
