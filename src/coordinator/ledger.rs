@@ -23,11 +23,11 @@ pub struct Ledger<M> {
     partition: Rc<Partition>,
     phase: RefCell<Phase<M>>,
     /// COOR-2: whoever holds it is the one step that is under way.
-    turn: Permits,
+    step_permit: Permits,
     /// The journal's newest group that a step has written into.
     sequence: Cell<Sequence>,
     /// What the clock task sleeps to; and a sign that it should look again.
-    armed: Cell<Option<Mono>>,
+    armed_deadline: Cell<Option<Mono>>,
     rearm: Notify,
 }
 
@@ -47,9 +47,9 @@ impl<M: StateMachine> Ledger<M> {
             shard: shard.clone(),
             partition,
             phase: RefCell::new(Phase::Loading),
-            turn: Permits::new(1),
+            step_permit: Permits::new(1),
             sequence: Cell::new(0),
-            armed: Cell::new(None),
+            armed_deadline: Cell::new(None),
             rearm: Notify::new(),
         });
         if ledger.partition.log.end_offset() == ledger.partition.log.start_offset() {
@@ -100,19 +100,19 @@ impl<M: StateMachine> Ledger<M> {
     /// The machine's clock, for as long as there is a machine.
     async fn run(self: Rc<Self>) {
         let image = self.shard.image();
-        self.background(move |machine, now, writes| machine.loaded(&image, now, writes)).await;
+        self.background_step(move |machine, now, writes| machine.on_loaded(&image, now, writes)).await;
         loop {
             let deadline = match &*self.phase.borrow() {
                 Phase::Ready(machine) => machine.deadline(),
                 _ => return,
             };
-            self.armed.set(deadline);
+            self.armed_deadline.set(deadline);
             let rearmed = self.rearm.notified();
             match deadline {
                 None => rearmed.await,
                 Some(at) => {
                     if let First::Left(()) = first(runtime::sleep_until(at), rearmed).await {
-                        self.background(|machine, now, writes| machine.elapsed(now, writes)).await;
+                        self.background_step(|machine, now, writes| machine.on_deadline(now, writes)).await;
                     }
                 }
             }
@@ -120,7 +120,7 @@ impl<M: StateMachine> Ledger<M> {
     }
 
     /// A step that nobody asked for.
-    pub(super) async fn background(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>)) {
+    pub(super) async fn background_step(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>)) {
         if let Err(error) = self.step(step).await
             && !self.is_closed()
         {
@@ -132,43 +132,46 @@ impl<M: StateMachine> Ledger<M> {
 
     pub(super) async fn image_changed(&self, before: Arc<Image>, after: Arc<Image>) {
         if matches!(*self.phase.borrow(), Phase::Ready(_)) {
-            self.background(move |machine, now, writes| machine.image_changed(&before, &after, now, writes)).await;
+            self.background_step(move |machine, now, writes| machine.on_image_changed(&before, &after, now, writes))
+                .await;
         }
     }
 
     /// Decides, writes, replays: all of it or nothing (COOR-3). Waits only for steps before it, and when memory or the journal
     /// is short. What comes back may be told to nobody before [`wait_durable`](Self::wait_durable).
     pub async fn step<A>(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>) -> A) -> Result<A, ErrorCode> {
-        let _turn = match self.turn.try_acquire(1) {
-            Some(turn) => turn,
-            None => self.turn.acquire(1).await,
+        let _permit = match self.step_permit.try_acquire(1) {
+            Some(permit) => permit,
+            None => self.step_permit.acquire(1).await,
         };
         let now = Now::read();
         let mut writes = Writes::new(now);
-        let answer = self.with(|machine| step(machine, now, &mut writes))?;
-        let (batch, follow) = writes.into_parts();
-        let taken = match &batch {
+        let answer = self.with_machine(|machine| step(machine, now, &mut writes))?;
+        let (batch, callbacks) = writes.into_parts();
+        let appended = match &batch {
             None => Ok(()),
             Some(batch) => self.write(batch, now).await,
         };
-        self.with(|machine| follow.into_iter().for_each(|follow| follow(machine, now, taken)))?;
-        let deadline = self.with(|machine| machine.deadline())?;
-        if deadline.is_some_and(|deadline| self.armed.get().is_none_or(|armed| deadline < armed)) {
+        self.with_machine(|machine| callbacks.into_iter().for_each(|callback| callback(machine, now, appended)))?;
+        let deadline = self.with_machine(|machine| machine.deadline())?;
+        if deadline
+            .is_some_and(|deadline| self.armed_deadline.get().is_none_or(|armed_deadline| deadline < armed_deadline))
+        {
             self.rearm.notify_all();
         }
-        taken.map(|()| answer)
+        appended.map(|()| answer)
     }
 
     /// Ends a producer's transaction here: its marker is written, and what the producer wrote counts or never did. As a step,
     /// after those before it.
     pub async fn end_transaction(&self, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
-        let _turn = self.turn.acquire(1).await;
+        let _permit = self.step_permit.acquire(1).await;
         // A log that is being read would not show the marker for sure.
-        self.with(|_| ())?;
+        self.with_machine(|_| ())?;
         let produced = self.shard.end_transaction(&self.partition, end, Now::read().wall_ms).await;
         let produced = produced.map_err(|refusal| refusal.error)?;
         self.sequence.set(produced.sequence);
-        self.with(|machine| machine.end_transaction(end.producer_id, end.marker.ending == Ending::Commit))?;
+        self.with_machine(|machine| machine.end_transaction(end.producer_id, end.marker.ending == Ending::Commit))?;
         Ok(produced.sequence)
     }
 
@@ -182,7 +185,7 @@ impl<M: StateMachine> Ledger<M> {
         self.shard.committed() >= self.sequence.get()
     }
 
-    fn with<A>(&self, act: impl FnOnce(&mut M) -> A) -> Result<A, ErrorCode> {
+    fn with_machine<A>(&self, act: impl FnOnce(&mut M) -> A) -> Result<A, ErrorCode> {
         match &mut *self.phase.borrow_mut() {
             Phase::Ready(machine) => Ok(act(machine)),
             Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
@@ -198,7 +201,7 @@ impl<M: StateMachine> Ledger<M> {
             code_of_append(refusal.error)
         })?;
         self.sequence.set(produced.sequence);
-        self.with(|machine| {
+        self.with_machine(|machine| {
             for record in Records::new(&batch.header, &batch.records) {
                 let record = record.expect("a batch as it was built");
                 let offset = produced.base_offset + i64::from(record.offset_delta);

@@ -14,18 +14,18 @@ use crate::shard::Shard;
 pub struct Ledgers<M> {
     shard: Rc<Shard>,
     ledgers: RefCell<HashMap<PartitionIndex, Rc<Ledger<M>>>>,
-    seen: RefCell<Arc<Image>>,
-    make: Box<dyn Fn() -> M>,
+    applied_image: RefCell<Arc<Image>>,
+    new_machine: Box<dyn Fn() -> M>,
 }
 
 impl<M: StateMachine> Ledgers<M> {
     /// `make` makes the machine of a partition without records.
-    pub fn new(shard: &Rc<Shard>, make: impl Fn() -> M + 'static) -> Ledgers<M> {
+    pub fn new(shard: &Rc<Shard>, new_machine: impl Fn() -> M + 'static) -> Ledgers<M> {
         let ledgers = Ledgers {
             shard: shard.clone(),
             ledgers: RefCell::default(),
-            seen: RefCell::new(Arc::default()),
-            make: Box::new(make),
+            applied_image: RefCell::new(Arc::default()),
+            new_machine: Box::new(new_machine),
         };
         ledgers.apply_image();
         ledgers
@@ -34,7 +34,7 @@ impl<M: StateMachine> Ledgers<M> {
     /// Takes over the shard's image: partitions of the topic that have come are loaded, those that have gone are closed.
     pub fn apply_image(&self) {
         let image = (*self.shard.image()).clone();
-        let before = self.seen.replace(image.clone());
+        let before = self.applied_image.replace(image.clone());
         let mut ledgers = self.ledgers.borrow_mut();
         ledgers.retain(|_, ledger| {
             let stays = !ledger.partition().is_deleted();
@@ -55,7 +55,7 @@ impl<M: StateMachine> Ledgers<M> {
             if !ledgers.contains_key(&partition)
                 && let Some(led) = self.shard.partition(id)
             {
-                ledgers.insert(partition, Ledger::open(&self.shard, led, (self.make)()));
+                ledgers.insert(partition, Ledger::open(&self.shard, led, (self.new_machine)()));
             }
         }
     }
@@ -81,7 +81,7 @@ impl<M: StateMachine> Ledgers<M> {
     }
 
     /// The ledger in a partition of this shard, if it is one of the topic's.
-    pub fn at(&self, id: TopicPartition) -> Option<Rc<Ledger<M>>> {
+    pub fn of_partition(&self, id: TopicPartition) -> Option<Rc<Ledger<M>>> {
         let ledgers = self.ledgers.borrow();
         ledgers.get(&id.partition).filter(|ledger| ledger.partition().id == id).cloned()
     }

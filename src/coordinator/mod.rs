@@ -99,16 +99,16 @@ pub trait StateMachine: Sized + 'static {
     fn end_transaction(&mut self, producer: ProducerId, is_committed: bool);
 
     /// All of the log was replayed; steps come next. The time to arm deadlines.
-    fn loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
+    fn on_loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// The cluster's metadata has changed.
-    fn image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
+    fn on_image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// When [`elapsed`](Self::elapsed) is to be called next. Asked after every step: it must be cheap.
     fn deadline(&self) -> Option<Mono>;
 
     /// The deadline has come. Does what is due, or a part of it: the rest stays due.
-    fn elapsed(&mut self, now: Now, writes: &mut Writes<Self>);
+    fn on_deadline(&mut self, now: Now, writes: &mut Writes<Self>);
 }
 
 /// What a coordinator's client is told about a failed append: Kafka's map (`handleOperationException`).

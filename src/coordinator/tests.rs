@@ -59,11 +59,11 @@ impl StateMachine for Notes {
 
     fn end_transaction(&mut self, _: ProducerId, _: bool) {}
 
-    fn loaded(&mut self, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
+    fn on_loaded(&mut self, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
         self.is_loaded = true;
     }
 
-    fn image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
+    fn on_image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
         self.images += 1;
     }
 
@@ -71,7 +71,7 @@ impl StateMachine for Notes {
         self.due
     }
 
-    fn elapsed(&mut self, now: Now, writes: &mut Writes<Notes>) {
+    fn on_deadline(&mut self, now: Now, writes: &mut Writes<Notes>) {
         assert!(self.due.take().is_some_and(|due| due <= now.mono), "nothing was due");
         writes.put(b"rang", Some(b"yes"));
     }
@@ -165,7 +165,7 @@ fn refused_records_change_nothing() {
         let refused = ledger.step(move |_, _, writes| {
             writes.put(b"a", Some(b"1"));
             writes.put(b"b", Some(&too_large));
-            writes.then(move |notes, _, taken| teller.set(Some((notes.notes.len(), taken))));
+            writes.after_append(move |notes, _, appended| teller.set(Some((notes.notes.len(), appended))));
         });
         // COOR-3
         assert_eq!(refused.await, Err(ErrorCode::UnknownServerError));

@@ -6,19 +6,19 @@ use crate::record::BatchBuilder;
 use crate::record::builder::BatchOptions;
 use crate::record::validate::Accepted;
 
-type Follow<M> = Box<dyn FnOnce(&mut M, Now, Result<(), ErrorCode>)>;
+type AfterAppend<M> = Box<dyn FnOnce(&mut M, Now, Result<(), ErrorCode>)>;
 
 /// The records of one step. They are taken together or not at all.
 pub struct Writes<M> {
     now: Now,
     batch: Option<BatchBuilder>,
     producer: Option<(ProducerId, ProducerEpoch)>,
-    follow: Vec<Follow<M>>,
+    after_append: Vec<AfterAppend<M>>,
 }
 
 impl<M> Writes<M> {
     pub fn new(now: Now) -> Writes<M> {
-        Writes { now, batch: None, producer: None, follow: Vec::new() }
+        Writes { now, batch: None, producer: None, after_append: Vec::new() }
     }
 
     /// A record, after those before it. Without a value it is a tombstone.
@@ -33,8 +33,8 @@ impl<M> Writes<M> {
     }
 
     /// Runs when the records were replayed, or were refused for the reason given; at once when there are none.
-    pub fn then(&mut self, follow: impl FnOnce(&mut M, Now, Result<(), ErrorCode>) + 'static) {
-        self.follow.push(Box::new(follow));
+    pub fn after_append(&mut self, callback: impl FnOnce(&mut M, Now, Result<(), ErrorCode>) + 'static) {
+        self.after_append.push(Box::new(callback));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -44,7 +44,7 @@ impl<M> Writes<M> {
     /// Nothing is to be written after all, and nothing follows: the step has come to refuse what it was asked.
     pub fn clear(&mut self) {
         (self.batch, self.producer) = (None, None);
-        self.follow.clear();
+        self.after_append.clear();
     }
 
     /// The size of what there is so far.
@@ -53,7 +53,7 @@ impl<M> Writes<M> {
     }
 
     /// The batch, if there is one, and what follows it.
-    pub(super) fn into_parts(self) -> (Option<Accepted<'static>>, Vec<Follow<M>>) {
+    pub(super) fn into_parts(self) -> (Option<Accepted<'static>>, Vec<AfterAppend<M>>) {
         let producer = self.producer;
         let accepted = self.batch.map(|mut batch| {
             if let Some((id, epoch)) = producer {
@@ -62,7 +62,7 @@ impl<M> Writes<M> {
             let (header, records) = batch.finish_apart();
             Accepted { header, records: records.into(), offset_delta_of_max_timestamp: 0, is_as_sent: true }
         });
-        (accepted, self.follow)
+        (accepted, self.after_append)
     }
 }
 
@@ -71,12 +71,17 @@ impl<M> Writes<M> {
 impl<M: super::StateMachine> Writes<M> {
     /// What the ledger does with a step's records, without a log: replays them from `offset` on, or refuses
     /// them. Answers their keys and values.
-    pub fn settle(self, machine: &mut M, offset: i64, taken: Result<(), ErrorCode>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    pub fn replay_into(
+        self,
+        machine: &mut M,
+        offset: i64,
+        appended: Result<(), ErrorCode>,
+    ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         use crate::record::Records;
         let now = self.now;
-        let (accepted, follow) = self.into_parts();
+        let (accepted, callbacks) = self.into_parts();
         let mut written = Vec::new();
-        if let (Some(accepted), Ok(())) = (&accepted, taken) {
+        if let (Some(accepted), Ok(())) = (&accepted, appended) {
             for record in Records::new(&accepted.header, &accepted.records) {
                 let offset = offset + written.len() as i64;
                 let entry = super::load::replayed_record(&accepted.header, offset, &record.unwrap()).unwrap();
@@ -84,8 +89,8 @@ impl<M: super::StateMachine> Writes<M> {
                 written.push((entry.key.to_vec(), entry.value.map(<[u8]>::to_vec)));
             }
         }
-        for follow in follow {
-            follow(machine, now, taken);
+        for callback in callbacks {
+            callback(machine, now, appended);
         }
         written
     }

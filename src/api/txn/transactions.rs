@@ -251,8 +251,9 @@ async fn add(
     let deadline = clock::now() + FINISH_WAIT;
     loop {
         let finished = server.transactions.prepared.finished.notified();
-        let added =
-            ledger.step(|machine, now, writes| machine.add(id, producer, partitions, version, now, writes)).await?;
+        let added = ledger
+            .step(|machine, now, writes| machine.add_partitions(id, producer, partitions, version, now, writes))
+            .await?;
         let left = deadline.since(clock::now());
         if added != Err(ErrorCode::ConcurrentTransactions) || left.is_zero() {
             return Ok(added);

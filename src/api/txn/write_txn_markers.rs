@@ -148,7 +148,7 @@ pub(in crate::api) async fn end_here(
 
 /// Where groups commit, their coordinator writes the marker: its state is what the log says.
 async fn end_in(server: &Server, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
-    if let Some(ledger) = server.groups.at(id) {
+    if let Some(ledger) = server.groups.of_partition(id) {
         return ledger.end_transaction(end).await;
     }
     let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;

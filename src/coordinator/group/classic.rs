@@ -24,26 +24,26 @@ use crate::wire::group::sync_group::SyncGroupResponse;
 pub const CONSUMER: &str = "consumer";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub enum ClassicGroupState {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
     Stable,
 }
 
-impl State {
+impl ClassicGroupState {
     /// As DescribeGroups and ListGroups call it.
     pub fn name(self) -> &'static str {
         match self {
-            State::Empty => "Empty",
-            State::PreparingRebalance => "PreparingRebalance",
-            State::CompletingRebalance => "CompletingRebalance",
-            State::Stable => "Stable",
+            ClassicGroupState::Empty => "Empty",
+            ClassicGroupState::PreparingRebalance => "PreparingRebalance",
+            ClassicGroupState::CompletingRebalance => "CompletingRebalance",
+            ClassicGroupState::Stable => "Stable",
         }
     }
 }
 
-pub struct Member {
+pub struct ClassicMember {
     pub id: Rc<str>,
     pub instance_id: Option<String>,
     pub client_id: String,
@@ -63,7 +63,7 @@ pub struct Member {
     pub due: Mono,
 }
 
-impl Member {
+impl ClassicMember {
     pub fn metadata(&self, protocol: Option<&str>) -> Bytes {
         let of = self.protocols.iter().find(|own| Some(own.name.as_str()) == protocol);
         of.map(|own| own.metadata.clone()).unwrap_or_default()
@@ -79,9 +79,9 @@ impl Member {
     }
 }
 
-pub struct Classic {
-    pub state: State,
-    pub previous: State,
+pub struct ClassicGroup {
+    pub state: ClassicGroupState,
+    pub previous: ClassicGroupState,
     /// When the state began; -1: not known. An empty group's offsets expire by it.
     pub state_timestamp_ms: i64,
     pub generation: i32,
@@ -89,7 +89,7 @@ pub struct Classic {
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     pub leader: Option<Rc<str>>,
-    pub members: BTreeMap<Rc<str>, Member>,
+    pub members: BTreeMap<Rc<str>, ClassicMember>,
     /// Members by `group.instance.id` (KIP-345).
     pub instances: HashMap<String, Rc<str>>,
     /// Ids that were given out and not used yet (KIP-394).
@@ -104,11 +104,11 @@ pub struct Classic {
     pub subscribed: Option<HashSet<String>>,
 }
 
-impl Classic {
-    pub fn new(now_ms: i64) -> Classic {
-        Classic {
-            state: State::Empty,
-            previous: State::Empty,
+impl ClassicGroup {
+    pub fn new(now_ms: i64) -> ClassicGroup {
+        ClassicGroup {
+            state: ClassicGroupState::Empty,
+            previous: ClassicGroupState::Empty,
             state_timestamp_ms: now_ms,
             generation: 0,
             protocol_type: None,
@@ -126,10 +126,10 @@ impl Classic {
 
     /// Nobody is in it.
     pub fn is_empty(&self) -> bool {
-        self.state == State::Empty
+        self.state == ClassicGroupState::Empty
     }
 
-    pub fn enter(&mut self, state: State, now_ms: i64) {
+    pub fn transition_to(&mut self, state: ClassicGroupState, now_ms: i64) {
         self.previous = self.state;
         self.state = state;
         self.state_timestamp_ms = now_ms;
@@ -168,7 +168,7 @@ impl Classic {
         if self.members.contains_key(id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
-    pub fn add(&mut self, member: Member, protocol_type: &str) {
+    pub fn add(&mut self, member: ClassicMember, protocol_type: &str) {
         if self.members.is_empty() {
             self.protocol_type = Some(protocol_type.into());
         }
@@ -181,7 +181,7 @@ impl Classic {
     }
 
     /// Removes a member, or an id that was only given out. Whoever waits is let go.
-    pub fn remove(&mut self, id: &str) -> Option<Member> {
+    pub fn remove(&mut self, id: &str) -> Option<ClassicMember> {
         self.pending.remove(id);
         self.unsynced.remove(id);
         let member = self.members.remove(id)?;
@@ -197,11 +197,11 @@ impl Classic {
     }
 
     /// Gives a static member a new id; the instance that had the old one is told that it is not the member any more.
-    pub fn replace(&mut self, old: &str, new: Rc<str>) {
+    pub fn replace_static_member(&mut self, old: &str, new: Rc<str>) {
         let mut member = self.members.remove(old).expect("a static member");
         if let Some(joining) = member.joining.take() {
             let (member_id, error_code) = (old.into(), ErrorCode::FencedInstanceId);
-            let _ = joining.send(JoinGroupResponse { member_id, error_code, ..refused_join() });
+            let _ = joining.send(JoinGroupResponse { member_id, error_code, ..failed_join_response() });
         }
         if let Some(syncing) = member.syncing.take() {
             let error_code = ErrorCode::FencedInstanceId;
@@ -220,8 +220,8 @@ impl Classic {
     }
 
     /// Makes sure that the leader is somebody who has joined. False: nobody has.
-    pub fn elect(&mut self) -> bool {
-        let has_joined = |member: &Member| member.joining.is_some();
+    pub fn elect_joined_leader(&mut self) -> bool {
+        let has_joined = |member: &ClassicMember| member.joining.is_some();
         if self.leader.as_ref().and_then(|leader| self.members.get(leader)).is_some_and(has_joined) {
             return true;
         }
@@ -235,11 +235,13 @@ impl Classic {
 
     /// Whether a member with these protocols could be one with all the others.
     pub fn supports(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
-        if self.state == State::Empty {
+        if self.state == ClassicGroupState::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols.iter().any(|protocol| self.members.values().all(|member| knows(member, &protocol.name)))
+            && protocols
+                .iter()
+                .any(|protocol| self.members.values().all(|member| supports_protocol(member, &protocol.name)))
     }
 
     /// The protocol of the next generation: one that all support, and most like best.
@@ -247,7 +249,7 @@ impl Classic {
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
             let favourite = member.protocols.iter().map(|protocol| protocol.name.as_str());
-            let mut common = favourite.filter(|name| self.members.values().all(|other| knows(other, name)));
+            let mut common = favourite.filter(|name| self.members.values().all(|other| supports_protocol(other, name)));
             if let Some(vote) = common.next() {
                 *votes.entry(vote).or_default() += 1;
             }
@@ -257,10 +259,13 @@ impl Classic {
     }
 
     /// The next generation begins: of its members, or of nobody.
-    pub fn advance(&mut self, now_ms: i64) {
+    pub fn begin_generation(&mut self, now_ms: i64) {
         self.generation = self.generation.wrapping_add(1);
         self.protocol = self.select_protocol();
-        self.enter(if self.members.is_empty() { State::Empty } else { State::CompletingRebalance }, now_ms);
+        self.transition_to(
+            if self.members.is_empty() { ClassicGroupState::Empty } else { ClassicGroupState::CompletingRebalance },
+            now_ms,
+        );
         self.subscribed = self.subscribed_topics();
         self.unsynced.clear();
     }
@@ -288,11 +293,11 @@ impl Classic {
     }
 
     /// Answers everybody who waits.
-    pub fn let_go(&mut self, error_code: ErrorCode) {
+    pub fn fail_waiting(&mut self, error_code: ErrorCode) {
         for member in self.members.values_mut() {
             if let Some(joining) = member.joining.take() {
                 let member_id = (*member.id).into();
-                let _ = joining.send(JoinGroupResponse { error_code, member_id, ..refused_join() });
+                let _ = joining.send(JoinGroupResponse { error_code, member_id, ..failed_join_response() });
             }
             if let Some(syncing) = member.syncing.take() {
                 let _ = syncing.send(SyncGroupResponse { error_code, ..SyncGroupResponse::default() });
@@ -301,7 +306,7 @@ impl Classic {
     }
 
     /// The group as it is written down, with these assignments.
-    pub fn to_value(&self, assignment: impl Fn(&Member) -> Bytes) -> GroupMetadataValue {
+    pub fn to_value(&self, assignment: impl Fn(&ClassicMember) -> Bytes) -> GroupMetadataValue {
         let members = self.members.values().map(|member| MemberMetadata {
             member_id: (*member.id).into(),
             group_instance_id: member.instance_id.clone(),
@@ -323,7 +328,7 @@ impl Classic {
     }
 
     /// What the leader is told about everybody.
-    pub fn members_told(&self) -> Vec<JoinGroupResponseMember> {
+    pub fn join_response_members(&self) -> Vec<JoinGroupResponseMember> {
         let told = self.members.values().map(|member| JoinGroupResponseMember {
             member_id: (*member.id).into(),
             group_instance_id: member.instance_id.clone(),
@@ -333,11 +338,11 @@ impl Classic {
     }
 }
 
-fn knows(member: &Member, protocol: &str) -> bool {
+fn supports_protocol(member: &ClassicMember, protocol: &str) -> bool {
     member.protocols.iter().any(|own| own.name == protocol)
 }
 
 /// A JoinGroup answer that says nothing yet, as Kafka's is when it says no.
-pub fn refused_join() -> JoinGroupResponse {
+pub fn failed_join_response() -> JoinGroupResponse {
     JoinGroupResponse { generation_id: -1, ..JoinGroupResponse::default() }
 }

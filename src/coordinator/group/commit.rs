@@ -1,9 +1,9 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete: how far a group has read.
 
-use super::classic::{Classic, State};
-use super::offsets::Committed;
+use super::classic::{ClassicGroup, ClassicGroupState};
+use super::offsets::CommittedOffset;
 use super::record::{Key, OffsetValue};
-use super::{Group, Groups, Kind};
+use super::{Group, GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::group::offset_commit::{
@@ -26,12 +26,12 @@ pub struct Committer<'a> {
     pub is_transactional: bool,
 }
 
-impl Classic {
+impl ClassicGroup {
     /// Whether the commit may be taken.
     pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ErrorCode> {
         let Committer { member_id, instance_id, generation, is_transactional } = *committer;
         // A consumer that assigns itself, or an administrator.
-        if generation < 0 && self.state == State::Empty {
+        if generation < 0 && self.state == ClassicGroupState::Empty {
             return Ok(());
         }
         if generation >= 0 || !member_id.is_empty() || instance_id.is_some() {
@@ -39,10 +39,10 @@ impl Classic {
             if generation != self.generation {
                 return Err(ErrorCode::IllegalGeneration);
             }
-        } else if !is_transactional && self.state != State::Empty {
+        } else if !is_transactional && self.state != ClassicGroupState::Empty {
             return Err(ErrorCode::UnknownMemberId);
         }
-        if !is_transactional && self.state == State::CompletingRebalance {
+        if !is_transactional && self.state == ClassicGroupState::CompletingRebalance {
             return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())
@@ -68,18 +68,20 @@ impl Groups {
         };
         let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
-            Some(Kind::Consumer(group)) => {
-                if let Some(behind) = group.check_commit(&committer, knows_absence)? {
+            Some(GroupKind::Consumer(group)) => {
+                if let Some(older_epoch) = group.check_commit(&committer, knows_absence)? {
                     for topic in &request.topics {
                         let id = self.id_of(&topic.name, topic.topic_id);
-                        topic.partitions.iter().try_for_each(|asked| behind.check(id, asked.partition_index))?;
+                        topic.partitions.iter().try_for_each(|asked| older_epoch.check(id, asked.partition_index))?;
                     }
                 }
             }
-            Some(Kind::Classic(classic)) => {
+            Some(GroupKind::Classic(classic)) => {
                 classic.check_commit(&committer)?;
-                if matches!(classic.state, State::Stable | State::PreparingRebalance) {
-                    self.turn(&request.group_id, now, writes).expect("just looked at").heard(&request.member_id);
+                if matches!(classic.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance) {
+                    self.classic_step(&request.group_id, now, writes)
+                        .expect("just looked at")
+                        .renew_session(&request.member_id);
                 }
             }
             // The record makes the group.
@@ -96,7 +98,7 @@ impl Groups {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-                let error_code = if characters(metadata) > metadata_bytes_max {
+                let error_code = if utf16_len(metadata) > metadata_bytes_max {
                     ErrorCode::OffsetMetadataTooLarge
                 } else {
                     let (group, topic_name) = (&request.group_id, &topic.name);
@@ -132,7 +134,7 @@ impl Groups {
     /// What a group has committed; `request.topics` null is all of it. A group that is not there has committed nothing.
     pub fn fetch(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group = self.groups.get(request.group_id.as_str());
-        if let Some(Group { kind: Kind::Consumer(consumer), .. }) = group
+        if let Some(Group { kind: GroupKind::Consumer(consumer), .. }) = group
             && let Err(error_code) = consumer.check_fetch(request.member_id.as_deref(), request.member_epoch)
         {
             let group_id = request.group_id.clone();
@@ -140,21 +142,22 @@ impl Groups {
         }
         let topics = match &request.topics {
             Some(topics) => {
-                let told = topics.iter().map(|topic| {
-                    let tell = |index: &i32| told(group, &topic.name, topic.topic_id, *index, require_stable);
-                    let partitions = topic.partition_indexes.iter().map(tell).collect();
+                let topics = topics.iter().map(|topic| {
+                    let fetched =
+                        |index: &i32| fetched_partition(group, &topic.name, topic.topic_id, *index, require_stable);
+                    let partitions = topic.partition_indexes.iter().map(fetched).collect();
                     OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
                 });
-                told.collect()
+                topics.collect()
             }
             None => {
                 let all = group.into_iter().flat_map(|group| group.offsets.committed.topics());
-                let told = all.map(|(topic, partitions)| {
-                    let tell = |index: &i32| told(group, topic, TopicId::ZERO, *index, require_stable);
-                    let partitions = partitions.keys().map(tell).collect();
+                let topics = all.map(|(topic, partitions)| {
+                    let fetched = |index: &i32| fetched_partition(group, topic, TopicId::ZERO, *index, require_stable);
+                    let partitions = partitions.keys().map(fetched).collect();
                     OffsetFetchResponseTopics { name: topic.into(), topic_id: TopicId::ZERO, partitions }
                 });
-                told.collect()
+                topics.collect()
             }
         };
         OffsetFetchResponseGroup { group_id: request.group_id.clone(), topics, error_code: ErrorCode::None }
@@ -166,7 +169,7 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) -> Result<OffsetDeleteResponse, ErrorCode> {
         let group = self.groups.get(request.group_id.as_str()).ok_or(ErrorCode::GroupIdNotFound)?;
-        if let Kind::Classic(classic) = &group.kind
+        if let GroupKind::Classic(classic) = &group.kind
             && !classic.is_empty()
             && !classic.is_consumer()
         {
@@ -192,11 +195,11 @@ impl Groups {
 }
 
 /// As Java counts them (`String.length`), which is how Kafka measures metadata.
-pub(super) fn characters(text: &str) -> usize {
+pub(super) fn utf16_len(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 
-fn told(
+fn fetched_partition(
     group: Option<&Group>,
     topic: &str,
     topic_id: TopicId,
@@ -204,7 +207,7 @@ fn told(
     require_stable: bool,
 ) -> OffsetFetchResponsePartitions {
     let offsets = group.map(|group| &group.offsets);
-    let mut told = OffsetFetchResponsePartitions {
+    let mut topics = OffsetFetchResponsePartitions {
         partition_index,
         committed_offset: -1,
         committed_leader_epoch: -1,
@@ -212,17 +215,18 @@ fn told(
         error_code: ErrorCode::None,
     };
     if require_stable && offsets.is_some_and(|offsets| offsets.is_unstable(topic, partition_index)) {
-        told.error_code = ErrorCode::UnstableOffsetCommit;
-        return told;
+        topics.error_code = ErrorCode::UnstableOffsetCommit;
+        return topics;
     }
     // What was committed for another topic of that name says nothing about this one.
-    let is_other =
-        |committed: &Committed| !topic_id.is_zero() && !committed.topic_id.is_zero() && committed.topic_id != topic_id;
+    let is_other = |committed: &CommittedOffset| {
+        !topic_id.is_zero() && !committed.topic_id.is_zero() && committed.topic_id != topic_id
+    };
     let committed = offsets.and_then(|offsets| offsets.committed.get(topic, partition_index));
     if let Some(committed) = committed.filter(|committed| !is_other(committed)) {
-        told.committed_offset = committed.offset;
-        told.committed_leader_epoch = committed.leader_epoch;
-        told.metadata = Some(committed.metadata.to_string());
+        topics.committed_offset = committed.offset;
+        topics.committed_leader_epoch = committed.leader_epoch;
+        topics.metadata = Some(committed.metadata.to_string());
     }
-    told
+    topics
 }

@@ -1,9 +1,9 @@
 //! TxnOffsetCommit: how far a group has read, if a transaction is committed.
 
-use super::commit::{Committer, characters};
-use super::consumer::Consumer;
+use super::commit::{Committer, utf16_len};
+use super::consumer::ConsumerGroup;
 use super::record::{Key, OffsetValue};
-use super::{Groups, Kind};
+use super::{GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::group::txn_offset_commit::{
@@ -25,8 +25,8 @@ impl Groups {
             is_transactional: true,
         };
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
-            Some(Kind::Classic(classic)) => classic.check_commit(&committer)?,
-            Some(Kind::Consumer(group)) => self.check_consumer(group, &committer, request)?,
+            Some(GroupKind::Classic(classic)) => classic.check_commit(&committer)?,
+            Some(GroupKind::Consumer(group)) => self.check_consumer(group, &committer, request)?,
             // The record makes the group.
             None if request.generation_id < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
@@ -39,7 +39,7 @@ impl Groups {
                 let partition_index = partition.partition_index;
                 let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
                 let mut error_code = ErrorCode::None;
-                if characters(metadata) > metadata_bytes_max {
+                if utf16_len(metadata) > metadata_bytes_max {
                     error_code = ErrorCode::OffsetMetadataTooLarge;
                 } else {
                     let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
@@ -64,15 +64,15 @@ impl Groups {
     /// Of this API the epoch of a member is a generation, and a stale one is called that.
     fn check_consumer(
         &self,
-        group: &Consumer,
+        group: &ConsumerGroup,
         committer: &Committer<'_>,
         request: &TxnOffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
         let check = || {
-            if let Some(behind) = group.check_commit(committer, true)? {
+            if let Some(older_epoch) = group.check_commit(committer, true)? {
                 for topic in &request.topics {
                     let id = self.id_of(&topic.name, TopicId::ZERO);
-                    topic.partitions.iter().try_for_each(|asked| behind.check(id, asked.partition_index))?;
+                    topic.partitions.iter().try_for_each(|asked| older_epoch.check(id, asked.partition_index))?;
                 }
             }
             Ok(())

@@ -1,7 +1,7 @@
 //! ListGroups and DescribeGroups: what there is.
 
-use super::classic::{CONSUMER, State};
-use super::{Groups, Kind};
+use super::classic::{CONSUMER, ClassicGroupState};
+use super::{GroupKind, Groups};
 use crate::model::ErrorCode;
 use crate::wire::Bytes;
 use crate::wire::group::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -15,10 +15,10 @@ impl Groups {
         };
         let all = self.groups.values().map(|group| {
             let (group_type, state, protocol_type) = match &group.kind {
-                Kind::Classic(classic) => {
+                GroupKind::Classic(classic) => {
                     ("classic", classic.state.name(), classic.protocol_type.clone().unwrap_or_default())
                 }
-                Kind::Consumer(consumer) => ("consumer", consumer.state().name(), CONSUMER.to_owned()),
+                GroupKind::Consumer(consumer) => ("consumer", consumer.state().name(), CONSUMER.to_owned()),
             };
             ListedGroup {
                 group_id: (*group.id).into(),
@@ -43,10 +43,10 @@ impl Groups {
         };
         let classic = match self.groups.get(group_id).map(|group| &group.kind) {
             None => return refuse(format!("Group {group_id} not found.")),
-            Some(Kind::Consumer(_)) => return refuse(format!("Group {group_id} is not a classic group.")),
-            Some(Kind::Classic(classic)) => classic,
+            Some(GroupKind::Consumer(_)) => return refuse(format!("Group {group_id} is not a classic group.")),
+            Some(GroupKind::Classic(classic)) => classic,
         };
-        let is_stable = classic.state == State::Stable;
+        let is_stable = classic.state == ClassicGroupState::Stable;
         let members = classic.members.values().map(|member| DescribedGroupMember {
             member_id: (*member.id).into(),
             group_instance_id: member.instance_id.clone(),

@@ -4,10 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::classic::State;
-use super::offsets::Committed;
+use super::classic::ClassicGroupState;
+use super::offsets::CommittedOffset;
 use super::record::Key;
-use super::{Group, Groups, Kind};
+use super::{Group, GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -18,20 +18,20 @@ const WRITES_BYTES_MAX: usize = 128 << 10;
 const GROUPS_PER_STEP: usize = 1000;
 
 impl Groups {
-    pub(super) fn plan_expiry(&mut self, now: Now) {
+    pub(super) fn schedule_expiry(&mut self, now: Now) {
         self.next_expiry = now.mono + Duration::from_millis(self.config.offsets_retention_check_interval_ms as u64);
     }
 
     /// Goes on with what is to be forgotten. What does not fit this step stays due.
-    pub(super) fn forget_some(&mut self, now: Now, writes: &mut Writes<Groups>) {
+    pub(super) fn continue_expiry(&mut self, now: Now, writes: &mut Writes<Groups>) {
         if self.next_expiry <= now.mono {
-            self.plan_expiry(now);
+            self.schedule_expiry(now);
             self.expiring = self.groups.keys().cloned().collect();
         }
-        let left = self.forget_from_the_end(now, writes);
+        let left = self.put_expiry_tombstones(now, writes);
         // What could not be written is still to be forgotten.
-        writes.then(move |groups, _, taken| {
-            if taken.is_ok() {
+        writes.after_append(move |groups, _, appended| {
+            if appended.is_ok() {
                 groups.deleted.truncate(left.0);
                 groups.expiring.truncate(left.1);
             }
@@ -39,7 +39,7 @@ impl Groups {
     }
 
     /// How many of `deleted` and of `expiring` are still to be looked at after this step.
-    fn forget_from_the_end(&self, now: Now, writes: &mut Writes<Groups>) -> (usize, usize) {
+    fn put_expiry_tombstones(&self, now: Now, writes: &mut Writes<Groups>) -> (usize, usize) {
         for (done, (group_id, topic)) in self.deleted.iter().rev().enumerate() {
             let Some(group) = self.groups.get(group_id) else { continue };
             let committed = group.offsets.committed.of_topic(topic);
@@ -56,9 +56,9 @@ impl Groups {
         for group_id in self.expiring.iter().rev().take(GROUPS_PER_STEP) {
             let expired = self.groups.get(group_id).map(|group| expire(group, retention_ms, now, writes));
             match expired {
-                Some(Expired::All) => self.end_group(group_id, now, writes),
-                Some(Expired::Some) | None => {}
-                Some(Expired::MoreToCome) => break,
+                Some(Expiry::All) => self.put_group_tombstones(group_id, now, writes),
+                Some(Expiry::Some) | None => {}
+                Some(Expiry::Incomplete) => break,
             }
             left -= 1;
             if writes.bytes() > WRITES_BYTES_MAX {
@@ -69,12 +69,12 @@ impl Groups {
     }
 
     /// Whether a step for this is due at once.
-    pub(super) fn has_to_forget(&self) -> bool {
+    pub(super) fn has_expiry_work(&self) -> bool {
         !self.deleted.is_empty() || !self.expiring.is_empty()
     }
 
     /// A topic's offsets go with it.
-    pub(super) fn forget_topics(&mut self, before: &Image, after: &Image) {
+    pub(super) fn queue_deleted_topics(&mut self, before: &Image, after: &Image) {
         for topic in before.topics().filter(|topic| after.topic_by_id(topic.id).is_none()) {
             let name = topic.name.as_str();
             let readers = self.groups.values().filter(|group| {
@@ -98,44 +98,44 @@ impl Groups {
             }
             writes.put(&Key::Offset { group: group_id, topic: &topic, partition }.to_bytes(), None);
         }
-        self.end_group(group_id, now, writes);
+        self.put_group_tombstones(group_id, now, writes);
         Ok(true)
     }
 
     /// Writes that there is no such group any more. Nobody is in it.
-    fn end_group(&self, group_id: &str, now: Now, writes: &mut Writes<Groups>) {
-        match self.step_of(group_id, now, writes) {
-            Some(mut step) => step.end_group(),
+    fn put_group_tombstones(&self, group_id: &str, now: Now, writes: &mut Writes<Groups>) {
+        match self.consumer_step(group_id, now, writes) {
+            Some(mut step) => step.put_group_tombstones(),
             None => writes.put(&Key::Group { group: group_id }.to_bytes(), None),
         }
     }
 }
 
 /// Since when an offset of the group has been of no use; None: it still is.
-fn unused_since(kind: &Kind, topic: &str, committed: &Committed) -> Option<i64> {
+fn unused_since(kind: &GroupKind, topic: &str, committed: &CommittedOffset) -> Option<i64> {
     if kind.is_subscribed_to(topic) && !kind.is_empty() {
         return None;
     }
-    let Kind::Classic(classic) = kind else { return Some(committed.commit_timestamp_ms) };
+    let GroupKind::Classic(classic) = kind else { return Some(committed.commit_timestamp_ms) };
     match (&classic.protocol_type, classic.state) {
         (None, _) => Some(committed.commit_timestamp_ms),
-        (Some(_), State::Empty) if classic.state_timestamp_ms >= 0 => Some(classic.state_timestamp_ms),
-        (Some(_), State::Empty) => Some(committed.commit_timestamp_ms),
-        (Some(_), State::Stable) if classic.subscribed.is_some() => Some(committed.commit_timestamp_ms),
+        (Some(_), ClassicGroupState::Empty) if classic.state_timestamp_ms >= 0 => Some(classic.state_timestamp_ms),
+        (Some(_), ClassicGroupState::Empty) => Some(committed.commit_timestamp_ms),
+        (Some(_), ClassicGroupState::Stable) if classic.subscribed.is_some() => Some(committed.commit_timestamp_ms),
         _ => None,
     }
 }
 
 /// What has become of a group's offsets.
-enum Expired {
+enum Expiry {
     /// It has none, and nobody is in it.
     All,
     Some,
     /// One batch does not take all that is to go.
-    MoreToCome,
+    Incomplete,
 }
 
-fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups>) -> Expired {
+fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups>) -> Expiry {
     let mut stays = false;
     for (topic, partition, committed) in group.offsets.committed.all() {
         let unused_since = unused_since(&group.kind, topic, committed);
@@ -148,11 +148,11 @@ fn expire(group: &Group, retention_ms: i64, now: Now, writes: &mut Writes<Groups
             continue;
         }
         if writes.bytes() > WRITES_BYTES_MAX {
-            return Expired::MoreToCome;
+            return Expiry::Incomplete;
         }
         writes.put(&Key::Offset { group: &group.id, topic, partition }.to_bytes(), None);
     }
-    let is_forming = matches!(&group.kind, Kind::Classic(classic) if !classic.pending.is_empty());
+    let is_forming = matches!(&group.kind, GroupKind::Classic(classic) if !classic.pending.is_empty());
     let is_over = !stays && group.offsets.pending.is_empty() && group.kind.is_empty() && !is_forming;
-    if is_over { Expired::All } else { Expired::Some }
+    if is_over { Expiry::All } else { Expiry::Some }
 }

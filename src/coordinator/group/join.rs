@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::classic::{Member, State, refused_join};
-use super::rebalance::{NEW_MEMBER_JOIN_TIMEOUT_MS, Turn};
+use super::classic::{ClassicGroupState, ClassicMember, failed_join_response};
+use super::rebalance::{ClassicStep, NEW_MEMBER_JOIN_TIMEOUT_MS};
 use super::{Alarm, Groups};
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
@@ -24,7 +24,7 @@ pub struct Joiner {
 }
 
 fn refuse(answer: Sender<JoinGroupResponse>, error_code: ErrorCode, member_id: &str) {
-    let _ = answer.send(JoinGroupResponse { error_code, member_id: member_id.into(), ..refused_join() });
+    let _ = answer.send(JoinGroupResponse { error_code, member_id: member_id.into(), ..failed_join_response() });
 }
 
 impl Groups {
@@ -40,7 +40,7 @@ impl Groups {
             if !group.members.is_empty() {
                 return self.join_consumer_group(request, joiner, answer, now, writes);
             }
-            self.end_empty_consumer_group(&request.group_id, now, writes);
+            self.remove_empty_consumer_group(&request.group_id, now, writes);
         }
         let bytes_before = writes.bytes();
         let is_new_group = !self.groups.contains_key(request.group_id.as_str());
@@ -52,20 +52,20 @@ impl Groups {
             false => String::new(),
         };
         let group_id = self.get_or_create(&request.group_id, now).id.clone();
-        let mut turn = self.turn(&group_id, now, writes).expect("just made sure of");
-        if !turn.accepts(&request.member_id) {
-            turn.classic.remove(&request.member_id);
+        let mut step = self.classic_step(&group_id, now, writes).expect("just made sure of");
+        if !step.accepts(&request.member_id) {
+            step.classic.remove(&request.member_id);
             refuse(answer, ErrorCode::GroupMaxSizeReached, "");
-        } else if !turn.classic.supports(&request.protocol_type, &request.protocols) {
+        } else if !step.classic.supports(&request.protocol_type, &request.protocols) {
             refuse(answer, ErrorCode::InconsistentGroupProtocol, &request.member_id);
         } else if request.member_id.is_empty() {
-            turn.join_new(request, joiner, new_id.into(), answer);
+            step.join_new(request, joiner, new_id.into(), answer);
         } else {
-            turn.join_again(request, joiner, answer);
+            step.join_again(request, joiner, answer);
         }
         if is_new_group && writes.bytes() == bytes_before {
             // So that the group is known to be there after a restart, too.
-            self.turn(&group_id, now, writes).expect("just made sure of").write_as_empty();
+            self.classic_step(&group_id, now, writes).expect("just made sure of").put_empty_group_record();
         }
     }
 
@@ -77,18 +77,18 @@ impl Groups {
     }
 }
 
-impl Turn<'_> {
+impl ClassicStep<'_> {
     /// `group.max.size`: those who wait count while a group forms, and its members when it has.
     fn accepts(&self, id: &str) -> bool {
         let classic = &*self.classic;
         let size_max = self.config.group_max_size as usize;
         match classic.state {
-            State::Empty => true,
-            State::PreparingRebalance => {
+            ClassicGroupState::Empty => true,
+            ClassicGroupState::PreparingRebalance => {
                 classic.members.get(id).is_some_and(|member| member.joining.is_some())
                     || classic.joining_count() < size_max
             }
-            State::CompletingRebalance | State::Stable => {
+            ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable => {
                 classic.members.contains_key(id) || classic.members.len() < size_max
             }
         }
@@ -109,10 +109,10 @@ impl Turn<'_> {
 
     fn add(&mut self, request: JoinGroupRequest, joiner: Joiner, id: Rc<str>, answer: Sender<JoinGroupResponse>) {
         let classic = &mut *self.classic;
-        if classic.state == State::PreparingRebalance && classic.previous == State::Empty {
+        if classic.state == ClassicGroupState::PreparingRebalance && classic.previous == ClassicGroupState::Empty {
             classic.has_new_member = true;
         }
-        let member = Member {
+        let member = ClassicMember {
             id: id.clone(),
             instance_id: request.group_instance_id,
             client_id: joiner.client_id,
@@ -128,8 +128,8 @@ impl Turn<'_> {
         };
         classic.add(member, &request.protocol_type);
         // The alarm of an id that was only given out is an earlier one; it looks at the new time.
-        self.heard_of(&id, NEW_MEMBER_JOIN_TIMEOUT_MS);
-        self.prepare_or_complete(&because("a member has joined", request.reason.as_deref()));
+        self.renew_session_for(&id, NEW_MEMBER_JOIN_TIMEOUT_MS);
+        self.begin_rebalance_or_complete_join(&because("a member has joined", request.reason.as_deref()));
     }
 
     fn join_again(&mut self, request: JoinGroupRequest, joiner: Joiner, answer: Sender<JoinGroupResponse>) {
@@ -147,20 +147,20 @@ impl Turn<'_> {
         let classic = &*self.classic;
         let has_changed = classic.members[&id].protocols != request.protocols;
         let is_told = match classic.state {
-            State::PreparingRebalance => false,
+            ClassicGroupState::PreparingRebalance => false,
             // It may not have received the answer of this generation.
-            State::CompletingRebalance => !has_changed,
+            ClassicGroupState::CompletingRebalance => !has_changed,
             // A leader that joins wants a rebalance: topics have changed, which its metadata does not say.
-            State::Stable => !has_changed && !classic.is_leader(&id),
-            State::Empty => return refuse(answer, ErrorCode::UnknownMemberId, &id),
+            ClassicGroupState::Stable => !has_changed && !classic.is_leader(&id),
+            ClassicGroupState::Empty => return refuse(answer, ErrorCode::UnknownMemberId, &id),
         };
         if is_told {
-            let _ = answer.send(self.generation_told(&id));
+            let _ = answer.send(self.join_response(&id));
             return;
         }
         let reason = because("a member has joined again", request.reason.as_deref());
         self.update(&id, request, answer);
-        self.prepare_or_complete(&reason);
+        self.begin_rebalance_or_complete_join(&reason);
     }
 
     fn update(&mut self, id: &str, request: JoinGroupRequest, answer: Sender<JoinGroupResponse>) {
@@ -186,23 +186,23 @@ impl Turn<'_> {
             let member = &self.classic.members[old];
             (member.protocols.clone(), member.rebalance_timeout_ms, member.session_timeout_ms)
         };
-        self.classic.replace(old, id.clone());
+        self.classic.replace_static_member(old, id.clone());
         self.disarm(Alarm::Session(old.clone()));
         self.update(&id, request, answer);
-        self.heard(&id);
+        self.renew_session(&id);
         match self.classic.state {
-            State::Stable if self.classic.select_protocol() == self.classic.protocol => {
-                self.write(|member| member.assignment.clone());
+            ClassicGroupState::Stable if self.classic.select_protocol() == self.classic.protocol => {
+                self.put_group_record(|member| member.assignment.clone());
                 let (group_id, old) = (self.id.clone(), old.clone());
-                self.writes.then(move |groups, now, taken| {
+                self.writes.after_append(move |groups, now, appended| {
                     let mut writes = Writes::new(now);
-                    let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
-                    let told = turn.generation_told(&id);
-                    let Some(member) = turn.classic.members.get_mut(&id) else { return };
+                    let Some(mut step) = groups.classic_step(&group_id, now, &mut writes) else { return };
+                    let told = step.join_response(&id);
+                    let Some(member) = step.classic.members.get_mut(&id) else { return };
                     let Some(answer) = member.joining.take() else { return };
-                    match taken {
+                    match appended {
                         Ok(()) if joiner.can_skip_assignment => {
-                            let skip_assignment = turn.classic.is_leader(&id);
+                            let skip_assignment = step.classic.is_leader(&id);
                             let _ = answer.send(JoinGroupResponse { skip_assignment, ..told });
                         }
                         // Before KIP-814 it must not take itself for the leader, or it would assign anew.
@@ -212,9 +212,9 @@ impl Turn<'_> {
                         }
                         Err(error_code) => {
                             (member.protocols, member.rebalance_timeout_ms, member.session_timeout_ms) = before;
-                            turn.classic.replace(&id, old.clone());
-                            turn.disarm(Alarm::Session(id.clone()));
-                            turn.heard(&old);
+                            step.classic.replace_static_member(&id, old.clone());
+                            step.disarm(Alarm::Session(id.clone()));
+                            step.renew_session(&old);
                             let (leader, members, member_id) = (leader_before, Vec::new(), String::new());
                             let _ = answer.send(JoinGroupResponse { error_code, leader, members, member_id, ..told });
                         }
@@ -222,14 +222,14 @@ impl Turn<'_> {
                 });
             }
             // In the middle of an assignment the leader knows the old id: it has to assign again.
-            State::Stable | State::CompletingRebalance => self.prepare(&reason),
-            State::PreparingRebalance => self.maybe_complete_join(),
-            State::Empty => unreachable!("an empty group has no static member"),
+            ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => self.begin_rebalance(&reason),
+            ClassicGroupState::PreparingRebalance => self.maybe_complete_join(),
+            ClassicGroupState::Empty => unreachable!("an empty group has no static member"),
         }
     }
 
     /// A group that nobody has joined yet.
-    fn write_as_empty(&mut self) {
+    fn put_empty_group_record(&mut self) {
         use crate::coordinator::group::record::Key;
         use crate::coordinator::group::schema::GroupMetadataValue;
         let current_state_timestamp = self.classic.state_timestamp_ms;

@@ -1,7 +1,7 @@
 //! Heartbeat and LeaveGroup: a member is alive, or goes.
 
 use super::Groups;
-use super::classic::State;
+use super::classic::ClassicGroupState;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
 use crate::wire::group::heartbeat::HeartbeatRequest;
@@ -17,19 +17,19 @@ impl Groups {
         if self.is_consumer_group(&request.group_id) {
             return self.heartbeat_in_consumer_group(request, now, writes);
         }
-        let mut turn = self.turn(&request.group_id, now, writes).ok_or(ErrorCode::UnknownMemberId)?;
-        turn.classic.check_member(&request.member_id, request.group_instance_id.as_deref())?;
-        if request.generation_id != turn.classic.generation {
+        let mut step = self.classic_step(&request.group_id, now, writes).ok_or(ErrorCode::UnknownMemberId)?;
+        step.classic.check_member(&request.member_id, request.group_instance_id.as_deref())?;
+        if request.generation_id != step.classic.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
-        match turn.classic.state {
-            State::Empty => Err(ErrorCode::UnknownMemberId),
-            State::PreparingRebalance => {
-                turn.heard(&request.member_id);
+        match step.classic.state {
+            ClassicGroupState::Empty => Err(ErrorCode::UnknownMemberId),
+            ClassicGroupState::PreparingRebalance => {
+                step.renew_session(&request.member_id);
                 Err(ErrorCode::RebalanceInProgress)
             }
-            State::CompletingRebalance | State::Stable => {
-                turn.heard(&request.member_id);
+            ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable => {
+                step.renew_session(&request.member_id);
                 Ok(())
             }
         }
@@ -39,7 +39,7 @@ impl Groups {
         if self.is_consumer_group(&request.group_id) {
             return self.leave_in_consumer_group(request, now, writes);
         }
-        let Some(mut turn) = self.turn(&request.group_id, now, writes) else {
+        let Some(mut step) = self.classic_step(&request.group_id, now, writes) else {
             let refuse = |member: &MemberIdentity| left(member, ErrorCode::UnknownMemberId);
             let members = request.members.iter().map(refuse).collect();
             return LeaveGroupResponse { members, ..LeaveGroupResponse::default() };
@@ -47,7 +47,7 @@ impl Groups {
         let mut response = LeaveGroupResponse::default();
         let mut has_left = false;
         for member in &request.members {
-            let classic = &mut *turn.classic;
+            let classic = &mut *step.classic;
             let instance_id = member.group_instance_id.as_deref();
             // KIP-345: an administrator removes an instance without knowing its member.
             let found = match member.member_id.as_str() {
@@ -60,22 +60,24 @@ impl Groups {
             };
             if let Ok(id) = &found {
                 let reason = member.reason.as_deref().unwrap_or("not provided");
-                tracing::info!("group {}: {id} leaves ({reason:.255})", turn.id);
-                if turn.classic.pending.contains(id.as_str()) {
-                    turn.classic.remove(id);
-                    turn.disarm(super::Alarm::Session(id.as_str().into()));
+                tracing::info!("group {}: {id} leaves ({reason:.255})", step.id);
+                if step.classic.pending.contains(id.as_str()) {
+                    step.classic.remove(id);
+                    step.disarm(super::Alarm::Session(id.as_str().into()));
                 } else {
-                    turn.remove(id);
+                    step.remove(id);
                 }
                 has_left = true;
             }
             response.members.push(left(member, found.err().unwrap_or(ErrorCode::None)));
         }
         if has_left {
-            match turn.classic.state {
-                State::Stable | State::CompletingRebalance => turn.prepare("members have left"),
-                State::PreparingRebalance => turn.maybe_complete_join(),
-                State::Empty => {}
+            match step.classic.state {
+                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
+                    step.begin_rebalance("members have left")
+                }
+                ClassicGroupState::PreparingRebalance => step.maybe_complete_join(),
+                ClassicGroupState::Empty => {}
             }
         }
         response

@@ -47,14 +47,14 @@ use crate::metadata::Image;
 use crate::model::{ProducerId, TopicId};
 use crate::runtime::Mono;
 use crate::wire::group::join_group::JoinGroupRequestProtocol;
-use classic::{Classic, Member, State};
-use consumer::{Consumer, Step};
-use offsets::{Committed, Offsets};
-use rebalance::Turn;
+use classic::{ClassicGroup, ClassicGroupState, ClassicMember};
+use consumer::{ConsumerGroup, ConsumerStep};
+use offsets::{CommittedOffset, Offsets};
+use rebalance::ClassicStep;
 use record::{Key, OffsetValue};
 
 /// What a consumer group's alarm could not have written is tried again after so long.
-const REFUSED_AGAIN: Duration = Duration::from_millis(500);
+const ALARM_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What a deadline of a group is for.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -75,32 +75,32 @@ enum Alarm {
     Regex,
 }
 
-enum Kind {
-    Classic(Classic),
-    Consumer(Consumer),
+enum GroupKind {
+    Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
 }
 
-impl Kind {
+impl GroupKind {
     /// Whether the group reads the topic, or may for all that is known.
     fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
-            Kind::Classic(classic) => classic.is_subscribed_to(topic),
-            Kind::Consumer(consumer) => consumer.is_subscribed_to(topic),
+            GroupKind::Classic(classic) => classic.is_subscribed_to(topic),
+            GroupKind::Consumer(consumer) => consumer.is_subscribed_to(topic),
         }
     }
 
     /// Whether nobody is in it.
     fn is_empty(&self) -> bool {
         match self {
-            Kind::Classic(classic) => classic.is_empty(),
-            Kind::Consumer(consumer) => consumer.members.is_empty(),
+            GroupKind::Classic(classic) => classic.is_empty(),
+            GroupKind::Consumer(consumer) => consumer.members.is_empty(),
         }
     }
 }
 
 pub struct Group {
     id: Rc<str>,
-    kind: Kind,
+    kind: GroupKind,
     offsets: Offsets,
 }
 
@@ -143,19 +143,24 @@ impl Groups {
     }
 
     /// For a step of a classic group; None: there is no such group, or it is of the other kind.
-    fn turn<'a>(&'a mut self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<Turn<'a>> {
+    fn classic_step<'a>(
+        &'a mut self,
+        group: &str,
+        now: Now,
+        writes: &'a mut Writes<Groups>,
+    ) -> Option<ClassicStep<'a>> {
         match self.groups.get_mut(group)? {
-            Group { id, kind: Kind::Classic(classic), .. } => {
-                Some(Turn { id, classic, timers: &mut self.timers, config: &self.config, now, writes })
+            Group { id, kind: GroupKind::Classic(classic), .. } => {
+                Some(ClassicStep { id, classic, timers: &mut self.timers, config: &self.config, now, writes })
             }
-            Group { kind: Kind::Consumer(_), .. } => None,
+            Group { kind: GroupKind::Consumer(_), .. } => None,
         }
     }
 
     /// For a step of a consumer group; None: there is no such group, or it is of the other kind.
-    fn step_of<'a>(&'a self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<Step<'a>> {
+    fn consumer_step<'a>(&'a self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<ConsumerStep<'a>> {
         match self.groups.get(group)? {
-            Group { id, kind: Kind::Consumer(group), .. } => Some(Step {
+            Group { id, kind: GroupKind::Consumer(group), .. } => Some(ConsumerStep {
                 id: id.clone(),
                 group,
                 image: &self.image,
@@ -164,27 +169,27 @@ impl Groups {
                 writes,
                 alarms: Vec::new(),
             }),
-            Group { kind: Kind::Classic(_), .. } => None,
+            Group { kind: GroupKind::Classic(_), .. } => None,
         }
     }
 
-    fn consumer_mut(&mut self, group: &str) -> Option<&mut Consumer> {
+    fn consumer_mut(&mut self, group: &str) -> Option<&mut ConsumerGroup> {
         match &mut self.groups.get_mut(group)?.kind {
-            Kind::Consumer(consumer) => Some(consumer),
-            Kind::Classic(_) => None,
+            GroupKind::Consumer(consumer) => Some(consumer),
+            GroupKind::Classic(_) => None,
         }
     }
 
     fn is_consumer_group(&self, group: &str) -> bool {
-        matches!(self.groups.get(group), Some(Group { kind: Kind::Consumer(_), .. }))
+        matches!(self.groups.get(group), Some(Group { kind: GroupKind::Consumer(_), .. }))
     }
 
     /// Ends a consumer group that nobody is in, for a classic one to be in its place.
-    fn end_empty_consumer_group(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) {
-        if let Some(mut step) = self.step_of(id, now, writes) {
-            step.end_group();
+    fn remove_empty_consumer_group(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) {
+        if let Some(mut step) = self.consumer_step(id, now, writes) {
+            step.put_group_tombstones();
         }
-        self.end_kind(id, now.wall_ms);
+        self.reset_kind(id, now.wall_ms);
     }
 
     /// A number that nobody else has, as Kafka prints it.
@@ -208,14 +213,14 @@ impl Groups {
     ) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
             if let Some(group) = self.groups.get_mut(group_id) {
-                group.offsets.forget(topic, partition);
+                group.offsets.remove(topic, partition);
             }
             return Ok(());
         };
         let value = OffsetValue::parse(value)?;
         // A group whose members assign themselves exists by what it commits.
         let group = get_or_create(&mut self.groups, group_id, value.commit_timestamp_ms);
-        let committed = Committed::new(&value, entry.offset);
+        let committed = CommittedOffset::new(&value, entry.offset);
         match entry.transaction {
             None => group.offsets.committed.insert(topic, partition, committed),
             Some((producer, _)) => {
@@ -233,12 +238,12 @@ impl Groups {
         let Some(value) = entry.value else {
             // A consumer group was a classic one once, and has written so before anything of its own.
             if let Some(group) = self.groups.get_mut(id)
-                && matches!(group.kind, Kind::Classic(_))
+                && matches!(group.kind, GroupKind::Classic(_))
             {
                 for alarm in [Alarm::Join, Alarm::Sync] {
                     self.timers.cancel(&(group.id.clone(), alarm));
                 }
-                self.end_kind(id, entry.timestamp_ms);
+                self.reset_kind(id, entry.timestamp_ms);
             }
             return Ok(());
         };
@@ -247,38 +252,38 @@ impl Groups {
             return Ok(());
         }
         let value = GroupMetadataValue::parse(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
-        get_or_create(&mut self.groups, id, entry.timestamp_ms).kind = Kind::Classic(restored(value));
+        get_or_create(&mut self.groups, id, entry.timestamp_ms).kind = GroupKind::Classic(classic_group_from(value));
         Ok(())
     }
 
     fn replay_consumer(&mut self, entry: &ReplayedRecord<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
             if let Some(group) = self.consumer_mut(id)
-                && !group.forget(key)
+                && !group.replay_tombstone(key)
             {
-                self.end_kind(id, entry.timestamp_ms);
+                self.reset_kind(id, entry.timestamp_ms);
             }
             return Ok(());
         };
         let group = get_or_create(&mut self.groups, id, entry.timestamp_ms);
-        if let Kind::Classic(classic) = &group.kind {
+        if let GroupKind::Classic(classic) = &group.kind {
             if !classic.members.is_empty() {
                 return Err(Unreadable::Malformed(format!(
                     "a record of the consumer group {id}, which is a classic one"
                 )));
             }
-            group.kind = Kind::Consumer(Consumer::default());
+            group.kind = GroupKind::Consumer(ConsumerGroup::default());
         }
-        let Kind::Consumer(group) = &mut group.kind else { unreachable!("just made one") };
-        let is_taken = group.take(key, value)?;
+        let GroupKind::Consumer(group) = &mut group.kind else { unreachable!("just made one") };
+        let is_taken = group.replay_value(key, value)?;
         debug_assert!(is_taken, "keys of other kinds are matched before");
         Ok(())
     }
 
     /// A group is of no kind any more: it is there only by what it has committed, if anything.
-    fn end_kind(&mut self, id: &str, now_ms: i64) {
+    fn reset_kind(&mut self, id: &str, now_ms: i64) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        group.kind = Kind::Classic(Classic::new(now_ms));
+        group.kind = GroupKind::Classic(ClassicGroup::new(now_ms));
         if group.offsets.is_empty() {
             self.groups.remove(id);
         }
@@ -288,7 +293,7 @@ impl Groups {
 fn get_or_create<'a>(groups: &'a mut HashMap<Rc<str>, Group>, id: &str, now_ms: i64) -> &'a mut Group {
     if !groups.contains_key(id) {
         let id: Rc<str> = id.into();
-        let kind = Kind::Classic(Classic::new(now_ms));
+        let kind = GroupKind::Classic(ClassicGroup::new(now_ms));
         let group = Group { id: id.clone(), kind, offsets: Offsets::default() };
         groups.insert(id, group);
     }
@@ -296,15 +301,15 @@ fn get_or_create<'a>(groups: &'a mut HashMap<Rc<str>, Group>, id: &str, now_ms: 
 }
 
 /// The group that a record tells of.
-fn restored(value: GroupMetadataValue) -> Classic {
-    let mut classic = Classic::new(value.current_state_timestamp);
+fn classic_group_from(value: GroupMetadataValue) -> ClassicGroup {
+    let mut classic = ClassicGroup::new(value.current_state_timestamp);
     for member in value.members {
         let rebalance_timeout_ms = match member.rebalance_timeout {
             -1 => member.session_timeout,
             given => given,
         };
         let name = value.protocol.clone().unwrap_or_default();
-        let member = Member {
+        let member = ClassicMember {
             id: member.member_id.into(),
             instance_id: member.group_instance_id,
             client_id: member.client_id,
@@ -320,7 +325,7 @@ fn restored(value: GroupMetadataValue) -> Classic {
         };
         classic.add(member, &value.protocol_type);
     }
-    classic.state = if classic.members.is_empty() { State::Empty } else { State::Stable };
+    classic.state = if classic.members.is_empty() { ClassicGroupState::Empty } else { ClassicGroupState::Stable };
     classic.previous = classic.state;
     classic.generation = value.generation;
     classic.protocol_type = Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty());
@@ -356,77 +361,77 @@ impl StateMachine for Groups {
         }
     }
 
-    fn loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Groups>) {
+    fn on_loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Groups>) {
         self.is_loaded = true;
         self.image = image.clone();
         self.newest_topic_at = image.index as i64;
-        self.plan_expiry(now);
+        self.schedule_expiry(now);
         let with_members = self.groups.values().filter(|group| !group.kind.is_empty());
         let ids: Vec<Rc<str>> = with_members.map(|group| group.id.clone()).collect();
         for id in ids {
             let size_max = self.config.group_max_size as usize;
-            let Some(mut turn) = self.turn(&id, now, writes) else {
+            let Some(mut step) = self.classic_step(&id, now, writes) else {
                 self.arm_consumer_group(&id, now);
                 continue;
             };
-            let members: Vec<Rc<str>> = turn.classic.members.keys().cloned().collect();
-            members.iter().for_each(|member| turn.heard(member));
+            let members: Vec<Rc<str>> = step.classic.members.keys().cloned().collect();
+            members.iter().for_each(|member| step.renew_session(member));
             if members.len() > size_max {
-                turn.prepare("the group is over group.max.size");
-            } else if turn.classic.leader.is_none() {
-                turn.prepare("it has no leader");
+                step.begin_rebalance("the group is over group.max.size");
+            } else if step.classic.leader.is_none() {
+                step.begin_rebalance("it has no leader");
             }
         }
     }
 
-    fn image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, _: Now, _: &mut Writes<Groups>) {
+    fn on_image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, _: Now, _: &mut Writes<Groups>) {
         self.image = after.clone();
-        self.forget_topics(before, after);
+        self.queue_deleted_topics(before, after);
         if after.topics().any(|topic| before.topic_by_id(topic.id).is_none()) {
             self.newest_topic_at = after.index as i64;
         }
         for group in self.groups.values_mut() {
-            if let Kind::Consumer(consumer) = &mut group.kind {
+            if let GroupKind::Consumer(consumer) = &mut group.kind {
                 consumer.metadata_changed();
             }
         }
     }
 
     fn deadline(&self) -> Option<Mono> {
-        if self.has_to_forget() {
+        if self.has_expiry_work() {
             return Some(Mono::default());
         }
         Some(self.timers.next().map_or(self.next_expiry, |next| next.min(self.next_expiry)))
     }
 
-    fn elapsed(&mut self, now: Now, writes: &mut Writes<Groups>) {
+    fn on_deadline(&mut self, now: Now, writes: &mut Writes<Groups>) {
         // Groups may write themselves down, and together not more than fits a batch.
         while writes.is_empty()
             && let Some((group, alarm)) = self.timers.take_due(now.mono)
         {
-            let Some(mut turn) = self.turn(&group, now, writes) else {
+            let Some(mut step) = self.classic_step(&group, now, writes) else {
                 match alarm {
-                    Alarm::Regex => self.regex_is_due(&group, now, writes),
-                    ref alarm => self.consumer_alarm(&group, alarm, now, writes),
+                    Alarm::Regex => self.on_regex_alarm(&group, now, writes),
+                    ref alarm => self.on_consumer_alarm(&group, alarm, now, writes),
                 }
                 // A consumer group is what its records say: what could not be written is due again.
-                writes.then(move |groups, now, taken| {
-                    if taken.is_err() {
-                        groups.timers.set((group, alarm), now.mono + REFUSED_AGAIN);
+                writes.after_append(move |groups, now, appended| {
+                    if appended.is_err() {
+                        groups.timers.set((group, alarm), now.mono + ALARM_RETRY_DELAY);
                     }
                 });
                 continue;
             };
             match alarm {
-                Alarm::Join => turn.join_is_due(),
-                Alarm::Sync => turn.sync_is_due(),
-                Alarm::Session(member) => turn.session_is_due(&member),
+                Alarm::Join => step.on_join_alarm(),
+                Alarm::Sync => step.on_sync_alarm(),
+                Alarm::Session(member) => step.on_session_alarm(&member),
                 // Of the time when it was a consumer group.
                 Alarm::Rebalance(_) | Alarm::Rejoin(_) | Alarm::Resync(_) | Alarm::Regex => {}
             }
         }
         if writes.is_empty() {
-            self.forget_some(now, writes);
+            self.continue_expiry(now, writes);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 
 /// One committed offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Committed {
+pub struct CommittedOffset {
     pub offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub metadata: Box<str>,
@@ -20,9 +20,9 @@ pub struct Committed {
     pub record_offset: Offset,
 }
 
-impl Committed {
-    pub fn new(value: &OffsetValue<'_>, record_offset: Offset) -> Committed {
-        Committed {
+impl CommittedOffset {
+    pub fn new(value: &OffsetValue<'_>, record_offset: Offset) -> CommittedOffset {
+        CommittedOffset {
             offset: value.offset,
             leader_epoch: value.leader_epoch,
             metadata: value.metadata.into(),
@@ -34,14 +34,14 @@ impl Committed {
     }
 }
 
-pub type ByPartition = HashMap<PartitionIndex, Committed, BuildHasherDefault<Spread>>;
+pub type ByPartition = HashMap<PartitionIndex, CommittedOffset, BuildHasherDefault<PartitionHasher>>;
 
 /// Hashes a partition's index by one multiplication: a start with a million offsets hashes each. Whoever commits cannot choose
 /// indexes that collide, for they are those of a topic's partitions, from 0 without gaps.
 #[derive(Clone, Default)]
-pub struct Spread(u64);
+pub struct PartitionHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for PartitionHasher {
     fn write_i32(&mut self, index: i32) {
         self.0 = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
@@ -57,12 +57,12 @@ impl Hasher for Spread {
 
 /// Offsets by topic and partition. A topic in it has at least one.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Table {
+pub struct OffsetTable {
     topics: HashMap<Box<str>, ByPartition>,
 }
 
-impl Table {
-    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<&Committed> {
+impl OffsetTable {
+    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<&CommittedOffset> {
         self.topics.get(topic)?.get(&partition)
     }
 
@@ -70,7 +70,7 @@ impl Table {
         self.topics.is_empty()
     }
 
-    pub fn insert(&mut self, topic: &str, partition: PartitionIndex, committed: Committed) {
+    pub fn insert(&mut self, topic: &str, partition: PartitionIndex, committed: CommittedOffset) {
         match self.topics.get_mut(topic) {
             Some(partitions) => drop(partitions.insert(partition, committed)),
             None => drop(self.topics.insert(topic.into(), ByPartition::from_iter([(partition, committed)]))),
@@ -95,7 +95,7 @@ impl Table {
         self.topics.get(topic).into_iter().flat_map(|partitions| partitions.keys().copied())
     }
 
-    pub fn all(&self) -> impl Iterator<Item = (&str, PartitionIndex, &Committed)> {
+    pub fn all(&self) -> impl Iterator<Item = (&str, PartitionIndex, &CommittedOffset)> {
         self.topics()
             .flat_map(|(topic, partitions)| partitions.iter().map(move |(at, committed)| (topic, *at, committed)))
     }
@@ -104,9 +104,9 @@ impl Table {
 /// All that a group has committed, for good or within transactions that are still open.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Offsets {
-    pub committed: Table,
+    pub committed: OffsetTable,
     /// By producer. Nobody sees them before the transaction's end.
-    pub pending: HashMap<ProducerId, Table>,
+    pub pending: HashMap<ProducerId, OffsetTable>,
 }
 
 impl Offsets {
@@ -124,7 +124,7 @@ impl Offsets {
         self.committed.get(topic, partition).is_some() || self.is_unstable(topic, partition)
     }
 
-    pub fn forget(&mut self, topic: &str, partition: PartitionIndex) {
+    pub fn remove(&mut self, topic: &str, partition: PartitionIndex) {
         self.committed.remove(topic, partition);
         self.pending.retain(|_, table| {
             table.remove(topic, partition);
@@ -134,7 +134,7 @@ impl Offsets {
 
     /// What a tombstone is needed for to forget everything; each once.
     pub fn all(&self) -> Vec<(Box<str>, PartitionIndex)> {
-        let pending = self.pending.values().flat_map(Table::all);
+        let pending = self.pending.values().flat_map(OffsetTable::all);
         let only_pending = pending.filter(|(topic, at, _)| self.committed.get(topic, *at).is_none());
         let mut all: Vec<_> =
             self.committed.all().chain(only_pending).map(|(topic, at, _)| (Box::from(topic), at)).collect();
@@ -164,8 +164,8 @@ impl Offsets {
 mod tests {
     use super::*;
 
-    fn committed(offset: i64, record_offset: i64) -> Committed {
-        Committed {
+    fn committed(offset: i64, record_offset: i64) -> CommittedOffset {
+        CommittedOffset {
             offset,
             leader_epoch: -1,
             metadata: "".into(),
@@ -198,7 +198,7 @@ mod tests {
         offsets.committed.insert("t", 0, committed(1, 0));
         offsets.committed.insert("u", 3, committed(1, 2));
         assert_eq!(offsets.all(), [("t".into(), 0), ("u".into(), 3)]);
-        offsets.forget("t", 0);
+        offsets.remove("t", 0);
         assert!(!offsets.has("t", 0));
         assert!(offsets.pending.is_empty(), "nothing of the transaction is left");
         offsets.end_transaction(7, true);

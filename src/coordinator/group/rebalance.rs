@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::classic::{Classic, Member, State, refused_join};
+use super::classic::{ClassicGroup, ClassicGroupState, ClassicMember, failed_join_response};
 use super::{Alarm, Groups};
 use crate::config::BrokerConfig;
 use crate::coordinator::group::record::Key;
@@ -14,9 +14,9 @@ use crate::wire::group::join_group::JoinGroupResponse;
 use crate::wire::group::sync_group::SyncGroupResponse;
 
 /// One group, for one step.
-pub(super) struct Turn<'a> {
+pub(super) struct ClassicStep<'a> {
     pub id: &'a Rc<str>,
-    pub classic: &'a mut Classic,
+    pub classic: &'a mut ClassicGroup,
     pub timers: &'a mut Timers<(Rc<str>, Alarm)>,
     pub config: &'a BrokerConfig,
     pub now: Now,
@@ -30,7 +30,7 @@ fn ms(millis: i32) -> Duration {
     Duration::from_millis(millis.max(0) as u64)
 }
 
-impl Turn<'_> {
+impl ClassicStep<'_> {
     pub fn arm(&mut self, alarm: Alarm, after_ms: i32) {
         self.timers.set((self.id.clone(), alarm), self.now.mono + ms(after_ms));
     }
@@ -40,7 +40,7 @@ impl Turn<'_> {
     }
 
     /// The member was heard of. Its alarm is moved only when it would come too late: one that comes too early looks at `due`.
-    pub fn heard_of(&mut self, member: &str, timeout_ms: i32) {
+    pub fn renew_session_for(&mut self, member: &str, timeout_ms: i32) {
         let due = self.now.mono + ms(timeout_ms);
         let Some(member) = self.classic.members.get_mut(member) else { return };
         member.due = due;
@@ -50,33 +50,33 @@ impl Turn<'_> {
         }
     }
 
-    pub fn heard(&mut self, member: &str) {
+    pub fn renew_session(&mut self, member: &str) {
         if let Some(timeout_ms) = self.classic.members.get(member).map(|member| member.session_timeout_ms) {
-            self.heard_of(member, timeout_ms);
+            self.renew_session_for(member, timeout_ms);
         }
     }
 
     // ---- joining ----------------------------------------------------------------------------------------------------
 
-    pub fn prepare_or_complete(&mut self, reason: &str) {
-        if self.classic.state == State::PreparingRebalance {
+    pub fn begin_rebalance_or_complete_join(&mut self, reason: &str) {
+        if self.classic.state == ClassicGroupState::PreparingRebalance {
             self.maybe_complete_join();
         } else {
-            self.prepare(reason);
+            self.begin_rebalance(reason);
         }
     }
 
     /// Begins a rebalance.
-    pub fn prepare(&mut self, reason: &str) {
-        if self.classic.state == State::CompletingRebalance {
+    pub fn begin_rebalance(&mut self, reason: &str) {
+        if self.classic.state == ClassicGroupState::CompletingRebalance {
             self.reset_assignments();
-            self.propagate(ErrorCode::RebalanceInProgress);
+            self.answer_syncs(ErrorCode::RebalanceInProgress);
         }
         self.classic.unsynced.clear();
         self.disarm(Alarm::Sync);
-        let is_initial = self.classic.state == State::Empty;
+        let is_initial = self.classic.state == ClassicGroupState::Empty;
         let now_ms = self.now.wall_ms;
-        self.classic.enter(State::PreparingRebalance, now_ms);
+        self.classic.transition_to(ClassicGroupState::PreparingRebalance, now_ms);
         let classic = &*self.classic;
         tracing::info!("group {}: rebalance after generation {} ({reason})", self.id, classic.generation);
         let rebalance_ms = classic.rebalance_timeout_ms();
@@ -95,13 +95,16 @@ impl Turn<'_> {
     /// The join phase ends when all are there; the initial one takes its time.
     pub fn maybe_complete_join(&mut self) {
         let classic = &*self.classic;
-        if classic.state == State::PreparingRebalance && classic.previous != State::Empty && classic.has_all_joined() {
+        if classic.state == ClassicGroupState::PreparingRebalance
+            && classic.previous != ClassicGroupState::Empty
+            && classic.has_all_joined()
+        {
             self.complete_join();
         }
     }
 
-    pub fn join_is_due(&mut self) {
-        if self.classic.state != State::PreparingRebalance {
+    pub fn on_join_alarm(&mut self) {
+        if self.classic.state != ClassicGroupState::PreparingRebalance {
             return;
         }
         match self.classic.initial {
@@ -131,31 +134,31 @@ impl Turn<'_> {
             self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
-        if !self.classic.elect() && !self.classic.members.is_empty() {
+        if !self.classic.elect_joined_leader() && !self.classic.members.is_empty() {
             // Static members alone, and none of them here: wait until they come or their sessions end.
             let again_ms = self.classic.rebalance_timeout_ms();
             self.arm(Alarm::Join, again_ms);
             return;
         }
         let now_ms = self.now.wall_ms;
-        self.classic.advance(now_ms);
-        if self.classic.state == State::Empty {
+        self.classic.begin_generation(now_ms);
+        if self.classic.state == ClassicGroupState::Empty {
             tracing::info!("group {}: generation {} is empty", self.id, self.classic.generation);
             self.classic.leader = None;
-            self.write(|_| Bytes::default());
+            self.put_group_record(|_| Bytes::default());
             return;
         }
         let classic = &*self.classic;
         tracing::info!("group {}: generation {} of {} members", self.id, classic.generation, classic.members.len());
         let ids: Vec<Rc<str>> = classic.members.keys().cloned().collect();
         for id in &ids {
-            let answer = self.generation_told(id);
+            let answer = self.join_response(id);
             let member = self.classic.members.get_mut(id).expect("its id was just listed");
             if let Some(joining) = member.joining.take() {
                 let _ = joining.send(answer);
             }
             member.is_new = false;
-            self.heard(id);
+            self.renew_session(id);
         }
         self.classic.unsynced.extend(ids);
         let sync_ms = self.classic.rebalance_timeout_ms();
@@ -163,7 +166,7 @@ impl Turn<'_> {
     }
 
     /// The answer to a join of the present generation.
-    pub fn generation_told(&self, member: &str) -> JoinGroupResponse {
+    pub fn join_response(&self, member: &str) -> JoinGroupResponse {
         let classic = &*self.classic;
         JoinGroupResponse {
             generation_id: classic.generation,
@@ -171,7 +174,7 @@ impl Turn<'_> {
             protocol_name: classic.protocol.clone(),
             leader: classic.leader.as_deref().unwrap_or_default().into(),
             member_id: member.into(),
-            members: if classic.is_leader(member) { classic.members_told() } else { Vec::new() },
+            members: if classic.is_leader(member) { classic.join_response_members() } else { Vec::new() },
             ..JoinGroupResponse::default()
         }
     }
@@ -183,7 +186,7 @@ impl Turn<'_> {
     }
 
     /// Answers everybody who waits for an assignment.
-    pub fn propagate(&mut self, error_code: ErrorCode) {
+    pub fn answer_syncs(&mut self, error_code: ErrorCode) {
         let classic = &mut *self.classic;
         let mut told = Vec::new();
         for member in classic.members.values_mut() {
@@ -197,12 +200,13 @@ impl Turn<'_> {
             let _ = syncing.send(answer);
             told.push(member.id.clone());
         }
-        told.iter().for_each(|id| self.heard(id));
+        told.iter().for_each(|id| self.renew_session(id));
     }
 
     /// Somebody has taken too long to ask for the assignment of this generation.
-    pub fn sync_is_due(&mut self) {
-        if !matches!(self.classic.state, State::CompletingRebalance | State::Stable) || self.classic.unsynced.is_empty()
+    pub fn on_sync_alarm(&mut self) {
+        if !matches!(self.classic.state, ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable)
+            || self.classic.unsynced.is_empty()
         {
             return;
         }
@@ -211,15 +215,15 @@ impl Turn<'_> {
             self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
-        self.prepare("members did not sync in time");
+        self.begin_rebalance("members did not sync in time");
     }
 
     // ---- leaving ----------------------------------------------------------------------------------------------------
 
-    pub fn session_is_due(&mut self, id: &Rc<str>) {
+    pub fn on_session_alarm(&mut self, id: &Rc<str>) {
         if self.classic.pending.contains(id) {
             self.classic.remove(id);
-            if self.classic.state == State::PreparingRebalance && self.classic.has_all_joined() {
+            if self.classic.state == ClassicGroupState::PreparingRebalance && self.classic.has_all_joined() {
                 self.complete_join();
             }
             return;
@@ -233,8 +237,10 @@ impl Turn<'_> {
             self.remove(id);
             let classic = &*self.classic;
             match classic.state {
-                State::Stable | State::CompletingRebalance => self.prepare("a member's session has ended"),
-                State::PreparingRebalance if classic.has_all_joined() => self.complete_join(),
+                ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
+                    self.begin_rebalance("a member's session has ended")
+                }
+                ClassicGroupState::PreparingRebalance if classic.has_all_joined() => self.complete_join(),
                 _ => {}
             }
         }
@@ -244,7 +250,8 @@ impl Turn<'_> {
     pub fn remove(&mut self, id: &str) {
         if let Some(mut member) = self.classic.remove(id) {
             if let Some(joining) = member.joining.take() {
-                let _ = joining.send(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..refused_join() });
+                let _ = joining
+                    .send(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..failed_join_response() });
             }
             self.disarm(Alarm::Session(member.id));
         }
@@ -253,7 +260,7 @@ impl Turn<'_> {
     // ---- the log ----------------------------------------------------------------------------------------------------
 
     /// Writes the group down as it is now, with these assignments.
-    pub fn write(&mut self, assignment: impl Fn(&Member) -> Bytes) {
+    pub fn put_group_record(&mut self, assignment: impl Fn(&ClassicMember) -> Bytes) {
         let value = self.classic.to_value(assignment);
         self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));
     }

@@ -45,7 +45,7 @@ message! {
         subscribed_topic_regex: Option<String>, 0+;
         rebalance_timeout_ms: i32, 0+, default = -1;
         server_assignor: Option<String>, 0+;
-        classic: Classic, 0+, tag = 0;
+        classic: OptionalClassicMetadata, 0+, tag = 0;
     }
 
     /// Of a member that takes part by the classic protocol.
@@ -99,21 +99,21 @@ message! {
 /// Of a struct in a tagged field an unsigned varint says whether it is null, not the signed byte of other places. And what is
 /// not written is an empty struct to Kafka 4.3, not null; so null is written.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Classic(pub Option<ClassicMemberMetadata>);
+pub struct OptionalClassicMetadata(pub Option<ClassicMemberMetadata>);
 
-impl Wire for Classic {
+impl Wire for OptionalClassicMetadata {
     fn bytes_min(_: i16, _: bool) -> usize {
         1
     }
 
-    fn unset() -> Classic {
-        Classic(Some(ClassicMemberMetadata::default()))
+    fn unset() -> OptionalClassicMetadata {
+        OptionalClassicMetadata(Some(ClassicMemberMetadata::default()))
     }
 
-    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Classic, Malformed> {
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<OptionalClassicMetadata, Malformed> {
         match r.unsigned_varint()? {
-            0 => Ok(Classic(None)),
-            _ => Ok(Classic(Some(Wire::decode(r, version)?))),
+            0 => Ok(OptionalClassicMetadata(None)),
+            _ => Ok(OptionalClassicMetadata(Some(Wire::decode(r, version)?))),
         }
     }
 
@@ -126,9 +126,9 @@ impl Wire for Classic {
 }
 
 #[cfg(test)]
-impl crate::wire::tests::Sample for Classic {
-    fn sample(dice: &mut crate::wire::tests::Dice, version: i16) -> Classic {
-        Classic((dice.below(2) == 1).then(|| crate::wire::tests::Sample::sample(dice, version)))
+impl crate::wire::tests::Sample for OptionalClassicMetadata {
+    fn sample(dice: &mut crate::wire::tests::Dice, version: i16) -> OptionalClassicMetadata {
+        OptionalClassicMetadata((dice.below(2) == 1).then(|| crate::wire::tests::Sample::sample(dice, version)))
     }
 }
 

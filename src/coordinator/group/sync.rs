@@ -2,8 +2,8 @@
 
 use super::Alarm;
 use super::Groups;
-use super::classic::State;
-use super::rebalance::Turn;
+use super::classic::ClassicGroupState;
+use super::rebalance::ClassicStep;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
 use crate::runtime::sync::Sender;
@@ -30,14 +30,14 @@ impl Groups {
             );
             return;
         }
-        match self.turn(&request.group_id, now, writes) {
+        match self.classic_step(&request.group_id, now, writes) {
             None => refuse(answer, ErrorCode::UnknownMemberId),
-            Some(mut turn) => turn.sync(request, answer),
+            Some(mut step) => step.sync(request, answer),
         }
     }
 }
 
-impl Turn<'_> {
+impl ClassicStep<'_> {
     fn sync(&mut self, request: SyncGroupRequest, answer: Sender<SyncGroupResponse>) {
         let classic = &mut *self.classic;
         if let Err(error) = classic.check_member(&request.member_id, request.group_instance_id.as_deref()) {
@@ -52,9 +52,9 @@ impl Turn<'_> {
             return refuse(answer, ErrorCode::InconsistentGroupProtocol);
         }
         match classic.state {
-            State::Empty => refuse(answer, ErrorCode::UnknownMemberId),
-            State::PreparingRebalance => refuse(answer, ErrorCode::RebalanceInProgress),
-            State::CompletingRebalance => {
+            ClassicGroupState::Empty => refuse(answer, ErrorCode::UnknownMemberId),
+            ClassicGroupState::PreparingRebalance => refuse(answer, ErrorCode::RebalanceInProgress),
+            ClassicGroupState::CompletingRebalance => {
                 let member = classic.members.get_mut(request.member_id.as_str()).expect("checked above");
                 member.syncing = Some(answer);
                 self.has_synced(&request.member_id);
@@ -62,7 +62,7 @@ impl Turn<'_> {
                     self.assign(request);
                 }
             }
-            State::Stable => {
+            ClassicGroupState::Stable => {
                 let member = &classic.members[request.member_id.as_str()];
                 let _ = answer.send(SyncGroupResponse {
                     protocol_type: classic.protocol_type.clone(),
@@ -86,23 +86,23 @@ impl Turn<'_> {
     fn assign(&mut self, request: SyncGroupRequest) {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();
-        self.write(|member| given.get(&*member.id).cloned().unwrap_or_default());
+        self.put_group_record(|member| given.get(&*member.id).cloned().unwrap_or_default());
         let group_id = self.id.clone();
-        self.writes.then(move |groups, now, taken| {
+        self.writes.after_append(move |groups, now, appended| {
             let mut writes = Writes::new(now);
-            let Some(mut turn) = groups.turn(&group_id, now, &mut writes) else { return };
-            match taken {
+            let Some(mut step) = groups.classic_step(&group_id, now, &mut writes) else { return };
+            match appended {
                 Ok(()) => {
-                    for member in turn.classic.members.values_mut() {
+                    for member in step.classic.members.values_mut() {
                         member.assignment = given.get(&*member.id).cloned().unwrap_or_default();
                     }
-                    turn.propagate(ErrorCode::None);
-                    turn.classic.enter(State::Stable, now.wall_ms);
+                    step.answer_syncs(ErrorCode::None);
+                    step.classic.transition_to(ClassicGroupState::Stable, now.wall_ms);
                 }
                 Err(error) => {
-                    turn.reset_assignments();
-                    turn.propagate(error);
-                    turn.prepare("the assignments could not be written");
+                    step.reset_assignments();
+                    step.answer_syncs(error);
+                    step.begin_rebalance("the assignments could not be written");
                 }
             }
         });

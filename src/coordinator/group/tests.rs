@@ -33,7 +33,7 @@ pub struct World {
     end: i64,
     /// What is written, key and value.
     pub log: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    pub taken: Result<(), ErrorCode>,
+    pub appended: Result<(), ErrorCode>,
     settings: Vec<String>,
 }
 
@@ -46,8 +46,8 @@ impl World {
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).into()).collect();
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall_ms: 1_000_000 };
         let groups = World::groups(&settings);
-        let mut world = World { groups, now, end: 0, log: Vec::new(), taken: Ok(()), settings };
-        world.step(|groups, now, writes| groups.loaded(&Arc::new(image), now, writes));
+        let mut world = World { groups, now, end: 0, log: Vec::new(), appended: Ok(()), settings };
+        world.step(|groups, now, writes| groups.on_loaded(&Arc::new(image), now, writes));
         world
     }
 
@@ -69,18 +69,18 @@ impl World {
             let entry = ReplayedRecord { offset, timestamp_ms, key, value: value.as_deref(), transaction: None };
             self.groups.replay(&entry).unwrap();
         }
-        self.step(|groups, now, writes| groups.loaded(&image, now, writes));
+        self.step(|groups, now, writes| groups.on_loaded(&image, now, writes));
     }
 
     pub fn set_image(&mut self, after: Image) {
         let before = self.groups.image.clone();
-        self.step(|groups, now, writes| groups.image_changed(&before, &Arc::new(after), now, writes));
+        self.step(|groups, now, writes| groups.on_image_changed(&before, &Arc::new(after), now, writes));
     }
 
     pub fn step<A>(&mut self, step: impl FnOnce(&mut Groups, Now, &mut Writes<Groups>) -> A) -> A {
         let mut writes = Writes::new(self.now);
         let answer = step(&mut self.groups, self.now, &mut writes);
-        self.log.extend(writes.settle(&mut self.groups, self.end, self.taken));
+        self.log.extend(writes.replay_into(&mut self.groups, self.end, self.appended));
         self.end = self.log.len() as i64;
         answer
     }
@@ -95,7 +95,7 @@ impl World {
                 return;
             }
             self.advance(due.max(self.now.mono));
-            self.step(|groups, now, writes| groups.elapsed(now, writes));
+            self.step(|groups, now, writes| groups.on_deadline(now, writes));
         }
         panic!("it is always due");
     }
@@ -181,8 +181,8 @@ impl World {
 
     pub fn state(&self) -> &'static str {
         self.groups.groups.get(G).map_or("none", |group| match &group.kind {
-            Kind::Classic(classic) => classic.state.name(),
-            Kind::Consumer(consumer) => consumer.state().name(),
+            GroupKind::Classic(classic) => classic.state.name(),
+            GroupKind::Consumer(consumer) => consumer.state().name(),
         })
     }
 
@@ -352,9 +352,9 @@ fn statement_110_a_static_member_that_comes_back_keeps_its_assignment_and_fences
     let fenced = now(world.join_with(JoinGroupRequest { member_id: old, ..again.clone() }, true));
     assert_eq!(fenced.error_code, ErrorCode::FencedInstanceId);
     // What could not be written has not happened.
-    world.taken = Err(ErrorCode::NotCoordinator);
+    world.appended = Err(ErrorCode::NotCoordinator);
     assert_eq!(now(world.join_with(again, true)).error_code, ErrorCode::NotCoordinator);
-    world.taken = Ok(());
+    world.appended = Ok(());
     assert_eq!(world.heartbeat(1, &joined.member_id), Ok(()));
 }
 
@@ -365,7 +365,7 @@ fn group_1_a_generation_that_cannot_be_written_is_not_stable() {
     world.pass(6000);
     let (a, b) = (now(a).member_id, now(b).member_id);
     let follower = world.sync(1, &b, &[]);
-    world.taken = Err(ErrorCode::NotCoordinator);
+    world.appended = Err(ErrorCode::NotCoordinator);
     let leader = world.sync(1, &a, &[(&a, 1)]);
     assert_eq!([now(leader).error_code, now(follower).error_code], [ErrorCode::NotCoordinator; 2]);
     assert_eq!(world.state(), "PreparingRebalance");
@@ -434,10 +434,10 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
     world.commit(-1, "", "u", 6).unwrap();
     world.set_image(after);
     // What could not be written is not done.
-    world.taken = Err(ErrorCode::NotCoordinator);
-    world.step(|groups, now, writes| groups.elapsed(now, writes));
+    world.appended = Err(ErrorCode::NotCoordinator);
+    world.step(|groups, now, writes| groups.on_deadline(now, writes));
     assert_eq!(world.committed("t", false), Ok(5));
-    world.taken = Ok(());
+    world.appended = Ok(());
     world.pass(1);
     assert_eq!((world.committed("t", false), world.committed("u", false)), (Ok(-1), Ok(6)));
     assert_eq!(world.step(|groups, now, writes| groups.delete(G, now, writes)), Ok(true));
@@ -467,7 +467,7 @@ fn more_than_a_batch_of_a_deleted_topics_offsets_go_in_several() {
     let left = |world: &World| world.groups.groups.get(G).map_or(0, |group| group.offsets.committed.all().count());
     let mut steps = Vec::new();
     while left(&world) > 0 {
-        world.step(|groups, now, writes| groups.elapsed(now, writes));
+        world.step(|groups, now, writes| groups.on_deadline(now, writes));
         steps.push(left(&world));
     }
     assert!(steps.len() > 1 && steps.is_sorted_by(|before, after| before > after), "{steps:?}");
@@ -526,11 +526,11 @@ fn what_was_written_makes_the_same_group_again_and_its_members_have_their_sessio
     // The record of the stable generation, as a restart reads it.
     let mut writes = Writes::new(world.now);
     let assignment = told.members[0].member_assignment.clone();
-    world.groups.turn(G, world.now, &mut writes).unwrap().write(|_| assignment.clone());
+    world.groups.classic_step(G, world.now, &mut writes).unwrap().put_group_record(|_| assignment.clone());
     let mut again = World::new(&[]);
     again.groups.is_loaded = false;
-    writes.settle(&mut again.groups, 0, Ok(()));
-    again.step(|groups, now, writes| groups.loaded(&Arc::default(), now, writes));
+    writes.replay_into(&mut again.groups, 0, Ok(()));
+    again.step(|groups, now, writes| groups.on_loaded(&Arc::default(), now, writes));
     assert_eq!(again.groups.describe(G), told);
     let request =
         HeartbeatRequest { group_id: G.into(), generation_id: 1, member_id: id, group_instance_id: Some("i".into()) };

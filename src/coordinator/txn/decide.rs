@@ -26,7 +26,7 @@ pub enum ProducerDecision {
 }
 
 impl ProducerDecision {
-    fn with(transaction: &Transaction) -> ProducerDecision {
+    fn of(transaction: &Transaction) -> ProducerDecision {
         ProducerDecision::Producer { id: transaction.producer_id, epoch: transaction.epoch }
     }
 }
@@ -100,20 +100,20 @@ impl Transactions {
                 Some(_) => return Err(ErrorCode::ProducerFenced),
             };
         }
-        let done = ProducerDecision::with(&next);
-        self.write(id, next, now, writes);
+        let done = ProducerDecision::of(&next);
+        self.put_transition(id, next, now, writes);
         Ok(done)
     }
 
     /// Raises the epoch of an open transaction and aborts it: its producer is gone, or too slow.
     pub(super) fn fence(&mut self, id: &str, now: Now, writes: &mut Writes<Self>) {
         let known = self.by_id.get(id).filter(|known| known.state == TransactionState::Ongoing);
-        let next = ended(known.expect("an open transaction is fenced"), Ending::Abort, 2, now);
-        self.write(id, next, now, writes);
+        let next = prepare_end(known.expect("an open transaction is fenced"), Ending::Abort, 2, now);
+        self.put_transition(id, next, now, writes);
     }
 
     /// The id's transaction, to who is its producer.
-    fn of_producer(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
+    fn check_producer(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
         let known = self.by_id.get(id).filter(|known| known.producer_id == producer.0);
         let known = known.ok_or(ErrorCode::InvalidProducerIdMapping)?;
         // Nobody is given the highest epoch: it is for fencing.
@@ -123,13 +123,13 @@ impl Transactions {
 
     /// KAFKA-18660: comes before who asks is looked at. With the end of a transaction its producer may have been told a new
     /// id or epoch, which is the transactional id's only when all markers are written.
-    fn settled(&self, id: &str) -> Result<&Transaction, ErrorCode> {
+    fn check_not_prepared(&self, id: &str) -> Result<&Transaction, ErrorCode> {
         let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
         if known.state.is_prepared() { Err(ErrorCode::ConcurrentTransactions) } else { Ok(known) }
     }
 
     /// AddPartitionsToTxn and AddOffsetsToTxn.
-    pub fn add(
+    pub fn add_partitions(
         &mut self,
         id: &str,
         producer: (ProducerId, ProducerEpoch),
@@ -138,8 +138,8 @@ impl Transactions {
         now: Now,
         writes: &mut Writes<Self>,
     ) -> Result<(), ErrorCode> {
-        self.settled(id)?;
-        let known = self.of_producer(id, producer)?;
+        self.check_not_prepared(id)?;
+        let known = self.check_producer(id, producer)?;
         let is_new = |(topic, partition): &(String, PartitionIndex)| !known.has(topic, *partition);
         if known.state == TransactionState::Ongoing && !partitions.iter().any(is_new) {
             return Ok(());
@@ -155,7 +155,7 @@ impl Transactions {
         for (topic, partition) in partitions {
             next.partitions.entry(topic.as_str().into()).or_default().insert(*partition);
         }
-        self.write(id, next, now, writes);
+        self.put_transition(id, next, now, writes);
         Ok(())
     }
 
@@ -166,8 +166,8 @@ impl Transactions {
         producer: (ProducerId, ProducerEpoch),
         partitions: &[(String, PartitionIndex)],
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let known = self.of_producer(id, producer)?;
-        self.settled(id)?;
+        let known = self.check_producer(id, producer)?;
+        self.check_not_prepared(id)?;
         let of = |(topic, partition): &(String, PartitionIndex)| match known.has(topic, *partition) {
             true => ErrorCode::None,
             false => ErrorCode::TransactionAbortable,
@@ -184,12 +184,12 @@ impl Transactions {
         now: Now,
         writes: &mut Writes<Self>,
     ) -> Result<(), ErrorCode> {
-        self.of_producer(id, producer)?;
-        let known = self.settled(id)?;
+        self.check_producer(id, producer)?;
+        let known = self.check_not_prepared(id)?;
         match (known.state, ending) {
             (TransactionState::Ongoing, _) => {
-                let next = ended(known, ending, 0, now);
-                self.write(id, next, now, writes);
+                let next = prepare_end(known, ending, 0, now);
+                self.put_transition(id, next, now, writes);
                 Ok(())
             }
             (TransactionState::CompleteCommit, Ending::Commit) | (TransactionState::CompleteAbort, Ending::Abort) => {
@@ -210,7 +210,7 @@ impl Transactions {
         writes: &mut Writes<Self>,
     ) -> Result<ProducerDecision, ErrorCode> {
         let (producer_id, epoch) = producer;
-        let known = self.settled(id)?;
+        let known = self.check_not_prepared(id)?;
         // Epochs had run out, and the answer that told the next id was lost.
         let is_retry_of_overflow =
             known.previous_producer_id == producer_id && epoch == ProducerEpoch::MAX - 1 && known.epoch == 0;
@@ -237,18 +237,18 @@ impl Transactions {
                 if is_retry =>
             {
                 if known.epoch < ProducerEpoch::MAX {
-                    return Ok(ProducerDecision::with(known));
+                    return Ok(ProducerDecision::of(known));
                 }
                 // Its transaction was too old, and fencing took the last epoch (KAFKA-20090): it goes on with another id.
                 let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
                 let next = completed(&Transaction { next_producer_id: fresh, ..known.clone() }, now);
-                let done = ProducerDecision::with(&next);
-                self.write(id, next, now, writes);
+                let done = ProducerDecision::of(&next);
+                self.put_transition(id, next, now, writes);
                 return Ok(done);
             }
             _ => return Err(ErrorCode::InvalidTxnState),
         }
-        let mut next = ended(known, ending, 2, now);
+        let mut next = prepare_end(known, ending, 2, now);
         if known.state != TransactionState::Ongoing {
             next.start_ms = now.wall_ms;
         }
@@ -256,8 +256,8 @@ impl Transactions {
             let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
             next.next_producer_id = fresh;
         }
-        let done = ProducerDecision::with(&completed(&next, now));
-        self.write(id, next, now, writes);
+        let done = ProducerDecision::of(&completed(&next, now));
+        self.put_transition(id, next, now, writes);
         Ok(done)
     }
 
@@ -285,14 +285,14 @@ impl Transactions {
         if is_same {
             let next = completed(known, now);
             let prepared = self.prepared.clone();
-            self.write(id, next, now, writes);
-            writes.then(move |_, _, _| prepared.finished.notify_all());
+            self.put_transition(id, next, now, writes);
+            writes.after_append(move |_, _, _| prepared.finished.notify_all());
         }
     }
 }
 
 /// A transaction's end, decided.
-fn ended(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transaction {
+fn prepare_end(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transaction {
     let mut next = known.clone();
     next.state = match ending {
         Ending::Commit => TransactionState::PrepareCommit,

@@ -111,12 +111,12 @@ impl Transactions {
 
     /// Has the id's new state written; it is the id's when the log has taken it. A state that is prepared is finished from
     /// then on.
-    fn write(&mut self, id: &str, next: Transaction, now: Now, writes: &mut Writes<Self>) {
+    fn put_transition(&mut self, id: &str, next: Transaction, now: Now, writes: &mut Writes<Self>) {
         writes.put(&key(id), Some(&next.to_value().to_bytes()));
         let id: Box<str> = id.into();
         let last_epoch = next.last_epoch;
-        writes.then(move |machine, _, taken| {
-            let Some(transaction) = machine.by_id.get_mut(&id).filter(|_| taken.is_ok()) else { return };
+        writes.after_append(move |machine, _, appended| {
+            let Some(transaction) = machine.by_id.get_mut(&id).filter(|_| appended.is_ok()) else { return };
             // Kafka does not write it down either: a retry over a restart of the coordinator is fenced.
             transaction.last_epoch = last_epoch;
             if transaction.state.is_prepared() {
@@ -174,7 +174,7 @@ impl StateMachine for Transactions {
     /// Nobody writes into this topic in a transaction.
     fn end_transaction(&mut self, _: ProducerId, _: bool) {}
 
-    fn loaded(&mut self, _: &Arc<Image>, now: Now, _: &mut Writes<Self>) {
+    fn on_loaded(&mut self, _: &Arc<Image>, now: Now, _: &mut Writes<Self>) {
         // A marker that is in a partition already is written there again, which does no harm.
         for (id, _) in self.by_id.iter().filter(|(_, transaction)| transaction.state.is_prepared()) {
             self.prepared.push(id);
@@ -184,13 +184,13 @@ impl StateMachine for Transactions {
         }
     }
 
-    fn image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Self>) {}
+    fn on_image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Self>) {}
 
     fn deadline(&self) -> Option<Mono> {
         self.next_abort.into_iter().chain(self.next_expire).min()
     }
 
-    fn elapsed(&mut self, now: Now, writes: &mut Writes<Self>) {
+    fn on_deadline(&mut self, now: Now, writes: &mut Writes<Self>) {
         let mut written = 0;
         if self.next_abort.is_some_and(|at| at <= now.mono) {
             let mut too_old: Vec<(Box<str>, usize)> = self

@@ -33,7 +33,7 @@ impl World {
     fn step<A>(&mut self, step: impl FnOnce(&mut Transactions, Now, &mut Writes<Transactions>) -> A) -> A {
         let mut writes = Writes::new(self.now);
         let answer = step(&mut self.machine, self.now, &mut writes);
-        self.offset += writes.settle(&mut self.machine, self.offset, Ok(())).len() as i64;
+        self.offset += writes.replay_into(&mut self.machine, self.offset, Ok(())).len() as i64;
         answer
     }
 
@@ -50,9 +50,9 @@ impl World {
         }
     }
 
-    fn add(&mut self, producer: (i64, i16), partitions: &[i32], version: i16) -> Result<(), ErrorCode> {
+    fn add_partitions(&mut self, producer: (i64, i16), partitions: &[i32], version: i16) -> Result<(), ErrorCode> {
         let partitions: Vec<_> = partitions.iter().map(|at| ("t".to_string(), *at)).collect();
-        self.step(|machine, now, writes| machine.add(ID, producer, &partitions, version, now, writes))
+        self.step(|machine, now, writes| machine.add_partitions(ID, producer, &partitions, version, now, writes))
     }
 
     fn end_v1(&mut self, producer: (i64, i16), ending: Ending) -> Result<(), ErrorCode> {
@@ -93,14 +93,14 @@ impl World {
         let key = key(ID);
         let entry = ReplayedRecord { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
         self.machine.replay(&entry).expect("readable");
-        self.step(|machine, now, writes| machine.loaded(&Default::default(), now, writes));
+        self.step(|machine, now, writes| machine.on_loaded(&Default::default(), now, writes));
     }
 
     /// Time passes, and the machine does what is due.
     fn look(&mut self, after_ms: i64) {
         self.now.wall_ms += after_ms;
         self.now.mono = self.machine.deadline().expect("a look is due");
-        self.step(|machine, now, writes| machine.elapsed(now, writes));
+        self.step(|machine, now, writes| machine.on_deadline(now, writes));
     }
 
     fn with_epoch(&mut self, epoch: i16) {
@@ -113,9 +113,9 @@ fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
     let mut world = world();
     assert_eq!(world.init(None), Ok((FRESH, 0)));
     assert_eq!(world.init(None), Ok((FRESH, 1)));
-    assert_eq!(world.add((FRESH, 0), &[0], 0), Err(ProducerFenced));
-    assert_eq!(world.add((FRESH + 9, 1), &[0], 0), Err(InvalidProducerIdMapping));
-    assert_eq!(world.add((FRESH, 1), &[0, 1], 0), Ok(()));
+    assert_eq!(world.add_partitions((FRESH, 0), &[0], 0), Err(ProducerFenced));
+    assert_eq!(world.add_partitions((FRESH + 9, 1), &[0], 0), Err(InvalidProducerIdMapping));
+    assert_eq!(world.add_partitions((FRESH, 1), &[0, 1], 0), Ok(()));
     // An open transaction is aborted first, with an epoch that nobody has.
     assert_eq!(world.init(None), Err(ConcurrentTransactions));
     assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, 2));
@@ -175,17 +175,17 @@ fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
         let mut world = world();
         let producer = world.init(None).unwrap();
         assert_eq!(world.end_v1(producer, ending), Err(InvalidTxnState), "there is none yet");
-        world.add(producer, &[0], 0).unwrap();
+        world.add_partitions(producer, &[0], 0).unwrap();
         assert_eq!(world.end_v1(producer, ending), Ok(()));
         assert_eq!(world.end_v1(producer, ending), Err(ConcurrentTransactions));
         assert_eq!(world.end_v1(producer, other), Err(ConcurrentTransactions));
-        assert_eq!(world.add(producer, &[1], 0), Err(ConcurrentTransactions));
+        assert_eq!(world.add_partitions(producer, &[1], 0), Err(ConcurrentTransactions));
         let finished = world.finish();
         assert_eq!((finished.ending, finished.is_v2, finished.producer_epoch), (ending, false, producer.1));
         assert_eq!(world.state(), (complete, producer.0, producer.1));
         assert_eq!(world.end_v1(producer, ending), Ok(()));
         assert_eq!(world.end_v1(producer, other), Err(InvalidTxnState));
-        assert_eq!(world.add(producer, &[1], 0), Ok(()));
+        assert_eq!(world.add_partitions(producer, &[1], 0), Ok(()));
         assert_eq!(world.machine.get(ID).unwrap().partitions.len(), 1, "those of before are gone");
         assert!(!world.machine.get(ID).unwrap().has("t", 0));
     }
@@ -196,7 +196,7 @@ fn under_version_2_each_end_raises_the_epoch() {
     for (ending, other) in [(Ending::Commit, Ending::Abort), (Ending::Abort, Ending::Commit)] {
         let mut world = world();
         let producer = world.init(None).unwrap();
-        world.add(producer, &[0], 2).unwrap();
+        world.add_partitions(producer, &[0], 2).unwrap();
         let next = (producer.0, producer.1 + 1);
         assert_eq!(world.end_v2(producer, ending), Ok(next));
         assert_eq!(world.end_v2(producer, ending), Err(ConcurrentTransactions), "a retry");
@@ -207,8 +207,8 @@ fn under_version_2_each_end_raises_the_epoch() {
         assert_eq!((finished.producer_epoch, finished.is_v2), (next.1, true));
         assert_eq!(world.end_v2(producer, ending), Ok(next), "a late retry");
         assert_eq!(world.end_v2(producer, other), Err(InvalidTxnState));
-        assert_eq!(world.add(producer, &[0], 2), Err(ProducerFenced));
-        assert_eq!(world.add(next, &[0], 2), Ok(()));
+        assert_eq!(world.add_partitions(producer, &[0], 2), Err(ProducerFenced));
+        assert_eq!(world.add_partitions(next, &[0], 2), Ok(()));
         assert_eq!(world.end_v2(next, ending), Ok((producer.0, next.1 + 1)));
     }
 }
@@ -231,19 +231,19 @@ fn under_version_2_epochs_run_out_at_an_end() {
     world.init(None).unwrap();
     world.with_epoch(i16::MAX - 1);
     let producer = (FRESH, i16::MAX - 1);
-    world.add(producer, &[0], 2).unwrap();
+    world.add_partitions(producer, &[0], 2).unwrap();
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)));
     assert_eq!(world.state(), (TransactionState::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
     // Its producer goes on with what it was told, as soon as that is so.
     let next = (FRESH + 1, 0);
-    assert_eq!(world.add(next, &[0], 2), Err(ConcurrentTransactions));
+    assert_eq!(world.add_partitions(next, &[0], 2), Err(ConcurrentTransactions));
     assert_eq!(world.end_v2(next, Ending::Abort), Err(ConcurrentTransactions));
     assert_eq!(world.init(Some(next)), Err(ConcurrentTransactions));
     world.restart();
     assert_eq!(world.finish().producer_epoch, i16::MAX);
     assert_eq!(world.state(), (TransactionState::CompleteCommit, FRESH + 1, 0));
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)), "a retry");
-    assert_eq!(world.add((FRESH + 1, 0), &[0], 2), Ok(()));
+    assert_eq!(world.add_partitions((FRESH + 1, 0), &[0], 2), Ok(()));
 }
 
 #[test]
@@ -253,13 +253,13 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
         let mut world = world();
         world.init(None).unwrap();
         world.with_epoch(last.1);
-        world.add(last, &[0], 2).unwrap();
+        world.add_partitions(last, &[0], 2).unwrap();
         world.look(60_001);
         assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, i16::MAX));
         assert_eq!(world.end_v2(last, Ending::Abort), Err(ConcurrentTransactions));
         world.finish();
         let nobody = (FRESH, i16::MAX);
-        assert_eq!(world.add(nobody, &[0], 2), Err(ProducerFenced));
+        assert_eq!(world.add_partitions(nobody, &[0], 2), Err(ProducerFenced));
         assert_eq!(world.end_v2(nobody, Ending::Abort), Err(ProducerFenced));
         assert_eq!(world.end_v1(nobody, Ending::Abort), Err(ProducerFenced));
         world
@@ -269,7 +269,7 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
     assert_eq!(world.end_v2(last, Ending::Commit), Err(InvalidTxnState));
     assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)));
     assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)), "a retry");
-    assert_eq!(world.add((FRESH + 1, 0), &[0], 2), Ok(()));
+    assert_eq!(world.add_partitions((FRESH + 1, 0), &[0], 2), Ok(()));
     // Or it begins anew.
     let mut world = fenced();
     world.machine.by_id.get_mut(ID).unwrap().producer_id = 7;
@@ -286,16 +286,18 @@ fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_tak
     for number in 0..30 {
         let id = format!("id-{number}");
         world.step(|machine, now, writes| machine.init(&id, init, Some(number), now, writes)).unwrap();
-        world.step(|machine, now, writes| machine.add(&id, (number, 0), &partitions, 2, now, writes)).unwrap();
+        world
+            .step(|machine, now, writes| machine.add_partitions(&id, (number, 0), &partitions, 2, now, writes))
+            .unwrap();
     }
     let is_open = |world: &World| world.machine.by_id.values().any(|known| known.state == TransactionState::Ongoing);
     world.now.wall_ms += 60_001;
     for _ in 0..40 {
         world.now.mono = world.machine.deadline().expect("a look is due");
         let mut writes = Writes::new(world.now);
-        world.machine.elapsed(world.now, &mut writes);
+        world.machine.on_deadline(world.now, &mut writes);
         assert!(writes.bytes() < 256 << 10, "{}", writes.bytes());
-        writes.settle(&mut world.machine, world.offset, Ok(()));
+        writes.replay_into(&mut world.machine, world.offset, Ok(()));
     }
     assert!(!is_open(&world));
 }
@@ -304,14 +306,14 @@ fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_tak
 fn statement_78_a_transaction_that_is_too_old_is_aborted() {
     let mut world = world();
     let producer = world.init(None).unwrap();
-    world.add(producer, &[3], 2).unwrap();
+    world.add_partitions(producer, &[3], 2).unwrap();
     world.look(60_000);
     assert_eq!(world.state().0, TransactionState::Ongoing);
     world.look(1);
     assert_eq!(world.state(), (TransactionState::PrepareAbort, producer.0, producer.1 + 1));
     assert_eq!(world.end_v1(producer, Ending::Commit), Err(ProducerFenced));
     assert_eq!(world.finish().partitions, [("t".into(), 3)]);
-    assert_eq!(world.add(producer, &[3], 2), Err(ProducerFenced));
+    assert_eq!(world.add_partitions(producer, &[3], 2), Err(ProducerFenced));
 }
 
 #[test]
@@ -323,7 +325,7 @@ fn an_id_that_nobody_uses_is_forgotten_unless_its_transaction_is_open() {
         for _ in 0..20 {
             let Some(at) = world.machine.deadline() else { return };
             world.now.mono = at;
-            world.step(|machine, now, writes| machine.elapsed(now, writes));
+            world.step(|machine, now, writes| machine.on_deadline(now, writes));
         }
     };
     sweep(&mut world, 999_999);
@@ -331,22 +333,22 @@ fn an_id_that_nobody_uses_is_forgotten_unless_its_transaction_is_open() {
     sweep(&mut world, 1);
     assert!(world.machine.get(ID).is_none());
     assert_eq!(world.machine.deadline(), None, "there is nothing to look after");
-    assert_eq!(world.add(producer, &[0], 2), Err(InvalidProducerIdMapping));
+    assert_eq!(world.add_partitions(producer, &[0], 2), Err(InvalidProducerIdMapping));
 }
 
 #[test]
 fn what_is_decided_is_finished_after_a_restart() {
     let mut world = world();
     let producer = world.init(None).unwrap();
-    world.add(producer, &[0, 5], 2).unwrap();
+    world.add_partitions(producer, &[0, 5], 2).unwrap();
     world.end_v2(producer, Ending::Commit).unwrap();
     world.restart();
-    assert_eq!(world.add((producer.0, producer.1 + 1), &[0], 2), Err(ConcurrentTransactions));
+    assert_eq!(world.add_partitions((producer.0, producer.1 + 1), &[0], 2), Err(ConcurrentTransactions));
     let finished = world.finish();
     assert_eq!((finished.ending, finished.partitions.len(), finished.is_v2), (Ending::Commit, 2, true));
     assert_eq!(world.state().0, TransactionState::CompleteCommit);
     // An open one is still open.
-    world.add((producer.0, producer.1 + 1), &[0], 2).unwrap();
+    world.add_partitions((producer.0, producer.1 + 1), &[0], 2).unwrap();
     world.restart();
     assert_eq!(world.state(), (TransactionState::Ongoing, producer.0, producer.1 + 1));
     assert!(world.machine.prepared.ids.borrow().is_empty());
@@ -361,7 +363,7 @@ fn a_partition_is_verified_only_within_the_open_transaction() {
         world.machine.verify(ID, producer, &partitions)
     };
     assert_eq!(verify(&world, producer, &[0]), Ok(vec![TransactionAbortable]));
-    world.add(producer, &[0], 0).unwrap();
+    world.add_partitions(producer, &[0], 0).unwrap();
     assert_eq!(verify(&world, producer, &[0, 1]), Ok(vec![ErrorCode::None, TransactionAbortable]));
     assert_eq!(verify(&world, (producer.0, 9), &[0]), Err(ProducerFenced));
     assert_eq!(verify(&world, (9, producer.1), &[0]), Err(InvalidProducerIdMapping));
@@ -376,11 +378,11 @@ fn a_partition_is_verified_only_within_the_open_transaction() {
 fn a_refused_write_changes_nothing() {
     let mut world = world();
     let producer = world.init(None).unwrap();
-    world.add(producer, &[0], 2).unwrap();
+    world.add_partitions(producer, &[0], 2).unwrap();
     let before = world.machine.by_id.clone();
     let mut writes = Writes::new(world.now);
     world.machine.end_v2(ID, producer, Ending::Commit, None, world.now, &mut writes).unwrap();
-    writes.settle(&mut world.machine, world.offset, Err(ErrorCode::NotCoordinator));
+    writes.replay_into(&mut world.machine, world.offset, Err(ErrorCode::NotCoordinator));
     assert_eq!(world.machine.by_id, before);
     assert!(world.machine.prepared.ids.borrow().is_empty(), "no marker is written of what is not decided");
 }
@@ -389,7 +391,7 @@ fn a_refused_write_changes_nothing() {
 fn a_record_says_all_of_a_transaction_but_the_last_epoch() {
     let mut world = world();
     let producer = world.init(None).unwrap();
-    world.add(producer, &[4, 0], 2).unwrap();
+    world.add_partitions(producer, &[4, 0], 2).unwrap();
     let known = world.machine.get(ID).unwrap().clone();
     let value = known.to_value().to_bytes();
     assert_eq!(value[..2], [0, 1], "version 1");

@@ -56,16 +56,16 @@ impl Assignor {
     /// In the order of the subscribers. `partitions_of`: how many partitions a topic has (0: it is not there).
     pub fn assign(self, subscribers: &[Subscriber], partitions_of: &dyn Fn(&TopicId) -> usize) -> Vec<Partitions> {
         let mut order: Vec<usize> = (0..subscribers.len()).collect();
-        order.sort_by_key(|&index| self.turn(&subscribers[index]));
+        order.sort_by_key(|&index| self.order_key(&subscribers[index]));
         let members: Vec<&Subscriber> = order.iter().map(|&index| &subscribers[index]).collect();
         let topics = topics(&members, partitions_of);
-        let in_turn = match self {
+        let in_order = match self {
             Assignor::Uniform if is_homogeneous(&members) => uniform::homogeneous(&members, &topics),
             Assignor::Uniform => uniform::heterogeneous(&members, &topics),
             Assignor::Range => range::assign(&members, &topics),
         };
         let mut assigned = vec![Partitions::new(); subscribers.len()];
-        for (index, partitions) in order.into_iter().zip(in_turn) {
+        for (index, partitions) in order.into_iter().zip(in_order) {
             assigned[index] = partitions;
         }
         assigned
@@ -73,7 +73,7 @@ impl Assignor {
 
     /// What decides who is served first. Ranges are handed out in this order, so it must not change when a static member comes
     /// back under another id: static members come first, by their instance's id.
-    fn turn(self, subscriber: &Subscriber) -> (bool, Rc<str>) {
+    fn order_key(self, subscriber: &Subscriber) -> (bool, Rc<str>) {
         match (self, &subscriber.instance_id) {
             (Assignor::Range, Some(instance_id)) => (false, instance_id.clone()),
             _ => (true, subscriber.id.clone()),
@@ -93,9 +93,9 @@ struct Topic {
 fn topics(members: &[&Subscriber], partitions_of: &dyn Fn(&TopicId) -> usize) -> Vec<Topic> {
     let topic = |id: TopicId, subscribers| Topic { id, partitions: partitions_of(&id), subscribers };
     let mut topics: Vec<Topic> = if is_homogeneous(members) {
-        let everybody: Rc<[usize]> = (0..members.len()).collect();
+        let all: Rc<[usize]> = (0..members.len()).collect();
         let ids = members.first().map(|member| member.topics.iter());
-        ids.into_iter().flatten().map(|id| topic(*id, everybody.clone())).collect()
+        ids.into_iter().flatten().map(|id| topic(*id, all.clone())).collect()
     } else {
         let mut subscribers: BTreeMap<TopicId, Vec<usize>> = BTreeMap::new();
         for (member, subscriber) in members.iter().enumerate() {

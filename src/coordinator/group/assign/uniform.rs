@@ -26,7 +26,7 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
 
     let mut is_held: BTreeMap<TopicId, Vec<bool>> =
         topics.iter().map(|topic| (topic.id, vec![false; topic.partitions])).collect();
-    let mut given_up = Vec::new();
+    let mut surplus = Vec::new();
     let mut wants = Vec::new();
     for (member, subscriber) in members.iter().enumerate() {
         let mut room = share + usize::from(larger > 0);
@@ -38,7 +38,7 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
             };
             let mut keeps: BTreeSet<PartitionIndex> = partitions.iter().copied().filter(is_free).collect();
             while keeps.len() > room {
-                given_up.extend(keeps.pop_last().map(|partition| (*topic, partition)));
+                surplus.extend(keeps.pop_last().map(|partition| (*topic, partition)));
             }
             room -= keeps.len();
             if !keeps.is_empty() {
@@ -57,12 +57,12 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
         wants.push(room);
     }
 
-    given_up.sort();
-    let nobodys = is_held.iter().flat_map(|(topic, is_held)| {
+    surplus.sort();
+    let unassigned = is_held.iter().flat_map(|(topic, is_held)| {
         let free = is_held.iter().enumerate().filter(|(_, is_held)| !**is_held);
         free.map(|(partition, _)| (*topic, partition as PartitionIndex))
     });
-    let mut rest = nobodys.chain(given_up);
+    let mut rest = unassigned.chain(surplus);
     for (assigned, room) in assigned.iter_mut().zip(wants) {
         for (topic, partition) in rest.by_ref().take(room) {
             assigned.entry(topic).or_default().insert(partition);
@@ -73,7 +73,7 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
 }
 
 pub(super) fn heterogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Partitions> {
-    let mut target = Target::kept(members, topics);
+    let mut target = Draft::kept(members, topics);
     // First what weighs most on its subscribers, then what has fewest of them: the rest can still make up for it.
     let mut order: Vec<usize> = (0..topics.len()).collect();
     order.sort_by(|&a, &b| {
@@ -83,11 +83,11 @@ pub(super) fn heterogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Pa
         by_weight.then(a.subscribers.len().cmp(&b.subscribers.len())).then(a.id.cmp(&b.id))
     });
     for &topic in &order {
-        target.hand_out(topic);
+        target.assign_free(topic);
     }
     let mut unmoved = 0;
     for &topic in order.iter().cycle().take(ROUNDS_MAX * order.len()) {
-        unmoved = if target.even_out(topic) { 0 } else { unmoved + 1 };
+        unmoved = if target.balance(topic) { 0 } else { unmoved + 1 };
         if unmoved == order.len() {
             break;
         }
@@ -96,7 +96,7 @@ pub(super) fn heterogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Pa
 }
 
 /// An assignment in the making. Topics and members are positions in their lists.
-struct Target<'a> {
+struct Draft<'a> {
     topics: &'a [Topic],
     /// By topic and partition.
     owners: Vec<Vec<Option<usize>>>,
@@ -104,11 +104,11 @@ struct Target<'a> {
     loads: Vec<usize>,
 }
 
-impl Target<'_> {
+impl Draft<'_> {
     /// What members have and still subscribe to.
-    fn kept<'a>(members: &[&Subscriber], topics: &'a [Topic]) -> Target<'a> {
+    fn kept<'a>(members: &[&Subscriber], topics: &'a [Topic]) -> Draft<'a> {
         let owners = topics.iter().map(|topic| vec![None; topic.partitions]).collect();
-        let mut target = Target { topics, owners, loads: vec![0; members.len()] };
+        let mut target = Draft { topics, owners, loads: vec![0; members.len()] };
         for (member, subscriber) in members.iter().enumerate() {
             let subscribed = subscriber.current.iter().filter(|(topic, _)| subscriber.topics.contains(topic));
             for (topic, partitions) in subscribed {
@@ -132,7 +132,7 @@ impl Target<'_> {
     }
 
     /// Gives every partition that nobody has to the subscriber with least to do.
-    fn hand_out(&mut self, topic: usize) {
+    fn assign_free(&mut self, topic: usize) {
         let is_free = |partition: &usize| self.owners[topic][*partition].is_none();
         let free: Vec<usize> = (0..self.topics[topic].partitions).filter(is_free).collect();
         if free.is_empty() {
@@ -152,7 +152,7 @@ impl Target<'_> {
 
     /// Moves partitions of the topic from the subscribers with most to do to those with least, until that makes nothing better.
     /// Whether any have moved.
-    fn even_out(&mut self, topic: usize) -> bool {
+    fn balance(&mut self, topic: usize) -> bool {
         let loads = || self.topics[topic].subscribers.iter().map(|&member| self.loads[member]);
         if loads().max() <= loads().min().map(|least| least + 1) {
             return false;

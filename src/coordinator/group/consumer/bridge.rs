@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use super::super::{Alarm, Groups};
 use super::embedded::{Assignment, Subscription};
-use super::heartbeat::Described;
-use super::member::{Member, MemberState};
-use super::{Change, Consumer, GroupRefusal, Step, is_consumer};
+use super::heartbeat::MemberUpdate;
+use super::member::{ConsumerMember, MemberState};
+use super::{AlarmChange, ConsumerGroup, ConsumerStep, GroupRefusal, is_consumer};
 use crate::coordinator::group::Joiner;
 use crate::coordinator::group::schema::ClassicMemberMetadata;
 use crate::coordinator::{Now, Writes};
@@ -29,11 +29,11 @@ use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 type HasToRebalance = bool;
 
 /// What comes of a classic member's joining.
-enum Joined {
+enum JoinOutcome {
     /// Its id, for it to join again with.
     NeedsId(String),
     /// A member, when this is written.
-    Member { member: Box<Member>, becomes_classic: Option<HasToRebalance> },
+    Member { member: Box<ConsumerMember>, becomes_classic: Option<HasToRebalance> },
 }
 
 impl Groups {
@@ -57,11 +57,11 @@ impl Groups {
             }
         };
         match joined {
-            Joined::NeedsId(member_id) => {
+            JoinOutcome::NeedsId(member_id) => {
                 let error_code = ErrorCode::MemberIdRequired;
                 let _ = answer.send(JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() });
             }
-            Joined::Member { member, becomes_classic } => {
+            JoinOutcome::Member { member, becomes_classic } => {
                 let response = JoinGroupResponse {
                     generation_id: member.epoch,
                     protocol_type: Some(super::CONSUMER.into()),
@@ -72,8 +72,8 @@ impl Groups {
                 if let Some(has_to_rebalance) = becomes_classic {
                     self.downgrade_with(&group_id, *member, has_to_rebalance, now, writes);
                 }
-                writes.then(move |_, _, taken| {
-                    let _ = answer.send(match taken {
+                writes.after_append(move |_, _, appended| {
+                    let _ = answer.send(match appended {
                         Ok(()) => response,
                         Err(error_code) => JoinGroupResponse { error_code, generation_id: -1, ..response },
                     });
@@ -88,19 +88,19 @@ impl Groups {
         joiner: Joiner,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<Joined, GroupRefusal> {
+    ) -> Result<JoinOutcome, GroupRefusal> {
         let is_unknown = request.member_id.is_empty();
         let member_id: Rc<str> = if is_unknown { self.fresh_uuid().into() } else { request.member_id.as_str().into() };
         let newest_topic_at = self.newest_topic_at;
         let image = self.image.clone();
-        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
         step.check_size(&member_id)?;
         if !step.group.supports(&request.protocol_type, &request.protocols) {
-            let message = format!("Member {member_id}'s protocols are not supported.");
+            let message = format!("ConsumerMember {member_id}'s protocols are not supported.");
             return Err(GroupRefusal::new(ErrorCode::InconsistentGroupProtocol, message));
         }
         if is_unknown && joiner.needs_member_id && request.group_instance_id.is_none() {
-            return Ok(Joined::NeedsId((*member_id).into()));
+            return Ok(JoinOutcome::NeedsId((*member_id).into()));
         }
         let malformed =
             |_| GroupRefusal::new(ErrorCode::UnknownServerError, "The embedded consumer protocol is malformed.");
@@ -108,15 +108,15 @@ impl Groups {
         let there = request.group_instance_id.as_deref().and_then(|instance_id| step.group.static_member(instance_id));
         let replaces_last = there.is_some_and(|there| step.is_downgrade_by_replacing(there));
         let old = match (request.group_instance_id.as_deref(), there.cloned()) {
-            (Some(_), Some(there)) if is_unknown => step.replace(&there, &member_id),
+            (Some(_), Some(there)) if is_unknown => step.replace_static_member(&there, &member_id),
             (Some(instance_id), _) if !is_unknown => {
                 let group_id = step.id.clone();
-                Member::clone(step.group.check_member(&group_id, &member_id, Some(instance_id))?)
+                ConsumerMember::clone(step.group.check_member(&group_id, &member_id, Some(instance_id))?)
             }
             _ => step
                 .group
                 .member(&member_id)
-                .map_or_else(|| Member::new(member_id.clone()), |there| Member::clone(there)),
+                .map_or_else(|| ConsumerMember::new(member_id.clone()), |there| ConsumerMember::clone(there)),
         };
         let mut new = old.clone();
         new.instance_id = request.group_instance_id.as_deref().map(Rc::from).or(new.instance_id);
@@ -131,30 +131,31 @@ impl Groups {
             session_timeout_ms: request.session_timeout_ms,
             supported_protocols: request.protocols.clone(),
         });
-        let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
-        let has = named_to_ids(&subscription, &image);
+        let MemberUpdate { group_epoch, has_new_subscription } =
+            step.update_description(&old, &new, newest_topic_at)?;
+        let reported = owned_partitions_by_id(&subscription, &image);
         if replaces_last {
             let epoch = step.group.target_epoch;
             // Who has not come to its target has, or lacks, what the classic group would take it to lack, or have.
             let mut others = step.group.members.values().filter(|member| member.instance_id != old.instance_id);
             let mut has_to_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
             if !has_to_rebalance {
-                let target = super::target::Target { epoch, partitions: step.present_target(&new) };
-                new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+                let target = super::target::Target { epoch, partitions: step.current_target(&new) };
+                new = step.reconcile(&new, &target, has_new_subscription, Some(&reported))?;
                 has_to_rebalance = !new.is_reconciled_to(epoch);
             }
-            step.settle_alarms();
-            return Ok(Joined::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });
+            step.change_alarms_after_append();
+            return Ok(JoinOutcome::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });
         }
         let target = step.update_target(&new, group_epoch);
-        let new = step.bring_on(&new, &target, has_new_subscription, Some(&has))?;
+        let new = step.reconcile(&new, &target, has_new_subscription, Some(&reported))?;
         step.alarms.extend([
-            (Alarm::Rejoin(new.id.clone()), Change::Cancel),
-            (Alarm::Session(new.id.clone()), Change::Set(request.session_timeout_ms)),
-            (Alarm::Resync(new.id.clone()), Change::Set(new.rebalance_timeout_ms)),
+            (Alarm::Rejoin(new.id.clone()), AlarmChange::Cancel),
+            (Alarm::Session(new.id.clone()), AlarmChange::Set(request.session_timeout_ms)),
+            (Alarm::Resync(new.id.clone()), AlarmChange::Set(new.rebalance_timeout_ms)),
         ]);
-        step.settle_alarms();
-        Ok(Joined::Member { member: Box::new(new), becomes_classic: None })
+        step.change_alarms_after_append();
+        Ok(JoinOutcome::Member { member: Box::new(new), becomes_classic: None })
     }
 
     pub(in crate::coordinator::group) fn sync_in_consumer_group(
@@ -164,7 +165,7 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) -> Result<SyncGroupResponse, ErrorCode> {
         let image = self.image.clone();
-        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
         let instance_id = request.group_instance_id.as_deref();
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
         let classic = member.classic.as_ref().expect("just made sure of");
@@ -174,16 +175,16 @@ impl Groups {
         }
         // One that has yet to give something up has joined already, and joins again when it has.
         if step.group.target_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
-            let rejoin = (Alarm::Rejoin(member.id.clone()), Change::SetIfNone(member.rebalance_timeout_ms));
+            let rejoin = (Alarm::Rejoin(member.id.clone()), AlarmChange::SetIfNone(member.rebalance_timeout_ms));
             step.alarms.push(rejoin);
-            step.settle_alarms();
+            step.change_alarms_after_append();
             return Err(ErrorCode::RebalanceInProgress);
         }
         step.alarms.extend([
-            (Alarm::Resync(member.id.clone()), Change::Cancel),
-            (Alarm::Session(member.id.clone()), Change::Set(classic.session_timeout_ms)),
+            (Alarm::Resync(member.id.clone()), AlarmChange::Cancel),
+            (Alarm::Session(member.id.clone()), AlarmChange::Set(classic.session_timeout_ms)),
         ]);
-        step.settle_alarms();
+        step.change_alarms_after_append();
         Ok(SyncGroupResponse {
             protocol_type: request.protocol_type.clone(),
             protocol_name: request.protocol_name.clone(),
@@ -198,11 +199,11 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<(), ErrorCode> {
-        let mut step = self.step_of(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
         let instance_id = request.group_instance_id.as_deref();
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
         let session_ms = member.classic.as_ref().expect("just made sure of").session_timeout_ms;
-        step.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
+        step.alarms.push((Alarm::Session(member.id.clone()), AlarmChange::Set(session_ms)));
         // Something is new for it: an epoch, or what it is to give up, or what it waited for is free. Where the target is behind the
         // group, the next is made when somebody joins.
         let has_to_assign = step.group.epoch > step.group.target_epoch && !step.is_target_fresh();
@@ -211,10 +212,10 @@ impl Groups {
             || member.state == MemberState::UnrevokedPartitions
             || (member.state == MemberState::UnreleasedPartitions && !step.group.waits_for_others(&member));
         if should_rejoin {
-            let rejoin = (Alarm::Rejoin(member.id.clone()), Change::SetIfNone(member.rebalance_timeout_ms));
+            let rejoin = (Alarm::Rejoin(member.id.clone()), AlarmChange::SetIfNone(member.rebalance_timeout_ms));
             step.alarms.push(rejoin);
         }
-        step.settle_alarms();
+        step.change_alarms_after_append();
         if should_rejoin { Err(ErrorCode::RebalanceInProgress) } else { Ok(()) }
     }
 
@@ -228,7 +229,7 @@ impl Groups {
         let mut leaving: Vec<Rc<str>> = Vec::new();
         let Some(group) = self.consumer_mut(&request.group_id) else { return response };
         for member in &request.members {
-            let found = group.leaves(&request.group_id, member);
+            let found = group.leaving_member(&request.group_id, member);
             if let Ok(id) = &found {
                 let reason = member.reason.as_deref().unwrap_or("not provided");
                 tracing::info!("group {}: {id} leaves ({reason:.255})", request.group_id);
@@ -247,7 +248,7 @@ impl Groups {
     }
 }
 
-impl Consumer {
+impl ConsumerGroup {
     /// Whether a classic member with these protocols can be one with the other classic members.
     fn supports(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
         let classic = || self.members.values().filter_map(|member| member.classic.as_ref());
@@ -258,7 +259,7 @@ impl Consumer {
     }
 
     /// Who leaves by this. KIP-345: an administrator removes an instance without knowing its member.
-    fn leaves(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, GroupRefusal> {
+    fn leaving_member(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, GroupRefusal> {
         let instance_id = member.group_instance_id.as_deref();
         if let (Some(instance_id), "") = (instance_id, member.member_id.as_str()) {
             let unknown = || GroupRefusal::new(ErrorCode::UnknownMemberId, "");
@@ -268,9 +269,14 @@ impl Consumer {
     }
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     /// A member of the classic kind, in this generation.
-    fn classic_member(&self, id: &str, instance_id: Option<&str>, generation: i32) -> Result<Rc<Member>, ErrorCode> {
+    fn classic_member(
+        &self,
+        id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<Rc<ConsumerMember>, ErrorCode> {
         let member = self.group.check_member(&self.id, id, instance_id).map_err(|refused| refused.error)?;
         if member.classic.is_none() {
             return Err(ErrorCode::UnknownMemberId);
@@ -283,22 +289,22 @@ impl Step<'_> {
 }
 
 /// What the member has, as its own subscription's version writes it. Topics that are no more are left out.
-fn assignment_of(member: &Member, image: &Image) -> Bytes {
+fn assignment_of(member: &ConsumerMember, image: &Image) -> Bytes {
     let assigned = member.assigned.iter().filter_map(|(topic, partitions)| {
         let topic = image.topic_by_id(*topic)?;
         Some((topic.name.as_str().to_owned(), partitions.keys().copied().collect()))
     });
-    Bytes(Assignment::to_bytes(&assigned.collect(), version_of(member)))
+    Bytes(Assignment::to_bytes(&assigned.collect(), subscription_version_of(member)))
 }
 
-pub(super) fn version_of(member: &Member) -> i16 {
+pub(super) fn subscription_version_of(member: &ConsumerMember) -> i16 {
     let protocols = member.classic.as_ref().map(|classic| classic.supported_protocols.as_slice());
     let first = protocols.and_then(<[_]>::first).map(|protocol| &protocol.metadata.0);
     first.and_then(|metadata| Subscription::parse(metadata).ok()).map_or(0, |subscription| subscription.version)
 }
 
 /// What a classic member says that it has, in the words of the other protocol.
-fn named_to_ids(subscription: &Subscription, image: &Image) -> Vec<TopicPartitions> {
+fn owned_partitions_by_id(subscription: &Subscription, image: &Image) -> Vec<TopicPartitions> {
     let mut seen = HashSet::new();
     let owned = subscription.owned.iter().filter(|(name, _)| seen.insert(name.as_str()));
     let known = owned.filter_map(|(name, partitions)| {

@@ -3,37 +3,41 @@
 
 use std::rc::Rc;
 
-use super::Consumer;
-use super::member::Member;
+use super::ConsumerGroup;
+use super::member::ConsumerMember;
 use crate::coordinator::group::Committer;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 
 /// A member that commits in an older epoch than its own: for each partition it matters when that was given to it.
-pub struct Behind {
-    member: Rc<Member>,
+pub struct OlderEpochCommit {
+    member: Rc<ConsumerMember>,
     epoch: i32,
 }
 
-impl Behind {
+impl OlderEpochCommit {
     pub fn check(&self, topic: TopicId, partition: PartitionIndex) -> Result<(), ErrorCode> {
         match self.member.assignment_epoch(topic, partition) {
             Some(given_in) if given_in <= self.epoch => Ok(()),
-            _ => Err(self.member.stale()),
+            _ => Err(self.member.stale_epoch_error()),
         }
     }
 }
 
-impl Member {
+impl ConsumerMember {
     /// What each kind calls an epoch that is not the member's.
-    fn stale(&self) -> ErrorCode {
+    fn stale_epoch_error(&self) -> ErrorCode {
         if self.classic.is_some() { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch }
     }
 }
 
-impl Consumer {
+impl ConsumerGroup {
     /// Whether the commit may be taken; with what is to be checked for each partition yet. `knows_epochs`: the request is of a
     /// version that members of the new kind must use.
-    pub fn check_commit(&self, committer: &Committer<'_>, knows_epochs: bool) -> Result<Option<Behind>, ErrorCode> {
+    pub fn check_commit(
+        &self,
+        committer: &Committer<'_>,
+        knows_epochs: bool,
+    ) -> Result<Option<OlderEpochCommit>, ErrorCode> {
         let Committer { member_id, instance_id, generation, is_transactional } = *committer;
         // A consumer that assigns itself, or an administrator.
         if generation < 0 && self.members.is_empty() {
@@ -48,8 +52,8 @@ impl Consumer {
         }
         match generation.cmp(&member.epoch) {
             std::cmp::Ordering::Equal => Ok(None),
-            std::cmp::Ordering::Greater => Err(member.stale()),
-            std::cmp::Ordering::Less => Ok(Some(Behind { member: member.clone(), epoch: generation })),
+            std::cmp::Ordering::Greater => Err(member.stale_epoch_error()),
+            std::cmp::Ordering::Less => Ok(Some(OlderEpochCommit { member: member.clone(), epoch: generation })),
         }
     }
 
@@ -59,6 +63,6 @@ impl Consumer {
             return Ok(());
         }
         let member = self.member(member_id.unwrap_or_default()).ok_or(ErrorCode::UnknownMemberId)?;
-        if member.epoch == epoch { Ok(()) } else { Err(member.stale()) }
+        if member.epoch == epoch { Ok(()) } else { Err(member.stale_epoch_error()) }
     }
 }

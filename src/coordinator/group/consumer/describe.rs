@@ -1,10 +1,10 @@
 //! ConsumerGroupDescribe: a consumer group, as it is.
 
 use super::super::assign::Partitions;
-use super::super::{Groups, Kind};
+use super::super::{GroupKind, Groups};
 use super::heartbeat::not_a_consumer_group;
-use super::member::{Member, Owned};
-use super::{GroupRefusal, Step};
+use super::member::{ConsumerMember, Owned};
+use super::{ConsumerStep, GroupRefusal};
 use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
@@ -16,17 +16,17 @@ impl Groups {
     pub fn describe_consumer_group(&self, group_id: &str, now: Now) -> Result<DescribedConsumerGroup, GroupRefusal> {
         match self.groups.get(group_id).map(|group| &group.kind) {
             None => return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
-            Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
-            Some(Kind::Consumer(_)) => {}
+            Some(GroupKind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
+            Some(GroupKind::Consumer(_)) => {}
         }
         // A step that writes nothing.
         let mut writes = Writes::new(now);
-        let step = self.step_of(group_id, now, &mut writes).expect("just looked at");
+        let step = self.consumer_step(group_id, now, &mut writes).expect("just looked at");
         Ok(step.described())
     }
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     fn described(&self) -> DescribedConsumerGroup {
         let group = self.group;
         let members = group.members.values().map(|member| describe(member, &group.target(&member.id), self.image));
@@ -42,7 +42,7 @@ impl Step<'_> {
     }
 }
 
-fn describe(member: &Member, target: &Partitions, image: &Image) -> DescribedConsumer {
+fn describe(member: &ConsumerMember, target: &Partitions, image: &Image) -> DescribedConsumer {
     // What it has yet to give up it still has.
     let mut has = Owned::clone(&member.assigned);
     for (topic, partitions) in &member.revoking {

@@ -4,35 +4,35 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{Alarm, Groups, Kind};
-use super::member::{Member, MemberState};
-use super::{Change, Step};
+use super::super::{Alarm, GroupKind, Groups};
+use super::member::{ConsumerMember, MemberState};
+use super::{AlarmChange, ConsumerStep};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     /// Ends the records of these members, and raises the group's epoch.
     fn fence(&mut self, members: &[Rc<str>]) {
         let (id, group) = (self.id.clone(), self.group);
         for member in members {
-            self.end_member(member);
+            self.put_member_tombstones(member);
             self.cancel_all(member);
         }
-        let stays = |member: &&Rc<Member>| !members.contains(&member.id);
+        let stays = |member: &&Rc<ConsumerMember>| !members.contains(&member.id);
         let patterns: BTreeSet<&str> =
             group.members.values().filter(stays).filter_map(|member| member.regex()).collect();
         for regex in group.regexes.keys().filter(|regex| !patterns.contains(&***regex)) {
-            self.end(Key::Regex { group: &id, regex });
+            self.put_tombstone(Key::Regex { group: &id, regex });
         }
         let read = group.all_read(group.members.values().filter(stays).map(|member| &**member));
-        let hash = self.hash_of(&read);
+        let hash = self.metadata_hash_of(&read);
         self.put_epoch(group.epoch + 1, hash);
-        self.settle_alarms();
+        self.change_alarms_after_append();
     }
 
     pub(super) fn cancel_all(&mut self, member: &Rc<str>) {
         for alarm in [Alarm::Session, Alarm::Rebalance, Alarm::Rejoin, Alarm::Resync] {
-            self.alarms.push((alarm(member.clone()), Change::Cancel));
+            self.alarms.push((alarm(member.clone()), AlarmChange::Cancel));
         }
     }
 }
@@ -43,7 +43,7 @@ fn ms(millis: i32) -> Duration {
 
 impl Groups {
     /// Fences a member for what its alarm says, if that is still so.
-    pub(in crate::coordinator::group) fn consumer_alarm(
+    pub(in crate::coordinator::group) fn on_consumer_alarm(
         &mut self,
         group_id: &Rc<str>,
         alarm: &Alarm,
@@ -62,7 +62,7 @@ impl Groups {
                 _ => (member, "was not heard of within its session"),
             },
             Alarm::Rebalance(member) => {
-                let still = |member: &Rc<Member>| member.state == MemberState::UnrevokedPartitions;
+                let still = |member: &Rc<ConsumerMember>| member.state == MemberState::UnrevokedPartitions;
                 if !group.member(member).is_some_and(still) {
                     return;
                 }
@@ -84,7 +84,7 @@ impl Groups {
         if members.is_empty() {
             return;
         }
-        let Some(mut step) = self.step_of(group_id, now, writes) else { return };
+        let Some(mut step) = self.consumer_step(group_id, now, writes) else { return };
         if step.is_downgrade(members) {
             self.downgrade_without(group_id, members, now, writes);
         } else {
@@ -92,17 +92,17 @@ impl Groups {
         }
     }
 
-    pub(super) fn change_alarms(&mut self, group_id: &Rc<str>, changes: &[(Alarm, Change)], now: Now) {
+    pub(super) fn change_alarms(&mut self, group_id: &Rc<str>, changes: &[(Alarm, AlarmChange)], now: Now) {
         for (alarm, change) in changes {
             let key = (group_id.clone(), alarm.clone());
             match *change {
-                Change::Cancel => self.timers.cancel(&key),
-                Change::SetIfNone(_) if self.timers.get(&key).is_some() => {}
-                Change::Set(after_ms) | Change::SetIfNone(after_ms) => {
+                AlarmChange::Cancel => self.timers.cancel(&key),
+                AlarmChange::SetIfNone(_) if self.timers.get(&key).is_some() => {}
+                AlarmChange::Set(after_ms) | AlarmChange::SetIfNone(after_ms) => {
                     let at = now.mono + ms(after_ms);
                     if let Alarm::Session(member) = alarm {
                         let Some(group) = self.groups.get_mut(group_id) else { continue };
-                        let Kind::Consumer(group) = &mut group.kind else { continue };
+                        let GroupKind::Consumer(group) = &mut group.kind else { continue };
                         group.due.insert(member.clone(), at);
                         if self.timers.get(&key).is_some_and(|there| there <= at) {
                             continue;
@@ -121,9 +121,9 @@ impl Groups {
         let mut changes = Vec::new();
         for member in group.members.values() {
             let session_ms = member.classic.as_ref().map_or(session_ms, |classic| classic.session_timeout_ms);
-            changes.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
+            changes.push((Alarm::Session(member.id.clone()), AlarmChange::Set(session_ms)));
             if member.state == MemberState::UnrevokedPartitions && member.classic.is_none() {
-                changes.push((Alarm::Rebalance(member.id.clone()), Change::Set(member.rebalance_timeout_ms)));
+                changes.push((Alarm::Rebalance(member.id.clone()), AlarmChange::Set(member.rebalance_timeout_ms)));
             }
         }
         self.change_alarms(group_id, &changes, now);

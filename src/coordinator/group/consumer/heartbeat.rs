@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::super::{Alarm, Group, Groups, Kind};
-use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Owned};
-use super::reconcile::{Towards, reconcile};
-use super::regex::Changed;
+use super::super::{Alarm, Group, GroupKind, Groups};
+use super::member::{ConsumerMember, MemberState, Owned, STATIC_LEAVE_EPOCH};
+use super::reconcile::{ReconcileGoal, next_member};
+use super::regex::RegexChange;
 use super::target::Target;
-use super::{Change, Consumer, GroupRefusal, Step};
+use super::{AlarmChange, ConsumerGroup, ConsumerStep, GroupRefusal};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
@@ -17,7 +17,7 @@ use crate::wire::group::consumer_group_heartbeat::{
 };
 
 /// The epoch of a request that leaves.
-const LEAVES: i32 = -1;
+const LEAVE_EPOCH: i32 = -1;
 /// A member that waits for others to give up what it is to have, or for a target that is yet to be made, looks again this soon,
 /// rather than in the usual time: it may be all that the group waits for.
 const WAITING_INTERVAL_MS: i32 = 500;
@@ -30,7 +30,7 @@ pub struct Client<'a> {
 }
 
 /// What a description that a member gives of itself has changed.
-pub(super) struct Described {
+pub(super) struct MemberUpdate {
     /// The group's epoch from here on.
     pub group_epoch: i32,
     pub has_new_subscription: bool,
@@ -45,8 +45,8 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let answer = match request.member_epoch {
-            LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer_group(request, now, writes),
-            _ => self.stay(request, client, now, writes),
+            LEAVE_EPOCH | STATIC_LEAVE_EPOCH => self.leave_consumer_group(request, now, writes),
+            _ => self.join_or_heartbeat(request, client, now, writes),
         };
         if answer.is_err() {
             writes.clear();
@@ -60,19 +60,19 @@ impl Groups {
         id: &str,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<Option<Consumer>, GroupRefusal> {
+    ) -> Result<Option<ConsumerGroup>, GroupRefusal> {
         match self.groups.get(id).map(|group| &group.kind) {
-            Some(Kind::Consumer(_)) => Ok(None),
-            None => Ok(Some(Consumer::default())),
-            Some(Kind::Classic(classic)) if classic.is_empty() => {
+            Some(GroupKind::Consumer(_)) => Ok(None),
+            None => Ok(Some(ConsumerGroup::default())),
+            Some(GroupKind::Classic(classic)) if classic.is_empty() => {
                 writes.put(&Key::Group { group: id }.to_bytes(), None);
-                Ok(Some(Consumer::default()))
+                Ok(Some(ConsumerGroup::default()))
             }
-            Some(Kind::Classic(_)) => self.upgrade(id, now, writes).map(Some),
+            Some(GroupKind::Classic(_)) => self.upgrade(id, now, writes).map(Some),
         }
     }
 
-    fn stay(
+    fn join_or_heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
         client: Client<'_>,
@@ -91,23 +91,24 @@ impl Groups {
         let (id, group) = match (&made, there) {
             (Some(made), Some(Group { id, .. })) => (id.clone(), made),
             (Some(made), None) => (request.group_id.as_str().into(), made),
-            (None, Some(Group { id, kind: Kind::Consumer(group), .. })) => (id.clone(), group),
+            (None, Some(Group { id, kind: GroupKind::Consumer(group), .. })) => (id.clone(), group),
             (None, Some(_)) => return Err(not_a_consumer_group(&request.group_id)),
             (None, None) => {
-                let message = format!("Consumer group {} not found.", request.group_id);
+                let message = format!("ConsumerGroup group {} not found.", request.group_id);
                 return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, message));
             }
         };
-        let mut step = Step { id, group, image: &image, config: &config, now, writes, alarms: Vec::new() };
+        let mut step = ConsumerStep { id, group, image: &image, config: &config, now, writes, alarms: Vec::new() };
         step.check_size(&member_id)?;
-        let has = request.topic_partitions.as_deref();
-        let old = step.member_to_update(&member_id, request, has)?;
-        let new = described(&old, request, client);
-        let Described { group_epoch, has_new_subscription } = step.describe(&old, &new, newest_topic_at)?;
+        let reported = request.topic_partitions.as_deref();
+        let old = step.member_to_update(&member_id, request, reported)?;
+        let new = member_from_request(&old, request, client);
+        let MemberUpdate { group_epoch, has_new_subscription } =
+            step.update_description(&old, &new, newest_topic_at)?;
         let target = step.update_target(&new, group_epoch);
-        let new = step.bring_on(&new, &target, has_new_subscription, has)?;
-        step.alarms.push((Alarm::Session(new.id.clone()), Change::Set(config.group_consumer_session_timeout_ms)));
-        step.settle_alarms();
+        let new = step.reconcile(&new, &target, has_new_subscription, reported)?;
+        step.alarms.push((Alarm::Session(new.id.clone()), AlarmChange::Set(config.group_consumer_session_timeout_ms)));
+        step.change_alarms_after_append();
 
         let mut response = ConsumerGroupHeartbeatResponse {
             member_id: Some((*new.id).into()),
@@ -137,19 +138,19 @@ impl Groups {
         let group_id = &request.group_id;
         match self.groups.get(group_id.as_str()).map(|group| &group.kind) {
             None => return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),
-            Some(Kind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
-            Some(Kind::Consumer(_)) => {}
+            Some(GroupKind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
+            Some(GroupKind::Consumer(_)) => {}
         }
-        let mut step = self.step_of(group_id, now, writes).expect("just looked at");
+        let mut step = self.consumer_step(group_id, now, writes).expect("just looked at");
         let member = step.group.check_member(group_id, &request.member_id, request.instance_id.as_deref())?.clone();
         let response = ConsumerGroupHeartbeatResponse {
             member_id: Some(request.member_id.clone()),
             member_epoch: request.member_epoch,
             ..ConsumerGroupHeartbeatResponse::default()
         };
-        if request.instance_id.is_some() && request.member_epoch == LEFT_FOR_A_WHILE {
+        if request.instance_id.is_some() && request.member_epoch == STATIC_LEAVE_EPOCH {
             tracing::info!("group {group_id}: {} leaves for a while", member.id);
-            step.put_current(&away(&member));
+            step.put_current(&left_temporarily(&member));
             return Ok(response);
         }
         tracing::info!("group {group_id}: {} leaves", member.id);
@@ -163,14 +164,18 @@ pub(super) fn not_a_consumer_group(group_id: &str) -> GroupRefusal {
 }
 
 /// A static member that has left for a while: its instance keeps what it has, of no epoch.
-fn away(member: &Member) -> Member {
-    let mut away = Member { epoch: LEFT_FOR_A_WHILE, revoking: Owned::new(), ..member.clone() };
+fn left_temporarily(member: &ConsumerMember) -> ConsumerMember {
+    let mut away = ConsumerMember { epoch: STATIC_LEAVE_EPOCH, revoking: Owned::new(), ..member.clone() };
     away.assigned.values_mut().flat_map(|partitions| partitions.values_mut()).for_each(|epoch| *epoch = 0);
     away
 }
 
 /// The member as this request describes it; what is not said stays.
-fn described(old: &Member, request: &ConsumerGroupHeartbeatRequest, client: Client<'_>) -> Member {
+fn member_from_request(
+    old: &ConsumerMember,
+    request: &ConsumerGroupHeartbeatRequest,
+    client: Client<'_>,
+) -> ConsumerMember {
     let mut new = old.clone();
     new.instance_id = request.instance_id.as_deref().map(Rc::from).or(new.instance_id);
     new.rack_id = request.rack_id.clone().or(new.rack_id);
@@ -196,25 +201,25 @@ fn assignment_of(owned: &Owned) -> Assignment {
 }
 
 /// Whether all that the member says it has was assigned to it. One that does not say may have anything.
-fn has_only(has: Option<&[TopicPartitions]>, assigned: &Owned) -> bool {
-    has.is_some_and(|has| {
-        has.iter().all(|topic| {
+fn owns_only(reported: Option<&[TopicPartitions]>, assigned: &Owned) -> bool {
+    reported.is_some_and(|reported| {
+        reported.iter().all(|topic| {
             let assigned = assigned.get(&topic.topic_id);
             assigned.is_some_and(|assigned| topic.partitions.iter().all(|at| assigned.contains_key(at)))
         })
     })
 }
 
-impl Consumer {
+impl ConsumerGroup {
     /// The member that a request names; with an instance, that instance's member must be the one.
     pub(super) fn check_member(
         &self,
         group_id: &str,
         member_id: &str,
         instance_id: Option<&str>,
-    ) -> Result<&Rc<Member>, GroupRefusal> {
+    ) -> Result<&Rc<ConsumerMember>, GroupRefusal> {
         let Some(instance_id) = instance_id else {
-            let message = || format!("Member {member_id} is not a member of group {group_id}.");
+            let message = || format!("ConsumerMember {member_id} is not a member of group {group_id}.");
             return self.member(member_id).ok_or_else(|| GroupRefusal::new(ErrorCode::UnknownMemberId, message()));
         };
         let member = self.static_member(instance_id).ok_or_else(|| {
@@ -229,7 +234,7 @@ impl Consumer {
     }
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     pub(super) fn check_size(&self, member_id: &str) -> Result<(), GroupRefusal> {
         let size_max = self.config.group_consumer_max_size as usize;
         if self.group.members.len() >= size_max && self.group.member(member_id).is_none() {
@@ -244,15 +249,15 @@ impl Step<'_> {
         &mut self,
         member_id: &Rc<str>,
         request: &ConsumerGroupHeartbeatRequest,
-        has: Option<&[TopicPartitions]>,
-    ) -> Result<Member, GroupRefusal> {
+        reported: Option<&[TopicPartitions]>,
+    ) -> Result<ConsumerMember, GroupRefusal> {
         let (id, epoch) = (self.id.clone(), request.member_epoch);
         let joins = epoch == 0;
         let instance_id = request.instance_id.as_deref();
         let there = instance_id.and_then(|instance_id| self.group.static_member(instance_id)).cloned();
         let member = match (instance_id, there) {
             (Some(instance_id), Some(there)) if joins => {
-                if there.classic.is_none() && there.epoch != LEFT_FOR_A_WHILE {
+                if there.classic.is_none() && there.epoch != STATIC_LEAVE_EPOCH {
                     let message = format!(
                         "Static member {member_id} with instance id {instance_id} cannot join the group because the \
                          instance id is owned by {} member.",
@@ -260,27 +265,27 @@ impl Step<'_> {
                     );
                     return Err(GroupRefusal::new(ErrorCode::UnreleasedInstanceId, message));
                 }
-                return Ok(self.replace(&there, member_id));
+                return Ok(self.replace_static_member(&there, member_id));
             }
             (Some(_), None) | (None, _) if joins => match self.group.member(member_id) {
-                Some(there) => Member::clone(there),
-                None => Member::new(member_id.clone()),
+                Some(there) => ConsumerMember::clone(there),
+                None => ConsumerMember::new(member_id.clone()),
             },
-            _ => Member::clone(self.group.check_member(&id, member_id, instance_id)?),
+            _ => ConsumerMember::clone(self.group.check_member(&id, member_id, instance_id)?),
         };
         if joins {
             tracing::info!("group {id}: {member_id} joins");
         } else {
-            check_epoch(&member, epoch, has)?;
+            check_epoch(&member, epoch, reported)?;
         }
         Ok(member)
     }
 
     /// A static member's instance has a new id: its records move there.
-    pub(super) fn replace(&mut self, old: &Member, id: &Rc<str>) -> Member {
+    pub(super) fn replace_static_member(&mut self, old: &ConsumerMember, id: &Rc<str>) -> ConsumerMember {
         tracing::info!("group {}: {id} takes the place of {}", self.id, old.id);
-        let new = Member { id: id.clone(), epoch: 0, previous_epoch: 0, ..old.clone() };
-        self.end_member(&old.id);
+        let new = ConsumerMember { id: id.clone(), epoch: 0, previous_epoch: 0, ..old.clone() };
+        self.put_member_tombstones(&old.id);
         self.put_metadata(&new);
         let target = self.group.target(&old.id);
         self.put_target(id, &target);
@@ -292,48 +297,48 @@ impl Step<'_> {
     }
 
     /// Takes over how the member describes itself, and raises the group's epoch where others are concerned.
-    pub(super) fn describe(
+    pub(super) fn update_description(
         &mut self,
-        old: &Member,
-        new: &Member,
+        old: &ConsumerMember,
+        new: &ConsumerMember,
         newest_topic_at: i64,
-    ) -> Result<Described, GroupRefusal> {
+    ) -> Result<MemberUpdate, GroupRefusal> {
         let group = self.group;
         if old != new {
             self.put_metadata(new);
         }
         let has_new_names = old.topics != new.topics;
         let regex = self.update_regex(old, new, newest_topic_at)?;
-        let has_new_subscription = has_new_names || regex != Changed::Nothing;
+        let has_new_subscription = has_new_names || regex != RegexChange::Nothing;
         // A pattern that means nothing yet raises it when it has been looked up.
-        let mut is_raised = has_new_names || regex == Changed::Resolved;
+        let mut is_raised = has_new_names || regex == RegexChange::Resolved;
         let mut group_epoch = group.epoch;
-        if is_raised || group.is_stale {
+        if is_raised || group.must_recheck_topics {
             let read: BTreeSet<&str> = group.all_read(group.members_with(new));
-            let hash = self.hash_of(&read);
+            let hash = self.metadata_hash_of(&read);
             is_raised |= hash != group.metadata_hash;
             if is_raised {
                 group_epoch += 1;
                 self.put_epoch(group_epoch, hash);
             }
             let id = self.id.clone();
-            self.writes.then(move |groups, _, taken| {
-                if let (Ok(()), Some(group)) = (taken, groups.consumer_mut(&id)) {
-                    group.is_stale = false;
+            self.writes.after_append(move |groups, _, appended| {
+                if let (Ok(()), Some(group)) = (appended, groups.consumer_mut(&id)) {
+                    group.must_recheck_topics = false;
                 }
             });
         }
-        Ok(Described { group_epoch, has_new_subscription })
+        Ok(MemberUpdate { group_epoch, has_new_subscription })
     }
 
     /// Brings the member a step nearer to its target.
-    pub(super) fn bring_on(
+    pub(super) fn reconcile(
         &mut self,
-        member: &Member,
+        member: &ConsumerMember,
         target: &Target,
         has_new_subscription: bool,
-        has: Option<&[TopicPartitions]>,
-    ) -> Result<Member, GroupRefusal> {
+        reported: Option<&[TopicPartitions]>,
+    ) -> Result<ConsumerMember, GroupRefusal> {
         if !has_new_subscription && member.is_reconciled_to(target.epoch) {
             return Ok(member.clone());
         }
@@ -341,15 +346,15 @@ impl Step<'_> {
         let read: BTreeSet<&str> = group.reads(member).collect();
         let reads = |topic| image.topic_by_id(topic).is_some_and(|topic| read.contains(topic.name.as_str()));
         let is_owned = |topic, partition| group.is_owned(topic, partition);
-        let towards = Towards { epoch: target.epoch, target: &target.partitions, has_new_subscription, has };
-        let next = reconcile(member, &towards, &reads, &is_owned)?;
+        let goal = ReconcileGoal { epoch: target.epoch, target: &target.partitions, has_new_subscription, reported };
+        let next = next_member(member, &goal, &reads, &is_owned)?;
         if next != *member {
             self.put_current(&next);
             // Members of the classic kind have other alarms.
             if next.classic.is_none() {
                 let change = match next.state {
-                    MemberState::UnrevokedPartitions => Change::Set(next.rebalance_timeout_ms),
-                    _ => Change::Cancel,
+                    MemberState::UnrevokedPartitions => AlarmChange::Set(next.rebalance_timeout_ms),
+                    _ => AlarmChange::Cancel,
                 };
                 self.alarms.push((Alarm::Rebalance(next.id.clone()), change));
             }
@@ -359,10 +364,12 @@ impl Step<'_> {
 }
 
 /// A member may be one answer behind, if it has nothing that this answer takes from it.
-fn check_epoch(member: &Member, epoch: i32, has: Option<&[TopicPartitions]>) -> Result<(), GroupRefusal> {
+fn check_epoch(member: &ConsumerMember, epoch: i32, reported: Option<&[TopicPartitions]>) -> Result<(), GroupRefusal> {
     let which = match epoch.cmp(&member.epoch) {
         std::cmp::Ordering::Equal => return Ok(()),
-        std::cmp::Ordering::Less if epoch == member.previous_epoch && has_only(has, &member.assigned) => return Ok(()),
+        std::cmp::Ordering::Less if epoch == member.previous_epoch && owns_only(reported, &member.assigned) => {
+            return Ok(());
+        }
         std::cmp::Ordering::Less => "smaller",
         std::cmp::Ordering::Greater => "greater",
     };

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::coordinator::group::schema::Classic as LoggedClassic;
+use crate::coordinator::group::schema::OptionalClassicMetadata;
 use crate::coordinator::group::schema::{
     ClassicMemberMetadata, ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue,
     CurrentPartitions,
@@ -14,7 +14,7 @@ use crate::coordinator::group::schema::{
 use crate::model::{PartitionIndex, TopicId};
 
 /// The epoch of a static member that has left for a while.
-pub const LEFT_FOR_A_WHILE: i32 = -2;
+pub const STATIC_LEAVE_EPOCH: i32 = -2;
 
 /// Partitions by topic, each with the epoch in which the member was given it (KIP-1251).
 pub type Owned = BTreeMap<TopicId, BTreeMap<PartitionIndex, i32>>;
@@ -52,7 +52,7 @@ impl MemberState {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub struct Member {
+pub struct ConsumerMember {
     pub id: Rc<str>,
     pub epoch: i32,
     /// What the member's epoch was: the answer that told it the present one may be lost.
@@ -74,9 +74,9 @@ pub struct Member {
     pub revoking: Owned,
 }
 
-impl Member {
-    pub fn new(id: Rc<str>) -> Member {
-        Member {
+impl ConsumerMember {
+    pub fn new(id: Rc<str>) -> ConsumerMember {
+        ConsumerMember {
             id,
             epoch: 0,
             previous_epoch: -1,
@@ -116,8 +116,8 @@ impl Member {
         of(&self.assigned).or_else(|| of(&self.revoking))
     }
 
-    pub fn with_epoch(&self, epoch: i32) -> Member {
-        Member { previous_epoch: self.epoch, epoch, ..self.clone() }
+    pub fn with_epoch(&self, epoch: i32) -> ConsumerMember {
+        ConsumerMember { previous_epoch: self.epoch, epoch, ..self.clone() }
     }
 
     // ---- as records -------------------------------------------------------------------------------------------------
@@ -132,11 +132,11 @@ impl Member {
             subscribed_topic_regex: self.regex.clone(),
             rebalance_timeout_ms: self.rebalance_timeout_ms,
             server_assignor: self.assignor.clone(),
-            classic: LoggedClassic(self.classic.clone()),
+            classic: OptionalClassicMetadata(self.classic.clone()),
         }
     }
 
-    pub fn take_metadata(&mut self, value: ConsumerGroupMemberMetadataValue) {
+    pub fn set_metadata(&mut self, value: ConsumerGroupMemberMetadataValue) {
         self.instance_id = value.instance_id.map(Rc::from);
         self.rack_id = value.rack_id;
         self.client_id = value.client_id;
@@ -158,7 +158,7 @@ impl Member {
         }
     }
 
-    pub fn take_current(&mut self, value: ConsumerGroupCurrentMemberAssignmentValue) {
+    pub fn set_current(&mut self, value: ConsumerGroupCurrentMemberAssignmentValue) {
         self.epoch = value.member_epoch;
         self.previous_epoch = value.previous_member_epoch;
         self.state = MemberState::from_code(value.state);

@@ -4,12 +4,12 @@
 use std::rc::Rc;
 
 use super::super::assign::Partitions;
-use super::super::classic::{CONSUMER, Classic, Member as ClassicMember, State as ClassicState};
-use super::super::{Alarm, Group, Groups, Kind};
-use super::bridge::version_of;
+use super::super::classic::{CONSUMER, ClassicGroup, ClassicGroupState, ClassicMember};
+use super::super::{Alarm, Group, GroupKind, Groups};
+use super::bridge::subscription_version_of;
 use super::embedded::{Assignment, PartitionsByName, Subscription};
-use super::member::{Member, Owned};
-use super::{Change, Consumer, GroupRefusal, Step};
+use super::member::{ConsumerMember, Owned};
+use super::{AlarmChange, ConsumerGroup, ConsumerStep, GroupRefusal};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::{ClassicMemberMetadata, ConsumerGroupTargetAssignmentMetadataValue};
 use crate::coordinator::{Now, Writes};
@@ -26,9 +26,9 @@ impl Groups {
         group_id: &str,
         now: Now,
         writes: &mut Writes<Groups>,
-    ) -> Result<Consumer, GroupRefusal> {
+    ) -> Result<ConsumerGroup, GroupRefusal> {
         let (image, config) = (self.image.clone(), self.config.clone());
-        let Some(Group { id, kind: Kind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
+        let Some(Group { id, kind: GroupKind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
             unreachable!("the caller has just seen it")
         };
         let refuse = |why: &str| {
@@ -47,12 +47,13 @@ impl Groups {
         }
         let upgraded = upgraded(classic, &image).map_err(refuse)?;
         // Whoever waits is told to join again; it will find another kind of group.
-        classic.let_go(ErrorCode::RebalanceInProgress);
+        classic.fail_waiting(ErrorCode::RebalanceInProgress);
         writes.put(&Key::Group { group: group_id }.to_bytes(), None);
         let id = id.clone();
-        let mut step = Step { id, group: &upgraded, image: &image, config: &config, now, writes, alarms: Vec::new() };
+        let mut step =
+            ConsumerStep { id, group: &upgraded, image: &image, config: &config, now, writes, alarms: Vec::new() };
         step.put_group();
-        step.settle_alarms();
+        step.change_alarms_after_append();
         tracing::info!("group {group_id}: from the classic to the consumer protocol");
         Ok(upgraded)
     }
@@ -66,11 +67,12 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) {
         let image = self.image.clone();
-        let Some(mut step) = self.step_of(group_id, now, writes) else { return };
+        let Some(mut step) = self.consumer_step(group_id, now, writes) else { return };
         let stay = step.group.members.values().filter(|member| !leaving.contains(&member.id));
-        let members: Vec<_> = stay.map(|member| (Member::clone(member), step.group.target(&member.id))).collect();
+        let members: Vec<_> =
+            stay.map(|member| (ConsumerMember::clone(member), step.group.target(&member.id))).collect();
         let classic = downgraded(step.group.epoch, &members, &image, now);
-        step.end_group();
+        step.put_group_tombstones();
         self.become_classic(group_id, classic, true, writes);
     }
 
@@ -79,28 +81,29 @@ impl Groups {
     pub(super) fn downgrade_with(
         &mut self,
         group_id: &str,
-        joining: Member,
+        joining: ConsumerMember,
         has_to_rebalance: bool,
         now: Now,
         writes: &mut Writes<Groups>,
     ) {
         let image = self.image.clone();
-        let Some(mut step) = self.step_of(group_id, now, writes) else { return };
-        let target = step.present_target(&joining);
+        let Some(mut step) = self.consumer_step(group_id, now, writes) else { return };
+        let target = step.current_target(&joining);
         let stay = step.group.members.values().filter(|member| member.instance_id != joining.instance_id);
-        let mut members: Vec<_> = stay.map(|member| (Member::clone(member), step.group.target(&member.id))).collect();
+        let mut members: Vec<_> =
+            stay.map(|member| (ConsumerMember::clone(member), step.group.target(&member.id))).collect();
         let joining_id = joining.id.clone();
         members.push((joining, target));
         let classic = downgraded(step.group.epoch, &members, &image, now);
-        step.end_group();
-        step.end_member(&joining_id);
+        step.put_group_tombstones();
+        step.put_member_tombstones(&joining_id);
         self.become_classic(group_id, classic, has_to_rebalance, writes);
     }
 
     fn become_classic(
         &mut self,
         group_id: &str,
-        mut classic: Classic,
+        mut classic: ClassicGroup,
         has_to_rebalance: bool,
         writes: &mut Writes<Groups>,
     ) {
@@ -112,23 +115,23 @@ impl Groups {
         let value = classic.to_value(|member| member.assignment.clone());
         writes.put(&Key::Group { group: group_id }.to_bytes(), Some(&value.to_bytes()));
         let group_id: Rc<str> = group_id.into();
-        writes.then(move |groups, now, taken| {
-            if taken.is_err() {
+        writes.after_append(move |groups, now, appended| {
+            if appended.is_err() {
                 return;
             }
-            groups.get_or_create(&group_id, now).kind = Kind::Classic(classic);
+            groups.get_or_create(&group_id, now).kind = GroupKind::Classic(classic);
             let mut writes = Writes::new(now);
-            let mut turn = groups.turn(&group_id, now, &mut writes).expect("it is one now");
-            let members: Vec<Rc<str>> = turn.classic.members.keys().cloned().collect();
-            members.iter().for_each(|member| turn.heard(member));
+            let mut step = groups.classic_step(&group_id, now, &mut writes).expect("it is one now");
+            let members: Vec<Rc<str>> = step.classic.members.keys().cloned().collect();
+            members.iter().for_each(|member| step.renew_session(member));
             if has_to_rebalance {
-                turn.prepare("it was a consumer group");
+                step.begin_rebalance("it was a consumer group");
             }
         });
     }
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     /// Whether the group is to be a classic one when these members have gone.
     pub(super) fn is_downgrade(&self, leaving: &[Rc<str>]) -> bool {
         let stay = || self.group.members.values().filter(|member| !leaving.contains(&member.id));
@@ -140,7 +143,7 @@ impl Step<'_> {
     }
 
     /// Whether it is to be one when this member, the last of the new kind, comes back as one of the classic kind.
-    pub(super) fn is_downgrade_by_replacing(&self, member: &Member) -> bool {
+    pub(super) fn is_downgrade_by_replacing(&self, member: &ConsumerMember) -> bool {
         let others_are_classic =
             self.group.members.values().all(|other| other.id == member.id || other.classic.is_some());
         member.classic.is_none()
@@ -167,16 +170,16 @@ impl Step<'_> {
         for member in group.members.values() {
             self.put_current(member);
             let session_ms = member.classic.as_ref().map_or(0, |classic| classic.session_timeout_ms);
-            self.alarms.push((Alarm::Session(member.id.clone()), Change::Set(session_ms)));
+            self.alarms.push((Alarm::Session(member.id.clone()), AlarmChange::Set(session_ms)));
         }
     }
 }
 
 /// The classic group as a consumer group; or why it cannot be one.
-fn upgraded(classic: &Classic, image: &Image) -> Result<Consumer, &'static str> {
+fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, &'static str> {
     const MALFORMED: &str = "the embedded consumer protocol is malformed.";
     let epoch = classic.generation;
-    let mut group = Consumer { epoch, target_epoch: epoch, ..Consumer::default() };
+    let mut group = ConsumerGroup { epoch, target_epoch: epoch, ..ConsumerGroup::default() };
     for member in classic.members.values() {
         let assignment = Assignment::parse(&member.assignment.0).map_err(|_| MALFORMED)?;
         if assignment.has_user_data {
@@ -195,7 +198,7 @@ fn upgraded(classic: &Classic, image: &Image) -> Result<Consumer, &'static str> 
                 assigned.entry(topic.id).or_default().extend(partitions.iter().map(|partition| (*partition, epoch)));
             }
         }
-        let upgraded = Member {
+        let upgraded = ConsumerMember {
             epoch,
             previous_epoch: epoch,
             instance_id: member.instance_id.as_deref().map(Rc::from),
@@ -209,17 +212,17 @@ fn upgraded(classic: &Classic, image: &Image) -> Result<Consumer, &'static str> 
                 supported_protocols: member.protocols.clone(),
             }),
             assigned,
-            ..Member::new(member.id.clone())
+            ..ConsumerMember::new(member.id.clone())
         };
         group.targets.insert(upgraded.id.clone(), Rc::new(target));
-        group.put_member(upgraded);
+        group.insert_member(upgraded);
     }
     Ok(group)
 }
 
 /// The consumer group as a classic one, of these members with what they are to have.
-fn downgraded(epoch: i32, members: &[(Member, Rc<Partitions>)], image: &Image, now: Now) -> Classic {
-    let mut classic = Classic::new(now.wall_ms);
+fn downgraded(epoch: i32, members: &[(ConsumerMember, Rc<Partitions>)], image: &Image, now: Now) -> ClassicGroup {
+    let mut classic = ClassicGroup::new(now.wall_ms);
     for (member, target) in members {
         let Some(metadata) = &member.classic else { continue };
         let named: PartitionsByName = target
@@ -237,7 +240,7 @@ fn downgraded(epoch: i32, members: &[(Member, Rc<Partitions>)], image: &Image, n
             rebalance_timeout_ms: member.rebalance_timeout_ms,
             session_timeout_ms: metadata.session_timeout_ms,
             protocols: metadata.supported_protocols.clone(),
-            assignment: Bytes(Assignment::to_bytes(&named, version_of(member))),
+            assignment: Bytes(Assignment::to_bytes(&named, subscription_version_of(member))),
             joining: None,
             syncing: None,
             is_new: false,
@@ -245,8 +248,8 @@ fn downgraded(epoch: i32, members: &[(Member, Rc<Partitions>)], image: &Image, n
         };
         classic.add(downgraded, CONSUMER);
     }
-    classic.state = ClassicState::Stable;
-    classic.previous = ClassicState::Stable;
+    classic.state = ClassicGroupState::Stable;
+    classic.previous = ClassicGroupState::Stable;
     classic.generation = epoch;
     classic.protocol = classic.select_protocol();
     classic.subscribed = classic.subscribed_topics();

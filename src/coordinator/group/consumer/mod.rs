@@ -52,7 +52,7 @@ use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::runtime::Mono;
 use crate::wire::Malformed;
-use member::{Member, MemberState};
+use member::{ConsumerMember, MemberState};
 
 /// Why a request is refused, in words as well: this protocol has room for them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ impl From<ErrorCode> for GroupRefusal {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub enum ConsumerGroupState {
     Empty,
     /// The target is of an older epoch.
     Assigning,
@@ -84,14 +84,14 @@ pub enum State {
     Stable,
 }
 
-impl State {
+impl ConsumerGroupState {
     /// As ListGroups and ConsumerGroupDescribe call it.
     pub fn name(self) -> &'static str {
         match self {
-            State::Empty => "Empty",
-            State::Assigning => "Assigning",
-            State::Reconciling => "Reconciling",
-            State::Stable => "Stable",
+            ConsumerGroupState::Empty => "Empty",
+            ConsumerGroupState::Assigning => "Assigning",
+            ConsumerGroupState::Reconciling => "Reconciling",
+            ConsumerGroupState::Stable => "Stable",
         }
     }
 }
@@ -101,18 +101,18 @@ const FIRST_EPOCH: i32 = 1;
 
 /// The topics that a pattern means.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Resolved {
+pub struct ResolvedRegex {
     pub topics: BTreeSet<String>,
     /// The index of the metadata that was looked through.
     pub version: i64,
     pub timestamp_ms: i64,
 }
 
-pub struct Consumer {
+pub struct ConsumerGroup {
     pub epoch: i32,
     /// Of the topics that it reads, as they were when the epoch was last raised for them.
     metadata_hash: i64,
-    pub members: BTreeMap<Rc<str>, Rc<Member>>,
+    pub members: BTreeMap<Rc<str>, Rc<ConsumerMember>>,
     /// Members by `group.instance.id`.
     pub instances: HashMap<Rc<str>, Rc<str>>,
     pub target_epoch: i32,
@@ -120,18 +120,18 @@ pub struct Consumer {
     targets: HashMap<Rc<str>, Rc<Partitions>>,
     /// Who has a partition, or has yet to give it up (CONS-1).
     owners: HashMap<(TopicId, PartitionIndex), Rc<str>>,
-    regexes: BTreeMap<Rc<str>, Resolved>,
+    regexes: BTreeMap<Rc<str>, ResolvedRegex>,
     /// How many members subscribe to a pattern.
     readers: HashMap<Rc<str>, usize>,
     /// Not written: the topics that it reads may have changed.
-    is_stale: bool,
+    must_recheck_topics: bool,
     /// Not written: when a member counts as dead, unless it is heard of.
     due: HashMap<Rc<str>, Mono>,
 }
 
-impl Default for Consumer {
-    fn default() -> Consumer {
-        Consumer {
+impl Default for ConsumerGroup {
+    fn default() -> ConsumerGroup {
+        ConsumerGroup {
             epoch: FIRST_EPOCH,
             metadata_hash: 0,
             members: BTreeMap::new(),
@@ -142,30 +142,30 @@ impl Default for Consumer {
             owners: HashMap::new(),
             regexes: BTreeMap::new(),
             readers: HashMap::new(),
-            is_stale: true,
+            must_recheck_topics: true,
             due: HashMap::new(),
         }
     }
 }
 
-impl Consumer {
-    pub fn state(&self) -> State {
+impl ConsumerGroup {
+    pub fn state(&self) -> ConsumerGroupState {
         if self.members.is_empty() {
-            State::Empty
+            ConsumerGroupState::Empty
         } else if self.epoch > self.target_epoch {
-            State::Assigning
+            ConsumerGroupState::Assigning
         } else if self.members.values().all(|member| member.is_reconciled_to(self.target_epoch)) {
-            State::Stable
+            ConsumerGroupState::Stable
         } else {
-            State::Reconciling
+            ConsumerGroupState::Reconciling
         }
     }
 
-    pub fn member(&self, id: &str) -> Option<&Rc<Member>> {
+    pub fn member(&self, id: &str) -> Option<&Rc<ConsumerMember>> {
         self.members.get(id)
     }
 
-    pub fn static_member(&self, instance_id: &str) -> Option<&Rc<Member>> {
+    pub fn static_member(&self, instance_id: &str) -> Option<&Rc<ConsumerMember>> {
         self.members.get(self.instances.get(instance_id)?)
     }
 
@@ -182,13 +182,13 @@ impl Consumer {
     }
 
     /// The topics that the member reads, by name and by pattern. A pattern nobody has looked up yet means none.
-    fn reads<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a str> {
+    fn reads<'a>(&'a self, member: &'a ConsumerMember) -> impl Iterator<Item = &'a str> {
         let by_regex = member.regex().and_then(|regex| self.regexes.get(regex));
         member.topics.iter().chain(by_regex.into_iter().flat_map(|resolved| &resolved.topics)).map(String::as_str)
     }
 
     /// The topics that these members read together.
-    fn all_read<'a>(&'a self, members: impl Iterator<Item = &'a Member>) -> BTreeSet<&'a str> {
+    fn all_read<'a>(&'a self, members: impl Iterator<Item = &'a ConsumerMember>) -> BTreeSet<&'a str> {
         members.flat_map(|member| self.reads(member)).collect()
     }
 
@@ -197,15 +197,15 @@ impl Consumer {
     }
 
     /// The members as they will be when `new` is one of them, in the place of its former self or of its instance's.
-    fn members_with<'a>(&'a self, new: &'a Member) -> impl Iterator<Item = &'a Member> + Clone {
-        let is_replaced = |member: &Member| {
+    fn members_with<'a>(&'a self, new: &'a ConsumerMember) -> impl Iterator<Item = &'a ConsumerMember> + Clone {
+        let is_replaced = |member: &ConsumerMember| {
             member.id == new.id || (new.instance_id.is_some() && member.instance_id == new.instance_id)
         };
         self.members.values().map(|member| &**member).filter(move |member| !is_replaced(member)).chain([new])
     }
 
     /// Whether members wait for what others have yet to give up.
-    pub fn waits_for_others(&self, member: &Member) -> bool {
+    pub fn waits_for_others(&self, member: &ConsumerMember) -> bool {
         let target = self.target(&member.id);
         member.state == MemberState::UnreleasedPartitions
             && target.iter().any(|(topic, partitions)| {
@@ -217,13 +217,13 @@ impl Consumer {
 
     /// The metadata has changed.
     pub fn metadata_changed(&mut self) {
-        self.is_stale = true;
+        self.must_recheck_topics = true;
     }
 
     // ---- from records (CONS-2) --------------------------------------------------------------------------------------
 
-    fn put_member(&mut self, member: Member) {
-        self.take_member(&member.id.clone());
+    fn insert_member(&mut self, member: ConsumerMember) {
+        self.remove_member(&member.id.clone());
         for (topic, partitions) in member.assigned.iter().chain(&member.revoking) {
             for partition in partitions.keys() {
                 self.owners.insert((*topic, *partition), member.id.clone());
@@ -238,7 +238,7 @@ impl Consumer {
         self.members.insert(member.id.clone(), Rc::new(member));
     }
 
-    fn take_member(&mut self, id: &str) {
+    fn remove_member(&mut self, id: &str) {
         let Some(member) = self.members.remove(id) else { return };
         for (topic, partitions) in member.assigned.iter().chain(&member.revoking) {
             for partition in partitions.keys() {
@@ -262,14 +262,15 @@ impl Consumer {
         }
     }
 
-    fn change_member(&mut self, id: &str, change: impl FnOnce(&mut Member)) {
-        let mut member = self.members.get(id).map_or_else(|| Member::new(id.into()), |member| Member::clone(member));
+    fn update_member(&mut self, id: &str, change: impl FnOnce(&mut ConsumerMember)) {
+        let mut member =
+            self.members.get(id).map_or_else(|| ConsumerMember::new(id.into()), |member| ConsumerMember::clone(member));
         change(&mut member);
-        self.put_member(member);
+        self.insert_member(member);
     }
 
     /// Takes over a record with a value. False: it is of no group of this kind.
-    pub(super) fn take(&mut self, key: &Key<'_>, value: &[u8]) -> Result<bool, Unreadable> {
+    pub(super) fn replay_value(&mut self, key: &Key<'_>, value: &[u8]) -> Result<bool, Unreadable> {
         let malformed = |error: Malformed| Unreadable::Malformed(error.to_string());
         match *key {
             Key::ConsumerGroup { .. } => {
@@ -279,7 +280,7 @@ impl Consumer {
             Key::SubscriptionMetadata { .. } => {}
             Key::Member { member, .. } => {
                 let value = ConsumerGroupMemberMetadataValue::parse(value).map_err(malformed)?;
-                self.change_member(member, |member| member.take_metadata(value));
+                self.update_member(member, |member| member.set_metadata(value));
             }
             Key::Target { .. } => {
                 let value = ConsumerGroupTargetAssignmentMetadataValue::parse(value).map_err(malformed)?;
@@ -293,12 +294,12 @@ impl Consumer {
             }
             Key::MemberCurrent { member, .. } => {
                 let value = ConsumerGroupCurrentMemberAssignmentValue::parse(value).map_err(malformed)?;
-                self.change_member(member, |member| member.take_current(value));
+                self.update_member(member, |member| member.set_current(value));
             }
             Key::Regex { regex, .. } => {
                 let value = ConsumerGroupRegularExpressionValue::parse(value).map_err(malformed)?;
                 let topics = value.topics.into_iter().collect();
-                let resolved = Resolved { topics, version: value.version, timestamp_ms: value.timestamp };
+                let resolved = ResolvedRegex { topics, version: value.version, timestamp_ms: value.timestamp };
                 self.regexes.insert(regex.into(), resolved);
             }
             Key::Offset { .. } | Key::Group { .. } => return Ok(false),
@@ -307,22 +308,22 @@ impl Consumer {
     }
 
     /// Takes over a tombstone. False: it is the group's own.
-    pub(super) fn forget(&mut self, key: &Key<'_>) -> bool {
+    pub(super) fn replay_tombstone(&mut self, key: &Key<'_>) -> bool {
         match *key {
             Key::ConsumerGroup { .. } => return false,
             Key::Member { member, .. } => {
-                self.take_member(member);
+                self.remove_member(member);
                 self.due.remove(member);
             }
             Key::Target { .. } => (self.target_epoch, self.target_timestamp_ms) = (-1, 0),
             Key::MemberTarget { member, .. } => drop(self.targets.remove(member)),
             Key::MemberCurrent { member, .. } => {
                 if let Some(there) = self.members.get(member) {
-                    let mut member = Member::clone(there);
+                    let mut member = ConsumerMember::clone(there);
                     (member.epoch, member.previous_epoch) = (-1, -1);
                     member.assigned.clear();
                     member.revoking.clear();
-                    self.put_member(member);
+                    self.insert_member(member);
                 }
             }
             Key::Regex { regex, .. } => drop(self.regexes.remove(regex)),
@@ -333,20 +334,20 @@ impl Consumer {
 }
 
 /// One group, for one step: what it looks at, and what it wants written.
-pub(super) struct Step<'a> {
+pub(super) struct ConsumerStep<'a> {
     pub id: Rc<str>,
-    pub group: &'a Consumer,
+    pub group: &'a ConsumerGroup,
     pub image: &'a Image,
     pub config: &'a BrokerConfig,
     pub now: Now,
     pub writes: &'a mut Writes<Groups>,
     /// To be set, or cancelled, when what is written was taken.
-    pub alarms: Vec<(Alarm, Change)>,
+    pub alarms: Vec<(Alarm, AlarmChange)>,
 }
 
 /// What becomes of an alarm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Change {
+pub(super) enum AlarmChange {
     /// In so many milliseconds, whenever it was to be before.
     Set(i32),
     /// In so many, unless it is set already.
@@ -354,21 +355,21 @@ pub(super) enum Change {
     Cancel,
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     fn put(&mut self, key: Key<'_>, value: &[u8]) {
         self.writes.put(&key.to_bytes(), Some(value));
     }
 
-    fn end(&mut self, key: Key<'_>) {
+    fn put_tombstone(&mut self, key: Key<'_>) {
         self.writes.put(&key.to_bytes(), None);
     }
 
-    fn put_current(&mut self, member: &Member) {
+    fn put_current(&mut self, member: &ConsumerMember) {
         let id = self.id.clone();
         self.put(Key::MemberCurrent { group: &id, member: &member.id }, &member.current().to_bytes());
     }
 
-    fn put_metadata(&mut self, member: &Member) {
+    fn put_metadata(&mut self, member: &ConsumerMember) {
         let id = self.id.clone();
         self.put(Key::Member { group: &id, member: &member.id }, &member.metadata().to_bytes());
     }
@@ -385,12 +386,12 @@ impl Step<'_> {
     }
 
     /// Ends a member's records, in the order in which Kafka reads them back.
-    fn end_member(&mut self, member: &str) {
+    fn put_member_tombstones(&mut self, member: &str) {
         let id = self.id.clone();
         let group = &*id;
-        self.end(Key::MemberCurrent { group, member });
-        self.end(Key::MemberTarget { group, member });
-        self.end(Key::Member { group, member });
+        self.put_tombstone(Key::MemberCurrent { group, member });
+        self.put_tombstone(Key::MemberTarget { group, member });
+        self.put_tombstone(Key::Member { group, member });
     }
 
     /// Raises the group's epoch, because of what it reads or who is in it.
@@ -402,30 +403,30 @@ impl Step<'_> {
     }
 
     /// Ends all that is written of the group.
-    pub(super) fn end_group(&mut self) {
+    pub(super) fn put_group_tombstones(&mut self) {
         let (id, group) = (self.id.clone(), self.group);
         for member in group.members.keys() {
-            self.end(Key::MemberCurrent { group: &id, member });
+            self.put_tombstone(Key::MemberCurrent { group: &id, member });
         }
         for member in group.targets.keys() {
-            self.end(Key::MemberTarget { group: &id, member });
+            self.put_tombstone(Key::MemberTarget { group: &id, member });
         }
-        self.end(Key::Target { group: &id });
+        self.put_tombstone(Key::Target { group: &id });
         for member in group.members.keys() {
-            self.end(Key::Member { group: &id, member });
+            self.put_tombstone(Key::Member { group: &id, member });
         }
         for regex in group.regexes.keys() {
-            self.end(Key::Regex { group: &id, regex });
+            self.put_tombstone(Key::Regex { group: &id, regex });
         }
-        self.end(Key::ConsumerGroup { group: &id });
+        self.put_tombstone(Key::ConsumerGroup { group: &id });
     }
 
     /// Has the alarms change when the records are taken.
-    fn settle_alarms(&mut self) {
+    fn change_alarms_after_append(&mut self) {
         let (id, alarms) = (self.id.clone(), std::mem::take(&mut self.alarms));
         if !alarms.is_empty() {
-            self.writes.then(move |groups, now, taken| {
-                if taken.is_ok() {
+            self.writes.after_append(move |groups, now, appended| {
+                if appended.is_ok() {
                     groups.change_alarms(&id, &alarms, now);
                 }
             });
@@ -433,7 +434,7 @@ impl Step<'_> {
     }
 
     /// A number that is another one when these topics change: come, go, are made anew, or grow.
-    fn hash_of(&self, topics: &BTreeSet<&str>) -> i64 {
+    fn metadata_hash_of(&self, topics: &BTreeSet<&str>) -> i64 {
         if !topics.iter().any(|name| self.image.topic(name).is_some()) {
             return 0;
         }

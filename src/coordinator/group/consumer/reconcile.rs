@@ -14,62 +14,62 @@ use std::collections::BTreeSet;
 
 use super::super::assign::Partitions;
 use super::GroupRefusal;
-use super::member::{Member, MemberState, Owned};
+use super::member::{ConsumerMember, MemberState, Owned};
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
 
 /// What a member is brought to, and what it says.
-pub struct Towards<'a> {
+pub struct ReconcileGoal<'a> {
     pub epoch: i32,
     pub target: &'a Partitions,
     /// Its subscription has changed: what it does not read any more goes at once, whatever the target says.
     pub has_new_subscription: bool,
     /// What the member says that it has; None: no change since it last said so.
-    pub has: Option<&'a [TopicPartitions]>,
+    pub reported: Option<&'a [TopicPartitions]>,
 }
 
 /// The member after the step; itself where nothing is to be done.
-pub fn reconcile(
-    member: &Member,
-    towards: &Towards<'_>,
+pub fn next_member(
+    member: &ConsumerMember,
+    goal: &ReconcileGoal<'_>,
     reads: &dyn Fn(TopicId) -> bool,
     is_owned: &dyn Fn(TopicId, PartitionIndex) -> bool,
-) -> Result<Member, GroupRefusal> {
+) -> Result<ConsumerMember, GroupRefusal> {
     let next = match member.state {
-        MemberState::Stable if member.epoch != towards.epoch => advance(member, member.epoch, towards, reads, is_owned),
-        MemberState::Stable if towards.has_new_subscription => drop_unread(member, towards, reads),
+        MemberState::Stable if member.epoch != goal.epoch => advance(member, member.epoch, goal, reads, is_owned),
+        MemberState::Stable if goal.has_new_subscription => drop_unread(member, goal, reads),
         MemberState::Stable => member.clone(),
-        MemberState::UnrevokedPartitions if has_any(towards.has, &member.revoking) => {
-            if towards.has_new_subscription {
-                drop_unread(member, towards, reads)
+        MemberState::UnrevokedPartitions if owns_any(goal.reported, &member.revoking) => {
+            if goal.has_new_subscription {
+                drop_unread(member, goal, reads)
             } else {
                 member.clone()
             }
         }
         MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => {
-            advance(member, member.epoch, towards, reads, is_owned)
+            advance(member, member.epoch, goal, reads, is_owned)
         }
-        MemberState::Unknown if towards.has.is_none_or(|has| !has.is_empty()) => {
+        MemberState::Unknown if goal.reported.is_none_or(|reported| !reported.is_empty()) => {
             return Err(GroupRefusal::new(
                 ErrorCode::FencedMemberEpoch,
                 "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
             ));
         }
-        MemberState::Unknown => advance(member, towards.epoch, towards, reads, is_owned),
+        MemberState::Unknown => advance(member, goal.epoch, goal, reads, is_owned),
     };
     Ok(next)
 }
 
 /// Whether the member may still have any of these. One that does not say what it has may have all.
-fn has_any(has: Option<&[TopicPartitions]>, owned: &Owned) -> bool {
-    let Some(has) = has else { return true };
-    has.iter().any(|topic| {
+fn owns_any(reported: Option<&[TopicPartitions]>, owned: &Owned) -> bool {
+    let Some(reported) = reported else { return true };
+    reported.iter().any(|topic| {
         owned.get(&topic.topic_id).is_some_and(|owned| topic.partitions.iter().any(|at| owned.contains_key(at)))
     })
 }
 
 /// Takes the partitions of topics that it does not read out of what it has.
-fn drop_unread(member: &Member, towards: &Towards<'_>, reads: &dyn Fn(TopicId) -> bool) -> Member {
+fn drop_unread(member: &ConsumerMember, goal: &ReconcileGoal<'_>, reads: &dyn Fn(TopicId) -> bool) -> ConsumerMember {
     if member.assigned.keys().all(|topic| reads(*topic)) {
         return member.clone();
     }
@@ -78,7 +78,7 @@ fn drop_unread(member: &Member, towards: &Towards<'_>, reads: &dyn Fn(TopicId) -
         next.assigned.remove(topic);
         next.revoking.entry(*topic).or_default().extend(partitions);
     }
-    if has_any(towards.has, &next.revoking) {
+    if owns_any(goal.reported, &next.revoking) {
         next.state = MemberState::UnrevokedPartitions;
     } else {
         // It has given them up already.
@@ -88,29 +88,29 @@ fn drop_unread(member: &Member, towards: &Towards<'_>, reads: &dyn Fn(TopicId) -
 }
 
 fn advance(
-    member: &Member,
+    member: &ConsumerMember,
     epoch: i32,
-    towards: &Towards<'_>,
+    goal: &ReconcileGoal<'_>,
     reads: &dyn Fn(TopicId) -> bool,
     is_owned: &dyn Fn(TopicId, PartitionIndex) -> bool,
-) -> Member {
+) -> ConsumerMember {
     let (mut kept, mut revoking) = (Owned::new(), Owned::new());
     for (topic, partitions) in &member.assigned {
-        let target = towards.target.get(topic).filter(|_| reads(*topic));
+        let target = goal.target.get(topic).filter(|_| reads(*topic));
         for (partition, since) in partitions {
             let stays = target.is_some_and(|target| target.contains(partition));
             let list = if stays { &mut kept } else { &mut revoking };
             list.entry(*topic).or_default().insert(*partition, *since);
         }
     }
-    if has_any(towards.has, &revoking) && !revoking.is_empty() {
+    if owns_any(goal.reported, &revoking) && !revoking.is_empty() {
         // In its old epoch, until it says that it has given them up.
         let mut next = member.with_epoch(epoch);
         (next.state, next.assigned, next.revoking) = (MemberState::UnrevokedPartitions, kept, revoking);
         return next;
     }
     let mut waits = false;
-    for (topic, target) in towards.target.iter().filter(|(topic, _)| reads(**topic)) {
+    for (topic, target) in goal.target.iter().filter(|(topic, _)| reads(**topic)) {
         let has = kept.get(topic).map(|has| has.keys().copied().collect::<BTreeSet<_>>()).unwrap_or_default();
         for partition in target.difference(&has) {
             // What it has yet to give up itself is nobody else's.
@@ -118,12 +118,12 @@ fn advance(
             if is_owned(*topic, *partition) && !is_own {
                 waits = true;
             } else {
-                kept.entry(*topic).or_default().insert(*partition, towards.epoch);
+                kept.entry(*topic).or_default().insert(*partition, goal.epoch);
             }
         }
     }
     let mut next = member.clone();
-    (next.previous_epoch, next.epoch) = (member.epoch, towards.epoch);
+    (next.previous_epoch, next.epoch) = (member.epoch, goal.epoch);
     next.state = if waits { MemberState::UnreleasedPartitions } else { MemberState::Stable };
     (next.assigned, next.revoking) = (kept, Owned::new());
     next
@@ -152,20 +152,20 @@ mod tests {
         target
     }
 
-    fn says(partitions: &[(TopicId, i32)]) -> Vec<TopicPartitions> {
+    fn reports(partitions: &[(TopicId, i32)]) -> Vec<TopicPartitions> {
         let topics = target(partitions).into_iter();
         topics.map(|(topic_id, at)| TopicPartitions { topic_id, partitions: at.into_iter().collect() }).collect()
     }
 
-    fn member(epoch: i32, state: MemberState, assigned: Owned, revoking: Owned) -> Member {
-        Member { epoch, state, assigned, revoking, ..Member::new("m".into()) }
+    fn member(epoch: i32, state: MemberState, assigned: Owned, revoking: Owned) -> ConsumerMember {
+        ConsumerMember { epoch, state, assigned, revoking, ..ConsumerMember::new("m".into()) }
     }
 
     struct Case {
-        member: Member,
+        member: ConsumerMember,
         epoch: i32,
         target: Partitions,
-        has: Option<Vec<TopicPartitions>>,
+        reported: Option<Vec<TopicPartitions>>,
         /// What somebody else has.
         others: Vec<(TopicId, i32)>,
         /// Topics that it reads.
@@ -175,24 +175,24 @@ mod tests {
 
     impl Case {
         fn check(&self, epoch: i32, state: MemberState, assigned: Owned, revoking: Owned) {
-            let towards = Towards {
+            let goal = ReconcileGoal {
                 epoch: self.epoch,
                 target: &self.target,
                 has_new_subscription: self.has_new_subscription,
-                has: self.has.as_deref(),
+                reported: self.reported.as_deref(),
             };
             let is_owned = |topic, partition| {
                 self.others.contains(&(topic, partition)) || self.member.assignment_epoch(topic, partition).is_some()
             };
-            let next = reconcile(&self.member, &towards, &|topic| self.reads.contains(&topic), &is_owned).unwrap();
+            let next = next_member(&self.member, &goal, &|topic| self.reads.contains(&topic), &is_owned).unwrap();
             assert_eq!((next.epoch, next.state), (epoch, state));
             assert_eq!((next.assigned, next.revoking), (assigned, revoking));
         }
     }
 
-    fn case(member: Member, epoch: i32, target: Partitions) -> Case {
-        let (has, others) = (None, Vec::new());
-        Case { member, epoch, target, has, others, reads: vec![T, U], has_new_subscription: false }
+    fn case(member: ConsumerMember, epoch: i32, target: Partitions) -> Case {
+        let (reported, others) = (None, Vec::new());
+        Case { member, epoch, target, reported, others, reads: vec![T, U], has_new_subscription: false }
     }
 
     #[test]
@@ -211,8 +211,8 @@ mod tests {
         let joins = member(0, MemberState::Stable, Owned::new(), Owned::new());
         let waits = Case { others: vec![(T, 2)], ..case(joins, 5, target(&[(T, 1), (T, 2)])) };
         waits.check(5, MemberState::UnreleasedPartitions, owned(&[(T, 1, 5)]), Owned::new());
-        let has = member(5, MemberState::UnreleasedPartitions, owned(&[(T, 1, 5)]), Owned::new());
-        case(has, 5, target(&[(T, 1), (T, 2)])).check(
+        let owner = member(5, MemberState::UnreleasedPartitions, owned(&[(T, 1, 5)]), Owned::new());
+        case(owner, 5, target(&[(T, 1), (T, 2)])).check(
             5,
             MemberState::Stable,
             owned(&[(T, 1, 5), (T, 2, 5)]),
@@ -222,47 +222,47 @@ mod tests {
 
     #[test]
     fn it_stays_in_its_epoch_until_it_has_said_that_it_has_given_up() {
-        let has = member(5, MemberState::Stable, owned(&[(T, 1, 3), (T, 2, 5)]), Owned::new());
+        let owner = member(5, MemberState::Stable, owned(&[(T, 1, 3), (T, 2, 5)]), Owned::new());
         let revoked = owned(&[(T, 2, 5)]);
-        case(has, 6, target(&[(T, 1), (T, 3)])).check(
+        case(owner, 6, target(&[(T, 1), (T, 3)])).check(
             5,
             MemberState::UnrevokedPartitions,
             owned(&[(T, 1, 3)]),
             revoked.clone(),
         );
         let revoking = member(5, MemberState::UnrevokedPartitions, owned(&[(T, 1, 3)]), revoked.clone());
-        for has in [None, Some(says(&[(T, 1), (T, 2)]))] {
-            let waits = Case { has, ..case(revoking.clone(), 6, target(&[(T, 1), (T, 3)])) };
+        for reported in [None, Some(reports(&[(T, 1), (T, 2)]))] {
+            let waits = Case { reported, ..case(revoking.clone(), 6, target(&[(T, 1), (T, 3)])) };
             waits.check(5, MemberState::UnrevokedPartitions, owned(&[(T, 1, 3)]), revoked.clone());
         }
-        let given_up = Case { has: Some(says(&[(T, 1)])), ..case(revoking, 6, target(&[(T, 1), (T, 3)])) };
+        let given_up = Case { reported: Some(reports(&[(T, 1)])), ..case(revoking, 6, target(&[(T, 1), (T, 3)])) };
         given_up.check(6, MemberState::Stable, owned(&[(T, 1, 3), (T, 3, 6)]), Owned::new());
     }
 
     #[test]
     fn what_it_has_yet_to_give_up_it_may_be_given_again() {
         let revoking = member(5, MemberState::UnrevokedPartitions, Owned::new(), owned(&[(T, 2, 5)]));
-        let again = Case { has: Some(vec![]), ..case(revoking, 7, target(&[(T, 2)])) };
+        let again = Case { reported: Some(vec![]), ..case(revoking, 7, target(&[(T, 2)])) };
         again.check(7, MemberState::Stable, owned(&[(T, 2, 7)]), Owned::new());
     }
 
     #[test]
     fn what_it_does_not_read_any_more_goes_at_once() {
-        let has = member(5, MemberState::Stable, owned(&[(T, 1, 5), (U, 1, 5)]), Owned::new());
-        let changed = Case { reads: vec![T], has_new_subscription: true, ..case(has, 5, target(&[(T, 1), (U, 1)])) };
+        let owner = member(5, MemberState::Stable, owned(&[(T, 1, 5), (U, 1, 5)]), Owned::new());
+        let changed = Case { reads: vec![T], has_new_subscription: true, ..case(owner, 5, target(&[(T, 1), (U, 1)])) };
         changed.check(5, MemberState::UnrevokedPartitions, owned(&[(T, 1, 5)]), owned(&[(U, 1, 5)]));
         // It has given it up before anybody asked.
-        let told = Case { has: Some(says(&[(T, 1)])), ..changed };
-        told.check(5, MemberState::Stable, owned(&[(T, 1, 5)]), Owned::new());
+        let given_up = Case { reported: Some(reports(&[(T, 1)])), ..changed };
+        given_up.check(5, MemberState::Stable, owned(&[(T, 1, 5)]), Owned::new());
     }
 
     #[test]
     fn a_member_in_an_unknown_state_has_to_begin_anew() {
         let unknown = member(5, MemberState::Unknown, owned(&[(T, 1, 5)]), Owned::new());
-        let case = Case { has: Some(vec![]), ..case(unknown, 6, target(&[(T, 1)])) };
+        let case = Case { reported: Some(vec![]), ..case(unknown, 6, target(&[(T, 1)])) };
         case.check(6, MemberState::Stable, owned(&[(T, 1, 5)]), Owned::new());
-        let towards = Towards { epoch: 6, target: &case.target, has_new_subscription: false, has: None };
-        let refused = reconcile(&case.member, &towards, &|_| true, &|_, _| false).unwrap_err();
+        let goal = ReconcileGoal { epoch: 6, target: &case.target, has_new_subscription: false, reported: None };
+        let refused = next_member(&case.member, &goal, &|_| true, &|_, _| false).unwrap_err();
         assert_eq!(refused.error, ErrorCode::FencedMemberEpoch);
     }
 }

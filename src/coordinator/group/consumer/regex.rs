@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::super::{Alarm, Groups};
-use super::{Change, GroupRefusal, Step};
-use crate::coordinator::group::consumer::member::Member;
+use super::{AlarmChange, ConsumerStep, GroupRefusal};
+use crate::coordinator::group::consumer::member::ConsumerMember;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupRegularExpressionValue;
 use crate::model::ErrorCode;
@@ -20,7 +20,7 @@ const COMPILED_BYTES_MAX: usize = 10 << 20;
 
 /// What a change of a member's pattern means for its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Changed {
+pub enum RegexChange {
     Nothing,
     /// It is not known yet which topics the new one means.
     Unresolved,
@@ -34,7 +34,7 @@ fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     compile(&format!("^(?:{pattern})$"))
 }
 
-fn check(pattern: &str) -> Result<(), GroupRefusal> {
+fn check_pattern(pattern: &str) -> Result<(), GroupRefusal> {
     let refuse = |error: regex::Error| {
         let why = error.to_string();
         let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -44,33 +44,33 @@ fn check(pattern: &str) -> Result<(), GroupRefusal> {
     compile(pattern).map(drop).map_err(refuse)
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     /// The member's pattern is another one, or what the group's patterns mean is to be looked up (again).
     pub(super) fn update_regex(
         &mut self,
-        old: &Member,
-        new: &Member,
+        old: &ConsumerMember,
+        new: &ConsumerMember,
         newest_topic_at: i64,
-    ) -> Result<Changed, GroupRefusal> {
+    ) -> Result<RegexChange, GroupRefusal> {
         let group = self.group;
-        let mut changed = Changed::Nothing;
+        let mut changed = RegexChange::Nothing;
         let mut is_new = false;
         if old.regex != new.regex {
-            changed = Changed::Unresolved;
+            changed = RegexChange::Unresolved;
             if let Some(left) = old.regex()
                 && group.readers_of(left) == 1
             {
                 let id = self.id.clone();
-                self.end(Key::Regex { group: &id, regex: left });
+                self.put_tombstone(Key::Regex { group: &id, regex: left });
             }
             match new.regex() {
                 Some(regex) if group.readers_of(regex) == 0 => {
-                    check(regex)?;
+                    check_pattern(regex)?;
                     is_new = true;
                 }
-                Some(regex) if group.regexes.contains_key(regex) => changed = Changed::Resolved,
+                Some(regex) if group.regexes.contains_key(regex) => changed = RegexChange::Resolved,
                 Some(_) => {}
-                None if old.regex().is_some() => changed = Changed::Resolved,
+                None if old.regex().is_some() => changed = RegexChange::Resolved,
                 None => {}
             }
         }
@@ -89,13 +89,13 @@ impl Step<'_> {
             || version < newest_topic_at
             || !(0..=i64::from(self.config.group_consumer_regex_refresh_interval_ms)).contains(&age_ms);
         if is_due {
-            self.alarms.push((Alarm::Regex, Change::SetIfNone(0)));
+            self.alarms.push((Alarm::Regex, AlarmChange::SetIfNone(0)));
         }
         Ok(changed)
     }
 
     /// Looks the group's patterns up, and writes down what they mean.
-    fn resolve(&mut self) {
+    fn resolve_regexes(&mut self) {
         let (id, group) = (self.id.clone(), self.group);
         let mut has_changed = false;
         let mut regexes = group.regexes.clone();
@@ -121,13 +121,13 @@ impl Step<'_> {
             let value =
                 ConsumerGroupRegularExpressionValue { topics: topics.iter().cloned().collect(), version, timestamp };
             self.put(Key::Regex { group: &id, regex: pattern }, &value.to_bytes());
-            regexes.insert(pattern.clone(), super::Resolved { topics, version, timestamp_ms: timestamp });
+            regexes.insert(pattern.clone(), super::ResolvedRegex { topics, version, timestamp_ms: timestamp });
         }
         let mut read: BTreeSet<&str> =
             group.members.values().flat_map(|member| member.topics.iter().map(String::as_str)).collect();
         let looked_up = regexes.iter().filter(|(pattern, _)| group.readers.contains_key(*pattern));
         read.extend(looked_up.flat_map(|(_, resolved)| resolved.topics.iter().map(String::as_str)));
-        let hash = self.hash_of(&read);
+        let hash = self.metadata_hash_of(&read);
         if has_changed || hash != group.metadata_hash {
             self.put_epoch(group.epoch + 1, hash);
         }
@@ -136,14 +136,14 @@ impl Step<'_> {
 
 impl Groups {
     /// It is time to look a group's patterns up.
-    pub(in crate::coordinator::group) fn regex_is_due(
+    pub(in crate::coordinator::group) fn on_regex_alarm(
         &mut self,
         id: &str,
         now: crate::coordinator::Now,
         writes: &mut crate::coordinator::Writes<Groups>,
     ) {
-        if let Some(mut step) = self.step_of(id, now, writes) {
-            step.resolve();
+        if let Some(mut step) = self.consumer_step(id, now, writes) {
+            step.resolve_regexes();
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(regex.is_match(name), matches, "{name}");
         }
         for pattern in ["(", "a)(b", "[z-a]", "*", "(?=a)"] {
-            let refused = check(pattern).unwrap_err();
+            let refused = check_pattern(pattern).unwrap_err();
             assert_eq!(refused.error, ErrorCode::InvalidRegularExpression, "{pattern}");
             assert!(refused.message.contains(pattern), "{}", refused.message);
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::super::assign::{Assignor, Partitions, Subscriber};
-use super::Step;
-use super::member::Member;
+use super::ConsumerStep;
+use super::member::ConsumerMember;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
 use crate::model::TopicId;
@@ -23,14 +23,14 @@ pub(super) struct Target {
     pub partitions: Rc<Partitions>,
 }
 
-impl Step<'_> {
+impl ConsumerStep<'_> {
     /// Makes and writes a new target if the group is in a newer epoch, and the last one is not too fresh.
-    pub(super) fn update_target(&mut self, new: &Member, group_epoch: i32) -> Target {
+    pub(super) fn update_target(&mut self, new: &ConsumerMember, group_epoch: i32) -> Target {
         let group = self.group;
         if group.target_epoch >= group_epoch || self.is_target_fresh() {
-            return Target { epoch: group.target_epoch, partitions: self.present_target(new) };
+            return Target { epoch: group.target_epoch, partitions: self.current_target(new) };
         }
-        let members: Vec<&Member> = group.members_with(new).collect();
+        let members: Vec<&ConsumerMember> = group.members_with(new).collect();
         let assignor = self.assignor(members.iter().copied());
         let targets = self.assign(assignor, &members);
         let mut own = Rc::default();
@@ -65,7 +65,7 @@ impl Step<'_> {
     }
 
     /// What the member is to have as of the last target: a static one what its instance had.
-    pub(super) fn present_target(&self, member: &Member) -> Rc<Partitions> {
+    pub(super) fn current_target(&self, member: &ConsumerMember) -> Rc<Partitions> {
         let before = member.instance_id.as_deref().and_then(|instance_id| self.group.instances.get(instance_id));
         match before {
             Some(before) => self.group.target(before),
@@ -74,7 +74,7 @@ impl Step<'_> {
     }
 
     /// Each member's part, in their order.
-    fn assign(&self, assignor: Assignor, members: &[&Member]) -> Vec<Partitions> {
+    fn assign(&self, assignor: Assignor, members: &[&ConsumerMember]) -> Vec<Partitions> {
         // Members with the same subscription share the ids of its topics.
         let mut known: HashMap<Subscription<'_>, Rc<BTreeSet<TopicId>>> = HashMap::new();
         let mut sizes: BTreeMap<TopicId, usize> = BTreeMap::new();
@@ -91,14 +91,14 @@ impl Step<'_> {
                 id: member.id.clone(),
                 instance_id: member.instance_id.clone(),
                 topics: topics.clone(),
-                current: Partitions::clone(&self.present_target(member)),
+                current: Partitions::clone(&self.current_target(member)),
             });
         }
         assignor.assign(&subscribers, &|topic| sizes.get(topic).copied().unwrap_or(0))
     }
 
     /// The assignor that most of the members who ask for one ask for; the first of the configured ones otherwise.
-    pub(super) fn assignor<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Assignor {
+    pub(super) fn assignor<'m>(&self, members: impl Iterator<Item = &'m ConsumerMember>) -> Assignor {
         let mut votes = [0usize; Assignor::ALL.len()];
         for name in members.filter_map(|member| member.assignor.as_deref()) {
             if let Some(at) = Assignor::ALL.iter().position(|assignor| assignor.name() == name) {

@@ -35,7 +35,7 @@ fn id(image: &Image, topic: &str) -> TopicId {
 
 /// A client: its heartbeats say what it has, and it gives up what it is not to have.
 #[derive(Clone, Debug, Default)]
-struct Consumer {
+struct ConsumerGroup {
     id: String,
     epoch: i32,
     instance: Option<String>,
@@ -44,10 +44,10 @@ struct Consumer {
     has: BTreeSet<(TopicId, i32)>,
 }
 
-impl Consumer {
-    fn new(id: &str, names: &[&str]) -> Consumer {
+impl ConsumerGroup {
+    fn new(id: &str, names: &[&str]) -> ConsumerGroup {
         let names = Some(names.iter().map(|name| (*name).to_owned()).collect());
-        Consumer { id: id.into(), names, ..Consumer::default() }
+        ConsumerGroup { id: id.into(), names, ..ConsumerGroup::default() }
     }
 
     fn request(&self) -> ConsumerGroupHeartbeatRequest {
@@ -105,7 +105,7 @@ fn describe(world: &World) -> DescribedConsumerGroup {
 }
 
 /// Heartbeats in turn until nothing moves; CONS-1 at every step.
-fn settle(world: &mut World, consumers: &mut [Consumer]) {
+fn heartbeat_until_stable(world: &mut World, consumers: &mut [ConsumerGroup]) {
     for _ in 0..20 {
         let before = format!("{consumers:?}");
         for at in 0..consumers.len() {
@@ -120,7 +120,7 @@ fn settle(world: &mut World, consumers: &mut [Consumer]) {
 }
 
 /// CONS-1, as clients see it.
-fn check_owners(consumers: &[Consumer]) {
+fn check_owners(consumers: &[ConsumerGroup]) {
     let mut owners = BTreeMap::new();
     for consumer in consumers {
         for partition in &consumer.has {
@@ -130,17 +130,17 @@ fn check_owners(consumers: &[Consumer]) {
     }
 }
 
-fn counts(consumers: &[Consumer]) -> Vec<usize> {
+fn counts(consumers: &[ConsumerGroup]) -> Vec<usize> {
     consumers.iter().map(|consumer| consumer.has.len()).collect()
 }
 
 #[test]
 fn statement_119_a_partition_moves_only_when_its_owner_has_given_it_up() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = Consumer::new("a", &["t"]);
+    let mut a = ConsumerGroup::new("a", &["t"]);
     let answer = a.beat(&mut world).unwrap();
     assert_eq!((answer.member_epoch, a.has.len(), answer.heartbeat_interval_ms), (2, 6, 5000));
-    let mut b = Consumer::new("b", &["t"]);
+    let mut b = ConsumerGroup::new("b", &["t"]);
     let answer = b.beat(&mut world).unwrap();
     // The epoch is its own, and what it is to have is not free.
     assert_eq!((answer.member_epoch, b.has.len(), answer.heartbeat_interval_ms), (3, 0, 500));
@@ -169,14 +169,14 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
             (dice >> 33) as usize % below
         };
         let mut world = World::with_image(EAGER, topics());
-        let mut consumers: Vec<Consumer> = Vec::new();
+        let mut consumers: Vec<ConsumerGroup> = Vec::new();
         let mut next = 0;
         for _ in 0..60 {
             match roll(10) {
                 0 | 1 if consumers.len() < 9 => {
                     next += 1;
                     let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
-                    let mut consumer = Consumer::new(&format!("m{next}"), names);
+                    let mut consumer = ConsumerGroup::new(&format!("m{next}"), names);
                     consumer.beat(&mut world).unwrap();
                     consumers.push(consumer);
                 }
@@ -188,7 +188,7 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
                 3 if !consumers.is_empty() => {
                     let at = roll(consumers.len());
                     let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
-                    consumers[at].names = Consumer::new("", names).names;
+                    consumers[at].names = ConsumerGroup::new("", names).names;
                     // What it does not read any more it has given up itself.
                     let read: Vec<TopicId> = names.iter().map(|name| id(&topics(), name)).collect();
                     consumers[at].has.retain(|(topic, _)| read.contains(topic));
@@ -210,7 +210,7 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
         if consumers.is_empty() {
             continue;
         }
-        settle(&mut world, &mut consumers);
+        heartbeat_until_stable(&mut world, &mut consumers);
         assert_eq!(world.state(), "Stable", "seed {seed}");
         let has: BTreeSet<_> = consumers.iter().flat_map(|consumer| consumer.has.iter().copied()).collect();
         let image = topics();
@@ -226,8 +226,8 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
 #[test]
 fn a_silent_member_is_out_and_others_take_what_it_had() {
     let mut world = World::with_image(EAGER, topics());
-    let mut consumers = [Consumer::new("a", &["t"]), Consumer::new("b", &["t"])];
-    settle(&mut world, &mut consumers);
+    let mut consumers = [ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"])];
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [3, 3]);
     for _ in 0..9 {
         world.pass(5000);
@@ -240,14 +240,14 @@ fn a_silent_member_is_out_and_others_take_what_it_had() {
     assert_eq!(consumers[1].beat(&mut world), Err(ErrorCode::UnknownMemberId));
     // It joins again as if it were new.
     (consumers[1].epoch, consumers[1].has) = (0, BTreeSet::new());
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [3, 3]);
 }
 
 #[test]
 fn who_does_not_give_up_in_time_is_out() {
     let mut world = World::with_image(EAGER, topics());
-    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     b.beat(&mut world).unwrap();
     let had = a.request();
@@ -269,18 +269,18 @@ fn who_does_not_give_up_in_time_is_out() {
 #[test]
 fn statement_118_epochs_fence_and_an_answer_that_was_lost_is_told_again() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = Consumer::new("a", &["t"]);
+    let mut a = ConsumerGroup::new("a", &["t"]);
     a.beat(&mut world).unwrap();
     for (epoch, expected) in [(3, ErrorCode::FencedMemberEpoch), (1, ErrorCode::FencedMemberEpoch)] {
         let asked = ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..a.request() };
         assert_eq!(send(&mut world, &asked), Err(expected));
     }
-    let unknown = Consumer { epoch: 1, ..Consumer::new("x", &["t"]) };
+    let unknown = ConsumerGroup { epoch: 1, ..ConsumerGroup::new("x", &["t"]) };
     assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
     let elsewhere = ConsumerGroupHeartbeatRequest { group_id: "other".into(), ..unknown.request() };
     assert_eq!(send(&mut world, &elsewhere), Err(ErrorCode::GroupIdNotFound));
     // Its epoch grows, and the answer that says so is lost.
-    let mut b = Consumer::new("b", &["t"]);
+    let mut b = ConsumerGroup::new("b", &["t"]);
     b.beat(&mut world).unwrap();
     b.leave(&mut world, -1).unwrap();
     let again = a.request();
@@ -296,16 +296,16 @@ fn statement_118_epochs_fence_and_an_answer_that_was_lost_is_told_again() {
 #[test]
 fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
     let mut world = World::with_image(EAGER, topics());
-    let instance = |id: &str| Consumer { instance: Some("i".into()), ..Consumer::new(id, &["t"]) };
-    let (mut a, mut b) = (instance("a"), Consumer::new("b", &["t"]));
+    let instance = |id: &str| ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new(id, &["t"]) };
+    let (mut a, mut b) = (instance("a"), ConsumerGroup::new("b", &["t"]));
     a.beat(&mut world).unwrap();
-    settle(&mut world, &mut [a.clone(), b.clone()]);
+    heartbeat_until_stable(&mut world, &mut [a.clone(), b.clone()]);
     b.epoch = 0;
     assert_eq!(instance("a2").beat(&mut world), Err(ErrorCode::UnreleasedInstanceId));
     let mut other = instance("x");
     other.epoch = 3;
     assert_eq!(other.beat(&mut world), Err(ErrorCode::FencedInstanceId));
-    let unknown = Consumer { instance: Some("j".into()), epoch: 3, ..Consumer::new("x", &["t"]) };
+    let unknown = ConsumerGroup { instance: Some("j".into()), epoch: 3, ..ConsumerGroup::new("x", &["t"]) };
     assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
 
     let before = describe(&world);
@@ -331,7 +331,7 @@ fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
 #[test]
 fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    let mut a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
     a.names = None;
     a.beat(&mut world).unwrap();
     assert_eq!((a.epoch, a.has.len()), (1, 0), "it is looked up apart from the heartbeat");
@@ -350,7 +350,7 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
     assert_eq!(describe(&world), told);
     // Not a pattern: nothing changes.
     let log = world.log.len();
-    let bad = Consumer { regex: Some("(".into()), ..a.clone() };
+    let bad = ConsumerGroup { regex: Some("(".into()), ..a.clone() };
     assert_eq!(send(&mut world, &bad.request()), Err(ErrorCode::InvalidRegularExpression));
     assert_eq!((world.log.len(), describe(&world)), (log, told));
     // Names in its place.
@@ -364,42 +364,42 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
 #[test]
 fn what_a_member_had_by_a_pattern_others_take_when_its_next_one_means_nothing() {
     let mut world = World::with_image(EAGER, topics());
-    let a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
-    let mut consumers = [a, Consumer::new("b", &["t"])];
+    let a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
+    let mut consumers = [a, ConsumerGroup::new("b", &["t"])];
     consumers[0].beat(&mut world).unwrap();
     world.pass(0);
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [3, 3]);
     world.pass(10_001);
     consumers[0].regex = Some("none".into());
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     world.pass(0);
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [0, 6]);
 }
 
 #[test]
 fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
     let mut world = World::with_image(EAGER, topics());
-    let mut consumers = [Consumer::new("a", &["t", "later"])];
-    settle(&mut world, &mut consumers);
+    let mut consumers = [ConsumerGroup::new("a", &["t", "later"])];
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(consumers[0].has.len(), 6);
     let with_later = create(&topics(), "later", 2);
     world.set_image(with_later.clone());
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(consumers[0].has.len(), 8);
     let mut without = with_later.clone();
     let gone = Command::DeleteTopic { id: id(&with_later, "t") };
     apply_to(&mut without, &mut Default::default(), with_later.index + 1, &[gone]).unwrap();
     world.set_image(without);
-    settle(&mut world, &mut consumers);
+    heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(consumers[0].has.len(), 2);
 }
 
 #[test]
 fn targets_are_made_no_more_often_than_is_allowed() {
     let mut world = World::with_image(&[], topics());
-    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     let answer = b.beat(&mut world).unwrap();
     assert_eq!((describe(&world).group_epoch, describe(&world).assignment_epoch), (3, 2));
@@ -407,7 +407,7 @@ fn targets_are_made_no_more_often_than_is_allowed() {
     assert_eq!((b.epoch, world.state()), (2, "Assigning"));
     // Seven members and partitions are not even a millisecond's.
     world.pass(1);
-    settle(&mut world, &mut [a, b]);
+    heartbeat_until_stable(&mut world, &mut [a, b]);
     assert_eq!((describe(&world).assignment_epoch, world.state()), (3, "Stable"));
 }
 
@@ -416,7 +416,7 @@ fn most_votes_choose_the_assignor() {
     let mut world = World::with_image(EAGER, topics());
     for (member, assignor) in [("a", None), ("b", Some("range")), ("c", Some("uniform")), ("d", Some("range"))] {
         let server_assignor = assignor.map(str::to_owned);
-        let asked = ConsumerGroupHeartbeatRequest { server_assignor, ..Consumer::new(member, &["t"]).request() };
+        let asked = ConsumerGroupHeartbeatRequest { server_assignor, ..ConsumerGroup::new(member, &["t"]).request() };
         send(&mut world, &asked).unwrap();
     }
     assert_eq!(describe(&world).assignor_name, "range");
@@ -425,14 +425,14 @@ fn most_votes_choose_the_assignor() {
 #[test]
 fn a_refused_append_changes_nothing() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = Consumer::new("a", &["t"]);
+    let mut a = ConsumerGroup::new("a", &["t"]);
     a.beat(&mut world).unwrap();
     let told = describe(&world);
-    world.taken = Err(ErrorCode::NotCoordinator);
-    let _ = Consumer::new("b", &["t"]).beat(&mut world);
+    world.appended = Err(ErrorCode::NotCoordinator);
+    let _ = ConsumerGroup::new("b", &["t"]).beat(&mut world);
     let _ = a.clone().leave(&mut world, -1);
     assert_eq!(describe(&world), told);
-    world.taken = Ok(());
+    world.appended = Ok(());
     a.beat(&mut world).unwrap();
     world.pass(SESSION_MS);
     assert_eq!(world.state(), "Empty", "its session still ends");
@@ -441,11 +441,11 @@ fn a_refused_append_changes_nothing() {
 #[test]
 fn a_member_whose_end_could_not_be_written_is_out_later() {
     let mut world = World::with_image(EAGER, topics());
-    Consumer::new("a", &["t"]).beat(&mut world).unwrap();
-    world.taken = Err(ErrorCode::NotCoordinator);
+    ConsumerGroup::new("a", &["t"]).beat(&mut world).unwrap();
+    world.appended = Err(ErrorCode::NotCoordinator);
     world.pass(SESSION_MS);
     assert_eq!(describe(&world).members.len(), 1);
-    world.taken = Ok(());
+    world.appended = Ok(());
     world.pass(500);
     assert_eq!(world.state(), "Empty");
 }
@@ -453,12 +453,12 @@ fn a_member_whose_end_could_not_be_written_is_out_later() {
 #[test]
 fn a_clock_that_was_put_back_holds_up_neither_targets_nor_patterns() {
     let mut world = World::with_image(&[], topics());
-    let mut a = Consumer { regex: Some("t.*".into()), names: None, ..Consumer::new("a", &[]) };
+    let mut a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
     a.beat(&mut world).unwrap();
     world.pass(0);
     a.beat(&mut world).unwrap();
     world.now.wall_ms -= 500_000;
-    Consumer::new("b", &["t"]).beat(&mut world).unwrap();
+    ConsumerGroup::new("b", &["t"]).beat(&mut world).unwrap();
     assert_eq!(world.state(), "Reconciling", "there is a target for it");
     let mut image = create(&topics(), "tt", 2);
     image.index += 1;
@@ -472,16 +472,16 @@ fn a_clock_that_was_put_back_holds_up_neither_targets_nor_patterns() {
 #[test]
 fn a_group_takes_no_more_members_than_it_may_have() {
     let mut world = World::with_image(&["group.consumer.max.size=1"], topics());
-    let mut a = Consumer::new("a", &["t"]);
+    let mut a = ConsumerGroup::new("a", &["t"]);
     a.beat(&mut world).unwrap();
-    assert_eq!(Consumer::new("b", &["t"]).beat(&mut world), Err(ErrorCode::GroupMaxSizeReached));
+    assert_eq!(ConsumerGroup::new("b", &["t"]).beat(&mut world), Err(ErrorCode::GroupMaxSizeReached));
     assert!(a.beat(&mut world).is_ok());
 }
 
 #[test]
 fn commits_and_fetches_are_of_a_members_epoch() {
     let mut world = World::with_image(EAGER, topics());
-    let (mut a, mut b) = (Consumer::new("a", &["t"]), Consumer::new("b", &["t"]));
+    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     assert_eq!(world.commit(2, "a", "t", 5), Ok(()));
     assert_eq!(world.commit(3, "a", "t", 5), Err(ErrorCode::StaleMemberEpoch));
@@ -588,7 +588,7 @@ fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
     let mut world = World::with_image(EAGER, topics());
     let (a, b) = classic_group(&mut world);
     world.commit(1, &a, "t", 5).unwrap();
-    let mut new = Consumer::new("new", &["t"]);
+    let mut new = ConsumerGroup::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     assert_eq!((kind(&world).as_str(), new.epoch, new.has.len()), ("consumer", 2, 0));
     assert_eq!(describe(&world).members.len(), 3);
@@ -648,7 +648,7 @@ fn a_rebalance_under_way_is_broken_off_by_the_upgrade_and_its_members_join_again
         true,
     );
     assert!(poll(&mut waits).is_none());
-    Consumer::new("new", &["t"]).beat(&mut world).unwrap();
+    ConsumerGroup::new("new", &["t"]).beat(&mut world).unwrap();
     assert_eq!(now(waits).error_code, ErrorCode::RebalanceInProgress);
     assert_eq!(beat(&mut world, 1, &a), Err(ErrorCode::RebalanceInProgress));
 }
@@ -657,7 +657,7 @@ fn a_rebalance_under_way_is_broken_off_by_the_upgrade_and_its_members_join_again
 fn a_classic_member_that_does_not_join_again_or_sync_in_time_is_out() {
     let mut world = World::with_image(EAGER, topics());
     let (a, b) = classic_group(&mut world);
-    let mut new = Consumer::new("new", &["t"]);
+    let mut new = ConsumerGroup::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     let _ = beat(&mut world, 1, &a);
     // b joins again and never asks for its assignment; a is alive and never joins again. Both had 20 seconds.
@@ -677,7 +677,7 @@ fn a_classic_member_that_does_not_join_again_or_sync_in_time_is_out() {
 #[test]
 fn classic_members_are_refused_as_ever() {
     let mut world = World::with_image(EAGER, topics());
-    Consumer::new("new", &["t"]).beat(&mut world).unwrap();
+    ConsumerGroup::new("new", &["t"]).beat(&mut world).unwrap();
     let joined = now(world.join_with(classic_request("", &["t"]), true));
     assert_eq!((joined.error_code, joined.member_id.is_empty()), (ErrorCode::MemberIdRequired, false));
     let other = JoinGroupRequest { protocol_type: "connect".into(), ..classic_request(&joined.member_id, &["t"]) };
@@ -710,7 +710,7 @@ fn an_empty_group_changes_its_kind_and_keeps_its_offsets() {
     let mut world = World::with_image(EAGER, topics());
     world.commit(-1, "", "t", 5).unwrap();
     assert_eq!(kind(&world), "classic");
-    let mut new = Consumer::new("new", &["t"]);
+    let mut new = ConsumerGroup::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     assert_eq!(kind(&world), "consumer");
     new.leave(&mut world, -1).unwrap();
@@ -732,7 +732,7 @@ fn the_policy_decides_whether_a_group_may_change_its_kind() {
         let setting = format!("group.consumer.migration.policy={policy}");
         let mut world = World::with_image(&[EAGER[0], &setting], topics());
         classic_group(&mut world);
-        let mut new = Consumer::new("new", &["t"]);
+        let mut new = ConsumerGroup::new("new", &["t"]);
         let told = new.beat(&mut world);
         assert_eq!(told.is_ok(), upgrades, "{policy}");
         if upgrades {
@@ -748,7 +748,7 @@ fn the_policy_decides_whether_a_group_may_change_its_kind() {
 fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
     let mut world = World::with_image(&[EAGER[0], "group.consumer.migration.policy=upgrade"], topics());
     let (a, b) = classic_group(&mut world);
-    let mut new = Consumer::new("new", &["t"]);
+    let mut new = ConsumerGroup::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     for member in [&a, &b] {
         now(world.join_with(classic_request(member, &["t"]), true));
@@ -771,7 +771,7 @@ fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
 fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalance() {
     let mut world = World::with_image(EAGER, topics());
     classic_group(&mut world);
-    let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
+    let mut new = ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new("new", &["t"]) };
     new.beat(&mut world).unwrap();
     assert_eq!((new.has.len(), world.state()), (0, "Reconciling"), "the others have not given up anything yet");
     let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
@@ -784,7 +784,7 @@ fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalanc
 #[test]
 fn a_static_member_that_comes_back_as_a_classic_one_makes_the_group_classic() {
     let mut world = World::with_image(EAGER, topics());
-    let mut new = Consumer { instance: Some("i".into()), ..Consumer::new("new", &["t"]) };
+    let mut new = ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new("new", &["t"]) };
     new.beat(&mut world).unwrap();
     assert_eq!(new.has.len(), 6);
     let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
