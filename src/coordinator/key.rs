@@ -1,5 +1,5 @@
-//! From a key (a group's id, a transactional id) to its partition of the internal topic. Kafka's way, so that a data directory
-//! of Kafka's is read as it was written.
+//! Maps a key (a group id, a transactional id) to its partition of the internal topic, as Kafka does. A data directory
+//! of Kafka's is therefore readable as it is.
 
 use crate::model::PartitionIndex;
 
@@ -7,7 +7,7 @@ use crate::model::PartitionIndex;
 pub fn partition_of(key: &str, partitions: usize) -> PartitionIndex {
     assert!(partitions > 0);
     let hash = key.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    // Not the absolute value: of Integer.MIN_VALUE there is none.
+    // Not the absolute value: Integer.MIN_VALUE has none.
     (hash & i32::MAX) % partitions as i32
 }
 
@@ -16,8 +16,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_lies_where_kafka_puts_it() {
-        // String.hashCode of each, from a JVM.
+    fn a_key_maps_to_the_partition_that_kafka_chooses() {
+        // The value of String.hashCode for each key, from a JVM.
         for (key, hash) in
             [("", 0), ("a", 97), ("my-group", -1_906_497_762), ("polygenelubricants", i32::MIN), ("ä€😀", 16_603_051)]
         {

@@ -1,4 +1,4 @@
-//! One internal partition and the state that its records tell.
+//! One internal partition and the state machine that its records produce.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,11 +22,11 @@ pub struct Ledger<M> {
     shard: Rc<Shard>,
     partition: Rc<Partition>,
     phase: RefCell<Phase<M>>,
-    /// COOR-2: whoever holds it is the one step that is under way.
+    /// COOR-2: the running step holds the only permit.
     step_permit: Permits,
-    /// The journal's newest group that a step has written into.
+    /// The newest journal group that contains records of a step.
     sequence: Cell<Sequence>,
-    /// What the clock task sleeps to; and a sign that it should look again.
+    /// The deadline that the clock task sleeps until, and the signal that an earlier one is set.
     armed_deadline: Cell<Option<Mono>>,
     rearm: Notify,
 }
@@ -34,14 +34,14 @@ pub struct Ledger<M> {
 enum Phase<M> {
     Loading,
     Ready(M),
-    /// The log could not be read; why is in this node's own log.
+    /// The log could not be read. The reason is in this node's log.
     Failed,
-    /// The partition is not this shard's any more.
+    /// The partition moved away from this shard, or was deleted.
     Closed,
 }
 
 impl<M: StateMachine> Ledger<M> {
-    /// Begins to load. A partition without records is ready at once.
+    /// Starts to load the partition. A partition without records is ready at once.
     pub(super) fn open(shard: &Rc<Shard>, partition: Rc<Partition>, machine: M) -> Rc<Ledger<M>> {
         let ledger = Rc::new(Ledger {
             shard: shard.clone(),
@@ -65,7 +65,7 @@ impl<M: StateMachine> Ledger<M> {
         &self.partition
     }
 
-    /// Whoever waits in the machine is let go; every later step is refused.
+    /// Drops the machine with its waiters. Every later step fails.
     pub(super) fn close(&self) {
         *self.phase.borrow_mut() = Phase::Closed;
         self.rearm.notify_all();
@@ -76,11 +76,11 @@ impl<M: StateMachine> Ledger<M> {
         match load::load(&self.partition, &mut machine).await {
             _ if self.is_closed() => return,
             Ok(()) => {
-                tracing::debug!("{} is loaded after {:?}", self.name(), started.elapsed());
+                tracing::debug!("{} loaded in {:?}", self.name(), started.elapsed());
                 *self.phase.borrow_mut() = Phase::Ready(machine);
             }
             Err(why) => {
-                tracing::error!("{} cannot be loaded, and what it coordinates is not available: {why}", self.name());
+                tracing::error!("{} cannot be loaded; its coordinator is unavailable: {why}", self.name());
                 *self.phase.borrow_mut() = Phase::Failed;
                 return;
             }
@@ -88,7 +88,7 @@ impl<M: StateMachine> Ledger<M> {
         self.run().await;
     }
 
-    /// The partition is not this shard's any more: every later step is refused.
+    /// The partition moved away from this shard, or was deleted. Every later step fails.
     pub fn is_closed(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Closed)
     }
@@ -97,7 +97,7 @@ impl<M: StateMachine> Ledger<M> {
         format!("{}-{}", self.partition.name, self.partition.id.partition)
     }
 
-    /// The machine's clock, for as long as there is a machine.
+    /// The machine's clock task. It ends when the ledger closes.
     async fn run(self: Rc<Self>) {
         let image = self.shard.image();
         self.background_step(move |machine, now, writes| machine.on_loaded(&image, now, writes)).await;
@@ -119,13 +119,13 @@ impl<M: StateMachine> Ledger<M> {
         }
     }
 
-    /// A step that nobody asked for.
+    /// A step that no request waits for.
     pub(super) async fn background_step(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>)) {
         if let Err(error) = self.step(step).await
             && !self.is_closed()
         {
-            tracing::warn!("{}: what was due could not be written: {error}", self.name());
-            // What is due stays due: not again at once.
+            tracing::warn!("{}: a background step failed: {error}", self.name());
+            // The work stays due. Pause, so that a full disk does not turn the clock task into a busy loop.
             runtime::sleep(std::time::Duration::from_millis(500)).await;
         }
     }
@@ -137,8 +137,8 @@ impl<M: StateMachine> Ledger<M> {
         }
     }
 
-    /// Decides, writes, replays: all of it or nothing (COOR-3). Waits only for steps before it, and when memory or the journal
-    /// is short. What comes back may be told to nobody before [`wait_durable`](Self::wait_durable).
+    /// Decides, writes and replays: all of it or nothing (COOR-3). Waits for earlier steps, and while memory or journal
+    /// space is short. The answer must not leave the shard before [`wait_durable`](Self::wait_durable) returns.
     pub async fn step<A>(&self, step: impl FnOnce(&mut M, Now, &mut Writes<M>) -> A) -> Result<A, ErrorCode> {
         let _permit = match self.step_permit.try_acquire(1) {
             Some(permit) => permit,
@@ -162,11 +162,11 @@ impl<M: StateMachine> Ledger<M> {
         appended.map(|()| answer)
     }
 
-    /// Ends a producer's transaction here: its marker is written, and what the producer wrote counts or never did. As a step,
-    /// after those before it.
+    /// Ends a producer's transaction in this partition: writes its marker, and applies or discards the producer's
+    /// records. Runs in order with the steps.
     pub async fn end_transaction(&self, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
         let _permit = self.step_permit.acquire(1).await;
-        // A log that is being read would not show the marker for sure.
+        // While the log loads, the load may miss the marker.
         self.with_machine(|_| ())?;
         let produced = self.shard.end_transaction(&self.partition, end, Now::read().wall_ms).await;
         let produced = produced.map_err(|refusal| refusal.error)?;
@@ -175,12 +175,12 @@ impl<M: StateMachine> Ledger<M> {
         Ok(produced.sequence)
     }
 
-    /// COOR-4: waits until everything that steps have written so far is durable.
+    /// COOR-4: waits until all records that steps have written so far are durable.
     pub async fn wait_durable(&self) -> Result<(), ErrorCode> {
         self.shard.committed_to(self.sequence.get()).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))
     }
 
-    /// Whether [`wait_durable`](Self::wait_durable) will not wait.
+    /// Whether [`wait_durable`](Self::wait_durable) returns at once.
     pub fn is_durable(&self) -> bool {
         self.shard.committed() >= self.sequence.get()
     }
@@ -197,13 +197,13 @@ impl<M: StateMachine> Ledger<M> {
     async fn write(&self, batch: &Accepted<'_>, now: Now) -> Result<(), ErrorCode> {
         let appended = self.shard.append(&self.partition, batch, now.wall_ms).await;
         let produced = appended.map_err(|refusal| {
-            tracing::warn!("{}: an append was refused: {}", self.name(), refusal.error);
+            tracing::warn!("{}: append failed: {}", self.name(), refusal.error);
             code_of_append(refusal.error)
         })?;
         self.sequence.set(produced.sequence);
         self.with_machine(|machine| {
             for record in Records::new(&batch.header, &batch.records) {
-                let record = record.expect("a batch as it was built");
+                let record = record.expect("the builder made a valid batch");
                 let offset = produced.base_offset + i64::from(record.offset_delta);
                 let entry = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
                 machine.replay(&entry).expect("a machine can read what it wrote");

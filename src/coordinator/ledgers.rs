@@ -1,4 +1,4 @@
-//! A shard's ledgers of one internal topic, and how they follow the metadata.
+//! A shard's ledgers of one internal topic. They follow the metadata.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ pub struct Ledgers<M> {
 }
 
 impl<M: StateMachine> Ledgers<M> {
-    /// `make` makes the machine of a partition without records.
+    /// `new_machine` makes the state machine of a partition without records.
     pub fn new(shard: &Rc<Shard>, new_machine: impl Fn() -> M + 'static) -> Ledgers<M> {
         let ledgers = Ledgers {
             shard: shard.clone(),
@@ -31,7 +31,7 @@ impl<M: StateMachine> Ledgers<M> {
         ledgers
     }
 
-    /// Takes over the shard's image: partitions of the topic that have come are loaded, those that have gone are closed.
+    /// Applies the shard's image: loads new partitions of the topic, and closes the ledgers of deleted ones.
     pub fn apply_image(&self) {
         let image = (*self.shard.image()).clone();
         let before = self.applied_image.replace(image.clone());
@@ -80,7 +80,7 @@ impl<M: StateMachine> Ledgers<M> {
         self.ledgers.borrow().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)
     }
 
-    /// The ledger in a partition of this shard, if it is one of the topic's.
+    /// The ledger of a partition of this shard, if the partition belongs to the topic.
     pub fn of_partition(&self, id: TopicPartition) -> Option<Rc<Ledger<M>>> {
         let ledgers = self.ledgers.borrow();
         ledgers.get(&id.partition).filter(|ledger| ledger.partition().id == id).cloned()

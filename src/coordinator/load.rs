@@ -1,7 +1,7 @@
-//! Reading an internal partition from its start, to find the state that its records tell.
+//! Replays an internal partition from its start, to restore the state machine.
 //!
-//! A log of a million commits is hundreds of megabytes of small batches, so it goes by in large stretches, each copied once into
-//! a buffer that is used again and read in place.
+//! A log of a million commits is hundreds of megabytes of small batches. The load reads it in large stretches; each is
+//! copied once into a reused buffer and decoded in place.
 
 use super::{ReplayedRecord, StateMachine, Unreadable};
 use crate::log::read::Extent;
@@ -16,12 +16,12 @@ use crate::record::{BatchHeader, Record, Records};
 use crate::runtime;
 use crate::shard::DECODED_BYTES_MAX;
 
-/// How much of the log is read at a time; between two stretches other tasks run.
+/// Bytes of the log per read; other tasks run between two reads.
 const STRETCH_BYTES: usize = 1 << 20;
-/// Batches replayed between two looks at what else the shard has to do.
+/// Batches that are replayed before the load yields to other tasks.
 const BATCHES_PER_TURN: usize = 500;
 
-/// Replays all of the partition's log. Fails when a part of it cannot be read: a state with a hole is no state.
+/// Replays the whole log of the partition. Fails when a part of it is unreadable: a state with gaps is wrong.
 pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M) -> Result<(), String> {
     let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
     let mut buffer = Vec::new();
@@ -60,11 +60,7 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
         next = fetched.read.next_offset;
     }
     if unknown > 0 {
-        tracing::warn!(
-            "{}-{}: {unknown} records of a newer release were passed over",
-            partition.name,
-            partition.id.partition
-        );
+        tracing::warn!("{}-{}: skipped {unknown} records of a newer release", partition.name, partition.id.partition);
     }
     Ok(())
 }
@@ -80,7 +76,7 @@ async fn copy(mut extent: Extent, buffer: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// Answers how many of its records are of kinds that this release does not know.
+/// Returns how many of the batch's records have a key version that this release does not know.
 fn replay_batch<M: StateMachine>(
     batch: &Batch<'_>,
     machine: &mut M,

@@ -1,30 +1,33 @@
-//! Coordinators: state machines that live in the logs of internal topics.
+//! Coordinators: state machines whose state is stored in the partitions of internal topics.
 //!
-//! Owns: the partitions of `__consumer_offsets` and `__transaction_state` that this shard has, each with the state that its
-//! records tell: a [`Ledger`]. In: steps, each a decision of the state machine. Out: their answers, and records in Kafka's own
-//! format in the partition's log.
+//! Owns this shard's partitions of `__consumer_offsets` and `__transaction_state`. Each one has a [`Ledger`]: the
+//! partition and the state machine that its records produce. Input: steps, each of which is one decision of the state
+//! machine. Output: the answers of the steps, and records in Kafka's format in the partition's log.
 //!
 //! ```text
-//! partition of a key -> its shard -> Ledger::step: decide (pure, on memory) -> records -> one batch into log and journal
-//!                                                  -> StateMachine::replay of what was written -> answer, once Ledger::wait_durable
-//! at a start         Ledger: read the log from its start -> StateMachine::replay of all of it -> StateMachine::loaded
+//! key -> partition -> shard -> Ledger::step: decide (pure, in memory) -> records -> one batch into log and journal
+//!                              -> StateMachine::replay of the batch -> Ledger::wait_durable -> answer
+//! start-up                     Ledger reads the log from its start -> StateMachine::replay -> StateMachine::on_loaded
 //! ```
 //!
-//! A [`StateMachine`] is what differs between groups and transactions. To make one:
-//! - what must survive a restart changes in [`StateMachine::replay`] alone, from a record; so a restart finds what was there;
-//! - a step looks at the machine, puts records into [`Writes`] and says the answer; it may change what need not survive (who
-//!   waits, deadlines) on the spot, or in [`Writes::then`], which is told whether the records were taken;
-//! - whoever has to wait for another step leaves a `Sender` in the machine.
+//! Groups and transactions differ in their [`StateMachine`]. A state machine keeps these rules:
+//! - State that must survive a restart changes only in [`StateMachine::replay`], from a record. A restart therefore
+//!   restores it.
+//! - A step reads the machine, puts records into [`Writes`] and returns the answer. It may change volatile state
+//!   (waiters, deadlines) at once, or in [`Writes::after_append`], which receives the result of the append.
+//! - A request that must wait for a later step leaves a `Sender` in the machine.
 //!
 //! Invariants:
-//! - COOR-1: a key's coordinator is the shard that owns its partition of the internal topic; nobody else touches its state.
-//! - COOR-2: steps of one ledger follow one another; each sees all of what the ones before it wrote.
-//! - COOR-3: records that the log refuses change nothing.
-//! - COOR-4: an answer leaves only when everything that its step saw is durable ([`Ledger::wait_durable`]): nobody learns what a
-//!   crash may take back.
+//! - COOR-1: a key's coordinator is the shard that owns its partition of the internal topic; no other shard has its
+//!   state.
+//! - COOR-2: the steps of a ledger run one after another; each sees all records of the steps before it.
+//! - COOR-3: the machine replays only records that the log has; rejected records change nothing.
+//! - COOR-4: an answer leaves only when all records that its step saw are durable ([`Ledger::wait_durable`]), so that a
+//!   crash cannot undo an answered request.
 //!
-//! It does not know requests, versions and connections: `api` decodes, finds the ledger, steps and encodes. Runs on the thread
-//! of the shard that owns the partition.
+//! Does not know frames, connections or API versions: `api` decodes requests and finds the ledger. It passes the
+//! messages of `wire`, with capabilities in place of versions, and encodes the answers. Runs on the thread of the shard
+//! that owns the partition.
 
 pub mod group;
 mod key;
@@ -52,7 +55,7 @@ use crate::runtime::Mono;
 use crate::runtime::clock;
 use topic::InternalTopic;
 
-/// The time of a step. Deadlines are of the monotonic clock; what is written down is of the other.
+/// The time of a step. Deadlines use the monotonic clock; records use the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
     pub mono: Mono,
@@ -71,47 +74,48 @@ pub struct ReplayedRecord<'a> {
     pub offset: Offset,
     pub timestamp_ms: i64,
     pub key: &'a [u8],
-    /// `None` is a tombstone: what the key stood for is gone.
+    /// `None` is a tombstone: it deletes the key's state.
     pub value: Option<&'a [u8]>,
-    /// Written in a transaction of this producer: it counts when that is committed.
+    /// The producer whose transaction contains the record. The record takes effect when that transaction commits.
     pub transaction: Option<(ProducerId, ProducerEpoch)>,
 }
 
-/// Why a record says nothing to its machine.
+/// Why a state machine cannot replay a record.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// Of a newer release: passed over, as Kafka does.
+    /// A newer release wrote the record. The load skips it, as Kafka does.
     #[error("its key is of the unknown version {0}")]
     UnknownKey(i16),
     #[error("{0}")]
     Malformed(String),
 }
 
-/// A state machine over one internal partition. Pure: what it knows comes from its records, its steps and their [`Now`].
+/// A state machine over one internal partition. Pure: its inputs are its records, its steps and their [`Now`].
 pub trait StateMachine: Sized + 'static {
     const TOPIC: InternalTopic;
 
-    /// Takes over what a record says. The only place where what must survive a restart changes. Of what the machine has
-    /// written itself it can read everything.
+    /// Applies a record. Only this function changes state that must survive a restart. The machine must be able to
+    /// replay every record that it wrote itself.
     fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable>;
 
-    /// A producer's transaction has ended: what it wrote here counts (`is_committed`), or never did.
+    /// A producer's transaction has ended: its records in this partition take effect (`is_committed`), or are
+    /// discarded.
     fn end_transaction(&mut self, producer: ProducerId, is_committed: bool);
 
-    /// All of the log was replayed; steps come next. The time to arm deadlines.
+    /// The whole log is replayed and steps follow. Arms deadlines.
     fn on_loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// The cluster's metadata has changed.
     fn on_image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
-    /// When [`elapsed`](Self::elapsed) is to be called next. Asked after every step: it must be cheap.
+    /// When to call [`on_deadline`](Self::on_deadline) next. Called after every step, so it must be cheap.
     fn deadline(&self) -> Option<Mono>;
 
-    /// The deadline has come. Does what is due, or a part of it: the rest stays due.
+    /// The deadline has passed. Does the due work, or a part of it: the rest stays due.
     fn on_deadline(&mut self, now: Now, writes: &mut Writes<Self>);
 }
 
-/// What a coordinator's client is told about a failed append: Kafka's map (`handleOperationException`).
+/// The error that a coordinator's client receives for a failed append: Kafka's map (`handleOperationException`).
 pub fn code_of_append(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {

@@ -1,4 +1,4 @@
-//! A ledger against restarts and refusals, with the smallest machine there is: the last value of each key.
+//! A ledger across restarts and failed appends, with the smallest state machine: the last value of each key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,14 +77,14 @@ impl StateMachine for Notes {
     }
 }
 
-/// One node of two shards that has the internal topic, in one partition.
+/// One node of two shards. The image has the internal topic with one partition.
 fn world() -> (Image, ShardId) {
     let image = create(&image_with_nodes(1), InternalTopic::ConsumerOffsets.name(), 1);
     let owner = shard_of(image.topic(InternalTopic::ConsumerOffsets.name()).unwrap().id, 0, 2);
     (image, owner)
 }
 
-/// The shard that owns the partition, or the other one.
+/// Opens the shard that owns the partition, or the other one.
 async fn open(directory: &Path, image: &Image, id: ShardId) -> Rc<Shard> {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 64 << 20;
@@ -120,7 +120,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn what_was_written_is_there_after_a_crash() {
+fn appended_state_survives_a_crash() {
     let scratch = Scratch::new("crash");
     let (image, owner) = world();
     run(async {
@@ -137,22 +137,22 @@ fn what_was_written_is_there_after_a_crash() {
         three.await.unwrap();
         ledger.wait_durable().await.unwrap();
     });
-    // Nothing was stopped in an orderly way.
+    // No orderly shutdown ran.
     run(async {
         let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
         let ledger = ledgers.ledger("any").unwrap();
         assert_eq!(ledger.step(|_, _, _| ()).await, Err(ErrorCode::CoordinatorLoadInProgress));
         loaded(&ledger).await;
-        let told = ledger.step(|notes, _, _| (notes.notes.clone(), notes.offsets.clone())).await.unwrap();
+        let state = ledger.step(|notes, _, _| (notes.notes.clone(), notes.offsets.clone())).await.unwrap();
         let expected = [(b"b".to_vec(), b"4".to_vec()), (b"c".to_vec(), b"3".to_vec())];
-        assert_eq!(told, (BTreeMap::from(expected), vec![0, 1, 2, 3, 4]));
+        assert_eq!(state, (BTreeMap::from(expected), vec![0, 1, 2, 3, 4]));
         note(&ledger, b"d", Some(b"5")).await.unwrap();
         assert_eq!(ledger.partition().log.end_offset(), 6);
     });
 }
 
 #[test]
-fn refused_records_change_nothing() {
+fn a_failed_append_changes_nothing() {
     let scratch = Scratch::new("refused");
     let (image, owner) = world();
     run(async {
@@ -160,16 +160,15 @@ fn refused_records_change_nothing() {
         let ledger = ledgers.ledger("any").unwrap();
         loaded(&ledger).await;
         let too_large = vec![0; 2 << 20];
-        let told = Rc::new(std::cell::Cell::new(None));
-        let teller = told.clone();
+        let seen = Rc::new(std::cell::Cell::new(None));
+        let callback_seen = seen.clone();
         let refused = ledger.step(move |_, _, writes| {
             writes.put(b"a", Some(b"1"));
             writes.put(b"b", Some(&too_large));
-            writes.after_append(move |notes, _, appended| teller.set(Some((notes.notes.len(), appended))));
+            writes.after_append(move |notes, _, appended| callback_seen.set(Some((notes.notes.len(), appended))));
         });
-        // COOR-3
         assert_eq!(refused.await, Err(ErrorCode::UnknownServerError));
-        assert_eq!(told.take(), Some((0, Err(ErrorCode::UnknownServerError))));
+        assert_eq!(seen.take(), Some((0, Err(ErrorCode::UnknownServerError))));
         assert_eq!(
             (ledger.partition().log.end_offset(), ledger.step(|notes, _, _| notes.notes.len()).await),
             (0, Ok(0))
@@ -178,7 +177,7 @@ fn refused_records_change_nothing() {
 }
 
 #[test]
-fn records_of_a_newer_release_are_passed_over_and_unreadable_ones_fail_the_load() {
+fn records_of_a_newer_release_are_skipped_and_unreadable_ones_fail_the_load() {
     for (key, expected) in [(b"newer".as_slice(), Ok(1)), (b"broken", Err(ErrorCode::CoordinatorNotAvailable))] {
         let scratch = Scratch::new("unreadable");
         let (image, owner) = world();
@@ -193,19 +192,19 @@ fn records_of_a_newer_release_are_passed_over_and_unreadable_ones_fail_the_load(
             let appended = shard.append(&partition, &batch.unwrap(), 0).await.unwrap();
             shard.committed_to(appended.sequence).await.unwrap();
             let ledger = Ledgers::new(&shard, Notes::default).ledger("any").unwrap();
-            let told = loop {
+            let loaded = loop {
                 match ledger.step(|notes, _, _| notes.notes.len()).await {
                     Err(ErrorCode::CoordinatorLoadInProgress) => runtime::yield_now().await,
                     other => break other,
                 }
             };
-            assert_eq!(told, expected);
+            assert_eq!(loaded, expected);
         });
     }
 }
 
 #[test]
-fn a_deadline_that_a_step_sets_rings_and_what_rings_can_write() {
+fn a_deadline_set_by_a_step_fires_and_its_work_can_write() {
     let scratch = Scratch::new("deadline");
     let (image, owner) = world();
     run(async {
@@ -218,12 +217,12 @@ fn a_deadline_that_a_step_sets_rings_and_what_rings_can_write() {
                 runtime::yield_now().await;
             }
         };
-        runtime::timeout(Duration::from_secs(10), rang).await.expect("it rings");
+        runtime::timeout(Duration::from_secs(10), rang).await.expect("the deadline fires");
     });
 }
 
 #[test]
-fn a_ledger_comes_and_goes_with_its_partition_on_its_shard_alone() {
+fn a_ledger_opens_and_closes_with_its_partition_on_the_owning_shard_only() {
     let scratch = Scratch::new("image");
     let (image, owner) = world();
     run(async {
@@ -248,7 +247,6 @@ fn a_ledger_comes_and_goes_with_its_partition_on_its_shard_alone() {
     });
     let scratch = Scratch::new("image-other");
     run(async {
-        // COOR-1
         let other = ShardId(1 - owner.0);
         let ledgers = Ledgers::new(&open(&scratch.0, &image, other).await, Notes::default);
         assert_eq!(

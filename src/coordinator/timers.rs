@@ -1,11 +1,11 @@
-//! Deadlines of a machine, each under a key of its own.
+//! The deadlines of a state machine, one for each key.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use crate::runtime::Mono;
 
-/// At most one deadline for each key; setting it again moves it.
+/// At most one deadline for each key. Setting a key again moves its deadline.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
     at: HashMap<K, Mono>,
@@ -40,7 +40,7 @@ impl<K: Clone + Eq + Hash + Ord> Timers<K> {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes the first that is due.
+    /// Removes and returns the earliest key that is due.
     pub fn take_due(&mut self, now: Mono) -> Option<K> {
         if self.next()? > now {
             return None;
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_comes_once_at_its_latest_time_and_in_order() {
+    fn a_moved_deadline_fires_once_at_its_new_time_and_in_order() {
         let at = Mono::from_nanos;
         let mut timers = Timers::default();
         timers.set("b", at(5));

@@ -1,13 +1,13 @@
-//! The internal topics, in the shape that Kafka gives them.
+//! The internal topics and their settings, as Kafka creates them.
 
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InternalTopic {
-    /// Groups: their members and what they have committed.
+    /// Groups: their members and their committed offsets.
     ConsumerOffsets,
-    /// Transactions.
+    /// Transactional ids: their producers and their transactions.
     TransactionState,
 }
 
@@ -29,7 +29,8 @@ impl InternalTopic {
         partitions as usize
     }
 
-    /// As many as are configured, or as there are nodes: a small cluster works, and Kafka's default of 3 is for a large one.
+    /// The configured replication factor, at most the number of live nodes: Kafka's default of 3 must not break a small
+    /// cluster.
     pub fn replicas(self, config: &BrokerConfig, image: &Image) -> usize {
         let wanted = match self {
             InternalTopic::ConsumerOffsets => config.offsets_topic_replication_factor,
@@ -38,7 +39,7 @@ impl InternalTopic {
         (wanted as usize).min(image.live_nodes().count()).max(1)
     }
 
-    /// The topic's configuration, where it differs from other topics'.
+    /// The topic's settings that differ from the defaults.
     pub fn overrides(self, config: &BrokerConfig) -> Vec<(String, String)> {
         let pairs: &[(&str, String)] = match self {
             InternalTopic::ConsumerOffsets => &[

@@ -1,4 +1,4 @@
-//! What a step wants written: one batch, and what is to follow.
+//! The output of a step: one batch, and callbacks for the result of its append.
 
 use super::Now;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
@@ -8,7 +8,7 @@ use crate::record::validate::Accepted;
 
 type AfterAppend<M> = Box<dyn FnOnce(&mut M, Now, Result<(), ErrorCode>)>;
 
-/// The records of one step. They are taken together or not at all.
+/// The records of one step. The log appends all of them or none.
 pub struct Writes<M> {
     now: Now,
     batch: Option<BatchBuilder>,
@@ -21,18 +21,19 @@ impl<M> Writes<M> {
         Writes { now, batch: None, producer: None, after_append: Vec::new() }
     }
 
-    /// A record, after those before it. Without a value it is a tombstone.
+    /// Adds a record. Without a value it is a tombstone.
     pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         let batch = self.batch.get_or_insert_with(|| BatchBuilder::new(BatchOptions::default()));
         batch.append(self.now.wall_ms, Some(key), value, []);
     }
 
-    /// Makes all of the records part of a producer's open transaction.
+    /// Makes all records part of a producer's open transaction.
     pub fn in_transaction(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
         self.producer = Some((producer, epoch));
     }
 
-    /// Runs when the records were replayed, or were refused for the reason given; at once when there are none.
+    /// Runs the callback after the records are replayed, or with the error of the failed append. Without records it
+    /// runs at once.
     pub fn after_append(&mut self, callback: impl FnOnce(&mut M, Now, Result<(), ErrorCode>) + 'static) {
         self.after_append.push(Box::new(callback));
     }
@@ -41,18 +42,18 @@ impl<M> Writes<M> {
         self.batch.is_none()
     }
 
-    /// Nothing is to be written after all, and nothing follows: the step has come to refuse what it was asked.
+    /// Discards the records and the callbacks: the step rejects its request after all.
     pub fn clear(&mut self) {
         (self.batch, self.producer) = (None, None);
         self.after_append.clear();
     }
 
-    /// The size of what there is so far.
+    /// The size of the records so far.
     pub fn bytes(&self) -> usize {
         self.batch.as_ref().map_or(0, BatchBuilder::plain_bytes)
     }
 
-    /// The batch, if there is one, and what follows it.
+    /// The batch, if there is one, and the callbacks.
     pub(super) fn into_parts(self) -> (Option<Accepted<'static>>, Vec<AfterAppend<M>>) {
         let producer = self.producer;
         let accepted = self.batch.map(|mut batch| {
@@ -66,11 +67,11 @@ impl<M> Writes<M> {
     }
 }
 
-/// A machine's unit tests stand in for the ledger.
+/// In unit tests of a state machine this replaces the ledger.
 #[cfg(test)]
 impl<M: super::StateMachine> Writes<M> {
-    /// What the ledger does with a step's records, without a log: replays them from `offset` on, or refuses
-    /// them. Answers their keys and values.
+    /// Does the ledger's part without a log: replays the records from `offset` on, or fails them. Returns their keys
+    /// and values.
     pub fn replay_into(
         self,
         machine: &mut M,

@@ -1,12 +1,12 @@
-//! A classic group: its members, what they agree on, and in which phase of a rebalance they are.
+//! A classic group: its members, its protocol, and the phase of its rebalance.
 //!
 //! ```text
-//!  Empty --first member--> PreparingRebalance --all have joined, or time is up--> CompletingRebalance --leader syncs--> Stable
-//!    ^                        |        ^                                                 |                              |
-//!    +------ none is left ----+        +------------ a member comes, goes or changes -----+------------------------------+
+//!  Empty --first member--> PreparingRebalance --all joined, or timeout--> CompletingRebalance --leader syncs--> Stable
+//!    ^                        |        ^                                          |                               |
+//!    +---- no member left ----+        +--- a member joins, leaves or changes ----+-------------------------------+
 //! ```
 //!
-//! No decisions about records or time here; those are in [`rebalance`](super::rebalance).
+//! This file does not write records or set deadlines; [`rebalance`](super::rebalance) does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use crate::wire::Bytes;
 use crate::wire::group::join_group::{JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember};
 use crate::wire::group::sync_group::SyncGroupResponse;
 
-/// The protocol type whose members' metadata names topics; of all others it is opaque.
+/// The protocol type whose member metadata names topics. The metadata of all other types is opaque.
 pub const CONSUMER: &str = "consumer";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ pub enum ClassicGroupState {
 }
 
 impl ClassicGroupState {
-    /// As DescribeGroups and ListGroups call it.
+    /// The name in DescribeGroups and ListGroups.
     pub fn name(self) -> &'static str {
         match self {
             ClassicGroupState::Empty => "Empty",
@@ -50,16 +50,16 @@ pub struct ClassicMember {
     pub client_host: String,
     pub rebalance_timeout_ms: i32,
     pub session_timeout_ms: i32,
-    /// What it supports, the favourite first.
+    /// The protocols that the member supports, in its order of preference.
     pub protocols: Vec<JoinGroupRequestProtocol>,
     pub assignment: Bytes,
-    /// Waits for the others to join.
+    /// The join response, sent when the join phase ends.
     pub joining: Option<Sender<JoinGroupResponse>>,
-    /// Waits for the leader's assignments.
+    /// The sync response, sent when the leader has assigned.
     pub syncing: Option<Sender<SyncGroupResponse>>,
-    /// Its first join has not been answered: it does not know its id and cannot send heartbeats.
+    /// Its first join is not answered yet: it does not know its id and cannot send heartbeats.
     pub is_new: bool,
-    /// When it counts as dead, unless it is heard of.
+    /// The end of its session, unless it sends a request before.
     pub due: Mono,
 }
 
@@ -69,7 +69,8 @@ impl ClassicMember {
         of.map(|own| own.metadata.clone()).unwrap_or_default()
     }
 
-    /// Whether it waits for us, so that its silence means nothing. A new one may have gone while it waited.
+    /// Whether the member waits for a response and therefore sends no heartbeats. A new member may have disconnected
+    /// meanwhile.
     pub fn is_waiting(&self) -> bool {
         !self.is_new && (self.joining.is_some() || self.syncing.is_some())
     }
@@ -82,25 +83,25 @@ impl ClassicMember {
 pub struct ClassicGroup {
     pub state: ClassicGroupState,
     pub previous: ClassicGroupState,
-    /// When the state began; -1: not known. An empty group's offsets expire by it.
+    /// When the state began; -1 if unknown. An empty group's offsets expire relative to it.
     pub state_timestamp_ms: i64,
     pub generation: i32,
-    /// None: nobody ever joined; it only has offsets.
+    /// `None` if no member ever joined: the group has only offsets.
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     pub leader: Option<Rc<str>>,
     pub members: BTreeMap<Rc<str>, ClassicMember>,
     /// Members by `group.instance.id` (KIP-345).
     pub instances: HashMap<String, Rc<str>>,
-    /// Ids that were given out and not used yet (KIP-394).
+    /// Member ids that were assigned but have not joined yet (KIP-394).
     pub pending: HashSet<Rc<str>>,
-    /// Who has not asked for the assignment of this generation yet.
+    /// Members that have not requested the assignment of this generation yet.
     pub unsynced: BTreeSet<Rc<str>>,
-    /// Somebody has joined since the initial rebalance was last extended.
+    /// A member has joined since the initial rebalance was last extended.
     pub has_new_member: bool,
-    /// While the first members gather: how long this wait is, and how much longer it may become.
+    /// In the initial rebalance: the current delay, and the time by which it may still be extended.
     pub initial: Option<(i32, i32)>,
-    /// The topics that the members read, where that is known.
+    /// The topics that the members read, if known.
     pub subscribed: Option<HashSet<String>>,
 }
 
@@ -124,7 +125,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Nobody is in it.
+    /// Whether the group has no members.
     pub fn is_empty(&self) -> bool {
         self.state == ClassicGroupState::Empty
     }
@@ -147,7 +148,7 @@ impl ClassicGroup {
         self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some())
     }
 
-    /// The longest of the members'.
+    /// The longest rebalance timeout of the members.
     pub fn rebalance_timeout_ms(&self) -> i32 {
         self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
@@ -156,7 +157,7 @@ impl ClassicGroup {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// KIP-345: an instance is its latest member; then, whether there is such a member.
+    /// KIP-345: an instance id identifies only its latest member. Then checks that the member exists.
     pub fn check_member(&self, id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             match self.instances.get(instance_id) {
@@ -180,7 +181,7 @@ impl ClassicGroup {
         self.members.insert(member.id.clone(), member);
     }
 
-    /// Removes a member, or an id that was only given out. Whoever waits is let go.
+    /// Removes a member, or an id that has not joined yet.
     pub fn remove(&mut self, id: &str) -> Option<ClassicMember> {
         self.pending.remove(id);
         self.unsynced.remove(id);
@@ -196,9 +197,9 @@ impl ClassicGroup {
         Some(member)
     }
 
-    /// Gives a static member a new id; the instance that had the old one is told that it is not the member any more.
+    /// Gives a static member a new id. Pending requests of the old id fail with FENCED_INSTANCE_ID.
     pub fn replace_static_member(&mut self, old: &str, new: Rc<str>) {
-        let mut member = self.members.remove(old).expect("a static member");
+        let mut member = self.members.remove(old).expect("the caller found the static member");
         if let Some(joining) = member.joining.take() {
             let (member_id, error_code) = (old.into(), ErrorCode::FencedInstanceId);
             let _ = joining.send(JoinGroupResponse { member_id, error_code, ..failed_join_response() });
@@ -213,13 +214,13 @@ impl ClassicGroup {
         if self.unsynced.remove(old) {
             self.unsynced.insert(new.clone());
         }
-        let instance_id = member.instance_id.clone().expect("a static member");
+        let instance_id = member.instance_id.clone().expect("a static member has an instance id");
         self.instances.insert(instance_id, new.clone());
         member.id = new.clone();
         self.members.insert(new, member);
     }
 
-    /// Makes sure that the leader is somebody who has joined. False: nobody has.
+    /// Ensures that the leader has joined. Returns false if no member has joined.
     pub fn elect_joined_leader(&mut self) -> bool {
         let has_joined = |member: &ClassicMember| member.joining.is_some();
         if self.leader.as_ref().and_then(|leader| self.members.get(leader)).is_some_and(has_joined) {
@@ -233,7 +234,7 @@ impl ClassicGroup {
         found
     }
 
-    /// Whether a member with these protocols could be one with all the others.
+    /// Whether a member with these protocols shares one with all other members.
     pub fn supports(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
         if self.state == ClassicGroupState::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
@@ -244,7 +245,7 @@ impl ClassicGroup {
                 .any(|protocol| self.members.values().all(|member| supports_protocol(member, &protocol.name)))
     }
 
-    /// The protocol of the next generation: one that all support, and most like best.
+    /// The protocol of the next generation: supported by all, and preferred by most.
     pub fn select_protocol(&self) -> Option<String> {
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -254,11 +255,11 @@ impl ClassicGroup {
                 *votes.entry(vote).or_default() += 1;
             }
         }
-        // Of several with as many votes the first by name.
+        // With equal votes the first by name wins.
         votes.into_iter().rev().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
     }
 
-    /// The next generation begins: of its members, or of nobody.
+    /// Begins the next generation, which may be empty.
     pub fn begin_generation(&mut self, now_ms: i64) {
         self.generation = self.generation.wrapping_add(1);
         self.protocol = self.select_protocol();
@@ -270,7 +271,8 @@ impl ClassicGroup {
         self.unsynced.clear();
     }
 
-    /// The topics that the members name in their metadata. None: this is no consumer group, or not ours to understand.
+    /// The topics that the members' metadata names. `None` if the group is no consumer group or its metadata is
+    /// unreadable.
     pub fn subscribed_topics(&self) -> Option<HashSet<String>> {
         if !self.is_consumer() {
             return None;
@@ -284,7 +286,7 @@ impl ClassicGroup {
         Some(topics)
     }
 
-    /// Whether the group reads the topic, or may for all that is known.
+    /// Whether the group reads the topic. True for a consumer group whose subscriptions are unknown.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
@@ -292,7 +294,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Answers everybody who waits.
+    /// Fails all pending joins and syncs with this error.
     pub fn fail_waiting(&mut self, error_code: ErrorCode) {
         for member in self.members.values_mut() {
             if let Some(joining) = member.joining.take() {
@@ -305,7 +307,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The group as it is written down, with these assignments.
+    /// The group's record, with these assignments.
     pub fn to_value(&self, assignment: impl Fn(&ClassicMember) -> Bytes) -> GroupMetadataValue {
         let members = self.members.values().map(|member| MemberMetadata {
             member_id: (*member.id).into(),
@@ -327,14 +329,14 @@ impl ClassicGroup {
         }
     }
 
-    /// What the leader is told about everybody.
+    /// The members as the join response describes them to the leader.
     pub fn join_response_members(&self) -> Vec<JoinGroupResponseMember> {
-        let told = self.members.values().map(|member| JoinGroupResponseMember {
+        let members = self.members.values().map(|member| JoinGroupResponseMember {
             member_id: (*member.id).into(),
             group_instance_id: member.instance_id.clone(),
             metadata: member.metadata(self.protocol.as_deref()),
         });
-        told.collect()
+        members.collect()
     }
 }
 
@@ -342,7 +344,7 @@ fn supports_protocol(member: &ClassicMember, protocol: &str) -> bool {
     member.protocols.iter().any(|own| own.name == protocol)
 }
 
-/// A JoinGroup answer that says nothing yet, as Kafka's is when it says no.
+/// Kafka's JoinGroup response to a failed join, without its error.
 pub fn failed_join_response() -> JoinGroupResponse {
     JoinGroupResponse { generation_id: -1, ..JoinGroupResponse::default() }
 }

@@ -1,4 +1,4 @@
-//! OffsetCommit, OffsetFetch, OffsetDelete: how far a group has read.
+//! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use super::classic::{ClassicGroup, ClassicGroupState};
 use super::offsets::CommittedOffset;
@@ -16,21 +16,21 @@ use crate::wire::group::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 
-/// Who commits, as far as it says: the fields of OffsetCommit and TxnOffsetCommit that name a member.
+/// The fields of OffsetCommit and TxnOffsetCommit that identify a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Committer<'a> {
     pub member_id: &'a str,
     pub instance_id: Option<&'a str>,
-    /// Below 0: none.
+    /// Negative: none.
     pub generation: i32,
     pub is_transactional: bool,
 }
 
 impl ClassicGroup {
-    /// Whether the commit may be taken.
+    /// Checks that the group accepts the commit.
     pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ErrorCode> {
         let Committer { member_id, instance_id, generation, is_transactional } = *committer;
-        // A consumer that assigns itself, or an administrator.
+        // A consumer with manual assignment, or an administrator.
         if generation < 0 && self.state == ClassicGroupState::Empty {
             return Ok(());
         }
@@ -50,8 +50,8 @@ impl ClassicGroup {
 }
 
 impl Groups {
-    /// Commits, or says why the group takes nothing from this client. `knows_absence`: from version 9 on a client is told that
-    /// there is no such group.
+    /// Commits offsets, or returns the error of the whole request. `knows_absence`: from version 9 on the client
+    /// understands GROUP_ID_NOT_FOUND.
     pub fn commit(
         &mut self,
         request: &OffsetCommitRequest,
@@ -80,11 +80,11 @@ impl Groups {
                 classic.check_commit(&committer)?;
                 if matches!(classic.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance) {
                     self.classic_step(&request.group_id, now, writes)
-                        .expect("just looked at")
+                        .expect("matched above")
                         .renew_session(&request.member_id);
                 }
             }
-            // The record makes the group.
+            // The commit creates the group.
             None if generation < 0 => {}
             None if knows_absence => return Err(ErrorCode::GroupIdNotFound),
             None => return Err(ErrorCode::IllegalGeneration),
@@ -123,7 +123,7 @@ impl Groups {
         Ok(response)
     }
 
-    /// The topic's id, where the request may have left it to its name.
+    /// The topic's id, looked up by name if the request has none.
     pub(super) fn id_of(&self, name: &str, given: TopicId) -> TopicId {
         match self.image.topic(name) {
             Some(topic) if given.is_zero() => topic.id,
@@ -131,7 +131,7 @@ impl Groups {
         }
     }
 
-    /// What a group has committed; `request.topics` null is all of it. A group that is not there has committed nothing.
+    /// The committed offsets of a group. Null `request.topics` requests all. An unknown group has none.
     pub fn fetch(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group = self.groups.get(request.group_id.as_str());
         if let Some(Group { kind: GroupKind::Consumer(consumer), .. }) = group
@@ -194,7 +194,7 @@ impl Groups {
     }
 }
 
-/// As Java counts them (`String.length`), which is how Kafka measures metadata.
+/// The length in UTF-16 units (Java's `String.length`), by which Kafka limits the metadata.
 pub(super) fn utf16_len(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
@@ -218,7 +218,7 @@ fn fetched_partition(
         topics.error_code = ErrorCode::UnstableOffsetCommit;
         return topics;
     }
-    // What was committed for another topic of that name says nothing about this one.
+    // The offset belongs to an earlier topic of the same name.
     let is_other = |committed: &CommittedOffset| {
         !topic_id.is_zero() && !committed.topic_id.is_zero() && committed.topic_id != topic_id
     };

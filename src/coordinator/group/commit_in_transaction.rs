@@ -1,4 +1,4 @@
-//! TxnOffsetCommit: how far a group has read, if a transaction is committed.
+//! TxnOffsetCommit: commits offsets that take effect when the transaction commits.
 
 use super::commit::{Committer, utf16_len};
 use super::consumer::ConsumerGroup;
@@ -11,7 +11,7 @@ use crate::wire::group::txn_offset_commit::{
 };
 
 impl Groups {
-    /// Commits within the producer's open transaction, or says why the group takes nothing from this client (statement 80).
+    /// Commits within the producer's open transaction, or returns the error of the whole request (statement 80).
     pub fn commit_in_transaction(
         &mut self,
         request: &TxnOffsetCommitRequest,
@@ -27,7 +27,7 @@ impl Groups {
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
             Some(GroupKind::Classic(classic)) => classic.check_commit(&committer)?,
             Some(GroupKind::Consumer(group)) => self.check_consumer(group, &committer, request)?,
-            // The record makes the group.
+            // The commit creates the group.
             None if request.generation_id < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
         }
@@ -61,7 +61,7 @@ impl Groups {
         Ok(response)
     }
 
-    /// Of this API the epoch of a member is a generation, and a stale one is called that.
+    /// This API has a generation in place of the member epoch, so a stale epoch is reported as an illegal generation.
     fn check_consumer(
         &self,
         group: &ConsumerGroup,

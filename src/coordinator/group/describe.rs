@@ -1,4 +1,4 @@
-//! ListGroups and DescribeGroups: what there is.
+//! ListGroups and DescribeGroups.
 
 use super::classic::{CONSUMER, ClassicGroupState};
 use super::{GroupKind, Groups};
@@ -8,7 +8,7 @@ use crate::wire::group::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::wire::group::list_groups::{ListGroupsRequest, ListedGroup};
 
 impl Groups {
-    /// Empty filters let everything through.
+    /// Lists the groups that match. An empty filter matches all.
     pub fn list(&self, request: &ListGroupsRequest) -> Vec<ListedGroup> {
         let passes = |filter: &[String], name: &str| {
             filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(name))

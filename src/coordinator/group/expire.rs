@@ -1,5 +1,6 @@
-//! What goes by itself: offsets that nobody has needed for long (KIP-211), those of deleted topics, and groups without either
-//! members or offsets. A little at a time: one batch is bounded, and other steps are not to wait for long.
+//! Expiry: removes offsets that are unused for the retention time (KIP-211), offsets of deleted topics, and groups
+//! without members and offsets. Each step does a bounded part, so that its batch is small and other steps do not wait
+//! long.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 
-/// Tombstones of one step take about this much at most.
+/// Limits the tombstones of one step.
 const WRITES_BYTES_MAX: usize = 128 << 10;
-/// Groups looked at in one step.
+/// Groups checked in one step.
 const GROUPS_PER_STEP: usize = 1000;
 
 impl Groups {
@@ -22,14 +23,14 @@ impl Groups {
         self.next_expiry = now.mono + Duration::from_millis(self.config.offsets_retention_check_interval_ms as u64);
     }
 
-    /// Goes on with what is to be forgotten. What does not fit this step stays due.
+    /// Continues the expiry. Work that does not fit into this step stays due.
     pub(super) fn continue_expiry(&mut self, now: Now, writes: &mut Writes<Groups>) {
         if self.next_expiry <= now.mono {
             self.schedule_expiry(now);
             self.expiring = self.groups.keys().cloned().collect();
         }
         let left = self.put_expiry_tombstones(now, writes);
-        // What could not be written is still to be forgotten.
+        // If the append fails, the work stays queued.
         writes.after_append(move |groups, _, appended| {
             if appended.is_ok() {
                 groups.deleted.truncate(left.0);
@@ -38,7 +39,7 @@ impl Groups {
         });
     }
 
-    /// How many of `deleted` and of `expiring` are still to be looked at after this step.
+    /// Returns the lengths of `deleted` and of `expiring` that remain after this step.
     fn put_expiry_tombstones(&self, now: Now, writes: &mut Writes<Groups>) -> (usize, usize) {
         for (done, (group_id, topic)) in self.deleted.iter().rev().enumerate() {
             let Some(group) = self.groups.get(group_id) else { continue };
@@ -68,12 +69,12 @@ impl Groups {
         (0, left)
     }
 
-    /// Whether a step for this is due at once.
+    /// Whether an expiry step is due at once.
     pub(super) fn has_expiry_work(&self) -> bool {
         !self.deleted.is_empty() || !self.expiring.is_empty()
     }
 
-    /// A topic's offsets go with it.
+    /// Queues the removal of the offsets of deleted topics.
     pub(super) fn queue_deleted_topics(&mut self, before: &Image, after: &Image) {
         for topic in before.topics().filter(|topic| after.topic_by_id(topic.id).is_none()) {
             let name = topic.name.as_str();
@@ -86,7 +87,7 @@ impl Groups {
         }
     }
 
-    /// Deletes a group that nobody is in, a part of it at a time. False: there is more.
+    /// Deletes an empty group in bounded parts. Returns false while parts remain.
     pub fn delete(&mut self, group_id: &str, now: Now, writes: &mut Writes<Groups>) -> Result<bool, ErrorCode> {
         let group = self.groups.get(group_id).ok_or(ErrorCode::GroupIdNotFound)?;
         if !group.kind.is_empty() {
@@ -102,7 +103,7 @@ impl Groups {
         Ok(true)
     }
 
-    /// Writes that there is no such group any more. Nobody is in it.
+    /// Writes the tombstones of an empty group.
     fn put_group_tombstones(&self, group_id: &str, now: Now, writes: &mut Writes<Groups>) {
         match self.consumer_step(group_id, now, writes) {
             Some(mut step) => step.put_group_tombstones(),
@@ -111,7 +112,7 @@ impl Groups {
     }
 }
 
-/// Since when an offset of the group has been of no use; None: it still is.
+/// The time since when an offset is unused. `None` while it is in use.
 fn unused_since(kind: &GroupKind, topic: &str, committed: &CommittedOffset) -> Option<i64> {
     if kind.is_subscribed_to(topic) && !kind.is_empty() {
         return None;
@@ -126,12 +127,12 @@ fn unused_since(kind: &GroupKind, topic: &str, committed: &CommittedOffset) -> O
     }
 }
 
-/// What has become of a group's offsets.
+/// The result of one expiry check.
 enum Expiry {
-    /// It has none, and nobody is in it.
+    /// The group has neither members nor offsets left.
     All,
     Some,
-    /// One batch does not take all that is to go.
+    /// The batch is full; more offsets are due.
     Incomplete,
 }
 

@@ -1,4 +1,4 @@
-//! JoinGroup: a member comes, or comes again.
+//! JoinGroup.
 
 use std::rc::Rc;
 
@@ -12,14 +12,14 @@ use crate::runtime::sync::Sender;
 use crate::wire::Bytes;
 use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 
-/// Who asks, and what its version of the protocol knows.
+/// The client that joins, and the capabilities of its API version.
 #[derive(Clone, Debug)]
 pub struct Joiner {
     pub client_id: String,
     pub client_host: String,
-    /// From version 4 on a dynamic member is first given an id, and joins with it (KIP-394).
+    /// From version 4 on, the coordinator first assigns an id to a dynamic member, which then joins with it (KIP-394).
     pub needs_member_id: bool,
-    /// From version 9 on a leader can be told to leave the assignment as it is (KIP-814).
+    /// From version 9 on, a response can instruct the leader to skip the assignment (KIP-814).
     pub can_skip_assignment: bool,
 }
 
@@ -52,7 +52,7 @@ impl Groups {
             false => String::new(),
         };
         let group_id = self.get_or_create(&request.group_id, now).id.clone();
-        let mut step = self.classic_step(&group_id, now, writes).expect("just made sure of");
+        let mut step = self.classic_step(&group_id, now, writes).expect("created above");
         if !step.accepts(&request.member_id) {
             step.classic.remove(&request.member_id);
             refuse(answer, ErrorCode::GroupMaxSizeReached, "");
@@ -64,8 +64,8 @@ impl Groups {
             step.join_again(request, joiner, answer);
         }
         if is_new_group && writes.bytes() == bytes_before {
-            // So that the group is known to be there after a restart, too.
-            self.classic_step(&group_id, now, writes).expect("just made sure of").put_empty_group_record();
+            // A restart must find the new group.
+            self.classic_step(&group_id, now, writes).expect("created above").put_empty_group_record();
         }
     }
 
@@ -78,7 +78,7 @@ impl Groups {
 }
 
 impl ClassicStep<'_> {
-    /// `group.max.size`: those who wait count while a group forms, and its members when it has.
+    /// Enforces `group.max.size`. While the group forms it counts the pending joins, afterwards the members.
     fn accepts(&self, id: &str) -> bool {
         let classic = &*self.classic;
         let size_max = self.config.group_max_size as usize;
@@ -127,16 +127,16 @@ impl ClassicStep<'_> {
             due: Mono::default(),
         };
         classic.add(member, &request.protocol_type);
-        // The alarm of an id that was only given out is an earlier one; it looks at the new time.
+        // The alarm that was set with the member id is earlier. When it fires it checks the new deadline.
         self.renew_session_for(&id, NEW_MEMBER_JOIN_TIMEOUT_MS);
-        self.begin_rebalance_or_complete_join(&because("a member has joined", request.reason.as_deref()));
+        self.begin_rebalance_or_complete_join(&reason_text("a member joined", request.reason.as_deref()));
     }
 
     fn join_again(&mut self, request: JoinGroupRequest, joiner: Joiner, answer: Sender<JoinGroupResponse>) {
         let id: Rc<str> = request.member_id.as_str().into();
         if self.classic.pending.contains(&id) {
             if request.group_instance_id.is_some() {
-                // A static member is never given an id first; Kafka trips over this one.
+                // A static member never gets an id this way. Kafka fails with the same error.
                 return refuse(answer, ErrorCode::UnknownServerError, &id);
             }
             return self.add(request, joiner, id, answer);
@@ -148,9 +148,9 @@ impl ClassicStep<'_> {
         let has_changed = classic.members[&id].protocols != request.protocols;
         let is_told = match classic.state {
             ClassicGroupState::PreparingRebalance => false,
-            // It may not have received the answer of this generation.
+            // It may have missed the response of this generation.
             ClassicGroupState::CompletingRebalance => !has_changed,
-            // A leader that joins wants a rebalance: topics have changed, which its metadata does not say.
+            // The leader rejoins to force a rebalance: topics have changed, which its metadata does not show.
             ClassicGroupState::Stable => !has_changed && !classic.is_leader(&id),
             ClassicGroupState::Empty => return refuse(answer, ErrorCode::UnknownMemberId, &id),
         };
@@ -158,7 +158,7 @@ impl ClassicStep<'_> {
             let _ = answer.send(self.join_response(&id));
             return;
         }
-        let reason = because("a member has joined again", request.reason.as_deref());
+        let reason = reason_text("a member rejoined", request.reason.as_deref());
         self.update(&id, request, answer);
         self.begin_rebalance_or_complete_join(&reason);
     }
@@ -171,7 +171,7 @@ impl ClassicStep<'_> {
         member.joining = Some(answer);
     }
 
-    /// KIP-345: an instance that was restarted takes its member's place, and in a stable group its assignment.
+    /// KIP-345: a restarted instance replaces its member and, in a stable group, keeps the assignment.
     fn replace_static(
         &mut self,
         request: JoinGroupRequest,
@@ -181,7 +181,7 @@ impl ClassicStep<'_> {
         answer: Sender<JoinGroupResponse>,
     ) {
         let leader_before = self.classic.leader.as_deref().unwrap_or_default().to_owned();
-        let reason = because("a static member has come back", request.reason.as_deref());
+        let reason = reason_text("a static member returned", request.reason.as_deref());
         let before = {
             let member = &self.classic.members[old];
             (member.protocols.clone(), member.rebalance_timeout_ms, member.session_timeout_ms)
@@ -197,18 +197,18 @@ impl ClassicStep<'_> {
                 self.writes.after_append(move |groups, now, appended| {
                     let mut writes = Writes::new(now);
                     let Some(mut step) = groups.classic_step(&group_id, now, &mut writes) else { return };
-                    let told = step.join_response(&id);
+                    let response = step.join_response(&id);
                     let Some(member) = step.classic.members.get_mut(&id) else { return };
                     let Some(answer) = member.joining.take() else { return };
                     match appended {
                         Ok(()) if joiner.can_skip_assignment => {
                             let skip_assignment = step.classic.is_leader(&id);
-                            let _ = answer.send(JoinGroupResponse { skip_assignment, ..told });
+                            let _ = answer.send(JoinGroupResponse { skip_assignment, ..response });
                         }
-                        // Before KIP-814 it must not take itself for the leader, or it would assign anew.
+                        // Before KIP-814 the response must not name the member as leader, or it would assign again.
                         Ok(()) => {
                             let (leader, members) = (leader_before, Vec::new());
-                            let _ = answer.send(JoinGroupResponse { leader, members, ..told });
+                            let _ = answer.send(JoinGroupResponse { leader, members, ..response });
                         }
                         Err(error_code) => {
                             (member.protocols, member.rebalance_timeout_ms, member.session_timeout_ms) = before;
@@ -216,19 +216,20 @@ impl ClassicStep<'_> {
                             step.disarm(Alarm::Session(id.clone()));
                             step.renew_session(&old);
                             let (leader, members, member_id) = (leader_before, Vec::new(), String::new());
-                            let _ = answer.send(JoinGroupResponse { error_code, leader, members, member_id, ..told });
+                            let _ =
+                                answer.send(JoinGroupResponse { error_code, leader, members, member_id, ..response });
                         }
                     }
                 });
             }
-            // In the middle of an assignment the leader knows the old id: it has to assign again.
+            // The leader is assigning to the old id, so a new rebalance must begin.
             ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => self.begin_rebalance(&reason),
             ClassicGroupState::PreparingRebalance => self.maybe_complete_join(),
             ClassicGroupState::Empty => unreachable!("an empty group has no static member"),
         }
     }
 
-    /// A group that nobody has joined yet.
+    /// Writes the record of a new group that has no members yet.
     fn put_empty_group_record(&mut self) {
         use crate::coordinator::group::record::Key;
         use crate::coordinator::group::schema::GroupMetadataValue;
@@ -238,8 +239,8 @@ impl ClassicStep<'_> {
     }
 }
 
-fn because(what: &str, reason: Option<&str>) -> String {
-    // KIP-800; a client may write a novel.
+fn reason_text(event: &str, reason: Option<&str>) -> String {
+    // KIP-800: the client's reason can have any length.
     let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or("not provided");
-    format!("{what}; client reason: {}", reason.chars().take(255).collect::<String>())
+    format!("{event}; client reason: {}", reason.chars().take(255).collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! Heartbeat and LeaveGroup: a member is alive, or goes.
+//! Heartbeat and LeaveGroup.
 
 use super::Groups;
 use super::classic::ClassicGroupState;

@@ -1,18 +1,21 @@
-//! Groups: who is in them, who has been given what, and how far they have read. A machine over a partition of
-//! `__consumer_offsets`.
+//! Groups: their members, assignments and committed offsets. A state machine over a partition of `__consumer_offsets`.
 //!
-//! Two kinds: classic groups, whose members assign themselves with a leader among them (`classic` and the files beside it), and
-//! consumer groups, whose members are assigned to by the coordinator ([`consumer`], KIP-848).
+//! Owns the groups of the partition, of two kinds. The members of a classic group elect a leader, which assigns
+//! partitions (`classic` and the files beside it). The coordinator assigns to the members of a consumer group
+//! ([`consumer`], KIP-848). Input: group requests, deadlines and new metadata images. Output: responses and records.
 //!
-//! What is written of a classic group: a generation when its leader has assigned it, that a group has become empty, a static member's new id, and
-//! every committed offset. What is not: who waits, for what and until when. After a restart a group is as it was when it was
-//! last stable, and its members are given their session's time to say that they are still there, as in Kafka.
+//! A classic group writes a record when its leader has assigned a generation, when the group becomes empty, and when a
+//! static member gets a new id. Each committed offset is a record. Waiting requests and deadlines are not written.
+//! After a restart a classic group has its last stable state, and each member has one session timeout to send a
+//! heartbeat, as in Kafka.
+//!
+//! Subscriptions, assignments and commit metadata are opaque bytes: the coordinator stores and returns them unchanged.
 //!
 //! Invariants:
-//! - GROUP-1: a generation is stable only when it is in the log.
-//! - GROUP-2: what members tell each other, and the metadata of a commit, is kept and handed on as it came.
-//! - GROUP-3: offsets of an open transaction are seen by nobody, and keep others from being taken for the last word
-//!   (`require_stable`).
+//! - GROUP-1: a generation becomes stable only when the log has it.
+//! - GROUP-3: an offset of an open transaction is not fetched, and makes its partition unstable (`require_stable`).
+//!
+//! Does not know connections or API versions. Runs on the thread of the shard that owns the partition.
 
 pub mod assign;
 mod classic;
@@ -53,25 +56,25 @@ use offsets::{CommittedOffset, Offsets};
 use rebalance::ClassicStep;
 use record::{Key, OffsetValue};
 
-/// What a consumer group's alarm could not have written is tried again after so long.
+/// The delay before a consumer group's alarm is retried whose records could not be written.
 const ALARM_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What a deadline of a group is for.
+/// The purpose of a group's deadline.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 enum Alarm {
-    /// The join phase ends.
+    /// The end of the join phase.
     Join,
-    /// All members should have asked for their assignment.
+    /// The time by which all members must request their assignment.
     Sync,
-    /// A member should have been heard of.
+    /// The end of a member's session.
     Session(Rc<str>),
-    /// A member of a consumer group should have given up what it was told to.
+    /// The time by which a member of a consumer group must revoke its partitions.
     Rebalance(Rc<str>),
-    /// A member of the classic protocol in such a group should have joined again.
+    /// The time by which a classic member of a consumer group must rejoin.
     Rejoin(Rc<str>),
-    /// ... and should have asked for its assignment.
+    /// The time by which a classic member of a consumer group must request its assignment.
     Resync(Rc<str>),
-    /// What a consumer group's patterns mean is to be looked up.
+    /// The time to resolve a consumer group's patterns to topics.
     Regex,
 }
 
@@ -81,7 +84,7 @@ enum GroupKind {
 }
 
 impl GroupKind {
-    /// Whether the group reads the topic, or may for all that is known.
+    /// Whether the group reads the topic. True if its subscriptions are unknown.
     fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             GroupKind::Classic(classic) => classic.is_subscribed_to(topic),
@@ -89,7 +92,7 @@ impl GroupKind {
         }
     }
 
-    /// Whether nobody is in it.
+    /// Whether the group has no members.
     fn is_empty(&self) -> bool {
         match self {
             GroupKind::Classic(classic) => classic.is_empty(),
@@ -110,22 +113,22 @@ pub struct Groups {
     random: Box<dyn FnMut() -> u64>,
     groups: HashMap<Rc<str>, Group>,
     timers: Timers<(Rc<str>, Alarm)>,
-    /// Which groups have offsets in a producer's open transaction.
+    /// The groups that have offsets in a producer's open transaction.
     transactions: HashMap<ProducerId, Vec<Rc<str>>>,
     is_loaded: bool,
-    /// The cluster's metadata: which topics there are.
+    /// The cluster's metadata.
     image: Arc<Image>,
-    /// The index of the metadata in which a topic was last new.
+    /// The index of the newest metadata that added a topic.
     newest_topic_at: i64,
     next_expiry: Mono,
-    /// Groups that are still to be looked at for offsets to expire.
+    /// Groups whose offsets are still to be checked for expiry.
     expiring: Vec<Rc<str>>,
-    /// Groups, and topics of theirs that are no more.
+    /// Groups with offsets of a deleted topic, and that topic.
     deleted: Vec<(Rc<str>, Rc<str>)>,
 }
 
 impl Groups {
-    /// `random` gives fresh random numbers, for the ids of members.
+    /// `random` returns random numbers for member ids.
     pub fn new(config: Arc<BrokerConfig>, random: impl FnMut() -> u64 + 'static) -> Groups {
         Groups {
             config,
@@ -142,7 +145,7 @@ impl Groups {
         }
     }
 
-    /// For a step of a classic group; None: there is no such group, or it is of the other kind.
+    /// Starts a step of a classic group. `None` if there is no such group or it is a consumer group.
     fn classic_step<'a>(
         &'a mut self,
         group: &str,
@@ -157,7 +160,7 @@ impl Groups {
         }
     }
 
-    /// For a step of a consumer group; None: there is no such group, or it is of the other kind.
+    /// Starts a step of a consumer group. `None` if there is no such group or it is a classic group.
     fn consumer_step<'a>(&'a self, group: &str, now: Now, writes: &'a mut Writes<Groups>) -> Option<ConsumerStep<'a>> {
         match self.groups.get(group)? {
             Group { id, kind: GroupKind::Consumer(group), .. } => Some(ConsumerStep {
@@ -184,7 +187,7 @@ impl Groups {
         matches!(self.groups.get(group), Some(Group { kind: GroupKind::Consumer(_), .. }))
     }
 
-    /// Ends a consumer group that nobody is in, for a classic one to be in its place.
+    /// Removes an empty consumer group, so that a classic group can take its id.
     fn remove_empty_consumer_group(&mut self, id: &str, now: Now, writes: &mut Writes<Groups>) {
         if let Some(mut step) = self.consumer_step(id, now, writes) {
             step.put_group_tombstones();
@@ -192,7 +195,7 @@ impl Groups {
         self.reset_kind(id, now.wall_ms);
     }
 
-    /// A number that nobody else has, as Kafka prints it.
+    /// A random unique id in Kafka's notation.
     fn fresh_uuid(&mut self) -> String {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(self.random)().to_be_bytes());
@@ -218,7 +221,7 @@ impl Groups {
             return Ok(());
         };
         let value = OffsetValue::parse(value)?;
-        // A group whose members assign themselves exists by what it commits.
+        // A group with manual assignment exists only by its commits.
         let group = get_or_create(&mut self.groups, group_id, value.commit_timestamp_ms);
         let committed = CommittedOffset::new(&value, entry.offset);
         match entry.transaction {
@@ -236,7 +239,7 @@ impl Groups {
 
     fn replay_classic(&mut self, entry: &ReplayedRecord<'_>, id: &str) -> Result<(), Unreadable> {
         let Some(value) = entry.value else {
-            // A consumer group was a classic one once, and has written so before anything of its own.
+            // The tombstone is older than the consumer group's own records: the group was upgraded from classic.
             if let Some(group) = self.groups.get_mut(id)
                 && matches!(group.kind, GroupKind::Classic(_))
             {
@@ -247,7 +250,7 @@ impl Groups {
             }
             return Ok(());
         };
-        // Later on a group is ahead of what it has written, and was written down as it is.
+        // A loaded group is newer than the record that it has just written.
         if self.is_loaded {
             return Ok(());
         }
@@ -274,13 +277,13 @@ impl Groups {
             }
             group.kind = GroupKind::Consumer(ConsumerGroup::default());
         }
-        let GroupKind::Consumer(group) = &mut group.kind else { unreachable!("just made one") };
+        let GroupKind::Consumer(group) = &mut group.kind else { unreachable!("set above") };
         let is_taken = group.replay_value(key, value)?;
         debug_assert!(is_taken, "keys of other kinds are matched before");
         Ok(())
     }
 
-    /// A group is of no kind any more: it is there only by what it has committed, if anything.
+    /// Resets the group to an empty classic group. Removes it if it has no offsets.
     fn reset_kind(&mut self, id: &str, now_ms: i64) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.kind = GroupKind::Classic(ClassicGroup::new(now_ms));
@@ -297,10 +300,10 @@ fn get_or_create<'a>(groups: &'a mut HashMap<Rc<str>, Group>, id: &str, now_ms: 
         let group = Group { id: id.clone(), kind, offsets: Offsets::default() };
         groups.insert(id, group);
     }
-    groups.get_mut(id).expect("it is there now")
+    groups.get_mut(id).expect("inserted above")
 }
 
-/// The group that a record tells of.
+/// The classic group that a record describes.
 fn classic_group_from(value: GroupMetadataValue) -> ClassicGroup {
     let mut classic = ClassicGroup::new(value.current_state_timestamp);
     for member in value.members {
@@ -377,9 +380,9 @@ impl StateMachine for Groups {
             let members: Vec<Rc<str>> = step.classic.members.keys().cloned().collect();
             members.iter().for_each(|member| step.renew_session(member));
             if members.len() > size_max {
-                step.begin_rebalance("the group is over group.max.size");
+                step.begin_rebalance("the group exceeds group.max.size");
             } else if step.classic.leader.is_none() {
-                step.begin_rebalance("it has no leader");
+                step.begin_rebalance("the group has no leader");
             }
         }
     }
@@ -405,7 +408,7 @@ impl StateMachine for Groups {
     }
 
     fn on_deadline(&mut self, now: Now, writes: &mut Writes<Groups>) {
-        // Groups may write themselves down, and together not more than fits a batch.
+        // One alarm per step: the records of several groups could exceed one batch.
         while writes.is_empty()
             && let Some((group, alarm)) = self.timers.take_due(now.mono)
         {
@@ -414,7 +417,7 @@ impl StateMachine for Groups {
                     Alarm::Regex => self.on_regex_alarm(&group, now, writes),
                     ref alarm => self.on_consumer_alarm(&group, alarm, now, writes),
                 }
-                // A consumer group is what its records say: what could not be written is due again.
+                // A consumer group's state is its records, so an alarm whose records were rejected is due again.
                 writes.after_append(move |groups, now, appended| {
                     if appended.is_err() {
                         groups.timers.set((group, alarm), now.mono + ALARM_RETRY_DELAY);
@@ -426,7 +429,7 @@ impl StateMachine for Groups {
                 Alarm::Join => step.on_join_alarm(),
                 Alarm::Sync => step.on_sync_alarm(),
                 Alarm::Session(member) => step.on_session_alarm(&member),
-                // Of the time when it was a consumer group.
+                // Set while the group was a consumer group.
                 Alarm::Rebalance(_) | Alarm::Rejoin(_) | Alarm::Resync(_) | Alarm::Regex => {}
             }
         }

@@ -1,4 +1,4 @@
-//! How far a group has read: by topic and partition, and what its open transactions would make of it (KIP-447).
+//! A group's offsets by topic and partition: committed ones, and those of open transactions (KIP-447).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,10 +13,11 @@ pub struct CommittedOffset {
     pub leader_epoch: LeaderEpoch,
     pub metadata: Box<str>,
     pub commit_timestamp_ms: i64,
-    /// -1: the broker's retention decides.
+    /// -1 if the broker's retention applies.
     pub expire_timestamp_ms: i64,
     pub topic_id: TopicId,
-    /// Where its record lies: of two commits the later record counts, however their transactions end.
+    /// The offset of its record. Of two commits the later record wins, whatever the order in which their transactions
+    /// end.
     pub record_offset: Offset,
 }
 
@@ -36,8 +37,8 @@ impl CommittedOffset {
 
 pub type ByPartition = HashMap<PartitionIndex, CommittedOffset, BuildHasherDefault<PartitionHasher>>;
 
-/// Hashes a partition's index by one multiplication: a start with a million offsets hashes each. Whoever commits cannot choose
-/// indexes that collide, for they are those of a topic's partitions, from 0 without gaps.
+/// Hashes a partition index with one multiplication: a restart with a million offsets hashes each. Clients cannot
+/// choose colliding indexes, because a topic's partitions are numbered from 0 without gaps.
 #[derive(Clone, Default)]
 pub struct PartitionHasher(u64);
 
@@ -47,7 +48,7 @@ impl Hasher for PartitionHasher {
     }
 
     fn write(&mut self, _: &[u8]) {
-        unreachable!("partition indexes alone are hashed");
+        unreachable!("only partition indexes are hashed");
     }
 
     fn finish(&self) -> u64 {
@@ -55,7 +56,7 @@ impl Hasher for PartitionHasher {
     }
 }
 
-/// Offsets by topic and partition. A topic in it has at least one.
+/// Offsets by topic and partition. It has no topics without offsets.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct OffsetTable {
     topics: HashMap<Box<str>, ByPartition>,
@@ -86,7 +87,7 @@ impl OffsetTable {
         }
     }
 
-    /// Topics and their offsets, in no order.
+    /// Topics and their offsets, unordered.
     pub fn topics(&self) -> impl Iterator<Item = (&str, &ByPartition)> {
         self.topics.iter().map(|(topic, partitions)| (&**topic, partitions))
     }
@@ -101,11 +102,11 @@ impl OffsetTable {
     }
 }
 
-/// All that a group has committed, for good or within transactions that are still open.
+/// All offsets of a group: committed, and pending in open transactions.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Offsets {
     pub committed: OffsetTable,
-    /// By producer. Nobody sees them before the transaction's end.
+    /// By producer. A fetch does not return them before the transaction commits.
     pub pending: HashMap<ProducerId, OffsetTable>,
 }
 
@@ -114,12 +115,12 @@ impl Offsets {
         self.committed.is_empty() && self.pending.is_empty()
     }
 
-    /// Whether an open transaction would move this offset (`require_stable`).
+    /// Whether an open transaction has an offset for this partition (`require_stable`).
     pub fn is_unstable(&self, topic: &str, partition: PartitionIndex) -> bool {
         self.pending.values().any(|table| table.get(topic, partition).is_some())
     }
 
-    /// Whether a tombstone for this offset would say anything.
+    /// Whether a tombstone for this offset would have an effect.
     pub fn has(&self, topic: &str, partition: PartitionIndex) -> bool {
         self.committed.get(topic, partition).is_some() || self.is_unstable(topic, partition)
     }
@@ -132,7 +133,7 @@ impl Offsets {
         });
     }
 
-    /// What a tombstone is needed for to forget everything; each once.
+    /// Each partition that needs a tombstone to remove all offsets, once.
     pub fn all(&self) -> Vec<(Box<str>, PartitionIndex)> {
         let pending = self.pending.values().flat_map(OffsetTable::all);
         let only_pending = pending.filter(|(topic, at, _)| self.committed.get(topic, *at).is_none());
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_plain_and_a_transactional_commit_the_later_record_counts() {
+    fn the_later_record_of_a_plain_and_a_transactional_commit_wins() {
         for (plain_at, pending_at, is_committed, expected) in
             [(1, 2, true, 20), (2, 1, true, 10), (1, 2, false, 10), (2, 1, false, 10)]
         {
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_forgotten_in_transactions_too() {
+    fn a_removed_offset_is_removed_from_open_transactions_too() {
         let mut offsets = Offsets::default();
         offsets.pending.entry(7).or_default().insert("t", 0, committed(20, 1));
         offsets.committed.insert("t", 0, committed(1, 0));

@@ -1,4 +1,5 @@
-//! A rebalance: everybody joins, a generation begins, the leader assigns. Kafka's `GroupMetadataManager`, step by step.
+//! The rebalance of a classic group: all members join, a generation begins, the leader assigns. Follows Kafka's
+//! `GroupMetadataManager` step by step.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::wire::Bytes;
 use crate::wire::group::join_group::JoinGroupResponse;
 use crate::wire::group::sync_group::SyncGroupResponse;
 
-/// One group, for one step.
+/// The classic group and the outputs of one step.
 pub(super) struct ClassicStep<'a> {
     pub id: &'a Rc<str>,
     pub classic: &'a mut ClassicGroup,
@@ -23,7 +24,7 @@ pub(super) struct ClassicStep<'a> {
     pub writes: &'a mut Writes<Groups>,
 }
 
-/// How long a member whose first join is not answered may take: it cannot send heartbeats (Kafka's constant).
+/// The session timeout until a member's first join is answered: it cannot send heartbeats (Kafka's constant).
 pub(super) const NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 5 * 60 * 1000;
 
 fn ms(millis: i32) -> Duration {
@@ -39,7 +40,7 @@ impl ClassicStep<'_> {
         self.timers.cancel(&(self.id.clone(), alarm));
     }
 
-    /// The member was heard of. Its alarm is moved only when it would come too late: one that comes too early looks at `due`.
+    /// Extends the member's session. An alarm that is already earlier stays: when it fires it checks `due`.
     pub fn renew_session_for(&mut self, member: &str, timeout_ms: i32) {
         let due = self.now.mono + ms(timeout_ms);
         let Some(member) = self.classic.members.get_mut(member) else { return };
@@ -81,7 +82,7 @@ impl ClassicStep<'_> {
         tracing::info!("group {}: rebalance after generation {} ({reason})", self.id, classic.generation);
         let rebalance_ms = classic.rebalance_timeout_ms();
         if is_initial {
-            // More members are to be expected: each that comes extends the wait, up to the rebalance timeout.
+            // More members are expected. Each new one extends the delay, up to the rebalance timeout.
             let delay_ms = self.config.group_initial_rebalance_delay_ms;
             self.classic.initial = Some((delay_ms, (rebalance_ms - delay_ms).max(0)));
             self.arm(Alarm::Join, delay_ms);
@@ -92,7 +93,7 @@ impl ClassicStep<'_> {
         }
     }
 
-    /// The join phase ends when all are there; the initial one takes its time.
+    /// Completes the join phase if all members have joined. The initial rebalance always waits for its delay.
     pub fn maybe_complete_join(&mut self) {
         let classic = &*self.classic;
         if classic.state == ClassicGroupState::PreparingRebalance
@@ -118,7 +119,8 @@ impl ClassicStep<'_> {
         }
     }
 
-    /// Who has not joined is out (static members stay for their session), and the next generation begins.
+    /// Ends the join phase: removes the members that have not joined, and begins the next generation. Static members
+    /// stay until their session ends.
     pub fn complete_join(&mut self) {
         self.disarm(Alarm::Join);
         self.classic.initial = None;
@@ -130,12 +132,12 @@ impl ClassicStep<'_> {
             .map(|member| member.id.clone())
             .collect();
         for id in late {
-            tracing::info!("group {}: {id} has not rejoined and is out", self.id);
+            tracing::info!("group {}: removed {id}: it has not rejoined in time", self.id);
             self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
         if !self.classic.elect_joined_leader() && !self.classic.members.is_empty() {
-            // Static members alone, and none of them here: wait until they come or their sessions end.
+            // Only static members are left and none has joined: wait for a join or the end of their sessions.
             let again_ms = self.classic.rebalance_timeout_ms();
             self.arm(Alarm::Join, again_ms);
             return;
@@ -143,17 +145,17 @@ impl ClassicStep<'_> {
         let now_ms = self.now.wall_ms;
         self.classic.begin_generation(now_ms);
         if self.classic.state == ClassicGroupState::Empty {
-            tracing::info!("group {}: generation {} is empty", self.id, self.classic.generation);
+            tracing::info!("group {}: generation {} has no members", self.id, self.classic.generation);
             self.classic.leader = None;
             self.put_group_record(|_| Bytes::default());
             return;
         }
         let classic = &*self.classic;
-        tracing::info!("group {}: generation {} of {} members", self.id, classic.generation, classic.members.len());
+        tracing::info!("group {}: generation {} has {} members", self.id, classic.generation, classic.members.len());
         let ids: Vec<Rc<str>> = classic.members.keys().cloned().collect();
         for id in &ids {
             let answer = self.join_response(id);
-            let member = self.classic.members.get_mut(id).expect("its id was just listed");
+            let member = self.classic.members.get_mut(id).expect("listed above");
             if let Some(joining) = member.joining.take() {
                 let _ = joining.send(answer);
             }
@@ -165,7 +167,7 @@ impl ClassicStep<'_> {
         self.arm(Alarm::Sync, sync_ms);
     }
 
-    /// The answer to a join of the present generation.
+    /// The response to a join of the current generation.
     pub fn join_response(&self, member: &str) -> JoinGroupResponse {
         let classic = &*self.classic;
         JoinGroupResponse {
@@ -185,10 +187,10 @@ impl ClassicStep<'_> {
         self.classic.members.values_mut().for_each(|member| member.assignment = Bytes::default());
     }
 
-    /// Answers everybody who waits for an assignment.
+    /// Answers all pending syncs.
     pub fn answer_syncs(&mut self, error_code: ErrorCode) {
         let classic = &mut *self.classic;
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         for member in classic.members.values_mut() {
             let Some(syncing) = member.syncing.take() else { continue };
             let mut answer =
@@ -198,12 +200,12 @@ impl ClassicStep<'_> {
                 answer.protocol_name = classic.protocol.clone();
             }
             let _ = syncing.send(answer);
-            told.push(member.id.clone());
+            answered.push(member.id.clone());
         }
-        told.iter().for_each(|id| self.renew_session(id));
+        answered.iter().for_each(|id| self.renew_session(id));
     }
 
-    /// Somebody has taken too long to ask for the assignment of this generation.
+    /// Removes the members that have not requested the assignment of this generation in time.
     pub fn on_sync_alarm(&mut self) {
         if !matches!(self.classic.state, ClassicGroupState::CompletingRebalance | ClassicGroupState::Stable)
             || self.classic.unsynced.is_empty()
@@ -211,7 +213,7 @@ impl ClassicStep<'_> {
             return;
         }
         for id in std::mem::take(&mut self.classic.unsynced) {
-            tracing::info!("group {}: {id} has not asked for its assignment and is out", self.id);
+            tracing::info!("group {}: removed {id}: it has not synced in time", self.id);
             self.classic.remove(&id);
             self.disarm(Alarm::Session(id));
         }
@@ -233,12 +235,12 @@ impl ClassicStep<'_> {
             let due = member.due;
             self.timers.set((self.id.clone(), Alarm::Session(id.clone())), due);
         } else if !member.is_waiting() {
-            tracing::info!("group {}: {id} was not heard of within its session and is out", self.id);
+            tracing::info!("group {}: removed {id}: its session expired", self.id);
             self.remove(id);
             let classic = &*self.classic;
             match classic.state {
                 ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {
-                    self.begin_rebalance("a member's session has ended")
+                    self.begin_rebalance("a member's session expired")
                 }
                 ClassicGroupState::PreparingRebalance if classic.has_all_joined() => self.complete_join(),
                 _ => {}
@@ -246,7 +248,7 @@ impl ClassicStep<'_> {
         }
     }
 
-    /// Takes a member out; if it waits to join, it may try again as another.
+    /// Removes a member. Its pending join fails with UNKNOWN_MEMBER_ID, so that it can join under a new id.
     pub fn remove(&mut self, id: &str) {
         if let Some(mut member) = self.classic.remove(id) {
             if let Some(joining) = member.joining.take() {
@@ -259,7 +261,7 @@ impl ClassicStep<'_> {
 
     // ---- the log ----------------------------------------------------------------------------------------------------
 
-    /// Writes the group down as it is now, with these assignments.
+    /// Writes the group's record with these assignments.
     pub fn put_group_record(&mut self, assignment: impl Fn(&ClassicMember) -> Bytes) {
         let value = self.classic.to_value(assignment);
         self.writes.put(&Key::Group { group: self.id }.to_bytes(), Some(&value.to_bytes()));

@@ -1,18 +1,19 @@
-//! The records of `__consumer_offsets`, byte for byte Kafka's. Numbers are big-endian; a string is an int16 and that many bytes.
+//! The records of `__consumer_offsets`, byte for byte Kafka's. Numbers are big-endian; a string is an int16 and that
+//! many bytes. [`schema`](super::schema) declares all values but the first.
 //!
 //! ```text
 //! key                                                   value
-//! 0, 1  group string, topic string, partition int32     OffsetCommitValue: how far the group has read there
-//! 2     group string                                    GroupMetadataValue: a classic group. This and the rest: schema.rs
+//! 0, 1  group string, topic string, partition int32     OffsetCommitValue: a committed offset
+//! 2     group string                                    GroupMetadataValue: a classic group
 //! 3     group string                                    ConsumerGroupMetadataValue
-//! 4     group string                                    what Kafka before 4.1 wrote of a group's topics; of no use any more
+//! 4     group string                                    topics of a group, written by Kafka before 4.1; ignored
 //! 5     group string, member string                     ConsumerGroupMemberMetadataValue
 //! 6     group string                                    ConsumerGroupTargetAssignmentMetadataValue
 //! 7     group string, member string                     ConsumerGroupTargetAssignmentMemberValue
 //! 8     group string, member string                     ConsumerGroupCurrentMemberAssignmentValue
 //! 16    group string, pattern string                    ConsumerGroupRegularExpressionValue
 //! ```
-//! A key begins with its version as int16, which says what it is a key to; so does a value with its own.
+//! A key begins with its version as int16, which is the kind of the record. A value begins with its own version.
 //!
 //! ```text
 //! OffsetCommitValue 0  offset int64, metadata string, commit time int64
@@ -77,7 +78,7 @@ impl<'a> Key<'a> {
             Key::MemberCurrent { group, member } => within_group(&mut w, 8, group, member),
             Key::Regex { group, regex } => within_group(&mut w, 16, group, regex),
         }
-        w.finish().expect("names came in a request, which has them as short")
+        w.finish().expect("the request that carried the names has the same length limits")
     }
 }
 
@@ -91,17 +92,17 @@ fn within_group(w: &mut Writer, version: i16, group: &str, name: &str) {
     w.string(name);
 }
 
-/// What a group has committed for a partition.
+/// A committed offset of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OffsetValue<'a> {
     pub offset: Offset,
-    /// -1 where the client did not say.
+    /// -1 if the client sent none.
     pub leader_epoch: LeaderEpoch,
     pub metadata: &'a str,
     pub commit_timestamp_ms: i64,
-    /// -1: the broker's retention decides.
+    /// -1 if the broker's retention applies.
     pub expire_timestamp_ms: i64,
-    /// Zero where the client named the topic.
+    /// Zero if the client sent the topic's name.
     pub topic_id: TopicId,
 }
 
@@ -137,7 +138,7 @@ impl<'a> OffsetValue<'a> {
     }
 
     pub fn to_bytes(self) -> Vec<u8> {
-        // Only version 1 has a place for the expiry time, and none for the epoch.
+        // Only version 1 has the expiry time. It lacks the leader epoch.
         let version = if self.expire_timestamp_ms >= 0 { 1 } else { 4 };
         let mut w = Writer::new(version, false);
         w.i16(version);
@@ -156,7 +157,7 @@ impl<'a> OffsetValue<'a> {
             w.tag_count(1);
             w.tag(0, |w| w.uuid(self.topic_id));
         }
-        w.finish().expect("metadata is checked to be short")
+        w.finish().expect("the metadata's length was checked")
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_kafkas_to_the_byte() {
+    fn records_equal_kafkas_byte_for_byte() {
         let key = Key::Offset { group: "g", topic: "to", partition: 7 };
         assert_eq!(hex(&key.to_bytes()), "0001000167".to_owned() + "0002746f" + "00000007");
         assert_eq!(hex(&Key::Group { group: "g" }.to_bytes()), "0002000167");
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn older_values_are_read_and_newer_keys_are_known_to_be_newer() {
+    fn older_values_are_readable_and_newer_keys_are_reported() {
         let fields = [&5i64.to_be_bytes()[..], &[0, 1, b'm'], &9i64.to_be_bytes()].concat();
         for version in [0u8, 2] {
             let bytes = [&[0, version], &fields[..]].concat();

@@ -1,18 +1,18 @@
-//! What is written of groups into `__consumer_offsets`, as Kafka writes it. The version stands in front of a value. Committed
-//! offsets, of which there are many, are read and written by hand in `coordinator::group::record`; so are the keys.
+//! The values of `__consumer_offsets`, as Kafka writes them. Each begins with its version. Committed offsets, which are
+//! frequent, and keys are read and written by hand in [`record`](super::record).
 
 use crate::model::TopicId;
 use crate::wire::group::join_group::JoinGroupRequestProtocol;
 use crate::wire::{Bytes, Malformed, Reader, Wire, Writer, message};
 
 message! {
-    /// A classic group, whole.
+    /// A whole classic group.
     part GroupMetadataValue {
         protocol_type: String, 0+;
         generation: i32, 0+;
         protocol: Option<String>, 0+;
         leader: Option<String>, 0+;
-        /// -1 where it is not known.
+        /// -1 if unknown.
         current_state_timestamp: i64, 2+, default = -1, ignorable = true;
         members: Vec<MemberMetadata>, 0+;
     }
@@ -22,20 +22,20 @@ message! {
         group_instance_id: Option<String>, 3+, ignorable = true;
         client_id: String, 0+;
         client_host: String, 0+;
-        /// -1: the session's.
+        /// -1: the session timeout applies.
         rebalance_timeout: i32, 1+, default = -1, ignorable = true;
         session_timeout: i32, 0+;
         subscription: Bytes, 0+;
         assignment: Bytes, 0+;
     }
 
-    /// A consumer group's epoch, and a hash of what it reads.
+    /// A consumer group's epoch, and a hash of the topics that it reads.
     part ConsumerGroupMetadataValue {
         epoch: i32, 0+;
         metadata_hash: i64, 0+, tag = 0;
     }
 
-    /// A member, as it describes itself.
+    /// The member's description of itself.
     part ConsumerGroupMemberMetadataValue {
         instance_id: Option<String>, 0+;
         rack_id: Option<String>, 0+;
@@ -48,19 +48,19 @@ message! {
         classic: OptionalClassicMetadata, 0+, tag = 0;
     }
 
-    /// Of a member that takes part by the classic protocol.
+    /// The description of a member that uses the classic protocol.
     part ClassicMemberMetadata {
         session_timeout_ms: i32, 0+;
         supported_protocols: Vec<JoinGroupRequestProtocol>, 0+;
     }
 
-    /// Of which group epoch the assignment is.
+    /// The group epoch of the target assignment.
     part ConsumerGroupTargetAssignmentMetadataValue {
         assignment_epoch: i32, 0+;
         assignment_timestamp: i64, 0+, tag = 0;
     }
 
-    /// What a member is to have.
+    /// A member's target assignment.
     part ConsumerGroupTargetAssignmentMemberValue {
         topic_partitions: Vec<TargetPartitions>, 0+;
     }
@@ -70,7 +70,7 @@ message! {
         partitions: Vec<i32>, 0+;
     }
 
-    /// What a member has, and how far it is on its way.
+    /// A member's current assignment and its state of reconciliation.
     part ConsumerGroupCurrentMemberAssignmentValue {
         member_epoch: i32, 0+;
         previous_member_epoch: i32, 0+;
@@ -82,11 +82,11 @@ message! {
     part CurrentPartitions {
         topic_id: TopicId, 0+;
         partitions: Vec<i32>, 0+;
-        /// The epoch in which the member was given each (KIP-1251). Null: the member's.
+        /// The epoch in which the member got each partition (KIP-1251). Null: the member's epoch.
         assignment_epochs: Option<Vec<i32>>, 0+, tag = 0;
     }
 
-    /// Which topics a pattern means, by which version of the metadata, and when that was found.
+    /// The topics that match a pattern, the metadata version that was searched, and the time of the search.
     part ConsumerGroupRegularExpressionValue {
         topics: Vec<String>, 0+;
         version: i64, 0+;
@@ -94,10 +94,10 @@ message! {
     }
 }
 
-/// How a member takes part: by the classic protocol, or not.
+/// The description of a classic member; `None` for a member of the consumer protocol.
 ///
-/// Of a struct in a tagged field an unsigned varint says whether it is null, not the signed byte of other places. And what is
-/// not written is an empty struct to Kafka 4.3, not null; so null is written.
+/// A struct in a tagged field has an unsigned varint as its null marker, elsewhere a signed byte. Kafka 4.3 reads an
+/// absent field as an empty struct, not as null, so null is always written.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OptionalClassicMetadata(pub Option<ClassicMemberMetadata>);
 

@@ -1,4 +1,4 @@
-//! SyncGroup: the leader hands in the assignments, and everybody gets its own.
+//! SyncGroup: the leader sends the assignments, and each member receives its own.
 
 use super::Alarm;
 use super::Groups;
@@ -24,7 +24,7 @@ impl Groups {
     ) {
         if self.is_consumer_group(&request.group_id) {
             let synced = self.sync_in_consumer_group(&request, now, writes);
-            // Nothing is written, but what the member is told has to be durable: see `Ledger::wait_durable`.
+            // The step writes nothing, but the assignment that it returns must be durable: `Ledger::wait_durable`.
             let _ = answer.send(
                 synced.unwrap_or_else(|error_code| SyncGroupResponse { error_code, ..SyncGroupResponse::default() }),
             );
@@ -82,7 +82,7 @@ impl ClassicStep<'_> {
         }
     }
 
-    /// The generation is written down; then, and only then, is it stable.
+    /// Writes the generation. It becomes stable when the log has it (GROUP-1).
     fn assign(&mut self, request: SyncGroupRequest) {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();

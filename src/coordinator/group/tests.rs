@@ -1,4 +1,4 @@
-//! The machine without a log: steps one after the other, on a clock that the test moves.
+//! The state machine without a log: steps one after another, on a clock that the test advances.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,12 +26,12 @@ use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignmen
 pub const G: &str = "g";
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
-/// A machine, its time, and the records that it has written.
+/// A state machine, its clock, and the records that it has written.
 pub struct World {
     pub groups: Groups,
     pub now: Now,
     end: i64,
-    /// What is written, key and value.
+    /// The written records, as keys and values.
     pub log: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub appended: Result<(), ErrorCode>,
     settings: Vec<String>,
@@ -60,7 +60,7 @@ impl World {
         Groups::new(Arc::new(load(None, settings).unwrap()), random)
     }
 
-    /// Reads everything back that was written.
+    /// Restores the machine from the written records.
     pub fn restart(&mut self) {
         let image = self.groups.image.clone();
         self.groups = World::groups(&self.settings);
@@ -85,11 +85,11 @@ impl World {
         answer
     }
 
-    /// Time goes by, and what is due is done when it is.
+    /// Advances the clock and runs each deadline when it is due.
     pub fn pass(&mut self, ms: u64) {
         let until = self.now.mono + Duration::from_millis(ms);
         for _ in 0..10_000 {
-            let due = self.groups.deadline().expect("offsets expire some day");
+            let due = self.groups.deadline().expect("an expiry check is always scheduled");
             if due > until {
                 self.advance(until);
                 return;
@@ -175,8 +175,8 @@ impl World {
         let topics =
             vec![OffsetFetchRequestTopics { name: topic.into(), partition_indexes: vec![0], ..Default::default() }];
         let request = OffsetFetchRequestGroup { group_id: G.into(), topics: Some(topics), ..Default::default() };
-        let told = self.groups.fetch(&request, require_stable).topics[0].partitions[0].clone();
-        if told.error_code.is_error() { Err(told.error_code) } else { Ok(told.committed_offset) }
+        let fetched = self.groups.fetch(&request, require_stable).topics[0].partitions[0].clone();
+        if fetched.error_code.is_error() { Err(fetched.error_code) } else { Ok(fetched.committed_offset) }
     }
 
     pub fn state(&self) -> &'static str {
@@ -186,7 +186,7 @@ impl World {
         })
     }
 
-    /// A group of this member alone, stable in its first generation.
+    /// A group with only this member, stable in its first generation.
     fn stable(&mut self, member_id: Option<&str>) -> String {
         let joining = self.join_with(
             JoinGroupRequest { group_instance_id: member_id.map(str::to_owned), ..request("", &["range"]) },
@@ -226,28 +226,28 @@ pub fn subscription(topics: &[&str]) -> Bytes {
 
 pub fn poll<A>(receiver: &mut Receiver<A>) -> Option<A> {
     match Pin::new(receiver).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer.expect("whoever waits is answered")),
+        Poll::Ready(answer) => Some(answer.expect("every waiting request is answered")),
         Poll::Pending => None,
     }
 }
 
 pub fn now<A>(mut receiver: Receiver<A>) -> A {
-    poll(&mut receiver).expect("it is answered already")
+    poll(&mut receiver).expect("the request is answered at once")
 }
 
 #[test]
-fn statement_105_the_first_rebalance_waits_and_each_newcomer_extends_it() {
+fn statement_105_the_first_rebalance_waits_and_each_new_member_extends_it() {
     let mut world = World::new(&[]);
     let mut first = world.join("");
     world.pass(2000);
     let mut second = world.join("");
     world.pass(1500);
-    assert!(poll(&mut first).is_none(), "the second one has extended the wait");
+    assert!(poll(&mut first).is_none(), "the second member has extended the wait");
     world.pass(2500);
     let (first, second) = (poll(&mut first).unwrap(), poll(&mut second).unwrap());
     assert_eq!((first.generation_id, first.members.len(), second.members.len()), (1, 2, 0));
     assert_eq!((&first.leader, &second.leader), (&first.member_id, &first.member_id));
-    // Without end it is not extended: at most the rebalance timeout.
+    // The extensions are limited to the rebalance timeout.
     let mut world = World::new(&[]);
     let mut joined = vec![world.join("")];
     for _ in 0..12 {
@@ -258,7 +258,7 @@ fn statement_105_the_first_rebalance_waits_and_each_newcomer_extends_it() {
 }
 
 #[test]
-fn statement_104_a_dynamic_member_is_given_an_id_first_and_must_use_it_in_time() {
+fn statement_104_a_dynamic_member_gets_an_id_first_and_must_use_it_in_time() {
     let mut world = World::new(&[]);
     let given = now(world.join_with(request("", &["range"]), true));
     assert_eq!(given.error_code, ErrorCode::MemberIdRequired);
@@ -274,7 +274,7 @@ fn statement_104_a_dynamic_member_is_given_an_id_first_and_must_use_it_in_time()
 }
 
 #[test]
-fn statement_106_who_does_not_rejoin_in_time_is_out() {
+fn statement_106_a_member_that_does_not_rejoin_in_time_is_removed() {
     let mut world = World::new(&[]);
     let (a, b) = (world.join(""), world.join(""));
     world.pass(6000);
@@ -283,7 +283,7 @@ fn statement_106_who_does_not_rejoin_in_time_is_out() {
     assert_eq!((now(syncing).assignment, now(leader).assignment), (Bytes(vec![2]), Bytes(vec![1])));
     let mut joining = world.join(&a);
     assert_eq!(world.heartbeat(1, &b), Err(ErrorCode::RebalanceInProgress));
-    assert_eq!(world.commit(1, &b, "t", 5), Ok(()), "what was read before the rebalance may still be committed");
+    assert_eq!(world.commit(1, &b, "t", 5), Ok(()), "offsets from before the rebalance may still be committed");
     for _ in 0..4 {
         world.pass(4990);
         let _ = world.heartbeat(1, &b);
@@ -297,7 +297,7 @@ fn statement_106_who_does_not_rejoin_in_time_is_out() {
 }
 
 #[test]
-fn statement_107_the_protocol_is_one_that_all_support_and_most_prefer() {
+fn statement_107_the_protocol_is_supported_by_all_and_preferred_by_most() {
     for (all, expected) in [
         (&[&["a", "b"][..], &["b", "a"], &["b", "a"]][..], "b"),
         (&[&["a", "b"], &["a", "b"], &["b", "a"]], "a"),
@@ -315,7 +315,7 @@ fn statement_107_the_protocol_is_one_that_all_support_and_most_prefer() {
 }
 
 #[test]
-fn a_member_that_is_silent_is_out_and_the_last_one_leaves_an_empty_group() {
+fn an_expired_member_is_removed_and_the_last_one_leaves_an_empty_group() {
     let mut world = World::new(&[]);
     let id = world.stable(None);
     for _ in 0..5 {
@@ -325,7 +325,7 @@ fn a_member_that_is_silent_is_out_and_the_last_one_leaves_an_empty_group() {
     world.pass(10_000);
     assert_eq!((world.state(), world.heartbeat(2, &id)), ("Empty", Err(ErrorCode::UnknownMemberId)));
     let id = world.stable_again(2);
-    assert_eq!(world.leave("nobody"), ErrorCode::UnknownMemberId);
+    assert_eq!(world.leave("unknown"), ErrorCode::UnknownMemberId);
     assert_eq!((world.leave(&id), world.state()), (ErrorCode::None, "Empty"));
 }
 
@@ -341,7 +341,7 @@ impl World {
 }
 
 #[test]
-fn statement_110_a_static_member_that_comes_back_keeps_its_assignment_and_fences_the_old_one() {
+fn statement_110_a_returning_static_member_keeps_its_assignment_and_fences_the_old_one() {
     let mut world = World::new(&[]);
     let old = world.stable(Some("i"));
     let again = JoinGroupRequest { group_instance_id: Some("i".into()), ..request("", &["range"]) };
@@ -351,7 +351,7 @@ fn statement_110_a_static_member_that_comes_back_keeps_its_assignment_and_fences
     assert_eq!(now(world.sync(1, &joined.member_id, &[])).assignment, Bytes(vec![7]));
     let fenced = now(world.join_with(JoinGroupRequest { member_id: old, ..again.clone() }, true));
     assert_eq!(fenced.error_code, ErrorCode::FencedInstanceId);
-    // What could not be written has not happened.
+    // A failed append changes nothing.
     world.appended = Err(ErrorCode::NotCoordinator);
     assert_eq!(now(world.join_with(again, true)).error_code, ErrorCode::NotCoordinator);
     world.appended = Ok(());
@@ -372,7 +372,7 @@ fn group_1_a_generation_that_cannot_be_written_is_not_stable() {
 }
 
 #[test]
-fn who_does_not_ask_for_its_assignment_is_out() {
+fn a_member_that_does_not_sync_in_time_is_removed() {
     let mut world = World::new(&[]);
     let (a, b) = (world.join(""), world.join(""));
     world.pass(6000);
@@ -390,15 +390,15 @@ fn who_does_not_ask_for_its_assignment_is_out() {
 }
 
 #[test]
-fn a_group_takes_no_more_members_than_it_may_have() {
+fn a_full_group_rejects_new_members() {
     let mut world = World::new(&["group.max.size=1"]);
     let id = world.stable(None);
     assert_eq!(now(world.join("")).error_code, ErrorCode::GroupMaxSizeReached);
-    assert!(poll(&mut world.join(&id)).is_some(), "a member may join again");
+    assert!(poll(&mut world.join(&id)).is_some(), "a member may rejoin");
 }
 
 #[test]
-fn statement_115_offsets_of_an_empty_group_expire_after_its_end_and_of_a_simple_one_after_the_commit() {
+fn statement_115_offsets_expire_after_the_groups_end_or_after_the_commit_of_a_simple_group() {
     let mut world = World::new(&[]);
     let id = world.stable(None);
     world.commit(1, &id, "t", 5).unwrap();
@@ -408,7 +408,7 @@ fn statement_115_offsets_of_an_empty_group_expire_after_its_end_and_of_a_simple_
             world.heartbeat(1, &id).unwrap();
         }
     }
-    assert_eq!(world.committed("t", false), Ok(5), "somebody reads there");
+    assert_eq!(world.committed("t", false), Ok(5), "a member reads the topic");
     world.leave(&id);
     world.pass(6 * DAY_MS);
     assert_eq!(world.committed("t", false), Ok(5));
@@ -424,7 +424,7 @@ fn statement_115_offsets_of_an_empty_group_expire_after_its_end_and_of_a_simple_
 }
 
 #[test]
-fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
+fn offsets_of_a_deleted_topic_and_of_a_deleted_group_are_removed() {
     let before = create(&create(&image_with_nodes(1), "t", 1), "u", 1);
     let mut after = before.clone();
     let id = before.topic("t").unwrap().id;
@@ -433,7 +433,7 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
     world.commit(-1, "", "t", 5).unwrap();
     world.commit(-1, "", "u", 6).unwrap();
     world.set_image(after);
-    // What could not be written is not done.
+    // After a failed append the removal is retried.
     world.appended = Err(ErrorCode::NotCoordinator);
     world.step(|groups, now, writes| groups.on_deadline(now, writes));
     assert_eq!(world.committed("t", false), Ok(5));
@@ -446,7 +446,7 @@ fn a_deleted_topics_offsets_go_and_a_deleted_groups_too() {
 }
 
 #[test]
-fn more_than_a_batch_of_a_deleted_topics_offsets_go_in_several() {
+fn many_offsets_of_a_deleted_topic_are_removed_in_several_batches() {
     let before = create(&image_with_nodes(1), "t", 1);
     let mut after = before.clone();
     let id = before.topic("t").unwrap().id;
@@ -494,7 +494,7 @@ impl World {
 }
 
 #[test]
-fn a_group_that_is_deleted_is_gone_with_what_open_transactions_have_committed() {
+fn a_deleted_group_loses_the_offsets_of_open_transactions_too() {
     let mut world = World::new(&[]);
     world.commit(-1, "", "t", 5).unwrap();
     world.commit_in_transaction(7, "t", 9);
@@ -506,7 +506,7 @@ fn a_group_that_is_deleted_is_gone_with_what_open_transactions_have_committed() 
 }
 
 #[test]
-fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
+fn group_3_offsets_of_an_open_transaction_are_unstable_and_invisible() {
     let mut world = World::new(&[]);
     world.commit(-1, "", "t", 5).unwrap();
     for (is_committed, expected) in [(false, 5), (true, 9)] {
@@ -519,19 +519,19 @@ fn group_3_offsets_of_an_open_transaction_are_unstable_and_unseen() {
 }
 
 #[test]
-fn what_was_written_makes_the_same_group_again_and_its_members_have_their_session_to_come_back() {
+fn a_restart_restores_the_group_and_gives_its_members_a_session_to_return() {
     let mut world = World::new(&[]);
     let id = world.stable(Some("i"));
-    let told = world.groups.describe(G);
-    // The record of the stable generation, as a restart reads it.
+    let described = world.groups.describe(G);
+    // The record of the stable generation, as a restart replays it.
     let mut writes = Writes::new(world.now);
-    let assignment = told.members[0].member_assignment.clone();
+    let assignment = described.members[0].member_assignment.clone();
     world.groups.classic_step(G, world.now, &mut writes).unwrap().put_group_record(|_| assignment.clone());
     let mut again = World::new(&[]);
     again.groups.is_loaded = false;
     writes.replay_into(&mut again.groups, 0, Ok(()));
     again.step(|groups, now, writes| groups.on_loaded(&Arc::default(), now, writes));
-    assert_eq!(again.groups.describe(G), told);
+    assert_eq!(again.groups.describe(G), described);
     let request =
         HeartbeatRequest { group_id: G.into(), generation_id: 1, member_id: id, group_instance_id: Some("i".into()) };
     assert_eq!(again.step(|groups, now, writes| groups.heartbeat(&request, now, writes)), Ok(()));

@@ -1,4 +1,4 @@
-//! What a transactional id's coordinator decides, as Kafka's does.
+//! The decisions of the transaction coordinator, equal to Kafka's.
 
 use super::state::is_exhausted;
 use super::{PendingMarkers, Transaction, TransactionState, Transactions};
@@ -6,22 +6,22 @@ use crate::coordinator::{Now, Writes};
 use crate::model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
 
-/// What a producer asks with when it begins, or begins anew.
+/// The parameters of InitProducerId.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InitProducer {
     pub timeout_ms: i32,
-    /// What it has had until now (KIP-360).
+    /// The producer's current id and epoch, if it has them (KIP-360).
     pub expected: Option<(ProducerId, ProducerEpoch)>,
 }
 
-/// How a decision went that may need a fresh producer id, which the machine cannot make.
+/// The result of a decision that may need a fresh producer id, which the machine cannot allocate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProducerDecision {
     Producer {
         id: ProducerId,
         epoch: ProducerEpoch,
     },
-    /// Nothing was decided: ask again with one.
+    /// Nothing was decided: call again with a fresh producer id.
     NeedsProducerId,
 }
 
@@ -32,7 +32,7 @@ impl ProducerDecision {
 }
 
 impl Transactions {
-    /// InitProducerId. `fresh` is an id that nobody has.
+    /// InitProducerId. `fresh` is an unused producer id.
     pub fn init(
         &mut self,
         id: &str,
@@ -54,7 +54,7 @@ impl Transactions {
         if known.state.is_prepared() {
             return Err(ErrorCode::ConcurrentTransactions);
         }
-        // Its own id; or, when epochs have run out, the one before, with the answer lost that told the new one.
+        // The current id; or the previous one, when its epochs are exhausted and the answer with the new id was lost.
         let is_its_own = |(producer_id, epoch): (ProducerId, ProducerEpoch)| {
             known.epoch == -1
                 || producer_id == known.producer_id
@@ -66,7 +66,7 @@ impl Transactions {
         let expected_epoch = init.expected.map(|(_, epoch)| epoch);
         match known.state {
             TransactionState::Ongoing => {
-                // The epoch raised now is nobody's: who asked comes again, and gets the one after it.
+                // No producer gets the epoch raised here. The client retries and gets the epoch after it.
                 self.fence(id, now, writes);
                 return Err(ErrorCode::ConcurrentTransactions);
             }
@@ -83,7 +83,7 @@ impl Transactions {
             ..known.clone()
         };
         if is_exhausted(known.epoch) {
-            // It may have been fenced with the last epoch there is.
+            // The last epoch may have been used for fencing.
             if expected_epoch.is_some_and(|epoch| epoch != known.epoch && epoch != known.last_epoch) {
                 return Err(ErrorCode::ProducerFenced);
             }
@@ -95,7 +95,7 @@ impl Transactions {
             (next.epoch, next.last_epoch) = match expected_epoch {
                 None => (known.epoch + 1, -1),
                 Some(epoch) if known.epoch == -1 || epoch == known.epoch => (known.epoch + 1, known.epoch),
-                // A retry of what has succeeded.
+                // A retry of a request that succeeded.
                 Some(epoch) if epoch == known.last_epoch => (known.epoch, known.last_epoch),
                 Some(_) => return Err(ErrorCode::ProducerFenced),
             };
@@ -105,24 +105,24 @@ impl Transactions {
         Ok(done)
     }
 
-    /// Raises the epoch of an open transaction and aborts it: its producer is gone, or too slow.
+    /// Raises the epoch of an open transaction and aborts it: its producer was replaced, or its transaction timed out.
     pub(super) fn fence(&mut self, id: &str, now: Now, writes: &mut Writes<Self>) {
         let known = self.by_id.get(id).filter(|known| known.state == TransactionState::Ongoing);
         let next = prepare_end(known.expect("an open transaction is fenced"), Ending::Abort, 2, now);
         self.put_transition(id, next, now, writes);
     }
 
-    /// The id's transaction, to who is its producer.
+    /// The id's transaction, if `producer` is its current producer.
     fn check_producer(&self, id: &str, producer: (ProducerId, ProducerEpoch)) -> Result<&Transaction, ErrorCode> {
         let known = self.by_id.get(id).filter(|known| known.producer_id == producer.0);
         let known = known.ok_or(ErrorCode::InvalidProducerIdMapping)?;
-        // Nobody is given the highest epoch: it is for fencing.
+        // The highest epoch is reserved for fencing.
         let is_producer = known.epoch == producer.1 && producer.1 < ProducerEpoch::MAX;
         if is_producer { Ok(known) } else { Err(ErrorCode::ProducerFenced) }
     }
 
-    /// KAFKA-18660: comes before who asks is looked at. With the end of a transaction its producer may have been told a new
-    /// id or epoch, which is the transactional id's only when all markers are written.
+    /// KAFKA-18660: check this before the producer. The answer of an end may already have given the producer an id or
+    /// epoch that takes effect only when all markers are written.
     fn check_not_prepared(&self, id: &str) -> Result<&Transaction, ErrorCode> {
         let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
         if known.state.is_prepared() { Err(ErrorCode::ConcurrentTransactions) } else { Ok(known) }
@@ -159,7 +159,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Whether each of these partitions is in the producer's transaction.
+    /// Checks for each partition that it is part of the producer's transaction.
     pub fn verify(
         &self,
         id: &str,
@@ -199,7 +199,7 @@ impl Transactions {
         }
     }
 
-    /// EndTxn from version 5 on (KIP-890). `fresh` is an id that nobody has.
+    /// EndTxn from version 5 on (KIP-890). `fresh` is an unused producer id.
     pub fn end_v2(
         &mut self,
         id: &str,
@@ -211,26 +211,26 @@ impl Transactions {
     ) -> Result<ProducerDecision, ErrorCode> {
         let (producer_id, epoch) = producer;
         let known = self.check_not_prepared(id)?;
-        // Epochs had run out, and the answer that told the next id was lost.
+        // The epochs were exhausted, and the answer with the next id was lost.
         let is_retry_of_overflow =
             known.previous_producer_id == producer_id && epoch == ProducerEpoch::MAX - 1 && known.epoch == 0;
         if known.producer_id != producer_id && !is_retry_of_overflow {
             return Err(ErrorCode::InvalidProducerIdMapping);
         }
-        // An equal epoch means the next transaction; one below it, that the answer to this one's end was lost.
+        // An equal epoch belongs to the next transaction. One below it is a retry whose first answer was lost.
         let is_retry_of_bump = known.is_v2() && epoch.checked_add(1) == Some(known.epoch);
         let is_retry = is_retry_of_bump || is_retry_of_overflow;
         let is_valid = match known.state {
             TransactionState::CompleteCommit | TransactionState::CompleteAbort => is_retry || epoch == known.epoch,
             _ => epoch == known.epoch,
         };
-        // Nobody is given the highest epoch: it is for fencing.
+        // The highest epoch is reserved for fencing.
         if !is_valid || epoch == ProducerEpoch::MAX {
             return Err(ErrorCode::ProducerFenced);
         }
         match (known.state, ending) {
             (TransactionState::Ongoing, _) => {}
-            // Nothing was sent: it is aborted all the same, for the epoch's sake.
+            // Nothing was sent. The abort still raises the epoch.
             (TransactionState::Empty, Ending::Abort) => {}
             (TransactionState::CompleteCommit | TransactionState::CompleteAbort, Ending::Abort) if !is_retry => {}
             (TransactionState::CompleteCommit, Ending::Commit) | (TransactionState::CompleteAbort, Ending::Abort)
@@ -239,7 +239,7 @@ impl Transactions {
                 if known.epoch < ProducerEpoch::MAX {
                     return Ok(ProducerDecision::of(known));
                 }
-                // Its transaction was too old, and fencing took the last epoch (KAFKA-20090): it goes on with another id.
+                // The transaction timed out and fencing took the last epoch (KAFKA-20090): continue with another id.
                 let Some(fresh) = fresh else { return Ok(ProducerDecision::NeedsProducerId) };
                 let next = completed(&Transaction { next_producer_id: fresh, ..known.clone() }, now);
                 let done = ProducerDecision::of(&next);
@@ -261,7 +261,7 @@ impl Transactions {
         Ok(done)
     }
 
-    /// What is to be done to finish the id's transaction, if its end is decided.
+    /// The markers that complete the id's transaction, if its end is decided.
     pub fn pending_markers(&self, id: &str) -> Option<PendingMarkers> {
         let known = self.by_id.get(id)?;
         let partitions = known
@@ -277,7 +277,7 @@ impl Transactions {
         })
     }
 
-    /// All markers are written.
+    /// Completes the transaction after all markers are written.
     pub fn complete(&mut self, id: &str, finished: &PendingMarkers, now: Now, writes: &mut Writes<Self>) {
         let Some(known) = self.by_id.get(id) else { return };
         let is_same = (known.producer_id, known.epoch, known.ending())
@@ -291,7 +291,7 @@ impl Transactions {
     }
 }
 
-/// A transaction's end, decided.
+/// The transaction after its end is decided.
 fn prepare_end(known: &Transaction, ending: Ending, version: i16, now: Now) -> Transaction {
     let mut next = known.clone();
     next.state = match ending {
@@ -301,13 +301,13 @@ fn prepare_end(known: &Transaction, ending: Ending, version: i16, now: Now) -> T
     next.client_version = version;
     next.last_update_ms = now.wall_ms;
     if version >= 2 {
-        // The highest epoch is one that no producer ever has, so there is room.
+        // No producer has the highest epoch, so the epoch can still be raised.
         (next.epoch, next.last_epoch) = (known.epoch.saturating_add(1), known.epoch);
     }
     next
 }
 
-/// A transaction that has ended everywhere.
+/// The transaction after all its markers are written.
 fn completed(known: &Transaction, now: Now) -> Transaction {
     let mut next = known.clone();
     next.state = if known.state == TransactionState::PrepareCommit {

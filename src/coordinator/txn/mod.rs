@@ -1,17 +1,24 @@
-//! The transaction coordinator: what each transactional id of a partition of `__transaction_state` is about (KIP-98, KIP-360,
-//! KIP-890).
+//! The transaction coordinator: the state of each transactional id in a partition of `__transaction_state` (KIP-98,
+//! KIP-360, KIP-890).
 //!
 //! ```text
 //! InitProducerId -> Empty -> AddPartitions -> Ongoing -> EndTxn -> Prepare{Commit,Abort} -> markers -> Complete{Commit,Abort}
-//!                     ^                          | too old, or a new producer of the id: the epoch is raised, then as EndTxn
-//!                     +--------------------------+--- and on from Complete as from Empty
+//!                     ^                          | timed out, or a new InitProducerId: the epoch is raised, then as EndTxn
+//!                     +--------------------------+--- a Complete state continues like Empty
 //! ```
-//! With [`Ending`] decided and durable there is no way back: whoever [finishes](PreparedQueue) writes a marker into each of the
-//! transaction's partitions, for as long as it takes, and only then the id is free for its next transaction. The decisions
-//! and their order are those of Kafka's `TransactionCoordinator`.
+//! Owns the state of each transactional id of the partition. Input: the decisions of InitProducerId,
+//! AddPartitionsToTxn, AddOffsetsToTxn and EndTxn, and timeouts. Output: records, and the queue of transactions that
+//! need markers ([`PreparedQueue`]).
 //!
-//! A producer under `transaction.version=2` has its epoch raised at each end, so no late record or marker of one transaction
-//! can be taken for the next one's. When epochs run out it goes on with another id.
+//! Once an [`Ending`] is decided and durable it cannot change. A task of `api` then writes a marker into each partition
+//! of the transaction and retries until all are written. Only after that can the id start its next transaction. The
+//! decisions and their order are those of Kafka's `TransactionCoordinator`.
+//!
+//! Under `transaction.version=2` each end raises the producer's epoch, so a late record or marker of one transaction
+//! cannot affect the next one. A producer whose epochs are exhausted continues with another producer id.
+//!
+//! Does not know where partitions are or how markers are written. Runs on the thread of the shard that owns the
+//! partition.
 
 mod decide;
 pub mod schema;
@@ -38,7 +45,7 @@ use crate::record::control::Ending;
 use crate::runtime::Mono;
 use crate::runtime::sync::Notify;
 
-/// How long things may take, in milliseconds; Kafka's settings.
+/// Kafka's time limits for transactions, in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub max_timeout_ms: i32,
@@ -58,12 +65,12 @@ impl Settings {
     }
 }
 
-/// Transactions whose end is decided, waiting for who writes their markers; of all ledgers of a shard.
+/// Transactions whose end is decided and whose markers are not written yet, of all ledgers of a shard.
 #[derive(Default)]
 pub struct PreparedQueue {
     ids: RefCell<VecDeque<Box<str>>>,
     arrived: Notify,
-    /// One of them has been finished.
+    /// Signals that a transaction has completed.
     pub finished: Notify,
 }
 
@@ -73,7 +80,7 @@ impl PreparedQueue {
         self.arrived.notify_all();
     }
 
-    /// The next to finish.
+    /// Waits for the next transaction to complete.
     pub async fn next(&self) -> Box<str> {
         loop {
             if let Some(id) = self.ids.borrow_mut().pop_front() {
@@ -84,7 +91,7 @@ impl PreparedQueue {
     }
 }
 
-/// What has to be written where to finish a transaction.
+/// The markers that complete a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PendingMarkers {
     pub producer_id: ProducerId,
@@ -99,7 +106,7 @@ pub struct Transactions {
     by_id: HashMap<Box<str>, Transaction>,
     settings: Rc<Settings>,
     prepared: Rc<PreparedQueue>,
-    /// When to look for transactions that are too old, and for ids that nobody uses any more.
+    /// When to abort transactions that timed out, and when to remove unused ids.
     next_abort: Option<Mono>,
     next_expire: Option<Mono>,
 }
@@ -109,15 +116,15 @@ impl Transactions {
         Transactions { by_id: HashMap::new(), settings, prepared, next_abort: None, next_expire: None }
     }
 
-    /// Has the id's new state written; it is the id's when the log has taken it. A state that is prepared is finished from
-    /// then on.
+    /// Writes the id's new state. The state takes effect when the log has appended it. A prepared state is then queued
+    /// for its markers.
     fn put_transition(&mut self, id: &str, next: Transaction, now: Now, writes: &mut Writes<Self>) {
         writes.put(&key(id), Some(&next.to_value().to_bytes()));
         let id: Box<str> = id.into();
         let last_epoch = next.last_epoch;
         writes.after_append(move |machine, _, appended| {
             let Some(transaction) = machine.by_id.get_mut(&id).filter(|_| appended.is_ok()) else { return };
-            // Kafka does not write it down either: a retry over a restart of the coordinator is fenced.
+            // Kafka does not write the last epoch either: a retry after a restart of the coordinator is fenced.
             transaction.last_epoch = last_epoch;
             if transaction.state.is_prepared() {
                 machine.prepared.push(&id);
@@ -136,7 +143,7 @@ impl Transactions {
         }
     }
 
-    /// Transactional ids, sorted, for listings.
+    /// All transactional ids, sorted, for listings.
     pub fn all(&self) -> BTreeMap<&str, &Transaction> {
         self.by_id.iter().map(|(id, transaction)| (&**id, transaction)).collect()
     }
@@ -146,9 +153,9 @@ impl Transactions {
     }
 }
 
-/// Sweeps write no more than so many records at a time.
+/// The most records that a sweep writes.
 const SWEPT_MAX: usize = 100;
-/// Nor more bytes, but for one that has more by itself: together they are one batch, which the topic must take.
+/// The most bytes that a sweep writes, unless one record is larger: they form one batch, which the topic must accept.
 const SWEPT_BYTES_MAX: usize = 128 << 10;
 
 impl StateMachine for Transactions {
@@ -171,11 +178,11 @@ impl StateMachine for Transactions {
         Ok(())
     }
 
-    /// Nobody writes into this topic in a transaction.
+    /// No producer writes to this topic in a transaction.
     fn end_transaction(&mut self, _: ProducerId, _: bool) {}
 
     fn on_loaded(&mut self, _: &Arc<Image>, now: Now, _: &mut Writes<Self>) {
-        // A marker that is in a partition already is written there again, which does no harm.
+        // Markers may be written twice, which is harmless.
         for (id, _) in self.by_id.iter().filter(|(_, transaction)| transaction.state.is_prepared()) {
             self.prepared.push(id);
         }
@@ -203,11 +210,11 @@ impl StateMachine for Transactions {
             while let Some((id, _)) =
                 too_old.pop_if(|(_, bytes)| writes.is_empty() || writes.bytes() + *bytes <= SWEPT_BYTES_MAX)
             {
-                tracing::info!("the transaction of {id} is older than its timeout, and is aborted");
+                tracing::info!("aborting the transaction of {id}: it exceeded its timeout");
                 self.fence(&id, now, writes);
                 written += 1;
             }
-            // A full sweep is followed by the next at once.
+            // After a full sweep the next one is due at once.
             self.next_abort = (written == SWEPT_MAX || !too_old.is_empty()).then_some(now.mono);
         }
         if written == 0 && self.next_expire.is_some_and(|at| at <= now.mono) {

@@ -1,9 +1,9 @@
-//! What is written of a transactional id into `__transaction_state`: `TransactionLogKey` 0 and `TransactionLogValue` 0 and 1.
-//! A version stands in front of each; a value of version 1 is flexible.
+//! The records of `__transaction_state`: `TransactionLogKey` 0 and `TransactionLogValue` 0 and 1. Each starts with its
+//! version; a value of version 1 is flexible.
 
 use crate::wire::{Malformed, Reader, Wire, Writer, message};
 
-/// What Kafka writes since `transaction.version=1`.
+/// The version that Kafka writes since `transaction.version=1`.
 const VERSION: i16 = 1;
 const FLEXIBLE_FROM: i16 = 1;
 const VERSION_MAX: i16 = 1;
@@ -14,13 +14,13 @@ message! {
         producer_epoch: i16, 0+;
         transaction_timeout_ms: i32, 0+;
         transaction_status: i8, 0+;
-        /// Null in the state without any.
+        /// Null in the Empty state.
         transaction_partitions: Option<Vec<TransactionLogPartitions>>, 0+;
         transaction_last_update_timestamp_ms: i64, 0+;
         transaction_start_timestamp_ms: i64, 0+;
-        /// The id before the last epochs ran out.
+        /// The producer id before its epochs were exhausted.
         previous_producer_id: i64, 1+, tag = 0, default = -1, ignorable = true;
-        /// The id that the producer gets at this transaction's end, because its epochs have run out.
+        /// The producer id that the producer gets at the end of this transaction, because its epochs are exhausted.
         next_producer_id: i64, 1+, tag = 1, default = -1, ignorable = true;
         client_transaction_version: i16, 1+, tag = 2, ignorable = true;
     }
@@ -54,7 +54,7 @@ impl TransactionLogValue {
     }
 }
 
-/// The transactional id that a key names; `Ok(Err(version))` when its version is not known.
+/// Parses the transactional id of a key; `Ok(Err(version))` for an unknown version.
 pub fn parse_key(bytes: &[u8]) -> Result<Result<&str, i16>, Malformed> {
     let mut r = Reader::new(bytes);
     r.set_flexible(false);
@@ -68,5 +68,5 @@ pub fn key(transactional_id: &str) -> Vec<u8> {
     let mut w = Writer::new(0, false);
     w.i16(0);
     w.string(transactional_id);
-    w.finish().expect("the id came in a request, which has it as short")
+    w.finish().expect("the request that carried the id has the same length limit")
 }

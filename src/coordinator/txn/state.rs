@@ -1,4 +1,4 @@
-//! What is known of one transactional id, and its place in the log.
+//! The state of one transactional id, and its record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::record::control::Ending;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $code:literal $name:ident;)*) => {
-        /// Where a transactional id stands, by Kafka's names and numbers.
+        /// The state of a transactional id, with Kafka's names and numbers.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(i8)]
         pub enum TransactionState { $($(#[$doc])* $name = $code),* }
@@ -32,12 +32,12 @@ macro_rules! states {
 states! {
     0 Empty;
     1 Ongoing;
-    /// It will be committed: some partitions may show it already.
+    /// It will be committed: some partitions may already show its records.
     2 PrepareCommit;
     3 PrepareAbort;
     4 CompleteCommit;
     5 CompleteAbort;
-    /// These two Kafka has in memory alone; they can be asked for in a listing, and nothing is ever found.
+    /// Kafka keeps the next two only in memory. A listing may filter by them and finds nothing.
     6 Dead;
     7 PrepareEpochFence;
 }
@@ -47,13 +47,13 @@ impl TransactionState {
         matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }
 
-    /// No transaction is open or being ended.
+    /// No transaction is open or has markers left to write.
     pub fn is_idle(self) -> bool {
         matches!(self, TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort)
     }
 }
 
-/// From this epoch on a producer id is used up: the highest one is for fencing.
+/// From this epoch on a producer id is exhausted: the highest epoch is reserved for fencing.
 const EPOCH_EXHAUSTED: ProducerEpoch = ProducerEpoch::MAX - 1;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,11 +61,11 @@ pub struct Transaction {
     pub producer_id: ProducerId,
     /// -1 before the first producer.
     pub epoch: ProducerEpoch,
-    /// The one before, if the producer itself has asked for the present one (KIP-360); -1 otherwise.
+    /// The previous epoch, if the producer itself requested the present one (KIP-360); otherwise -1.
     pub last_epoch: ProducerEpoch,
-    /// The id before the last epochs ran out; -1 without.
+    /// The producer id before its epochs were exhausted; -1 if there is none.
     pub previous_producer_id: ProducerId,
-    /// The id to go on with when this transaction has ended; -1 unless epochs have run out.
+    /// The producer id after this transaction ends; -1 unless the epochs are exhausted.
     pub next_producer_id: ProducerId,
     pub timeout_ms: i32,
     pub state: TransactionState,
@@ -73,7 +73,7 @@ pub struct Transaction {
     /// -1 without a transaction.
     pub start_ms: i64,
     pub last_update_ms: i64,
-    /// `transaction.version` as of the last end or added partition.
+    /// `transaction.version` at the last end or added partition.
     pub client_version: i16,
 }
 
@@ -110,7 +110,7 @@ impl Transaction {
         self.state.is_idle() && now_ms.saturating_sub(self.last_update_ms) >= expiration_ms
     }
 
-    /// How it is being ended.
+    /// The decided end of a prepared transaction.
     pub fn ending(&self) -> Option<Ending> {
         match self.state {
             TransactionState::PrepareCommit => Some(Ending::Commit),

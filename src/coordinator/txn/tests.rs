@@ -1,4 +1,4 @@
-//! The machine without a log: each step's records are replayed at once.
+//! The transaction state machine without a log: each step's records are replayed at once.
 
 use super::*;
 use crate::coordinator::StateMachine;
@@ -9,7 +9,7 @@ use ErrorCode::{
 };
 
 const ID: &str = "tx";
-/// What a fresh producer id is, when one is at hand.
+/// The fresh producer id, where the test provides one.
 const FRESH: i64 = 500;
 
 struct World {
@@ -71,9 +71,9 @@ impl World {
         }
     }
 
-    /// What whoever finishes does. Answers what it was to write.
+    /// Does the marker writer's part. Returns the markers that it would write.
     fn finish(&mut self) -> PendingMarkers {
-        assert_eq!(self.machine.prepared.ids.borrow_mut().pop_front().as_deref(), Some(ID), "somebody was told");
+        assert_eq!(self.machine.prepared.ids.borrow_mut().pop_front().as_deref(), Some(ID), "the id is queued");
         let pending_markers = self.machine.pending_markers(ID).expect("its end is decided");
         self.step(|machine, now, writes| machine.complete(ID, &pending_markers, now, writes));
         pending_markers
@@ -84,7 +84,7 @@ impl World {
         (transaction.state, transaction.producer_id, transaction.epoch)
     }
 
-    /// As after a restart: what the last record says.
+    /// Restores the machine from the last record, as after a restart.
     fn restart(&mut self) {
         let value = self.machine.by_id[ID].to_value().to_bytes();
         let (now, offset) = (self.now, self.offset);
@@ -96,10 +96,10 @@ impl World {
         self.step(|machine, now, writes| machine.on_loaded(&Default::default(), now, writes));
     }
 
-    /// Time passes, and the machine does what is due.
+    /// Advances the clock and runs the due work.
     fn look(&mut self, after_ms: i64) {
         self.now.wall_ms += after_ms;
-        self.now.mono = self.machine.deadline().expect("a look is due");
+        self.now.mono = self.machine.deadline().expect("a sweep is due");
         self.step(|machine, now, writes| machine.on_deadline(now, writes));
     }
 
@@ -116,7 +116,7 @@ fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
     assert_eq!(world.add_partitions((FRESH, 0), &[0], 0), Err(ProducerFenced));
     assert_eq!(world.add_partitions((FRESH + 9, 1), &[0], 0), Err(InvalidProducerIdMapping));
     assert_eq!(world.add_partitions((FRESH, 1), &[0, 1], 0), Ok(()));
-    // An open transaction is aborted first, with an epoch that nobody has.
+    // The coordinator aborts an open transaction first, with an epoch that no producer has.
     assert_eq!(world.init(None), Err(ConcurrentTransactions));
     assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, 2));
     assert_eq!(world.init(None), Err(ConcurrentTransactions));
@@ -128,7 +128,7 @@ fn statement_65_each_producer_of_an_id_has_the_next_epoch() {
 }
 
 #[test]
-fn statement_66_a_timeout_has_to_be_one() {
+fn statement_66_a_timeout_must_be_positive_and_within_the_maximum() {
     let mut world = world();
     for timeout_ms in [0, -1, 900_001] {
         let init = InitProducer { timeout_ms, expected: None };
@@ -139,7 +139,7 @@ fn statement_66_a_timeout_has_to_be_one() {
 }
 
 #[test]
-fn statement_67_a_producer_may_raise_its_own_epoch_and_repeat_that() {
+fn statement_67_a_producer_may_raise_its_own_epoch_and_retry() {
     let mut world = world();
     world.init(None).unwrap();
     assert_eq!(world.init(Some((FRESH, 0))), Ok((FRESH, 1)));
@@ -147,13 +147,13 @@ fn statement_67_a_producer_may_raise_its_own_epoch_and_repeat_that() {
     assert_eq!(world.init(Some((FRESH, 1))), Ok((FRESH, 2)));
     assert_eq!(world.init(Some((FRESH, 0))), Err(ProducerFenced));
     assert_eq!(world.init(Some((FRESH + 9, 2))), Err(ProducerFenced));
-    // Another producer came: nothing of before is known any more.
+    // Another producer took over: the earlier epochs are invalid.
     assert_eq!(world.init(None), Ok((FRESH, 3)));
     assert_eq!(world.init(Some((FRESH, 2))), Err(ProducerFenced));
 }
 
 #[test]
-fn statement_68_epochs_that_run_out_lead_to_another_id() {
+fn statement_68_exhausted_epochs_lead_to_another_producer_id() {
     let mut world = world();
     world.init(None).unwrap();
     world.with_epoch(i16::MAX - 1);
@@ -161,20 +161,20 @@ fn statement_68_epochs_that_run_out_lead_to_another_id() {
     assert_eq!(world.init(Some((7, i16::MAX - 2))), Err(ProducerFenced));
     assert_eq!(world.init(None), Ok((FRESH, 0)));
     assert_eq!(world.machine.get(ID).unwrap().previous_producer_id, 7);
-    // The producer of before, whose answer was lost, goes on.
+    // The previous producer, whose answer was lost, tries to continue.
     world.init(None).unwrap();
-    assert_eq!(world.init(Some((7, i16::MAX - 1))), Err(ProducerFenced), "another one came");
+    assert_eq!(world.init(Some((7, i16::MAX - 1))), Err(ProducerFenced), "another producer took over");
 }
 
 #[test]
-fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
+fn statement_71_an_end_may_be_retried_but_not_changed() {
     for (ending, other, complete) in [
         (Ending::Commit, Ending::Abort, TransactionState::CompleteCommit),
         (Ending::Abort, Ending::Commit, TransactionState::CompleteAbort),
     ] {
         let mut world = world();
         let producer = world.init(None).unwrap();
-        assert_eq!(world.end_v1(producer, ending), Err(InvalidTxnState), "there is none yet");
+        assert_eq!(world.end_v1(producer, ending), Err(InvalidTxnState), "no transaction is open");
         world.add_partitions(producer, &[0], 0).unwrap();
         assert_eq!(world.end_v1(producer, ending), Ok(()));
         assert_eq!(world.end_v1(producer, ending), Err(ConcurrentTransactions));
@@ -186,7 +186,7 @@ fn statement_71_an_end_may_be_repeated_and_not_be_changed() {
         assert_eq!(world.end_v1(producer, ending), Ok(()));
         assert_eq!(world.end_v1(producer, other), Err(InvalidTxnState));
         assert_eq!(world.add_partitions(producer, &[1], 0), Ok(()));
-        assert_eq!(world.machine.get(ID).unwrap().partitions.len(), 1, "those of before are gone");
+        assert_eq!(world.machine.get(ID).unwrap().partitions.len(), 1, "the earlier partitions are removed");
         assert!(!world.machine.get(ID).unwrap().has("t", 0));
     }
 }
@@ -201,8 +201,8 @@ fn under_version_2_each_end_raises_the_epoch() {
         assert_eq!(world.end_v2(producer, ending), Ok(next));
         assert_eq!(world.end_v2(producer, ending), Err(ConcurrentTransactions), "a retry");
         assert_eq!(world.end_v2(producer, other), Err(ConcurrentTransactions));
-        // A producer that ends its next one, which nothing was sent in, is told to wait, and not that it is done for.
-        assert_eq!(world.end_v2(next, ending), Err(ConcurrentTransactions), "the one before is being finished");
+        // A producer that ends its next, empty transaction must wait; it is not fenced.
+        assert_eq!(world.end_v2(next, ending), Err(ConcurrentTransactions), "the previous one is completing");
         let finished = world.finish();
         assert_eq!((finished.producer_epoch, finished.is_v2), (next.1, true));
         assert_eq!(world.end_v2(producer, ending), Ok(next), "a late retry");
@@ -214,7 +214,7 @@ fn under_version_2_each_end_raises_the_epoch() {
 }
 
 #[test]
-fn under_version_2_nothing_can_be_aborted_and_not_be_committed() {
+fn under_version_2_an_empty_transaction_can_be_aborted_but_not_committed() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     assert_eq!(world.end_v2(producer, Ending::Commit), Err(InvalidTxnState));
@@ -226,15 +226,15 @@ fn under_version_2_nothing_can_be_aborted_and_not_be_committed() {
 }
 
 #[test]
-fn under_version_2_epochs_run_out_at_an_end() {
+fn under_version_2_an_end_with_exhausted_epochs_switches_the_producer_id() {
     let mut world = world();
     world.init(None).unwrap();
     world.with_epoch(i16::MAX - 1);
     let producer = (FRESH, i16::MAX - 1);
     world.add_partitions(producer, &[0], 2).unwrap();
     assert_eq!(world.end_v2(producer, Ending::Commit), Ok((FRESH + 1, 0)));
-    assert_eq!(world.state(), (TransactionState::PrepareCommit, FRESH, i16::MAX), "its markers are of the old id");
-    // Its producer goes on with what it was told, as soon as that is so.
+    assert_eq!(world.state(), (TransactionState::PrepareCommit, FRESH, i16::MAX), "its markers have the old id");
+    // The producer may use the id from its answer only when the transaction has completed.
     let next = (FRESH + 1, 0);
     assert_eq!(world.add_partitions(next, &[0], 2), Err(ConcurrentTransactions));
     assert_eq!(world.end_v2(next, Ending::Abort), Err(ConcurrentTransactions));
@@ -247,7 +247,7 @@ fn under_version_2_epochs_run_out_at_an_end() {
 }
 
 #[test]
-fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
+fn fencing_uses_the_last_epoch_and_no_producer_gets_it() {
     let last = (FRESH, i16::MAX - 1);
     let fenced = || {
         let mut world = world();
@@ -258,19 +258,19 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
         assert_eq!(world.state(), (TransactionState::PrepareAbort, FRESH, i16::MAX));
         assert_eq!(world.end_v2(last, Ending::Abort), Err(ConcurrentTransactions));
         world.finish();
-        let nobody = (FRESH, i16::MAX);
-        assert_eq!(world.add_partitions(nobody, &[0], 2), Err(ProducerFenced));
-        assert_eq!(world.end_v2(nobody, Ending::Abort), Err(ProducerFenced));
-        assert_eq!(world.end_v1(nobody, Ending::Abort), Err(ProducerFenced));
+        let fencing = (FRESH, i16::MAX);
+        assert_eq!(world.add_partitions(fencing, &[0], 2), Err(ProducerFenced));
+        assert_eq!(world.end_v2(fencing, Ending::Abort), Err(ProducerFenced));
+        assert_eq!(world.end_v1(fencing, Ending::Abort), Err(ProducerFenced));
         world
     };
-    // It aborts what was aborted for it.
+    // The producer aborts the transaction that the coordinator has aborted.
     let mut world = fenced();
     assert_eq!(world.end_v2(last, Ending::Commit), Err(InvalidTxnState));
     assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)));
     assert_eq!(world.end_v2(last, Ending::Abort), Ok((FRESH + 1, 0)), "a retry");
     assert_eq!(world.add_partitions((FRESH + 1, 0), &[0], 2), Ok(()));
-    // Or it begins anew.
+    // Or the producer initializes again.
     let mut world = fenced();
     world.machine.by_id.get_mut(ID).unwrap().producer_id = 7;
     assert_eq!(world.init(Some((7, last.1 - 1))), Err(ProducerFenced));
@@ -279,7 +279,7 @@ fn a_fence_takes_the_last_epoch_and_nobody_gets_it() {
 }
 
 #[test]
-fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_takes() {
+fn expired_transactions_are_aborted_in_batches_that_the_topic_accepts() {
     let mut world = world();
     let partitions: Vec<_> = (0..9_000).map(|at| ("t".to_string(), at)).collect();
     let init = InitProducer { timeout_ms: 60_000, expected: None };
@@ -293,7 +293,7 @@ fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_tak
     let is_open = |world: &World| world.machine.by_id.values().any(|known| known.state == TransactionState::Ongoing);
     world.now.wall_ms += 60_001;
     for _ in 0..40 {
-        world.now.mono = world.machine.deadline().expect("a look is due");
+        world.now.mono = world.machine.deadline().expect("a sweep is due");
         let mut writes = Writes::new(world.now);
         world.machine.on_deadline(world.now, &mut writes);
         assert!(writes.bytes() < 256 << 10, "{}", writes.bytes());
@@ -303,7 +303,7 @@ fn transactions_that_grow_old_together_are_aborted_in_batches_that_the_topic_tak
 }
 
 #[test]
-fn statement_78_a_transaction_that_is_too_old_is_aborted() {
+fn statement_78_a_transaction_that_exceeds_its_timeout_is_aborted() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     world.add_partitions(producer, &[3], 2).unwrap();
@@ -317,7 +317,7 @@ fn statement_78_a_transaction_that_is_too_old_is_aborted() {
 }
 
 #[test]
-fn an_id_that_nobody_uses_is_forgotten_unless_its_transaction_is_open() {
+fn an_unused_id_is_removed_unless_its_transaction_is_open() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     let sweep = |world: &mut World, after_ms: i64| {
@@ -332,12 +332,12 @@ fn an_id_that_nobody_uses_is_forgotten_unless_its_transaction_is_open() {
     assert!(world.machine.get(ID).is_some());
     sweep(&mut world, 1);
     assert!(world.machine.get(ID).is_none());
-    assert_eq!(world.machine.deadline(), None, "there is nothing to look after");
+    assert_eq!(world.machine.deadline(), None, "no sweep is needed");
     assert_eq!(world.add_partitions(producer, &[0], 2), Err(InvalidProducerIdMapping));
 }
 
 #[test]
-fn what_is_decided_is_finished_after_a_restart() {
+fn a_decided_end_is_completed_after_a_restart() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     world.add_partitions(producer, &[0, 5], 2).unwrap();
@@ -347,7 +347,7 @@ fn what_is_decided_is_finished_after_a_restart() {
     let finished = world.finish();
     assert_eq!((finished.ending, finished.partitions.len(), finished.is_v2), (Ending::Commit, 2, true));
     assert_eq!(world.state().0, TransactionState::CompleteCommit);
-    // An open one is still open.
+    // An open transaction stays open.
     world.add_partitions((producer.0, producer.1 + 1), &[0], 2).unwrap();
     world.restart();
     assert_eq!(world.state(), (TransactionState::Ongoing, producer.0, producer.1 + 1));
@@ -355,7 +355,7 @@ fn what_is_decided_is_finished_after_a_restart() {
 }
 
 #[test]
-fn a_partition_is_verified_only_within_the_open_transaction() {
+fn verification_accepts_only_partitions_of_the_open_transaction() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     let verify = |world: &World, producer, at: &[i32]| {
@@ -375,7 +375,7 @@ fn a_partition_is_verified_only_within_the_open_transaction() {
 }
 
 #[test]
-fn a_refused_write_changes_nothing() {
+fn a_failed_append_changes_nothing() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     world.add_partitions(producer, &[0], 2).unwrap();
@@ -384,11 +384,11 @@ fn a_refused_write_changes_nothing() {
     world.machine.end_v2(ID, producer, Ending::Commit, None, world.now, &mut writes).unwrap();
     writes.replay_into(&mut world.machine, world.offset, Err(ErrorCode::NotCoordinator));
     assert_eq!(world.machine.by_id, before);
-    assert!(world.machine.prepared.ids.borrow().is_empty(), "no marker is written of what is not decided");
+    assert!(world.machine.prepared.ids.borrow().is_empty(), "an undecided end must not get markers");
 }
 
 #[test]
-fn a_record_says_all_of_a_transaction_but_the_last_epoch() {
+fn a_record_restores_everything_but_the_last_epoch() {
     let mut world = world();
     let producer = world.init(None).unwrap();
     world.add_partitions(producer, &[4, 0], 2).unwrap();

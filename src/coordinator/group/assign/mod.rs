@@ -1,12 +1,14 @@
-//! Which member of a consumer group reads which partitions, as the server decides it (KIP-848): pure functions of who subscribes
-//! to what, how many partitions there are, and what everybody has now. They know neither groups nor epochs.
+//! Server-side assignment of partitions to the members of a consumer group (KIP-848). Input: each member's subscription
+//! and current target, and the partition count of each topic. Output: each member's new target.
 //!
-//! The results are those of Kafka 4.3's assignors, but for one thing: where Kafka follows the order of its hash tables, members
-//! and topics are taken in the order of their ids here, so that the same group always gets the same answer.
+//! The results equal those of Kafka 4.3's assignors, with one exception. Where Kafka follows the order of its hash
+//! tables, this code orders members and topics by id, so that the same group always gets the same assignment. An
+//! assignment stays as it is while its inputs do not change.
 //!
 //! Invariants:
-//! - ASSIGN-1: every partition of a topic with subscribers has one owner, and the owner subscribes to the topic.
-//! - ASSIGN-2: what is assigned once stays so as long as nothing changes.
+//! - ASSIGN-1: every partition of a subscribed topic has one owner, and the owner subscribes to the topic.
+//!
+//! Pure functions, which know neither groups nor epochs. Run on the thread of the calling coordinator.
 
 mod range;
 #[cfg(test)]
@@ -21,25 +23,25 @@ use crate::model::{PartitionIndex, TopicId};
 /// Partitions by topic.
 pub type Partitions = BTreeMap<TopicId, BTreeSet<PartitionIndex>>;
 
-/// A member, as an assignor sees it.
+/// A member, as the assignors see it.
 pub struct Subscriber {
     pub id: Rc<str>,
     pub instance_id: Option<Rc<str>>,
     pub topics: Rc<BTreeSet<TopicId>>,
-    /// Its present target.
+    /// Its current target.
     pub current: Partitions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Assignor {
-    /// Everybody has the same number of partitions, and keeps those it has.
+    /// Members get equal numbers of partitions and keep as many of their own as possible.
     Uniform,
-    /// Everybody has a run of each topic's partitions, and the same run of topics that are alike.
+    /// Each member gets a range of each topic, and equal ranges of topics with equal partition counts.
     Range,
 }
 
 impl Assignor {
-    /// In the order of Kafka's `group.consumer.assignors`: the first is for groups that do not ask for one.
+    /// In the order of Kafka's `group.consumer.assignors`: the first is the default.
     pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
 
     pub fn name(self) -> &'static str {
@@ -53,7 +55,8 @@ impl Assignor {
         Self::ALL.into_iter().find(|assignor| assignor.name() == name)
     }
 
-    /// In the order of the subscribers. `partitions_of`: how many partitions a topic has (0: it is not there).
+    /// Returns the targets in the order of the subscribers. `partitions_of`: the partition count of a topic; 0 if it
+    /// does not exist.
     pub fn assign(self, subscribers: &[Subscriber], partitions_of: &dyn Fn(&TopicId) -> usize) -> Vec<Partitions> {
         let mut order: Vec<usize> = (0..subscribers.len()).collect();
         order.sort_by_key(|&index| self.order_key(&subscribers[index]));
@@ -71,8 +74,8 @@ impl Assignor {
         assigned
     }
 
-    /// What decides who is served first. Ranges are handed out in this order, so it must not change when a static member comes
-    /// back under another id: static members come first, by their instance's id.
+    /// The sort key of the members. Ranges follow this order, which must not change when a static member returns under
+    /// another id. Static members therefore come first, by instance id.
     fn order_key(self, subscriber: &Subscriber) -> (bool, Rc<str>) {
         match (self, &subscriber.instance_id) {
             (Assignor::Range, Some(instance_id)) => (false, instance_id.clone()),
@@ -81,7 +84,7 @@ impl Assignor {
     }
 }
 
-/// A topic that somebody subscribes to, and that has partitions.
+/// A topic that has subscribers and partitions.
 struct Topic {
     id: TopicId,
     partitions: usize,
@@ -89,7 +92,7 @@ struct Topic {
     subscribers: Rc<[usize]>,
 }
 
-/// By id.
+/// The subscribed topics, by id.
 fn topics(members: &[&Subscriber], partitions_of: &dyn Fn(&TopicId) -> usize) -> Vec<Topic> {
     let topic = |id: TopicId, subscribers| Topic { id, partitions: partitions_of(&id), subscribers };
     let mut topics: Vec<Topic> = if is_homogeneous(members) {

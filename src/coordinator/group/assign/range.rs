@@ -1,6 +1,6 @@
-//! The range assignor: every topic is cut into runs of about the same length, one for each subscriber, in the order of the
-//! members. So members that subscribe to the same topics get the same partitions of those that have as many, which is what joins
-//! of co-partitioned topics need. What members have now is of no account.
+//! The range assignor: splits every topic into ranges of nearly equal length, one for each subscriber in member order.
+//! Members with equal subscriptions get the same partitions of all topics with equal partition counts, which joins of
+//! co-partitioned topics need. Current targets have no influence.
 
 use super::{Partitions, Subscriber, Topic};
 use crate::model::PartitionIndex;
@@ -12,7 +12,7 @@ pub(super) fn assign(members: &[&Subscriber], topics: &[Topic]) -> Vec<Partition
         let remainder = topic.partitions % topic.subscribers.len();
         let mut start = 0;
         for (turn, &member) in topic.subscribers.iter().enumerate() {
-            // The first ones take what does not divide evenly.
+            // The first members take the remainder.
             let end = start + share + usize::from(turn < remainder);
             if start == end {
                 break;

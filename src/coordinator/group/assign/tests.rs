@@ -1,18 +1,18 @@
-//! Kafka's own examples as tables, and what holds for every group that changes step by step.
+//! Kafka's own examples as tables, and properties of random groups that change step by step.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Topics of a case, with how many partitions they have. Their ids ascend in this order.
+/// The topics of a case and their partition counts. Ids ascend in this order.
 type Topics<'a> = &'a [(&'a str, usize)];
 
-/// A member: its id (and instance's id after a `/`), what it subscribes to, what it has, and what it shall get.
+/// A member: its id (and instance id after a `/`), its subscription, its current target, and its expected target.
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 fn topic_id(topics: Topics<'_>, name: &str) -> TopicId {
     let position = topics.iter().position(|(topic, _)| *topic == name);
-    // A topic that is not there has an id, too.
+    // A topic that does not exist has an id, too.
     TopicId([position.map_or(200, |position| position as u8 + 1); 16])
 }
 
@@ -20,7 +20,8 @@ fn topic_id(topics: Topics<'_>, name: &str) -> TopicId {
 fn partitions(topics: Topics<'_>, text: &str) -> Partitions {
     let topic = |text: &str| {
         let (name, partitions) = text.split_once(':').expect("topic:partitions");
-        let partitions = partitions.split(',').map(|partition| partition.parse().expect("a number")).collect();
+        let partitions =
+            partitions.split(',').map(|partition| partition.parse().expect("a partition number")).collect();
         (topic_id(topics, name), partitions)
     };
     text.split_whitespace().map(topic).collect()
@@ -53,7 +54,7 @@ fn range(topics: Topics<'_>, rows: &[Row<'_>]) {
 }
 
 #[test]
-fn the_names_are_kafkas() {
+fn assignors_have_kafkas_names() {
     assert_eq!(Assignor::ALL.map(Assignor::name), ["uniform", "range"]);
     assert_eq!(Assignor::from_name("range"), Some(Assignor::Range));
     for unknown in ["", "Range", "cooperative-sticky"] {
@@ -62,7 +63,7 @@ fn the_names_are_kafkas() {
 }
 
 #[test]
-fn nothing_comes_of_nothing() {
+fn empty_inputs_give_empty_assignments() {
     for assignor in Assignor::ALL {
         check(assignor, &[("T1", 3)], &[]);
         check(assignor, &[("T1", 3)], &[("A", "", "", "")]);
@@ -74,22 +75,22 @@ fn nothing_comes_of_nothing() {
 }
 
 #[test]
-fn uniform_gives_all_members_the_same_topics_evenly() {
+fn uniform_balances_members_with_equal_subscriptions() {
     let both = "T1 T3";
     uniform(&[("T3", 2), ("T1", 3)], &[("A", both, "", "T3:0,1"), ("B", both, "", "T1:0,1,2")]);
     uniform(&[("T3", 2)], &[("A", "T3", "", ""), ("B", "T3", "", "T3:0"), ("C", "T3", "", "T3:1")]);
     let both = "T1 T2";
-    // One has too many.
+    // One member has too many partitions.
     uniform(
         &[("T1", 3), ("T2", 3)],
         &[("A", both, "T1:0,1 T2:0,1", "T1:0,1 T2:0"), ("B", both, "T1:2 T2:2", "T1:2 T2:1,2")],
     );
-    // Topics have grown.
+    // The topics have more partitions.
     uniform(
         &[("T2", 5), ("T1", 6)],
         &[("A", both, "T1:0,2 T2:0", "T1:0,2 T2:0,3,4"), ("B", both, "T1:1 T2:1,2", "T1:1,3,4,5 T2:1,2")],
     );
-    // C is new.
+    // C has joined.
     uniform(
         &[("T1", 3), ("T2", 3)],
         &[("A", both, "T1:0,2 T2:0", "T1:0,2"), ("B", both, "T1:1 T2:1,2", "T1:1 T2:1"), ("C", both, "", "T2:0,2")],
@@ -99,15 +100,15 @@ fn uniform_gives_all_members_the_same_topics_evenly() {
         &[("T2", 3), ("T1", 3)],
         &[("A", both, "T1:0 T2:0", "T1:0 T2:0,2"), ("B", both, "T1:1 T2:1", "T1:1,2 T2:1")],
     );
-    // Nobody subscribes to T1 any more.
+    // T1 has no subscribers any more.
     uniform(&[("T1", 2), ("T2", 2)], &[("A", "T2", "T1:0 T2:0", "T2:0"), ("B", "T2", "T1:1 T2:1", "T2:1")]);
 }
 
 #[test]
-fn uniform_evens_out_what_subscribers_share() {
+fn uniform_balances_members_with_common_topics() {
     uniform(&[("T1", 3), ("T3", 6)], &[("A", "T1 T3", "", "T1:0,1,2 T3:4"), ("B", "T3", "", "T3:0,1,2,3,5")]);
     uniform(&[("T1", 2), ("T3", 1)], &[("A", "T3", "", "T3:0"), ("B", "T3", "", ""), ("C", "T1", "", "T1:0,1")]);
-    // It was uneven before.
+    // The current targets are unbalanced.
     uniform(
         &[("T1", 6), ("T2", 4), ("T3", 4)],
         &[
@@ -116,7 +117,7 @@ fn uniform_evens_out_what_subscribers_share() {
             ("C", "T1 T2 T3", "T1:4,5 T2:1,2,3 T3:0,1,2,3", "T1:4 T3:0,1,2,3"),
         ],
     );
-    // T1, T2 and T3 have grown.
+    // T1, T2 and T3 have more partitions.
     uniform(
         &[("T1", 6), ("T2", 5), ("T3", 3), ("T4", 3)],
         &[
@@ -124,7 +125,7 @@ fn uniform_evens_out_what_subscribers_share() {
             ("B", "T1 T2 T3 T4", "T2:0,1,2 T4:0,1,2", "T2:0,1,2,3,4 T4:0,1,2"),
         ],
     );
-    // C is new, T1 and T2 have grown.
+    // C has joined, T1 and T2 have more partitions.
     uniform(
         &[("T1", 6), ("T2", 7)],
         &[
@@ -138,12 +139,12 @@ fn uniform_evens_out_what_subscribers_share() {
         &[("T1", 3), ("T2", 8), ("T3", 3)],
         &[("A", "T1 T3", "T1:0,1,2 T3:0,1", "T1:0,1,2 T3:0,1,2"), ("B", "T2", "T2:3,4,5,6", "T2:0,1,2,3,4,5,6,7")],
     );
-    // A subscribes to T2 no longer.
+    // A no longer subscribes to T2.
     uniform(
         &[("T1", 3), ("T2", 5)],
         &[("A", "T1", "T1:0,2 T2:1,3", "T1:0,1,2"), ("B", "T1 T2", "T1:1 T2:0,2,4", "T2:0,1,2,3,4")],
     );
-    // T1 does not make up for it alone. C has no say in this, and makes the subscriptions differ.
+    // T1 alone cannot balance the loads. C subscribes differently, so the heterogeneous algorithm runs.
     uniform(
         &[("T1", 2), ("T2", 2), ("T3", 2)],
         &[
@@ -155,7 +156,7 @@ fn uniform_evens_out_what_subscribers_share() {
 }
 
 #[test]
-fn range_cuts_topics_into_runs() {
+fn range_splits_topics_into_ranges() {
     let both = "T1 T3";
     range(&[("T1", 3), ("T3", 2)], &[("A", both, "", "T1:0,1 T3:0"), ("B", both, "", "T1:2 T3:1")]);
     range(
@@ -168,7 +169,7 @@ fn range_cuts_topics_into_runs() {
         &[("A", both, "", "T1:0 T3:0"), ("B", both, "", "T1:1 T3:1"), ("C", both, "", "T1:2")],
     );
     let both = "T1 T2";
-    // A has left, and one has come: what they had is of no account.
+    // A has left and a member has joined. The current targets have no influence.
     range(&[("T1", 3), ("T2", 3)], &[("B", both, "T1:2 T2:2", "T1:0,1,2 T2:0,1,2")]);
     range(
         &[("T1", 3), ("T2", 3)],
@@ -181,9 +182,9 @@ fn range_cuts_topics_into_runs() {
 }
 
 #[test]
-fn range_takes_static_members_first_by_their_instances() {
+fn range_orders_static_members_first_by_instance_id() {
     let both = "T1 T2";
-    // Whatever ids the instances have come back with.
+    // The order is independent of the member ids.
     for [first, second] in [["M", "N"], ["N", "M"]] {
         let (first, second) = (format!("{first}/instance-1"), format!("{second}/instance-2"));
         range(
@@ -194,20 +195,20 @@ fn range_takes_static_members_first_by_their_instances() {
 }
 
 #[test]
-fn what_two_members_claim_is_one_members() {
+fn a_partition_claimed_by_two_members_gets_one_owner() {
     let topics = &[("T1", 2), ("T2", 1)];
     uniform(topics, &[("A", "T1", "T1:0,1", "T1:0"), ("B", "T1", "T1:0,1", "T1:1")]);
     uniform(topics, &[("A", "T1", "T1:0,7,-1", "T1:0,1"), ("B", "T2", "T2:0,1", "T2:0")]);
 }
 
-// ---- a group in motion --------------------------------------------------------------------------------------------
+// ---- random groups ----------------------------------------------------------------------------------------------
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A member with this number, and what it subscribes to if the group is mixed.
+    /// Adds a member with this number. The topics are its subscription if the group is mixed.
     Join(u8, BTreeSet<u8>),
     Leave(u8),
-    /// A topic gets so many more partitions.
+    /// Adds partitions to a topic.
     Grow(u8, u8),
 }
 
@@ -238,7 +239,7 @@ impl Group {
         self.assignor.assign(&self.members, &|topic| self.partitions[usize::from(topic.0[0])])
     }
 
-    /// Assigns, and gives back what has been before.
+    /// Assigns, and returns the earlier targets.
     fn assign(&mut self) -> Vec<Partitions> {
         let target = self.target();
         let set = |(member, target): (&mut Subscriber, Partitions)| std::mem::replace(&mut member.current, target);
@@ -249,22 +250,23 @@ impl Group {
         let mut owned = BTreeSet::new();
         for member in &self.members {
             for (topic, partitions) in &member.current {
-                assert!(member.topics.contains(topic), "ASSIGN-1: the owner subscribes to it");
+                assert!(member.topics.contains(topic), "ASSIGN-1: the owner subscribes to the topic");
                 assert!(!partitions.is_empty());
                 for partition in partitions {
-                    assert!(owned.insert((*topic, *partition)), "ASSIGN-1: it has one owner");
+                    assert!(owned.insert((*topic, *partition)), "ASSIGN-1: a partition has one owner");
                 }
             }
         }
         let subscribed: BTreeSet<TopicId> =
             self.members.iter().flat_map(|member| member.topics.iter().copied()).collect();
         let partitions = |topic: &TopicId| self.partitions[usize::from(topic.0[0])];
-        assert_eq!(owned.len(), subscribed.iter().map(partitions).sum::<usize>(), "ASSIGN-1: all have an owner");
+        let expected = subscribed.iter().map(partitions).sum::<usize>();
+        assert_eq!(owned.len(), expected, "ASSIGN-1: every partition has an owner");
         for topic in &subscribed {
             self.check_balance(topic);
         }
         let current: Vec<Partitions> = self.members.iter().map(|member| member.current.clone()).collect();
-        assert_eq!(self.target(), current, "ASSIGN-2: nothing has changed");
+        assert_eq!(self.target(), current, "without changes the assignment stays as it is");
     }
 
     fn check_balance(&self, topic: &TopicId) {
@@ -304,7 +306,7 @@ fn run(assignor: Assignor, is_mixed: bool, steps: Vec<Step>) {
                 let newest = group.members.len() - 1;
                 let others = group.members[..newest].iter().zip(before);
                 for (member, before) in others.filter(|_| is_sticky) {
-                    assert!(is_within(&member.current, &before), "only who has come gets something");
+                    assert!(is_within(&member.current, &before), "only the new member gets partitions");
                 }
             }
             Step::Leave(number) => {
@@ -312,7 +314,7 @@ fn run(assignor: Assignor, is_mixed: bool, steps: Vec<Step>) {
                 group.members.retain(|member| *member.id != *id);
                 let before = group.assign();
                 for (member, before) in group.members.iter().zip(before).filter(|_| is_sticky) {
-                    assert!(is_within(&before, &member.current), "only what who has left had is moved");
+                    assert!(is_within(&before, &member.current), "only the partitions of the leaving member move");
                 }
             }
             Step::Grow(topic, more) => {
@@ -327,7 +329,7 @@ fn run(assignor: Assignor, is_mixed: bool, steps: Vec<Step>) {
                         .iter()
                         .flat_map(|(topic, set)| set.iter().map(move |partition| (topic, partition)));
                     let held = held.filter(|(topic, partition)| kept(topic, partition)).count();
-                    assert_eq!(held, load(&before).min(load(&member.current)), "who has not too much keeps all");
+                    assert_eq!(held, load(&before).min(load(&member.current)), "an underloaded member keeps all");
                 }
             }
         }
@@ -337,7 +339,8 @@ fn run(assignor: Assignor, is_mixed: bool, steps: Vec<Step>) {
 
 proptest! {
     #[test]
-    fn groups_in_motion_are_even_complete_and_sticky(steps in proptest::collection::vec(step(), 1..25)) {
+    // ASSIGN-1
+    fn random_groups_are_balanced_complete_and_sticky(steps in proptest::collection::vec(step(), 1..25)) {
         for assignor in Assignor::ALL {
             for is_mixed in [false, true] {
                 run(assignor, is_mixed, steps.clone());
@@ -347,7 +350,7 @@ proptest! {
 }
 
 #[test]
-fn a_thousand_members_share_ten_thousand_partitions() {
+fn ten_thousand_partitions_are_assigned_to_a_thousand_members() {
     for (assignor, is_mixed) in [(Assignor::Uniform, false), (Assignor::Uniform, true), (Assignor::Range, true)] {
         let topics: Rc<BTreeSet<TopicId>> = Rc::new((0..100).map(topic).collect());
         let member = |number: usize| {

@@ -1,8 +1,8 @@
-//! The uniform assignor: all members have the same number of partitions, give or take one, and as many as possible of those that
-//! they had.
+//! The uniform assignor: members have equal numbers of partitions, give or take one, and keep as many of their own as
+//! possible.
 //!
-//! If all subscribe to the same topics, that takes one pass. If not, loads can only be made even among those who share a topic,
-//! which is done topic by topic until nothing moves any more.
+//! With equal subscriptions that takes one pass. Otherwise only subscribers of a common topic can be balanced, so the
+//! assignor repeats topic by topic until no partition moves.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use super::{Partitions, Subscriber, Topic};
 use crate::model::{PartitionIndex, TopicId};
 
-/// How often all topics are gone through to even out loads. Subscriptions that overlap in chains can take many rounds, each
-/// of which about halves what is uneven; Kafka stops here, too.
+/// The limit on rounds over all topics. Chains of overlapping subscriptions can take many rounds, each of which about
+/// halves the imbalance. Kafka has the same limit.
 const ROUNDS_MAX: usize = 16;
 
 pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Partitions> {
@@ -21,7 +21,7 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
         return assigned;
     }
     let share = total / members.len();
-    // So many members have one more than the others.
+    // This many members have one partition more than the others.
     let mut larger = total % members.len();
 
     let mut is_held: BTreeMap<TopicId, Vec<bool>> =
@@ -46,7 +46,8 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
             }
         }
         if larger > 0 {
-            // Somebody who comes later may have the larger share already, unless just enough are left to take them.
+            // Leave the larger share to a later member that already has it, unless the remaining members are just
+            // enough.
             let are_others_left = members.len() - member > larger;
             if room > 0 && are_others_left {
                 room -= 1;
@@ -74,7 +75,8 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
 
 pub(super) fn heterogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Partitions> {
     let mut target = Draft::kept(members, topics);
-    // First what weighs most on its subscribers, then what has fewest of them: the rest can still make up for it.
+    // First the topics with the most partitions per subscriber, then those with the fewest subscribers. The later
+    // topics can still compensate.
     let mut order: Vec<usize> = (0..topics.len()).collect();
     order.sort_by(|&a, &b| {
         let (a, b) = (&topics[a], &topics[b]);
@@ -95,7 +97,7 @@ pub(super) fn heterogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Pa
     target.into_partitions(members.len())
 }
 
-/// An assignment in the making. Topics and members are positions in their lists.
+/// An assignment under construction. Topics and members are positions in their lists.
 struct Draft<'a> {
     topics: &'a [Topic],
     /// By topic and partition.
@@ -105,7 +107,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// What members have and still subscribe to.
+    /// Starts with the partitions that members have and still subscribe to.
     fn kept<'a>(members: &[&Subscriber], topics: &'a [Topic]) -> Draft<'a> {
         let owners = topics.iter().map(|topic| vec![None; topic.partitions]).collect();
         let mut target = Draft { topics, owners, loads: vec![0; members.len()] };
@@ -124,14 +126,14 @@ impl Draft<'_> {
         target
     }
 
-    /// The topic's subscribers, those with least to do first. Who comes first here goes first as long as loads are equal.
+    /// The topic's subscribers in ascending load. Equal loads keep member order.
     fn ranked(&self, topic: usize) -> Vec<usize> {
         let mut ranked = self.topics[topic].subscribers.to_vec();
         ranked.sort_by_key(|&member| self.loads[member]);
         ranked
     }
 
-    /// Gives every partition that nobody has to the subscriber with least to do.
+    /// Assigns every unowned partition to the least loaded subscriber.
     fn assign_free(&mut self, topic: usize) {
         let is_free = |partition: &usize| self.owners[topic][*partition].is_none();
         let free: Vec<usize> = (0..self.topics[topic].partitions).filter(is_free).collect();
@@ -142,7 +144,7 @@ impl Draft<'_> {
         let by_rank = ranked.iter().enumerate();
         let mut least: BinaryHeap<_> = by_rank.map(|(rank, &member)| Reverse((self.loads[member], rank))).collect();
         for partition in free {
-            let mut top = least.peek_mut().expect("a topic here has subscribers");
+            let mut top = least.peek_mut().expect("the topic has subscribers");
             let Reverse((load, rank)) = &mut *top;
             *load += 1;
             self.loads[ranked[*rank]] += 1;
@@ -150,8 +152,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Moves partitions of the topic from the subscribers with most to do to those with least, until that makes nothing better.
-    /// Whether any have moved.
+    /// Moves partitions of the topic from the most to the least loaded subscribers while that reduces the imbalance.
+    /// Returns whether any moved.
     fn balance(&mut self, topic: usize) -> bool {
         let loads = || self.topics[topic].subscribers.iter().map(|&member| self.loads[member]);
         if loads().max() <= loads().min().map(|least| least + 1) {
@@ -159,10 +161,10 @@ impl Draft<'_> {
         }
         let ranked = self.ranked(topic);
         let rank_of: BTreeMap<usize, usize> = ranked.iter().enumerate().map(|(rank, &member)| (member, rank)).collect();
-        // The last partition goes first.
+        // The last partition moves first.
         let mut gives: Vec<Vec<usize>> = vec![Vec::new(); ranked.len()];
         for (partition, owner) in self.owners[topic].iter().enumerate() {
-            gives[rank_of[&owner.expect("all partitions have been handed out")]].push(partition);
+            gives[rank_of[&owner.expect("all partitions are assigned")]].push(partition);
         }
         let by_load = || ranked.iter().enumerate().map(|(rank, &member)| (self.loads[member], rank));
         let mut takers: BTreeSet<(usize, usize)> = by_load().collect();
@@ -173,7 +175,7 @@ impl Draft<'_> {
             if most <= least + 1 {
                 break;
             }
-            let partition = gives[from].pop().expect("a giver has something to give");
+            let partition = gives[from].pop().expect("a giver has partitions");
             self.owners[topic][partition] = Some(ranked[to]);
             self.loads[ranked[from]] -= 1;
             self.loads[ranked[to]] += 1;

@@ -1,8 +1,7 @@
-//! Members of the classic protocol in a consumer group (KIP-848, migration): they join, sync and send heartbeats as ever, and
-//! what they are given is what the coordinator has assigned. A rebalance is theirs alone: each is told to join again when there
-//! is something new for it.
+//! Classic members of a consumer group (KIP-848, migration). They join, sync and send heartbeats as usual, and receive
+//! the coordinator's assignment. Rebalances are per member: a member must rejoin when its own assignment changes.
 //!
-//! A member's generation is its epoch; its favourite protocol stands for the group's.
+//! A member's generation is its epoch. Its preferred protocol is returned as the group's.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -25,19 +24,19 @@ use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol,
 use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// The group becomes a classic one, and its members are to join that anew.
+/// The group becomes classic and its members must rejoin.
 type HasToRebalance = bool;
 
-/// What comes of a classic member's joining.
+/// The result of a classic member's join.
 enum JoinOutcome {
-    /// Its id, for it to join again with.
+    /// The new id with which the client must join again.
     NeedsId(String),
-    /// A member, when this is written.
+    /// The member, once its records are appended.
     Member { member: Box<ConsumerMember>, becomes_classic: Option<HasToRebalance> },
 }
 
 impl Groups {
-    /// A client of the classic protocol joins a consumer group that has members.
+    /// Handles a classic client's join to a consumer group with members.
     pub(in crate::coordinator::group) fn join_consumer_group(
         &mut self,
         request: JoinGroupRequest,
@@ -93,7 +92,7 @@ impl Groups {
         let member_id: Rc<str> = if is_unknown { self.fresh_uuid().into() } else { request.member_id.as_str().into() };
         let newest_topic_at = self.newest_topic_at;
         let image = self.image.clone();
-        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("the caller found the group");
         step.check_size(&member_id)?;
         if !step.group.supports(&request.protocol_type, &request.protocols) {
             let message = format!("ConsumerMember {member_id}'s protocols are not supported.");
@@ -136,7 +135,8 @@ impl Groups {
         let reported = owned_partitions_by_id(&subscription, &image);
         if replaces_last {
             let epoch = step.group.target_epoch;
-            // Who has not come to its target has, or lacks, what the classic group would take it to lack, or have.
+            // A member that has not reached its target still holds, or still lacks, partitions that the classic group
+            // would assume otherwise.
             let mut others = step.group.members.values().filter(|member| member.instance_id != old.instance_id);
             let mut has_to_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
             if !has_to_rebalance {
@@ -165,15 +165,15 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) -> Result<SyncGroupResponse, ErrorCode> {
         let image = self.image.clone();
-        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("the caller found the group");
         let instance_id = request.group_instance_id.as_deref();
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
-        let classic = member.classic.as_ref().expect("just made sure of");
+        let classic = member.classic.as_ref().expect("checked above");
         let differs = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|asked| asked != own);
         if differs(&request.protocol_type, super::CONSUMER) || differs(&request.protocol_name, member.protocol_name()) {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        // One that has yet to give something up has joined already, and joins again when it has.
+        // A member that still has to revoke partitions has joined already, and rejoins when it has revoked them.
         if step.group.target_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
             let rejoin = (Alarm::Rejoin(member.id.clone()), AlarmChange::SetIfNone(member.rebalance_timeout_ms));
             step.alarms.push(rejoin);
@@ -199,13 +199,13 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<(), ErrorCode> {
-        let mut step = self.consumer_step(&request.group_id, now, writes).expect("of a group that is there");
+        let mut step = self.consumer_step(&request.group_id, now, writes).expect("the caller found the group");
         let instance_id = request.group_instance_id.as_deref();
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
-        let session_ms = member.classic.as_ref().expect("just made sure of").session_timeout_ms;
+        let session_ms = member.classic.as_ref().expect("checked above").session_timeout_ms;
         step.alarms.push((Alarm::Session(member.id.clone()), AlarmChange::Set(session_ms)));
-        // Something is new for it: an epoch, or what it is to give up, or what it waited for is free. Where the target is behind the
-        // group, the next is made when somebody joins.
+        // The member must rejoin if its epoch is old, if it has to revoke partitions, or if the partitions it waited
+        // for are free. If the target is older than the group's epoch, the rejoin makes the next target.
         let has_to_assign = step.group.epoch > step.group.target_epoch && !step.is_target_fresh();
         let should_rejoin = has_to_assign
             || member.epoch < step.group.target_epoch
@@ -249,7 +249,7 @@ impl Groups {
 }
 
 impl ConsumerGroup {
-    /// Whether a classic member with these protocols can be one with the other classic members.
+    /// Whether a classic member with these protocols shares one with the other classic members.
     fn supports(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
         let classic = || self.members.values().filter_map(|member| member.classic.as_ref());
         let all_know = |name: &str| {
@@ -258,7 +258,7 @@ impl ConsumerGroup {
         is_consumer(protocol_type) && protocols.iter().any(|protocol| all_know(&protocol.name))
     }
 
-    /// Who leaves by this. KIP-345: an administrator removes an instance without knowing its member.
+    /// The member that leaves. KIP-345: an administrator removes an instance without knowing its member id.
     fn leaving_member(&self, group_id: &str, member: &MemberIdentity) -> Result<Rc<str>, GroupRefusal> {
         let instance_id = member.group_instance_id.as_deref();
         if let (Some(instance_id), "") = (instance_id, member.member_id.as_str()) {
@@ -270,7 +270,7 @@ impl ConsumerGroup {
 }
 
 impl ConsumerStep<'_> {
-    /// A member of the classic kind, in this generation.
+    /// The classic member of a request, if the generation matches.
     fn classic_member(
         &self,
         id: &str,
@@ -288,7 +288,7 @@ impl ConsumerStep<'_> {
     }
 }
 
-/// What the member has, as its own subscription's version writes it. Topics that are no more are left out.
+/// The member's assignment in the version of its subscription. Deleted topics are left out.
 fn assignment_of(member: &ConsumerMember, image: &Image) -> Bytes {
     let assigned = member.assigned.iter().filter_map(|(topic, partitions)| {
         let topic = image.topic_by_id(*topic)?;
@@ -303,7 +303,7 @@ pub(super) fn subscription_version_of(member: &ConsumerMember) -> i16 {
     first.and_then(|metadata| Subscription::parse(metadata).ok()).map_or(0, |subscription| subscription.version)
 }
 
-/// What a classic member says that it has, in the words of the other protocol.
+/// The partitions that a classic member reports, by topic id.
 fn owned_partitions_by_id(subscription: &Subscription, image: &Image) -> Vec<TopicPartitions> {
     let mut seen = HashSet::new();
     let owned = subscription.owned.iter().filter(|(name, _)| seen.insert(name.as_str()));

@@ -1,5 +1,5 @@
-//! Offsets in a consumer group: who may commit and fetch them. A member proves by its epoch that it is not a ghost; one whose
-//! answer is under way may still commit for what it had all along (KIP-1251).
+//! Authorization of commits and fetches in a consumer group. A member proves by its epoch that it is not a zombie. A
+//! member whose latest response is still in flight may commit for partitions that it already had (KIP-1251).
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use super::member::ConsumerMember;
 use crate::coordinator::group::Committer;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 
-/// A member that commits in an older epoch than its own: for each partition it matters when that was given to it.
+/// A commit in an older epoch than the member's. Each partition must have been assigned in that epoch or before.
 pub struct OlderEpochCommit {
     member: Rc<ConsumerMember>,
     epoch: i32,
@@ -24,22 +24,22 @@ impl OlderEpochCommit {
 }
 
 impl ConsumerMember {
-    /// What each kind calls an epoch that is not the member's.
+    /// The error for an epoch that is not the member's, in its protocol.
     fn stale_epoch_error(&self) -> ErrorCode {
         if self.classic.is_some() { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch }
     }
 }
 
 impl ConsumerGroup {
-    /// Whether the commit may be taken; with what is to be checked for each partition yet. `knows_epochs`: the request is of a
-    /// version that members of the new kind must use.
+    /// Checks that the group accepts the commit. Returns a check for each partition if the epoch is older.
+    /// `knows_epochs`: the request has a version that members of the consumer protocol must use.
     pub fn check_commit(
         &self,
         committer: &Committer<'_>,
         knows_epochs: bool,
     ) -> Result<Option<OlderEpochCommit>, ErrorCode> {
         let Committer { member_id, instance_id, generation, is_transactional } = *committer;
-        // A consumer that assigns itself, or an administrator.
+        // A consumer with manual assignment, or an administrator.
         if generation < 0 && self.members.is_empty() {
             return Ok(None);
         }
@@ -57,7 +57,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether this client may be told what the group has committed.
+    /// Checks that this client may fetch the group's offsets.
     pub fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         if member_id.is_none() && epoch < 0 {
             return Ok(());

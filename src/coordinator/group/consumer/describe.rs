@@ -1,4 +1,4 @@
-//! ConsumerGroupDescribe: a consumer group, as it is.
+//! ConsumerGroupDescribe.
 
 use super::super::assign::Partitions;
 use super::super::{GroupKind, Groups};
@@ -19,9 +19,9 @@ impl Groups {
             Some(GroupKind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
             Some(GroupKind::Consumer(_)) => {}
         }
-        // A step that writes nothing.
+        // This step writes nothing.
         let mut writes = Writes::new(now);
-        let step = self.consumer_step(group_id, now, &mut writes).expect("just looked at");
+        let step = self.consumer_step(group_id, now, &mut writes).expect("matched above");
         Ok(step.described())
     }
 }
@@ -43,7 +43,7 @@ impl ConsumerStep<'_> {
 }
 
 fn describe(member: &ConsumerMember, target: &Partitions, image: &Image) -> DescribedConsumer {
-    // What it has yet to give up it still has.
+    // The member still owns the partitions that it has to revoke.
     let mut has = Owned::clone(&member.assigned);
     for (topic, partitions) in &member.revoking {
         has.entry(*topic).or_default().extend(partitions);
@@ -65,7 +65,7 @@ fn describe(member: &ConsumerMember, target: &Partitions, image: &Image) -> Desc
     }
 }
 
-/// Topics that are no more are left out.
+/// Names the topics. Deleted topics are left out.
 fn named(partitions: impl Iterator<Item = (TopicId, Vec<PartitionIndex>)>, image: &Image) -> DescribedAssignment {
     let topic_partitions = partitions.filter_map(|(topic_id, partitions)| {
         let topic_name = image.topic_by_id(topic_id)?.name.as_str().to_owned();

@@ -1,5 +1,5 @@
-//! What consumers of the classic protocol tell each other through the coordinator, which does not look into it, but for when it
-//! has to speak with such a consumer itself: Kafka's `ConsumerProtocolSubscription` and `ConsumerProtocolAssignment`.
+//! The messages that classic consumers exchange through the coordinator: Kafka's `ConsumerProtocolSubscription` and
+//! `ConsumerProtocolAssignment`. The coordinator reads them only to serve such a consumer in a consumer group.
 //!
 //! ```text
 //! Subscription  version int16, topics [string], user data nullable bytes
@@ -8,14 +8,14 @@
 //!            3  ... rack nullable string
 //! Assignment    version int16, assigned [topic string, [partition int32]], user data nullable bytes
 //! ```
-//! A version that is not known is read as the highest one that is: it begins in the same way.
+//! An unknown version is read as the highest known one, because newer versions only append fields.
 
 use crate::model::PartitionIndex;
 use crate::wire::{Malformed, Reader, Writer};
 
 const VERSION_MAX: i16 = 3;
 
-/// Partitions by the names of their topics.
+/// Partitions by topic name.
 pub type PartitionsByName = Vec<(String, Vec<PartitionIndex>)>;
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -52,12 +52,12 @@ impl Subscription {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Assignment {
     pub assigned: PartitionsByName,
-    /// What the client's own assignor has put there for itself.
+    /// The client's own assignor has added user data.
     pub has_user_data: bool,
 }
 
 impl Assignment {
-    /// A member that was never given anything has no bytes at all.
+    /// A member without any assignment has empty bytes.
     pub fn parse(bytes: &[u8]) -> Result<Assignment, Malformed> {
         if bytes.is_empty() {
             return Ok(Assignment::default());
@@ -70,7 +70,7 @@ impl Assignment {
         Ok(Assignment { assigned, has_user_data })
     }
 
-    /// As a member reads it whose subscription has this version.
+    /// Encodes for a member whose subscription has this version.
     pub fn to_bytes(assigned: &PartitionsByName, version: i16) -> Vec<u8> {
         let mut w = Writer::new(version, false);
         w.i16(version);
@@ -81,7 +81,7 @@ impl Assignment {
             partitions.iter().for_each(|partition| w.i32(*partition));
         }
         w.nullable_bytes(None);
-        w.finish().expect("names of topics are short")
+        w.finish().expect("topic names are short")
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn assignments_are_read_as_they_were_written() {
+    fn assignments_round_trip() {
         let assigned: PartitionsByName = vec![("t".into(), vec![1, 2]), ("u".into(), vec![])];
         let bytes = Assignment::to_bytes(&assigned, 1);
         assert_eq!(bytes[..2], [0, 1]);

@@ -1,4 +1,4 @@
-//! Members go: they leave, are silent for too long, or do not do in time what they were told.
+//! Removal of members: they leave, their session expires, or they exceed a rebalance deadline.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 
 impl ConsumerStep<'_> {
-    /// Ends the records of these members, and raises the group's epoch.
+    /// Writes the tombstones of these members and raises the group's epoch.
     fn fence(&mut self, members: &[Rc<str>]) {
         let (id, group) = (self.id.clone(), self.group);
         for member in members {
@@ -42,7 +42,7 @@ fn ms(millis: i32) -> Duration {
 }
 
 impl Groups {
-    /// Fences a member for what its alarm says, if that is still so.
+    /// Fences the member of a fired alarm, if its condition still holds.
     pub(in crate::coordinator::group) fn on_consumer_alarm(
         &mut self,
         group_id: &Rc<str>,
@@ -54,32 +54,32 @@ impl Groups {
         let (member, why) = match alarm {
             Alarm::Session(member) => match group.due.get(member) {
                 Some(due) if *due > now.mono => {
-                    // Heard of since: the alarm of a member that is alive is moved only when it rings.
+                    // The session was extended: the alarm of a live member is moved only when it fires.
                     let due = *due;
                     self.timers.set((group_id.clone(), alarm.clone()), due);
                     return;
                 }
-                _ => (member, "was not heard of within its session"),
+                _ => (member, "its session expired"),
             },
             Alarm::Rebalance(member) => {
                 let still = |member: &Rc<ConsumerMember>| member.state == MemberState::UnrevokedPartitions;
                 if !group.member(member).is_some_and(still) {
                     return;
                 }
-                (member, "did not give up its partitions in time")
+                (member, "it has not revoked its partitions in time")
             }
-            Alarm::Rejoin(member) => (member, "has not joined again in time"),
-            Alarm::Resync(member) => (member, "has not asked for its assignment in time"),
+            Alarm::Rejoin(member) => (member, "it has not rejoined in time"),
+            Alarm::Resync(member) => (member, "it has not synced in time"),
             Alarm::Join | Alarm::Sync | Alarm::Regex => return,
         };
         if group.member(member).is_none() {
             return;
         }
-        tracing::info!("group {group_id}: {member} {why} and is out");
+        tracing::info!("group {group_id}: removed {member}: {why}");
         self.fence_members(group_id, std::slice::from_ref(member), now, writes);
     }
 
-    /// Members are out; the group may be a classic one without them.
+    /// Removes members. The group may become classic without them.
     pub(super) fn fence_members(&mut self, group_id: &str, members: &[Rc<str>], now: Now, writes: &mut Writes<Groups>) {
         if members.is_empty() {
             return;
@@ -114,7 +114,7 @@ impl Groups {
         }
     }
 
-    /// After a restart members are given their time anew.
+    /// After a restart, gives each member its full timeouts.
     pub(in crate::coordinator::group) fn arm_consumer_group(&mut self, group_id: &Rc<str>, now: Now) {
         let session_ms = self.config.group_consumer_session_timeout_ms;
         let Some(group) = self.consumer_mut(group_id) else { return };

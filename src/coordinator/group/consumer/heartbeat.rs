@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat: a member joins, stays, changes its mind, or leaves.
+//! ConsumerGroupHeartbeat: a member joins, reports its state, changes its subscription, or leaves.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -16,22 +16,22 @@ use crate::wire::group::consumer_group_heartbeat::{
     Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
 
-/// The epoch of a request that leaves.
+/// The member epoch of a request to leave.
 const LEAVE_EPOCH: i32 = -1;
-/// A member that waits for others to give up what it is to have, or for a target that is yet to be made, looks again this soon,
-/// rather than in the usual time: it may be all that the group waits for.
+/// The heartbeat interval of a member that waits for others to revoke partitions, or for the next target. It is shorter
+/// than usual, because the whole rebalance may depend on this member.
 const WAITING_INTERVAL_MS: i32 = 500;
 
-/// Who sends a request, as far as its connection tells.
+/// The sender of a request, as its connection identifies it.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     pub id: &'a str,
     pub host: &'a str,
 }
 
-/// What a description that a member gives of itself has changed.
+/// The effects of a member's new description.
 pub(super) struct MemberUpdate {
-    /// The group's epoch from here on.
+    /// The group's epoch after the update.
     pub group_epoch: i32,
     pub has_new_subscription: bool,
 }
@@ -54,7 +54,7 @@ impl Groups {
         answer
     }
 
-    /// The group for a request that may be its first: as it is, or new, or made from a classic one.
+    /// The group that a first heartbeat creates or upgrades from classic. `None` if a consumer group exists.
     fn group_to_join(
         &mut self,
         id: &str,
@@ -119,7 +119,7 @@ impl Groups {
         if new.state == MemberState::UnreleasedPartitions || target.epoch < group_epoch {
             response.heartbeat_interval_ms = response.heartbeat_interval_ms.min(WAITING_INTERVAL_MS);
         }
-        // A whole request is one of a client that does not know what it has been told.
+        // A client that sends a full request does not know its assignment.
         let is_whole = request.rebalance_timeout_ms != -1
             && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
             && request.topic_partitions.is_some();
@@ -141,7 +141,7 @@ impl Groups {
             Some(GroupKind::Classic(_)) => return Err(not_a_consumer_group(group_id)),
             Some(GroupKind::Consumer(_)) => {}
         }
-        let mut step = self.consumer_step(group_id, now, writes).expect("just looked at");
+        let mut step = self.consumer_step(group_id, now, writes).expect("matched above");
         let member = step.group.check_member(group_id, &request.member_id, request.instance_id.as_deref())?.clone();
         let response = ConsumerGroupHeartbeatResponse {
             member_id: Some(request.member_id.clone()),
@@ -149,7 +149,7 @@ impl Groups {
             ..ConsumerGroupHeartbeatResponse::default()
         };
         if request.instance_id.is_some() && request.member_epoch == STATIC_LEAVE_EPOCH {
-            tracing::info!("group {group_id}: {} leaves for a while", member.id);
+            tracing::info!("group {group_id}: static member {} leaves temporarily", member.id);
             step.put_current(&left_temporarily(&member));
             return Ok(response);
         }
@@ -163,14 +163,14 @@ pub(super) fn not_a_consumer_group(group_id: &str) -> GroupRefusal {
     GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} is not a consumer group."))
 }
 
-/// A static member that has left for a while: its instance keeps what it has, of no epoch.
+/// A static member that has left temporarily: its instance keeps its partitions, without an epoch.
 fn left_temporarily(member: &ConsumerMember) -> ConsumerMember {
     let mut away = ConsumerMember { epoch: STATIC_LEAVE_EPOCH, revoking: Owned::new(), ..member.clone() };
     away.assigned.values_mut().flat_map(|partitions| partitions.values_mut()).for_each(|epoch| *epoch = 0);
     away
 }
 
-/// The member as this request describes it; what is not said stays.
+/// The member with the description of this request. Absent fields keep their values.
 fn member_from_request(
     old: &ConsumerMember,
     request: &ConsumerGroupHeartbeatRequest,
@@ -200,7 +200,7 @@ fn assignment_of(owned: &Owned) -> Assignment {
     Assignment { topic_partitions: topics.collect() }
 }
 
-/// Whether all that the member says it has was assigned to it. One that does not say may have anything.
+/// Whether the member reports only partitions that are assigned to it. Without a report it may have others.
 fn owns_only(reported: Option<&[TopicPartitions]>, assigned: &Owned) -> bool {
     reported.is_some_and(|reported| {
         reported.iter().all(|topic| {
@@ -211,7 +211,7 @@ fn owns_only(reported: Option<&[TopicPartitions]>, assigned: &Owned) -> bool {
 }
 
 impl ConsumerGroup {
-    /// The member that a request names; with an instance, that instance's member must be the one.
+    /// The member of a request. With an instance id, it must be the instance's current member.
     pub(super) fn check_member(
         &self,
         group_id: &str,
@@ -244,7 +244,7 @@ impl ConsumerStep<'_> {
         Ok(())
     }
 
-    /// The member as it is, or new; a static one that comes again takes its instance's place.
+    /// The existing or new member of the request. A returning static member replaces its instance's earlier member.
     fn member_to_update(
         &mut self,
         member_id: &Rc<str>,
@@ -281,9 +281,9 @@ impl ConsumerStep<'_> {
         Ok(member)
     }
 
-    /// A static member's instance has a new id: its records move there.
+    /// Moves the records of a static member to a new member id.
     pub(super) fn replace_static_member(&mut self, old: &ConsumerMember, id: &Rc<str>) -> ConsumerMember {
-        tracing::info!("group {}: {id} takes the place of {}", self.id, old.id);
+        tracing::info!("group {}: {id} replaces {}", self.id, old.id);
         let new = ConsumerMember { id: id.clone(), epoch: 0, previous_epoch: 0, ..old.clone() };
         self.put_member_tombstones(&old.id);
         self.put_metadata(&new);
@@ -296,7 +296,7 @@ impl ConsumerStep<'_> {
         new
     }
 
-    /// Takes over how the member describes itself, and raises the group's epoch where others are concerned.
+    /// Updates the member's description, and raises the group's epoch if the change affects other members.
     pub(super) fn update_description(
         &mut self,
         old: &ConsumerMember,
@@ -310,7 +310,7 @@ impl ConsumerStep<'_> {
         let has_new_names = old.topics != new.topics;
         let regex = self.update_regex(old, new, newest_topic_at)?;
         let has_new_subscription = has_new_names || regex != RegexChange::Nothing;
-        // A pattern that means nothing yet raises it when it has been looked up.
+        // A new pattern raises the epoch when it is resolved.
         let mut is_raised = has_new_names || regex == RegexChange::Resolved;
         let mut group_epoch = group.epoch;
         if is_raised || group.must_recheck_topics {
@@ -331,7 +331,7 @@ impl ConsumerStep<'_> {
         Ok(MemberUpdate { group_epoch, has_new_subscription })
     }
 
-    /// Brings the member a step nearer to its target.
+    /// Moves the member one step closer to its target.
     pub(super) fn reconcile(
         &mut self,
         member: &ConsumerMember,
@@ -350,7 +350,7 @@ impl ConsumerStep<'_> {
         let next = next_member(member, &goal, &reads, &is_owned)?;
         if next != *member {
             self.put_current(&next);
-            // Members of the classic kind have other alarms.
+            // Classic members use other alarms.
             if next.classic.is_none() {
                 let change = match next.state {
                     MemberState::UnrevokedPartitions => AlarmChange::Set(next.rebalance_timeout_ms),
@@ -363,7 +363,7 @@ impl ConsumerStep<'_> {
     }
 }
 
-/// A member may be one answer behind, if it has nothing that this answer takes from it.
+/// Accepts the current epoch, and the previous one if the member has no partition that the lost response revoked.
 fn check_epoch(member: &ConsumerMember, epoch: i32, reported: Option<&[TopicPartitions]>) -> Result<(), GroupRefusal> {
     let which = match epoch.cmp(&member.epoch) {
         std::cmp::Ordering::Equal => return Ok(()),

@@ -1,7 +1,6 @@
-//! A member of a consumer group: how it describes itself, what it has, and how far it is on its way to what it is to have.
+//! A member of a consumer group: its description, its current assignment, and its state of reconciliation.
 //!
-//! A value that is never changed in place: a step makes the next one, has it written, and the group takes it over from the
-//! records.
+//! An immutable value. A step makes the next version and writes it; the group replaces the old version in replay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -13,21 +12,21 @@ use crate::coordinator::group::schema::{
 };
 use crate::model::{PartitionIndex, TopicId};
 
-/// The epoch of a static member that has left for a while.
+/// The epoch of a static member that has left temporarily.
 pub const STATIC_LEAVE_EPOCH: i32 = -2;
 
-/// Partitions by topic, each with the epoch in which the member was given it (KIP-1251).
+/// Partitions by topic, each with the epoch in which the member got it (KIP-1251).
 pub type Owned = BTreeMap<TopicId, BTreeMap<PartitionIndex, i32>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemberState {
-    /// It has all that it is to have, as of its epoch.
+    /// It has all partitions of its target, as of its epoch.
     Stable,
-    /// It has yet to say that it has given up what it was told to.
+    /// It has not confirmed yet that it has revoked partitions.
     UnrevokedPartitions,
-    /// Others have yet to give up what it is to have.
+    /// Other members have not released all partitions of its target yet.
     UnreleasedPartitions,
-    /// Of a newer release: it has to begin anew.
+    /// A state of a newer release: the member must rejoin.
     Unknown,
 }
 
@@ -55,7 +54,7 @@ impl MemberState {
 pub struct ConsumerMember {
     pub id: Rc<str>,
     pub epoch: i32,
-    /// What the member's epoch was: the answer that told it the present one may be lost.
+    /// The epoch before the present one. The response with the present one may have been lost.
     pub previous_epoch: i32,
     pub state: MemberState,
     pub instance_id: Option<Rc<str>>,
@@ -63,12 +62,12 @@ pub struct ConsumerMember {
     pub client_id: String,
     pub client_host: String,
     pub rebalance_timeout_ms: i32,
-    /// Subscribed to by name.
+    /// The topics that it subscribes to by name.
     pub topics: Rc<BTreeSet<String>>,
-    /// Subscribed to by a pattern. An empty one is none.
+    /// The pattern that it subscribes to. An empty one matches no topic.
     pub regex: Option<String>,
     pub assignor: Option<String>,
-    /// What a client of the classic protocol says of itself; None: it is one of this protocol.
+    /// The description of a classic member. `None` for a member of the consumer protocol.
     pub classic: Option<ClassicMemberMetadata>,
     pub assigned: Owned,
     pub revoking: Owned,
@@ -87,7 +86,7 @@ impl ConsumerMember {
             client_host: String::new(),
             rebalance_timeout_ms: -1,
             topics: Rc::default(),
-            // As Kafka writes a member that has said nothing of one.
+            // Kafka writes the same for a member that sent no pattern.
             regex: Some(String::new()),
             assignor: None,
             classic: None,
@@ -104,13 +103,13 @@ impl ConsumerMember {
         self.regex.as_deref().filter(|regex| !regex.is_empty())
     }
 
-    /// The name that a classic member's protocol has in answers: its favourite's.
+    /// The protocol name in responses to a classic member: its preferred one.
     pub fn protocol_name(&self) -> &str {
         let protocols = self.classic.as_ref().map(|classic| classic.supported_protocols.as_slice());
         protocols.and_then(<[_]>::first).map_or("", |protocol| &protocol.name)
     }
 
-    /// In which epoch it was given a partition that it still has, or has yet to give up.
+    /// The epoch in which the member got a partition that it owns or still has to revoke.
     pub fn assignment_epoch(&self, topic: TopicId, partition: PartitionIndex) -> Option<i32> {
         let of = |owned: &Owned| owned.get(&topic).and_then(|partitions| partitions.get(&partition)).copied();
         of(&self.assigned).or_else(|| of(&self.revoking))
@@ -120,7 +119,7 @@ impl ConsumerMember {
         ConsumerMember { previous_epoch: self.epoch, epoch, ..self.clone() }
     }
 
-    // ---- as records -------------------------------------------------------------------------------------------------
+    // ---- records ----------------------------------------------------------------------------------------------------
 
     pub fn metadata(&self) -> ConsumerGroupMemberMetadataValue {
         ConsumerGroupMemberMetadataValue {
@@ -176,7 +175,7 @@ fn logged(owned: &Owned) -> Vec<CurrentPartitions> {
     logged.collect()
 }
 
-/// Before KIP-1251 no epochs were written; the member's own is the latest that it can be.
+/// Before KIP-1251 Kafka wrote no epochs. The member's own epoch is their upper bound.
 fn owned(logged: Vec<CurrentPartitions>, member_epoch: i32) -> Owned {
     let mut owned = Owned::new();
     for topic in logged {

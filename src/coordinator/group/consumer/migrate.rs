@@ -1,5 +1,6 @@
-//! A group changes its protocol while it has members (KIP-848): a classic one becomes a consumer group when a first member of the
-//! new kind joins, and is one again when the last of these has gone. Offsets stay; what members have goes over as it is.
+//! Conversion of a group with members (KIP-848). A classic group becomes a consumer group when the first member of the
+//! consumer protocol joins, and a classic group again when the last one leaves. Offsets and current assignments are
+//! kept.
 
 use std::rc::Rc;
 
@@ -19,8 +20,8 @@ use crate::runtime::Mono;
 use crate::wire::Bytes;
 
 impl Groups {
-    /// Writes a classic group down as a consumer group, and is that: every member with what it has, in the epoch that its
-    /// generation was. The step that asks for it adds the new member.
+    /// Writes a classic group as a consumer group and returns it. Every member keeps its assignment, in an epoch equal
+    /// to the generation. The calling step adds the new member.
     pub(super) fn upgrade(
         &mut self,
         group_id: &str,
@@ -29,7 +30,7 @@ impl Groups {
     ) -> Result<ConsumerGroup, GroupRefusal> {
         let (image, config) = (self.image.clone(), self.config.clone());
         let Some(Group { id, kind: GroupKind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
-            unreachable!("the caller has just seen it")
+            unreachable!("the caller matched a classic group")
         };
         let refuse = |why: &str| {
             let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}");
@@ -46,7 +47,7 @@ impl Groups {
             return Err(refuse("the group size exceeds the consumer group maximum size."));
         }
         let upgraded = upgraded(classic, &image).map_err(refuse)?;
-        // Whoever waits is told to join again; it will find another kind of group.
+        // Waiting members must rejoin, and will find a consumer group.
         classic.fail_waiting(ErrorCode::RebalanceInProgress);
         writes.put(&Key::Group { group: group_id }.to_bytes(), None);
         let id = id.clone();
@@ -54,11 +55,11 @@ impl Groups {
             ConsumerStep { id, group: &upgraded, image: &image, config: &config, now, writes, alarms: Vec::new() };
         step.put_group();
         step.change_alarms_after_append();
-        tracing::info!("group {group_id}: from the classic to the consumer protocol");
+        tracing::info!("group {group_id}: upgraded from the classic to the consumer protocol");
         Ok(upgraded)
     }
 
-    /// The group is a classic one without these members, when this is written.
+    /// Removes these members and turns the group into a classic one, when the records are appended.
     pub(super) fn downgrade_without(
         &mut self,
         group_id: &str,
@@ -76,8 +77,8 @@ impl Groups {
         self.become_classic(group_id, classic, true, writes);
     }
 
-    /// The same, where a static member of the new kind comes back as one of the classic kind: its records are written already.
-    /// `has_to_rebalance`: not everybody has what it is to have.
+    /// The same when a static member of the consumer protocol returns as a classic member. Its records are already
+    /// written. `has_to_rebalance`: some members have not reached their target.
     pub(super) fn downgrade_with(
         &mut self,
         group_id: &str,
@@ -107,9 +108,9 @@ impl Groups {
         has_to_rebalance: bool,
         writes: &mut Writes<Groups>,
     ) {
-        tracing::info!("group {group_id}: from the consumer to the classic protocol");
+        tracing::info!("group {group_id}: downgraded from the consumer to the classic protocol");
         if has_to_rebalance {
-            // Written so, for a restart to begin the rebalance, too.
+            // A record without a leader makes a restart begin the rebalance, too.
             classic.leader = None;
         }
         let value = classic.to_value(|member| member.assignment.clone());
@@ -121,7 +122,7 @@ impl Groups {
             }
             groups.get_or_create(&group_id, now).kind = GroupKind::Classic(classic);
             let mut writes = Writes::new(now);
-            let mut step = groups.classic_step(&group_id, now, &mut writes).expect("it is one now");
+            let mut step = groups.classic_step(&group_id, now, &mut writes).expect("set to classic above");
             let members: Vec<Rc<str>> = step.classic.members.keys().cloned().collect();
             members.iter().for_each(|member| step.renew_session(member));
             if has_to_rebalance {
@@ -132,7 +133,7 @@ impl Groups {
 }
 
 impl ConsumerStep<'_> {
-    /// Whether the group is to be a classic one when these members have gone.
+    /// Whether the group must become classic when these members leave.
     pub(super) fn is_downgrade(&self, leaving: &[Rc<str>]) -> bool {
         let stay = || self.group.members.values().filter(|member| !leaving.contains(&member.id));
         let count = stay().count();
@@ -142,7 +143,8 @@ impl ConsumerStep<'_> {
             && self.config.group_consumer_migration_policy.downgrades
     }
 
-    /// Whether it is to be one when this member, the last of the new kind, comes back as one of the classic kind.
+    /// Whether the group must become classic when this member, the last of the consumer protocol, returns as a classic
+    /// one.
     pub(super) fn is_downgrade_by_replacing(&self, member: &ConsumerMember) -> bool {
         let others_are_classic =
             self.group.members.values().all(|other| other.id == member.id || other.classic.is_some());
@@ -152,7 +154,7 @@ impl ConsumerStep<'_> {
             && self.config.group_consumer_migration_policy.downgrades
     }
 
-    /// Writes all of the group, and has its members' sessions begin.
+    /// Writes the whole group and starts its members' sessions.
     fn put_group(&mut self) {
         let (id, group) = (self.id.clone(), self.group);
         for member in group.members.values() {
@@ -175,7 +177,7 @@ impl ConsumerStep<'_> {
     }
 }
 
-/// The classic group as a consumer group; or why it cannot be one.
+/// Converts a classic group to a consumer group, or returns the reason why it cannot.
 fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, &'static str> {
     const MALFORMED: &str = "the embedded consumer protocol is malformed.";
     let epoch = classic.generation;
@@ -186,7 +188,7 @@ fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, &'st
             return Err("an unsupported custom assignor is in use. Please refer to the documentation or switch to a \
                         default assignor before re-attempting the upgrade.");
         }
-        // In a first rebalance no protocol has been chosen yet.
+        // During the first rebalance no protocol is selected yet.
         let protocol = member.protocols.iter().find(|own| classic.protocol.as_ref() == Some(&own.name));
         let metadata = protocol.or(member.protocols.first()).map(|protocol| &protocol.metadata.0);
         let subscription = metadata.map(|metadata| Subscription::parse(metadata)).ok_or(MALFORMED)?;
@@ -220,7 +222,7 @@ fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, &'st
     Ok(group)
 }
 
-/// The consumer group as a classic one, of these members with what they are to have.
+/// Converts a consumer group to a classic group with these members and their targets.
 fn downgraded(epoch: i32, members: &[(ConsumerMember, Rc<Partitions>)], image: &Image, now: Now) -> ClassicGroup {
     let mut classic = ClassicGroup::new(now.wall_ms);
     for (member, target) in members {

@@ -1,21 +1,28 @@
-//! Consumer groups (KIP-848): the coordinator assigns, and members are brought from what they have to what they are to have one
-//! by one, each in its own time. Kafka 4.3's rules, over its records.
+//! Consumer groups (KIP-848): the coordinator assigns partitions, and each member is reconciled with its target on its
+//! own schedule. Follows the rules of Kafka 4.3 and uses its records.
 //!
 //! ```text
-//! heartbeat -> the member's description: written if it is new          (heartbeat)
-//!                a subscription that has changed raises the group's epoch
-//!           -> the target: what each member is to have in that epoch   (target; assign is the assignors)
-//!           -> the member, a step nearer to its target                 (reconcile)
-//!                it gives up first; says so; the group's epoch is its; others take what it gave up
-//! silence, leaving -> the member's records end, the epoch is raised    (fence)
+//! heartbeat -> the member's description, written if it changed        (heartbeat)
+//!                a changed subscription raises the group's epoch
+//!           -> the target assignment of that epoch                    (target; the assignors are in assign)
+//!           -> the member, one step closer to its target              (reconcile)
+//!                it revokes; confirms; takes the group's epoch; gets the partitions that others have released
+//! session timeout, leaving -> tombstones for the member, a raised epoch (fence)
 //! ```
-//! Clients of the classic protocol may be members, too ([`bridge`]); when the last other one has gone, the group becomes a
-//! classic one, and a classic group becomes one of these when a first member of the new kind joins it ([`migrate`]).
+//! Owns the members, targets and patterns of each group. Input: heartbeats, requests of classic members, alarms and new
+//! metadata images. Output: responses, and records.
+//!
+//! Clients of the classic protocol can be members as well ([`bridge`]). A classic group becomes a consumer group when
+//! the first member of the consumer protocol joins, and a classic group again when the last one leaves ([`migrate`]).
+//!
+//! Everything that a restart must restore changes only in `replay`, from records. A step has shared access to the
+//! group, and writes.
 //!
 //! Invariants:
-//! - CONS-1: a partition is assigned to a member only while no other has it or has yet to give it up.
-//! - CONS-2: what a group is changes in `replay` alone, from its records; a step looks at it and writes.
-//! - CONS-3: a target is of one group epoch, and whole: all of its records are in one batch.
+//! - CONS-1: a member gets a partition only when no other member owns it or still has to revoke it.
+//! - CONS-3: a target belongs to one group epoch and covers every member: all its records are in one batch.
+//!
+//! Does not know connections or API versions. Runs on the thread of the shard that owns the group's partition.
 
 mod bridge;
 mod commit;
@@ -54,7 +61,7 @@ use crate::runtime::Mono;
 use crate::wire::Malformed;
 use member::{ConsumerMember, MemberState};
 
-/// Why a request is refused, in words as well: this protocol has room for them.
+/// The error of a rejected request, with a message: this protocol carries one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupRefusal {
     pub error: ErrorCode,
@@ -67,7 +74,7 @@ impl GroupRefusal {
     }
 }
 
-/// In Kafka's words for it.
+/// With Kafka's message for the error.
 impl From<ErrorCode> for GroupRefusal {
     fn from(error: ErrorCode) -> GroupRefusal {
         GroupRefusal::new(error, error.to_string())
@@ -77,15 +84,15 @@ impl From<ErrorCode> for GroupRefusal {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsumerGroupState {
     Empty,
-    /// The target is of an older epoch.
+    /// The target belongs to an older epoch.
     Assigning,
-    /// Members are on their way.
+    /// Some members have not reached their target.
     Reconciling,
     Stable,
 }
 
 impl ConsumerGroupState {
-    /// As ListGroups and ConsumerGroupDescribe call it.
+    /// The name in ListGroups and ConsumerGroupDescribe.
     pub fn name(self) -> &'static str {
         match self {
             ConsumerGroupState::Empty => "Empty",
@@ -96,21 +103,21 @@ impl ConsumerGroupState {
     }
 }
 
-/// The epoch of a group that nobody has joined yet, and of its empty target.
+/// The epoch of a new group, and of its empty target.
 const FIRST_EPOCH: i32 = 1;
 
-/// The topics that a pattern means.
+/// The topics that match a pattern.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResolvedRegex {
     pub topics: BTreeSet<String>,
-    /// The index of the metadata that was looked through.
+    /// The index of the metadata image that was searched.
     pub version: i64,
     pub timestamp_ms: i64,
 }
 
 pub struct ConsumerGroup {
     pub epoch: i32,
-    /// Of the topics that it reads, as they were when the epoch was last raised for them.
+    /// The hash of the topics that the group reads, as of the last epoch that a topic change raised.
     metadata_hash: i64,
     pub members: BTreeMap<Rc<str>, Rc<ConsumerMember>>,
     /// Members by `group.instance.id`.
@@ -118,14 +125,14 @@ pub struct ConsumerGroup {
     pub target_epoch: i32,
     target_timestamp_ms: i64,
     targets: HashMap<Rc<str>, Rc<Partitions>>,
-    /// Who has a partition, or has yet to give it up (CONS-1).
+    /// The member that owns each partition, or still has to revoke it (CONS-1).
     owners: HashMap<(TopicId, PartitionIndex), Rc<str>>,
     regexes: BTreeMap<Rc<str>, ResolvedRegex>,
-    /// How many members subscribe to a pattern.
+    /// The number of members that subscribe to each pattern.
     readers: HashMap<Rc<str>, usize>,
-    /// Not written: the topics that it reads may have changed.
+    /// Volatile: the topics that the group reads may have changed.
     must_recheck_topics: bool,
-    /// Not written: when a member counts as dead, unless it is heard of.
+    /// Volatile: the end of each member's session, unless it sends a heartbeat before.
     due: HashMap<Rc<str>, Mono>,
 }
 
@@ -181,13 +188,13 @@ impl ConsumerGroup {
         self.readers.get(regex).copied().unwrap_or(0)
     }
 
-    /// The topics that the member reads, by name and by pattern. A pattern nobody has looked up yet means none.
+    /// The topics that the member reads, by name and by pattern. An unresolved pattern matches none.
     fn reads<'a>(&'a self, member: &'a ConsumerMember) -> impl Iterator<Item = &'a str> {
         let by_regex = member.regex().and_then(|regex| self.regexes.get(regex));
         member.topics.iter().chain(by_regex.into_iter().flat_map(|resolved| &resolved.topics)).map(String::as_str)
     }
 
-    /// The topics that these members read together.
+    /// The union of the topics that these members read.
     fn all_read<'a>(&'a self, members: impl Iterator<Item = &'a ConsumerMember>) -> BTreeSet<&'a str> {
         members.flat_map(|member| self.reads(member)).collect()
     }
@@ -196,7 +203,7 @@ impl ConsumerGroup {
         self.members.values().any(|member| self.reads(member).any(|read| read == topic))
     }
 
-    /// The members as they will be when `new` is one of them, in the place of its former self or of its instance's.
+    /// The members after `new` has joined or replaced its earlier version or its instance's earlier member.
     fn members_with<'a>(&'a self, new: &'a ConsumerMember) -> impl Iterator<Item = &'a ConsumerMember> + Clone {
         let is_replaced = |member: &ConsumerMember| {
             member.id == new.id || (new.instance_id.is_some() && member.instance_id == new.instance_id)
@@ -204,7 +211,7 @@ impl ConsumerGroup {
         self.members.values().map(|member| &**member).filter(move |member| !is_replaced(member)).chain([new])
     }
 
-    /// Whether members wait for what others have yet to give up.
+    /// Whether the member waits for partitions that others still have to revoke.
     pub fn waits_for_others(&self, member: &ConsumerMember) -> bool {
         let target = self.target(&member.id);
         member.state == MemberState::UnreleasedPartitions
@@ -215,12 +222,12 @@ impl ConsumerGroup {
             })
     }
 
-    /// The metadata has changed.
+    /// Notes that the metadata has changed.
     pub fn metadata_changed(&mut self) {
         self.must_recheck_topics = true;
     }
 
-    // ---- from records (CONS-2) --------------------------------------------------------------------------------------
+    // ---- replay -----------------------------------------------------------------------------------------------------
 
     fn insert_member(&mut self, member: ConsumerMember) {
         self.remove_member(&member.id.clone());
@@ -269,7 +276,7 @@ impl ConsumerGroup {
         self.insert_member(member);
     }
 
-    /// Takes over a record with a value. False: it is of no group of this kind.
+    /// Replays a record with a value. Returns false if the key does not belong to a consumer group.
     pub(super) fn replay_value(&mut self, key: &Key<'_>, value: &[u8]) -> Result<bool, Unreadable> {
         let malformed = |error: Malformed| Unreadable::Malformed(error.to_string());
         match *key {
@@ -307,7 +314,7 @@ impl ConsumerGroup {
         Ok(true)
     }
 
-    /// Takes over a tombstone. False: it is the group's own.
+    /// Replays a tombstone. Returns false if it deletes the group.
     pub(super) fn replay_tombstone(&mut self, key: &Key<'_>) -> bool {
         match *key {
             Key::ConsumerGroup { .. } => return false,
@@ -333,7 +340,7 @@ impl ConsumerGroup {
     }
 }
 
-/// One group, for one step: what it looks at, and what it wants written.
+/// One consumer group and the outputs of one step.
 pub(super) struct ConsumerStep<'a> {
     pub id: Rc<str>,
     pub group: &'a ConsumerGroup,
@@ -341,16 +348,16 @@ pub(super) struct ConsumerStep<'a> {
     pub config: &'a BrokerConfig,
     pub now: Now,
     pub writes: &'a mut Writes<Groups>,
-    /// To be set, or cancelled, when what is written was taken.
+    /// Changes of alarms, applied when the records are appended.
     pub alarms: Vec<(Alarm, AlarmChange)>,
 }
 
-/// What becomes of an alarm.
+/// A change of an alarm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AlarmChange {
-    /// In so many milliseconds, whenever it was to be before.
+    /// Sets the alarm to fire in this many milliseconds, replacing an earlier time.
     Set(i32),
-    /// In so many, unless it is set already.
+    /// Sets the alarm to fire in this many milliseconds, unless it is set.
     SetIfNone(i32),
     Cancel,
 }
@@ -385,7 +392,7 @@ impl ConsumerStep<'_> {
         self.put(Key::MemberTarget { group: &id, member }, &value.to_bytes());
     }
 
-    /// Ends a member's records, in the order in which Kafka reads them back.
+    /// Writes the tombstones of a member, in the order in which Kafka replays them.
     fn put_member_tombstones(&mut self, member: &str) {
         let id = self.id.clone();
         let group = &*id;
@@ -394,7 +401,7 @@ impl ConsumerStep<'_> {
         self.put_tombstone(Key::Member { group, member });
     }
 
-    /// Raises the group's epoch, because of what it reads or who is in it.
+    /// Raises the group's epoch, because its topics or its members have changed.
     fn put_epoch(&mut self, epoch: i32, metadata_hash: i64) {
         let id = self.id.clone();
         tracing::info!("group {id}: epoch {epoch}");
@@ -402,7 +409,7 @@ impl ConsumerStep<'_> {
         self.put(Key::ConsumerGroup { group: &id }, &value.to_bytes());
     }
 
-    /// Ends all that is written of the group.
+    /// Writes the tombstones of the group and all its parts.
     pub(super) fn put_group_tombstones(&mut self) {
         let (id, group) = (self.id.clone(), self.group);
         for member in group.members.keys() {
@@ -421,7 +428,7 @@ impl ConsumerStep<'_> {
         self.put_tombstone(Key::ConsumerGroup { group: &id });
     }
 
-    /// Has the alarms change when the records are taken.
+    /// Applies the alarm changes when the records are appended.
     fn change_alarms_after_append(&mut self) {
         let (id, alarms) = (self.id.clone(), std::mem::take(&mut self.alarms));
         if !alarms.is_empty() {
@@ -433,7 +440,7 @@ impl ConsumerStep<'_> {
         }
     }
 
-    /// A number that is another one when these topics change: come, go, are made anew, or grow.
+    /// A hash of these topics. It changes when one is created, deleted, recreated or gets more partitions.
     fn metadata_hash_of(&self, topics: &BTreeSet<&str>) -> i64 {
         if !topics.iter().any(|name| self.image.topic(name).is_some()) {
             return 0;
@@ -448,7 +455,7 @@ impl ConsumerStep<'_> {
     }
 }
 
-/// The type of protocol that members of the classic kind must be of.
+/// Whether this is the protocol type that classic members must have.
 fn is_consumer(protocol_type: &str) -> bool {
     protocol_type == CONSUMER
 }

@@ -1,14 +1,14 @@
-//! A member's next step towards its target: first it gives up what it is not to have, and says so; then the target's epoch is
-//! its own; then it is given what nobody else has (any more).
+//! The next step of a member towards its target. The member first revokes partitions and confirms it. Then it takes the
+//! target's epoch. Then it gets the partitions that no other member owns.
 //!
 //! ```text
-//!          target of a newer epoch                       it has said so
-//! Stable -----------------------> UnrevokedPartitions ------------------> Stable, if all of the target is free
+//!          target of a newer epoch                       it confirms
+//! Stable -----------------------> UnrevokedPartitions ------------------> Stable, if the whole target is free
 //!    |                                                        |
-//!    +---- nothing to give up --------------------------------+---------> UnreleasedPartitions, if not: given what is
+//!    +---- nothing to revoke ---------------------------------+---------> UnreleasedPartitions, with the free part
 //! ```
 //!
-//! Pure. Who owns what, and which topics the member reads, is asked of the group.
+//! Pure: the caller provides the owners of partitions and the member's subscription.
 
 use std::collections::BTreeSet;
 
@@ -18,17 +18,17 @@ use super::member::{ConsumerMember, MemberState, Owned};
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
 
-/// What a member is brought to, and what it says.
+/// The target of a member, and the partitions that it reports.
 pub struct ReconcileGoal<'a> {
     pub epoch: i32,
     pub target: &'a Partitions,
-    /// Its subscription has changed: what it does not read any more goes at once, whatever the target says.
+    /// The subscription has changed: revoke partitions of unsubscribed topics at once, even if the target has them.
     pub has_new_subscription: bool,
-    /// What the member says that it has; None: no change since it last said so.
+    /// The partitions that the member reports. `None` if they have not changed since its last report.
     pub reported: Option<&'a [TopicPartitions]>,
 }
 
-/// The member after the step; itself where nothing is to be done.
+/// The member after the step. Unchanged if there is nothing to do.
 pub fn next_member(
     member: &ConsumerMember,
     goal: &ReconcileGoal<'_>,
@@ -60,7 +60,7 @@ pub fn next_member(
     Ok(next)
 }
 
-/// Whether the member may still have any of these. One that does not say what it has may have all.
+/// Whether the member may still have any of these partitions. Without a report it may have all.
 fn owns_any(reported: Option<&[TopicPartitions]>, owned: &Owned) -> bool {
     let Some(reported) = reported else { return true };
     reported.iter().any(|topic| {
@@ -68,7 +68,7 @@ fn owns_any(reported: Option<&[TopicPartitions]>, owned: &Owned) -> bool {
     })
 }
 
-/// Takes the partitions of topics that it does not read out of what it has.
+/// Revokes the partitions of topics that the member no longer reads.
 fn drop_unread(member: &ConsumerMember, goal: &ReconcileGoal<'_>, reads: &dyn Fn(TopicId) -> bool) -> ConsumerMember {
     if member.assigned.keys().all(|topic| reads(*topic)) {
         return member.clone();
@@ -81,7 +81,7 @@ fn drop_unread(member: &ConsumerMember, goal: &ReconcileGoal<'_>, reads: &dyn Fn
     if owns_any(goal.reported, &next.revoking) {
         next.state = MemberState::UnrevokedPartitions;
     } else {
-        // It has given them up already.
+        // The member has already released them.
         next.revoking = member.revoking.clone();
     }
     next
@@ -104,7 +104,7 @@ fn advance(
         }
     }
     if owns_any(goal.reported, &revoking) && !revoking.is_empty() {
-        // In its old epoch, until it says that it has given them up.
+        // It keeps its epoch until it confirms the revocation.
         let mut next = member.with_epoch(epoch);
         (next.state, next.assigned, next.revoking) = (MemberState::UnrevokedPartitions, kept, revoking);
         return next;
@@ -113,7 +113,7 @@ fn advance(
     for (topic, target) in goal.target.iter().filter(|(topic, _)| reads(**topic)) {
         let has = kept.get(topic).map(|has| has.keys().copied().collect::<BTreeSet<_>>()).unwrap_or_default();
         for partition in target.difference(&has) {
-            // What it has yet to give up itself is nobody else's.
+            // A partition that this member still has to revoke is not owned by another.
             let is_own = member.revoking.get(topic).is_some_and(|own| own.contains_key(partition));
             if is_owned(*topic, *partition) && !is_own {
                 waits = true;
@@ -166,9 +166,9 @@ mod tests {
         epoch: i32,
         target: Partitions,
         reported: Option<Vec<TopicPartitions>>,
-        /// What somebody else has.
+        /// Partitions that other members own.
         others: Vec<(TopicId, i32)>,
-        /// Topics that it reads.
+        /// Topics that the member reads.
         reads: Vec<TopicId>,
         has_new_subscription: bool,
     }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_is_given_at_once_and_in_the_targets_epoch() {
+    fn a_free_partition_is_assigned_at_once_in_the_targets_epoch() {
         let joins = member(0, MemberState::Stable, Owned::new(), Owned::new());
         case(joins, 5, target(&[(T, 1), (U, 2)])).check(
             5,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_has_is_waited_for_and_given_when_it_is_free() {
+    fn an_owned_partition_is_assigned_when_its_owner_releases_it() {
         let joins = member(0, MemberState::Stable, Owned::new(), Owned::new());
         let waits = Case { others: vec![(T, 2)], ..case(joins, 5, target(&[(T, 1), (T, 2)])) };
         waits.check(5, MemberState::UnreleasedPartitions, owned(&[(T, 1, 5)]), Owned::new());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_in_its_epoch_until_it_has_said_that_it_has_given_up() {
+    fn a_member_keeps_its_epoch_until_it_confirms_the_revocation() {
         let owner = member(5, MemberState::Stable, owned(&[(T, 1, 3), (T, 2, 5)]), Owned::new());
         let revoked = owned(&[(T, 2, 5)]);
         case(owner, 6, target(&[(T, 1), (T, 3)])).check(
@@ -240,24 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn what_it_has_yet_to_give_up_it_may_be_given_again() {
+    fn a_partition_under_revocation_can_be_assigned_again() {
         let revoking = member(5, MemberState::UnrevokedPartitions, Owned::new(), owned(&[(T, 2, 5)]));
         let again = Case { reported: Some(vec![]), ..case(revoking, 7, target(&[(T, 2)])) };
         again.check(7, MemberState::Stable, owned(&[(T, 2, 7)]), Owned::new());
     }
 
     #[test]
-    fn what_it_does_not_read_any_more_goes_at_once() {
+    fn partitions_of_unsubscribed_topics_are_revoked_at_once() {
         let owner = member(5, MemberState::Stable, owned(&[(T, 1, 5), (U, 1, 5)]), Owned::new());
         let changed = Case { reads: vec![T], has_new_subscription: true, ..case(owner, 5, target(&[(T, 1), (U, 1)])) };
         changed.check(5, MemberState::UnrevokedPartitions, owned(&[(T, 1, 5)]), owned(&[(U, 1, 5)]));
-        // It has given it up before anybody asked.
+        // It released the partition before the coordinator revoked it.
         let given_up = Case { reported: Some(reports(&[(T, 1)])), ..changed };
         given_up.check(5, MemberState::Stable, owned(&[(T, 1, 5)]), Owned::new());
     }
 
     #[test]
-    fn a_member_in_an_unknown_state_has_to_begin_anew() {
+    fn a_member_in_an_unknown_state_must_rejoin() {
         let unknown = member(5, MemberState::Unknown, owned(&[(T, 1, 5)]), Owned::new());
         let case = Case { reported: Some(vec![]), ..case(unknown, 6, target(&[(T, 1)])) };
         case.check(6, MemberState::Stable, owned(&[(T, 1, 5)]), Owned::new());

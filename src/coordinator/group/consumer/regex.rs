@@ -1,6 +1,5 @@
-//! Subscriptions to a pattern: the names of all topics are looked through for it, apart from any heartbeat, and the topics that
-//! it means are written down. Patterns are those of RE2, which the `regex` crate's are, but for corners that Kafka's engine and it
-//! both leave to the other; they match a whole name.
+//! Subscriptions by pattern. A separate step, not the heartbeat, searches all topic names and writes the matching ones.
+//! Patterns have RE2's syntax, which the `regex` crate implements but for corner cases. They match a whole name.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +12,21 @@ use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupRegularExpressionValue;
 use crate::model::ErrorCode;
 
-/// A group looks through the topics no more often than this.
+/// The minimum time between two searches of a group.
 const REFRESH_MIN_MS: i64 = 10_000;
-/// A pattern may be compiled to so much; the crate's own bound is as large.
+/// The size limit of a compiled pattern, equal to the crate's own.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
 
-/// What a change of a member's pattern means for its group.
+/// The effect of a member's new pattern on its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegexChange {
     Nothing,
-    /// It is not known yet which topics the new one means.
+    /// The topics of the new pattern are not known yet.
     Unresolved,
     Resolved,
 }
 
-/// Of a whole name. The pattern is compiled by itself first, so that one like `a)(b` is refused.
+/// Compiles a pattern for whole names. The bare pattern is compiled first, so that `a)(b` is rejected.
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     let compile = |pattern: &str| regex::RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build();
     compile(pattern)?;
@@ -45,7 +44,7 @@ fn check_pattern(pattern: &str) -> Result<(), GroupRefusal> {
 }
 
 impl ConsumerStep<'_> {
-    /// The member's pattern is another one, or what the group's patterns mean is to be looked up (again).
+    /// Compares the member's patterns, and schedules a search when the group's patterns need one.
     pub(super) fn update_regex(
         &mut self,
         old: &ConsumerMember,
@@ -80,7 +79,7 @@ impl ConsumerStep<'_> {
         let (refreshed_at, version) =
             group.regexes.values().next().map_or((i64::MIN, 0), |resolved| (resolved.timestamp_ms, resolved.version));
         let age_ms = self.now.wall_ms.saturating_sub(refreshed_at);
-        // Below 0: the clock was put back.
+        // Negative: the clock was set back.
         if (0..=REFRESH_MIN_MS).contains(&age_ms) {
             return Ok(changed);
         }
@@ -94,7 +93,7 @@ impl ConsumerStep<'_> {
         Ok(changed)
     }
 
-    /// Looks the group's patterns up, and writes down what they mean.
+    /// Resolves the group's patterns to topics and writes them.
     fn resolve_regexes(&mut self) {
         let (id, group) = (self.id.clone(), self.group);
         let mut has_changed = false;
@@ -105,8 +104,8 @@ impl ConsumerStep<'_> {
         };
         for pattern in group.readers.keys() {
             let Ok(compiled) = compile(pattern) else {
-                // Kafka's engine has taken it, in a log that was its own.
-                tracing::error!("group {id}: the pattern `{pattern}` cannot be compiled, and means no topic");
+                // The log is Kafka's, whose engine accepted the pattern.
+                tracing::error!("group {id}: the pattern `{pattern}` cannot be compiled and matches no topic");
                 continue;
             };
             let names = self.image.topics().map(|topic| topic.name.as_str());
@@ -114,8 +113,8 @@ impl ConsumerStep<'_> {
             let (version, timestamp) = (self.image.index as i64, self.now.wall_ms);
             has_changed |= match group.regexes.get(pattern) {
                 Some(before) => before.topics != topics,
-                // Whoever has come from another pattern may still be given what that meant, which is nobody's then. (Kafka
-                // leaves it so where the new one means nothing.)
+                // A member that had another pattern may still have its topics in the target, which no member reads
+                // then. (Kafka does not raise the epoch if the new pattern matches nothing.)
                 None => !topics.is_empty() || has_target(pattern),
             };
             let value =
@@ -135,7 +134,7 @@ impl ConsumerStep<'_> {
 }
 
 impl Groups {
-    /// It is time to look a group's patterns up.
+    /// Handles the alarm that resolves a group's patterns.
     pub(in crate::coordinator::group) fn on_regex_alarm(
         &mut self,
         id: &str,
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_matches_whole_names_or_is_refused_with_the_reason() {
+    fn a_pattern_matches_whole_names_or_is_rejected_with_the_reason() {
         let regex = compile("a.*|b").unwrap();
         for (name, matches) in [("a", true), ("abc", true), ("b", true), ("bc", false), ("cb", false)] {
             assert_eq!(regex.is_match(name), matches, "{name}");

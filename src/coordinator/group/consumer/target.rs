@@ -1,4 +1,4 @@
-//! The target: what each member of a group is to have in one of its epochs, by the assignor that most members ask for.
+//! The target assignment of a group's epoch, made by the assignor that most members prefer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -10,21 +10,21 @@ use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
 use crate::model::TopicId;
 
-/// Members and partitions of a target for each millisecond until the next. To assign and to write them takes about a
-/// microsecond each, so a group takes no more than a hundredth of its core.
+/// Members and partitions of a target per millisecond of delay until the next target. Assigning and writing one takes
+/// about a microsecond, so a group uses at most a hundredth of its core.
 const ASSIGNED_PER_MS: usize = 10;
 
-/// Names of topics, and a pattern.
+/// Topic names and a pattern.
 type Subscription<'a> = (&'a BTreeSet<String>, Option<&'a str>);
 
-/// The target's epoch, and what one member is to have in it.
+/// The target's epoch, and one member's assignment in it.
 pub(super) struct Target {
     pub epoch: i32,
     pub partitions: Rc<Partitions>,
 }
 
 impl ConsumerStep<'_> {
-    /// Makes and writes a new target if the group is in a newer epoch, and the last one is not too fresh.
+    /// Makes and writes a new target if the group has a newer epoch and the last target is old enough.
     pub(super) fn update_target(&mut self, new: &ConsumerMember, group_epoch: i32) -> Target {
         let group = self.group;
         if group.target_epoch >= group_epoch || self.is_target_fresh() {
@@ -35,7 +35,7 @@ impl ConsumerStep<'_> {
         let targets = self.assign(assignor, &members);
         let mut own = Rc::default();
         for (member, target) in members.into_iter().zip(targets) {
-            // One that has none yet is given an empty one: that is what it is to have.
+            // A member without a target gets a record even if its target is empty.
             if group.targets.get(&member.id).is_none_or(|before| **before != target) {
                 self.put_target(&member.id, &target);
             }
@@ -52,19 +52,19 @@ impl ConsumerStep<'_> {
         Target { epoch: group_epoch, partitions: own }
     }
 
-    /// Whether the last target was made so lately that the next has to wait: so that a group which changes often costs its
-    /// core little. A small group costs little at once, so it need not wait out the configured interval.
+    /// Whether the last target is too recent to make the next. This limits the CPU time of a group that changes often.
+    /// A small group is cheap, so its delay is below the configured interval.
     pub(super) fn is_target_fresh(&self) -> bool {
         let group = self.group;
         let partitions: usize = group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum();
         let due_ms = (group.targets.len() + partitions).div_ceil(ASSIGNED_PER_MS) as i64;
         let interval_ms = due_ms.min(i64::from(self.config.group_consumer_assignment_interval_ms));
-        // A clock that was put back must not make the next one wait until it is there again.
+        // After the clock was set back, the next target must not wait until it catches up.
         let age_ms = self.now.wall_ms.saturating_sub(group.target_timestamp_ms);
         group.target_timestamp_ms != 0 && (0..interval_ms).contains(&age_ms)
     }
 
-    /// What the member is to have as of the last target: a static one what its instance had.
+    /// The member's part of the last target. A static member inherits its instance's part.
     pub(super) fn current_target(&self, member: &ConsumerMember) -> Rc<Partitions> {
         let before = member.instance_id.as_deref().and_then(|instance_id| self.group.instances.get(instance_id));
         match before {
@@ -73,9 +73,9 @@ impl ConsumerStep<'_> {
         }
     }
 
-    /// Each member's part, in their order.
+    /// The new target of each member, in their order.
     fn assign(&self, assignor: Assignor, members: &[&ConsumerMember]) -> Vec<Partitions> {
-        // Members with the same subscription share the ids of its topics.
+        // Members with equal subscriptions share the topic ids.
         let mut known: HashMap<Subscription<'_>, Rc<BTreeSet<TopicId>>> = HashMap::new();
         let mut sizes: BTreeMap<TopicId, usize> = BTreeMap::new();
         let mut subscribers = Vec::with_capacity(members.len());
@@ -97,7 +97,7 @@ impl ConsumerStep<'_> {
         assignor.assign(&subscribers, &|topic| sizes.get(topic).copied().unwrap_or(0))
     }
 
-    /// The assignor that most of the members who ask for one ask for; the first of the configured ones otherwise.
+    /// The assignor with the most votes. Without votes, the first configured one.
     pub(super) fn assignor<'m>(&self, members: impl Iterator<Item = &'m ConsumerMember>) -> Assignor {
         let mut votes = [0usize; Assignor::ALL.len()];
         for name in members.filter_map(|member| member.assignor.as_deref()) {
@@ -113,6 +113,6 @@ impl ConsumerStep<'_> {
                 best = Some((assignor, count));
             }
         }
-        best.expect("CONF-1: one is configured at least").0
+        best.expect("CONF-1: at least one assignor is configured").0
     }
 }

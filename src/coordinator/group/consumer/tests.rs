@@ -1,4 +1,4 @@
-//! Consumer groups without a log: clients that do as they are told, on a clock that the test moves.
+//! Consumer groups without a log: well-behaved clients, on a clock that the test advances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +20,9 @@ use crate::wire::group::list_groups::ListGroupsRequest;
 use crate::wire::group::offset_fetch::OffsetFetchRequestGroup;
 use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// No time between two targets.
+/// Disables the delay between two targets.
 const EAGER: &[&str] = &["group.consumer.assignment.interval.ms=0"];
-/// Longer than a session of a consumer group.
+/// Longer than the session timeout of a consumer group.
 const SESSION_MS: u64 = 45_001;
 
 fn topics() -> Image {
@@ -33,9 +33,9 @@ fn id(image: &Image, topic: &str) -> TopicId {
     image.topic(topic).unwrap().id
 }
 
-/// A client: its heartbeats say what it has, and it gives up what it is not to have.
+/// A client. Its heartbeats report its partitions, and it revokes those that it must release.
 #[derive(Clone, Debug, Default)]
-struct ConsumerGroup {
+struct TestConsumer {
     id: String,
     epoch: i32,
     instance: Option<String>,
@@ -44,10 +44,10 @@ struct ConsumerGroup {
     has: BTreeSet<(TopicId, i32)>,
 }
 
-impl ConsumerGroup {
-    fn new(id: &str, names: &[&str]) -> ConsumerGroup {
+impl TestConsumer {
+    fn new(id: &str, names: &[&str]) -> TestConsumer {
         let names = Some(names.iter().map(|name| (*name).to_owned()).collect());
-        ConsumerGroup { id: id.into(), names, ..ConsumerGroup::default() }
+        TestConsumer { id: id.into(), names, ..TestConsumer::default() }
     }
 
     fn request(&self) -> ConsumerGroupHeartbeatRequest {
@@ -67,8 +67,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// Takes over an answer.
-    fn told(&mut self, answer: &ConsumerGroupHeartbeatResponse) {
+    /// Applies a response.
+    fn apply(&mut self, answer: &ConsumerGroupHeartbeatResponse) {
         self.epoch = answer.member_epoch;
         if let Some(assignment) = &answer.assignment {
             let topics = assignment.topic_partitions.iter();
@@ -78,7 +78,7 @@ impl ConsumerGroup {
 
     fn beat(&mut self, world: &mut World) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
         let answer = send(world, &self.request())?;
-        self.told(&answer);
+        self.apply(&answer);
         Ok(answer)
     }
 
@@ -104,8 +104,8 @@ fn describe(world: &World) -> DescribedConsumerGroup {
     world.groups.describe_consumer_group(G, world.now).unwrap()
 }
 
-/// Heartbeats in turn until nothing moves; CONS-1 at every step.
-fn heartbeat_until_stable(world: &mut World, consumers: &mut [ConsumerGroup]) {
+/// Sends heartbeats in turn until nothing changes. Checks CONS-1 after each.
+fn heartbeat_until_stable(world: &mut World, consumers: &mut [TestConsumer]) {
     for _ in 0..20 {
         let before = format!("{consumers:?}");
         for at in 0..consumers.len() {
@@ -119,8 +119,8 @@ fn heartbeat_until_stable(world: &mut World, consumers: &mut [ConsumerGroup]) {
     panic!("it does not come to rest: {consumers:?}");
 }
 
-/// CONS-1, as clients see it.
-fn check_owners(consumers: &[ConsumerGroup]) {
+/// CONS-1, as the clients see it.
+fn check_owners(consumers: &[TestConsumer]) {
     let mut owners = BTreeMap::new();
     for consumer in consumers {
         for partition in &consumer.has {
@@ -130,30 +130,30 @@ fn check_owners(consumers: &[ConsumerGroup]) {
     }
 }
 
-fn counts(consumers: &[ConsumerGroup]) -> Vec<usize> {
+fn counts(consumers: &[TestConsumer]) -> Vec<usize> {
     consumers.iter().map(|consumer| consumer.has.len()).collect()
 }
 
 #[test]
-fn statement_119_a_partition_moves_only_when_its_owner_has_given_it_up() {
+fn statement_119_cons_1_a_partition_moves_only_after_its_owner_has_revoked_it() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = ConsumerGroup::new("a", &["t"]);
+    let mut a = TestConsumer::new("a", &["t"]);
     let answer = a.beat(&mut world).unwrap();
     assert_eq!((answer.member_epoch, a.has.len(), answer.heartbeat_interval_ms), (2, 6, 5000));
-    let mut b = ConsumerGroup::new("b", &["t"]);
+    let mut b = TestConsumer::new("b", &["t"]);
     let answer = b.beat(&mut world).unwrap();
-    // The epoch is its own, and what it is to have is not free.
+    // It has the group's epoch, and the partitions of its target are not free.
     assert_eq!((answer.member_epoch, b.has.len(), answer.heartbeat_interval_ms), (3, 0, 500));
     assert_eq!(describe(&world).group_state, "Reconciling");
-    let mut tells = a.request();
+    let mut report = a.request();
     let answer = a.beat(&mut world).unwrap();
-    assert_eq!((answer.member_epoch, a.has.len()), (2, 3), "in its old epoch it is told to give up three");
-    // It has not yet: it says so, and nobody gets them.
-    tells.member_epoch = 2;
-    send(&mut world, &tells).unwrap();
+    assert_eq!((answer.member_epoch, a.has.len()), (2, 3), "it must revoke three partitions and keeps its epoch");
+    // It reports that it still has them, so no other member gets them.
+    report.member_epoch = 2;
+    send(&mut world, &report).unwrap();
     b.beat(&mut world).unwrap();
     assert!(b.has.is_empty());
-    // Now it has.
+    // Now it has revoked them.
     assert_eq!(a.beat(&mut world).unwrap().member_epoch, 3);
     b.beat(&mut world).unwrap();
     assert_eq!(counts(&[a, b]), [3, 3]);
@@ -161,7 +161,7 @@ fn statement_119_a_partition_moves_only_when_its_owner_has_given_it_up() {
 }
 
 #[test]
-fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
+fn cons_1_random_members_never_share_a_partition_and_all_partitions_are_assigned() {
     for seed in 0..200u64 {
         let mut dice = seed;
         let mut roll = move |below: usize| {
@@ -169,14 +169,14 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
             (dice >> 33) as usize % below
         };
         let mut world = World::with_image(EAGER, topics());
-        let mut consumers: Vec<ConsumerGroup> = Vec::new();
+        let mut consumers: Vec<TestConsumer> = Vec::new();
         let mut next = 0;
         for _ in 0..60 {
             match roll(10) {
                 0 | 1 if consumers.len() < 9 => {
                     next += 1;
                     let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
-                    let mut consumer = ConsumerGroup::new(&format!("m{next}"), names);
+                    let mut consumer = TestConsumer::new(&format!("m{next}"), names);
                     consumer.beat(&mut world).unwrap();
                     consumers.push(consumer);
                 }
@@ -188,16 +188,17 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
                 3 if !consumers.is_empty() => {
                     let at = roll(consumers.len());
                     let names: &[&str] = [&["t"][..], &["u"], &["t", "u"]][roll(3)];
-                    consumers[at].names = ConsumerGroup::new("", names).names;
-                    // What it does not read any more it has given up itself.
+                    consumers[at].names = TestConsumer::new("", names).names;
+                    // The client has revoked the partitions of topics that it no longer reads.
                     let read: Vec<TopicId> = names.iter().map(|name| id(&topics(), name)).collect();
                     consumers[at].has.retain(|(topic, _)| read.contains(topic));
                     consumers[at].beat(&mut world).unwrap();
                 }
                 4 => {
-                    let told = (!consumers.is_empty()).then(|| describe(&world));
+                    let described = (!consumers.is_empty()).then(|| describe(&world));
                     world.restart();
-                    assert_eq!(told, (!consumers.is_empty()).then(|| describe(&world)), "CONS-2, seed {seed}");
+                    let restored = (!consumers.is_empty()).then(|| describe(&world));
+                    assert_eq!(described, restored, "a restart restores the group, seed {seed}");
                 }
                 _ if !consumers.is_empty() => {
                     let at = roll(consumers.len());
@@ -224,9 +225,9 @@ fn who_comes_and_goes_at_random_never_shares_and_all_is_read_in_the_end() {
 }
 
 #[test]
-fn a_silent_member_is_out_and_others_take_what_it_had() {
+fn an_expired_member_is_removed_and_its_partitions_are_reassigned() {
     let mut world = World::with_image(EAGER, topics());
-    let mut consumers = [ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"])];
+    let mut consumers = [TestConsumer::new("a", &["t"]), TestConsumer::new("b", &["t"])];
     heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [3, 3]);
     for _ in 0..9 {
@@ -238,23 +239,23 @@ fn a_silent_member_is_out_and_others_take_what_it_had() {
     consumers[0].beat(&mut world).unwrap();
     assert_eq!(consumers[0].has.len(), 6);
     assert_eq!(consumers[1].beat(&mut world), Err(ErrorCode::UnknownMemberId));
-    // It joins again as if it were new.
+    // It rejoins as a new member.
     (consumers[1].epoch, consumers[1].has) = (0, BTreeSet::new());
     heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(counts(&consumers), [3, 3]);
 }
 
 #[test]
-fn who_does_not_give_up_in_time_is_out() {
+fn a_member_that_does_not_revoke_in_time_is_removed() {
     let mut world = World::with_image(EAGER, topics());
-    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
+    let (mut a, mut b) = (TestConsumer::new("a", &["t"]), TestConsumer::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     b.beat(&mut world).unwrap();
     let had = a.request();
     a.beat(&mut world).unwrap();
     for _ in 0..11 {
         world.pass(5000);
-        // Alive, and holding on.
+        // It sends heartbeats but keeps its partitions.
         send(&mut world, &ConsumerGroupHeartbeatRequest { member_epoch: 2, ..had.clone() }).unwrap();
         b.beat(&mut world).unwrap();
         assert!(b.has.is_empty());
@@ -262,42 +263,42 @@ fn who_does_not_give_up_in_time_is_out() {
     world.pass(5000);
     b.beat(&mut world).unwrap();
     assert_eq!(b.has.len(), 6);
-    let told = send(&mut world, &ConsumerGroupHeartbeatRequest { member_epoch: 2, ..had });
-    assert_eq!(told, Err(ErrorCode::UnknownMemberId));
+    let answer = send(&mut world, &ConsumerGroupHeartbeatRequest { member_epoch: 2, ..had });
+    assert_eq!(answer, Err(ErrorCode::UnknownMemberId));
 }
 
 #[test]
-fn statement_118_epochs_fence_and_an_answer_that_was_lost_is_told_again() {
+fn statement_118_epochs_fence_and_a_lost_response_is_repeated() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = ConsumerGroup::new("a", &["t"]);
+    let mut a = TestConsumer::new("a", &["t"]);
     a.beat(&mut world).unwrap();
     for (epoch, expected) in [(3, ErrorCode::FencedMemberEpoch), (1, ErrorCode::FencedMemberEpoch)] {
         let asked = ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..a.request() };
         assert_eq!(send(&mut world, &asked), Err(expected));
     }
-    let unknown = ConsumerGroup { epoch: 1, ..ConsumerGroup::new("x", &["t"]) };
+    let unknown = TestConsumer { epoch: 1, ..TestConsumer::new("x", &["t"]) };
     assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
     let elsewhere = ConsumerGroupHeartbeatRequest { group_id: "other".into(), ..unknown.request() };
     assert_eq!(send(&mut world, &elsewhere), Err(ErrorCode::GroupIdNotFound));
-    // Its epoch grows, and the answer that says so is lost.
-    let mut b = ConsumerGroup::new("b", &["t"]);
+    // Its epoch advances, and the response with the new epoch is lost.
+    let mut b = TestConsumer::new("b", &["t"]);
     b.beat(&mut world).unwrap();
     b.leave(&mut world, -1).unwrap();
     let again = a.request();
     send(&mut world, &again).unwrap();
-    let told = send(&mut world, &again).unwrap();
-    assert_eq!(told.member_epoch, 4);
-    // One that says it has what is not its own is no such case.
+    let answer = send(&mut world, &again).unwrap();
+    assert_eq!(answer.member_epoch, 4);
+    // A member that reports a partition that is not its own is fenced.
     let has = vec![TopicPartitions { topic_id: id(&topics(), "u"), partitions: vec![0] }];
     let lies = ConsumerGroupHeartbeatRequest { topic_partitions: Some(has), ..again };
     assert_eq!(send(&mut world, &lies), Err(ErrorCode::FencedMemberEpoch));
 }
 
 #[test]
-fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
+fn a_static_member_keeps_its_partitions_while_it_is_away_and_is_unique() {
     let mut world = World::with_image(EAGER, topics());
-    let instance = |id: &str| ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new(id, &["t"]) };
-    let (mut a, mut b) = (instance("a"), ConsumerGroup::new("b", &["t"]));
+    let instance = |id: &str| TestConsumer { instance: Some("i".into()), ..TestConsumer::new(id, &["t"]) };
+    let (mut a, mut b) = (instance("a"), TestConsumer::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     heartbeat_until_stable(&mut world, &mut [a.clone(), b.clone()]);
     b.epoch = 0;
@@ -305,7 +306,7 @@ fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
     let mut other = instance("x");
     other.epoch = 3;
     assert_eq!(other.beat(&mut world), Err(ErrorCode::FencedInstanceId));
-    let unknown = ConsumerGroup { instance: Some("j".into()), epoch: 3, ..ConsumerGroup::new("x", &["t"]) };
+    let unknown = TestConsumer { instance: Some("j".into()), epoch: 3, ..TestConsumer::new("x", &["t"]) };
     assert_eq!(send(&mut world, &unknown.request()), Err(ErrorCode::UnknownMemberId));
 
     let before = describe(&world);
@@ -317,24 +318,24 @@ fn an_instance_keeps_its_partitions_while_it_is_away_and_only_one_may_be_it() {
     again.beat(&mut world).unwrap();
     assert_eq!((again.epoch, again.has.len()), (before.group_epoch, 3));
     let after = describe(&world);
-    assert_eq!(after.group_epoch, before.group_epoch, "nobody else is concerned");
+    assert_eq!(after.group_epoch, before.group_epoch, "the other members are not affected");
     let back = after.members.iter().find(|member| member.member_id == "a2").unwrap();
     assert_eq!(back.assignment, kept.assignment);
     world.restart();
     assert_eq!(describe(&world), after);
-    // Away for longer than its session it is out.
+    // After its session timeout it is removed.
     again.leave(&mut world, -2).unwrap();
     world.pass(SESSION_MS);
     assert!(describe(&world).members.iter().all(|member| member.instance_id.is_none()));
 }
 
 #[test]
-fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
+fn a_pattern_matches_existing_and_future_topics() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
+    let mut a = TestConsumer { regex: Some("t.*".into()), names: None, ..TestConsumer::new("a", &[]) };
     a.names = None;
     a.beat(&mut world).unwrap();
-    assert_eq!((a.epoch, a.has.len()), (1, 0), "it is looked up apart from the heartbeat");
+    assert_eq!((a.epoch, a.has.len()), (1, 0), "a separate step resolves the pattern");
     world.pass(0);
     a.beat(&mut world).unwrap();
     assert_eq!((a.epoch, a.has.len()), (2, 6));
@@ -345,15 +346,15 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
     world.pass(0);
     a.beat(&mut world).unwrap();
     assert_eq!((a.epoch, a.has.len()), (3, 8));
-    let told = describe(&world);
+    let described = describe(&world);
     world.restart();
-    assert_eq!(describe(&world), told);
-    // Not a pattern: nothing changes.
+    assert_eq!(describe(&world), described);
+    // An invalid pattern changes nothing.
     let log = world.log.len();
-    let bad = ConsumerGroup { regex: Some("(".into()), ..a.clone() };
+    let bad = TestConsumer { regex: Some("(".into()), ..a.clone() };
     assert_eq!(send(&mut world, &bad.request()), Err(ErrorCode::InvalidRegularExpression));
-    assert_eq!((world.log.len(), describe(&world)), (log, told));
-    // Names in its place.
+    assert_eq!((world.log.len(), describe(&world)), (log, described));
+    // Names replace the pattern.
     a.regex = Some(String::new());
     a.names = Some(vec!["u".into()]);
     a.has.clear();
@@ -362,10 +363,10 @@ fn a_pattern_means_the_topics_that_there_are_and_those_that_come() {
 }
 
 #[test]
-fn what_a_member_had_by_a_pattern_others_take_when_its_next_one_means_nothing() {
+fn partitions_are_reassigned_when_a_new_pattern_matches_nothing() {
     let mut world = World::with_image(EAGER, topics());
-    let a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
-    let mut consumers = [a, ConsumerGroup::new("b", &["t"])];
+    let a = TestConsumer { regex: Some("t.*".into()), names: None, ..TestConsumer::new("a", &[]) };
+    let mut consumers = [a, TestConsumer::new("b", &["t"])];
     consumers[0].beat(&mut world).unwrap();
     world.pass(0);
     heartbeat_until_stable(&mut world, &mut consumers);
@@ -379,9 +380,9 @@ fn what_a_member_had_by_a_pattern_others_take_when_its_next_one_means_nothing() 
 }
 
 #[test]
-fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
+fn the_next_heartbeat_notices_topics_that_grow_appear_or_disappear() {
     let mut world = World::with_image(EAGER, topics());
-    let mut consumers = [ConsumerGroup::new("a", &["t", "later"])];
+    let mut consumers = [TestConsumer::new("a", &["t", "later"])];
     heartbeat_until_stable(&mut world, &mut consumers);
     assert_eq!(consumers[0].has.len(), 6);
     let with_later = create(&topics(), "later", 2);
@@ -397,51 +398,51 @@ fn topics_that_grow_come_or_go_are_noticed_with_the_next_heartbeat() {
 }
 
 #[test]
-fn targets_are_made_no_more_often_than_is_allowed() {
+fn targets_are_made_no_more_often_than_configured() {
     let mut world = World::with_image(&[], topics());
-    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
+    let (mut a, mut b) = (TestConsumer::new("a", &["t"]), TestConsumer::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     let answer = b.beat(&mut world).unwrap();
     assert_eq!((describe(&world).group_epoch, describe(&world).assignment_epoch), (3, 2));
-    assert_eq!(answer.heartbeat_interval_ms, 500, "whoever waits for a target comes again soon");
+    assert_eq!(answer.heartbeat_interval_ms, 500, "a member that waits for a target returns soon");
     assert_eq!((b.epoch, world.state()), (2, "Assigning"));
-    // Seven members and partitions are not even a millisecond's.
+    // Seven members and partitions take less than a millisecond.
     world.pass(1);
     heartbeat_until_stable(&mut world, &mut [a, b]);
     assert_eq!((describe(&world).assignment_epoch, world.state()), (3, "Stable"));
 }
 
 #[test]
-fn most_votes_choose_the_assignor() {
+fn the_assignor_with_the_most_votes_is_used() {
     let mut world = World::with_image(EAGER, topics());
     for (member, assignor) in [("a", None), ("b", Some("range")), ("c", Some("uniform")), ("d", Some("range"))] {
         let server_assignor = assignor.map(str::to_owned);
-        let asked = ConsumerGroupHeartbeatRequest { server_assignor, ..ConsumerGroup::new(member, &["t"]).request() };
+        let asked = ConsumerGroupHeartbeatRequest { server_assignor, ..TestConsumer::new(member, &["t"]).request() };
         send(&mut world, &asked).unwrap();
     }
     assert_eq!(describe(&world).assignor_name, "range");
 }
 
 #[test]
-fn a_refused_append_changes_nothing() {
+fn a_failed_append_changes_nothing() {
     let mut world = World::with_image(EAGER, topics());
-    let mut a = ConsumerGroup::new("a", &["t"]);
+    let mut a = TestConsumer::new("a", &["t"]);
     a.beat(&mut world).unwrap();
-    let told = describe(&world);
+    let described = describe(&world);
     world.appended = Err(ErrorCode::NotCoordinator);
-    let _ = ConsumerGroup::new("b", &["t"]).beat(&mut world);
+    let _ = TestConsumer::new("b", &["t"]).beat(&mut world);
     let _ = a.clone().leave(&mut world, -1);
-    assert_eq!(describe(&world), told);
+    assert_eq!(describe(&world), described);
     world.appended = Ok(());
     a.beat(&mut world).unwrap();
     world.pass(SESSION_MS);
-    assert_eq!(world.state(), "Empty", "its session still ends");
+    assert_eq!(world.state(), "Empty", "its session still expires");
 }
 
 #[test]
-fn a_member_whose_end_could_not_be_written_is_out_later() {
+fn a_removal_that_could_not_be_written_is_retried() {
     let mut world = World::with_image(EAGER, topics());
-    ConsumerGroup::new("a", &["t"]).beat(&mut world).unwrap();
+    TestConsumer::new("a", &["t"]).beat(&mut world).unwrap();
     world.appended = Err(ErrorCode::NotCoordinator);
     world.pass(SESSION_MS);
     assert_eq!(describe(&world).members.len(), 1);
@@ -451,49 +452,49 @@ fn a_member_whose_end_could_not_be_written_is_out_later() {
 }
 
 #[test]
-fn a_clock_that_was_put_back_holds_up_neither_targets_nor_patterns() {
+fn a_clock_set_back_delays_neither_targets_nor_patterns() {
     let mut world = World::with_image(&[], topics());
-    let mut a = ConsumerGroup { regex: Some("t.*".into()), names: None, ..ConsumerGroup::new("a", &[]) };
+    let mut a = TestConsumer { regex: Some("t.*".into()), names: None, ..TestConsumer::new("a", &[]) };
     a.beat(&mut world).unwrap();
     world.pass(0);
     a.beat(&mut world).unwrap();
     world.now.wall_ms -= 500_000;
-    ConsumerGroup::new("b", &["t"]).beat(&mut world).unwrap();
-    assert_eq!(world.state(), "Reconciling", "there is a target for it");
+    TestConsumer::new("b", &["t"]).beat(&mut world).unwrap();
+    assert_eq!(world.state(), "Reconciling", "a target was made");
     let mut image = create(&topics(), "tt", 2);
     image.index += 1;
     world.set_image(image);
     a.beat(&mut world).unwrap();
     let before = describe(&world).group_epoch;
     world.pass(0);
-    assert_eq!(describe(&world).group_epoch, before + 1, "the pattern was looked up");
+    assert_eq!(describe(&world).group_epoch, before + 1, "the pattern was resolved");
 }
 
 #[test]
-fn a_group_takes_no_more_members_than_it_may_have() {
+fn a_full_group_rejects_new_members() {
     let mut world = World::with_image(&["group.consumer.max.size=1"], topics());
-    let mut a = ConsumerGroup::new("a", &["t"]);
+    let mut a = TestConsumer::new("a", &["t"]);
     a.beat(&mut world).unwrap();
-    assert_eq!(ConsumerGroup::new("b", &["t"]).beat(&mut world), Err(ErrorCode::GroupMaxSizeReached));
+    assert_eq!(TestConsumer::new("b", &["t"]).beat(&mut world), Err(ErrorCode::GroupMaxSizeReached));
     assert!(a.beat(&mut world).is_ok());
 }
 
 #[test]
-fn commits_and_fetches_are_of_a_members_epoch() {
+fn commits_and_fetches_require_the_members_epoch() {
     let mut world = World::with_image(EAGER, topics());
-    let (mut a, mut b) = (ConsumerGroup::new("a", &["t"]), ConsumerGroup::new("b", &["t"]));
+    let (mut a, mut b) = (TestConsumer::new("a", &["t"]), TestConsumer::new("b", &["t"]));
     a.beat(&mut world).unwrap();
     assert_eq!(world.commit(2, "a", "t", 5), Ok(()));
     assert_eq!(world.commit(3, "a", "t", 5), Err(ErrorCode::StaleMemberEpoch));
     assert_eq!(world.commit(2, "x", "t", 5), Err(ErrorCode::UnknownMemberId));
-    assert_eq!(world.commit(-1, "", "t", 5), Err(ErrorCode::UnknownMemberId), "only while nobody is in it");
-    // The epoch moves on; t-0 was given to it in the older one, and it may say so for as long as it has it.
+    assert_eq!(world.commit(-1, "", "t", 5), Err(ErrorCode::UnknownMemberId), "allowed only in an empty group");
+    // The epoch advances. The member got t-0 in the older epoch and may commit in it while it keeps the partition.
     b.beat(&mut world).unwrap();
     a.beat(&mut world).unwrap();
     a.beat(&mut world).unwrap();
     assert_eq!(a.epoch, 3);
     let keeps_first = a.has.contains(&(id(&topics(), "t"), 0));
-    assert!(keeps_first, "the uniform assignor lets a member keep what it has");
+    assert!(keeps_first, "the uniform assignor keeps a member's partitions");
     assert_eq!(world.commit(2, "a", "t", 6), Ok(()));
     b.beat(&mut world).unwrap();
     assert_eq!(world.commit(2, "b", "t", 7), Err(ErrorCode::StaleMemberEpoch));
@@ -515,7 +516,7 @@ fn commits_and_fetches_are_of_a_members_epoch() {
     assert_eq!(world.state(), "none");
 }
 
-// ---- classic members -------------------------------------------------------------------------------------------------
+// ---- classic members --------------------------------------------------------------------------------------------
 
 fn classic_request(id: &str, topics: &[&str]) -> JoinGroupRequest {
     let mut request = request(id, &["range"]);
@@ -542,7 +543,7 @@ fn assigned(response: &SyncGroupResponse) -> PartitionsByName {
     Assignment::parse(&response.assignment.0).unwrap().assigned
 }
 
-/// A classic group of two, each with half of `t`.
+/// A classic group of two members, each with half of `t`.
 fn classic_group(world: &mut World) -> (String, String) {
     let (a, b) =
         (world.join_with(classic_request("", &["t"]), false), world.join_with(classic_request("", &["t"]), false));
@@ -584,24 +585,24 @@ fn kind(world: &World) -> String {
 }
 
 #[test]
-fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
+fn statement_120_a_classic_group_is_upgraded_and_downgraded_with_its_members() {
     let mut world = World::with_image(EAGER, topics());
     let (a, b) = classic_group(&mut world);
     world.commit(1, &a, "t", 5).unwrap();
-    let mut new = ConsumerGroup::new("new", &["t"]);
+    let mut new = TestConsumer::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     assert_eq!((kind(&world).as_str(), new.epoch, new.has.len()), ("consumer", 2, 0));
     assert_eq!(describe(&world).members.len(), 3);
-    let told = describe(&world);
+    let described = describe(&world);
     world.restart();
-    assert_eq!(describe(&world), told);
-    // The classic members are told to join again, say what they have, and are told to give some of it up.
+    assert_eq!(describe(&world), described);
+    // The classic members must rejoin, report their partitions, and revoke some of them.
     for member in [&a, &b] {
         assert_eq!(beat(&mut world, 1, member), Err(ErrorCode::RebalanceInProgress));
         let joined = now(world.join_with(classic_request(member, &["t"]), true));
         assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::None, 2));
         assert_eq!((joined.protocol_name.as_deref(), joined.leader.as_str()), (Some("range"), ""));
-        // It said that it has nothing: eager members give up everything before they join.
+        // It reports no partitions: eager members revoke all before they join.
         assert_eq!(
             assigned(&sync(&mut world, 2, member)),
             [("t".to_owned(), if *member == a { vec![0, 1] } else { vec![3, 4] })]
@@ -611,7 +612,7 @@ fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
     new.beat(&mut world).unwrap();
     assert_eq!((new.has.len(), world.state()), (2, "Stable"));
     assert_eq!(world.committed("t", false), Ok(5));
-    // The new one goes: a classic group again, and a rebalance.
+    // The member of the consumer protocol leaves: the group becomes classic again and rebalances.
     new.leave(&mut world, -1).unwrap();
     assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
     world.restart();
@@ -623,20 +624,20 @@ fn statement_120_a_classic_group_becomes_a_consumer_group_and_is_one_again() {
         (world.join_with(classic_request(&a, &["t"]), true), world.join_with(classic_request(&b, &["t"]), true));
     let (first, second) = (poll(&mut first).unwrap(), poll(&mut second).unwrap());
     assert_eq!((first.generation_id, second.generation_id), (generation + 1, generation + 1));
-    assert_eq!(first.members.len() + second.members.len(), 2, "one of them leads");
+    assert_eq!(first.members.len() + second.members.len(), 2, "one of them is the leader");
     assert_eq!(world.committed("t", false), Ok(5));
     world.restart();
     assert_eq!(kind(&world), "classic");
     assert_eq!(world.committed("t", false), Ok(5));
 }
 
-/// The generation that a member's heartbeats are of.
+/// The generation that a member's heartbeats carry.
 fn describe_generation(world: &mut World, member: &str) -> i32 {
     (0..10).find(|generation| beat(world, *generation, member) != Err(ErrorCode::IllegalGeneration)).unwrap()
 }
 
 #[test]
-fn a_rebalance_under_way_is_broken_off_by_the_upgrade_and_its_members_join_again() {
+fn an_upgrade_aborts_a_rebalance_and_the_members_rejoin() {
     let mut world = World::with_image(EAGER, topics());
     let (a, b) = classic_group(&mut world);
     let mut waits = world.join_with(
@@ -648,19 +649,19 @@ fn a_rebalance_under_way_is_broken_off_by_the_upgrade_and_its_members_join_again
         true,
     );
     assert!(poll(&mut waits).is_none());
-    ConsumerGroup::new("new", &["t"]).beat(&mut world).unwrap();
+    TestConsumer::new("new", &["t"]).beat(&mut world).unwrap();
     assert_eq!(now(waits).error_code, ErrorCode::RebalanceInProgress);
     assert_eq!(beat(&mut world, 1, &a), Err(ErrorCode::RebalanceInProgress));
 }
 
 #[test]
-fn a_classic_member_that_does_not_join_again_or_sync_in_time_is_out() {
+fn a_classic_member_that_does_not_rejoin_or_sync_in_time_is_removed() {
     let mut world = World::with_image(EAGER, topics());
     let (a, b) = classic_group(&mut world);
-    let mut new = ConsumerGroup::new("new", &["t"]);
+    let mut new = TestConsumer::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     let _ = beat(&mut world, 1, &a);
-    // b joins again and never asks for its assignment; a is alive and never joins again. Both had 20 seconds.
+    // b rejoins and never syncs. a sends heartbeats and never rejoins. Both had 20 seconds.
     now(world.join_with(classic_request(&b, &["t"]), true));
     for _ in 0..5 {
         world.pass(4000);
@@ -675,9 +676,9 @@ fn a_classic_member_that_does_not_join_again_or_sync_in_time_is_out() {
 }
 
 #[test]
-fn classic_members_are_refused_as_ever() {
+fn classic_members_get_the_usual_errors() {
     let mut world = World::with_image(EAGER, topics());
-    ConsumerGroup::new("new", &["t"]).beat(&mut world).unwrap();
+    TestConsumer::new("new", &["t"]).beat(&mut world).unwrap();
     let joined = now(world.join_with(classic_request("", &["t"]), true));
     assert_eq!((joined.error_code, joined.member_id.is_empty()), (ErrorCode::MemberIdRequired, false));
     let other = JoinGroupRequest { protocol_type: "connect".into(), ..classic_request(&joined.member_id, &["t"]) };
@@ -690,11 +691,11 @@ fn classic_members_are_refused_as_ever() {
         request
     };
     assert_eq!(now(world.join_with(strange, true)).error_code, ErrorCode::InconsistentGroupProtocol);
-    assert_eq!(beat(&mut world, 3, "new"), Err(ErrorCode::UnknownMemberId), "it is of the other kind");
-    assert_eq!(beat(&mut world, 3, "nobody"), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(beat(&mut world, 3, "new"), Err(ErrorCode::UnknownMemberId), "a member of the consumer protocol");
+    assert_eq!(beat(&mut world, 3, "unknown"), Err(ErrorCode::UnknownMemberId));
     assert_eq!(beat(&mut world, 9, &joined.member_id), Err(ErrorCode::IllegalGeneration));
     assert_eq!(sync(&mut world, 9, &joined.member_id).error_code, ErrorCode::IllegalGeneration);
-    let members = [("nobody", None), ("", Some("i")), (joined.member_id.as_str(), None)].map(|(member, instance)| {
+    let members = [("unknown", None), ("", Some("i")), (joined.member_id.as_str(), None)].map(|(member, instance)| {
         let group_instance_id = instance.map(str::to_owned);
         MemberIdentity { member_id: member.into(), group_instance_id, ..MemberIdentity::default() }
     });
@@ -706,11 +707,11 @@ fn classic_members_are_refused_as_ever() {
 }
 
 #[test]
-fn an_empty_group_changes_its_kind_and_keeps_its_offsets() {
+fn an_empty_group_changes_its_protocol_and_keeps_its_offsets() {
     let mut world = World::with_image(EAGER, topics());
     world.commit(-1, "", "t", 5).unwrap();
     assert_eq!(kind(&world), "classic");
-    let mut new = ConsumerGroup::new("new", &["t"]);
+    let mut new = TestConsumer::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     assert_eq!(kind(&world), "consumer");
     new.leave(&mut world, -1).unwrap();
@@ -722,7 +723,7 @@ fn an_empty_group_changes_its_kind_and_keeps_its_offsets() {
 }
 
 #[test]
-fn the_policy_decides_whether_a_group_may_change_its_kind() {
+fn the_policy_decides_whether_a_group_is_upgraded_or_downgraded() {
     for (policy, upgrades, downgrades) in [
         ("bidirectional", true, true),
         ("upgrade", true, false),
@@ -732,23 +733,23 @@ fn the_policy_decides_whether_a_group_may_change_its_kind() {
         let setting = format!("group.consumer.migration.policy={policy}");
         let mut world = World::with_image(&[EAGER[0], &setting], topics());
         classic_group(&mut world);
-        let mut new = ConsumerGroup::new("new", &["t"]);
-        let told = new.beat(&mut world);
-        assert_eq!(told.is_ok(), upgrades, "{policy}");
+        let mut new = TestConsumer::new("new", &["t"]);
+        let answer = new.beat(&mut world);
+        assert_eq!(answer.is_ok(), upgrades, "{policy}");
         if upgrades {
             new.leave(&mut world, -1).unwrap();
             assert_eq!(kind(&world), if downgrades { "classic" } else { "consumer" }, "{policy}");
         } else {
-            assert_eq!((told, kind(&world).as_str()), (Err(ErrorCode::GroupIdNotFound), "classic"));
+            assert_eq!((answer, kind(&world).as_str()), (Err(ErrorCode::GroupIdNotFound), "classic"));
         }
     }
 }
 
 #[test]
-fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
+fn classic_members_take_over_the_partitions_of_a_leaving_consumer() {
     let mut world = World::with_image(&[EAGER[0], "group.consumer.migration.policy=upgrade"], topics());
     let (a, b) = classic_group(&mut world);
-    let mut new = ConsumerGroup::new("new", &["t"]);
+    let mut new = TestConsumer::new("new", &["t"]);
     new.beat(&mut world).unwrap();
     for member in [&a, &b] {
         now(world.join_with(classic_request(member, &["t"]), true));
@@ -768,12 +769,12 @@ fn classic_members_take_what_a_consumer_leaves_where_the_group_stays_one() {
 }
 
 #[test]
-fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalance() {
+fn a_downgrade_during_reconciliation_begins_a_rebalance() {
     let mut world = World::with_image(EAGER, topics());
     classic_group(&mut world);
-    let mut new = ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new("new", &["t"]) };
+    let mut new = TestConsumer { instance: Some("i".into()), ..TestConsumer::new("new", &["t"]) };
     new.beat(&mut world).unwrap();
-    assert_eq!((new.has.len(), world.state()), (0, "Reconciling"), "the others have not given up anything yet");
+    assert_eq!((new.has.len(), world.state()), (0, "Reconciling"), "the others have not revoked anything yet");
     let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
     assert_eq!(now(world.join_with(back, true)).error_code, ErrorCode::None);
     assert_eq!((kind(&world).as_str(), world.state()), ("classic", "PreparingRebalance"));
@@ -782,9 +783,9 @@ fn a_group_that_becomes_classic_while_members_are_on_their_way_begins_a_rebalanc
 }
 
 #[test]
-fn a_static_member_that_comes_back_as_a_classic_one_makes_the_group_classic() {
+fn a_static_member_that_returns_as_classic_makes_the_group_classic() {
     let mut world = World::with_image(EAGER, topics());
-    let mut new = ConsumerGroup { instance: Some("i".into()), ..ConsumerGroup::new("new", &["t"]) };
+    let mut new = TestConsumer { instance: Some("i".into()), ..TestConsumer::new("new", &["t"]) };
     new.beat(&mut world).unwrap();
     assert_eq!(new.has.len(), 6);
     let back = JoinGroupRequest { group_instance_id: Some("i".into()), ..classic_request("", &["t"]) };
