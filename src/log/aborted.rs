@@ -3,10 +3,11 @@
 //! ```text
 //! 34 bytes an entry, big-endian: i16 version (0), i64 producer id, i64 first offset, i64 last offset, i64 last stable offset
 //! ```
-//! The entry of a transaction lies in the segment of its marker, whose offset is the last one. The last stable offset is
-//! what the partition's became by it: what lies below cannot overlap any transaction that is aborted later. A segment
-//! without aborted transactions has no file. Unlike the other indexes, this one is flushed before a checkpoint counts on
-//! it; what does not check out is rebuilt from the `.log`.
+//! The entry of a transaction is in the segment of its marker; the marker's offset is the entry's last offset. The last
+//! stable offset is the partition's after the marker: a transaction that is aborted later begins at or above it.
+//!
+//! A segment without aborted transactions has no file. Unlike the other indexes, this one is flushed before a checkpoint
+//! counts on it. An index that fails its check is rebuilt from the `.log`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,48 +15,70 @@ use crate::model::{Offset, ProducerId};
 use crate::record::BatchHeader;
 use crate::record::control::{Ending, Marker};
 
+/// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 34;
 
 const _: () = assert!(ENTRY_BYTES == 2 + 8 + 8 + 8 + 8);
 
+/// Why the bytes of a `.txnindex` cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AbortedIndexError {
+    #[error("its length of {found} bytes is not a whole number of {ENTRY_BYTES}-byte entries")]
+    TornEntry { found: usize },
+    #[error("an entry is of version {found}, not {expected}")]
+    Version { expected: i16, found: i16 },
+    #[error("an entry reaches from {first_offset} to {last_offset}")]
+    Range { first_offset: Offset, last_offset: Offset },
+    #[error("its markers do not ascend: {found} follows {previous}")]
+    MarkersNotAscending { previous: Offset, found: Offset },
+}
+
+/// The version of an entry, Kafka's only one.
+const VERSION: i16 = 0;
+
+/// A transaction that a marker aborted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
     pub first_offset: Offset,
-    /// The marker's.
+    /// The marker's offset.
     pub last_offset: Offset,
     pub last_stable_offset: Offset,
 }
 
 impl AbortedTransaction {
-    /// Whether a reader of `from..to` meets records of it.
+    /// Whether the offsets `from..to` can hold records of the transaction.
     pub fn overlaps(&self, from: Offset, to: Offset) -> bool {
         self.last_offset >= from && self.first_offset < to
     }
 }
 
-/// The bytes of these entries.
+/// The contents of a file with these entries.
 pub fn render(entries: &[AbortedTransaction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     for entry in entries {
-        bytes.extend_from_slice(&0i16.to_be_bytes());
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
         for field in [entry.producer_id, entry.first_offset, entry.last_offset, entry.last_stable_offset] {
             bytes.extend_from_slice(&field.to_be_bytes());
         }
     }
+    assert_eq!(bytes.len(), entries.len() * ENTRY_BYTES);
     bytes
 }
 
-/// Reads a file's bytes; says what is wrong with them.
-pub fn parse(bytes: &[u8]) -> Result<Vec<AbortedTransaction>, String> {
+/// Parses a file's bytes.
+///
+/// # Errors
+/// If an entry is torn, of another version, without a range, or not behind the entry before it.
+pub fn parse(bytes: &[u8]) -> Result<Vec<AbortedTransaction>, AbortedIndexError> {
     if !bytes.len().is_multiple_of(ENTRY_BYTES) {
-        return Err("its length is not a whole number of entries".into());
+        return Err(AbortedIndexError::TornEntry { found: bytes.len() });
     }
     let mut entries: Vec<AbortedTransaction> = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
     for entry in bytes.chunks_exact(ENTRY_BYTES) {
         let version = i16::from_be_bytes([entry[0], entry[1]]);
-        if version != 0 {
-            return Err(format!("an entry is of version {version}"));
+        if version != VERSION {
+            return Err(AbortedIndexError::Version { expected: VERSION, found: version });
         }
         let i64_at = |at: usize| i64::from_be_bytes(entry[at..at + 8].try_into().expect("8 bytes"));
         let entry = AbortedTransaction {
@@ -65,28 +88,30 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<AbortedTransaction>, String> {
             last_stable_offset: i64_at(26),
         };
         if entry.first_offset < 0 || entry.last_offset < entry.first_offset {
-            return Err(format!("an entry reaches from {} to {}", entry.first_offset, entry.last_offset));
+            let AbortedTransaction { first_offset, last_offset, .. } = entry;
+            return Err(AbortedIndexError::Range { first_offset, last_offset });
         }
-        if entries.last().is_some_and(|last| entry.last_offset <= last.last_offset) {
-            return Err("its markers do not ascend".into());
+        if let Some(last) = entries.last().filter(|last| entry.last_offset <= last.last_offset) {
+            let previous = last.last_offset;
+            return Err(AbortedIndexError::MarkersNotAscending { previous, found: entry.last_offset });
         }
         entries.push(entry);
     }
     Ok(entries)
 }
 
-/// Which transactions are open in a log, and where each began: what its batches, in order, tell.
+/// The open transactions of a log and where each began, derived from the log's batches in order.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct OpenTransactions {
     by_producer: BTreeMap<ProducerId, Offset>,
     firsts: BTreeSet<Offset>,
 }
 
-/// A transaction that a marker ended.
+/// A transaction that a marker has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ended {
     pub first_offset: Offset,
-    /// The marker's.
+    /// The marker's offset.
     pub last_offset: Offset,
     /// The entry for the index, if it was aborted.
     pub aborted: Option<AbortedTransaction>,
@@ -97,29 +122,33 @@ impl OpenTransactions {
         self.firsts.is_empty()
     }
 
-    /// Where the earliest began.
+    /// Where the earliest open transaction began.
     pub fn first_offset(&self) -> Option<Offset> {
         self.firsts.first().copied()
     }
 
-    /// Where the producer's began, if it has one open.
+    /// Where the producer's open transaction began, if it has one.
     pub fn of(&self, producer_id: ProducerId) -> Option<Offset> {
         self.by_producer.get(&producer_id).copied()
     }
 
-    /// A transactional batch of the producer lies at `offset`: the first of a transaction begins it.
+    /// Notes a transactional batch of the producer at `offset`. The first batch of a transaction opens it.
     pub fn note(&mut self, producer_id: ProducerId, offset: Offset) {
         if self.by_producer.contains_key(&producer_id) {
             return;
         }
         self.by_producer.insert(producer_id, offset);
-        self.firsts.insert(offset);
+        let is_new = self.firsts.insert(offset);
+        assert!(is_new, "two transactions begin at offset {offset}");
     }
 
-    /// A marker of the producer lies at `offset`. `None` when it ended nothing (statement 77: no trace of it remains).
+    /// Ends the producer's transaction by a marker at `offset`. `None` when no transaction was open (statement 77: no trace
+    /// of an empty transaction remains).
     pub fn end(&mut self, producer_id: ProducerId, ending: Ending, offset: Offset) -> Option<Ended> {
         let first_offset = self.by_producer.remove(&producer_id)?;
-        self.firsts.remove(&first_offset);
+        let was_known = self.firsts.remove(&first_offset);
+        assert!(was_known, "the transaction that began at offset {first_offset} is in both maps");
+        assert_eq!(self.firsts.len(), self.by_producer.len());
         let aborted = (ending == Ending::Abort).then(|| AbortedTransaction {
             producer_id,
             first_offset,
@@ -129,7 +158,7 @@ impl OpenTransactions {
         Some(Ended { first_offset, last_offset: offset, aborted })
     }
 
-    /// Any batch of the log, with what is in it if it is a marker.
+    /// Applies the log's next batch; `marker` is its content if it is a marker.
     pub fn apply(&mut self, header: &BatchHeader, marker: Option<Marker>) -> Option<Ended> {
         if !header.has_producer() {
             return None;
@@ -162,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn malformed_entries_are_refused() {
         let entry = |first, last| AbortedTransaction {
             producer_id: 1,
             first_offset: first,
@@ -180,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_stable_offset_is_the_first_of_the_earliest_that_is_still_open() {
+    fn last_stable_offset_is_the_first_offset_of_the_earliest_open_transaction() {
         let mut open = OpenTransactions::default();
         open.note(1, 10);
         open.note(2, 12);

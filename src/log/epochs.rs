@@ -1,16 +1,35 @@
-//! Which leader epoch begins at which offset: KIP-101's `leader-epoch-checkpoint`.
+//! The start offset of each leader epoch: KIP-101's `leader-epoch-checkpoint`.
 //!
 //! The file is Kafka's: a version line (`0`), a count, then `epoch start_offset` lines, both ascending.
 
 use crate::model::{LeaderEpoch, Offset};
 
+/// Why the text of a `leader-epoch-checkpoint` cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EpochsError {
+    #[error("its first line is {found:?}, not version 0")]
+    Version { found: String },
+    #[error("its second line is {found:?}, not a count")]
+    Count { found: String },
+    #[error("{found:?} is not `epoch offset`")]
+    Entry { found: String },
+    #[error("its epochs do not ascend: {found:?} follows {previous:?}")]
+    NotAscending { previous: (LeaderEpoch, Offset), found: (LeaderEpoch, Offset) },
+    #[error("it announces {expected} entries and has {found}")]
+    EntryCount { expected: usize, found: usize },
+}
+
+/// The leader epochs of a log, ascending, each with its start offset.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Epochs {
     entries: Vec<(LeaderEpoch, Offset)>,
 }
 
 impl Epochs {
+    /// # Panics
+    /// In debug builds, if the entries do not ascend.
     pub fn new(entries: Vec<(LeaderEpoch, Offset)>) -> Epochs {
+        debug_assert!(entries.windows(2).all(|two| ascends(two[0], two[1])), "epochs do not ascend: {entries:?}");
         Epochs { entries }
     }
 
@@ -18,26 +37,28 @@ impl Epochs {
         &self.entries
     }
 
-    /// A batch of this epoch begins at this offset. Older and equal epochs change nothing.
+    /// Notes that a batch of this epoch begins at this offset. A known or older epoch changes nothing.
     pub fn note(&mut self, epoch: LeaderEpoch, offset: Offset) {
         if epoch >= 0 && self.entries.last().is_none_or(|(last, _)| epoch > *last) {
+            let previous = self.entries.last().copied();
+            assert!(previous.is_none_or(|(_, start)| start <= offset), "epoch {epoch} at {offset} after {previous:?}");
             self.entries.push((epoch, offset));
         }
     }
 
-    /// KIP-101: the largest epoch at or below the asked one, and where it ends: the start of the next, or the log's
-    /// end for the newest. An epoch below all that are known ends where the first one begins.
-    pub fn end_offset_for(&self, asked: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+    /// KIP-101: the largest known epoch at or below `requested`, and its end offset. An epoch ends at the start of the
+    /// next one, the newest at the log's end. An epoch below all known ones ends where the first one begins.
+    pub fn end_offset_for(&self, requested: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         let (newest, _) = *self.entries.last()?;
-        if asked == newest {
+        if requested == newest {
             return Some((newest, log_end));
         }
-        if asked > newest || asked < 0 {
+        if requested > newest || requested < 0 {
             return None;
         }
-        let next = self.entries.partition_point(|(epoch, _)| *epoch <= asked);
+        let next = self.entries.partition_point(|(epoch, _)| *epoch <= requested);
         let end = self.entries[next].1;
-        Some((if next == 0 { asked } else { self.entries[next - 1].0 }, end))
+        Some((if next == 0 { requested } else { self.entries[next - 1].0 }, end))
     }
 
     /// The epoch of the record at `offset`.
@@ -46,8 +67,8 @@ impl Epochs {
         after.checked_sub(1).map(|at| self.entries[at].0)
     }
 
-    /// Records below `start` are gone: only the epoch in which `start` lies is kept of those before it.
-    pub fn cut_before(&mut self, start: Offset) {
+    /// Drops the epochs that end at or below `start`, where the log begins now. The epoch that holds `start` begins there.
+    pub fn truncate_before(&mut self, start: Offset) {
         let after = self.entries.partition_point(|(_, first)| *first <= start);
         if after > 1 {
             self.entries.drain(..after - 1);
@@ -57,11 +78,12 @@ impl Epochs {
         }
     }
 
-    /// Records at and above `end` are gone.
-    pub fn cut_from(&mut self, end: Offset) {
+    /// Drops the epochs that begin at or above `end`, where the log ends now.
+    pub fn truncate_from(&mut self, end: Offset) {
         self.entries.retain(|(_, start)| *start < end);
     }
 
+    /// The file's text.
     pub fn render(&self) -> String {
         let mut text = format!("0\n{}\n", self.entries.len());
         for (epoch, start) in &self.entries {
@@ -70,27 +92,39 @@ impl Epochs {
         text
     }
 
-    pub fn parse(text: &str) -> Result<Epochs, String> {
+    /// Parses the file's text.
+    ///
+    /// # Errors
+    /// If the version, the count or a line is malformed, or the entries do not ascend.
+    pub fn parse(text: &str) -> Result<Epochs, EpochsError> {
         let mut lines = text.lines();
-        if lines.next() != Some("0") {
-            return Err("its first line is not version 0".into());
+        let version = lines.next().unwrap_or_default();
+        if version != "0" {
+            return Err(EpochsError::Version { found: version.to_owned() });
         }
-        let count: usize = lines.next().and_then(|line| line.parse().ok()).ok_or("its second line is not a count")?;
+        let count = lines.next().unwrap_or_default();
+        let count: usize = count.parse().map_err(|_| EpochsError::Count { found: count.to_owned() })?;
         let mut entries = Vec::new();
         for line in lines.take(count) {
-            let (epoch, start) = line.split_once(' ').ok_or_else(|| format!("{line:?} is not `epoch offset`"))?;
-            let entry = (epoch.parse(), start.parse());
-            let (Ok(epoch), Ok(start)) = entry else { return Err(format!("{line:?} is not `epoch offset`")) };
-            if entries.last().is_some_and(|(last, from): &(LeaderEpoch, Offset)| epoch <= *last || start < *from) {
-                return Err("its epochs do not ascend".into());
+            let malformed = || EpochsError::Entry { found: line.to_owned() };
+            let (epoch, start) = line.split_once(' ').ok_or_else(malformed)?;
+            let (Ok(epoch), Ok(start)) = (epoch.parse(), start.parse()) else { return Err(malformed()) };
+            let found = (epoch, start);
+            if let Some(previous) = entries.last().copied().filter(|previous| !ascends(*previous, found)) {
+                return Err(EpochsError::NotAscending { previous, found });
             }
-            entries.push((epoch, start));
+            entries.push(found);
         }
         if entries.len() != count {
-            return Err(format!("it announces {count} entries and has {}", entries.len()));
+            return Err(EpochsError::EntryCount { expected: count, found: entries.len() });
         }
         Ok(Epochs { entries })
     }
+}
+
+/// Whether an epoch can follow another: epochs grow, and their start offsets do not shrink.
+fn ascends(previous: (LeaderEpoch, Offset), next: (LeaderEpoch, Offset)) -> bool {
+    previous.0 < next.0 && previous.1 <= next.1
 }
 
 #[cfg(test)]
@@ -100,7 +134,7 @@ mod tests {
     #[test]
     fn an_epoch_ends_where_the_next_begins() {
         let epochs = Epochs::new(vec![(2, 10), (4, 30), (7, 50)]);
-        let check = |asked, expected| assert_eq!(epochs.end_offset_for(asked, 80), expected, "epoch {asked}");
+        let check = |epoch, expected| assert_eq!(epochs.end_offset_for(epoch, 80), expected, "epoch {epoch}");
         check(-1, None);
         check(1, Some((1, 10)));
         check(2, Some((2, 30)));
@@ -113,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_read_as_it_was_written() {
+    fn parsing_returns_the_rendered_epochs() {
         let epochs = Epochs::new(vec![(0, 0), (3, 17)]);
         assert_eq!(epochs.render(), "0\n2\n0 0\n3 17\n");
         assert_eq!(Epochs::parse(&epochs.render()), Ok(epochs));
@@ -123,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn cutting_keeps_the_epoch_that_the_start_lies_in() {
+    fn truncation_keeps_the_epoch_that_holds_the_start() {
         let mut epochs = Epochs::new(vec![(2, 10), (4, 30), (7, 50)]);
-        epochs.cut_before(35);
+        epochs.truncate_before(35);
         assert_eq!(epochs.entries(), [(4, 35), (7, 50)]);
-        epochs.cut_from(50);
+        epochs.truncate_from(50);
         assert_eq!(epochs.entries(), [(4, 35)]);
     }
 }

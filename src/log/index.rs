@@ -4,21 +4,44 @@
 //! .index      8 bytes an entry, big-endian: i32 offset - base offset, i32 position of that batch in the .log
 //! .timeindex 12 bytes an entry, big-endian: i64 timestamp, i32 offset - base offset
 //! ```
-//! An offset entry names the *last* offset of the batch at the position. Both are held in memory while a segment is
-//! written and read back (and checked) when a sealed one is first asked; what does not check out is rebuilt from
-//! the `.log`, which is the truth.
+//! An offset entry names the *last* offset of the batch at the position. Both indexes are in memory while a segment is
+//! written. Those of a sealed segment are read from their files and checked at the first use. An index that fails the
+//! check is rebuilt from the `.log`, which is the truth.
 
 use crate::model::Offset;
 
+/// Bytes of an entry in `.index`.
 pub const OFFSET_ENTRY_BYTES: usize = 8;
+/// Bytes of an entry in `.timeindex`.
 pub const TIME_ENTRY_BYTES: usize = 12;
 
+const _: () = assert!(OFFSET_ENTRY_BYTES == 4 + 4 && TIME_ENTRY_BYTES == 8 + 4);
+
+/// Why the bytes of an index cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("its length of {found} bytes is not a whole number of {entry_bytes}-byte entries")]
+    TornEntry { entry_bytes: usize, found: usize },
+    #[error("an entry points to byte {found}, at or behind the segment's end at {log_bytes}")]
+    BehindEnd { log_bytes: u64, found: u64 },
+    #[error("an entry's relative offset is negative ({found})")]
+    NegativeOffset { found: i32 },
+    #[error("its offsets do not ascend: {found} follows {previous}")]
+    OffsetsNotAscending { previous: u32, found: u32 },
+    #[error("its timestamps do not ascend: {found} follows {previous}")]
+    TimestampsNotAscending { previous: i64, found: i64 },
+    #[error("the time index is empty")]
+    NoTimes,
+}
+
+/// The batch at `position` ends at this offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OffsetEntry {
     pub relative_offset: u32,
     pub position: u32,
 }
 
+/// Up to this offset no record has a later timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimeEntry {
     pub timestamp: i64,
@@ -35,13 +58,13 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Just these entries.
+    /// Indexes of these entries.
     pub fn of(offsets: &[OffsetEntry], times: &[TimeEntry]) -> Indexes {
         Indexes { offsets: offsets.to_vec(), times: times.to_vec(), bytes_since_entry: 0 }
     }
 
-    /// Notes an appended batch, after Kafka's `LogSegment.append`: an entry every `interval` bytes.
-    /// `max_timestamp` and its offset are the segment's so far, this batch included.
+    /// Notes an appended batch, as Kafka's `LogSegment.append` does: one entry per `interval` bytes. `max_timestamp` and
+    /// its offset are the segment's so far, this batch included.
     #[expect(clippy::too_many_arguments, reason = "each is one fact about the batch, and there are three callers")]
     pub fn note(
         &mut self,
@@ -53,7 +76,10 @@ impl Indexes {
         max_timestamp: i64,
         offset_of_max: Offset,
     ) {
+        assert!(last_offset >= base, "a batch of the segment from {base} ends at {last_offset}");
         if self.bytes_since_entry > interval {
+            let last = self.offsets.last();
+            debug_assert!(last.is_none_or(|last| u64::from(last.position) < position), "{last:?}, then {position}");
             self.offsets.push(OffsetEntry { relative_offset: (last_offset - base) as u32, position: position as u32 });
             self.note_time(base, max_timestamp, offset_of_max);
             self.bytes_since_entry = 0;
@@ -79,12 +105,13 @@ impl Indexes {
         if after == 0 { 0 } else { u64::from(self.offsets[after - 1].position) }
     }
 
-    /// An offset such that every record with a timestamp of at least `timestamp` lies at or behind it.
+    /// An offset at or below that of every record with a timestamp of at least `timestamp`.
     pub fn offset_before(&self, base: Offset, timestamp: i64) -> Offset {
         let after = self.times.partition_point(|entry| entry.timestamp < timestamp);
         if after == 0 { base } else { base + Offset::from(self.times[after - 1].relative_offset) }
     }
 
+    /// The contents of the `.index` file.
     pub fn offsets_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_BYTES);
         for entry in &self.offsets {
@@ -94,6 +121,7 @@ impl Indexes {
         bytes
     }
 
+    /// The contents of the `.timeindex` file.
     pub fn times_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.times.len() * TIME_ENTRY_BYTES);
         for entry in &self.times {
@@ -103,11 +131,16 @@ impl Indexes {
         bytes
     }
 
-    /// Reads both files' bytes; says what is wrong with them. `log_bytes` bounds the positions. Zeroed entries at
-    /// the end are how Kafka preallocates an active segment's indexes, and are passed over.
-    pub fn parse(offsets: &[u8], times: &[u8], log_bytes: u64) -> Result<Indexes, &'static str> {
-        if !offsets.len().is_multiple_of(OFFSET_ENTRY_BYTES) || !times.len().is_multiple_of(TIME_ENTRY_BYTES) {
-            return Err("its length is not a whole number of entries");
+    /// Parses both files' bytes. `log_bytes` bounds the positions. Skips zeroed entries: Kafka preallocates an active
+    /// segment's indexes with them.
+    ///
+    /// # Errors
+    /// If an entry is torn, points behind the segment's end, or does not ascend.
+    pub fn parse(offsets: &[u8], times: &[u8], log_bytes: u64) -> Result<Indexes, IndexError> {
+        for (bytes, entry_bytes) in [(offsets, OFFSET_ENTRY_BYTES), (times, TIME_ENTRY_BYTES)] {
+            if !bytes.len().is_multiple_of(entry_bytes) {
+                return Err(IndexError::TornEntry { entry_bytes, found: bytes.len() });
+            }
         }
         let mut indexes = Indexes::default();
         for entry in offsets.chunks_exact(OFFSET_ENTRY_BYTES) {
@@ -116,15 +149,18 @@ impl Indexes {
             if (relative_offset, position) == (0, 0) {
                 continue;
             }
-            if relative_offset > i32::MAX as u32 || u64::from(position) >= log_bytes {
-                return Err("an entry points behind the segment's end");
+            check_relative_offset(relative_offset)?;
+            if u64::from(position) >= log_bytes {
+                return Err(IndexError::BehindEnd { log_bytes, found: u64::from(position) });
             }
-            if indexes
-                .offsets
-                .last()
-                .is_some_and(|last| relative_offset <= last.relative_offset || position <= last.position)
-            {
-                return Err("its offsets do not ascend");
+            if let Some(last) = indexes.offsets.last() {
+                if relative_offset <= last.relative_offset {
+                    let previous = last.relative_offset;
+                    return Err(IndexError::OffsetsNotAscending { previous, found: relative_offset });
+                }
+                if position <= last.position {
+                    return Err(IndexError::OffsetsNotAscending { previous: last.position, found: position });
+                }
             }
             indexes.offsets.push(OffsetEntry { relative_offset, position });
         }
@@ -134,27 +170,34 @@ impl Indexes {
             if (timestamp, relative_offset) == (0, 0) {
                 continue;
             }
-            if relative_offset > i32::MAX as u32 {
-                return Err("a time entry's offset is negative");
-            }
-            if indexes
-                .times
-                .last()
-                .is_some_and(|last| timestamp <= last.timestamp || relative_offset < last.relative_offset)
-            {
-                return Err("its timestamps do not ascend");
+            check_relative_offset(relative_offset)?;
+            if let Some(last) = indexes.times.last() {
+                if timestamp <= last.timestamp {
+                    return Err(IndexError::TimestampsNotAscending { previous: last.timestamp, found: timestamp });
+                }
+                if relative_offset < last.relative_offset {
+                    let previous = last.relative_offset;
+                    return Err(IndexError::OffsetsNotAscending { previous, found: relative_offset });
+                }
             }
             indexes.times.push(TimeEntry { timestamp, relative_offset });
         }
         Ok(indexes)
     }
 
-    /// Forgets what lies at or behind `position` (recovery cut the segment there).
-    pub fn cut(&mut self, base: Offset, position: u64, end_offset: Offset) {
+    /// Removes the entries at or behind `position` and `end_offset`, where recovery has cut the segment.
+    pub fn truncate(&mut self, base: Offset, position: u64, end_offset: Offset) {
         self.offsets.retain(|entry| u64::from(entry.position) < position);
         self.times.retain(|entry| base + Offset::from(entry.relative_offset) < end_offset);
         let last = self.offsets.last().map_or(0, |entry| u64::from(entry.position));
         self.bytes_since_entry = position - last.min(position);
+    }
+}
+
+fn check_relative_offset(relative_offset: u32) -> Result<(), IndexError> {
+    match relative_offset.cast_signed() {
+        found @ ..0 => Err(IndexError::NegativeOffset { found }),
+        _ => Ok(()),
     }
 }
 
@@ -163,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_made_after_each_interval_as_kafka_does() {
+    fn each_interval_of_bytes_gets_an_entry_as_in_kafka() {
         let mut indexes = Indexes::default();
         // Batches of 1000 bytes, interval 2500: the fourth batch finds 3000 bytes since the last entry.
         for n in 0..10 {
@@ -179,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn parsing_returns_the_written_entries() {
         let mut indexes = Indexes::default();
         for n in 0..50 {
             indexes.note(0, n, n as u64 * 5000, 5000, 4096, 7 + n, n);

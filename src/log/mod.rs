@@ -219,14 +219,8 @@ impl Log {
     pub fn append(&self, batch: &AppendedBatch, pieces: &[&[u8]], now_ms: i64) {
         assert!(batch.base_offset >= self.end_offset(), "LOG-1: offsets only grow");
         self.epochs.borrow_mut().note(batch.leader_epoch, batch.base_offset);
-        self.active().append(
-            pieces,
-            batch.last_offset,
-            batch.max_timestamp,
-            batch.offset_of_max_timestamp,
-            now_ms,
-            self.config.borrow().index_interval_bytes,
-        );
+        let interval = self.config.borrow().index_interval_bytes;
+        self.active().append(batch, pieces, now_ms, interval);
     }
 
     /// The marker that was appended last aborted this transaction.

@@ -15,7 +15,10 @@ use super::aborted::{AbortedTransaction, ENTRY_BYTES, OpenTransactions};
 use super::clean::swap;
 use super::epochs::Epochs;
 use super::index::Indexes;
-use super::segment::{PeekError, Peeked, Segment, Times, file_path, read_aborted};
+use super::segment::file::length_of;
+use super::segment::{
+    PeekError, Peeked, SCAN_BYTES, Segment, Times, file_path, index_batch, read_aborted, rebuild_indexes,
+};
 use super::tail::Memory;
 use super::{Log, StorageError};
 use crate::config::TopicConfig;
@@ -26,8 +29,6 @@ use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
 use crate::runtime::file::{File, Open};
 
-/// How much a scan loads at a time.
-const SCAN_BYTES: u64 = 1 << 20;
 /// From where on a batch's CRC counts.
 const CRC_FROM: u64 = 21;
 
@@ -98,7 +99,7 @@ impl Log {
             Known::Journaled => None,
             Known::Nothing => Some(0),
         };
-        swap::settle(directory, swapped).await?;
+        swap::recover_swaps(directory, swapped).await?;
         let bases = segment_bases(directory).await?;
         match known {
             Known::Checkpointed(state) => open_checkpointed(directory, config, state, bases, memory).await,
@@ -124,13 +125,6 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
     }
     bases.sort_unstable();
     Ok(bases)
-}
-
-pub(super) async fn length_of(path: &Path) -> Result<u64, StorageError> {
-    let file = File::open(path, Open { read: true, ..Open::default() })
-        .await
-        .map_err(StorageError::io("open segment", path))?;
-    file.len().await.map_err(StorageError::io("measure segment", path))
 }
 
 async fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
@@ -241,7 +235,7 @@ async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), Storage
     for segment in segments {
         let mut aborted = Vec::new();
         let mut position = 0;
-        while let Some(batch) = peek(segment, position).await? {
+        while let Some(batch) = segment.peek_or_load(position, SCAN_BYTES).await? {
             let (header, marker) = open_batch(segment, position, &batch).await?;
             aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
             position += batch.bytes;
@@ -330,10 +324,10 @@ async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
 /// The active segment's indexes, from what the last checkpoint stored of them, completed by walking the rest.
 async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError> {
     if let Ok(mut stored) = active.read_indexes().await {
-        stored.cut(active.base_offset, active.size(), active.end_offset());
+        stored.truncate(active.base_offset, active.size(), active.end_offset());
         let from = stored.offsets.last().map_or(0, |entry| u64::from(entry.position));
         let expected = stored.offsets.last().map(|entry| active.base_offset + Offset::from(entry.relative_offset));
-        let found = peek(active, from).await;
+        let found = active.peek_or_load(from, SCAN_BYTES).await;
         if matches!((found, expected), (Ok(Some(batch)), Some(last)) if batch.last_offset == last) {
             active.set_indexes(stored);
             return Ok(());
@@ -342,41 +336,6 @@ async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError>
     let indexes = rebuild_indexes(active).await?;
     active.set_indexes(indexes);
     Ok(())
-}
-
-async fn peek(segment: &Rc<Segment>, position: u64) -> Result<Option<Peeked>, StorageError> {
-    loop {
-        match segment.peek(position) {
-            Ok(found) => return Ok(found),
-            Err(PeekError::Missing(missing)) => drop(segment.load(missing.position, SCAN_BYTES).await?),
-            Err(PeekError::Damaged(position)) => {
-                let why = format!("there is no whole batch at byte {position} of {}", segment.size());
-                return Err(StorageError::format("a segment", segment.log_path(), why));
-            }
-        }
-    }
-}
-
-/// Walks a segment's batches and makes its indexes anew, with Kafka's default interval.
-pub async fn rebuild_indexes(segment: &Rc<Segment>) -> Result<Indexes, StorageError> {
-    let mut indexes = Indexes::default();
-    let mut times = Times::NONE;
-    let mut position = 0;
-    while let Some(batch) = peek(segment, position).await? {
-        note(&mut indexes, &mut times, segment.base_offset, position, &batch);
-        position += batch.bytes;
-    }
-    indexes.note_time(segment.base_offset, times.max_timestamp, times.offset_of_max);
-    Ok(indexes)
-}
-
-fn note(indexes: &mut Indexes, times: &mut Times, base: Offset, position: u64, batch: &Peeked) {
-    if batch.max_timestamp > times.max_timestamp {
-        // The record itself is not looked for; its batch's last offset is what Kafka's rebuild takes too.
-        *times = Times { max_timestamp: batch.max_timestamp, offset_of_max: batch.last_offset, ..*times };
-    }
-    let (timestamp, offset) = (times.max_timestamp, times.offset_of_max);
-    indexes.note(base, batch.last_offset, position, batch.bytes, 4096, timestamp, offset);
 }
 
 /// Opens segments that nothing vouches for: each batch must be whole, match its CRC and follow the one before. Compaction
@@ -502,7 +461,7 @@ async fn scan_segment(
             scanned.reason = "its batch does not match its CRC".into();
             return Ok(scanned);
         }
-        note(&mut scanned.indexes, &mut scanned.times, base, position, &batch);
+        index_batch(&mut scanned.indexes, &mut scanned.times, base, position, &batch);
         epochs.note(batch.leader_epoch, batch.base_offset);
         scanned.aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
         on_batch(&header, marker);

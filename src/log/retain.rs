@@ -86,7 +86,7 @@ impl Log {
     pub fn advance_log_start(&self, offset: Offset) {
         assert!(offset <= self.decided_log_start(), "LOG-2: a start that was seen does not go back");
         self.start_offset.set(self.start_offset().max(offset));
-        self.epochs.borrow_mut().cut_before(self.start_offset());
+        self.epochs.borrow_mut().truncate_before(self.start_offset());
     }
 
     /// Removes the segments that lie below the log's start as a whole, if LOG-3 allows it by now; answers how many.

@@ -147,7 +147,7 @@ impl Memory {
     /// Leaves `bytes` of the shard's memory to somebody, who allocates them, until the loan ends. Pages make way.
     pub fn lend(self: &Rc<Self>, bytes: usize) -> Loan {
         assert!(bytes <= self.lendable(), "{bytes} bytes of {}", self.lendable());
-        while self.used() + bytes > self.budget && self.give_back_page() {}
+        while self.used() + bytes > self.budget && self.evict_page() {}
         self.lent.set(self.lent.get() + bytes);
         Loan { memory: self.clone(), bytes }
     }
@@ -161,12 +161,12 @@ impl Memory {
     pub fn chunk(&self, segment: &Rc<Segment>, start: u64, bytes: usize) -> Result<Rc<Chunk>, OverBudget> {
         assert!(start.is_multiple_of(BLOCK_BYTES as u64));
         while self.chunks.bytes.get() + bytes > self.chunk_bytes_max() {
-            if !self.give_back_chunk() {
+            if !self.evict_chunk() {
                 self.work.notify_all();
                 return Err(OverBudget { asked: bytes, used: self.used(), budget: self.budget });
             }
         }
-        while self.used() + bytes > self.budget && self.give_back_page() {}
+        while self.used() + bytes > self.budget && self.evict_page() {}
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
             // The shard's arena is full with other things than log data; the oldest of that makes way.
             self.evict(bytes);
@@ -177,7 +177,7 @@ impl Memory {
     }
 
     /// An unused chunk goes: one of the newest.
-    pub fn take_back(&self, segment: &Segment, unused: &Chunk) {
+    pub fn release_unused(&self, segment: &Segment, unused: &Chunk) {
         let is_it = |held: &Held| held.start == unused.start && std::ptr::eq(held.segment.as_ptr(), segment);
         let held = {
             let mut held = self.chunks.held.borrow_mut();
@@ -189,7 +189,7 @@ impl Memory {
 
     /// Counts a page that was read back from the segment's file.
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
-        while self.used() + bytes > self.budget && self.give_back_page() {}
+        while self.used() + bytes > self.budget && self.evict_page() {}
         self.pages.push(segment, start, bytes);
         self.page_admitted.notify_all();
     }
@@ -202,7 +202,7 @@ impl Memory {
     /// Gives back the oldest `bytes`, pages first, as far as that can be done at once.
     pub fn evict(&self, bytes: usize) {
         let goal = self.used().saturating_sub(bytes);
-        while self.used() > goal && (self.give_back_page() || self.give_back_chunk()) {}
+        while self.used() > goal && (self.evict_page() || self.evict_chunk()) {}
     }
 
     /// Waits for a block from the shard's arena, and evicts the oldest log data to make room for it. `None` once
@@ -235,26 +235,26 @@ impl Memory {
         None
     }
 
-    fn give_back_page(&self) -> bool {
+    fn evict_page(&self) -> bool {
         let Some(page) = self.pages.pop() else { return false };
         if let Some(segment) = page.segment.upgrade() {
-            segment.give_back_page(page.start);
+            segment.evict_page(page.start);
         }
         self.pages.gone(&page);
         true
     }
 
     /// Gives back the oldest chunk that the file has. False: there is none among those that were looked at.
-    fn give_back_chunk(&self) -> bool {
+    fn evict_chunk(&self) -> bool {
         let mut kept = Vec::new();
-        let mut is_given_back = false;
+        let mut is_evicted = false;
         while kept.len() < LOOKED_AT_MAX
             && let Some(oldest) = self.chunks.pop()
         {
             let segment = oldest.segment.upgrade();
-            if segment.as_ref().is_none_or(|segment| segment.give_back_chunk(oldest.start)) {
+            if segment.as_ref().is_none_or(|segment| segment.evict_chunk(oldest.start)) {
                 self.chunks.gone(&oldest);
-                is_given_back = true;
+                is_evicted = true;
                 break;
             }
             segment.inspect(|segment| self.mark_dirty(segment));
@@ -262,12 +262,12 @@ impl Memory {
         }
         // To the back: on a full disk the oldest are all unwritten, and what is behind them must get its turn.
         self.chunks.held.borrow_mut().extend(kept);
-        is_given_back
+        is_evicted
     }
 
     /// Puts the segment in the queue for write-back, once.
     pub fn mark_dirty(&self, segment: &Rc<Segment>) {
-        if !segment.queued.replace(true) {
+        if !segment.is_queued.replace(true) {
             self.dirty.borrow_mut().push_back(segment.clone());
             self.work.notify_all();
         }
@@ -276,7 +276,7 @@ impl Memory {
     /// The next segment to write back.
     pub fn take_dirty(&self) -> Option<Rc<Segment>> {
         let segment = self.dirty.borrow_mut().pop_front()?;
-        segment.queued.set(false);
+        segment.is_queued.set(false);
         Some(segment)
     }
 }

@@ -21,6 +21,7 @@
 
 pub mod filter;
 pub mod keys;
+mod names;
 pub mod pace;
 pub mod plan;
 mod read;

@@ -17,36 +17,19 @@
 //!
 //! Who reads an old segment meanwhile holds it, and its open file: a name that means another file now is not looked up.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::names::{CLEANED, EXTENSIONS, SWAP, is_temporary, parse, temporary};
 use super::write::Written;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::log::Log;
-use crate::log::recover::length_of;
+use crate::log::segment::file::length_of;
 use crate::log::segment::{Segment, file_path};
 use crate::model::Offset;
 use crate::runtime::{self, Class, dir};
-
-pub const CLEANED: &str = "cleaned";
-pub const SWAP: &str = "swap";
-/// A segment's files that are swapped; the `.log` last.
-const EXTENSIONS: [&str; 4] = ["index", "timeindex", "txnindex", "log"];
-
-/// The name of a segment's file before it is in its place.
-pub fn temporary(directory: &Path, base_offset: Offset, extension: &str, suffix: &str) -> PathBuf {
-    file_path(directory, base_offset, &format!("{extension}.{suffix}"))
-}
-
-/// A temporary name, taken apart: base offset, and the name without the suffix.
-fn parse(name: &str, suffix: &str) -> Option<(Offset, String)> {
-    let place = name.strip_suffix(suffix)?.strip_suffix('.')?;
-    let (digits, extension) = place.split_once('.')?;
-    let is_ours = digits.len() == 20 && EXTENSIONS.contains(&extension);
-    Some((digits.parse().ok().filter(|_| is_ours)?, place.to_owned()))
-}
 
 /// Segments that wait for the checkpoint that names them.
 pub(in crate::log) struct Swap {
@@ -220,7 +203,7 @@ impl Log {
                 let at = replaced.borrow().iter().position(|segment| segment.number == number);
                 let segment = at.map(|at| replaced.borrow_mut().swap_remove(at));
                 if let Some(segment) = segment {
-                    segment.release().await;
+                    segment.release_space().await;
                 }
             }
         });
@@ -263,7 +246,7 @@ async fn remove_if_there(path: &Path) {
 
 /// Before a log is opened: swaps that `named` knows, with their bytes at least, go to their places; what else there is of
 /// compactions goes.
-pub(in crate::log) async fn settle(
+pub(in crate::log) async fn recover_swaps(
     directory: &Path,
     named: impl Fn(Offset) -> Option<u64>,
 ) -> Result<(), StorageError> {
@@ -292,8 +275,4 @@ pub(in crate::log) async fn settle(
         remove_if_there(&path).await;
     }
     Ok(())
-}
-
-fn is_temporary(name: &str) -> bool {
-    parse(name, CLEANED).is_some() || parse(name, SWAP).is_some()
 }

@@ -1,28 +1,29 @@
-//! A compacted segment on its way: `<base>.log.cleaned` and its indexes, which count for nothing until they are whole,
-//! flushed, and renamed to `.swap`; see [`super::swap`].
+//! Writes a compacted segment under its temporary names `<base>.log.cleaned` and so on; see [`super::swap`].
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::names::{CLEANED, temporary};
 use super::pace::Pace;
-use super::swap::{CLEANED, temporary};
-use crate::disk::{StorageError, block_ceil};
+use crate::disk::{BLOCK_BYTES, StorageError};
 use crate::log::aborted::{self, AbortedTransaction};
 use crate::log::index::Indexes;
 use crate::log::segment::Times;
-use crate::log::tail::Memory;
+use crate::log::segment::file::{SegmentFile, store_index, store_indexes};
+use crate::log::tail::{Chunk, Memory};
 use crate::model::Offset;
 use crate::record::BatchHeader;
 use crate::runtime::AppendBuf;
-use crate::runtime::file::{Durability, File, Open};
 
+/// A compacted segment that is being written.
 pub struct Writer<'a> {
     directory: PathBuf,
     base_offset: Offset,
-    file: File,
-    buffer: AppendBuf,
-    /// Bytes in the file.
-    written: u64,
+    /// Of the batch that was appended last, exclusive.
+    end_offset: Offset,
+    file: SegmentFile,
+    /// Bytes that are not in the file yet, at their position in it.
+    chunk: Chunk,
     indexes: Indexes,
     index_interval_bytes: u64,
     times: Times,
@@ -47,15 +48,15 @@ impl<'a> Writer<'a> {
         memory: &'a Rc<Memory>,
         pace: &'a Pace,
     ) -> Result<Writer<'a>, StorageError> {
-        let path = temporary(directory, base_offset, "log", CLEANED);
-        let open = Open { read: true, write: true, create: true, truncate: true, direct: true, ..Open::default() };
-        let file = File::open(&path, open).await.map_err(StorageError::io("create segment", &path))?;
+        let file = SegmentFile::create(temporary(directory, base_offset, "log", CLEANED)).await?;
+        let buf = buffer(memory, buffer_bytes).await;
+        assert!(buf.capacity().is_multiple_of(BLOCK_BYTES), "full chunks of {} bytes are whole blocks", buf.capacity());
         Ok(Writer {
             directory: directory.to_owned(),
             base_offset,
+            end_offset: base_offset,
             file,
-            buffer: buffer(memory, buffer_bytes).await,
-            written: 0,
+            chunk: Chunk { start: 0, buf },
             indexes: Indexes::default(),
             index_interval_bytes,
             times: Times::NONE,
@@ -64,29 +65,32 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// Bytes appended so far.
     pub fn size(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.chunk.end()
     }
 
+    /// Appends one whole batch.
     pub async fn append(&mut self, batch: &[u8]) -> Result<(), StorageError> {
         let header = BatchHeader::decode(batch).expect("a batch is at least its header");
-        assert!(header.base_offset >= self.base_offset, "batches lie behind their segment's base");
+        assert!(header.base_offset >= self.end_offset, "LOG-1: {} before {}", header.base_offset, self.end_offset);
+        self.end_offset = header.next_offset();
         let position = self.size();
         let mut rest = batch;
         loop {
-            rest = &rest[self.buffer.append(rest)..];
-            if self.buffer.remaining() == 0 {
+            rest = &rest[self.chunk.buf.append(rest)..];
+            if self.chunk.is_full() {
                 self.write().await?;
             }
             if rest.is_empty() {
                 break;
             }
         }
-        // A batch that is left for its header alone still says when its records were; nobody finds them there.
-        if header.records_count > 0 && header.max_timestamp > self.times.max_timestamp {
-            self.times.max_timestamp = header.max_timestamp;
-            // At batch precision, as Kafka has it.
-            self.times.offset_of_max = header.last_offset();
+        assert_eq!(self.size(), position + batch.len() as u64);
+        // A batch that is kept only for its header still has the time of its records, which a search must not find.
+        if header.records_count > 0 {
+            // At batch precision, as in Kafka.
+            self.times.note(header.max_timestamp, header.last_offset());
         }
         self.indexes.note(
             self.base_offset,
@@ -100,51 +104,29 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes the buffer, padded to whole blocks, and begins another.
+    /// Writes the chunk and begins the next one behind it.
     async fn write(&mut self) -> Result<(), StorageError> {
-        let bytes = self.buffer.len();
-        let block = self.buffer.aligned(0..block_ceil(bytes));
-        let path = self.path("log");
-        self.file
-            .write_at(block, self.written, Durability::Cached)
-            .await
-            .map_err(StorageError::io("write segment", path))?;
-        self.written += bytes as u64;
-        self.buffer = buffer(self.memory, self.buffer.capacity()).await;
+        let bytes = self.chunk.buf.len();
+        let start = self.file.write_chunk(&self.chunk, self.chunk.start).await?;
+        self.chunk = Chunk { start, buf: buffer(self.memory, self.chunk.buf.capacity()).await };
         self.pace.moved(bytes).await;
         Ok(())
     }
 
-    fn path(&self, extension: &str) -> PathBuf {
-        temporary(&self.directory, self.base_offset, extension, CLEANED)
-    }
-
-    /// Everything flushed, cut to its length, with its indexes beside it.
+    /// Flushes everything, cuts the file to its exact length and stores the indexes.
     pub async fn finish(mut self, aborted: Vec<AbortedTransaction>) -> Result<Written, StorageError> {
         let bytes = self.size();
-        if !self.buffer.is_empty() {
+        if !self.chunk.buf.is_empty() {
             self.write().await?;
         }
-        let path = self.path("log");
-        self.file.set_len(bytes).await.map_err(StorageError::io("cut segment", &path))?;
-        self.file.sync_data().await.map_err(StorageError::flush("flush segment", &path))?;
+        self.file.cut_to(bytes).await?;
         self.indexes.note_time(self.base_offset, self.times.max_timestamp, self.times.offset_of_max);
-        self.store("index", self.indexes.offsets_bytes()).await?;
-        self.store("timeindex", self.indexes.times_bytes()).await?;
+        let path = |extension| temporary(&self.directory, self.base_offset, extension, CLEANED);
+        store_indexes(path, &self.indexes, true).await?;
         if !aborted.is_empty() {
-            self.store("txnindex", aborted::render(&aborted)).await?;
+            store_index(&path("txnindex"), 0, aborted::render(&aborted), true).await?;
         }
         Ok(Written { base_offset: self.base_offset, bytes, times: self.times, aborted })
-    }
-
-    async fn store(&self, extension: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        let path = self.path(extension);
-        let open = Open { write: true, create: true, truncate: true, ..Open::default() };
-        let file = File::open(&path, open).await.map_err(StorageError::io("create index", &path))?;
-        if !bytes.is_empty() {
-            file.write_at(bytes, 0, Durability::Cached).await.map_err(StorageError::io("write index", &path))?;
-        }
-        file.sync_data().await.map_err(StorageError::flush("flush index", &path))
     }
 }
 

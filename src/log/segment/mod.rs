@@ -1,20 +1,28 @@
-//! One segment: a `.log` file, its indexes, and whatever of it is in memory.
+//! One segment: a `.log` file, its indexes, and the part of it that is in memory.
 //!
-//! Its bytes are in up to three places: chunks (the newest, not all written yet), pages (read back from disk for
-//! somebody who is behind), and the file. `written` says up to where the file has them, `flushed` up to where the
-//! device has: `flushed <= written <= size`.
+//! Owns: the segment's image. Its bytes are in up to three places: chunks (the newest bytes, perhaps not written yet), pages
+//! (read back from disk for a reader that is behind), and the file.
+//! Inputs: whole batches, with their offsets and times. Outputs: byte ranges, and files that Kafka's tools read.
+//! It does not know other segments, the log's start, or the journal. Runs on the thread of the shard that owns the log.
 //!
-//! [`append`] fills the newest chunks, [`write_back`] brings them into the file and onto the device, [`read`] has them in memory
-//! or brings them back, [`rest`] gives memory and files back, [`remove`] is the end. [`indexes`] and [`aborted`] lead into
-//! the segment, [`peek`] steps through it.
+//! Invariants:
+//! - SEG-1: `flushed <= written <= size`: the device has the bytes below `flushed`, the file those below `written`.
+//! - SEG-2: a segment is cut and finished only when a flush that succeeded covers all of its bytes.
+//! - SEG-3: a segment goes from active to sealed to finished, and from each of these to removed; never back.
+//!
+//! [`append`] fills the newest chunks, [`write_back`] brings them through [`file`] into the file and onto the device.
+//! [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles, [`remove`] deletes
+//! the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch to batch.
 
 mod aborted;
 mod append;
+mod evict;
+pub(super) mod file;
 mod indexes;
 mod peek;
 mod read;
 mod remove;
-mod rest;
+mod state;
 mod write_back;
 
 use std::cell::{Cell, RefCell};
@@ -26,37 +34,42 @@ use super::index::Indexes;
 use super::tail::{Chunk, Memory};
 use crate::model::Offset;
 use crate::runtime::dir;
-use crate::runtime::file::File;
 use crate::runtime::sync::Notify;
 use aborted::Aborted;
 pub(super) use aborted::read_aborted;
+use file::SegmentFile;
+pub(super) use indexes::{index_batch, rebuild_indexes};
+pub(super) use peek::SCAN_BYTES;
 pub use peek::{Missing, PeekError, Peeked};
 pub use read::PAGE_BYTES;
 use read::Page;
+use state::SegmentState;
 
+/// One segment of a log. Shared by the log, its readers and write-back.
 pub struct Segment {
     pub base_offset: Offset,
-    /// No other segment of the shard has it. Offsets tell segments apart only until one is compacted.
+    /// Unique within the shard. Compaction can give two segments the same base offset.
     pub number: u64,
     directory: PathBuf,
-    state: RefCell<State>,
-    file: RefCell<Option<File>>,
+    content: RefCell<SegmentContent>,
+    file: RefCell<Option<SegmentFile>>,
     indexes: RefCell<Option<Rc<Indexes>>>,
     aborted: RefCell<Aborted>,
     pages: RefCell<BTreeMap<u64, Page>>,
     memory: Rc<Memory>,
     /// In the write-back queue.
-    pub(super) queued: Cell<bool>,
-    writing: Cell<bool>,
+    pub(super) is_queued: Cell<bool>,
+    is_writing: Cell<bool>,
+    /// Wakes tasks that wait for a write-back or for a page.
     changed: Notify,
-    removed: Cell<bool>,
-    /// Its file and indexes stay open: their names are about to mean others.
-    pinned: Cell<bool>,
+    /// The file and the indexes stay open: compaction is about to give their names to other files.
+    is_pinned: Cell<bool>,
     /// Its directory entry is on stable storage.
     is_named: Cell<bool>,
 }
 
-struct State {
+struct SegmentContent {
+    state: SegmentState,
     /// Exclusive.
     end_offset: Offset,
     size: u64,
@@ -64,24 +77,37 @@ struct State {
     flushed: u64,
     chunks: VecDeque<Rc<Chunk>>,
     times: Times,
-    is_sealed: bool,
-    /// Cut to its length, with its indexes stored whole.
-    is_finished: bool,
-    /// Index entries that are in the files already.
+    /// Entries of the offset index and of the time index that are in their files already.
     stored: (usize, usize),
 }
 
-/// What a segment knows about its records' times.
+impl SegmentContent {
+    /// Checks SEG-1, after each move of a position.
+    fn check(&self) {
+        assert!(self.flushed <= self.written, "SEG-1: flushed {} <= written {}", self.flushed, self.written);
+        assert!(self.written <= self.size, "SEG-1: written {} <= size {}", self.written, self.size);
+    }
+}
+
+/// The times of a segment's records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Times {
     pub max_timestamp: i64,
     pub offset_of_max: Offset,
-    /// Wall time of the first append, for rolling by time. -1 when unknown.
+    /// Wall time of the first append, for rolling by time; -1 when unknown.
     pub first_append_ms: i64,
 }
 
 impl Times {
     pub const NONE: Times = Times { max_timestamp: -1, offset_of_max: -1, first_append_ms: -1 };
+
+    /// Notes the largest timestamp of a batch, and the offset to look it up by.
+    pub fn note(&mut self, max_timestamp: i64, offset_of_max: Offset) {
+        if max_timestamp > self.max_timestamp {
+            self.max_timestamp = max_timestamp;
+            self.offset_of_max = offset_of_max;
+        }
+    }
 }
 
 /// Kafka's file names: the base offset in 20 digits.
@@ -90,12 +116,12 @@ pub fn file_path(directory: &Path, base_offset: Offset, extension: &str) -> Path
 }
 
 impl Segment {
-    /// A segment that begins at `base_offset` and of which nothing is on disk yet.
+    /// An empty segment that begins at `base_offset` and has no file yet.
     pub fn new(directory: &Path, base_offset: Offset, memory: Rc<Memory>) -> Rc<Segment> {
         Segment::existing(directory, base_offset, 0, base_offset, Times::NONE, Some(Indexes::default()), false, memory)
     }
 
-    /// A segment of which `size` bytes are in its file.
+    /// A segment with `size` bytes in its file, all of them flushed.
     #[allow(clippy::too_many_arguments)]
     pub fn existing(
         directory: &Path,
@@ -107,68 +133,76 @@ impl Segment {
         is_sealed: bool,
         memory: Rc<Memory>,
     ) -> Rc<Segment> {
-        let state = State {
+        assert!(base_offset >= 0, "a segment begins at offset {base_offset}");
+        assert!(base_offset <= end_offset, "LOG-1: a segment from {base_offset} ends at {end_offset}");
+        let state = if is_sealed { SegmentState::Finished } else { SegmentState::Active };
+        let content = SegmentContent {
+            state,
             end_offset,
             size,
             written: size,
             flushed: size,
             chunks: VecDeque::new(),
             times,
-            is_sealed,
-            is_finished: is_sealed,
             stored: (0, 0),
         };
         Rc::new(Segment {
             base_offset,
             number: memory.next_segment_number(),
             directory: directory.to_owned(),
-            state: RefCell::new(state),
+            content: RefCell::new(content),
             file: RefCell::new(None),
             indexes: RefCell::new(indexes.map(Rc::new)),
             aborted: RefCell::new(Aborted::of(Vec::new(), 0)),
             pages: RefCell::new(BTreeMap::new()),
             memory,
-            queued: Cell::new(false),
-            writing: Cell::new(false),
+            is_queued: Cell::new(false),
+            is_writing: Cell::new(false),
             changed: Notify::new(),
-            removed: Cell::new(false),
-            pinned: Cell::new(false),
+            is_pinned: Cell::new(false),
             is_named: Cell::new(size > 0),
         })
     }
 
     pub fn end_offset(&self) -> Offset {
-        self.state.borrow().end_offset
+        self.content.borrow().end_offset
     }
 
     pub fn size(&self) -> u64 {
-        self.state.borrow().size
+        self.content.borrow().size
     }
 
     pub fn written(&self) -> u64 {
-        self.state.borrow().written
+        self.content.borrow().written
     }
 
     pub fn flushed(&self) -> u64 {
-        self.state.borrow().flushed
+        self.content.borrow().flushed
     }
 
+    /// Whether a checkpoint must flush or finish something of it first.
     pub fn is_dirty(&self) -> bool {
-        let state = self.state.borrow();
-        state.flushed < state.size || (state.is_sealed && !state.is_finished) || self.has_aborted_to_store()
+        let content = self.content.borrow();
+        content.flushed < content.size || content.state == SegmentState::Sealed || self.has_aborted_to_store()
     }
 
     pub fn times(&self) -> Times {
-        self.state.borrow().times
+        self.content.borrow().times
     }
 
-    /// When the file was last written; -1 while it lacks bytes, or when nobody knows.
+    /// The file's modification time; -1 when it is unknown or the file lacks bytes.
     pub fn modified_ms(&self) -> i64 {
         if self.flushed() < self.size() { -1 } else { dir::modified_ms(self.log_path()).unwrap_or(-1) }
     }
 
+    /// Whether the files are removed or about to be.
+    pub(super) fn is_removed(&self) -> bool {
+        matches!(self.content.borrow().state, SegmentState::Removed { .. })
+    }
+
+    /// Whether the segment takes no more appends.
     pub fn is_sealed(&self) -> bool {
-        self.state.borrow().is_sealed
+        self.content.borrow().state.is_sealed()
     }
 
     pub(super) fn directory(&self) -> &Path {

@@ -1,12 +1,13 @@
-//! From batch to batch by their headers.
+//! Stepping from batch to batch by their headers.
 
 use std::rc::Rc;
 
 use super::Segment;
 use crate::disk::StorageError;
 use crate::model::Offset;
+use crate::runtime::buf::Slice;
 
-/// A batch of which only the header was looked at.
+/// A batch of which only the header was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peeked {
     pub base_offset: Offset,
@@ -18,8 +19,14 @@ pub struct Peeked {
     pub attributes: i16,
 }
 
-/// Enough of a batch's header to step over it; see `record::header` for the whole.
-const PEEK_BYTES: usize = 61;
+/// A batch's header.
+const PEEK_BYTES: usize = crate::record::header::HEADER_BYTES;
+/// Bytes of a batch before the part that its length field counts: base offset and length.
+const LENGTH_END: usize = 12;
+/// Bytes that a scan of a whole segment loads at a time.
+pub(in crate::log) const SCAN_BYTES: u64 = 1 << 20;
+
+const _: () = assert!(PEEK_BYTES == 61);
 
 impl Peeked {
     /// `None` when the bytes cannot be a batch's header.
@@ -27,11 +34,12 @@ impl Peeked {
         let i32_at = |at: usize| i32::from_be_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let i64_at = |at: usize| i64::from_be_bytes(head[at..at + 8].try_into().expect("8 bytes"));
         let (base_offset, length, delta) = (i64_at(0), i32_at(8), i32_at(23));
-        let plausible = base_offset >= 0 && length as i64 >= (PEEK_BYTES - 12) as i64 && delta >= 0 && head[16] == 2;
+        let plausible =
+            base_offset >= 0 && length as i64 >= (PEEK_BYTES - LENGTH_END) as i64 && delta >= 0 && head[16] == 2;
         plausible.then(|| Peeked {
             base_offset,
             last_offset: base_offset + i64::from(delta),
-            bytes: length as u64 + 12,
+            bytes: length as u64 + LENGTH_END as u64,
             max_timestamp: i64_at(35),
             leader_epoch: i32_at(12),
             attributes: i16::from_be_bytes(head[21..23].try_into().expect("2 bytes")),
@@ -39,16 +47,18 @@ impl Peeked {
     }
 }
 
-/// Bytes that are not in memory: where they begin.
+/// The position of the first byte that is not in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing {
     pub position: u64,
 }
 
-/// Why a batch's header could not be had.
+/// Why a batch's header cannot be returned.
 #[derive(Debug)]
 pub enum PeekError {
+    /// It is not in memory: load it and try again.
     Missing(Missing),
+    /// No whole batch begins at this position.
     Damaged(u64),
 }
 
@@ -78,10 +88,10 @@ impl Segment {
 
     fn copy(&self, position: u64, into: &mut [u8; PEEK_BYTES]) -> Result<(), Missing> {
         {
-            // The usual case, without building slices: all in one chunk.
-            let state = self.state.borrow();
-            let at = state.chunks.partition_point(|chunk| chunk.end() <= position);
-            if let Some(chunk) = state.chunks.get(at)
+            // The usual case: all in one chunk, so no slices are needed.
+            let content = self.content.borrow();
+            let at = content.chunks.partition_point(|chunk| chunk.end() <= position);
+            if let Some(chunk) = content.chunks.get(at)
                 && position >= chunk.start
                 && position + PEEK_BYTES as u64 <= chunk.end()
             {
@@ -90,33 +100,54 @@ impl Segment {
             }
         }
         let mut slices = Vec::with_capacity(2);
-        let there = self.cached(position, position + PEEK_BYTES as u64, &mut slices);
-        if there < position + PEEK_BYTES as u64 {
-            return Err(Missing { position: there });
+        let cached_to = self.cached(position, position + PEEK_BYTES as u64, &mut slices);
+        if cached_to < position + PEEK_BYTES as u64 {
+            return Err(Missing { position: cached_to });
         }
-        let mut at = 0;
-        for slice in slices {
-            into[at..at + slice.len()].copy_from_slice(&slice);
-            at += slice.len();
-        }
+        fill(into, &slices);
         Ok(())
     }
 
-    /// Bytes of the header of the batch at `position`, all of it, of which `peek` says what is needed to step over it.
+    /// As [`peek`](Self::peek), but loads `load_bytes` from the file when the header is not in memory.
+    pub(in crate::log) async fn peek_or_load(
+        self: &Rc<Self>,
+        position: u64,
+        load_bytes: u64,
+    ) -> Result<Option<Peeked>, StorageError> {
+        loop {
+            match self.peek(position) {
+                Ok(found) => return Ok(found),
+                Err(PeekError::Missing(missing)) => drop(self.load(missing.position, load_bytes).await?),
+                Err(PeekError::Damaged(position)) => return Err(self.damaged_error(position)),
+            }
+        }
+    }
+
+    pub(in crate::log) fn damaged_error(&self, position: u64) -> StorageError {
+        let why = format!("there is no whole batch at byte {position} of {}", self.size());
+        StorageError::format("a segment", self.log_path(), why)
+    }
+
+    /// All bytes of the header of the batch at `position`, read from the file if necessary.
     pub async fn head(self: &Rc<Self>, position: u64) -> Result<[u8; PEEK_BYTES], StorageError> {
         let slices = self.slices(position, position + PEEK_BYTES as u64).await?;
         let mut head = [0; PEEK_BYTES];
-        let mut at = 0;
-        for slice in slices {
-            head[at..at + slice.len()].copy_from_slice(&slice);
-            at += slice.len();
-        }
+        fill(&mut head, &slices);
         Ok(head)
     }
 
-    /// The largest timestamp of the first batch of a finished segment, by which its age goes; -1 without one.
+    /// The largest timestamp of a finished segment's first batch, which determines its age; -1 without one.
     pub(in crate::log) async fn first_timestamp(&self) -> Result<i64, StorageError> {
         let head = self.read_direct(0, PEEK_BYTES).await?;
         Ok(head.first_chunk().and_then(Peeked::parse).map_or(-1, |batch| batch.max_timestamp))
     }
+}
+
+fn fill(head: &mut [u8; PEEK_BYTES], slices: &[Slice]) {
+    let mut at = 0;
+    for slice in slices {
+        head[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+    }
+    assert_eq!(at, PEEK_BYTES, "a header is whole");
 }

@@ -1,4 +1,4 @@
-//! From memory or from the file to readers.
+//! Reading: bytes in memory, and pages read back from the file.
 
 use std::rc::Rc;
 
@@ -7,16 +7,16 @@ use crate::disk::{StorageError, block_ceil, block_floor};
 use crate::runtime::buf::{AlignedBuf, Slice};
 use crate::runtime::{self, Class};
 
-/// What one cold read takes from the file, at a multiple of itself. Several are in flight for a large fetch, and
-/// more ahead of a reader who goes on: the device wants at least 128 KiB at depth 8.
+/// Bytes of one cold read, at a multiple of itself. A large fetch and read-ahead have several in flight: a device needs at
+/// least 128 KiB at depth 8.
 pub const PAGE_BYTES: u64 = 256 << 10;
 /// Pages read ahead of a sequential reader.
 const READ_AHEAD_PAGES: u64 = 6;
 
-/// What of the file was read back.
+/// A part of the file, read back.
 pub(super) enum Page {
     Loading,
-    Here(Slice),
+    Loaded(Slice),
 }
 
 fn page_start(position: u64) -> u64 {
@@ -24,18 +24,18 @@ fn page_start(position: u64) -> u64 {
 }
 
 impl Segment {
-    /// The bytes from `from` on up to `to`, as far as they are in memory without a gap, as the fewest slices. Answers
-    /// how far that is.
+    /// Adds the bytes from `from` up to `to` that are in memory without a gap, in as few slices as possible. Returns the
+    /// position where they end.
     pub fn cached(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> u64 {
-        let state = self.state.borrow();
-        assert!(to <= state.size, "reads end where the segment does");
+        let content = self.content.borrow();
+        assert!(from <= to && to <= content.size, "a read of {from}..{to} in a segment of {} bytes", content.size);
         let mut at = from;
-        let first = state.chunks.partition_point(|chunk| chunk.end() <= from);
-        let resident_from = state.chunks.front().map_or(u64::MAX, |chunk| chunk.start);
+        let first = content.chunks.partition_point(|chunk| chunk.end() <= from);
+        let resident_from = content.chunks.front().map_or(u64::MAX, |chunk| chunk.start);
         while at < to.min(resident_from) {
             let start = page_start(at);
             match self.pages.borrow().get(&start) {
-                Some(Page::Here(page)) if start + page.len() as u64 > at => {
+                Some(Page::Loaded(page)) if start + page.len() as u64 > at => {
                     let end = (start + page.len() as u64).min(to).min(resident_from);
                     into.push(page.slice((at - start) as usize..(end - start) as usize));
                     at = end;
@@ -43,7 +43,7 @@ impl Segment {
                 _ => return at,
             }
         }
-        for chunk in state.chunks.iter().skip(first) {
+        for chunk in content.chunks.iter().skip(first) {
             if at >= to {
                 break;
             }
@@ -53,10 +53,11 @@ impl Segment {
                 at = end;
             }
         }
+        assert!((from..=to).contains(&at), "a read of {from}..{to} ended at {at}");
         at
     }
 
-    /// All of the bytes `from..to`, held in memory at once: for recovery and look-ups, not for what is sent.
+    /// All bytes of `from..to`, held in memory at once: for recovery and look-ups, not for bytes that are sent.
     pub async fn slices(self: &Rc<Self>, from: u64, to: u64) -> Result<Vec<Slice>, StorageError> {
         self.require_holdable(to - from)?;
         let mut slices = Vec::new();
@@ -75,28 +76,34 @@ impl Segment {
         }
     }
 
-    /// Brings `want` bytes from `position` on into memory, several reads at once, and reads ahead of a reader who
-    /// came from the page before. Answers the bytes from `position` to the end of its page: who holds them has them,
-    /// however soon the page has to make way. Empty when they came into memory by another way meanwhile.
+    /// Loads `want` bytes from `position` on into memory, with several reads at once. Reads ahead if the page before is in
+    /// memory, as for a sequential reader.
+    ///
+    /// Returns the bytes from `position` to the end of its page, which the caller holds even if the page is evicted at
+    /// once. Empty if the bytes came into memory by an append meanwhile.
     pub async fn load(self: &Rc<Self>, position: u64, want: u64) -> Result<Slice, StorageError> {
         let first = page_start(position);
         let pages = (position + want.max(1)).div_ceil(PAGE_BYTES) - first / PAGE_BYTES;
         let _permit = self.memory.loads.acquire(pages * PAGE_BYTES).await;
         let (written, resident_from) = {
-            let state = self.state.borrow();
-            (state.written, state.chunks.front().map_or(u64::MAX, |chunk| chunk.start))
+            let content = self.content.borrow();
+            (content.written, content.chunks.front().map_or(u64::MAX, |chunk| chunk.start))
         };
         if position >= resident_from {
             return Ok(Slice::default());
         }
         if position >= written {
-            assert!(self.removed.get(), "what is not in memory is in the file");
-            return Err(self.was_removed());
+            assert!(
+                self.is_removed(),
+                "SEG-1: byte {position} is neither in memory nor among the {written} in the file"
+            );
+            return Err(self.removed_error());
         }
         let end = written.min(resident_from);
         let last_wanted = (position + want.max(1)).min(end);
-        let is_sequential = first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Here(_)));
-        // Only as long as nobody has to wait for what others are about to need.
+        let is_sequential =
+            first == 0 || matches!(self.pages.borrow().get(&(first - PAGE_BYTES)), Some(Page::Loaded(_)));
+        // Read ahead only while no reader waits for load permits.
         let is_quiet = self.memory.loads.available() * 2 >= self.memory.loads.total();
         let ahead = if is_sequential && is_quiet { READ_AHEAD_PAGES * PAGE_BYTES } else { 0 };
         let mut demanded = Vec::new();
@@ -110,7 +117,7 @@ impl Segment {
                     }
                     continue;
                 }
-                Some(Page::Here(page)) if page.len() as u64 >= need => continue,
+                Some(Page::Loaded(page)) if page.len() as u64 >= need => continue,
                 _ => {}
             }
             self.pages.borrow_mut().insert(start, Page::Loading);
@@ -136,7 +143,7 @@ impl Segment {
             }
         }
         let held = held.or_else(|| match self.pages.borrow().get(&first) {
-            Some(Page::Here(page)) => Some(page.clone()),
+            Some(Page::Loaded(page)) => Some(page.clone()),
             _ => None,
         });
         Ok(held
@@ -153,8 +160,8 @@ impl Segment {
             outcome => outcome,
         };
         match &outcome {
-            Ok(page) if !self.removed.get() => {
-                self.pages.borrow_mut().insert(start, Page::Here(page.clone()));
+            Ok(page) if !self.is_removed() => {
+                self.pages.borrow_mut().insert(start, Page::Loaded(page.clone()));
                 self.memory.admit_page(&self, start, block_ceil(bytes));
             }
             _ => drop(self.pages.borrow_mut().remove(&start)),
@@ -163,25 +170,26 @@ impl Segment {
         outcome
     }
 
-    pub(super) fn was_removed(&self) -> StorageError {
+    pub(super) fn removed_error(&self) -> StorageError {
         StorageError::Refused(format!("{} was removed while it was read", self.log_path().display()))
     }
 
-    /// Bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short only where
-    /// the file is.
+    /// Reads bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short only
+    /// at the file's end.
     pub(in crate::log) async fn read_direct(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
-        assert!(!self.is_dirty() && block_floor(position) == position, "byte {position} of {:?}", self.log_path());
+        assert!(!self.is_dirty(), "{}: a direct read of a segment that is not finished", self.log_path().display());
+        assert_eq!(block_floor(position), position, "a direct read begins at a block");
         self.require_holdable(bytes as u64)?;
         self.read_file(position, bytes).await
     }
 
-    /// Who waits for more than there can be waits for ever: only a length that is damaged asks for so much.
+    /// Refuses a length that never fits into memory, instead of waiting for ever. Only a damaged length is so large.
     fn require_holdable(&self, bytes: u64) -> Result<(), StorageError> {
         let most = self.memory.chunk_bytes_max();
         if bytes <= most as u64 {
             return Ok(());
         }
-        let why = format!("{bytes} bytes are asked for as one batch, more than memory has room for ({most})");
+        let why = format!("one batch needs {bytes} bytes, more than memory has room for ({most})");
         Err(StorageError::format("a segment", self.log_path(), why))
     }
 
@@ -189,10 +197,8 @@ impl Segment {
     pub(super) async fn read_file(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
         let file = self.file().await?;
         let length = block_ceil(bytes);
-        let buf = self.memory.alloc(AlignedBuf::alloc_wait(length), || self.removed.get()).await;
-        let buf = buf.ok_or_else(|| self.was_removed())?;
-        let (read, buf) = file.read_at(buf, 0, length, position).await;
-        let read = read.map_err(StorageError::io("read segment", self.log_path()))?;
-        Ok(buf.freeze().slice(0..read.min(bytes)))
+        let buf = self.memory.alloc(AlignedBuf::alloc_wait(length), || self.is_removed()).await;
+        let buf = buf.ok_or_else(|| self.removed_error())?;
+        file.read(buf, position, bytes).await
     }
 }

@@ -1,29 +1,32 @@
-//! A segment's end: its names go, then its space.
+//! Removal: first the names of a segment's files go, then its disk space.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Segment, file_path};
+use super::file::SegmentFile;
+use super::{Segment, SegmentState, file_path};
 use crate::disk::StorageError;
-use crate::runtime::file::{File, Open};
 use crate::runtime::{self, Class, dir};
 
-/// A removed file's space is freed in such steps. At once it holds up every flush: the journal's for 190 ms while ext4 freed
-/// 1.3 GB.
+/// A removed file's space is freed in such steps. Freed at once, it blocks every flush: the journal's took 190 ms while
+/// ext4 freed 1.3 GB.
 const RELEASE_BYTES: u64 = 1 << 20;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Segment {
-    /// Nothing of it is written or kept in memory any more.
+    /// From here on nothing of the segment is written or kept in memory. Calling it again changes nothing.
     pub fn discard(&self) {
-        self.removed.set(true);
-        self.state.borrow_mut().chunks.clear();
+        if !self.is_removed() {
+            let was_sealed = self.is_sealed();
+            self.content.borrow_mut().state.advance(SegmentState::Removed { was_sealed });
+        }
+        self.content.borrow_mut().chunks.clear();
         self.pages.borrow_mut().clear();
         // Ends reads of this segment that wait for memory.
         self.memory.freed.notify_all();
     }
 
-    /// Takes the segment out of use: its files are renamed to `.deleted` and, `delay` later, removed.
+    /// Takes the segment out of use: renames its files to `.deleted` and, `delay` later, removes them.
     pub async fn remove(self: Rc<Self>, delay: Duration) -> Result<(), StorageError> {
         self.discard();
         let mut renamed = Vec::new();
@@ -36,33 +39,33 @@ impl Segment {
                 Err(error) => return Err(StorageError::io("rename segment", from)(error)),
             }
         }
-        // Its bytes go only when its name cannot come back: a power failure must not leave an empty file under that.
+        // Sync before any byte is freed: after a power failure the old name must not lead to an empty file.
         let directory = &self.directory;
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
         runtime::spawn(Class::Background, "segment remove", async move {
             runtime::sleep(delay).await;
             for path in renamed {
                 if path.to_string_lossy().ends_with(".log.deleted") {
-                    // Held open, so that its space is not freed with its name.
-                    let open = Open { read: true, write: true, ..Open::default() };
-                    *self.file.borrow_mut() = File::open(&path, open).await.ok();
+                    // Held open, so that its space is not freed together with its name.
+                    let file = SegmentFile::open_removed(&path).await;
+                    *self.file.borrow_mut() = file;
                 }
                 if let Err(error) = dir::remove_file(&path).await {
                     tracing::warn!("could not remove {}: {error}", path.display());
                 }
             }
-            self.release().await;
+            self.release_space().await;
         });
         Ok(())
     }
 
-    /// Gives back the disk's space of a segment whose file has no name any more, bit by bit, unless somebody still reads it.
-    pub(in crate::log) async fn release(self: Rc<Self>) {
+    /// Frees the disk space of a segment whose file has no name any more, in steps, as long as no reader holds the segment.
+    pub(in crate::log) async fn release_space(self: Rc<Self>) {
         let Some(file) = self.file.borrow().clone() else { return };
         let mut bytes = self.written();
         while bytes > 0 && Rc::strong_count(&self) == 1 {
             bytes = bytes.saturating_sub(RELEASE_BYTES);
-            if file.set_len(bytes).await.is_err() {
+            if file.truncate(bytes).await.is_err() {
                 return;
             }
             runtime::sleep(RELEASE_PAUSE).await;
