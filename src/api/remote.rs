@@ -87,7 +87,7 @@ impl Appends {
             let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
             let verified = produce::verify(&server, transactional_id.as_deref(), &request, of_transaction).await;
             // Of what the coordinator has written ahead, too.
-            let mut sequence = if transactional_id.is_some() { server.shard.journal.last_appended() } else { 0 };
+            let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { 0 };
             for ((id, records), verified) in batches.iter().zip(verified) {
                 let result = match verified {
                     Ok(verification) => server.shard.produce(*id, records, &request, verification.as_deref()).await,
@@ -215,7 +215,7 @@ async fn fetch(
 
 async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
     let partition = server.shard.partition(stretch.id);
-    let extent = partition.and_then(|partition| partition.log.extent(stretch.segment, stretch.positions));
+    let extent = partition.and_then(|partition| partition.extent(stretch.segment, stretch.positions));
     let extent = extent.ok_or("the segment was removed while it was read")?;
     let mut slices = vec![extent.load(bytes_max).await.map_err(|error| error.to_string())?];
     let first = slices[0].len();

@@ -52,7 +52,7 @@ impl<M: StateMachine> Ledger<M> {
             armed_deadline: Cell::new(None),
             rearm: Notify::new(),
         });
-        if ledger.partition.log.end_offset() == ledger.partition.log.start_offset() {
+        if ledger.partition.log_end() == ledger.partition.log_start() {
             *ledger.phase.borrow_mut() = Phase::Ready(machine);
             runtime::spawn(Class::Foreground, "coordinator", ledger.clone().run());
         } else {

@@ -25,7 +25,7 @@ const BATCHES_PER_TURN: usize = 500;
 pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M) -> Result<(), String> {
     let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
     let mut buffer = Vec::new();
-    let mut next = partition.log.start_offset();
+    let mut next = partition.log_start();
     let mut unknown = 0u64;
     let mut since_yield = 0;
     while next < partition.high_watermark() {

@@ -2,6 +2,7 @@
 
 use super::Partition;
 use super::producers::{Membership, Verdict};
+use crate::disk::StorageError;
 use crate::disk::journal::group::{Entry, Kind};
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::AppendedBatch;
@@ -99,6 +100,27 @@ impl Partition {
         self.log.has_room(bytes, records, now_ms) && journal.has_room(bytes)
     }
 
+    /// Reserves memory for a batch, and rolls to a new segment if that is due. False: memory is short. The reservation holds
+    /// only until the caller's next await.
+    pub async fn reserve(&self, bytes: usize, records: u32, now_ms: i64) -> Result<bool, StorageError> {
+        self.log.reserve(bytes, records, now_ms).await
+    }
+
+    /// Releases memory that [`reserve`](Self::reserve) took and no append used.
+    pub fn release_reservation(&self) {
+        self.log.release_reservation();
+    }
+
+    /// Appends a new log start to the journal; [`begins_at`](Self::begins_at) follows when that is durable. There was
+    /// room in the journal since the last await.
+    pub fn append_log_start(&self, journal: &Journal, start: Offset) -> Sequence {
+        let leader_epoch = self.leader_epoch.get();
+        let entry = Entry { kind: Kind::LogStart, partition: self.id, leader_epoch, base_offset: start };
+        let sequence = journal.append_log_start(entry);
+        self.log.decide_log_start(start);
+        sequence
+    }
+
     /// Appends an accepted batch. [`has_room`](Self::has_room) was true since the last await; there is none in here,
     /// so log and journal stay in step (PART-3). `membership` is what is known of its transaction, if it is of one.
     pub fn append(
@@ -142,6 +164,7 @@ impl Partition {
             sequence,
         })
     }
+
     /// Gives a batch its offset and puts it into the journal and the log, in one step (PART-3).
     pub(super) fn put(
         &self,

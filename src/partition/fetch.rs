@@ -1,10 +1,12 @@
 //! Reading for clients: never past the high watermark (or the last stable offset), and only in the right epoch.
 
+use std::ops::Range;
+
 use super::Partition;
 use super::purgatory::Isolation;
 use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
-use crate::log::read::{Read, ReadError, ReadRequest};
+use crate::log::read::{Extent, Read, ReadError, ReadRequest};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
 /// What one partition of a fetch asks for.
@@ -124,6 +126,17 @@ impl Partition {
         }
         fetched
     }
+
+    /// The bytes of a segment that a fetch found earlier; `None` when the segment is gone.
+    pub fn extent(&self, segment: u64, positions: Range<u64>) -> Option<Extent> {
+        self.log.extent(segment, positions)
+    }
+
+    /// The aborted transactions with records in `[from, to)`.
+    pub fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+        self.log.aborted_between(from, to)
+    }
+
     fn storage_failed(&self, error: &StorageError) -> Fetched {
         tracing::error!("{}-{}: {error}", self.name, self.id.partition);
         Fetched::refused(ErrorCode::KafkaStorageError)

@@ -14,10 +14,13 @@
 //!   committed records sees what a crash may leave open.
 
 pub mod append;
+pub mod epochs;
 pub mod fetch;
+pub mod list_offsets;
 pub mod producers;
 pub mod purgatory;
 pub mod transactions;
+pub mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,6 +33,9 @@ use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
 use purgatory::Isolation;
 
+/// The most bytes that a batch may decompress to. A larger batch is rejected: its records cannot be checked in bounded memory.
+pub const DECODED_BYTES_MAX: usize = 128 << 20;
+
 /// What the metadata image says of a partition: its leadership, and how many replicas it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
@@ -41,12 +47,12 @@ pub struct Standing {
 pub struct Partition {
     pub id: TopicPartition,
     pub name: TopicName,
-    pub log: Log,
+    log: Log,
     leader_epoch: Cell<LeaderEpoch>,
     replicas: Cell<usize>,
     in_sync_replicas: Cell<usize>,
     high_watermark: Cell<Offset>,
-    pub producers: RefCell<Producers>,
+    producers: RefCell<Producers>,
     /// Transactions whose markers are not durable yet: where each began, and its marker.
     ending: RefCell<VecDeque<(Offset, Offset)>>,
     verifying: RefCell<Vec<Weak<transactions::Verification>>>,
@@ -88,6 +94,25 @@ impl Partition {
         self.high_watermark.get()
     }
 
+    pub fn log_start(&self) -> Offset {
+        self.log.start_offset()
+    }
+
+    /// The offset that the next record gets.
+    pub fn log_end(&self) -> Offset {
+        self.log.end_offset()
+    }
+
+    /// Bytes of all segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.log.size_bytes()
+    }
+
+    /// The state of every producer that the partition remembers, by producer id.
+    pub fn producer_snapshots(&self) -> Vec<ProducerSnapshot> {
+        self.producers.borrow().snapshot()
+    }
+
     /// The first offset that a read_committed reader may not see yet: where the earliest transaction began that is open or
     /// whose marker may still be lost, else the high watermark (statement 75).
     pub fn last_stable_offset(&self) -> Offset {
@@ -115,7 +140,7 @@ impl Partition {
         self.deleted.get()
     }
 
-    /// What the metadata image says now.
+    /// Takes the leadership and the settings of a new metadata image.
     pub fn update(&self, standing: Standing, config: Rc<TopicConfig>) {
         assert!(standing.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
         self.leader_epoch.set(standing.leader_epoch);
@@ -158,7 +183,7 @@ impl Partition {
     }
 
     /// What a checkpoint says of the partition as it is now. True on disk once the log is flushed.
-    pub fn capture(&self) -> PartitionState {
+    fn capture(&self) -> PartitionState {
         let active = self.log.active();
         let times = active.times();
         PartitionState {

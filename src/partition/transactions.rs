@@ -50,9 +50,14 @@ impl EndTransaction {
 }
 
 impl Partition {
+    /// Whether the producer has, at exactly this epoch, an open transaction in this partition.
+    pub fn has_open_transaction(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.producers.borrow().has_open(producer_id, epoch)
+    }
+
     /// What a transactional batch needs before it is appended: `None` when the log shows that its transaction is open.
     pub fn begin_verification(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> Option<Rc<Verification>> {
-        if self.producers.borrow().has_open(producer_id, epoch) {
+        if self.has_open_transaction(producer_id, epoch) {
             return None;
         }
         let verification = Rc::new(Verification { producer_id, epoch, is_crossed: Cell::new(false) });

@@ -10,6 +10,7 @@ use crate::metadata::Image;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
 use crate::partition::append::{self, Produced, Refusal};
 use crate::partition::fetch;
+use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
 use crate::partition::producers::ProducerSnapshot;
 use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
@@ -139,15 +140,8 @@ pub struct RemoteFetched {
 pub struct ListOffset {
     pub id: TopicPartition,
     pub current_leader_epoch: LeaderEpoch,
-    pub timestamp: i64,
+    pub query: OffsetQuery,
     pub isolation: Isolation,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ListedOffset {
-    pub offset: Offset,
-    pub timestamp: i64,
-    pub leader_epoch: LeaderEpoch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

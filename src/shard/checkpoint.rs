@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::Shard;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
-use crate::partition::Partition;
 use crate::runtime::{self, Class};
 
 /// Without pressure from the journal, a checkpoint is stored this often if anything was written.
@@ -34,7 +33,7 @@ impl Shard {
                 return;
             }
             let now_at = self.journal.position().sequence;
-            if now_at == stored_at && !self.all_partitions().iter().any(|partition| partition.log.is_dirty()) {
+            if now_at == stored_at && !self.all_partitions().iter().any(|partition| partition.is_dirty()) {
                 continue;
             }
             match self.try_checkpoint().await {
@@ -106,7 +105,7 @@ impl Shard {
                 runtime::spawn(Class::Background, "checkpoint flush", async move {
                     loop {
                         let Some(partition) = waiting.borrow_mut().pop() else { return Ok(()) };
-                        if let Some(state) = flush(&partition, is_clean).await? {
+                        if let Some(state) = partition.flush(is_clean).await? {
                             states.borrow_mut().push(state);
                         }
                     }
@@ -120,7 +119,7 @@ impl Shard {
         if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
             // Space that the flush wants is perhaps theirs.
             for partition in self.all_partitions() {
-                partition.log.withdraw_swap().await;
+                partition.withdraw_swap().await;
             }
         }
         outcome?;
@@ -135,13 +134,13 @@ impl Shard {
         };
         self.refuse_after_failure()?;
         for state in &checkpoint.partitions {
-            self.partition(state.id()).inspect(|partition| partition.log.checkpoint_started(state));
+            self.partition(state.id()).inspect(|partition| partition.checkpoint_started(state));
         }
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
         for state in &checkpoint.partitions {
             if let Some(partition) = self.partition(state.id()) {
-                partition.log.checkpoint_stored(state).await?;
+                partition.checkpoint_stored(state).await?;
                 self.drop_segments(&partition).await;
             }
         }
@@ -156,18 +155,6 @@ fn graver(one: Result<(), StorageError>, other: Result<(), StorageError>) -> Res
         (Err(one), Err(other)) if one.is_disk_full() => Err(other),
         (Ok(()), other) => other,
         (failed, _) => failed,
-    }
-}
-
-/// Captures the partition's state and makes it true on disk.
-async fn flush(partition: &Rc<Partition>, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
-    let state = partition.capture();
-    let flushed = if is_clean { partition.log.close().await } else { partition.log.flush().await };
-    match flushed {
-        // A topic deleted meanwhile has no say any more.
-        _ if partition.is_deleted() => Ok(None),
-        Ok(()) => Ok(Some(state)),
-        Err(error) => Err(error),
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{DECODED_BYTES_MAX, Shard};
 use crate::disk::StorageError;
-use crate::log::clean::filter::{LastRecord, LastRecords};
 use crate::log::clean::pace::Pace;
 use crate::log::clean::plan::Plan;
 use crate::log::clean::{CleaningResources, CleaningStats};
@@ -37,9 +36,9 @@ impl Shard {
 
     /// Compacts what is due, each log once.
     async fn clean_logs(self: &Rc<Self>, resources: &CleaningResources) {
-        let compacted = |partition: &Rc<Partition>| partition.config().cleanup_policy.compacts;
+        let compacted = |partition: &Rc<Partition>| partition.is_compacted();
         let partitions: Vec<_> = self.all_partitions().into_iter().filter(compacted).collect();
-        if partitions.iter().any(|partition| partition.log.cleaning_needs_checkpoint())
+        if partitions.iter().any(|partition| partition.cleaning_needs_checkpoint())
             && self.try_checkpoint().await != Some(true)
         {
             return;
@@ -66,9 +65,7 @@ impl Shard {
 
     /// What is due of a partition.
     async fn plan(&self, partition: &Partition) -> Option<Plan> {
-        // Kafka: nothing of a transaction that is not over, and nothing that is not committed.
-        let stable = partition.last_stable_offset().min(partition.high_watermark());
-        match partition.log.plan_cleaning(stable, clock::wall_ms()).await {
+        match partition.plan_cleaning(clock::wall_ms()).await {
             Ok(plan) => plan.filter(|plan| plan.is_due),
             Err(error) => {
                 self.could_not_clean(partition, &error);
@@ -84,21 +81,20 @@ impl Shard {
         plan: &Plan,
         resources: &CleaningResources,
     ) -> Result<Option<CleaningStats>, StorageError> {
-        let log = &partition.log;
-        let mut round = log.begin_cleaning(plan, last_records(partition), clock::wall_ms(), resources).await?;
+        let mut round = partition.begin_cleaning(plan, clock::wall_ms(), resources).await?;
         loop {
-            let is_last = log.clean(&mut round, resources).await?;
+            let is_last = partition.clean(&mut round, resources).await?;
             // On a full disk the segments wait, and what is behind them; or they make way.
-            while log.is_swap_pending() && !partition.is_deleted() {
+            while partition.is_swap_pending() && !partition.is_deleted() {
                 match self.try_checkpoint().await {
                     Some(true) => {}
                     Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
                     _ => return Ok(None),
                 }
             }
-            if log.swap_was_withdrawn() {
+            if partition.swap_was_withdrawn() {
                 let full = io::Error::from_raw_os_error(libc::ENOSPC);
-                return Err(StorageError::io("keep compacted segments in", log.directory())(full));
+                return Err(StorageError::io("keep compacted segments in", self.directory_of(partition))(full));
             }
             if is_last {
                 return Ok(Some(round.stats));
@@ -113,20 +109,11 @@ impl Shard {
             StorageError::Refused(_) => tracing::debug!("{what}: {error}"),
             _ if error.is_disk_full() => tracing::warn!("{what} is not compacted for want of space: {error}"),
             _ => {
-                partition.log.disable_cleaning();
+                partition.disable_cleaning();
                 tracing::error!("{what} is as it was, and is not compacted any more until a restart: {error}");
             }
         }
     }
-}
-
-fn last_records(partition: &Partition) -> LastRecords {
-    let producers = partition.producers.borrow().snapshot();
-    let last = producers.into_iter().map(|producer| {
-        let offset = producer.batches.last().map(|batch| batch.last_offset());
-        (producer.producer_id, LastRecord { offset, epoch: producer.epoch })
-    });
-    last.collect()
 }
 
 fn say(partition: &Partition, plan: &Plan, stats: &CleaningStats) {
@@ -135,7 +122,7 @@ fn say(partition: &Partition, plan: &Plan, stats: &CleaningStats) {
         partition.name,
         partition.id.partition,
         plan.first_dirty,
-        partition.log.cleaned_to(),
+        partition.cleaned_to(),
         stats.keys,
         stats.segments_before,
         stats.bytes_before,

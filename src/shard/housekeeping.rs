@@ -23,15 +23,15 @@ impl Shard {
             if self.stopping.get() {
                 return;
             }
-            let before = partition.log.segment_count();
+            let before = partition.segment_count();
             if let Err(error) = self.retain(&partition, now_ms).await {
                 tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition);
             }
-            changed |= partition.log.segment_count() > before;
-            changed |= self.drop_segments(&partition).await > 0 || partition.log.waits_for_checkpoint();
-            partition.log.evict_idle();
+            changed |= partition.segment_count() > before;
+            changed |= self.drop_segments(&partition).await > 0 || partition.waits_for_checkpoint();
+            partition.evict_idle();
             let expiration_ms = self.config.producer_id_expiration_ms as i64;
-            partition.producers.borrow_mut().expire(now_ms, expiration_ms);
+            partition.expire_producers(now_ms, expiration_ms);
             runtime::yield_now().await;
         }
         // LOG-3: what retention wants to remove must have left the checkpoint first. And what it has removed should not be

@@ -98,7 +98,7 @@ impl Shard {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
             // A compaction ends before the names that it deals in become another topic's.
-            let _files = partition.log.lock_files().await;
+            let _files = partition.lock_files().await;
             let taken = take_away(&self.data, topic.name.as_str(), id).await;
             outcome = outcome.and(taken);
         }

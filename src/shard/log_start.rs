@@ -7,7 +7,6 @@ use std::rc::Rc;
 use super::{PATIENCE, Shard};
 use crate::disk::StorageError;
 use crate::disk::journal::Sequence;
-use crate::disk::journal::group::{Entry, Kind};
 use crate::model::{ErrorCode, Offset, TopicPartition};
 use crate::partition::Partition;
 use crate::runtime::{self, Class};
@@ -61,7 +60,7 @@ impl Shard {
 
     /// Has retention take what it may of a partition's log.
     pub(super) async fn retain(&self, partition: &Rc<Partition>, now_ms: i64) -> Result<(), StorageError> {
-        let point = partition.log.retention_point(now_ms, partition.high_watermark()).await?;
+        let point = partition.retention_point(now_ms).await?;
         let Some(point) = point else { return Ok(()) };
         // On a full disk the journal may be full too, and these segments are what frees both. That they may be missing, the
         // topic's setting says as well.
@@ -69,7 +68,7 @@ impl Shard {
             if self.failure().is_some() || partition.is_deleted() {
                 return Ok(());
             }
-            partition.log.decide_log_start(point);
+            partition.decide_log_start(point);
         }
         partition.begins_at(point);
         tracing::info!("{}-{}: retention has the log begin at {point}", partition.name, partition.id.partition);
@@ -101,13 +100,10 @@ impl Shard {
         if partition.is_deleted() {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
-        if start <= partition.log.start_offset() {
+        if start <= partition.log_start() {
             return Ok(Begun { partition, start, sequence: 0 });
         }
-        let leader_epoch = partition.leader_epoch();
-        let entry = Entry { kind: Kind::LogStart, partition: partition.id, leader_epoch, base_offset: start };
-        let sequence = self.journal.append_log_start(entry);
-        partition.log.decide_log_start(start);
+        let sequence = partition.append_log_start(&self.journal, start);
         Ok(Begun { partition, start, sequence })
     }
 
@@ -121,7 +117,7 @@ impl Shard {
         if sequence > 0 {
             partition.begins_at(start);
         }
-        Ok(partition.log.start_offset())
+        Ok(partition.log_start())
     }
 
     /// Frees what lies below these partitions' starts, in the background.
@@ -131,7 +127,7 @@ impl Shard {
             let mut waits = false;
             for partition in ids.into_iter().filter_map(|id| shard.partition(id)) {
                 shard.drop_segments(&partition).await;
-                waits |= partition.log.waits_for_checkpoint();
+                waits |= partition.waits_for_checkpoint();
             }
             if waits {
                 shard.want_checkpoint();
@@ -142,13 +138,10 @@ impl Shard {
     /// How many segments went.
     pub(super) async fn drop_segments(&self, partition: &Partition) -> usize {
         let (name, index) = (&partition.name, partition.id.partition);
-        match partition.log.drop_segments().await {
+        match partition.drop_segments().await {
             Ok(0) => 0,
             Ok(count) => {
-                tracing::info!(
-                    "{name}-{index}: {count} segments go, the log begins at {}",
-                    partition.log.start_offset()
-                );
+                tracing::info!("{name}-{index}: {count} segments go, the log begins at {}", partition.log_start());
                 count
             }
             Err(error) => {

@@ -24,10 +24,12 @@ mod partition_metadata;
 mod produce;
 mod write_back;
 
+pub use crate::partition::DECODED_BYTES_MAX;
 pub use produce::TRANSACTIONS_V2_FROM;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +44,6 @@ use crate::partition::Partition;
 use crate::record::codec::Decompressor;
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
-
-/// A batch that decompresses to more than this is refused: its records could not be checked in bounded memory.
-pub const DECODED_BYTES_MAX: usize = 128 << 20;
 
 /// How often who waits for the journal looks whether it waits in vain.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -61,7 +60,7 @@ pub struct Shard {
     #[expect(clippy::redundant_allocation, reason = "the inner counter is shared between cores, the outer is not")]
     image: RefCell<Rc<Arc<Image>>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
-    pub journal: Rc<Journal>,
+    journal: Rc<Journal>,
     pub memory: Rc<Memory>,
     decompressor: RefCell<Decompressor>,
     /// Appended and not committed yet, in the journal's order.
@@ -100,6 +99,16 @@ impl Shard {
     /// Why this shard takes no more writes, if so.
     pub fn failure(&self) -> Option<String> {
         self.failed.borrow().clone().or_else(|| self.journal.failure().map(|failure| failure.to_string()))
+    }
+
+    /// The journal group that the latest append went into.
+    pub fn last_appended(&self) -> Sequence {
+        self.journal.last_appended()
+    }
+
+    /// Where a partition's segments are.
+    fn directory_of(&self, partition: &Partition) -> PathBuf {
+        self.data.partition_directory(partition.name.as_str(), partition.id.partition)
     }
 
     /// Whether an append might have to wait.
@@ -157,7 +166,7 @@ impl Shard {
     /// its tasks may still sleep.
     pub fn retire(&self) {
         for partition in self.partitions.borrow_mut().drain().map(|(_, partition)| partition) {
-            partition.log.discard();
+            partition.discard();
         }
         // They hold the journal's files.
         self.memory.work.notify_all();

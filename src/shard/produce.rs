@@ -21,7 +21,7 @@ struct Room<'a>(&'a Partition);
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.0.log.release_reservation();
+        self.0.release_reservation();
     }
 }
 
@@ -75,7 +75,7 @@ impl Shard {
             return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
         }
         let _room = self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
-        let end_offset = partition.log.end_offset();
+        let end_offset = partition.log_end();
         let produced = partition.append(&self.journal, accepted, membership(), now_ms)?;
         // A batch that was there already lies below what others have appended since.
         if produced.last_offset >= end_offset {
@@ -123,7 +123,7 @@ impl Shard {
         if partition.is_deleted() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        let has_memory = match partition.log.reserve(bytes, records, now_ms).await {
+        let has_memory = match partition.reserve(bytes, records, now_ms).await {
             Ok(has_memory) => has_memory,
             Err(error) if error.is_disk_full() => false,
             Err(error) => {

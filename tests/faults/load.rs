@@ -15,11 +15,12 @@ use std::time::Duration;
 use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
 use tidemill::log::aborted::OpenTransactions;
-use tidemill::log::read::ReadRequest;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
 use tidemill::partition::append::{Produced, Refusal, Request};
+use tidemill::partition::fetch;
+use tidemill::partition::purgatory::Isolation;
 use tidemill::partition::transactions::EndTransaction;
 use tidemill::record::BatchHeader;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
@@ -460,7 +461,7 @@ async fn delete(
     for _ in 0..times {
         runtime::sleep(Duration::from_micros(chance.below(4000))).await;
         let Some(partition) = shard.partition(id) else { return Ok(()) };
-        let (start, end) = (partition.log.start_offset(), partition.high_watermark());
+        let (start, end) = (partition.log_start(), partition.high_watermark());
         // Into the first batches mostly: what is deleted, nobody can lose.
         let offset = start + chance.below((end - start + 1) as u64).min(chance.below(60)) as i64;
         let deletion = Deletion { offset, asked_at: recorder.now(), acknowledged_at: None };
@@ -536,7 +537,7 @@ impl Producer {
                 (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
             let acknowledge = async move {
                 shard.committed_to(produced.sequence).await?;
-                let start = shard.partition(id).map(|partition| partition.log.start_offset());
+                let start = shard.partition(id).map(|partition| partition.log_start());
                 let mut ledger = ledger.borrow_mut();
                 ledger.acknowledge(id, produced.base_offset, recorder.now());
                 ledger.starts.entry(id).or_default().extend(start.map(|start| (recorder.now(), start)));
@@ -640,17 +641,28 @@ pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), Stri
 
 /// All of a partition's batches. What it says of its transactions must be what they say.
 async fn read(partition: &Partition) -> Result<FoundLog, String> {
-    let log = &partition.log;
-    let start = log.start_offset();
+    let name = format!("{}-{}", partition.name, partition.id.partition);
+    let start = partition.log_start();
     let (mut open, mut aborted) = (OpenTransactions::default(), Vec::new());
     let mut next = start;
     let (mut batches, mut keyed) = (Vec::new(), Vec::new());
-    while next < log.end_offset() {
-        let limit = log.end_offset();
-        let request = ReadRequest { from: next, bytes_max: 1 << 20, limit, at_least_one: true, knows_zstd: true };
-        let read = log.read(&request).await.map_err(|error| error.to_string())?;
-        if read.bytes == 0 && !log.config().cleanup_policy.compacts {
-            return Err(format!("{}: nothing lies at {next}", log.directory().display()));
+    while next < partition.log_end() {
+        let request = fetch::Request {
+            fetch_offset: next,
+            bytes_max: 1 << 20,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            isolation: Isolation::ReadUncommitted,
+            at_least_one: true,
+            knows_zstd: true,
+        };
+        let fetched = partition.fetch(&request).await;
+        if fetched.error.is_error() {
+            return Err(format!("{name}: offset {next} cannot be read: {}", fetched.error));
+        }
+        let read = fetched.read;
+        if read.bytes == 0 && !partition.is_compacted() {
+            return Err(format!("{name}: nothing lies at {next}"));
         }
         let mut bytes = Vec::with_capacity(read.bytes);
         for mut extent in read.extents {
@@ -661,14 +673,14 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
             }
         }
         for batch in walk::batches(&bytes) {
-            let batch = batch.map_err(|broken| format!("{}: {broken}", log.directory().display()))?;
+            let batch = batch.map_err(|broken| format!("{name}: {broken}"))?;
             if !batch.is_intact() {
-                return Err(format!("{}: torn at {}", log.directory().display(), batch.header.base_offset));
+                return Err(format!("{name}: torn at {}", batch.header.base_offset));
             }
             let header = &batch.header;
             aborted.extend(open.apply(header, Marker::parse(header, batch.stored_records())).and_then(|e| e.aborted));
             for record in Records::new(header, batch.stored_records()).filter(|_| !header.is_control()) {
-                let record = record.map_err(|error| format!("{}: {error}", log.directory().display()))?;
+                let record = record.map_err(|error| format!("{name}: {error}"))?;
                 let key = record.key.and_then(|key| key.first().copied());
                 let value = record.value.map(crc32c::crc32c);
                 keyed.extend(key.map(|key| Keyed { offset: record.offset, key, value }));
@@ -686,14 +698,16 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
         }
         next = read.next_offset;
     }
+    if partition.high_watermark() != partition.log_end() {
+        return Err(format!("{name}: the log is not committed to its end after recovery"));
+    }
     // Of what retention took the beginnings of, nothing can be told.
     if start == 0 {
-        let stable = open.first_offset().unwrap_or(log.end_offset());
-        let indexed = log.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
+        let stable = open.first_offset().unwrap_or(partition.log_end());
+        let indexed = partition.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
         if partition.last_stable_offset() != stable || indexed != aborted {
             return Err(format!(
-                "{}: the last stable offset is {}, by the batches {stable}; aborted are {indexed:?}, by the batches {aborted:?}",
-                log.directory().display(),
+                "{name}: the last stable offset is {}, by the batches {stable}; aborted are {indexed:?}, by the batches {aborted:?}",
                 partition.last_stable_offset(),
             ));
         }

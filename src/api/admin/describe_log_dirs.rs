@@ -79,8 +79,8 @@ pub(in crate::api) fn here(server: &Server) -> Vec<LogSize> {
     let partitions = server.shard.all_partitions();
     let size = |partition: Rc<crate::partition::Partition>| LogSize {
         id: partition.id,
-        bytes: partition.log.size_bytes(),
-        lag: partition.log.end_offset() - partition.high_watermark(),
+        bytes: partition.size_bytes(),
+        lag: partition.log_end() - partition.high_watermark(),
     };
     partitions.into_iter().map(size).collect()
 }

@@ -5,21 +5,14 @@ use std::rc::Rc;
 
 use super::fetch::isolation_of;
 use crate::api::{Header, Outcome, Pending, Server};
-use crate::log::read::{ReadError, TimedOffset};
-use crate::model::{ErrorCode, Offset};
-use crate::partition::Partition;
-use crate::record::codec::Decompressor;
-use crate::record::timestamps::{offset_for_timestamp, offset_of_max_timestamp};
-use crate::record::walk::batches;
-use crate::router::message::{self, ListOffset, ListedOffset, Reply};
-use crate::shard::DECODED_BYTES_MAX;
+use crate::model::ErrorCode;
+use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
+use crate::router::message::{self, ListOffset, Reply};
 use crate::wire::data::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsetsPartitionResponse,
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, timestamp_from_version,
 };
 use crate::wire::{Malformed, Reader};
-
-const NOTHING: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 pub(in crate::api) fn start(
     server: &Rc<Server>,
@@ -56,8 +49,8 @@ async fn answer(server: &Rc<Server>, request: ListOffsetsRequest, version: i16) 
                 (None, _) => Err(ErrorCode::UnsupportedVersion),
                 (_, Err(error)) => Err(error),
                 (_, Ok((id, owner))) => {
-                    let (current_leader_epoch, timestamp) = (asked.current_leader_epoch, asked.timestamp);
-                    let list = ListOffset { id, current_leader_epoch, timestamp, isolation };
+                    let (current_leader_epoch, query) = (asked.current_leader_epoch, query_of(asked.timestamp));
+                    let list = ListOffset { id, current_leader_epoch, query, isolation };
                     if owner == server.shard.id {
                         list_offset(server, list).await
                     } else {
@@ -71,7 +64,7 @@ async fn answer(server: &Rc<Server>, request: ListOffsetsRequest, version: i16) 
             };
             let (error_code, listed) = match found {
                 Ok(listed) => (ErrorCode::None, listed),
-                Err(error) => (error, NOTHING),
+                Err(error) => (error, ListedOffset::NONE),
             };
             partitions.push(ListOffsetsPartitionResponse {
                 partition_index: asked.partition_index,
@@ -92,52 +85,15 @@ async fn answer(server: &Rc<Server>, request: ListOffsetsRequest, version: i16) 
 pub(in crate::api) async fn list_offset(server: &Rc<Server>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
     let partition = server.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(list.current_leader_epoch)?;
-    let limit = partition.limit(list.isolation);
-    let at = |offset: Offset, timestamp: i64| ListedOffset {
-        offset,
-        timestamp,
-        leader_epoch: partition.log.epochs().epoch_at(offset).unwrap_or(-1),
-    };
-    Ok(match list.timestamp {
-        // KIP-320: the epoch that a consumer at the end would go on in.
-        LATEST => ListedOffset { offset: limit, timestamp: -1, leader_epoch: newest_epoch(&partition) },
-        EARLIEST | EARLIEST_LOCAL => {
-            let offset = partition.log.start_offset();
-            let leader_epoch = partition.log.epochs().epoch_at(offset).unwrap_or_else(|| newest_epoch(&partition));
-            ListedOffset { offset, timestamp: -1, leader_epoch }
-        }
-        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => NOTHING,
-        MAX_TIMESTAMP => {
-            let batch = partition.log.batch_of_max_timestamp(limit).await.map_err(storage)?;
-            let found = batch.and_then(|bytes| {
-                let batch = batches(&bytes).next()?.ok()?;
-                offset_of_max_timestamp(&batch, &mut Decompressor::new(DECODED_BYTES_MAX)).ok().flatten()
-            });
-            found.map_or(NOTHING, |found| at(found.offset, found.timestamp))
-        }
-        timestamp => {
-            let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
-            let start = partition.log.start_offset();
-            let found = partition.log.offset_for_timestamp(timestamp, limit, |bytes| {
-                let batch = batches(bytes).next()?.ok()?;
-                let found = offset_for_timestamp(&batch, timestamp, start, &mut decompressor).ok().flatten()?;
-                Some(TimedOffset { offset: found.offset, timestamp: found.timestamp })
-            });
-            found.await.map_err(storage)?.map_or(NOTHING, |found| at(found.offset, found.timestamp))
-        }
-    })
+    partition.list_offset(list.query, list.isolation).await
 }
 
-fn newest_epoch(partition: &Partition) -> i32 {
-    partition.log.epochs().entries().last().map_or(partition.leader_epoch(), |(epoch, _)| *epoch)
-}
-
-fn storage(error: ReadError) -> ErrorCode {
-    match error {
-        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Storage(error) => {
-            tracing::error!("ListOffsets: {error}");
-            ErrorCode::KafkaStorageError
-        }
+fn query_of(timestamp: i64) -> OffsetQuery {
+    match timestamp {
+        LATEST => OffsetQuery::Latest,
+        EARLIEST | EARLIEST_LOCAL => OffsetQuery::Earliest,
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => OffsetQuery::Tiered,
+        MAX_TIMESTAMP => OffsetQuery::MaxTimestamp,
+        timestamp => OffsetQuery::AtTimestamp(timestamp),
     }
 }

@@ -63,13 +63,5 @@ async fn answer(server: &Rc<Server>, request: OffsetForLeaderEpochRequest) -> Of
 pub(in crate::api) fn epoch_end(server: &Server, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
     let partition = server.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(asked.current_leader_epoch)?;
-    let (epochs, log_end, current) = (partition.log.epochs(), partition.log.end_offset(), partition.leader_epoch());
-    let end = epochs.end_offset_for(asked.leader_epoch, log_end);
-    // Epochs in which nothing was appended since the last record end at the log's end (KIP-101): the leader's own, and those
-    // before it, for which the last one that was written is told.
-    let end = end.or_else(|| {
-        let written = epochs.entries().last().map(|(epoch, _)| *epoch).filter(|_| asked.leader_epoch < current);
-        (0..=current).contains(&asked.leader_epoch).then(|| (written.unwrap_or(asked.leader_epoch), log_end))
-    });
-    Ok(end.unwrap_or((-1, -1)))
+    Ok(partition.end_of_epoch(asked.leader_epoch).unwrap_or((-1, -1)))
 }

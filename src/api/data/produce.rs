@@ -99,7 +99,7 @@ pub(in crate::api) async fn start(
     .into_iter();
     if request.transactional_id.is_some() {
         // Of what the coordinator has written ahead, too.
-        pending.sequence = shard.journal.last_appended();
+        pending.sequence = shard.last_appended();
     }
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
     let mut last_topic = None;

@@ -81,7 +81,7 @@ fn is_in_transaction(
     producer: (ProducerId, ProducerEpoch),
     verification: Option<&Verification>,
 ) -> bool {
-    partition.producers.borrow().has_open(producer.0, producer.1)
+    partition.has_open_transaction(producer.0, producer.1)
         || verification.is_some_and(|verification| verification.membership(false) != Membership::ByLog)
 }
 

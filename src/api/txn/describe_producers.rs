@@ -66,8 +66,7 @@ async fn answer(server: &Rc<Server>, request: DescribeProducersRequest) -> Descr
 /// On the owning shard.
 pub(in crate::api) fn producers(server: &Server, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
     let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
-    let snapshot = partition.producers.borrow().snapshot();
-    Ok(snapshot)
+    Ok(partition.producer_snapshots())
 }
 
 fn state(producer: ProducerSnapshot) -> ProducerState {

@@ -1,0 +1,156 @@
+//! What the shard's background tasks do with a partition's log: flush it, apply retention, compact it, free its memory.
+//!
+//! The log stays private to the partition: each task calls the verbs below, and none reaches the log itself.
+
+use super::Partition;
+use crate::disk::StorageError;
+use crate::disk::checkpoint::PartitionState;
+use crate::log::clean::filter::{LastRecord, LastRecords};
+use crate::log::clean::plan::Plan;
+use crate::log::clean::{CleaningResources, Round};
+use crate::model::Offset;
+use crate::runtime::Permit;
+
+/// Checkpoints.
+impl Partition {
+    /// Whether the log holds bytes that are not flushed to its segment files.
+    pub fn is_dirty(&self) -> bool {
+        self.log.is_dirty()
+    }
+
+    /// Captures the partition's state and flushes the log, so that the state is true on disk. `is_clean`: the shard stops, so
+    /// the active segment is also cut to its length. `None`: the topic was deleted meanwhile.
+    pub async fn flush(&self, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
+        let state = self.capture();
+        let flushed = if is_clean { self.log.close().await } else { self.log.flush().await };
+        if self.is_deleted() {
+            return Ok(None);
+        }
+        flushed.map(|()| Some(state))
+    }
+
+    /// A checkpoint with this state is about to be stored: a restart may need every segment that the state names.
+    pub fn checkpoint_started(&self, state: &PartitionState) {
+        self.log.checkpoint_started(state);
+    }
+
+    /// A checkpoint with this state is on stable storage: compacted segments replace the old ones.
+    pub async fn checkpoint_stored(&self, state: &PartitionState) -> Result<(), StorageError> {
+        self.log.checkpoint_stored(state).await
+    }
+}
+
+/// Retention and removal.
+impl Partition {
+    /// The new log start that retention asks for, if it asks for one.
+    pub async fn retention_point(&self, now_ms: i64) -> Result<Option<Offset>, StorageError> {
+        self.log.retention_point(now_ms, self.high_watermark()).await
+    }
+
+    /// Lets the next checkpoint name `start` as the log's start, although the journal does not hold it.
+    pub fn decide_log_start(&self, start: Offset) {
+        self.log.decide_log_start(start);
+    }
+
+    /// Removes the segments that lie below the log's start as a whole, and returns their number.
+    pub async fn drop_segments(&self) -> Result<usize, StorageError> {
+        self.log.drop_segments().await
+    }
+
+    /// Whether a segment below the log's start waits for a checkpoint before it can be removed.
+    pub fn waits_for_checkpoint(&self) -> bool {
+        self.log.waits_for_checkpoint()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.log.segment_count()
+    }
+
+    /// Closes idle files and evicts indexes of sealed segments; the next read opens and loads them again.
+    pub fn evict_idle(&self) {
+        self.log.evict_idle();
+    }
+
+    /// Forgets producers that have been silent for `expiration_ms`.
+    pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {
+        self.producers.borrow_mut().expire(now_ms, expiration_ms);
+    }
+
+    /// Waits until no task changes the set of files in the log's directory, and keeps others from it until the permit drops.
+    pub async fn lock_files(&self) -> Permit {
+        self.log.lock_files().await
+    }
+
+    /// Frees the log's memory. Nothing is written to the log any more.
+    pub fn discard(&self) {
+        self.log.discard();
+    }
+}
+
+/// Compaction.
+impl Partition {
+    /// Whether the topic's `cleanup.policy` contains `compact`.
+    pub fn is_compacted(&self) -> bool {
+        self.config().cleanup_policy.compacts
+    }
+
+    /// Whether compaction needs a checkpoint before it can go on.
+    pub fn cleaning_needs_checkpoint(&self) -> bool {
+        self.log.cleaning_needs_checkpoint()
+    }
+
+    /// Selects the segments to compact. Kafka compacts neither records of an open transaction nor uncommitted ones.
+    pub async fn plan_cleaning(&self, now_ms: i64) -> Result<Option<Plan>, StorageError> {
+        let stable = self.last_stable_offset().min(self.high_watermark());
+        self.log.plan_cleaning(stable, now_ms).await
+    }
+
+    /// Reads the keys of the segments that were never compacted.
+    pub async fn begin_cleaning(
+        &self,
+        plan: &Plan,
+        now_ms: i64,
+        resources: &CleaningResources,
+    ) -> Result<Round, StorageError> {
+        self.log.begin_cleaning(plan, self.last_records(), now_ms, resources).await
+    }
+
+    /// Rewrites the next segments. True: these were the round's last.
+    pub async fn clean(&self, round: &mut Round, resources: &CleaningResources) -> Result<bool, StorageError> {
+        self.log.clean(round, resources).await
+    }
+
+    /// Whether compacted segments wait for a checkpoint.
+    pub fn is_swap_pending(&self) -> bool {
+        self.log.is_swap_pending()
+    }
+
+    /// On a full disk: removes compacted segments that no checkpoint can name, to free their space.
+    pub async fn withdraw_swap(&self) {
+        self.log.withdraw_swap().await;
+    }
+
+    pub fn swap_was_withdrawn(&self) -> bool {
+        self.log.swap_was_withdrawn()
+    }
+
+    /// Everything below this offset is compacted.
+    pub fn cleaned_to(&self) -> Offset {
+        self.log.cleaned_to()
+    }
+
+    /// Compacts the log no more until a restart.
+    pub fn disable_cleaning(&self) {
+        self.log.disable_cleaning();
+    }
+
+    /// Each producer's last batch, which compaction keeps.
+    fn last_records(&self) -> LastRecords {
+        let producers = self.producers.borrow().snapshot();
+        let last = producers.into_iter().map(|producer| {
+            let offset = producer.batches.last().map(|batch| batch.last_offset());
+            (producer.producer_id, LastRecord { offset, epoch: producer.epoch })
+        });
+        last.collect()
+    }
+}
