@@ -1,4 +1,4 @@
-//! The settings of a broker: Kafka's names for Kafka's things, a few names of our own.
+//! The settings of a broker: Kafka's names where Kafka has the setting, and a few of Tidemill's own.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::choices::{
 use super::listener::Listener;
 use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
 
-/// Declares the table and the struct in one go: `field: type = name, kind, default, line of text;`.
+/// A row is `field: type = name, kind, default, doc;`. The table and the struct are made from the same rows.
 macro_rules! broker_settings {
     ($($field:ident: $type:ty = $name:literal, $kind:expr, $default:expr, $doc:literal;)*) => {
         /// Every broker setting.
@@ -21,15 +21,19 @@ macro_rules! broker_settings {
         #[derive(Clone, PartialEq, Debug)]
         pub struct BrokerConfig {
             $(#[doc = $doc] pub $field: $type,)*
-            /// What was set by hand, by name, as opposed to left at its default.
+            /// The settings that a file or a `--set` gave, by name. The others are at their defaults.
             given: BTreeMap<&'static str, Value>,
         }
 
         impl BrokerConfig {
-            /// From what was set, already checked row by row; the rest is default. Not yet checked against each other.
+            /// The settings with these values, each checked by its row, and the defaults of the rest. Contradictions
+            /// between them are not checked yet.
             pub(super) fn from_given(given: BTreeMap<&'static str, Value>) -> BrokerConfig {
                 let value = |name: &str| {
-                    given.get(name).cloned().unwrap_or_else(|| setting(name).expect("a row of the table").default_value())
+                    let row = setting(name).expect("a row of the table");
+                    let value = given.get(name).cloned().unwrap_or_else(|| row.default_value());
+                    debug_assert!(row.is_legal(&value), "CONF-1: {name} = {value} is not in {}", row.range());
+                    value
                 };
                 BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given }
             }
@@ -38,7 +42,7 @@ macro_rules! broker_settings {
 }
 
 const MIB: i64 = 1 << 20;
-/// The journal's files are this long, each.
+/// The size of each file of the journal.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
 broker_settings! {
@@ -250,22 +254,22 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// The value of the setting called `name`, set or default.
+    /// The value of the setting called `name`: given, or its default.
     pub fn value(&self, name: &str) -> Option<Value> {
         Some(self.given.get(name).cloned().unwrap_or(setting(name)?.default_value()))
     }
 
-    /// Whether `name` was set by hand: Kafka's STATIC_BROKER_CONFIG, not DEFAULT_CONFIG.
+    /// Whether a file or a `--set` gave `name`: Kafka's STATIC_BROKER_CONFIG, not DEFAULT_CONFIG.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
-    /// Where to listen.
+    /// The listeners to bind.
     pub fn bind(&self) -> Vec<Listener> {
         Listener::parse_all(&self.listeners).expect("CONF-1: parsed when it was set")
     }
 
-    /// What to tell clients, one for each of [`Self::bind`], in its order.
+    /// The listeners that responses name, one for each of [`Self::bind`], in its order.
     pub fn advertised(&self) -> Vec<Listener> {
         let given = self.advertised_listeners.as_ref().unwrap_or(&self.listeners);
         let given = Listener::parse_all(given).expect("CONF-1: parsed when it was set");
@@ -274,97 +278,12 @@ impl BrokerConfig {
         self.bind().into_iter().map(named).collect()
     }
 
+    /// The node's rack: its own one, `node-<id>`, if none is set.
     pub fn rack_or_node(&self) -> String {
         self.rack.clone().unwrap_or_else(|| format!("node-{}", self.node_id))
     }
 
-    /// What no row can see alone: the name of the setting to change, and what is wrong with it.
-    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
-        let bind = self.bind();
-        for (i, listener) in bind.iter().enumerate() {
-            if matches!(listener.name.as_str(), "SSL" | "SASL_SSL" | "SASL_PLAINTEXT") {
-                found.push((
-                    "listeners",
-                    format!("{} would be encrypted or authenticated; only plain listeners exist so far", listener),
-                ));
-            }
-            if listener.port != 0 && bind[..i].iter().any(|other| other.port == listener.port) {
-                found.push((
-                    "listeners",
-                    format!("the port {} appears twice; each listener needs its own", listener.port),
-                ));
-            }
-        }
-        for listener in self.advertised_listeners.iter().flat_map(|list| Listener::parse_all(list)).flatten() {
-            if !bind.iter().any(|bound| bound.name == listener.name) {
-                found.push(("advertised.listeners", format!("{listener} advertises a name that is not in listeners")));
-            }
-        }
-        for listener in self.advertised() {
-            if listener.is_wildcard() {
-                let wanted = format!("{}://<a host that clients can reach>:{}", listener.name, listener.port);
-                found.push((
-                    "advertised.listeners",
-                    format!("clients cannot connect to {listener}; set it to {wanted}"),
-                ));
-            }
-            // Direct routing takes one port per shard above the listener's own.
-            let ports = self.shards.unwrap_or(1);
-            if self.routing == Routing::Direct && listener.port.checked_add(ports).is_none() {
-                found.push((
-                    "listeners",
-                    format!("{listener} leaves no room for {ports} ports above it, one per core; use a lower one"),
-                ));
-            }
-        }
-        if !self.journal_bytes.is_multiple_of(JOURNAL_FILE_BYTES) {
-            let right = self.journal_bytes / JOURNAL_FILE_BYTES * JOURNAL_FILE_BYTES;
-            found.push((
-                "journal.bytes",
-                format!("must be a multiple of {JOURNAL_FILE_BYTES} (64 MiB), such as {right}"),
-            ));
-        }
-        if self.data_dirs.contains(',') {
-            found.push(("log.dirs", "several data directories; Tidemill keeps its data in one".into()));
-        }
-        if self.log_cleaner_min_compaction_lag_ms > self.log_cleaner_max_compaction_lag_ms {
-            found
-                .push(("log.cleaner.min.compaction.lag.ms", "is larger than log.cleaner.max.compaction.lag.ms".into()));
-        }
-        if self.log_cleaner_io_buffer_load_factor == 0.0 {
-            found.push((
-                "log.cleaner.io.buffer.load.factor",
-                "must be above 0, or the memory for keys would hold none; the default is 0.9".into(),
-            ));
-        }
-        if self.log_cleaner_io_buffer_size as u64 > self.memory_bytes / 16 {
-            let most = self.memory_bytes / 16;
-            found.push((
-                "log.cleaner.io.buffer.size",
-                format!("is larger than a sixteenth of memory.bytes, the most that there is for it; at most {most}"),
-            ));
-        }
-        if self.group_consumer_heartbeat_interval_ms >= self.group_consumer_session_timeout_ms {
-            found.push((
-                "group.consumer.heartbeat.interval.ms",
-                "is not below group.consumer.session.timeout.ms, so every member would time out".into(),
-            ));
-        }
-        if self.group_consumer_assignors.is_empty() {
-            found.push(("group.consumer.assignors", "is empty; name one at least, such as uniform".into()));
-        }
-        if self.message_max_bytes as usize > self.request_bytes_max() {
-            found.push((
-                "message.max.bytes",
-                "is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it"
-                    .into(),
-            ));
-        }
-        found
-    }
-
-    /// The largest request that is taken: one that a shard's memory can hold beside all else.
+    /// The size of the largest request that a shard's share of memory for requests can hold.
     pub fn request_bytes_max(&self) -> usize {
         (self.socket_request_max_bytes as usize).min(self.memory_bytes as usize / 4)
     }
@@ -381,11 +300,10 @@ mod tests {
             assert!(!setting.doc.is_empty() && setting.doc.ends_with('.'), "{}", setting.name);
             assert!(SETTINGS[..i].iter().all(|other| other.name != setting.name), "{}", setting.name);
         }
-        assert_eq!(BrokerConfig::default().contradictions(), vec![]);
     }
 
     #[test]
-    fn a_value_is_known_by_its_kafka_name() {
+    fn a_value_is_found_by_its_kafka_name() {
         let config = BrokerConfig::default();
         assert_eq!(config.value("num.partitions"), Some(Value::Int(1)));
         assert_eq!(config.value("log.retention.ms"), Some(Value::Null));

@@ -1,12 +1,11 @@
-//! The table of broker settings as a TOML file that says everything and changes nothing: a start for one's own, and the
-//! reference for readers.
+//! The table of broker settings as a TOML file with every line commented out: a template and a reference.
 
 use std::fmt::Write;
 
 use super::broker::SETTINGS;
 use super::setting::{Kind, Setting};
 
-/// Each setting with its line of text, its range and its default, commented out.
+/// Each setting with its doc, its range and its default, commented out.
 pub fn example() -> String {
     let mut text =
         String::from("# Every setting of a Tidemill broker, at its default. Remove the # of those you change.\n");
@@ -17,9 +16,9 @@ pub fn example() -> String {
     text
 }
 
-/// `name = value`, or for a setting whose default is that it is not set, `name =`.
+/// `name = value`, or `name =` for a setting that is not set by default.
 fn assignment(setting: &Setting) -> String {
-    // In quotes, because TOML does not let max.connections be both a number and the start of max.connections.per.ip.
+    // Quoted, because in TOML max.connections cannot be both a number and the table of max.connections.per.ip.
     let name = format!("\"{}\"", setting.name);
     match (setting.kind, setting.default) {
         (_, None) => format!("{name} ="),
@@ -39,13 +38,13 @@ mod tests {
     use crate::config::{BrokerConfig, Source, load};
 
     #[test]
-    fn the_example_changes_nothing_also_when_its_lines_count() {
+    fn the_example_changes_nothing_with_or_without_its_comment_marks() {
         let read = |text: &str| {
-            load(Some(Source { name: "example.toml", text }), &[]).unwrap_or_else(|fault| panic!("{fault}"))
+            load(Some(Source { name: "example.toml", text }), &[]).unwrap_or_else(|error| panic!("{error}"))
         };
         let text = example();
         assert_eq!(read(&text), BrokerConfig::default());
-        // With every default written out, each setting is given, and is what it was.
+        // Uncommented, each setting is given and has the same value.
         let assignments = text.lines().filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")));
         let written: String = assignments.filter(|line| !line.ends_with('=')).map(|line| format!("{line}\n")).collect();
         let config = read(&written);

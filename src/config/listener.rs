@@ -2,47 +2,61 @@
 
 use std::fmt;
 
-/// One listener. A request's answers name brokers by the address of the listener it came in on.
+/// One listener. A response gives the brokers' addresses on the listener that received the request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {
     pub name: String,
-    /// Empty means every interface.
+    /// Empty: every interface.
     pub host: String,
     pub port: u16,
 }
 
+/// Why a text or a list is not a legal `listeners` setting.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListenerError {
+    #[error("'{text}' is not of the form NAME://host:port")]
+    Form { text: String },
+    #[error("'{port}' in '{text}' is not a port number, 0..65535")]
+    Port { port: String, text: String },
+    #[error("at least one NAME://host:port is needed")]
+    NoListener,
+    #[error("the name {name} appears twice; each listener needs its own")]
+    DuplicateName { name: String },
+}
+
 impl Listener {
-    /// `PLAINTEXT://0.0.0.0:9092`, `PLAINTEXT://:9092`, `PLAINTEXT://[::1]:9092`.
-    pub fn parse(text: &str) -> Result<Listener, String> {
-        let wanted = || format!("'{text}' is not of the form NAME://host:port");
-        let (name, address) = text.split_once("://").ok_or_else(wanted)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(wanted)?;
+    /// Parses `PLAINTEXT://0.0.0.0:9092`, `PLAINTEXT://:9092`, `PLAINTEXT://[::1]:9092`.
+    pub fn parse(text: &str) -> Result<Listener, ListenerError> {
+        let form = || ListenerError::Form { text: text.to_owned() };
+        let (name, address) = text.split_once("://").ok_or_else(form)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(form)?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if name.is_empty()
             || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
             || host.contains(['/', '[', ']'])
         {
-            return Err(wanted());
+            return Err(form());
         }
-        let port = port.parse().map_err(|_| format!("'{port}' in '{text}' is not a port number, 0..65535"))?;
+        let number = port.parse();
+        let port = number.map_err(|_| ListenerError::Port { port: port.to_owned(), text: text.to_owned() })?;
         Ok(Listener { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
     }
 
-    /// All of a list. A name may appear once; two may be advertised with one port, on different hosts.
-    pub fn parse_all(list: &[String]) -> Result<Vec<Listener>, String> {
+    /// Parses a list of at least one. Each name is unique. Two advertised listeners may share a port on different hosts.
+    pub fn parse_all(list: &[String]) -> Result<Vec<Listener>, ListenerError> {
         let listeners = list.iter().map(|text| Listener::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if listeners.is_empty() {
-            return Err("at least one NAME://host:port is needed".into());
+            return Err(ListenerError::NoListener);
         }
         for (i, listener) in listeners.iter().enumerate() {
             if listeners[..i].iter().any(|other| other.name == listener.name) {
-                return Err(format!("the name {} appears twice; each listener needs its own", listener.name));
+                return Err(ListenerError::DuplicateName { name: listener.name.clone() });
             }
         }
         Ok(listeners)
     }
 
-    /// Such a host can be bound, but a client cannot connect to it.
+    /// Whether the host stands for every interface: a node can bind it, but a client cannot connect to it.
     pub fn is_wildcard(&self) -> bool {
         matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
     }
@@ -62,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listeners_read_as_kafka_writes_them() {
+    fn listeners_parse_and_print_as_in_kafka() {
         for (text, host, port) in [
             ("PLAINTEXT://localhost:9092", "localhost", 9092),
             ("PLAINTEXT://:9092", "", 9092),
@@ -77,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_name_appears_once() {
+    fn a_repeated_listener_name_is_rejected() {
         let parse = |text: &str| Listener::parse_all(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(parse("IN://a:1,OUT://b:2").unwrap().len(), 2);
-        assert!(parse("IN://a:1,in://b:2").unwrap_err().contains("IN appears twice"));
+        assert!(parse("IN://a:1,in://b:2").unwrap_err().to_string().contains("IN appears twice"));
         assert!(Listener::parse_all(&[]).is_err());
     }
 }

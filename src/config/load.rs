@@ -1,7 +1,7 @@
-//! A TOML file and `--set key=value` words become a [`BrokerConfig`], or a list of everything that is wrong with them.
+//! Reads a TOML file and `--set key=value` words into a [`BrokerConfig`], or into a list of all problems.
 //!
-//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` over `ms = 1` are the same setting. A `--set` wins over
-//! the file, and a later `--set` over an earlier one.
+//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` over `ms = 1` are the same setting. A `--set`
+//! overrides the file, and a later `--set` overrides an earlier one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,42 +10,96 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::broker::{BrokerConfig, SETTINGS, setting};
+use super::consistency::{Contradiction, contradictions};
 use super::nearest::nearest;
-use super::setting::Value;
+use super::setting::{InvalidValue, Value};
 
-/// A configuration file's text and the name to call it by in messages.
+/// The text of a configuration file.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
+    /// The file's name in messages.
     pub name: &'a str,
     pub text: &'a str,
 }
 
-/// Everything that is wrong, not only the first thing. Prints one line each.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub struct Fault {
-    pub problems: Vec<Problem>,
+/// Every problem of a configuration, not only the first. Prints one line each.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub struct LoadError {
+    pub problems: Vec<LocatedProblem>,
 }
 
-/// One thing that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
-    /// `tidemill.toml:12`, `--set num.partitions=0`, or empty when no one place is at fault.
+/// A problem and its place in the configuration.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LocatedProblem {
+    /// `tidemill.toml:12`, `--set num.partitions=0`, or `default`.
     pub place: String,
-    pub message: String,
+    pub problem: Problem,
 }
 
-impl fmt::Display for Fault {
+/// One thing that is wrong with a configuration.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("not TOML: {reason}{}", if *names_overlap { OVERLAP_HINT } else { "" })]
+    NotToml { reason: String, names_overlap: bool },
+    #[error("{name} was set before, at {earlier}")]
+    SetTwice { name: String, earlier: String },
+    #[error("expected key=value")]
+    NotAnAssignment,
+    #[error("unknown setting {name}{hint}")]
+    UnknownSetting { name: String, hint: Hint },
+    #[error(transparent)]
+    InvalidValue(#[from] InvalidValue),
+    #[error("{name}: {error}")]
+    NotPlain { name: String, error: NotPlain },
+    #[error("{}: {_0}", _0.setting())]
+    Contradiction(Contradiction),
+}
+
+/// Why a TOML value has no counterpart in a `--set`.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotPlain {
+    #[error("{number} is too large")]
+    TooLarge { number: String },
+    #[error("expected a list of plain values")]
+    NestedList,
+    #[error("expected a plain value")]
+    Table,
+}
+
+/// The settings that an unknown name most likely meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hint {
+    Nothing,
+    /// The name is this one with a typing error.
+    Nearest(&'static str),
+    /// The name is the first part of these.
+    PrefixOf(Vec<&'static str>),
+}
+
+const OVERLAP_HINT: &str = "; write such names in quotes: \"max.connections.per.ip\" = 1";
+
+impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
+        match self {
+            Hint::Nothing => Ok(()),
+            Hint::Nearest(name) => write!(f, "; did you mean {name}?"),
+            Hint::PrefixOf(names) => write!(f, "; did you mean one of {}?", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, LocatedProblem { place, problem }) in self.problems.iter().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
-            write!(f, "{newline}{}: {}", problem.place, problem.message)?;
+            write!(f, "{newline}{place}: {problem}")?;
         }
         Ok(())
     }
 }
 
-/// Reads the settings; `sets` are the words after `--set`.
-pub fn load(file: Option<Source<'_>>, sets: &[String]) -> Result<BrokerConfig, Fault> {
+/// Reads the settings. `sets` are the arguments of `--set`.
+pub fn load(file: Option<Source<'_>>, sets: &[String]) -> Result<BrokerConfig, LoadError> {
     let mut loader = Loader::default();
     if let Some(source) = file {
         loader.read_file(source);
@@ -56,23 +110,23 @@ pub fn load(file: Option<Source<'_>>, sets: &[String]) -> Result<BrokerConfig, F
     let Loader { given, places, mut problems } = loader;
     if problems.is_empty() {
         let config = BrokerConfig::from_given(given);
-        for (name, message) in config.contradictions() {
-            let place = places.get(name).cloned().unwrap_or_else(|| "default".into());
-            problems.push(Problem { place, message: format!("{name}: {message}") });
+        for contradiction in contradictions(&config) {
+            let place = places.get(contradiction.setting()).cloned().unwrap_or_else(|| "default".into());
+            problems.push(LocatedProblem { place, problem: Problem::Contradiction(contradiction) });
         }
         if problems.is_empty() {
             return Ok(config);
         }
     }
-    Err(Fault { problems })
+    Err(LoadError { problems })
 }
 
 #[derive(Default)]
 struct Loader {
     given: BTreeMap<&'static str, Value>,
-    /// Where each of `given` comes from.
+    /// The place in the configuration that set each of `given`.
     places: BTreeMap<&'static str, String>,
-    problems: Vec<Problem>,
+    problems: Vec<LocatedProblem>,
 }
 
 impl Loader {
@@ -85,36 +139,31 @@ impl Loader {
             Ok(table) => self.read_table("", table.get_ref(), &place),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
-                // TOML takes max.connections and max.connections.per.ip for a number and a table of one name.
-                let is_both = error.message().contains("dotted key");
-                let hint = if is_both { "; write such names in quotes: \"max.connections.per.ip\" = 1" } else { "" };
-                let message = format!("not TOML: {}{hint}", error.message().trim());
-                self.problems.push(Problem { place: place(at), message });
+                // In TOML, max.connections and max.connections.per.ip give one name to a number and to a table.
+                let names_overlap = error.message().contains("dotted key");
+                let reason = error.message().trim().to_owned();
+                self.report(place(at), Problem::NotToml { reason, names_overlap });
             }
         }
     }
 
     fn read_table(&mut self, prefix: &str, table: &DeTable<'_>, place: &dyn Fn(usize) -> String) {
-        // In the order of the file, so that messages are too.
+        // In the order of the file, so that the messages are in that order too.
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let name =
                 if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
             let at = place(key.span().start);
-            match value.get_ref() {
-                DeValue::Table(inner) => self.read_table(&name, inner, place),
-                _ => match text_of(value) {
-                    Ok(text) => {
-                        if let Some(earlier) = setting(&name).and_then(|row| self.places.get(row.name)) {
-                            let message = format!("{name} was set before, at {earlier}");
-                            self.problems.push(Problem { place: at, message });
-                        } else {
-                            self.give(&name, &text, at);
-                        }
-                    }
-                    Err(message) => self.problems.push(Problem { place: at, message: format!("{name}: {message}") }),
-                },
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.read_table(&name, inner, place);
+                continue;
+            }
+            let earlier = setting(&name).and_then(|row| self.places.get(row.name)).cloned();
+            match (text_of(value), earlier) {
+                (Err(error), _) => self.report(at, Problem::NotPlain { name, error }),
+                (Ok(_), Some(earlier)) => self.report(at, Problem::SetTwice { name, earlier }),
+                (Ok(text), None) => self.set(&name, &text, at),
             }
         }
     }
@@ -122,57 +171,58 @@ impl Loader {
     fn read_set(&mut self, set: &str) {
         let place = format!("--set {set}");
         match set.split_once('=') {
-            Some((name, text)) => self.give(name.trim(), text, place),
-            None => self.problems.push(Problem { place, message: "expected key=value".into() }),
+            Some((name, text)) => self.set(name.trim(), text, place),
+            None => self.report(place, Problem::NotAnAssignment),
         }
     }
 
-    fn give(&mut self, name: &str, text: &str, place: String) {
-        let message = match setting(name) {
-            None => format!("unknown setting {name}{}", hint(name)),
-            Some(row) => match row.parse(text) {
-                Ok(value) => {
-                    self.given.insert(row.name, value);
-                    self.places.insert(row.name, place);
-                    return;
-                }
-                Err(invalid) => invalid.to_string(),
-            },
+    fn set(&mut self, name: &str, text: &str, place: String) {
+        let Some(row) = setting(name) else {
+            return self.report(place, Problem::UnknownSetting { name: name.to_owned(), hint: hint(name) });
         };
-        self.problems.push(Problem { place, message });
+        match row.parse(text) {
+            Ok(value) => {
+                self.given.insert(row.name, value);
+                self.places.insert(row.name, place);
+            }
+            Err(invalid) => self.report(place, invalid.into()),
+        }
+    }
+
+    fn report(&mut self, place: String, problem: Problem) {
+        self.problems.push(LocatedProblem { place, problem });
     }
 }
 
-/// What the reader probably meant by `name`.
-fn hint(name: &str) -> String {
+fn hint(name: &str) -> Hint {
     let names = || SETTINGS.iter().map(|setting| setting.name);
     let within: Vec<&str> =
         names().filter(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))).collect();
     if !within.is_empty() {
-        return format!("; did you mean one of {}?", within.join(", "));
+        return Hint::PrefixOf(within);
     }
-    nearest(name, names()).map(|known| format!("; did you mean {known}?")).unwrap_or_default()
+    nearest(name, names()).map_or(Hint::Nothing, Hint::Nearest)
 }
 
-/// A TOML value as the text that a `--set` would have; arrays become comma-separated lists.
-fn text_of(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+/// A TOML value as the text that a `--set` would have. An array becomes a comma-separated list.
+fn text_of(value: &Spanned<DeValue<'_>>) -> Result<String, NotPlain> {
     Ok(match value.get_ref() {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().into(),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_err(|_| format!("{number} is too large"))?
+            .map_err(|_| NotPlain::TooLarge { number: number.to_string() })?
             .to_string(),
         DeValue::Float(number) => number.as_str().into(),
         DeValue::Boolean(value) => value.to_string(),
         DeValue::Datetime(value) => value.to_string(),
         DeValue::Array(items) => {
             let texts = items.iter().map(|item| match item.get_ref() {
-                DeValue::Array(_) | DeValue::Table(_) => Err("expected a list of plain values".to_owned()),
+                DeValue::Array(_) | DeValue::Table(_) => Err(NotPlain::NestedList),
                 _ => text_of(item),
             });
             texts.collect::<Result<Vec<_>, _>>()?.join(",")
         }
-        DeValue::Table(_) => return Err("expected a plain value".into()),
+        DeValue::Table(_) => return Err(NotPlain::Table),
     })
 }
 
@@ -181,12 +231,12 @@ mod tests {
     use super::*;
     use crate::config::Routing;
 
-    fn file(text: &str) -> Result<BrokerConfig, Fault> {
+    fn file(text: &str) -> Result<BrokerConfig, LoadError> {
         load(Some(Source { name: "t.toml", text }), &[])
     }
 
-    fn check_fault(got: Result<BrokerConfig, Fault>, expected: &[&str]) {
-        let lines: Vec<String> = got.expect_err("a fault").to_string().lines().map(str::to_owned).collect();
+    fn check_error(got: Result<BrokerConfig, LoadError>, expected: &[&str]) {
+        let lines: Vec<String> = got.expect_err("an error").to_string().lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, expected) in lines.iter().zip(expected) {
             assert!(line.contains(expected), "{line:?} does not contain {expected:?}");
@@ -206,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn values_may_be_written_in_any_toml_way() {
+    fn values_may_have_any_toml_form() {
         let config = file(
             "node.id = 0x10\nrouting = \"forward\"\nflush.ack = false\nlog.cleanup.policy = [\"compact\", \"delete\"]\n\
              journal.bytes = 134_217_728\nlog.cleaner.min.cleanable.ratio = 0.25\n\
@@ -221,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_wins_over_the_file_and_a_later_one_over_an_earlier_one() {
+    fn a_set_overrides_the_file_and_earlier_sets() {
         let source = Source { name: "t.toml", text: "num.partitions = 2" };
         let sets = ["num.partitions=3".into(), "num.partitions=4".into()];
         assert_eq!(load(Some(source), &sets).unwrap().num_partitions, 4);
@@ -229,22 +279,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_setting_is_refused_with_the_nearest_name_and_its_place() {
-        check_fault(
+    fn an_unknown_setting_is_rejected_with_the_nearest_name_and_its_place() {
+        check_error(
             file("\n[log]\nretension.ms = 1"),
             &["t.toml:3: unknown setting log.retension.ms; did you mean log.retention.ms?"],
         );
-        check_fault(
+        check_error(
             load(None, &["num.partition=1".into()]),
             &["--set num.partition=1: unknown setting num.partition; did you mean num.partitions?"],
         );
-        check_fault(file("quux = 1"), &["t.toml:1: unknown setting quux"]);
-        check_fault(file("log.roll = 1"), &["did you mean one of log.roll.ms, log.roll.hours, log.roll.jitter.ms"]);
+        check_error(file("quux = 1"), &["t.toml:1: unknown setting quux"]);
+        check_error(file("log.roll = 1"), &["did you mean one of log.roll.ms, log.roll.hours, log.roll.jitter.ms"]);
     }
 
     #[test]
-    fn every_fault_is_told_with_its_place_and_what_would_be_right() {
-        check_fault(
+    fn every_problem_is_reported_with_its_place_and_the_legal_values() {
+        check_error(
             file("num.partitions = 0\nflush.ack = \"maybe\"\n\nrouting = \"sideways\"\nnode.id = [[1]]"),
             &[
                 "t.toml:1: Invalid value 0 for configuration num.partitions: Value must be at least 1",
@@ -253,26 +303,26 @@ mod tests {
                 "t.toml:5: node.id: expected a list of plain values",
             ],
         );
-        check_fault(file("a = = 1"), &["t.toml:1: not TOML"]);
-        check_fault(
+        check_error(file("a = = 1"), &["t.toml:1: not TOML"]);
+        check_error(
             file("max.connections = 1\nmax.connections.per.ip = 1"),
             &["t.toml:2: not TOML: cannot extend value"],
         );
-        check_fault(file("max.connections = 1\nmax.connections.per.ip = 1"), &["write such names in quotes"]);
+        check_error(file("max.connections = 1\nmax.connections.per.ip = 1"), &["write such names in quotes"]);
         assert!(file("max.connections = 2\n\"max.connections.per.ip\" = 1").is_ok());
-        check_fault(load(None, &["num.partitions".into()]), &["--set num.partitions: expected key=value"]);
+        check_error(load(None, &["num.partitions".into()]), &["--set num.partitions: expected key=value"]);
     }
 
     #[test]
-    fn a_setting_given_twice_in_the_file_is_refused() {
-        check_fault(
+    fn a_setting_given_twice_in_the_file_is_rejected() {
+        check_error(
             file("num.partitions = 1\n\"num.partitions\" = 2"),
             &["t.toml:2: num.partitions was set before, at t.toml:1"],
         );
     }
 
     #[test]
-    fn settings_that_contradict_each_other_are_refused() {
+    fn settings_that_contradict_each_other_are_rejected() {
         for (text, expected) in [
             ("listeners = \"PLAINTEXT://0.0.0.0:9092\"", "clients cannot connect to PLAINTEXT://0.0.0.0:9092"),
             ("listeners = \"SSL://a:9092\"", "only plain listeners exist so far"),
@@ -285,15 +335,15 @@ mod tests {
             ("log.cleaner.io.buffer.size = 33554433", "a sixteenth of memory.bytes"),
             ("message.max.bytes = 2000\nsocket.request.max.bytes = 1024", "no request could carry it"),
         ] {
-            check_fault(file(text), &[expected]);
+            check_error(file(text), &[expected]);
         }
         assert!(file("listeners = \"A://:9092\"\nadvertised.listeners = \"A://b:9092\"").is_ok());
         assert!(file("listeners = \"A://a:65530\"\nshards = 8\nrouting = \"forward\"").is_ok());
     }
 
     #[test]
-    fn a_contradiction_is_told_at_the_place_of_its_setting() {
-        check_fault(file("\njournal.bytes = 134217729"), &["t.toml:2: journal.bytes: must be a multiple"]);
-        check_fault(load(None, &["log.dirs=a,b".into()]), &["--set log.dirs=a,b: log.dirs: several"]);
+    fn a_contradiction_is_reported_at_the_place_of_its_setting() {
+        check_error(file("\njournal.bytes = 134217729"), &["t.toml:2: journal.bytes: must be a multiple"]);
+        check_error(load(None, &["log.dirs=a,b".into()]), &["--set log.dirs=a,b: log.dirs: several"]);
     }
 }

@@ -1,6 +1,6 @@
-//! The known name that a mistyped one most likely meant.
+//! Finds the known name that a mistyped name most likely meant.
 
-/// The closest of `known`, if it is close enough that a reader would call it a slip of the finger.
+/// The nearest of `known`, unless more than a third of the characters differ.
 pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, name) =
         known.map(|name| (strsim::damerau_levenshtein(typed, name), name)).min_by_key(|(distance, _)| *distance)?;
@@ -12,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_name_and_nonsense_finds_none() {
+    fn a_typing_error_finds_its_name_and_an_unrelated_word_finds_none() {
         let known = ["log.retention.ms", "log.retention.bytes", "num.partitions"];
         let find = |typed| nearest(typed, known.into_iter());
         assert_eq!(find("log.retension.ms"), Some("log.retention.ms"));

@@ -1,45 +1,35 @@
-//! One setting: what it is called, which values it takes, and how a text becomes such a value.
+//! One setting: its name, its legal values, and the parser from text to a value.
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::listener::Listener;
+use super::listener::{Listener, ListenerError};
 
 /// One row of a table of settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub name: &'static str,
     pub kind: Kind,
-    /// As it would be written in a file; `None` is Kafka's null: not set, and something else decides.
+    /// The default, as a configuration file spells it. `None` is Kafka's null: not set, so another setting decides.
     pub default: Option<&'static str>,
-    /// One line for help, documentation and DescribeConfigs.
+    /// One sentence or more for help, documentation and DescribeConfigs.
     pub doc: &'static str,
 }
 
-/// The values a setting takes.
+/// The type and range of a setting.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Kind {
+    /// Kafka's BOOLEAN.
     Boolean,
-    /// Kafka's INT: `min..=max`, or the one value `or` outside of it.
-    Int {
-        min: i32,
-        max: i32,
-        or: Option<i32>,
-    },
+    /// Kafka's INT: `min..=max`, or the one value `or` outside that range.
+    Int { min: i32, max: i32, or: Option<i32> },
     /// Kafka's SHORT.
-    Short {
-        min: i16,
-        max: i16,
-    },
+    Short { min: i16, max: i16 },
     /// Kafka's LONG.
-    Long {
-        min: i64,
-        max: i64,
-    },
+    Long { min: i64, max: i64 },
     /// Kafka's DOUBLE.
-    Double {
-        min: f64,
-        max: f64,
-    },
+    Double { min: f64, max: f64 },
+    /// Kafka's STRING, not empty.
     Text,
     /// Exactly one of these words.
     OneOf(&'static [&'static str]),
@@ -47,11 +37,11 @@ pub enum Kind {
     ListOf(&'static [&'static str]),
     /// `NAME://host:port,...`
     Listeners,
-    /// `*`, or `partition:broker,...`: whose replication a quota slows down (KIP-73).
+    /// `*`, or `partition:broker,...`: the replicas whose replication a quota throttles (KIP-73).
     ThrottledReplicas,
 }
 
-/// A value of a setting, of the type its kind asks for.
+/// A value of a setting, of the type that its [`Kind`] requires.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
     Null,
@@ -62,14 +52,58 @@ pub enum Value {
     List(Vec<String>),
 }
 
-/// A value that a setting does not take. Worded as Kafka does, since clients print it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+/// A text that is not a legal value of a setting. Worded as Kafka words it, because clients print it.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("Invalid value {value} for configuration {name}: {reason}")]
-pub struct Invalid {
+pub struct InvalidValue {
     pub name: &'static str,
     pub value: String,
-    /// What is wrong and what would be right.
-    pub reason: String,
+    pub reason: ValueError,
+}
+
+/// Why a text is not a legal value, and which values are.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum ValueError {
+    #[error("Expected value to be either true or false")]
+    NotBoolean,
+    /// Not a number, or one that Kafka's type of this name cannot hold.
+    #[error("Not a number of type {0}")]
+    NotNumber(&'static str),
+    #[error("Value must be at least {min}")]
+    BelowMin { min: Bound },
+    #[error("Value must be no more than {max}")]
+    AboveMax { max: Bound },
+    #[error("Value must be between {min} and {max} or equal to {or}")]
+    OutsideRange { min: i32, max: i32, or: i32 },
+    #[error("String must be non-empty")]
+    Empty,
+    #[error("String must be one of: {}", words.join(", "))]
+    NotOneOf { words: &'static [&'static str] },
+    #[error("'{word}' is not one of: {}", words.join(", "))]
+    UnknownWord { word: String, words: &'static [&'static str] },
+    #[error(transparent)]
+    Listeners(#[from] ListenerError),
+    #[error(
+        "must be the literal '*' or a list of replicas in the following format: \
+         [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+    )]
+    NotThrottledReplicas,
+}
+
+/// The bound of a number's range.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Bound {
+    Int(i64),
+    Double(f64),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Int(bound) => write!(f, "{bound}"),
+            Bound::Double(bound) => write!(f, "{bound}"),
+        }
+    }
 }
 
 pub const fn int(min: i32, max: i32) -> Kind {
@@ -101,12 +135,12 @@ pub const fn double(min: f64, max: f64) -> Kind {
 }
 
 impl Setting {
-    /// The value that `text` stands for.
-    pub fn parse(&self, text: &str) -> Result<Value, Invalid> {
-        self.kind.parse(text.trim()).map_err(|reason| Invalid { name: self.name, value: text.to_owned(), reason })
+    /// The value that `text` spells.
+    pub fn parse(&self, text: &str) -> Result<Value, InvalidValue> {
+        self.kind.parse(text.trim()).map_err(|reason| InvalidValue { name: self.name, value: text.to_owned(), reason })
     }
 
-    /// What holds when nobody set it.
+    /// The value of a setting that is not set.
     pub fn default_value(&self) -> Value {
         match self.default {
             None => Value::Null,
@@ -114,53 +148,66 @@ impl Setting {
         }
     }
 
-    /// `true|false`, `1..`, `one of a, b`: for help and documentation.
+    /// CONF-1: whether `value` is of this setting's type and in its range.
+    pub fn is_legal(&self, value: &Value) -> bool {
+        match value.to_text() {
+            None => self.default.is_none(),
+            Some(text) => self.parse(&text).as_ref() == Ok(value),
+        }
+    }
+
+    /// The legal values, for help and documentation: `true|false`, `1..`, `one of a, b`.
     pub fn range(&self) -> String {
         self.kind.range()
     }
 }
 
 impl Kind {
-    fn parse(self, text: &str) -> Result<Value, String> {
+    fn parse(self, text: &str) -> Result<Value, ValueError> {
         match self {
             Kind::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
-                _ => Err("Expected value to be either true or false".into()),
+                _ => Err(ValueError::NotBoolean),
             },
             Kind::Int { min, max, or } => {
-                let value: i32 = text.parse().map_err(|_| "Not a number of type INT".to_owned())?;
-                if or != Some(value) {
-                    self.check_bounds(value < min, value > max)?;
+                let value: i32 = number(text, "INT")?;
+                match or {
+                    Some(or) if value == or => {}
+                    Some(or) if !(min..=max).contains(&value) => {
+                        return Err(ValueError::OutsideRange { min, max, or });
+                    }
+                    _ => check_bounds(value.into(), min.into(), max.into())?,
                 }
                 Ok(Value::Int(value.into()))
             }
             Kind::Short { min, max } => {
-                let value: i16 = text.parse().map_err(|_| "Not a number of type SHORT".to_owned())?;
-                self.check_bounds(value < min, value > max)?;
+                let value: i16 = number(text, "SHORT")?;
+                check_bounds(value.into(), min.into(), max.into())?;
                 Ok(Value::Int(value.into()))
             }
             Kind::Long { min, max } => {
-                let value: i64 = text.parse().map_err(|_| "Not a number of type LONG".to_owned())?;
-                self.check_bounds(value < min, value > max)?;
+                let value: i64 = number(text, "LONG")?;
+                check_bounds(value, min, max)?;
                 Ok(Value::Int(value))
             }
             Kind::Double { min, max } => {
-                let value: f64 = text.parse().map_err(|_| "Not a number of type DOUBLE".to_owned())?;
-                if value.is_nan() {
-                    return Err("Not a number of type DOUBLE".into());
+                let value: f64 = number(text, "DOUBLE")?;
+                match value {
+                    _ if value.is_nan() => Err(ValueError::NotNumber("DOUBLE")),
+                    _ if value < min => Err(ValueError::BelowMin { min: Bound::Double(min) }),
+                    _ if value > max => Err(ValueError::AboveMax { max: Bound::Double(max) }),
+                    _ => Ok(Value::Double(value)),
                 }
-                self.check_bounds(value < min, value > max)?;
-                Ok(Value::Double(value))
             }
-            Kind::Text if text.is_empty() => Err("String must be non-empty".into()),
+            Kind::Text if text.is_empty() => Err(ValueError::Empty),
             Kind::Text => Ok(Value::Text(text.into())),
             Kind::OneOf(words) if words.contains(&text) => Ok(Value::Text(text.into())),
-            Kind::OneOf(words) => Err(format!("String must be one of: {}", words.join(", "))),
+            Kind::OneOf(words) => Err(ValueError::NotOneOf { words }),
             Kind::ListOf(words) => {
                 let list = split(text);
                 match list.iter().find(|word| !words.contains(&word.as_str())) {
-                    Some(word) => Err(format!("'{word}' is not one of: {}", words.join(", "))),
+                    Some(word) => Err(ValueError::UnknownWord { word: word.clone(), words }),
                     None => Ok(Value::List(without_repeats(list))),
                 }
             }
@@ -172,35 +219,13 @@ impl Kind {
             Kind::ThrottledReplicas => {
                 let list = split(text);
                 if list.iter().all(|word| is_throttled_replica(word))
-                    && (list.len() < 2 || !list.iter().any(|w| w == "*"))
+                    && (list.len() < 2 || !list.iter().any(|word| word == "*"))
                 {
                     Ok(Value::List(list))
                 } else {
-                    Err("must be the literal '*' or a list of replicas in the following format: \
-                         [partitionId]:[brokerId],[partitionId]:[brokerId],..."
-                        .into())
+                    Err(ValueError::NotThrottledReplicas)
                 }
             }
-        }
-    }
-
-    fn check_bounds(self, is_below: bool, is_above: bool) -> Result<(), String> {
-        let (min, max) = match self {
-            Kind::Int { min, max, .. } => (min.to_string(), max.to_string()),
-            Kind::Short { min, max } => (min.to_string(), max.to_string()),
-            Kind::Long { min, max } => (min.to_string(), max.to_string()),
-            Kind::Double { min, max } => (min.to_string(), max.to_string()),
-            _ => unreachable!("only numbers have bounds"),
-        };
-        if let Kind::Int { or: Some(or), .. } = self
-            && (is_below || is_above)
-        {
-            return Err(format!("Value must be between {min} and {max} or equal to {or}"));
-        }
-        match (is_below, is_above) {
-            (true, _) => Err(format!("Value must be at least {min}")),
-            (_, true) => Err(format!("Value must be no more than {max}")),
-            _ => Ok(()),
         }
     }
 
@@ -230,7 +255,7 @@ impl Kind {
         }
     }
 
-    /// Kafka's number for the type, in DescribeConfigs v3 and up.
+    /// Kafka's code of the type in DescribeConfigs v3 and up.
     pub fn wire_type(self) -> i8 {
         match self {
             Kind::Boolean => 1,
@@ -244,12 +269,24 @@ impl Kind {
     }
 }
 
-/// The words between the commas, without blanks around them; an empty text is an empty list.
+fn number<T: FromStr>(text: &str, kafka_type: &'static str) -> Result<T, ValueError> {
+    text.parse().map_err(|_| ValueError::NotNumber(kafka_type))
+}
+
+fn check_bounds(value: i64, min: i64, max: i64) -> Result<(), ValueError> {
+    match value {
+        _ if value < min => Err(ValueError::BelowMin { min: Bound::Int(min) }),
+        _ if value > max => Err(ValueError::AboveMax { max: Bound::Int(max) }),
+        _ => Ok(()),
+    }
+}
+
+/// The words between the commas, trimmed. An empty text is an empty list.
 fn split(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// A word that appears twice counts once, as in Kafka.
+/// The list without repeated words, as in Kafka.
 fn without_repeats(list: Vec<String>) -> Vec<String> {
     let mut words: Vec<String> = Vec::with_capacity(list.len());
     for word in list {
@@ -265,14 +302,14 @@ fn is_throttled_replica(word: &str) -> bool {
     word == "*" || word.split_once(':').is_some_and(|(partition, broker)| is_id(partition) && is_id(broker))
 }
 
-/// As Kafka prints it: what DescribeConfigs answers. Null has no text; it prints as `null`.
+/// As Kafka prints it in DescribeConfigs. Null has no text there; it prints as `null` here.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null => f.write_str("null"),
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
-            // As Java's Double.toString: an "E" for what is large or small, and a ".0" where there is no fraction.
+            // Java's Double.toString: an "E" in large and small numbers, and ".0" in whole ones.
             Value::Double(value) if *value == 0.0 || (1e-3..1e7).contains(&value.abs()) => write!(f, "{value:?}"),
             Value::Double(value) => {
                 let text = format!("{value:E}");
@@ -288,13 +325,13 @@ impl fmt::Display for Value {
 }
 
 impl Value {
-    /// The text that stands for it, or `None` for null.
+    /// The text of the value, or `None` for null.
     pub fn to_text(&self) -> Option<String> {
         (*self != Value::Null).then(|| self.to_string())
     }
 }
 
-/// A field's Rust type, made from a value that was checked against the setting's kind.
+/// Converts a value that its setting's [`Kind`] has checked (CONF-1) into the Rust type of a field.
 pub trait FromValue: Sized {
     fn from_value(value: &Value) -> Self;
 }
@@ -303,7 +340,10 @@ macro_rules! from_value {
     ($($type:ty: $pattern:pat => $make:expr;)*) => {
         $(impl FromValue for $type {
             fn from_value(value: &Value) -> Self {
-                match value { $pattern => $make, other => panic!("{other:?} is not a {}: the table names the wrong type", stringify!($type)) }
+                match value {
+                    $pattern => $make,
+                    other => panic!("CONF-1: {other:?} is not a {}: the table names the wrong type", stringify!($type)),
+                }
             }
         })*
     };
@@ -346,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_becomes_a_value_of_its_kind_or_says_what_would_be_right() {
+    fn a_text_becomes_a_value_or_the_error_names_the_legal_values() {
         check(Kind::Boolean, "TRUE", Ok(Value::Bool(true)));
         check(Kind::Boolean, "yes", Err("either true or false"));
         check(int(1, 9), " 3 ", Ok(Value::Int(3)));
@@ -375,6 +415,22 @@ mod tests {
         check(Kind::ThrottledReplicas, "*", Ok(Value::List(vec!["*".into()])));
         check(Kind::ThrottledReplicas, "0-1", Err("literal '*'"));
         check(Kind::ThrottledReplicas, "*,0:1", Err("literal '*'"));
+    }
+
+    /// CONF-1
+    #[test]
+    fn a_value_of_another_type_or_out_of_range_is_not_legal() {
+        let setting = Setting { name: "x", kind: int_or(-1, 1, 9), default: Some("1"), doc: "" };
+        for (value, expected) in [
+            (Value::Int(9), true),
+            (Value::Int(-1), true),
+            (Value::Int(10), false),
+            (Value::Text("9".into()), false),
+            (Value::Null, false),
+        ] {
+            assert_eq!(setting.is_legal(&value), expected, "{value:?}");
+        }
+        assert!(Setting { default: None, ..setting }.is_legal(&Value::Null));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::broker::BrokerConfig;
 use super::choices::{CLEANUP_POLICIES, COMPRESSION_TYPES, CleanupPolicy, CompressionType, TIMESTAMP_TYPES};
 use super::nearest::nearest;
-use super::setting::{FromValue, Invalid, Kind, Setting, Value, double, int, int_from, int_or, long_from};
+use super::setting::{FromValue, InvalidValue, Kind, Setting, Value, double, int, int_from, int_or, long_from};
 use crate::record::validate::TopicCompression;
 use crate::record::{Codec, TimestampType};
 
@@ -178,12 +178,15 @@ pub type Overrides = BTreeMap<String, String>;
 /// An override that a topic cannot have. The client gets the text with INVALID_CONFIG.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum InvalidOverride {
-    #[error("Unknown topic config name: {name}{}", hint.map(|hint| format!("; did you mean {hint}?")).unwrap_or_default())]
+    #[error(
+        "Unknown topic config name: {name}{}",
+        hint.map(|hint| format!("; did you mean {hint}?")).unwrap_or_default()
+    )]
     Unknown { name: String, hint: Option<&'static str> },
     #[error("Null value not supported for topic configs: {name}")]
     Null { name: String },
     #[error(transparent)]
-    Invalid(#[from] Invalid),
+    InvalidValue(#[from] InvalidValue),
     #[error("conflict topic config setting min.compaction.lag.ms ({min_ms}) > max.compaction.lag.ms ({max_ms})")]
     CompactionLags { min_ms: i64, max_ms: i64 },
     #[error(
@@ -228,7 +231,9 @@ pub fn check_all(overrides: &Overrides, broker: &BrokerConfig) -> Result<(), Inv
 /// when it was made, and a later release may have narrowed the range.
 fn resolve(row: &TopicSetting, overrides: &Overrides, broker: &BrokerConfig) -> Value {
     let own = overrides.get(row.setting.name).and_then(|text| row.setting.parse(text).ok());
-    own.unwrap_or_else(|| fallback(row, broker).0)
+    let value = own.unwrap_or_else(|| fallback(row, broker).0);
+    debug_assert!(row.setting.is_legal(&value), "CONF-1: {} = {value} is not in its range", row.setting.name);
+    value
 }
 
 /// A setting's value for a topic without an override (CONF-2), and the name of the broker setting that it comes from.
@@ -237,7 +242,11 @@ pub fn fallback(row: &TopicSetting, broker: &BrokerConfig) -> (Value, Option<&'s
         match broker.value(name).expect("a topic setting falls back to broker settings; a test checks the names") {
             Value::Null => {}
             // -1 means without limit in every unit.
-            Value::Int(value) if value >= 0 => return (Value::Int(value.saturating_mul(factor)), Some(name)),
+            Value::Int(value) if value >= 0 => {
+                let converted = value.saturating_mul(factor);
+                assert!(converted / factor == value, "CONF-2: {name} = {value} times {factor} is out of range");
+                return (Value::Int(converted), Some(name));
+            }
             value => return (value, Some(name)),
         }
     }

@@ -1,0 +1,157 @@
+//! Settings that are legal one by one and contradict each other.
+
+use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
+use super::choices::Routing;
+use super::listener::Listener;
+
+/// Two settings that contradict each other, or one that this release cannot carry out.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Contradiction {
+    #[error("{listener} would be encrypted or authenticated; only plain listeners exist so far")]
+    SecureListener { listener: Listener },
+    #[error("the port {port} appears twice; each listener needs its own")]
+    DuplicatePort { port: u16 },
+    #[error("{listener} advertises a name that is not in listeners")]
+    UnknownListener { listener: Listener },
+    #[error("clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}", listener.name, listener.port)]
+    WildcardAdvertised { listener: Listener },
+    #[error("{listener} leaves no room for {shards} ports above it, one per core; use a lower one")]
+    NoPortsForShards { listener: Listener, shards: u16 },
+    #[error(
+        "must be a multiple of {JOURNAL_FILE_BYTES} (64 MiB), such as {}",
+        bytes / JOURNAL_FILE_BYTES * JOURNAL_FILE_BYTES
+    )]
+    JournalBytes { bytes: u64 },
+    #[error("several data directories; Tidemill keeps its data in one")]
+    SeveralDataDirectories,
+    #[error("is larger than log.cleaner.max.compaction.lag.ms ({max_ms})")]
+    CompactionLags { max_ms: i64 },
+    #[error("must be above 0, or the memory for keys would hold none; the default is 0.9")]
+    NoLoadFactor,
+    #[error("is larger than a sixteenth of memory.bytes; at most {max}")]
+    CleanerBuffer { max: u64 },
+    #[error("is not below group.consumer.session.timeout.ms ({session_ms}), so every member would time out")]
+    Heartbeat { session_ms: i32 },
+    #[error("is empty; name at least one, such as uniform")]
+    NoAssignor,
+    #[error("is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it")]
+    MessageBytes,
+}
+
+impl Contradiction {
+    /// The setting to change.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Contradiction::SecureListener { .. }
+            | Contradiction::DuplicatePort { .. }
+            | Contradiction::NoPortsForShards { .. } => "listeners",
+            Contradiction::UnknownListener { .. } | Contradiction::WildcardAdvertised { .. } => "advertised.listeners",
+            Contradiction::JournalBytes { .. } => "journal.bytes",
+            Contradiction::SeveralDataDirectories => "log.dirs",
+            Contradiction::CompactionLags { .. } => "log.cleaner.min.compaction.lag.ms",
+            Contradiction::NoLoadFactor => "log.cleaner.io.buffer.load.factor",
+            Contradiction::CleanerBuffer { .. } => "log.cleaner.io.buffer.size",
+            Contradiction::Heartbeat { .. } => "group.consumer.heartbeat.interval.ms",
+            Contradiction::NoAssignor => "group.consumer.assignors",
+            Contradiction::MessageBytes => "message.max.bytes",
+        }
+    }
+}
+
+/// Every contradiction between the settings.
+pub fn contradictions(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = bound_listeners(config);
+    found.extend(advertised_listeners(config));
+    found.extend(storage(config));
+    found.extend(cleaner(config));
+    found.extend(groups_and_messages(config));
+    found
+}
+
+fn bound_listeners(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    let bind = config.bind();
+    for (i, listener) in bind.iter().enumerate() {
+        if matches!(listener.name.as_str(), "SSL" | "SASL_SSL" | "SASL_PLAINTEXT") {
+            found.push(Contradiction::SecureListener { listener: listener.clone() });
+        }
+        if listener.port != 0 && bind[..i].iter().any(|other| other.port == listener.port) {
+            found.push(Contradiction::DuplicatePort { port: listener.port });
+        }
+    }
+    found
+}
+
+fn advertised_listeners(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    let bind = config.bind();
+    for listener in config.advertised_listeners.iter().flat_map(|list| Listener::parse_all(list)).flatten() {
+        if !bind.iter().any(|bound| bound.name == listener.name) {
+            found.push(Contradiction::UnknownListener { listener });
+        }
+    }
+    for listener in config.advertised() {
+        // Direct routing takes one port per shard above the listener's own.
+        let shards = config.shards.unwrap_or(1);
+        let lacks_ports = config.routing == Routing::Direct && listener.port.checked_add(shards).is_none();
+        if listener.is_wildcard() {
+            found.push(Contradiction::WildcardAdvertised { listener: listener.clone() });
+        }
+        if lacks_ports {
+            found.push(Contradiction::NoPortsForShards { listener, shards });
+        }
+    }
+    found
+}
+
+fn storage(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    if !config.journal_bytes.is_multiple_of(JOURNAL_FILE_BYTES) {
+        found.push(Contradiction::JournalBytes { bytes: config.journal_bytes });
+    }
+    if config.data_dirs.contains(',') {
+        found.push(Contradiction::SeveralDataDirectories);
+    }
+    found
+}
+
+fn cleaner(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    let max_ms = config.log_cleaner_max_compaction_lag_ms;
+    if config.log_cleaner_min_compaction_lag_ms > max_ms {
+        found.push(Contradiction::CompactionLags { max_ms });
+    }
+    if config.log_cleaner_io_buffer_load_factor == 0.0 {
+        found.push(Contradiction::NoLoadFactor);
+    }
+    let max = config.memory_bytes / 16;
+    if config.log_cleaner_io_buffer_size as u64 > max {
+        found.push(Contradiction::CleanerBuffer { max });
+    }
+    found
+}
+
+fn groups_and_messages(config: &BrokerConfig) -> Vec<Contradiction> {
+    let mut found = Vec::new();
+    let session_ms = config.group_consumer_session_timeout_ms;
+    if config.group_consumer_heartbeat_interval_ms >= session_ms {
+        found.push(Contradiction::Heartbeat { session_ms });
+    }
+    if config.group_consumer_assignors.is_empty() {
+        found.push(Contradiction::NoAssignor);
+    }
+    if config.message_max_bytes as usize > config.request_bytes_max() {
+        found.push(Contradiction::MessageBytes);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_contradict_nothing() {
+        assert_eq!(contradictions(&BrokerConfig::default()), vec![]);
+    }
+}
