@@ -46,53 +46,56 @@ const MIB: i64 = 1 << 20;
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
 broker_settings! {
-    // Who and where.
+    // Identity and addresses.
     node_id: i32 = "node.id", int(0, 2_000_000), Some("1"),
         "This node's number, unique in the cluster.";
     rack: Option<String> = "broker.rack", Kind::Text, None,
-        "Where this node stands; replicas are spread over racks. Not set: every node is a rack of its own, node-<id>.";
+        "The rack of this node; replicas are spread over racks. Not set: each node is a rack of its own, node-<id>.";
     listeners: Vec<String> = "listeners", Kind::Listeners, Some("PLAINTEXT://127.0.0.1:9092"),
-        "Where this node listens: NAME://host:port,... An empty host or 0.0.0.0 is every interface.";
+        "The addresses to listen on: NAME://host:port,... An empty host or 0.0.0.0 is every interface.";
     advertised_listeners: Option<Vec<String>> = "advertised.listeners", Kind::Listeners, None,
-        "What clients are told to connect to, by listener name. Not set: the same as listeners.";
+        "The addresses that clients connect to, by listener name. Not set: the same as listeners.";
     data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
         "The data directory.";
     routing: Routing = "routing", Kind::OneOf(ROUTINGS), Some("direct"),
         "direct: clients connect to the core that owns a partition, on one port per core. forward: one port for all.";
     shards: Option<u16> = "shards", int(1, 1000), None,
-        "How many cores to run on. Not set: all that the process may use.";
+        "How many cores to run on. Not set: every core that the process may use.";
     spin_us: u32 = "spin.us", int(0, 1_000_000), Some("20"),
-        "How many microseconds an idle core looks for work before it sleeps; waking it costs about as much.";
+        "How many microseconds an idle core polls for work before it sleeps; waking it takes about as long.";
     memory_bytes: u64 = "memory.bytes", long_from(64 * MIB), Some("536870912"),
-        "Memory for buffers, per core. Over it, sockets are not read until there is room again.";
+        "Memory for buffers, per core. When it is used up, sockets are not read until buffers are free again.";
 
     // The journal.
     journal_dir: Option<String> = "journal.dir", Kind::Text, None,
-        "The directory of the journals; another disk than the data's is welcome. Not set: journal, under the data directory.";
+        "The directory of the journals; it can be on another disk than the data. \
+         Not set: journal, in the data directory.";
     journal_bytes: u64 = "journal.bytes", long(2 * 64 * MIB, 1 << 40), Some("536870912"),
-        "The size of a core's journal, in whole files of 64 MiB, written once ahead of use. Bounds the time of a recovery.";
+        "The size of a core's journal: a multiple of 64 MiB, the size of its preallocated files. \
+         Bounds the time of a recovery.";
     journal_depth: i32 = "journal.depth", int(1, 8), Some("2"),
         "How many writes of a core's journal are in flight at a time.";
     flush_ack: bool = "flush.ack", Kind::Boolean, Some("true"),
-        "true: a record is acknowledged when it is on stable storage. false: when written; a crash of the machine can lose it.";
+        "true: a record is acknowledged when it is on stable storage. \
+         false: when written; a crash of the machine can lose it.";
 
     // Topics.
     num_partitions: i32 = "num.partitions", int_from(1), Some("1"),
-        "Partitions of a topic whose creator does not say how many.";
+        "Partitions of a topic that is created without a number of partitions.";
     default_replication_factor: i32 = "default.replication.factor", int(1, i16::MAX as i32), Some("1"),
-        "Replicas of a topic whose creator does not say how many.";
+        "Replicas of a topic that is created without a replication factor.";
     auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Boolean, Some("true"),
-        "Whether asking for a topic that does not exist creates it.";
+        "Whether a Metadata request for a topic that does not exist creates it.";
     delete_topic_enable: bool = "delete.topic.enable", Kind::Boolean, Some("true"),
         "Whether topics can be deleted.";
     min_insync_replicas: i32 = "min.insync.replicas", int_from(1), Some("1"),
-        "In-sync replicas needed before a write with acks=all is taken.";
+        "In-sync replicas that a write with acks=all requires.";
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Boolean, Some("false"),
         "Whether a replica that is not in sync may lead when no other can. It loses records.";
 
     // Logs.
     log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), Some("delete"),
-        "What happens to old segments: delete, compact, both, or nothing.";
+        "How old segments are cleaned up: delete, compact, both, or not.";
     log_retention_ms: Option<i64> = "log.retention.ms", long_from(-1), None,
         "How long records are kept; -1 is for ever. Not set: log.retention.minutes decides.";
     log_retention_minutes: Option<i32> = "log.retention.minutes", int_from(-1), None,
@@ -100,31 +103,32 @@ broker_settings! {
     log_retention_hours: i32 = "log.retention.hours", int_from(-1), Some("168"),
         "How long records are kept.";
     log_retention_bytes: i64 = "log.retention.bytes", long_from(-1), Some("-1"),
-        "How large a partition grows before its oldest segments go; -1 is without bound.";
+        "The size of a partition above which its oldest segments are removed; -1 is without limit.";
     log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms", long_from(1), Some("300000"),
-        "How often old segments are looked for.";
+        "How often each core checks for segments past their retention.";
     log_segment_bytes: i32 = "log.segment.bytes", int_from(MIB as i32), Some("1073741824"),
-        "A segment is closed before it grows beyond this.";
+        "A segment is closed before it grows larger than this.";
     log_roll_ms: Option<i64> = "log.roll.ms", long_from(1), None,
         "A segment is closed when it is this old. Not set: log.roll.hours decides.";
     log_roll_hours: i32 = "log.roll.hours", int_from(1), Some("168"),
         "A segment is closed when it is this old.";
     log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", long_from(0), None,
-        "At most this much earlier, by chance, so that segments do not close all at once. Not set: log.roll.jitter.hours decides.";
+        "Segments are closed up to this much earlier, at random, so that they do not all close at once. \
+         Not set: log.roll.jitter.hours decides.";
     log_roll_jitter_hours: i32 = "log.roll.jitter.hours", int_from(0), Some("0"),
-        "At most this much earlier, by chance.";
+        "Segments are closed up to this much earlier, at random.";
     log_index_interval_bytes: i32 = "log.index.interval.bytes", int_from(0), Some("4096"),
         "Roughly how many bytes of records lie between two index entries.";
     log_index_size_max_bytes: i32 = "log.index.size.max.bytes", int_from(4), Some("10485760"),
         "How large a segment's index may grow; a full index closes the segment.";
     log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms", long_from(0), Some("60000"),
-        "How long a deleted segment's files stay, for reads under way.";
+        "How long the files of a deleted segment are kept, for reads in progress.";
     log_preallocate: bool = "log.preallocate", Kind::Boolean, Some("false"),
-        "Whether a new segment's space is taken at once.";
+        "Whether the space of a new segment is allocated when it is created.";
     log_flush_interval_messages: i64 = "log.flush.interval.messages", long_from(1), Some("9223372036854775807"),
-        "Kafka's flush by count. Every acknowledged record is flushed here anyway, unless flush.ack is false.";
+        "Kafka's flush by count. Tidemill flushes every acknowledged record anyway, unless flush.ack is false.";
     log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", long_from(0), None,
-        "Kafka's flush by time. Every acknowledged record is flushed here anyway, unless flush.ack is false.";
+        "Kafka's flush by time. Tidemill flushes every acknowledged record anyway, unless flush.ack is false.";
     log_local_retention_bytes: i64 = "log.local.retention.bytes", long_from(-2), Some("-2"),
         "With tiered storage, how much of a partition stays on local disks; -2 is log.retention.bytes.";
     log_local_retention_ms: i64 = "log.local.retention.ms", long_from(-2), Some("-2"),
@@ -134,35 +138,39 @@ broker_settings! {
     log_cleaner_enable: bool = "log.cleaner.enable", Kind::Boolean, Some("true"),
         "Whether topics with cleanup.policy=compact are compacted.";
     log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms", long_from(0), Some("15000"),
-        "How long a core waits when it has found nothing to compact.";
+        "How long a core waits after it found nothing to compact.";
     log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size", long_from(1), Some("134217728"),
-        "Memory for the keys of a log that is compacted, 24 bytes each, for all cores; a core takes 5/64 of memory.bytes at most.";
+        "Memory for the keys of a log in compaction, 24 bytes each, for all cores; \
+         a core takes at most 5/64 of memory.bytes.";
     log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size", int_from(0), Some("524288"),
-        "Memory to read and write with while a log is compacted, per core.";
+        "Memory for reading and writing while a log is compacted, per core.";
     log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", double(0.0, 1.0), Some("0.9"),
-        "How full the memory for keys may become.";
-    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", double(1.0, f64::MAX), Some("1.7976931348623157E308"),
+        "The largest share of the memory for keys that is filled.";
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", double(1.0, f64::MAX),
+        Some("1.7976931348623157E308"),
         "The most that compaction reads and writes, per core, in bytes per second.";
     log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", long_from(0), Some("86400000"),
         "How long a compacted topic keeps the tombstone of a deleted key.";
     log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", double(0.0, 1.0), Some("0.5"),
-        "The share of a log that must be uncompacted before compaction is worth its while.";
+        "The share of a log that must be uncompacted before the log is compacted.";
     log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", long_from(0), Some("0"),
-        "How long a record is safe from compaction.";
-    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", long_from(1), Some("9223372036854775807"),
-        "How long a record may wait for compaction.";
+        "How long a record stays uncompacted at least.";
+    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", long_from(1),
+        Some("9223372036854775807"),
+        "How long a record stays uncompacted at most.";
 
     // Records.
     message_max_bytes: i32 = "message.max.bytes", int_from(0), Some("1048588"),
-        "The largest batch taken, as sent (compressed).";
+        "The largest batch that is accepted, as sent (compressed).";
     log_message_timestamp_type: String = "log.message.timestamp.type", Kind::OneOf(TIMESTAMP_TYPES), Some("CreateTime"),
         "Whether a record's timestamp is the producer's or the time of its append.";
-    log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", long_from(0), Some("9223372036854775807"),
-        "How far a producer's timestamp may lie in the past.";
+    log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", long_from(0),
+        Some("9223372036854775807"),
+        "How far in the past a producer's timestamp may be.";
     log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", long_from(0), Some("3600000"),
-        "How far a producer's timestamp may lie in the future.";
+        "How far in the future a producer's timestamp may be.";
     compression_type: String = "compression.type", Kind::OneOf(COMPRESSION_TYPES), Some("producer"),
-        "How batches are stored: as the producer compressed them, or always in this way.";
+        "How batches are stored: as the producer compressed them, or always with this codec.";
     compression_gzip_level: i32 = "compression.gzip.level", int_or(-1, 1, 9), Some("-1"),
         "The level when compression.type is gzip; -1 is gzip's own default.";
     compression_lz4_level: i32 = "compression.lz4.level", int(1, 17), Some("9"),
@@ -170,7 +178,7 @@ broker_settings! {
     compression_zstd_level: i32 = "compression.zstd.level", int(-131_072, 22), Some("3"),
         "The level when compression.type is zstd.";
     producer_id_expiration_ms: u64 = "producer.id.expiration.ms", int_from(1), Some("86400000"),
-        "How long a silent idempotent producer is remembered.";
+        "How long the state of an idempotent producer is kept after its last batch.";
 
     // Groups and transactions.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", int_from(1), Some("50"),
@@ -180,66 +188,74 @@ broker_settings! {
     offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", short_from(1), Some("3"),
         "Replicas of __consumer_offsets, when it is created; no more than there are nodes.";
     offsets_retention_minutes: i32 = "offsets.retention.minutes", int_from(1), Some("10080"),
-        "How long a group's offsets are kept after its last member has gone, or after the commit where there are no members.";
+        "How long a group's offsets are kept after its last member left, \
+         or after the commit in a group without members.";
     offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", long_from(1), Some("600000"),
-        "How often offsets past their retention are looked for.";
+        "How often the coordinator checks for offsets past their retention.";
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", int_from(0), Some("4096"),
-        "The most metadata that is taken with a committed offset.";
+        "The largest metadata that a committed offset may carry.";
     group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", int_from(0), Some("3000"),
         "How long a new group waits for more members before its first rebalance.";
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", int_from(0), Some("6000"),
-        "The shortest session that a member of a group may ask for.";
+        "The shortest session timeout that a member of a group may request.";
     group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", int_from(0), Some("1800000"),
-        "The longest session that a member of a group may ask for.";
+        "The longest session timeout that a member of a group may request.";
     group_max_size: i32 = "group.max.size", int_from(1), Some("2147483647"),
-        "Members of one group.";
+        "The most members of one group.";
     group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", int_from(1), Some("45000"),
-        "How long a member of a consumer group (KIP-848) may be silent.";
+        "How long a member of a consumer group (KIP-848) may send no heartbeat before it is removed.";
     group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", int_from(1), Some("5000"),
-        "How often members of consumer groups are told to send heartbeats.";
+        "The heartbeat interval of members of consumer groups.";
     group_consumer_max_size: i32 = "group.consumer.max.size", int_from(1), Some("2147483647"),
-        "Members of one consumer group.";
+        "The most members of one consumer group.";
     group_consumer_assignors: Vec<String> = "group.consumer.assignors", Kind::ListOf(ASSIGNORS), Some("uniform,range"),
-        "The assignors that a member of a consumer group may ask for; the first is for those that do not.";
-    group_consumer_migration_policy: Migration = "group.consumer.migration.policy", Kind::OneOf(MIGRATIONS), Some("bidirectional"),
-        "Whether a group may change, members and all, from the classic protocol to the consumer protocol and back.";
+        "The assignors that a member of a consumer group may request; the first is the default.";
+    group_consumer_migration_policy: Migration = "group.consumer.migration.policy", Kind::OneOf(MIGRATIONS),
+        Some("bidirectional"),
+        "Whether a group with members may change from the classic protocol to the consumer protocol, and back.";
     group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", int(0, 15_000), Some("1000"),
-        "The least time between two assignments of a large consumer group; a small one waits 0.1 ms for each member and partition.";
-    group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", int_from(10_000), Some("600000"),
-        "How long what a pattern means is relied on; a new topic is noticed without it.";
+        "The least time between two assignments of a large consumer group; \
+         a small one waits 0.1 ms for each member and partition.";
+    group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", int_from(10_000),
+        Some("600000"),
+        "How often the topics that match a subscribed pattern are computed again; a new topic is matched at once.";
     transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions", int_from(1), Some("50"),
         "Partitions of __transaction_state, when it is created.";
-    transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", int_from(MIB as i32), Some("104857600"),
+    transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes", int_from(MIB as i32),
+        Some("104857600"),
         "A segment of __transaction_state is closed before it grows beyond this.";
-    transaction_state_log_replication_factor: i16 = "transaction.state.log.replication.factor", short_from(1), Some("3"),
+    transaction_state_log_replication_factor: i16 = "transaction.state.log.replication.factor", short_from(1),
+        Some("3"),
         "Replicas of __transaction_state, when it is created; no more than there are nodes.";
     transaction_state_log_min_isr: i32 = "transaction.state.log.min.isr", int_from(1), Some("2"),
-        "In-sync replicas of __transaction_state needed for a write; no more than it has.";
+        "In-sync replicas of __transaction_state that a write requires; no more than it has.";
 
     transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms", int_from(1), Some("900000"),
         "The longest timeout that a producer's transactions may have.";
     transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms", int_from(1), Some("604800000"),
-        "How long a transactional id is remembered after its last transaction.";
-    transaction_abort_timed_out_interval_ms: i32 = "transaction.abort.timed.out.transaction.cleanup.interval.ms", int_from(1), Some("10000"),
-        "How often transactions that are older than their timeout are looked for and aborted.";
-    transaction_remove_expired_interval_ms: i32 = "transaction.remove.expired.transaction.cleanup.interval.ms", int_from(1), Some("3600000"),
-        "How often expired transactional ids are looked for and forgotten.";
+        "How long a transactional id is kept after its last transaction.";
+    transaction_abort_timed_out_interval_ms: i32 = "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        int_from(1), Some("10000"),
+        "How often the coordinator aborts transactions that are older than their timeout.";
+    transaction_remove_expired_interval_ms: i32 = "transaction.remove.expired.transaction.cleanup.interval.ms",
+        int_from(1), Some("3600000"),
+        "How often the coordinator removes expired transactional ids.";
 
     // Connections.
     socket_request_max_bytes: i32 = "socket.request.max.bytes", int_from(1024), Some("104857600"),
-        "The largest request; a larger one closes its connection. A quarter of memory.bytes is the most that is taken.";
+        "The largest request, at most a quarter of memory.bytes; a larger one closes its connection.";
     connections_max_idle_ms: i64 = "connections.max.idle.ms", long_from(-1), Some("600000"),
-        "A connection silent for this long is closed; -1 is never.";
+        "A connection is closed after it was idle for this long; -1 is never.";
     max_connections: i32 = "max.connections", int_from(0), Some("2147483647"),
-        "Connections of this node, all together.";
+        "The most connections of this node.";
     max_connections_per_ip: i32 = "max.connections.per.ip", int_from(0), Some("2147483647"),
-        "Connections from one address.";
+        "The most connections from one IP address.";
     fetch_max_bytes: i32 = "fetch.max.bytes", int_from(1024), Some("57671680"),
-        "The most bytes that one fetch answers, but for a first batch that is larger.";
+        "The most bytes of one fetch response, unless its first batch is larger.";
     fetch_session_slots: i32 = "max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"),
         "How many incremental fetch sessions (KIP-227) this node keeps.";
     replica_selector_class: Option<String> = "replica.selector.class", Kind::OneOf(REPLICA_SELECTORS), None,
-        "Which replica a consumer with a rack is sent to (KIP-392). Not set: the leader.";
+        "How the replica for a consumer with a rack is selected (KIP-392). Not set: the leader.";
 }
 
 /// The row called `name`.

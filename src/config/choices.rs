@@ -114,7 +114,7 @@ mod tests {
                 "snappy" => CompressionType::Always(Codec::Snappy),
                 "lz4" => CompressionType::Always(Codec::Lz4),
                 "zstd" => CompressionType::Always(Codec::Zstd),
-                other => panic!("{other} is new: what is stored under it?"),
+                other => panic!("{other} is new: add its meaning"),
             };
             assert_eq!(CompressionType::from_value(&Value::Text((*word).into())), expected);
         }

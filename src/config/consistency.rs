@@ -4,7 +4,7 @@ use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
 use super::choices::Routing;
 use super::listener::Listener;
 
-/// Two settings that contradict each other, or one that this release cannot carry out.
+/// Two settings that contradict each other, or one that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Contradiction {
     #[error("{listener} would be encrypted or authenticated; only plain listeners exist so far")]
@@ -13,7 +13,10 @@ pub enum Contradiction {
     DuplicatePort { port: u16 },
     #[error("{listener} advertises a name that is not in listeners")]
     UnknownListener { listener: Listener },
-    #[error("clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}", listener.name, listener.port)]
+    #[error(
+        "clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}",
+        listener.name, listener.port
+    )]
     WildcardAdvertised { listener: Listener },
     #[error("{listener} leaves no room for {shards} ports above it, one per core; use a lower one")]
     NoPortsForShards { listener: Listener, shards: u16 },

@@ -42,7 +42,7 @@ impl Listener {
         Ok(Listener { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
     }
 
-    /// Parses a list of at least one. Each name is unique. Two advertised listeners may share a port on different hosts.
+    /// Parses a list of at least one, with unique names. Two advertised listeners may share a port on different hosts.
     pub fn parse_all(list: &[String]) -> Result<Vec<Listener>, ListenerError> {
         let listeners = list.iter().map(|text| Listener::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if listeners.is_empty() {

@@ -61,77 +61,79 @@ macro_rules! topic_settings {
 
 topic_settings! {
     cleanup_policy: CleanupPolicy = "cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), "delete", ["log.cleanup.policy"],
-        "What happens to old segments: delete, compact, both, or nothing.";
+        "How old segments are cleaned up: delete, compact, both, or not.";
     compression_gzip_level: i32 = "compression.gzip.level", int_or(-1, 1, 9), "-1", ["compression.gzip.level"],
         "The level when compression.type is gzip; -1 is gzip's own default.";
     compression_lz4_level: i32 = "compression.lz4.level", int(1, 17), "9", ["compression.lz4.level"],
         "The level when compression.type is lz4.";
     compression_type: CompressionType = "compression.type", Kind::OneOf(COMPRESSION_TYPES), "producer",
         ["compression.type"],
-        "How batches are stored: as the producer compressed them, or always in this way.";
+        "How batches are stored: as the producer compressed them, or always with this codec.";
     compression_zstd_level: i32 = "compression.zstd.level", int(-131_072, 22), "3", ["compression.zstd.level"],
         "The level when compression.type is zstd.";
     delete_retention_ms: i64 = "delete.retention.ms", long_from(0), "86400000", ["log.cleaner.delete.retention.ms"],
         "How long a compacted topic keeps the tombstone of a deleted key.";
     file_delete_delay_ms: u64 = "file.delete.delay.ms", long_from(0), "60000", ["log.segment.delete.delay.ms"],
-        "How long a deleted segment's files stay, for reads under way.";
+        "How long the files of a deleted segment are kept, for reads in progress.";
     flush_messages: i64 = "flush.messages", long_from(1), "9223372036854775807", ["log.flush.interval.messages"],
-        "Kafka's flush by count. Every acknowledged record is flushed here anyway, unless tidemill.flush.ack is false.";
+        "Kafka's flush by count. \
+         Tidemill flushes every acknowledged record anyway, unless tidemill.flush.ack is false.";
     flush_ms: i64 = "flush.ms", long_from(0), "9223372036854775807", ["log.flush.interval.ms"],
-        "Kafka's flush by time. Every acknowledged record is flushed here anyway, unless tidemill.flush.ack is false.";
+        "Kafka's flush by time. \
+         Tidemill flushes every acknowledged record anyway, unless tidemill.flush.ack is false.";
     follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas",
         Kind::ThrottledReplicas, "", [],
-        "Which followers' replication a quota slows down: * or partition:broker,...";
+        "The followers whose replication a quota throttles: * or partition:broker,...";
     index_interval_bytes: u64 = "index.interval.bytes", int_from(0), "4096", ["log.index.interval.bytes"],
         "Roughly how many bytes of records lie between two index entries.";
     leader_replication_throttled_replicas: Vec<String> = "leader.replication.throttled.replicas",
         Kind::ThrottledReplicas, "", [],
-        "Which leaders' replication a quota slows down: * or partition:broker,...";
+        "The leaders whose replication a quota throttles: * or partition:broker,...";
     local_retention_bytes: i64 = "local.retention.bytes", long_from(-2), "-2", ["log.local.retention.bytes"],
         "With tiered storage, how much of a partition stays on local disks; -2 is retention.bytes.";
     local_retention_ms: i64 = "local.retention.ms", long_from(-2), "-2", ["log.local.retention.ms"],
         "With tiered storage, how long records stay on local disks; -2 is retention.ms.";
     max_compaction_lag_ms: i64 = "max.compaction.lag.ms", long_from(1), "9223372036854775807",
         ["log.cleaner.max.compaction.lag.ms"],
-        "How long a record may wait for compaction.";
+        "How long a record stays uncompacted at most.";
     max_message_bytes: usize = "max.message.bytes", int_from(0), "1048588", ["message.max.bytes"],
-        "The largest batch taken, as sent (compressed).";
+        "The largest batch that is accepted, as sent (compressed).";
     message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms", long_from(0), "3600000",
         ["log.message.timestamp.after.max.ms"],
-        "How far a producer's timestamp may lie in the future.";
+        "How far in the future a producer's timestamp may be.";
     message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms", long_from(0), "9223372036854775807",
         ["log.message.timestamp.before.max.ms"],
-        "How far a producer's timestamp may lie in the past.";
+        "How far in the past a producer's timestamp may be.";
     message_timestamp_type: TimestampType = "message.timestamp.type", Kind::OneOf(TIMESTAMP_TYPES), "CreateTime",
         ["log.message.timestamp.type"],
         "Whether a record's timestamp is the producer's or the time of its append.";
     min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio", double(0.0, 1.0), "0.5",
         ["log.cleaner.min.cleanable.ratio"],
-        "The share of a log that must be uncompacted before compaction is worth its while.";
+        "The share of a log that must be uncompacted before the log is compacted.";
     min_compaction_lag_ms: i64 = "min.compaction.lag.ms", long_from(0), "0", ["log.cleaner.min.compaction.lag.ms"],
-        "How long a record is safe from compaction.";
+        "How long a record stays uncompacted at least.";
     min_insync_replicas: usize = "min.insync.replicas", int_from(1), "1", ["min.insync.replicas"],
-        "In-sync replicas needed before a write with acks=all is taken.";
+        "In-sync replicas that a write with acks=all requires.";
     preallocate: bool = "preallocate", Kind::Boolean, "false", ["log.preallocate"],
-        "Whether a new segment's space is taken at once.";
+        "Whether the space of a new segment is allocated when it is created.";
     remote_log_copy_disable: bool = "remote.log.copy.disable", Kind::Boolean, "false", [],
-        "With tiered storage, whether no more segments are uploaded.";
+        "With tiered storage, whether uploading segments is stopped.";
     remote_log_delete_on_disable: bool = "remote.log.delete.on.disable", Kind::Boolean, "false", [],
-        "With tiered storage, whether turning it off deletes what was uploaded.";
+        "With tiered storage, whether turning it off deletes the uploaded segments.";
     remote_storage_enable: bool = "remote.storage.enable", Kind::Boolean, "false", [],
         "Whether old segments move to tiered storage. Not available so far.";
     retention_bytes: i64 = "retention.bytes", long_from(i64::MIN), "-1", ["log.retention.bytes"],
-        "How large a partition grows before its oldest segments go; below 0 is without bound.";
+        "The size of a partition above which its oldest segments are removed; below 0 is without limit.";
     retention_ms: i64 = "retention.ms", long_from(-1), "604800000",
         ["log.retention.ms", "log.retention.minutes" x MINUTE_MS, "log.retention.hours" x HOUR_MS],
         "How long records are kept; -1 is for ever.";
     segment_bytes: u64 = "segment.bytes", int_from(1 << 20), "1073741824", ["log.segment.bytes"],
-        "A segment is closed before it grows beyond this.";
+        "A segment is closed before it grows larger than this.";
     segment_index_bytes: usize = "segment.index.bytes", int_from(4), "10485760", ["log.index.size.max.bytes"],
         "How large a segment's index may grow; a full index closes the segment.";
     segment_jitter_ms: i64 = "segment.jitter.ms", long_from(0), "0",
         ["log.roll.jitter.ms", "log.roll.jitter.hours" x HOUR_MS],
-        "At most this much earlier, by chance, so that segments do not close all at once.";
+        "Segments are closed up to this much earlier, at random, so that they do not all close at once.";
     segment_ms: i64 = "segment.ms", long_from(1), "604800000", ["log.roll.ms", "log.roll.hours" x HOUR_MS],
         "A segment is closed when it is this old.";
     flush_ack: bool = "tidemill.flush.ack", Kind::Boolean, "true", ["flush.ack"],

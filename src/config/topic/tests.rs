@@ -26,12 +26,12 @@ fn conf_2_rows_are_sorted_legal_and_fall_back_to_settings_of_the_same_type() {
 fn every_topic_config_of_kafka_4_3_is_here() {
     // The response of a 4.3.0 broker to DescribeConfigs of a new topic.
     let kafka = "cleanup.policy=delete compression.gzip.level=-1 compression.lz4.level=9 compression.type=producer \
-        compression.zstd.level=3 delete.retention.ms=86400000 file.delete.delay.ms=60000 flush.messages=9223372036854775807 \
-        flush.ms=9223372036854775807 follower.replication.throttled.replicas= index.interval.bytes=4096 \
+        compression.zstd.level=3 delete.retention.ms=86400000 file.delete.delay.ms=60000 \
+        flush.messages=9223372036854775807 flush.ms=9223372036854775807 follower.replication.throttled.replicas= index.interval.bytes=4096 \
         leader.replication.throttled.replicas= local.retention.bytes=-2 local.retention.ms=-2 \
         max.compaction.lag.ms=9223372036854775807 max.message.bytes=1048588 message.timestamp.after.max.ms=3600000 \
-        message.timestamp.before.max.ms=9223372036854775807 message.timestamp.type=CreateTime min.cleanable.dirty.ratio=0.5 \
-        min.compaction.lag.ms=0 min.insync.replicas=1 preallocate=false remote.log.copy.disable=false \
+        message.timestamp.before.max.ms=9223372036854775807 message.timestamp.type=CreateTime \
+        min.cleanable.dirty.ratio=0.5 min.compaction.lag.ms=0 min.insync.replicas=1 preallocate=false remote.log.copy.disable=false \
         remote.log.delete.on.disable=false remote.storage.enable=false retention.bytes=-1 retention.ms=604800000 \
         segment.bytes=1073741824 segment.index.bytes=10485760 segment.jitter.ms=0 segment.ms=604800000 \
         unclean.leader.election.enable=false";
@@ -44,7 +44,7 @@ fn every_topic_config_of_kafka_4_3_is_here() {
 }
 
 #[test]
-fn an_override_wins_over_the_broker_and_the_broker_over_the_default() {
+fn an_override_has_precedence_over_the_broker_and_the_broker_over_the_default() {
     let broker = load(None, &["log.segment.bytes=2097152".into(), "log.retention.hours=2".into()]).unwrap();
     let config = TopicConfig::resolve(&overrides(&[]), &broker);
     assert_eq!((config.segment_bytes, config.retention_ms), (2 << 20, 7_200_000));
@@ -53,7 +53,7 @@ fn an_override_wins_over_the_broker_and_the_broker_over_the_default() {
 }
 
 #[test]
-fn milliseconds_win_over_minutes_and_minutes_over_hours() {
+fn milliseconds_have_precedence_over_minutes_and_minutes_over_hours() {
     let retention = |set: &[&str]| {
         let set: Vec<String> = set.iter().map(|s| (*s).into()).collect();
         TopicConfig::resolve(&overrides(&[]), &load(None, &set).unwrap()).retention_ms
