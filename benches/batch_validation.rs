@@ -4,12 +4,12 @@
 //!
 //! cargo bench --bench batch_validation
 
-mod rounds;
+mod statistics;
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use rounds::median;
+use statistics::median;
 use tidemill::record::builder::BatchOptions;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchBuilder, Codec, Decompressor, TimestampType};

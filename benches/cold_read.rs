@@ -3,14 +3,14 @@
 //!
 //! TMPDIR names the disk. cargo bench --bench cold_read
 
-mod rounds;
+mod statistics;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use rounds::median;
+use statistics::median;
 use tidemill::config::TopicConfig;
 use tidemill::log::read::ReadRequest;
 use tidemill::log::recover::Known;

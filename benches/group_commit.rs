@@ -7,14 +7,14 @@
 //!
 //! TMPDIR names the disk. cargo bench --bench group_commit
 
-mod rounds;
+mod statistics;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rounds::median;
+use statistics::median;
 use tidemill::disk::journal::group::{Entry, Kind};
 use tidemill::disk::journal::{Journal, Settings};
 use tidemill::model::{TopicId, TopicPartition};

@@ -4,14 +4,14 @@
 //!
 //! cargo bench --bench log_append
 
-mod rounds;
+mod statistics;
 
 use std::hint::black_box;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use rounds::median;
+use statistics::median;
 use tidemill::config::TopicConfig;
 use tidemill::log::tail::Memory;
 use tidemill::log::{AppendedBatch, Log};

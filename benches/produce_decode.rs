@@ -5,7 +5,7 @@
 //!
 //! cargo bench --bench produce_decode
 
-mod rounds;
+mod statistics;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::Decodable;
-use rounds::median;
+use statistics::median;
 use tidemill::model::TopicId;
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
 use tidemill::wire::{Reader, Topic, frame};

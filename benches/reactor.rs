@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench reactor -- [seconds per run] [runs] [part of a loop's name]`
 
-mod rounds;
+mod statistics;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ fn main() {
 }
 
 fn medians(outcomes: &[Outcome]) -> Outcome {
-    let median = |f: &dyn Fn(&Outcome) -> f64| rounds::median(outcomes.iter().map(f).collect());
+    let median = |f: &dyn Fn(&Outcome) -> f64| statistics::median(outcomes.iter().map(f).collect());
     Outcome {
         per_second: median(&|o| o.per_second),
         cpu_us: median(&|o| o.cpu_us),

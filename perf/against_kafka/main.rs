@@ -18,10 +18,10 @@ mod support;
 #[path = "../figures.rs"]
 mod figures;
 mod floors;
-mod life;
+mod lifecycle;
 mod plots;
-#[path = "../../benches/rounds/mod.rs"]
-mod rounds;
+#[path = "../../benches/statistics/mod.rs"]
+mod statistics;
 mod table;
 
 use std::collections::BTreeMap;
@@ -31,8 +31,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use figures::{Figures, Goal, Metric, Row, Side, figure};
-use rounds::median;
 use serde_json::Value;
+use statistics::median;
 use support::node::Node;
 
 struct Work {
@@ -403,8 +403,8 @@ fn main() {
     let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &["--set", RETENTION_CHECK]), other };
     let begun = Instant::now();
     let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
-    let mut lives = BTreeMap::from([(other_side, life::begin(&mut brokers.other))]);
-    lives.insert(Side::Tidemill, life::begin(&mut brokers.tidemill));
+    let mut lives = BTreeMap::from([(other_side, lifecycle::begin(&mut brokers.other))]);
+    lives.insert(Side::Tidemill, lifecycle::begin(&mut brokers.tidemill));
     if !options.compares_routings {
         println!("warming Kafka up for half a minute");
         brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
@@ -424,7 +424,7 @@ fn main() {
     let floors = floors::measure(brokers.tidemill.scratch());
     for (side, life) in &mut lives {
         let node = if *side == Side::Tidemill { &mut brokers.tidemill } else { &mut brokers.other };
-        life::end(node, life, &options.seconds);
+        lifecycle::end(node, life, &options.seconds);
     }
     let text = table::render(&rows, &floors, &lives, options.rounds, &options.seconds);
     println!("\n{text}");

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::figures::{self, Metric, Row, Side, name};
 use super::floors::Floors;
-use super::life::Life;
+use super::lifecycle::Life;
 
 pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, rounds: usize, seconds: &str) -> String {
     let mut text = String::new();

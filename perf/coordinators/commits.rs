@@ -12,9 +12,9 @@ use tidemill::wire::group::offset_commit::{
 };
 use tidemill::wire::{ApiKey, Reader, frame};
 
+use super::cluster;
+use super::connection::{Connection, Template};
 use super::figures::Metric;
-use super::line::{Line, Template};
-use super::places;
 use super::support::node::Node;
 use super::talk::Talk;
 use super::window::{self, Window};
@@ -58,13 +58,13 @@ fn settle(groups: &[String], addresses: &[String]) {
     let mut talks: BTreeMap<&String, Talk> = BTreeMap::new();
     for (group, address) in groups.iter().zip(addresses) {
         let talk = talks.entry(address).or_insert_with(|| Talk::to(address));
-        places::retried(|| (error_of(&talk.call(&request(group, 0..1, 0), VERSION)), ()));
+        cluster::retried(|| (error_of(&talk.call(&request(group, 0..1, 0), VERSION)), ()));
     }
 }
 
 pub fn run(node: &Node, load: Load, lasts: Duration) -> BTreeMap<Metric, f64> {
     let groups: Vec<String> = (0..GROUPS).map(|n| format!("commits-{n}")).collect();
-    let addresses = places::coordinators(node.bootstrap(), GROUP, &groups);
+    let addresses = cluster::coordinators(node.bootstrap(), GROUP, &groups);
     settle(&groups, &addresses);
     let mut by_address: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (group, address) in groups.iter().zip(&addresses) {
@@ -95,7 +95,7 @@ pub fn run(node: &Node, load: Load, lasts: Duration) -> BTreeMap<Metric, f64> {
 
 /// One connection's commits, `in_flight` at a time.
 fn drive(address: &str, templates: &[Template], in_flight: usize, window: &Window) -> Histogram<u64> {
-    let mut line = Line::to(address);
+    let mut line = Connection::to(address);
     let mut latencies = window::latencies();
     let mut waiting: VecDeque<(Instant, usize)> = VecDeque::new();
     // A good answer differs from the one before in its correlation id alone.

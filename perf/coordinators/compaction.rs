@@ -11,8 +11,8 @@ use tidemill::model::ErrorCode;
 use tidemill::record::BatchBuilder;
 use tidemill::record::builder::BatchOptions;
 
+use super::cluster;
 use super::figures::Metric;
-use super::places;
 use super::support::node::Node;
 use super::talk::{Talk, now_ms};
 
@@ -45,8 +45,8 @@ fn beside(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
     let topic = if compacts { "compacted" } else { "not-compacted" };
     let policy = ("cleanup.policy", if compacts { "compact" } else { "delete" });
     let dirty = ("min.cleanable.dirty.ratio", "0.1");
-    places::create(node.bootstrap(), topic, 1, &[policy, dirty, SEGMENT]);
-    let leader = places::leaders(node.bootstrap(), topic).remove(0);
+    cluster::create(node.bootstrap(), topic, 1, &[policy, dirty, SEGMENT]);
+    let leader = cluster::leaders(node.bootstrap(), topic).remove(0);
     let (report, written) = std::thread::scope(|scope| {
         let until = Instant::now() + lasts + Duration::from_secs(2);
         let writer = scope.spawn(move || write(&leader, topic, until));
@@ -54,8 +54,8 @@ fn beside(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
         (report, writer.join().expect("the writer works"))
     });
     let kept = size_of(&node.partition_dir(topic, 0));
-    places::delete(node.bootstrap(), topic);
-    places::delete(node.bootstrap(), FOREGROUND);
+    cluster::delete(node.bootstrap(), topic);
+    cluster::delete(node.bootstrap(), FOREGROUND);
     if compacts && kept > written / 2 {
         println!("  of {written} bytes {kept} are left: that is no compaction");
         return None;

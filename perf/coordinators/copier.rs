@@ -10,8 +10,8 @@ use tidemill::wire::Topic;
 use tidemill::wire::admin::find_coordinator::GROUP;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 
+use super::cluster;
 use super::figures::Metric;
-use super::places;
 use super::producer::Producer;
 use super::support::node::Node;
 use super::talk::{Fetched, Talk, batch};
@@ -28,11 +28,11 @@ const BATCHES: i64 = 100;
 /// Makes both topics, and what is copied.
 pub fn prepare(bootstrap: &str) {
     for topic in [FROM, TO] {
-        places::create(bootstrap, topic, COPIERS, &[]);
+        cluster::create(bootstrap, topic, COPIERS, &[]);
     }
     let value = "r".repeat(100);
     let batch = batch(&[&*value; RECORDS]);
-    for (partition, leader) in places::leaders(bootstrap, FROM).iter().enumerate() {
+    for (partition, leader) in cluster::leaders(bootstrap, FROM).iter().enumerate() {
         let mut talk = Talk::to(leader);
         for _ in 0..BATCHES {
             let answer = talk.produce_one(FROM, partition as i32, &batch);
@@ -42,12 +42,12 @@ pub fn prepare(bootstrap: &str) {
 }
 
 pub fn run(node: &Node, lasts: Duration) -> BTreeMap<Metric, f64> {
-    let (sources, targets) = (places::leaders(node.bootstrap(), FROM), places::leaders(node.bootstrap(), TO));
+    let (sources, targets) = (cluster::leaders(node.bootstrap(), FROM), cluster::leaders(node.bootstrap(), TO));
     let begin = |n: i32| (n, Producer::new(node.bootstrap(), &format!("copier-{n}")));
     let shares: Vec<_> = (0..COPIERS).map(begin).collect();
     let measured = window::measure(node, lasts, shares, |(partition, mut producer), window| {
         let group = format!("copier-{partition}");
-        let coordinator = &places::coordinators(node.bootstrap(), GROUP, std::slice::from_ref(&group))[0];
+        let coordinator = &cluster::coordinators(node.bootstrap(), GROUP, std::slice::from_ref(&group))[0];
         let mut coordinator = Talk::to(coordinator);
         let mut source = Talk::to(&sources[partition as usize]);
         let mut target = producer.leader(&targets[partition as usize]);

@@ -21,15 +21,15 @@ mod talk;
 
 #[path = "../figures.rs"]
 mod figures;
-#[path = "../../benches/rounds/mod.rs"]
-mod rounds;
+#[path = "../../benches/statistics/mod.rs"]
+mod statistics;
 
+mod cluster;
 mod commits;
 mod compaction;
+mod connection;
 mod copier;
-mod flushing;
-mod line;
-mod places;
+mod kafka_flush;
 mod producer;
 mod rebalance;
 mod recovery;
@@ -41,7 +41,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use figures::{Figures, Goal, Metric, Row, Side, figure};
-use rounds::median;
+use statistics::median;
 use support::node::Node;
 
 use Metric::*;
@@ -259,7 +259,7 @@ fn run(work: &Work, brokers: &mut Brokers, options: &Options) -> Figures {
             }
             let node = brokers.of(side).expect("only sides that run");
             if side != Side::Tidemill {
-                flushing::set(node, side == Side::KafkaFlushed);
+                kafka_flush::set(node, side == Side::KafkaFlushed);
             }
             let Some(figures) = once(work.load, node, round, Duration::from_secs_f64(options.seconds)) else {
                 println!("  {} cannot do it", side.title());
@@ -285,10 +285,10 @@ fn prepare(nodes: Nodes, brokers: &mut Brokers, options: &Options) {
             recovery::prepare(node);
             continue;
         }
-        places::create(node.bootstrap(), rebalance::TOPIC, rebalance::PARTITIONS as i32, &[]);
+        cluster::create(node.bootstrap(), rebalance::TOPIC, rebalance::PARTITIONS as i32, &[]);
         if nodes == Nodes::Ordinary {
-            places::create(node.bootstrap(), commits::TOPIC, commits::PARTITIONS, &[]);
-            places::create(node.bootstrap(), transactions::TOPIC, transactions::PARTITIONS, &[]);
+            cluster::create(node.bootstrap(), commits::TOPIC, commits::PARTITIONS, &[]);
+            cluster::create(node.bootstrap(), transactions::TOPIC, transactions::PARTITIONS, &[]);
             copier::prepare(node.bootstrap());
         }
     }

@@ -14,7 +14,7 @@ use tidemill::wire::group::txn_offset_commit::{
 use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
 use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
-use super::places::{coordinators, retried};
+use super::cluster::{coordinators, retried};
 use super::talk::Talk;
 
 pub struct Producer {

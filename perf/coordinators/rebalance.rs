@@ -16,9 +16,9 @@ use tidemill::wire::ApiKey;
 use tidemill::wire::admin::find_coordinator::GROUP;
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
+use super::cluster;
+use super::connection::{Connection, frame_of, message_in};
 use super::figures::Metric;
-use super::line::{Line, frame_of, message_in};
-use super::places;
 use super::support::node::Node;
 use super::talk::Talk;
 
@@ -37,7 +37,7 @@ const LEAVES: i32 = -1;
 
 struct Member {
     id: StrBytes,
-    line: Line,
+    line: Connection,
     epoch: i32,
     owned: BTreeSet<i32>,
     /// What it owns has changed, and the coordinator has not been told; or is being told.
@@ -89,7 +89,7 @@ impl Group {
         let named = MetadataRequestTopic { name: Some(TOPIC.into()), ..Default::default() };
         let answer: MetadataResponse =
             talk.call(&MetadataRequest { topics: Some(vec![named]), ..Default::default() }, 12);
-        let coordinator = places::coordinators(node.bootstrap(), GROUP, &[id.to_string()]).remove(0);
+        let coordinator = cluster::coordinators(node.bootstrap(), GROUP, &[id.to_string()]).remove(0);
         let id = StrBytes::from_string(id.to_string());
         Some(Group { id, topic_id: answer.topics[0].topic_id.0, coordinator, members: Vec::new(), joined: 0 })
     }
@@ -98,7 +98,7 @@ impl Group {
         self.joined += 1;
         self.members.push(Member {
             id: StrBytes::from_string(format!("member-{}", self.joined)),
-            line: Line::to(&self.coordinator),
+            line: Connection::to(&self.coordinator),
             epoch: 0,
             owned: BTreeSet::new(),
             has_news: true,

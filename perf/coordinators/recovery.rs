@@ -11,10 +11,10 @@ use tidemill::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 
+use super::cluster;
 use super::commits::{self, PARTITIONS, TOPIC};
+use super::connection::Connection;
 use super::figures::Metric;
-use super::line::Line;
-use super::places;
 use super::support::node::Node;
 use super::talk::Talk;
 
@@ -39,15 +39,15 @@ fn offset(n: usize) -> i64 {
 /// Commits all of them.
 pub fn prepare(node: &Node) {
     const AHEAD: usize = 64;
-    places::create(node.bootstrap(), TOPIC, PARTITIONS, &[]);
+    cluster::create(node.bootstrap(), TOPIC, PARTITIONS, &[]);
     let groups: Vec<String> = (0..GROUPS).map(group).collect();
     let mut by_address: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for chunk in (0..GROUPS).collect::<Vec<_>>().chunks(1000) {
-        let addresses = places::coordinators(node.bootstrap(), GROUP, &groups[chunk[0]..=chunk[chunk.len() - 1]]);
+        let addresses = cluster::coordinators(node.bootstrap(), GROUP, &groups[chunk[0]..=chunk[chunk.len() - 1]]);
         chunk.iter().zip(addresses).for_each(|(n, address)| by_address.entry(address).or_default().push(*n));
     }
     for (address, of_address) in by_address {
-        let mut line = Line::to(&address);
+        let mut line = Connection::to(&address);
         let commits = |n: usize| (0..PARTITIONS / AT_A_TIME).map(move |part| (n, part * AT_A_TIME));
         let mut left: Vec<(usize, i32)> = of_address.into_iter().flat_map(commits).collect();
         // A coordinator that has just been made may still load: it is asked again.
@@ -88,7 +88,7 @@ fn restart(node: &mut Node) -> (Duration, Duration) {
     while !left.is_empty() {
         assert!(ready.elapsed() < WITHIN, "{} coordinators do not answer", left.len());
         let names: Vec<String> = left.iter().map(|n| group(*n)).collect();
-        let addresses = places::coordinators(node.bootstrap(), GROUP, &names);
+        let addresses = cluster::coordinators(node.bootstrap(), GROUP, &names);
         let asked: Vec<_> = left.iter().copied().zip(addresses).collect();
         left = asked
             .into_iter()

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tidemill::record::batches;
 
+use super::cluster;
 use super::figures::Metric;
-use super::places;
 use super::producer::Producer;
 use super::support::node::Node;
 use super::talk::batch;
@@ -16,7 +16,7 @@ pub const TOPIC: &str = "in-transactions";
 pub const PARTITIONS: i32 = 16;
 
 pub fn run(node: &Node, producers: i32, lasts: Duration) -> BTreeMap<Metric, f64> {
-    let leaders = places::leaders(node.bootstrap(), TOPIC);
+    let leaders = cluster::leaders(node.bootstrap(), TOPIC);
     // Their beginning is not measured.
     let begin = |n: i32| (n, Producer::new(node.bootstrap(), &format!("ends-{n}")));
     let shares: Vec<_> = (0..producers).map(begin).collect();

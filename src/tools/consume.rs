@@ -25,8 +25,8 @@ pub struct Args {
     #[arg(long = "partition", short, value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
     /// Where to begin: an offset, -N for the last N of each partition, beginning, or end
-    #[arg(long, short, default_value = "beginning", value_parser = place, allow_hyphen_values = true)]
-    offset: Place,
+    #[arg(long, short, default_value = "beginning", value_parser = parse_start_position, allow_hyphen_values = true)]
+    offset: StartPosition,
     /// Begin at the first record of this time or later: milliseconds, or 2026-08-01T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_ms, conflicts_with = "offset")]
     timestamp: Option<i64>,
@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
+enum StartPosition {
     Beginning,
     End,
     At(i64),
@@ -57,13 +57,15 @@ enum Place {
     Last(i64),
 }
 
-fn place(text: &str) -> Result<Place, String> {
+fn parse_start_position(text: &str) -> Result<StartPosition, String> {
     match text {
-        "beginning" | "earliest" => Ok(Place::Beginning),
-        "end" | "latest" => Ok(Place::End),
+        "beginning" | "earliest" => Ok(StartPosition::Beginning),
+        "end" | "latest" => Ok(StartPosition::End),
         _ => match text.parse::<i64>() {
-            Ok(offset @ 0..) => Ok(Place::At(offset)),
-            Ok(before) => before.checked_neg().map(Place::Last).ok_or_else(|| format!("{text} is too far back")),
+            Ok(offset @ 0..) => Ok(StartPosition::At(offset)),
+            Ok(before) => {
+                before.checked_neg().map(StartPosition::Last).ok_or_else(|| format!("{text} is too far back"))
+            }
             Err(_) => Err(format!("expected an offset, -N, beginning or end, got {text:?}")),
         },
     }
@@ -81,7 +83,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 pub(super) fn run_to(args: &Args, has_progress: bool, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let is_endless = args.follow || (args.offset == Place::End && args.timestamp.is_none() && !args.exit_at_end);
+    let is_endless =
+        args.follow || (args.offset == StartPosition::End && args.timestamp.is_none() && !args.exit_at_end);
     let mut reading = Reading::begin(&mut client, args, is_endless)?;
     let progress = if has_progress && !is_endless { progress_bar(reading.left()) } else { ProgressBar::hidden() };
     let format = if args.connect.json { Format::Json } else { args.format };
@@ -107,17 +110,17 @@ fn progress_bar(records: u64) -> ProgressBar {
 
 /// How far each partition is.
 struct Reading {
-    partitions: BTreeMap<i32, PartitionState>,
+    partitions: BTreeMap<i32, PartitionCursor>,
     decompressor: Decompressor,
 }
 
-struct PartitionState {
+struct PartitionCursor {
     next_offset: i64,
     /// Where to stop.
     end_offset: i64,
 }
 
-impl PartitionState {
+impl PartitionCursor {
     fn position(&self, partition: i32) -> Position {
         Position { partition, offset: self.next_offset }
     }
@@ -146,11 +149,11 @@ impl Reading {
             let (first, end) = (first[i].unwrap_or(0), end[i].unwrap_or(0));
             let next_offset = match (&at_time, args.offset) {
                 (Some(at_time), _) => at_time[i].unwrap_or(end),
-                (None, Place::Beginning) => first,
-                (None, Place::End) => end,
-                (None, Place::Last(count)) => end.saturating_sub(count).max(first),
-                (None, Place::At(offset)) if (first..=end).contains(&offset) => offset,
-                (None, Place::At(offset)) => {
+                (None, StartPosition::Beginning) => first,
+                (None, StartPosition::End) => end,
+                (None, StartPosition::Last(count)) => end.saturating_sub(count).max(first),
+                (None, StartPosition::At(offset)) if (first..=end).contains(&offset) => offset,
+                (None, StartPosition::At(offset)) => {
                     return Err(Failure::with_hint(
                         format!("offset {offset} is outside of {}-{partition}, which has {first} to {end}", args.topic),
                         "name one partition with --partition, or begin with --offset beginning",
@@ -159,7 +162,7 @@ impl Reading {
             };
             let end_offset = if is_endless { i64::MAX } else { end };
             if next_offset < end_offset {
-                partitions.insert(partition, PartitionState { next_offset, end_offset });
+                partitions.insert(partition, PartitionCursor { next_offset, end_offset });
             }
         }
         Ok(Reading { partitions, decompressor: Decompressor::new(DECODED_BYTES_MAX) })

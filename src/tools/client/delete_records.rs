@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::leaders::Told;
+use super::leaders::PartitionResult;
 use super::{Client, ClientError};
 use crate::wire::data::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic, HIGH_WATERMARK,
@@ -28,7 +28,11 @@ impl Client {
                 client.broker(leader_id)?.call(&DeleteRecordsRequest { topics, timeout_ms })?;
             let told = answer.topics.into_iter().flat_map(|told| told.partitions);
             Ok(told
-                .map(|told| Told { partition: told.partition_index, code: told.error_code, answer: told.low_watermark })
+                .map(|told| PartitionResult {
+                    partition: told.partition_index,
+                    code: told.error_code,
+                    answer: told.low_watermark,
+                })
                 .collect())
         })
     }

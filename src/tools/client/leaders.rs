@@ -7,7 +7,7 @@ use super::{Client, ClientError, may_retry};
 use crate::model::ErrorCode;
 
 /// What a leader says of one partition.
-pub(super) struct Told<A> {
+pub(super) struct PartitionResult<A> {
     pub partition: i32,
     pub code: ErrorCode,
     pub answer: A,
@@ -21,7 +21,7 @@ impl Client {
         topic: &str,
         partitions: &[i32],
         to_do: &str,
-        ask: impl Fn(&mut Client, i32, &[i32]) -> Result<Vec<Told<A>>, ClientError>,
+        ask: impl Fn(&mut Client, i32, &[i32]) -> Result<Vec<PartitionResult<A>>, ClientError>,
     ) -> Result<BTreeMap<i32, A>, ClientError> {
         let deadline = self.deadline();
         let subject = |partition: i32| format!("cannot {to_do} of {topic}-{partition}");
@@ -36,7 +36,7 @@ impl Client {
             for (leader_id, partitions) in by_leader {
                 match ask(self, leader_id, &partitions) {
                     Ok(told) => {
-                        for Told { partition, code, answer } in told {
+                        for PartitionResult { partition, code, answer } in told {
                             match ClientError::check(code, None, || subject(partition)) {
                                 Ok(()) => _ = answers.insert(partition, answer),
                                 Err(error) if is_transient(code) => failure = Some(error),

@@ -1,6 +1,6 @@
 //! From a time, or a word for a place in the log, to an offset.
 
-use super::leaders::Told;
+use super::leaders::PartitionResult;
 use super::{Client, ClientError};
 use crate::wire::ApiKey;
 use crate::wire::data::list_offsets::{
@@ -39,7 +39,7 @@ impl Client {
         topic: &str,
         partitions: &[i32],
         timestamp: i64,
-    ) -> Result<Vec<Told<ListedOffset>>, ClientError> {
+    ) -> Result<Vec<PartitionResult<ListedOffset>>, ClientError> {
         let timeout_ms = i32::try_from(self.config.timeout.as_millis()).unwrap_or(i32::MAX);
         let connection = self.broker(leader_id)?;
         let version = connection.version(ApiKey::ListOffsets, i16::MAX)?;
@@ -68,7 +68,11 @@ impl Client {
             .map(|told| {
                 let offset = (told.offset >= 0).then_some(told.offset);
                 let (partition, timestamp) = (told.partition_index, told.timestamp);
-                Told { partition, code: told.error_code, answer: ListedOffset { partition, offset, timestamp } }
+                PartitionResult {
+                    partition,
+                    code: told.error_code,
+                    answer: ListedOffset { partition, offset, timestamp },
+                }
             })
             .collect())
     }

@@ -25,7 +25,7 @@ enum Reply {
 }
 
 /// Everything a test wants to know and to change while the peer runs.
-struct State {
+struct PeerState {
     address: SocketAddr,
     /// Which version each API is served up to; from the table unless set lower.
     versions_max: Vec<(ApiKey, i16)>,
@@ -41,17 +41,17 @@ struct State {
     sequences: Vec<i32>,
 }
 
-impl State {
+impl PeerState {
     fn count(&self, key: ApiKey) -> usize {
         self.seen.iter().filter(|(seen, _)| *seen == key).count()
     }
 }
 
 /// A peer with topic "t" of two partitions, all led by broker 1, which is the peer itself.
-fn peer(change: impl FnOnce(&mut State)) -> Arc<Mutex<State>> {
+fn peer(change: impl FnOnce(&mut PeerState)) -> Arc<Mutex<PeerState>> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut state = State {
+    let mut state = PeerState {
         address,
         versions_max: Vec::new(),
         leader_id: 1,
@@ -73,7 +73,7 @@ fn peer(change: impl FnOnce(&mut State)) -> Arc<Mutex<State>> {
     state
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<State>) {
+fn serve(mut stream: TcpStream, state: &Mutex<PeerState>) {
     loop {
         let mut prefix = [0; 4];
         if stream.read_exact(&mut prefix).is_err() {
@@ -89,7 +89,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     }
 }
 
-fn answer(request: &[u8], state: &mut State) -> Reply {
+fn answer(request: &[u8], state: &mut PeerState) -> Reply {
     let mut reader = Reader::new(request);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
@@ -100,7 +100,7 @@ fn answer(request: &[u8], state: &mut State) -> Reply {
     };
     let (key, version, correlation_id) = (header.api.key, header.version, header.correlation_id);
     state.seen.push((key, version));
-    let version_max = |key: ApiKey, state: &State| {
+    let version_max = |key: ApiKey, state: &PeerState| {
         state.versions_max.iter().find(|(set, _)| *set == key).map_or(key.api().max, |(_, max)| *max)
     };
     if version > version_max(key, state) {
@@ -184,7 +184,7 @@ fn answer(request: &[u8], state: &mut State) -> Reply {
     }
 }
 
-fn metadata(reader: &mut Reader<'_>, version: i16, state: &State) -> MetadataResponse {
+fn metadata(reader: &mut Reader<'_>, version: i16, state: &PeerState) -> MetadataResponse {
     let request = crate::wire::admin::metadata::MetadataRequest::decode(reader, version).unwrap();
     let broker = |(node_id, host, port): &(i32, String, i32)| MetadataBroker {
         node_id: *node_id,
@@ -237,7 +237,7 @@ fn config(address: impl ToString) -> ClientConfig {
     ClientConfig { bootstrap: address.to_string(), timeout: Duration::from_millis(700), ..Default::default() }
 }
 
-fn client(state: &Mutex<State>) -> Client {
+fn client(state: &Mutex<PeerState>) -> Client {
     let address = state.lock().unwrap().address;
     Client::connect(config(address)).unwrap()
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::place::{checkpoints, data_directory};
+use super::locate::{checkpoints, data_directory};
 use super::{Failure, Report, cannot_read, table};
 use crate::disk::checkpoint::Checkpoint;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::place::partitions;
+use super::locate::partitions;
 use super::{Failure, Report, cannot_read, table};
 use crate::log::aborted::{self, AbortedTransaction};
 use crate::log::index::Indexes;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::place::{checkpoints, data_directory};
+use super::locate::{checkpoints, data_directory};
 use super::{Failure, Report, cannot_read, table};
 use crate::disk::BLOCK_BYTES;
 use crate::disk::checkpoint::Checkpoint;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::place::data_directory;
+use super::locate::data_directory;
 use super::{Failure, Report, cannot_read, table};
 use crate::controller::recover::{Refused, recover};
 

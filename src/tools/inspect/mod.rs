@@ -14,8 +14,8 @@
 mod checkpoint;
 mod index;
 mod journal;
+mod locate;
 mod metadata;
-mod place;
 mod segments;
 
 use std::io::Write;

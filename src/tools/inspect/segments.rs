@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::place::{PartitionFiles, partitions};
+use super::locate::{PartitionFiles, partitions};
 use super::{Failure, Report, cannot_read, table};
 use crate::record::codec::Decompressor;
 use crate::record::records::Records;

@@ -14,9 +14,9 @@ use crate::wire::data::fetch::FetchResponse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-struct Line {
+struct FetchConnection {
     socket: Socket,
-    places: Vec<Place>,
+    cursors: Vec<PartitionCursor>,
     correlation_id: i32,
     asked: Instant,
     is_waiting: bool,
@@ -24,7 +24,7 @@ struct Line {
 
 /// Where a partition is read.
 #[derive(Clone, Copy)]
-struct Place {
+struct PartitionCursor {
     partition: i32,
     first: i64,
     next: i64,
@@ -36,23 +36,23 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
     let mut client = target.connect.client()?;
     let leaders = leaders(&mut client, target, false)?;
     let timeout = client.config().timeout;
-    let mut lines = Vec::new();
+    let mut connections = Vec::new();
     for (leader, partitions) in share_out(&leaders, args.connections.get(), true) {
         let first = client.list_offsets(&target.topic, &partitions, EARLIEST)?;
         let end = client.list_offsets(&target.topic, &partitions, LATEST)?;
-        let places = first.iter().zip(&end).map(|(first, end)| {
+        let cursors = first.iter().zip(&end).map(|(first, end)| {
             let (first, end, partition) = (first.offset.unwrap_or(0), end.offset.unwrap_or(0), first.partition);
-            Place { partition, first, next: first, end }
+            PartitionCursor { partition, first, next: first, end }
         });
-        lines.push(Line {
+        connections.push(FetchConnection {
             socket: Socket::connect(&leaders[leader].address, timeout)?,
-            places: places.filter(|place| place.next < place.end).collect(),
+            cursors: cursors.filter(|cursor| cursor.next < cursor.end).collect(),
             correlation_id: 0,
             asked: Instant::now(),
             is_waiting: false,
         });
     }
-    if lines.iter().all(|line| line.places.is_empty()) {
+    if connections.iter().all(|connection| connection.cursors.is_empty()) {
         let failure = Failure::new(format!("topic {} is empty", target.topic));
         return Err(failure.hinted("fill it first: tidemill perf produce"));
     }
@@ -62,10 +62,10 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
         verb: "consume",
         setting: format!(
             "{} partitions of {} on {}, {} connections, {} B of a partition in an answer",
-            lines.iter().map(|line| line.places.len()).sum::<usize>(),
+            connections.iter().map(|connection| connection.cursors.len()).sum::<usize>(),
             target.topic,
             super::super::topic::counted(leaders.len(), "broker"),
-            lines.len(),
+            connections.len(),
             args.partition_bytes,
         ),
         seconds: 0.0,
@@ -83,21 +83,22 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
         if window.is_over(now) {
             break;
         }
-        for line in lines.iter_mut().filter(|line| !line.is_waiting) {
-            if line.places.iter().all(|place| place.next >= place.end) && args.seconds.is_some() {
-                line.places.iter_mut().for_each(|place| place.next = place.first);
+        for connection in connections.iter_mut().filter(|connection| !connection.is_waiting) {
+            if connection.cursors.iter().all(|cursor| cursor.next >= cursor.end) && args.seconds.is_some() {
+                connection.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.first);
             }
-            line.ask(args)?;
+            connection.ask(args)?;
         }
-        if lines.iter().all(|line| !line.is_waiting) {
+        if connections.iter().all(|connection| !connection.is_waiting) {
             break;
         }
-        for line in &mut lines {
-            line.socket.flush()?;
+        for connection in &mut connections {
+            connection.socket.flush()?;
         }
-        let readable = socket::wait(lines.iter().map(|line| &line.socket), Duration::from_millis(20))?;
-        for (line, _) in lines.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
-            if line.take(args.verify, &mut report)? {
+        let readable =
+            socket::wait(connections.iter().map(|connection| &connection.socket), Duration::from_millis(20))?;
+        for (connection, _) in connections.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
+            if connection.take(args.verify, &mut report)? {
                 idle_since = now;
             }
         }
@@ -112,12 +113,12 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
     Ok(report)
 }
 
-impl Line {
+impl FetchConnection {
     /// Asks for what is left, if anything is.
     fn ask(&mut self, args: &Consume) -> Result<(), Failure> {
-        let left = self.places.iter().filter(|place| place.next < place.end);
-        let left = left.map(|place| (place.partition, place.next));
-        if self.places.iter().all(|place| place.next >= place.end) {
+        let left = self.cursors.iter().filter(|cursor| cursor.next < cursor.end);
+        let left = left.map(|cursor| (cursor.partition, cursor.next));
+        if self.cursors.iter().all(|cursor| cursor.next >= cursor.end) {
             return Ok(());
         }
         self.correlation_id = self.correlation_id.wrapping_add(1);
@@ -127,7 +128,7 @@ impl Line {
         self.asked = Instant::now();
         self.is_waiting = true;
         // The answer may not have room for all: the next request begins with another.
-        self.places.rotate_left(1);
+        self.cursors.rotate_left(1);
         Ok(())
     }
 
@@ -156,22 +157,22 @@ impl Line {
                 error(fetched.head.error_code.name());
                 continue;
             }
-            let Some(place) = self.places.iter_mut().find(|place| place.partition == fetched.head.partition) else {
+            let Some(cursor) = self.cursors.iter_mut().find(|cursor| cursor.partition == fetched.head.partition) else {
                 error("a partition that was not asked for");
                 continue;
             };
             for batch in crate::record::batches(fetched.records).map_while(Result::ok) {
                 let header = &batch.header;
-                if header.base_offset > place.next {
+                if header.base_offset > cursor.next {
                     error("a gap in the offsets");
                 }
-                if header.next_offset() <= place.next {
+                if header.next_offset() <= cursor.next {
                     error("offsets that were read before");
                 }
                 if verify && !batch.is_intact() {
                     error("a batch that does not match its CRC");
                 }
-                place.next = header.next_offset();
+                cursor.next = header.next_offset();
                 report.records += header.records_count as u64;
                 bytes += header.batch_length as u64 + crate::record::header::PREFIX_BYTES as u64;
             }

@@ -1,7 +1,7 @@
 //! The loop that produces: as many in flight as allowed, or whatever is due, counted from when it was due.
 
-use super::batches::{self, CLIENT_ID, Request, VERSION};
 use super::report::{Latencies, Report, latencies};
+use super::requests::{self, CLIENT_ID, ProduceFrame, VERSION};
 use super::socket::{self, Socket};
 use super::topic::{Leader, leaders, share_out};
 use super::window::Window;
@@ -32,9 +32,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub const FETCH_VERSION: i16 = 11;
 
 /// One producing connection.
-struct Line {
+struct ProduceConnection {
     socket: Socket,
-    requests: Vec<Rc<Request>>,
+    requests: Vec<Rc<ProduceFrame>>,
     turn: usize,
     next_correlation_id: i32,
     in_flight: VecDeque<Sent>,
@@ -57,7 +57,7 @@ struct Watcher {
 
 struct Run<'a> {
     topic: &'a str,
-    lines: Vec<Line>,
+    connections: Vec<ProduceConnection>,
     watchers: Vec<Watcher>,
     /// When the batches on their way to consumers were due, by partition.
     on_the_way: HashMap<i32, VecDeque<Instant>>,
@@ -73,12 +73,12 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
     let mut client = target.connect.client()?;
     let leaders = leaders(&mut client, target, true)?;
     let timeout = client.config().timeout;
-    let mut lines = Vec::new();
+    let mut connections = Vec::new();
     for (number, (leader, partitions)) in share_out(&leaders, plan.connections, plan.end_to_end).into_iter().enumerate()
     {
-        lines.push(Line {
+        connections.push(ProduceConnection {
             socket: Socket::connect(&leaders[leader].address, timeout)?,
-            requests: batches::requests(&target.topic, load, &partitions, 0x9e37_79b9 * (number as u64 + 1))?,
+            requests: requests::requests(&target.topic, load, &partitions, 0x9e37_79b9 * (number as u64 + 1))?,
             turn: 0,
             next_correlation_id: 0,
             in_flight: VecDeque::new(),
@@ -100,7 +100,7 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
         target.partitions,
         target.topic,
         super::super::topic::counted(leaders.len(), "broker"),
-        lines.len(),
+        connections.len(),
         plan.in_flight,
         load.acks,
         plan.rate.map_or("no rate".into(), |rate| format!("{rate} requests/s")),
@@ -109,7 +109,7 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
     );
     let mut run = Run {
         topic: &target.topic,
-        lines,
+        connections,
         watchers,
         on_the_way: HashMap::new(),
         window: Window::new(load.warmup, Some(load.seconds), &target.pid)?,
@@ -164,23 +164,24 @@ impl Run<'_> {
                         next_due = Some(due);
                         break;
                     }
-                    let line = scheduled as usize % self.lines.len();
-                    self.lines[line].due.push_back(due);
+                    let connection = scheduled as usize % self.connections.len();
+                    self.connections[connection].due.push_back(due);
                     scheduled += 1;
                 }
             }
-            for line in &mut self.lines {
+            for connection in &mut self.connections {
                 loop {
-                    let on_the_way = if load.acks == 0 { line.socket.unsent() } else { line.in_flight.len() };
+                    let on_the_way =
+                        if load.acks == 0 { connection.socket.unsent() } else { connection.in_flight.len() };
                     if on_the_way >= plan.in_flight {
                         break;
                     }
-                    let due = match (plan.rate, line.due.pop_front()) {
+                    let due = match (plan.rate, connection.due.pop_front()) {
                         (Some(_), Some(due)) => due,
                         (None, _) if !is_over => now,
                         _ => break,
                     };
-                    let request = line.send(due, load.acks != 0);
+                    let request = connection.send(due, load.acks != 0);
                     if load.acks == 0 && self.window.is_measured(now) {
                         self.answered += 1;
                         self.batches += request.partitions.len() as u64;
@@ -191,16 +192,23 @@ impl Run<'_> {
                         }
                     }
                 }
-                line.socket.flush()?;
+                connection.socket.flush()?;
             }
             if let Some(usage) = usage {
-                let is_idle = self.lines.iter().all(|line| line.in_flight.is_empty() && line.due.is_empty());
+                let is_idle = self
+                    .connections
+                    .iter()
+                    .all(|connection| connection.in_flight.is_empty() && connection.due.is_empty());
                 let has_arrived = self.watchers.is_empty() || self.on_the_way.values().all(VecDeque::is_empty);
                 if is_idle && has_arrived {
                     return Ok(usage);
                 }
                 if now > self.window.ends.expect("a load has an end") + DRAIN {
-                    let missing = self.lines.iter().map(|line| line.in_flight.len() + line.due.len()).sum::<usize>();
+                    let missing = self
+                        .connections
+                        .iter()
+                        .map(|connection| connection.in_flight.len() + connection.due.len())
+                        .sum::<usize>();
                     let undelivered = self.on_the_way.values().map(VecDeque::len).sum::<usize>();
                     let why = format!("not answered {} s after the end", DRAIN.as_secs());
                     *self.errors.entry(why).or_default() += missing.max(undelivered) as u64;
@@ -209,10 +217,10 @@ impl Run<'_> {
             }
             let until = next_due.unwrap_or(now + Duration::from_millis(20)).min(now + Duration::from_millis(20));
             let wait = if load.spin { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-            let sockets = self.lines.iter().map(|line| &line.socket);
+            let sockets = self.connections.iter().map(|connection| &connection.socket);
             let readable = socket::wait(sockets.chain(self.watchers.iter().map(|watcher| &watcher.socket)), wait)?;
             for (index, _) in readable.iter().enumerate().filter(|(_, readable)| **readable) {
-                match index.checked_sub(self.lines.len()) {
+                match index.checked_sub(self.connections.len()) {
                     None => self.take_answers(index)?,
                     Some(watcher) => self.take_records(watcher)?,
                 }
@@ -222,23 +230,23 @@ impl Run<'_> {
     }
 
     fn take_answers(&mut self, index: usize) -> Result<(), Failure> {
-        let line = &mut self.lines[index];
-        if !line.socket.receive()? {
+        let connection = &mut self.connections[index];
+        if !connection.socket.receive()? {
             return Ok(());
         }
         let now = Instant::now();
         loop {
-            let Some(answer) = line.socket.frame()? else { return Ok(()) };
+            let Some(answer) = connection.socket.frame()? else { return Ok(()) };
             let mut reader = Reader::new(answer);
             let read = reader.i32().and_then(|id| Ok((id, ProduceResponse::decode(&mut reader, VERSION)?)));
-            let (expected, read) = (line.in_flight.pop_front(), read);
+            let (expected, read) = (connection.in_flight.pop_front(), read);
             let (sent, response) = match (expected, read) {
                 (Some(sent), Ok((id, response))) if id == sent.correlation_id => (sent, response),
                 (_, Err(error)) => {
                     let why = format!("an answer to Produce cannot be read: {error}");
-                    return Err(line.socket.broken(&why));
+                    return Err(connection.socket.broken(&why));
                 }
-                _ => return Err(line.socket.broken("an answer came out of order")),
+                _ => return Err(connection.socket.broken("an answer came out of order")),
             };
             let mut taken = 0;
             for partition in &response.partitions {
@@ -295,8 +303,8 @@ impl Run<'_> {
     }
 }
 
-impl Line {
-    fn send(&mut self, due: Instant, is_answered: bool) -> Rc<Request> {
+impl ProduceConnection {
+    fn send(&mut self, due: Instant, is_answered: bool) -> Rc<ProduceFrame> {
         let request = self.requests[self.turn].clone();
         self.turn = (self.turn + 1) % self.requests.len();
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);

@@ -14,10 +14,10 @@
 //! was late, so a stall is seen by all the requests it delayed (no coordinated omission). It knows nothing of
 //! Tidemill: what it measures, it measures of any broker alike.
 
-mod batches;
 mod consume;
 mod load;
 mod report;
+mod requests;
 mod socket;
 mod topic;
 mod window;

@@ -1,7 +1,7 @@
 //! One non-blocking connection: what is to be sent leaves in as few system calls as it can, what has come is cut into
 //! frames. Waiting is the loop's business, for all connections at once.
 
-use super::batches::{HEAD_BYTES, Request, head};
+use super::requests::{HEAD_BYTES, ProduceFrame, head};
 use crate::tools::Failure;
 use crate::wire::frame;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -18,7 +18,7 @@ const PIECES_MAX: usize = 64;
 
 enum Piece {
     Head([u8; HEAD_BYTES]),
-    Body(Rc<Request>),
+    Body(Rc<ProduceFrame>),
     Frame(Vec<u8>),
 }
 
@@ -72,7 +72,7 @@ impl Socket {
         })
     }
 
-    pub fn queue(&mut self, request: &Rc<Request>, correlation_id: i32) {
+    pub fn queue(&mut self, request: &Rc<ProduceFrame>, correlation_id: i32) {
         self.out.push_back(Piece::Head(head(request, correlation_id)));
         self.out.push_back(Piece::Body(request.clone()));
     }

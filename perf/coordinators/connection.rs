@@ -13,7 +13,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 << 10;
 
-pub struct Line {
+pub struct Connection {
     stream: TcpStream,
     /// What has come is at `start..end`.
     buffer: Vec<u8>,
@@ -21,12 +21,12 @@ pub struct Line {
     end: usize,
 }
 
-impl Line {
-    pub fn to(address: &str) -> Line {
+impl Connection {
+    pub fn to(address: &str) -> Connection {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        Line { stream, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
+        Connection { stream, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
     /// To wait for.

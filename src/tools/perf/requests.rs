@@ -17,13 +17,13 @@ pub const HEAD_BYTES: usize = 12;
 pub const CLIENT_ID: &str = "tidemill-perf";
 
 /// A request from behind its correlation id on.
-pub struct Request {
+pub struct ProduceFrame {
     pub body: Rc<[u8]>,
     pub partitions: Vec<i32>,
 }
 
 /// The requests that one connection sends in turn: its partitions, `partitions_per_request` at a time.
-pub fn requests(topic: &str, load: &Load, partitions: &[i32], seed: u64) -> Result<Vec<Rc<Request>>, Failure> {
+pub fn requests(topic: &str, load: &Load, partitions: &[i32], seed: u64) -> Result<Vec<Rc<ProduceFrame>>, Failure> {
     let per_request = load.partitions_per_request.get().min(partitions.len());
     let mut random = Random(seed | 1);
     let mut requests = Vec::with_capacity(partitions.len().div_ceil(per_request));
@@ -36,13 +36,13 @@ pub fn requests(topic: &str, load: &Load, partitions: &[i32], seed: u64) -> Resu
         }
         let frame = writer.finish().map_err(|error| Failure::new(format!("such a request cannot be made: {error}")))?;
         let frame = frame.to_vec();
-        requests.push(Rc::new(Request { body: frame[HEAD_BYTES..].into(), partitions: chunk.to_vec() }));
+        requests.push(Rc::new(ProduceFrame { body: frame[HEAD_BYTES..].into(), partitions: chunk.to_vec() }));
     }
     Ok(requests)
 }
 
 /// The first bytes of a request's frame.
-pub fn head(request: &Request, correlation_id: i32) -> [u8; HEAD_BYTES] {
+pub fn head(request: &ProduceFrame, correlation_id: i32) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     let length = HEAD_BYTES - 4 + request.body.len();
     head[0..4].copy_from_slice(&(length as i32).to_be_bytes());

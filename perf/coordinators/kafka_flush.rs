@@ -4,7 +4,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::line::{Line, frame_of, message_in};
+use super::connection::{Connection, frame_of, message_in};
 use super::support::node::Node;
 
 const KEY: i16 = 44;
@@ -22,7 +22,7 @@ pub fn set(kafka: &Node, is_flushed: bool) {
     // Of all brokers.
     let resource = AlterConfigsResource::default().with_resource_type(BROKER).with_configs(vec![config]);
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let mut line = Line::to(kafka.bootstrap());
+    let mut line = Connection::to(kafka.bootstrap());
     line.send(&frame_of(KEY, VERSION, &request));
     let answer: IncrementalAlterConfigsResponse = message_in(line.answer(), VERSION);
     assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
