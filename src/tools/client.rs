@@ -1,19 +1,22 @@
-//! A small blocking Kafka client: one connection per broker, versions negotiated per connection, leaders looked up and
-//! looked up again when they move.
+//! A small blocking Kafka client: one connection per broker, versions negotiated per connection. It looks up partition
+//! leaders, and looks them up again when they move.
 //!
-//! Owns: sockets, the cluster's metadata as last told, and a producer's identity. In: topics, batches, offsets. Out:
-//! typed answers, or a [`ClientError`] that carries its evidence and knows what a person should try next.
+//! - Owns: sockets, the latest cluster metadata, and a producer's identity.
+//! - Inputs: topics, batches, offsets. Outputs: typed responses, or a [`ClientError`] with its evidence and a hint for
+//!   the user.
+//! - Invariant: a request is retried only where the retry cannot append a record twice: after the broker has responded
+//!   with an error, or with an idempotent producer.
+//! - Does not know: arguments, terminals, record contents.
+//! - Runs on the caller's thread and blocks it.
 //!
 //! ```text
-//! Client ── Connection per broker ── call(request) -> answer
+//! Client ── Connection per broker ── call(request) -> response
 //!    ├ cluster.rs   metadata: brokers, topics, leaders        ├ fetch.rs     positions -> batches
 //!    ├ produce.rs   batches -> offsets, retried while a       ├ offsets.rs   timestamp -> offset
-//!    │              leader moves, idempotent if asked         ├ admin.rs     create, delete, configs
+//!    │              leader moves, idempotent on request       ├ admin.rs     create, delete, configs
+//!    ├ leaders.rs   one request per leader, with retries      ├ delete_records.rs
 //!    └ groups.rs    a group's coordinator -> members, offsets
 //! ```
-//!
-//! Does not know: arguments, terminals, record contents. A request is sent again only where that cannot append a record
-//! twice: after a broker's own answer, or under idempotence.
 
 pub mod admin;
 pub mod cluster;
@@ -37,13 +40,14 @@ pub use error::ClientError;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How a client reaches a cluster.
+/// How a client connects to a cluster.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `host:port`, several with commas; the first that answers is used.
+    /// `host:port`, or several separated by commas. The client uses the first one that accepts a connection.
     pub bootstrap: String,
+    /// The client id in every request header.
     pub client_id: String,
-    /// For each call, retries included.
+    /// The limit for each call, retries included.
     pub timeout: Duration,
 }
 
@@ -61,18 +65,18 @@ impl Default for ClientConfig {
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
-    /// The broker that answered first; asked for metadata.
+    /// The connection to the first reachable bootstrap broker. Metadata requests use it.
     bootstrap: Connection,
-    /// By broker id, opened when first needed.
+    /// By broker id. A connection is opened on first use.
     brokers: BTreeMap<i32, Connection>,
     cluster: Cluster,
 }
 
-/// Between two attempts while a leader is being elected or a topic spreads.
+/// The pause between two attempts while a leader election or a topic creation completes.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Connects to the first bootstrap address that answers.
+    /// Connects to the first reachable bootstrap address. Fails with the error of the last address.
     pub fn connect(config: ClientConfig) -> Result<Client, ClientError> {
         let mut last = ClientError::NoBootstrap { bootstrap: config.bootstrap.clone() };
         for address in config.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
@@ -86,11 +90,12 @@ impl Client {
         Err(last)
     }
 
-    /// The connection to the broker that answered first.
+    /// The connection to the first reachable bootstrap broker.
     pub fn bootstrap(&mut self) -> &mut Connection {
         &mut self.bootstrap
     }
 
+    /// The configuration that this client was created with.
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
@@ -99,7 +104,12 @@ impl Client {
         Instant::now() + self.config.timeout
     }
 
-    /// The connection to a broker, opened if there is none.
+    /// The timeout in milliseconds, as request fields carry it.
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.config.timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// The connection to a broker; opens it on first use. The broker must be in the cluster metadata.
     pub fn broker(&mut self, broker_id: i32) -> Result<&mut Connection, ClientError> {
         if !self.brokers.contains_key(&broker_id) {
             let broker = self.cluster.brokers.get(&broker_id).ok_or(ClientError::UnknownBroker { broker_id })?;
@@ -107,20 +117,20 @@ impl Client {
                 .map_err(|error| error.advertised_by(self.bootstrap.address()))?;
             self.brokers.insert(broker_id, connection);
         }
-        Ok(self.brokers.get_mut(&broker_id).expect("it was just put there"))
+        Ok(self.brokers.get_mut(&broker_id).expect("the connection was just inserted"))
     }
 
-    /// Forgets a connection that failed, so that the next use opens another.
+    /// Drops a failed connection. The next use opens a new one.
     fn drop_broker(&mut self, broker_id: i32) {
         self.brokers.remove(&broker_id);
     }
 }
 
-/// Sleeps between two attempts. False, without sleeping, once the deadline leaves no room for another.
+/// Sleeps for [`RETRY_PAUSE`] and returns true. Returns false at once if the deadline is too close for a retry.
 fn may_retry(deadline: Instant) -> bool {
-    let may = Instant::now() + RETRY_PAUSE < deadline;
-    if may {
+    let has_time = Instant::now() + RETRY_PAUSE < deadline;
+    if has_time {
         std::thread::sleep(RETRY_PAUSE);
     }
-    may
+    has_time
 }

@@ -1,4 +1,4 @@
-//! Topics made and unmade, and their settings.
+//! Creates, alters and deletes topics, and reads their settings.
 
 use super::{Client, ClientError, Connection};
 use crate::model::{ErrorCode, TopicId};
@@ -15,7 +15,7 @@ use crate::wire::admin::incremental_alter_configs::{
     IncrementalAlterableConfig, SET,
 };
 
-/// A topic to be.
+/// The parameters of a new topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTopic {
     pub name: String,
@@ -23,25 +23,26 @@ pub struct NewTopic {
     pub partitions: Option<i32>,
     /// `None` is the broker's default.
     pub replication_factor: Option<i16>,
+    /// Topic settings as name and value.
     pub configs: Vec<(String, String)>,
 }
 
-/// One setting of a topic, as the broker tells it.
+/// One setting of a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicSetting {
     pub name: String,
-    /// `None` for what the broker keeps to itself.
+    /// `None` for a sensitive value, which the broker does not return.
     pub value: Option<String>,
-    /// Set on this topic, as opposed to a default of whatever kind.
+    /// Whether the value is set on this topic. Otherwise it is a default.
     pub is_own: bool,
 }
 
 impl Client {
-    /// Creates a topic. Answers its partition count as far as the broker tells it (CreateTopics v5).
+    /// Creates a topic. Returns its partition count, or `None` from a broker before CreateTopics v5.
     pub fn create_topic(&mut self, new: &NewTopic) -> Result<Option<i32>, ClientError> {
         let timeout_ms = self.timeout_ms();
         let connection = self.controller()?;
-        // Before version 4 there is no word for "the default".
+        // Before CreateTopics v4, a request cannot leave these values to the broker.
         let has_defaults = connection.version(ApiKey::CreateTopics, i16::MAX)? >= 4;
         let unset = if has_defaults { -1 } else { 1 };
         let configs = new
@@ -56,13 +57,15 @@ impl Client {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms, validate_only: false };
-        let answer: CreateTopicsResponse = connection.call(&request)?;
-        let told = answer.topics.into_iter().find(|told| told.name == new.name);
-        let told = told.ok_or_else(|| left_out(format!("cannot create topic {:?}", new.name)))?;
-        ClientError::check(told.error_code, told.error_message, || format!("cannot create topic {:?}", new.name))?;
-        Ok((told.num_partitions > 0).then_some(told.num_partitions))
+        let response: CreateTopicsResponse = connection.call(&request)?;
+        let subject = || format!("cannot create topic {:?}", new.name);
+        let created = response.topics.into_iter().find(|topic| topic.name == new.name);
+        let created = created.ok_or_else(|| ClientError::missing_result(subject()))?;
+        ClientError::check(created.error_code, created.error_message, subject)?;
+        Ok((created.num_partitions > 0).then_some(created.num_partitions))
     }
 
+    /// Deletes a topic and its records.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), ClientError> {
         let timeout_ms = self.timeout_ms();
         let connection = self.controller()?;
@@ -73,17 +76,14 @@ impl Client {
         } else {
             request.topic_names = vec![name.to_string()];
         }
-        let answer: DeleteTopicsResponse = connection.call(&request)?;
+        let response: DeleteTopicsResponse = connection.call(&request)?;
         self.forget_topic(name);
-        let told = answer.responses.into_iter().next();
-        let told = told.ok_or_else(|| left_out(format!("cannot delete topic {name:?}")))?;
-        match told.error_code {
-            ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic { topic: name.to_string() }),
-            code => ClientError::check(code, told.error_message, || format!("cannot delete topic {name:?}")),
-        }
+        let subject = || format!("cannot delete topic {name:?}");
+        let result = response.responses.into_iter().next().ok_or_else(|| ClientError::missing_result(subject()))?;
+        check_topic(name, result.error_code, result.error_message, subject)
     }
 
-    /// Gives a topic settings of its own, and takes others back to their defaults.
+    /// Sets the settings in `set` on a topic, and resets those in `unset` to their defaults.
     pub fn alter_topic(&mut self, name: &str, set: &[(String, String)], unset: &[String]) -> Result<(), ClientError> {
         let set = set.iter().map(|(name, value)| IncrementalAlterableConfig {
             name: name.clone(),
@@ -101,16 +101,13 @@ impl Client {
             configs: set.chain(unset).collect(),
         };
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-        let answer: IncrementalAlterConfigsResponse = self.controller()?.call(&request)?;
+        let response: IncrementalAlterConfigsResponse = self.controller()?.call(&request)?;
         let subject = || format!("cannot change the settings of topic {name:?}");
-        let told = answer.responses.into_iter().next().ok_or_else(|| left_out(subject()))?;
-        match told.error_code {
-            ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic { topic: name.to_string() }),
-            code => ClientError::check(code, told.error_message, subject),
-        }
+        let result = response.responses.into_iter().next().ok_or_else(|| ClientError::missing_result(subject()))?;
+        check_topic(name, result.error_code, result.error_message, subject)
     }
 
-    /// All settings of a topic, by name.
+    /// All settings of a topic, sorted by name.
     pub fn topic_settings(&mut self, name: &str) -> Result<Vec<TopicSetting>, ClientError> {
         let request = DescribeConfigsRequest {
             resources: vec![DescribeConfigsResource {
@@ -120,11 +117,11 @@ impl Client {
             }],
             ..Default::default()
         };
-        let answer: DescribeConfigsResponse = self.bootstrap.call(&request)?;
+        let response: DescribeConfigsResponse = self.bootstrap.call(&request)?;
         let subject = || format!("cannot read the settings of topic {name:?}");
-        let told = answer.results.into_iter().next().ok_or_else(|| left_out(subject()))?;
-        ClientError::check(told.error_code, told.error_message, subject)?;
-        let mut settings: Vec<_> = told
+        let result = response.results.into_iter().next().ok_or_else(|| ClientError::missing_result(subject()))?;
+        ClientError::check(result.error_code, result.error_message, subject)?;
+        let mut settings: Vec<_> = result
             .configs
             .into_iter()
             .map(|entry| TopicSetting {
@@ -137,11 +134,7 @@ impl Client {
         Ok(settings)
     }
 
-    fn timeout_ms(&self) -> i32 {
-        i32::try_from(self.config.timeout.as_millis()).unwrap_or(i32::MAX)
-    }
-
-    /// The broker that carries out changes: the controller where metadata names one that can be reached.
+    /// The controller, which carries out changes. Falls back to the bootstrap broker if it cannot be reached.
     fn controller(&mut self) -> Result<&mut Connection, ClientError> {
         self.refresh(None)?;
         let controller_id = self.cluster.controller_id;
@@ -152,7 +145,15 @@ impl Client {
     }
 }
 
-fn left_out(subject: String) -> ClientError {
-    let message = Some("the broker's answer says nothing about it".into());
-    ClientError::Refused { subject, code: ErrorCode::UnknownServerError, message }
+/// As [`ClientError::check`], but a missing topic is [`ClientError::UnknownTopic`], which has a better hint.
+fn check_topic(
+    name: &str,
+    code: ErrorCode,
+    message: Option<String>,
+    subject: impl FnOnce() -> String,
+) -> Result<(), ClientError> {
+    match code {
+        ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic { topic: name.to_string() }),
+        code => ClientError::check(code, message, subject),
+    }
 }

@@ -1,4 +1,4 @@
-//! The cluster as its metadata tells it: brokers, topics, who leads what.
+//! The cluster metadata: brokers, topics, and partition leaders.
 
 use super::{Client, ClientError, may_retry};
 use crate::model::{ErrorCode, TopicId};
@@ -8,15 +8,20 @@ use crate::wire::admin::metadata::{
 };
 use std::collections::BTreeMap;
 
-/// What is known of the cluster, as of the last question.
+/// The content of the latest Metadata response.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
+    /// `None` from brokers before Metadata v2.
     pub cluster_id: Option<String>,
+    /// The broker id of the controller; -1 if there is none.
     pub controller_id: i32,
+    /// By broker id.
     pub brokers: BTreeMap<i32, BrokerInfo>,
+    /// By name.
     pub topics: BTreeMap<String, TopicInfo>,
 }
 
+/// One broker as the metadata advertises it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerInfo {
     pub host: String,
@@ -25,6 +30,7 @@ pub struct BrokerInfo {
 }
 
 impl BrokerInfo {
+    /// `host:port`; an IPv6 host is put in brackets.
     pub fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -34,20 +40,23 @@ impl BrokerInfo {
     }
 }
 
+/// One topic and the leaders of its partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicInfo {
     pub name: String,
     /// Zero from a broker without topic ids.
     pub topic_id: TopicId,
+    /// Whether the topic belongs to the cluster itself, such as `__consumer_offsets`.
     pub is_internal: bool,
-    /// By partition, from 0 without gaps.
+    /// The index is the partition number.
     pub partitions: Vec<PartitionLeader>,
 }
 
+/// One partition: its leader and its replicas, as broker ids.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionLeader {
     pub partition: i32,
-    /// -1 while there is none.
+    /// -1 while the partition has no leader.
     pub leader_id: i32,
     pub leader_epoch: i32,
     pub replicas: Vec<i32>,
@@ -55,6 +64,7 @@ pub struct PartitionLeader {
 }
 
 impl TopicInfo {
+    /// The partition with this number, or [`ClientError::UnknownPartition`].
     pub fn partition(&self, partition: i32) -> Result<&PartitionLeader, ClientError> {
         let found = usize::try_from(partition).ok().and_then(|index| self.partitions.get(index));
         found.ok_or_else(|| ClientError::UnknownPartition {
@@ -66,19 +76,21 @@ impl TopicInfo {
 }
 
 impl Client {
-    /// The cluster as last told. Empty before the first [`refresh`](Self::refresh) or call that needs it.
+    /// The latest metadata. Empty before the first [`refresh`](Self::refresh) or call that needs metadata.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Asks for the brokers and all topics.
+    /// Requests the metadata of all topics and returns the topics in the order of their names.
     pub fn all_topics(&mut self) -> Result<Vec<TopicInfo>, ClientError> {
         self.refresh(None)?;
         Ok(self.cluster.topics.values().cloned().collect())
     }
 
-    /// A topic with its leaders: from memory if it is known and has them all, else asked for until it is complete.
-    /// Waits for leaders that are being elected, but not for a topic that does not exist.
+    /// A topic with its leaders. Requests metadata unless the cached topic has a leader for every partition.
+    ///
+    /// Waits for leader elections until the deadline. Returns [`ClientError::UnknownTopic`] at once if the topic does
+    /// not exist.
     pub fn topic(&mut self, name: &str) -> Result<&TopicInfo, ClientError> {
         let deadline = self.deadline();
         let has_leaders = |topic: &TopicInfo| topic.partitions.iter().all(|partition| partition.leader_id >= 0);
@@ -91,7 +103,7 @@ impl Client {
         self.cluster.topics.get(name).ok_or_else(|| ClientError::UnknownTopic { topic: name.to_string() })
     }
 
-    /// As [`topic`](Self::topic), but lets the broker make a topic that does not exist, if it is set to do so.
+    /// As [`topic`](Self::topic), but a broker with `auto.create.topics.enable` creates a missing topic.
     pub fn topic_or_new(&mut self, name: &str) -> Result<&TopicInfo, ClientError> {
         if let Err(error) = self.refresh_allowing(Some(name), true)
             && !matches!(error, ClientError::UnknownTopic { .. })
@@ -101,12 +113,12 @@ impl Client {
         self.topic(name)
     }
 
-    /// Makes the next use of the topic ask for its leaders again.
+    /// Removes the topic from the cache, so that its next use requests metadata.
     pub(super) fn forget_topic(&mut self, name: &str) {
         self.cluster.topics.remove(name);
     }
 
-    /// Asks for metadata of one topic, or of all. A topic that does not exist is an error if it was asked for.
+    /// Requests the metadata of one topic, or of all. A named topic that does not exist is an error.
     pub fn refresh(&mut self, topic: Option<&str>) -> Result<(), ClientError> {
         self.refresh_allowing(topic, false)
     }
@@ -120,22 +132,22 @@ impl Client {
                 None if version == 0 => Some(Vec::new()),
                 None => None,
             },
-            // Older brokers create what is asked for whatever we say.
+            // Before Metadata v4 the request has no such field, and the broker may always create the topic.
             allow_auto_topic_creation: creation || version < 4,
             ..Default::default()
         };
-        let answer: MetadataResponse = match self.bootstrap.call(&request) {
-            // The bootstrap broker may have gone; the others know as much.
+        let response: MetadataResponse = match self.bootstrap.call(&request) {
+            // The bootstrap broker may be down; every other broker has the same metadata.
             Err(error) if error.is_connection_lost() => {
                 self.reconnect(error)?;
                 self.bootstrap.call(&request)?
             }
             other => other?,
         };
-        ClientError::check(answer.error_code, None, || "cannot read the cluster's metadata".into())?;
-        self.cluster.cluster_id = answer.cluster_id;
-        self.cluster.controller_id = answer.controller_id;
-        self.cluster.brokers = answer
+        ClientError::check(response.error_code, None, || "cannot read the cluster's metadata".into())?;
+        self.cluster.cluster_id = response.cluster_id;
+        self.cluster.controller_id = response.controller_id;
+        self.cluster.brokers = response
             .brokers
             .into_iter()
             .map(|broker| (broker.node_id, BrokerInfo { host: broker.host, port: broker.port, rack: broker.rack }))
@@ -143,36 +155,38 @@ impl Client {
         if topic.is_none() {
             self.cluster.topics.clear();
         }
-        for told in answer.topics {
-            let Some(name) = told.name.clone() else { continue };
-            self.take_topic(name, told, topic.is_some())?;
+        for received in response.topics {
+            let Some(name) = received.name.clone() else { continue };
+            self.store_topic(name, received, topic.is_some())?;
         }
         Ok(())
     }
 
-    fn take_topic(&mut self, name: String, told: MetadataTopic, was_asked_for: bool) -> Result<(), ClientError> {
+    fn store_topic(&mut self, name: String, received: MetadataTopic, is_named: bool) -> Result<(), ClientError> {
         self.cluster.topics.remove(&name);
-        match told.error_code {
+        match received.error_code {
             ErrorCode::None | ErrorCode::LeaderNotAvailable => {}
-            _ if !was_asked_for => return Ok(()),
+            _ if !is_named => return Ok(()),
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
                 return Err(ClientError::UnknownTopic { topic: name });
             }
             code => return ClientError::check(code, None, || format!("cannot use topic {name:?}")),
         }
-        let mut partitions: Vec<_> = told.partitions.into_iter().map(partition_leader).collect();
+        let mut partitions: Vec<_> = received.partitions.into_iter().map(partition_leader).collect();
         partitions.sort_by_key(|partition| partition.partition);
-        // Positions are partition numbers everywhere here; an answer with gaps is an answer of half a topic.
         partitions.dedup_by_key(|partition| partition.partition);
-        let is_whole = partitions.iter().zip(0..).all(|(partition, index)| partition.partition == index);
-        if !is_whole || partitions.is_empty() {
+        // The index must equal the partition number, so a list with gaps is an incomplete topic and is not cached.
+        let is_complete = partitions.iter().zip(0..).all(|(partition, index)| partition.partition == index);
+        if !is_complete || partitions.is_empty() {
             return Ok(());
         }
-        let info = TopicInfo { name: name.clone(), topic_id: told.topic_id, is_internal: told.is_internal, partitions };
+        let (topic_id, is_internal) = (received.topic_id, received.is_internal);
+        let info = TopicInfo { name: name.clone(), topic_id, is_internal, partitions };
         self.cluster.topics.insert(name, info);
         Ok(())
     }
 
+    /// Replaces the bootstrap connection with one to any reachable broker. Fails with `error` if there is none.
     fn reconnect(&mut self, error: ClientError) -> Result<(), ClientError> {
         let known = self.cluster.brokers.values().map(|broker| broker.address());
         let bootstrap: Vec<_> = self.config.bootstrap.split(',').map(|address| address.trim().to_string()).collect();
@@ -186,12 +200,12 @@ impl Client {
     }
 }
 
-fn partition_leader(told: MetadataPartition) -> PartitionLeader {
+fn partition_leader(received: MetadataPartition) -> PartitionLeader {
     PartitionLeader {
-        partition: told.partition_index,
-        leader_id: told.leader_id,
-        leader_epoch: told.leader_epoch,
-        replicas: told.replica_nodes,
-        in_sync: told.isr_nodes,
+        partition: received.partition_index,
+        leader_id: received.leader_id,
+        leader_epoch: received.leader_epoch,
+        replicas: received.replica_nodes,
+        in_sync: received.isr_nodes,
     }
 }

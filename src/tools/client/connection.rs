@@ -9,9 +9,25 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// The largest answer that is read. Bytes are taken as they come, so the number alone allocates nothing.
-const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// The largest response that is accepted. The buffer grows with the received bytes, so this limit allocates nothing.
+pub(in crate::tools) const RESPONSE_BYTES_MAX: usize = 1 << 30;
 
+/// Connects to the first reachable address that `address` resolves to, with `TCP_NODELAY`.
+pub(in crate::tools) fn connect_tcp(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for resolved in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&resolved, timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// A connection to one broker. Each call blocks until the response arrives or the timeout ends.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -19,11 +35,11 @@ pub struct Connection {
     client_id: String,
     timeout: Duration,
     next_correlation_id: i32,
-    /// What the broker says it speaks, by API key.
+    /// The version range of each API that the broker supports, by API key.
     versions: BTreeMap<i16, (i16, i16)>,
 }
 
-/// A request that was sent and whose answer is still to be read. Answers come in the order of the requests.
+/// A sent request whose response has not been read. Responses arrive in the order of the requests.
 #[must_use]
 #[derive(Debug)]
 pub struct Pending {
@@ -33,77 +49,69 @@ pub struct Pending {
 }
 
 impl Connection {
-    /// Connects and asks for the broker's versions.
+    /// Connects and negotiates the API versions. `timeout` limits the connect and each later call.
     pub fn open(address: &str, client_id: &str, timeout: Duration) -> Result<Connection, ClientError> {
-        let connect = |source| ClientError::Connect { address: address.to_string(), source };
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for resolved in address.to_socket_addrs().map_err(connect)? {
-            match TcpStream::connect_timeout(&resolved, timeout) {
-                Ok(stream) => {
-                    stream.set_nodelay(true).map_err(connect)?;
-                    let mut connection = Connection {
-                        stream,
-                        address: address.to_string(),
-                        client_id: client_id.to_string(),
-                        timeout,
-                        next_correlation_id: 1,
-                        versions: BTreeMap::new(),
-                    };
-                    connection.negotiate()?;
-                    return Ok(connection);
-                }
-                Err(error) => failed = error,
-            }
-        }
-        Err(connect(failed))
+        let stream = connect_tcp(address, timeout);
+        let stream = stream.map_err(|source| ClientError::Connect { address: address.to_string(), source })?;
+        let mut connection = Connection {
+            stream,
+            address: address.to_string(),
+            client_id: client_id.to_string(),
+            timeout,
+            next_correlation_id: 1,
+            versions: BTreeMap::new(),
+        };
+        connection.negotiate()?;
+        Ok(connection)
     }
 
+    /// The `host:port` that this connection was opened with.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// KIP-511: asks with the newest ApiVersions; a broker that does not know it answers at version 0 what it does know.
+    /// KIP-511: sends the newest ApiVersions; a broker without that version responds with its range, encoded as version 0.
     fn negotiate(&mut self) -> Result<(), ClientError> {
         let mut version = ApiKey::ApiVersions.api().max;
-        let answer = loop {
-            let answer = self.ask_versions(version)?;
-            if answer.error_code != ErrorCode::UnsupportedVersion || version == 0 {
-                break answer;
+        let response = loop {
+            let response = self.fetch_versions(version)?;
+            if response.error_code != ErrorCode::UnsupportedVersion || version == 0 {
+                break response;
             }
-            let theirs = answer.api_keys.iter().find(|api| api.api_key == ApiKey::ApiVersions.code());
-            // Never the same again: a broker that keeps refusing ends up at 0.
+            let theirs = response.api_keys.iter().find(|api| api.api_key == ApiKey::ApiVersions.code());
+            // The version decreases with each attempt, so a broker that rejects every one ends the loop at 0.
             version = theirs.map_or(0, |api| api.max_version.clamp(0, version - 1));
         };
-        ClientError::check(answer.error_code, None, || format!("{} does not tell its versions", self.address))?;
+        ClientError::check(response.error_code, None, || format!("{} does not list its API versions", self.address))?;
         let versions = |api: &ApiVersion| (api.api_key, (api.min_version, api.max_version));
-        self.versions = answer.api_keys.iter().map(versions).collect();
+        self.versions = response.api_keys.iter().map(versions).collect();
         Ok(())
     }
 
-    fn ask_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ClientError> {
+    fn fetch_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ClientError> {
         let request = ApiVersionsRequest {
             client_software_name: "tidemill".into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
         };
         let pending = self.send_at(&request, version)?;
-        let answer = self.receive(&pending).map_err(|error| match error {
+        let frame = self.receive(&pending).map_err(|error| match error {
             ClientError::Closed { address, .. } => {
                 ClientError::NotKafka { address, reason: "it closed the connection at the first request".into() }
             }
             other => other,
         })?;
         let decode = |version| {
-            let mut reader = Reader::new(&answer);
+            let mut reader = Reader::new(&frame);
             frame::decode_response_header(&mut reader, ApiKey::ApiVersions.api(), version)?;
             ApiVersionsResponse::decode(&mut reader, version)
         };
-        // An error answer is encoded as version 0 whatever was asked; its code is where every version has it.
-        let is_refused = answer.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes());
-        let decoded = if is_refused { decode(0) } else { decode(version) };
+        // An error response is encoded as version 0 for any request version. Every version has the code at these bytes.
+        let is_rejected = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes());
+        let decoded = if is_rejected { decode(0) } else { decode(version) };
         decoded.map_err(|source| ClientError::NotKafka { address: self.address.clone(), reason: source.to_string() })
     }
 
-    /// The newest version of an API that both sides speak, and that is at most `at_most`.
+    /// The newest version of an API that both sides support, up to `at_most`.
     pub fn version(&self, api: ApiKey, at_most: i16) -> Result<i16, ClientError> {
         let row = api.api();
         let theirs = self.versions.get(&api.code()).copied();
@@ -115,21 +123,21 @@ impl Connection {
             .ok_or_else(|| ClientError::NoCommonVersion { address: self.address.clone(), api: row.name, ours, theirs })
     }
 
-    /// Sends a request and reads its answer, at the newest common version.
-    pub fn call<Answer: Message>(&mut self, request: &impl Message) -> Result<Answer, ClientError> {
+    /// Sends a request at the newest common version, and waits for the response.
+    pub fn call<Response: Message>(&mut self, request: &impl Message) -> Result<Response, ClientError> {
         self.call_at_most(request, i16::MAX)
     }
 
     /// As [`call`](Self::call), at a version of at most `at_most`.
-    pub fn call_at_most<Answer: Message>(
+    pub fn call_at_most<Response: Message>(
         &mut self,
         request: &impl Message,
         at_most: i16,
-    ) -> Result<Answer, ClientError> {
-        let version = self.version(Answer::API, at_most)?;
+    ) -> Result<Response, ClientError> {
+        let version = self.version(Response::API, at_most)?;
         let pending = self.send_at(request, version)?;
         let frame = self.receive(&pending)?;
-        self.read(&pending, &frame, |reader| Answer::decode(reader, version))
+        self.read(&pending, &frame, |reader| Response::decode(reader, version))
     }
 
     fn send_at<Request: Message>(&mut self, request: &Request, version: i16) -> Result<Pending, ClientError> {
@@ -144,17 +152,18 @@ impl Connection {
         ClientError::Unencodable { address: self.address.clone(), api: api.api().name, source }
     }
 
-    /// The number for the next request.
+    /// A new correlation id for the next request.
     pub fn correlation_id(&mut self) -> i32 {
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
         self.next_correlation_id
     }
 
+    /// The client id for request headers.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// Sends a whole frame. What `Pending` is about is still to be [`receive`](Self::receive)d.
+    /// Sends a complete request frame. The caller must [`receive`](Self::receive) its response.
     pub fn send(
         &mut self,
         api: ApiKey,
@@ -169,46 +178,47 @@ impl Connection {
         Ok(Pending { api, version, correlation_id })
     }
 
-    /// Reads the next answer, without its length.
+    /// Reads the next response frame, without its length prefix. Fails if its correlation id is not that of `pending`.
     pub fn receive(&mut self, pending: &Pending) -> Result<Vec<u8>, ClientError> {
         let during = pending.api.api().name;
         let began = Instant::now();
         let mut prefix = [0; 4];
         self.read_some(&mut prefix, during, began)?;
         let not_kafka = |reason: String| ClientError::NotKafka { address: self.address.clone(), reason };
-        let length = frame::length(prefix, ANSWER_BYTES_MAX).map_err(|error| not_kafka(error.to_string()))?;
-        let mut answer = Vec::new();
-        while answer.len() < length {
-            let at = answer.len();
-            // Room grows with what has come, not with what was announced.
-            answer.resize(length.min((at * 2).max(64 << 10)), 0);
-            let end = answer.len();
-            self.read_some(&mut answer[at..end], during, began)?;
+        let length = frame::length(prefix, RESPONSE_BYTES_MAX).map_err(|error| not_kafka(error.to_string()))?;
+        let mut response = Vec::new();
+        while response.len() < length {
+            let at = response.len();
+            // The buffer grows with the received bytes, not with the announced length.
+            response.resize(length.min((at * 2).max(64 << 10)), 0);
+            let end = response.len();
+            self.read_some(&mut response[at..end], during, began)?;
         }
-        match answer.first_chunk() {
-            Some(echo) if *echo == pending.correlation_id.to_be_bytes() => Ok(answer),
+        match response.first_chunk() {
+            Some(echo) if *echo == pending.correlation_id.to_be_bytes() => Ok(response),
             _ => {
                 let expected = pending.correlation_id;
-                let reason = format!("its answer is not to request {expected}: {:02x?}", &answer[..length.min(16)]);
+                let bytes = &response[..length.min(16)];
+                let reason = format!("its response does not belong to request {expected}: {bytes:02x?}");
                 Err(ClientError::NotKafka { address: self.address.clone(), reason })
             }
         }
     }
 
-    /// Decodes a received answer's body.
-    pub fn read<'a, Answer>(
+    /// Decodes the header and, with `decode`, the body of a received response.
+    pub fn read<'a, Response>(
         &self,
         pending: &Pending,
-        answer: &'a [u8],
-        decode: impl FnOnce(&mut Reader<'a>) -> Result<Answer, Malformed>,
-    ) -> Result<Answer, ClientError> {
-        let mut reader = Reader::new(answer);
+        response: &'a [u8],
+        decode: impl FnOnce(&mut Reader<'a>) -> Result<Response, Malformed>,
+    ) -> Result<Response, ClientError> {
+        let mut reader = Reader::new(response);
         let api = pending.api.api();
         let read = frame::decode_response_header(&mut reader, api, pending.version).and_then(|_| decode(&mut reader));
         read.map_err(|source| ClientError::Malformed { address: self.address.clone(), during: api.name, source })
     }
 
-    /// Fills `buffer`, giving up when the timeout has passed since `began`.
+    /// Fills `buffer`. Fails when the timeout has passed since `began`.
     fn read_some(&mut self, buffer: &mut [u8], during: &'static str, began: Instant) -> Result<(), ClientError> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -233,9 +243,9 @@ impl Connection {
         }
     }
 
-    /// Waits until the broker has worked off everything sent before: its answers leave in the order of the requests.
+    /// Waits until the broker has processed all earlier requests, because responses leave in the order of the requests.
     pub fn sync(&mut self) -> Result<(), ClientError> {
         let version = self.version(ApiKey::ApiVersions, i16::MAX)?;
-        self.ask_versions(version).map(|_| ())
+        self.fetch_versions(version).map(|_| ())
     }
 }

@@ -1,4 +1,4 @@
-//! Records deleted from the front of a topic's partitions.
+//! Deletes records from the start of partitions (DeleteRecords).
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,30 @@ use crate::wire::data::delete_records::{
 };
 
 impl Client {
-    /// Deletes the records below an offset in each of these partitions, or with `None` all there are. Answers where each
-    /// partition's log begins then.
+    /// Deletes the records below an offset in each of these partitions; `None` deletes up to the high watermark.
+    /// Returns the new log start offset of each partition.
     pub fn delete_records(
         &mut self,
         topic: &str,
         below: &BTreeMap<i32, Option<i64>>,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
         let partitions: Vec<i32> = below.keys().copied().collect();
-        self.ask_leaders(topic, &partitions, "delete records", |client, leader_id, partitions| {
-            let timeout_ms = i32::try_from(client.config.timeout.as_millis()).unwrap_or(i32::MAX);
-            let asked = partitions.iter().map(|&partition_index| {
+        self.call_leaders(topic, &partitions, "delete records", |client, leader_id, partitions| {
+            let timeout_ms = client.timeout_ms();
+            let limits = partitions.iter().map(|&partition_index| {
                 let offset = below[&partition_index].unwrap_or(HIGH_WATERMARK);
                 DeleteRecordsPartition { partition_index, offset }
             });
-            let topics = vec![DeleteRecordsTopic { name: topic.to_string(), partitions: asked.collect() }];
-            let answer: DeleteRecordsResponse =
+            let topics = vec![DeleteRecordsTopic { name: topic.to_string(), partitions: limits.collect() }];
+            let response: DeleteRecordsResponse =
                 client.broker(leader_id)?.call(&DeleteRecordsRequest { topics, timeout_ms })?;
-            let told = answer.topics.into_iter().flat_map(|told| told.partitions);
-            Ok(told
-                .map(|told| PartitionResult {
-                    partition: told.partition_index,
-                    code: told.error_code,
-                    answer: told.low_watermark,
-                })
-                .collect())
+            let results = response.topics.into_iter().flat_map(|topic| topic.partitions);
+            let results = results.map(|result| PartitionResult {
+                partition: result.partition_index,
+                code: result.error_code,
+                value: result.low_watermark,
+            });
+            Ok(results.collect())
         })
     }
 }

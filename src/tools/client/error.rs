@@ -1,45 +1,61 @@
-//! Everything that can go wrong between a client and a cluster.
+//! The errors of the client, with their evidence and hints.
 
 use crate::model::ErrorCode;
 use crate::wire::{Malformed, Unencodable};
 use std::io;
 use std::time::Duration;
 
+/// Why a client call failed. `Display` gives one sentence for the user; [`hint`](Self::hint) gives the next step.
+///
+/// `during` and `api` are API names, such as `Produce`. Version ranges are `(min, max)`.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The bootstrap list is empty.
     #[error("{bootstrap:?} names no broker")]
     NoBootstrap { bootstrap: String },
+    /// A bootstrap address cannot be reached.
     #[error("cannot connect to {address}: {source}")]
     Connect { address: String, source: io::Error },
-    #[error("cannot connect to {address}, which the broker at {bootstrap} told us to use: {source}")]
+    /// An address from the cluster metadata cannot be reached.
+    #[error("cannot connect to {address}, which the broker at {bootstrap} advertises: {source}")]
     ConnectAdvertised { address: String, bootstrap: String, source: io::Error },
+    /// The socket failed in the middle of a request.
     #[error("the connection to {address} broke during {during}: {source}")]
     Io { address: String, during: &'static str, source: io::Error },
+    /// The broker closed the connection before it responded.
     #[error("{address} closed the connection during {during}")]
     Closed { address: String, during: &'static str },
+    /// The broker did not respond within the timeout.
     #[error("no answer to {during} from {address} within {} s", waited.as_secs())]
     TimedOut { address: String, during: &'static str, waited: Duration },
+    /// The peer sent bytes that no Kafka broker sends.
     #[error("{address} does not speak Kafka: {reason}")]
     NotKafka { address: String, reason: String },
-    #[error("the answer to {during} from {address} cannot be read: {source}")]
+    /// The response body cannot be decoded.
+    #[error("cannot decode the response to {during} from {address}: {source}")]
     Malformed { address: String, during: &'static str, source: Malformed },
+    /// Client and broker share no version of the API. `theirs` is `None` if the broker does not have the API.
     #[error("{address} speaks {api} {theirs:?}, and this client {ours:?}")]
     NoCommonVersion { address: String, api: &'static str, ours: (i16, i16), theirs: Option<(i16, i16)> },
-    #[error("the request cannot be said in the version of {api} that {address} speaks: {source}")]
+    /// The negotiated version has no field for a part of the request.
+    #[error("cannot encode the request in the version of {api} that {address} speaks: {source}")]
     Unencodable { address: String, api: &'static str, source: Unencodable },
+    /// The metadata names a leader or coordinator that is not among the brokers.
     #[error("broker {broker_id} is not in the cluster's metadata")]
     UnknownBroker { broker_id: i32 },
+    /// The cluster has no such topic.
     #[error("topic {topic:?} does not exist")]
     UnknownTopic { topic: String },
+    /// The topic has `partitions` partitions, numbered from 0; `partition` is not one of them.
     #[error("topic {topic:?} has no partition {partition}; it has {partitions}")]
     UnknownPartition { topic: String, partition: i32, partitions: usize },
-    /// The broker refused. `subject` is a sentence's beginning, such as `cannot create topic "t"`.
+    /// The broker responded with an error code. `subject` starts the sentence, such as `cannot create topic "t"`.
     #[error("{subject}: {}{}", code.name(), message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused { subject: String, code: ErrorCode, message: Option<String> },
 }
 
 impl ClientError {
-    /// A broker's error code, unless it says that all is well.
+    /// Returns [`ClientError::Refused`] for every error code but `None`.
     pub fn check(
         code: ErrorCode,
         message: Option<String>,
@@ -48,7 +64,13 @@ impl ClientError {
         if code == ErrorCode::None { Ok(()) } else { Err(ClientError::Refused { subject: subject(), code, message }) }
     }
 
-    /// A failure to connect, now known to be to an address that a broker advertised.
+    /// The broker's response lacks the topic or partition of the request.
+    pub(super) fn missing_result(subject: String) -> ClientError {
+        let message = Some("the broker's response leaves it out".into());
+        ClientError::Refused { subject, code: ErrorCode::UnknownServerError, message }
+    }
+
+    /// Turns [`ClientError::Connect`] into [`ClientError::ConnectAdvertised`]: the address came from the metadata.
     pub(super) fn advertised_by(self, bootstrap: &str) -> ClientError {
         match self {
             ClientError::Connect { address, source } => {
@@ -58,12 +80,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the connection is of no more use. Whether the request was carried out is then unknown.
+    /// Whether the connection can no longer be used. It is then unknown whether the broker carried out the request.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, ClientError::Io { .. } | ClientError::Closed { .. } | ClientError::TimedOut { .. })
     }
 
-    /// What to try next.
+    /// The next step for the user, if there is a likely one.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             ClientError::NoBootstrap { .. } => "give a broker's address with --bootstrap HOST:PORT".into(),
@@ -75,7 +97,7 @@ impl ClientError {
             ClientError::ConnectAdvertised { .. } => {
                 "the broker's advertised host must be reachable from here; set it in the broker's configuration".into()
             }
-            ClientError::NotKafka { .. } => "is this the port of a Kafka listener, and one without TLS?".into(),
+            ClientError::NotKafka { .. } => "is this the port of a Kafka listener without TLS?".into(),
             ClientError::TimedOut { .. } => "wait longer with --timeout SECONDS, or look at the broker's log".into(),
             ClientError::UnknownTopic { topic } => {
                 format!("create it with `tidemill topic create {topic}`, or see `tidemill topic list`")
@@ -92,18 +114,18 @@ impl ClientError {
 fn refusal_hint(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
         ErrorCode::TopicAlreadyExists => "see it with `tidemill topic describe`, or use --if-not-exists",
-        ErrorCode::UnknownTopicOrPartition => "see the topics there are with `tidemill topic list`",
-        ErrorCode::InvalidReplicationFactor => "there are fewer brokers than that; use a smaller --replication-factor",
+        ErrorCode::UnknownTopicOrPartition => "list the topics with `tidemill topic list`",
+        ErrorCode::InvalidReplicationFactor => "the cluster has too few brokers; use a smaller --replication-factor",
         ErrorCode::MessageTooLarge => "raise the topic's max.message.bytes, or send smaller records",
         ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
-            "too few replicas are in sync; see `tidemill topic describe`, and the brokers that are down"
+            "too few replicas are in sync; see `tidemill topic describe`, and check which brokers are down"
         }
         ErrorCode::InvalidTimestamp => {
-            "the topic bounds timestamps; see message.timestamp.*.max.ms in its configuration"
+            "the topic limits timestamps; see message.timestamp.*.max.ms in its configuration"
         }
         ErrorCode::InvalidConfig => "see the topic settings and their values with `tidemill topic describe --json`",
-        ErrorCode::OffsetOutOfRange => "the log has moved on; start with --offset beginning",
-        ErrorCode::InvalidRecord => "a compacted topic needs keys: use --key-separator",
+        ErrorCode::OffsetOutOfRange => "the log no longer has this offset; start with --offset beginning",
+        ErrorCode::InvalidRecord => "a compacted topic requires keys: use --key-separator",
         _ => return None,
     })
 }

@@ -1,28 +1,30 @@
-//! Reading batches: all partitions of a topic at once, each from its leader.
+//! Fetches batches: one request per leader, for all of its partitions of a topic.
 
 use super::produce::is_transient;
 use super::{Client, ClientError, may_retry};
 use crate::model::ErrorCode;
 use crate::wire::ApiKey;
 use crate::wire::Topic;
-use crate::wire::data::fetch::{AbortedTransaction, FetchPartition, FetchRequest, FetchResponse};
-use std::collections::BTreeMap;
+use crate::wire::data::fetch::{AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchedPartition};
 
-/// Where to read on in a partition.
+/// The next offset to fetch from a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Position {
     pub partition: i32,
     pub offset: i64,
 }
 
+/// The limits of a fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchOptions {
     /// How long a broker may wait for the first byte.
     pub max_wait_ms: i32,
-    /// Of one broker's answer. A first batch that is larger comes whole.
+    /// The limit for one response. The broker returns the first batch even if it is larger.
     pub max_bytes: i32,
+    /// The limit for one partition in one response.
     pub partition_max_bytes: i32,
-    /// Stop at the first open transaction. Records of aborted ones are still there to be skipped.
+    /// Fetch only up to the last stable offset. The records of aborted transactions below it are returned, and the
+    /// caller must skip them.
     pub is_read_committed: bool,
 }
 
@@ -32,7 +34,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// What one partition had.
+/// The result of a fetch from one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fetched {
     pub partition: i32,
@@ -40,15 +42,15 @@ pub struct Fetched {
     pub last_stable_offset: i64,
     /// -1 from brokers before Fetch v5.
     pub log_start_offset: i64,
-    /// When reading committed: the producers of aborted transactions among the records, and where each begins.
+    /// With `is_read_committed`: the aborted transactions that overlap `records`.
     pub aborted: Vec<AbortedTransaction>,
-    /// Whole batches and maybe the beginning of one more. The first may begin before the position asked for.
+    /// Complete batches, possibly followed by a truncated one. The first batch may start below the requested offset.
     pub records: Vec<u8>,
 }
 
 impl Client {
-    /// Reads from every position once. A partition whose leader is moving may be missing in the answer; at least one is
-    /// there, or it is an error.
+    /// Fetches from every position once. The result lacks partitions whose leader is moving, but has at least one
+    /// partition. If there is none, the call retries until the deadline and then fails.
     pub fn fetch(
         &mut self,
         topic: &str,
@@ -76,51 +78,47 @@ impl Client {
         options: FetchOptions,
     ) -> Result<(Vec<Fetched>, Option<ClientError>), ClientError> {
         let topic_id = self.topic(topic)?.topic_id;
-        let mut by_leader: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
-        for position in positions {
-            let leader_id = self.topic(topic)?.partition(position.partition)?.leader_id;
-            by_leader.entry(leader_id).or_default().push(*position);
-        }
         let mut fetched = Vec::new();
         let mut failure = None;
         let mut sent = Vec::new();
-        for (leader_id, positions) in by_leader {
+        for (leader_id, positions) in self.by_leader(topic, positions.iter().copied(), |at| at.partition)? {
             match self.send_fetch(leader_id, topic, topic_id, &positions, options) {
                 Ok(pending) => sent.push((leader_id, pending)),
-                Err(error) => failure = Some(self.fetch_failed(leader_id, error)?),
+                Err(error) => failure = Some(self.retriable_fetch_error(leader_id, error)?),
             }
         }
         for (leader_id, (pending, version)) in sent {
             let connection = self.broker(leader_id)?;
             match connection.receive(&pending) {
                 Ok(frame) => {
-                    let answer = connection.read(&pending, &frame, |reader| FetchResponse::decode(reader, version))?;
-                    let answer_code = answer.head.error_code;
-                    ClientError::check(answer_code, None, || format!("cannot fetch from {topic}"))?;
-                    for told in answer.partitions {
-                        let subject = || format!("cannot fetch from {topic}-{}", told.head.partition);
-                        match ClientError::check(told.head.error_code, None, subject) {
+                    let response =
+                        connection.read(&pending, &frame, |reader| FetchResponse::decode(reader, version))?;
+                    let code = response.head.error_code;
+                    ClientError::check(code, None, || format!("cannot fetch from {topic}"))?;
+                    for FetchedPartition { head, records, .. } in response.partitions {
+                        let subject = || format!("cannot fetch from {topic}-{}", head.partition);
+                        match ClientError::check(head.error_code, None, subject) {
                             Ok(()) => fetched.push(Fetched {
-                                partition: told.head.partition,
-                                high_watermark: told.head.high_watermark,
-                                last_stable_offset: told.head.last_stable_offset,
-                                log_start_offset: told.head.log_start_offset,
-                                aborted: told.head.aborted_transactions.clone().unwrap_or_default(),
-                                records: told.records.to_vec(),
+                                partition: head.partition,
+                                high_watermark: head.high_watermark,
+                                last_stable_offset: head.last_stable_offset,
+                                log_start_offset: head.log_start_offset,
+                                aborted: head.aborted_transactions.unwrap_or_default(),
+                                records: records.to_vec(),
                             }),
-                            Err(error) if is_transient(told.head.error_code) => failure = Some(error),
+                            Err(error) if is_transient(head.error_code) => failure = Some(error),
                             Err(error) => return Err(error),
                         }
                     }
                 }
-                Err(error) => failure = Some(self.fetch_failed(leader_id, error)?),
+                Err(error) => failure = Some(self.retriable_fetch_error(leader_id, error)?),
             }
         }
         Ok((fetched, failure))
     }
 
-    /// A lost connection is worth another try: reading twice does no harm.
-    fn fetch_failed(&mut self, leader_id: i32, error: ClientError) -> Result<ClientError, ClientError> {
+    /// Drops the connection. Returns `Ok` if the connection was lost, because a fetch can be repeated safely.
+    fn retriable_fetch_error(&mut self, leader_id: i32, error: ClientError) -> Result<ClientError, ClientError> {
         self.drop_broker(leader_id);
         if error.is_connection_lost() { Ok(error) } else { Err(error) }
     }
@@ -134,7 +132,7 @@ impl Client {
         options: FetchOptions,
     ) -> Result<(super::connection::Pending, i16), ClientError> {
         let connection = self.broker(leader_id)?;
-        // From version 13 on topics go by id, which an older metadata answer did not tell.
+        // Fetch v13 names topics by id, which a Metadata response before v10 does not contain.
         let version = connection.version(ApiKey::Fetch, if topic_id.is_zero() { 12 } else { i16::MAX })?;
         let named = if version >= 13 { Topic::Id(topic_id) } else { Topic::Name(topic) };
         let partitions = positions
@@ -159,7 +157,7 @@ impl Client {
     }
 }
 
-/// The codes that mean a position is outside the log.
+/// Whether a fetch failed because its offset is outside the log.
 pub fn is_out_of_range(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { code: ErrorCode::OffsetOutOfRange, .. })
 }

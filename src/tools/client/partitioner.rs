@@ -1,12 +1,12 @@
-//! Which partition a key belongs to: Kafka's murmur2, so that all clients agree.
+//! Maps a key to a partition with Kafka's murmur2, so that all clients choose the same partition.
 
-/// The partition of a record with this key, as Java's default partitioner chooses it. `partitions` is above 0.
+/// The partition of a record with this key, as Java's default partitioner chooses it. `partitions` must be above 0.
 pub fn partition_of_key(key: &[u8], partitions: usize) -> i32 {
     let positive = murmur2(key) & 0x7fff_ffff;
     (positive as usize % partitions) as i32
 }
 
-/// 32-bit MurmurHash2 with the seed that Kafka chose.
+/// 32-bit MurmurHash2 with Kafka's seed.
 fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const MIX: u32 = 0x5bd1_e995;
@@ -33,9 +33,9 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The values of Kafka's own test of this function.
+    /// The values come from Kafka's own test of this function.
     #[test]
-    fn murmur2_is_kafkas() {
+    fn murmur2_equals_kafkas() {
         for (data, hash) in [
             (&b"21"[..], -973_932_308),
             (b"foobar", -790_332_482),
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_within_the_topic() {
+    fn partition_of_key_is_within_the_topic() {
         for partitions in 1..40 {
             for key in 0..100u8 {
                 let partition = partition_of_key(&[key; 3], partitions);

@@ -1,4 +1,5 @@
-//! Appending batches: sent to the partitions' leaders at once, and again where a leader has moved.
+//! Produces batches: one request per leader, sent to all leaders before the first response is read. Batches whose
+//! leader moved are sent again.
 
 use super::{Client, ClientError, may_retry};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
@@ -8,32 +9,33 @@ use crate::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdRe
 use crate::wire::{ApiKey, Topic};
 use std::collections::BTreeMap;
 
-/// What has to have happened before the broker answers.
+/// When the broker acknowledges a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acks {
-    /// It does not answer.
+    /// The broker does not respond.
     None = 0,
-    /// The leader has the batch.
+    /// The leader has appended the batch.
     Leader = 1,
-    /// All in-sync replicas have it.
+    /// All in-sync replicas have appended the batch.
     All = -1,
 }
 
-/// A whole record batch for one partition.
+/// A complete record batch for one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionBatch {
     pub partition: i32,
+    /// The encoded batch, with its CRC.
     pub batch: Vec<u8>,
 }
 
-/// Where a batch went. With [`Acks::None`] nobody knows, and the offset is -1.
+/// The offset of an appended batch. With [`Acks::None`] the offset is unknown and `base_offset` is -1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Appended {
     pub partition: i32,
     pub base_offset: i64,
 }
 
-/// An idempotent producer's identity, and how far its sequences are (KIP-98).
+/// The identity of an idempotent producer, and its next sequence for each partition (KIP-98).
 #[derive(Clone, Debug)]
 pub struct ProducerIdentity {
     pub producer_id: ProducerId,
@@ -42,7 +44,7 @@ pub struct ProducerIdentity {
 }
 
 impl ProducerIdentity {
-    /// The base sequence for a new batch of `records` records; the next batch there follows it.
+    /// Reserves `records` sequence numbers in a partition, and returns the first one as the batch's base sequence.
     pub fn take_sequence(&mut self, topic: &str, partition: i32, records: i32) -> i32 {
         let next = self.next_sequences.entry((topic.to_string(), partition)).or_insert(0);
         std::mem::replace(next, advance_sequence(*next, records))
@@ -50,23 +52,25 @@ impl ProducerIdentity {
 }
 
 impl Client {
-    /// A fresh identity; [`ClientError::NoCommonVersion`] from a broker without idempotence.
+    /// Requests a new producer id. Returns [`ClientError::NoCommonVersion`] from a broker without idempotence.
     pub fn init_producer(&mut self) -> Result<ProducerIdentity, ClientError> {
         let deadline = self.deadline();
         loop {
             let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
-            let answer: InitProducerIdResponse = self.bootstrap.call(&request)?;
-            if is_transient(answer.error_code) && may_retry(deadline) {
+            let response: InitProducerIdResponse = self.bootstrap.call(&request)?;
+            if is_transient(response.error_code) && may_retry(deadline) {
                 continue;
             }
-            ClientError::check(answer.error_code, None, || "cannot get a producer id".into())?;
-            let (producer_id, producer_epoch) = (answer.producer_id, answer.producer_epoch);
+            ClientError::check(response.error_code, None, || "cannot get a producer id".into())?;
+            let (producer_id, producer_epoch) = (response.producer_id, response.producer_epoch);
             return Ok(ProducerIdentity { producer_id, producer_epoch, next_sequences: BTreeMap::new() });
         }
     }
 
-    /// Appends `batches`, at most one per partition, and says where they went. `is_idempotent` says that they carry a
-    /// producer's identity and may therefore be sent twice.
+    /// Appends `batches`, at most one per partition, and returns their offsets.
+    ///
+    /// `is_idempotent` means that the batches carry a producer id and sequences, so that a retry cannot append twice.
+    /// Without it, the call fails if it is unknown whether the broker appended a batch.
     pub fn produce(
         &mut self,
         topic: &str,
@@ -78,11 +82,11 @@ impl Client {
         let mut left = batches;
         let mut appended = Vec::with_capacity(left.len());
         loop {
-            let round = self.produce_once(topic, std::mem::take(&mut left), acks)?;
-            appended.extend(round.appended);
-            left.extend(round.again);
-            let Some((error, is_outcome_unknown)) = round.failure else { return Ok(appended) };
-            // Without an identity a batch whose fate is unknown might be appended twice.
+            let attempt = self.produce_once(topic, std::mem::take(&mut left), acks)?;
+            appended.extend(attempt.appended);
+            left.extend(attempt.unacknowledged);
+            let Some((error, is_outcome_unknown)) = attempt.failure else { return Ok(appended) };
+            // Without sequences, the broker cannot recognize a batch that it has already appended.
             if (is_outcome_unknown && !is_idempotent) || !may_retry(deadline) {
                 return Err(error);
             }
@@ -90,52 +94,49 @@ impl Client {
         }
     }
 
-    fn produce_once(&mut self, topic: &str, batches: Vec<PartitionBatch>, acks: Acks) -> Result<Round, ClientError> {
+    /// Sends each batch once and collects the outcomes.
+    fn produce_once(&mut self, topic: &str, batches: Vec<PartitionBatch>, acks: Acks) -> Result<Attempt, ClientError> {
         let topic_id = self.topic(topic)?.topic_id;
-        let mut by_leader: BTreeMap<i32, Vec<PartitionBatch>> = BTreeMap::new();
-        for batch in batches {
-            let leader_id = self.topic(topic)?.partition(batch.partition)?.leader_id;
-            by_leader.entry(leader_id).or_default().push(batch);
-        }
-        let mut round = Round::default();
+        let mut attempt = Attempt::default();
         let mut sent = Vec::new();
-        for (leader_id, batches) in by_leader {
+        for (leader_id, batches) in self.by_leader(topic, batches, |batch| batch.partition)? {
             match self.send_batches(leader_id, topic, topic_id, &batches, acks) {
                 Ok(pending) => sent.push((leader_id, pending, batches)),
-                Err(error) => self.connection_failed(leader_id, error, batches, &mut round)?,
+                Err(error) => self.fail_leader(leader_id, error, batches, &mut attempt)?,
             }
         }
         for (leader_id, (pending, version), batches) in sent {
             if acks == Acks::None {
-                round.appended.extend(batches.iter().map(|b| Appended { partition: b.partition, base_offset: -1 }));
+                attempt.appended.extend(batches.iter().map(|b| Appended { partition: b.partition, base_offset: -1 }));
                 continue;
             }
             let connection = self.broker(leader_id)?;
             match connection.receive(&pending) {
                 Ok(frame) => {
-                    let answer =
+                    let response =
                         connection.read(&pending, &frame, |reader| ProduceResponse::decode(reader, version))?;
-                    round.take_answer(topic, &answer, batches)?;
+                    attempt.apply_response(topic, &response, batches)?;
                 }
-                Err(error) => self.connection_failed(leader_id, error, batches, &mut round)?,
+                Err(error) => self.fail_leader(leader_id, error, batches, &mut attempt)?,
             }
         }
-        Ok(round)
+        Ok(attempt)
     }
 
-    fn connection_failed(
+    /// Marks the batches of a lost connection for a retry. Other errors end the call.
+    fn fail_leader(
         &mut self,
         leader_id: i32,
         error: ClientError,
         batches: Vec<PartitionBatch>,
-        round: &mut Round,
+        attempt: &mut Attempt,
     ) -> Result<(), ClientError> {
         if !error.is_connection_lost() {
             return Err(error);
         }
         self.drop_broker(leader_id);
-        round.again.extend(batches);
-        round.failure = Some((error, true));
+        attempt.unacknowledged.extend(batches);
+        attempt.failure = Some((error, true));
         Ok(())
     }
 
@@ -147,9 +148,9 @@ impl Client {
         batches: &[PartitionBatch],
         acks: Acks,
     ) -> Result<(super::connection::Pending, i16), ClientError> {
-        let timeout_ms = i32::try_from(self.config.timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = self.timeout_ms();
         let connection = self.broker(leader_id)?;
-        // From version 13 on topics go by id, which an older metadata answer did not tell.
+        // Produce v13 names topics by id, which a Metadata response before v10 does not contain.
         let version = connection.version(ApiKey::Produce, if topic_id.is_zero() { 12 } else { i16::MAX })?;
         let correlation_id = connection.correlation_id();
         let head = ProduceHead { transactional_id: None, acks: acks as i16, timeout_ms };
@@ -163,48 +164,48 @@ impl Client {
         Ok((connection.send(ApiKey::Produce, version, correlation_id, &frame)?, version))
     }
 
-    /// Waits until the brokers have worked off what was sent without acknowledgement. A broker that has refused a batch
-    /// of that kind has closed its connection, which is the error here.
+    /// Waits until the brokers have processed the batches that were sent with [`Acks::None`]. A broker that rejects such
+    /// a batch closes the connection, and this call then returns that error.
     pub fn sync(&mut self) -> Result<(), ClientError> {
         self.brokers.values_mut().try_for_each(super::Connection::sync)
     }
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt to produce.
 #[derive(Default)]
-struct Round {
+struct Attempt {
     appended: Vec<Appended>,
-    again: Vec<PartitionBatch>,
-    /// Why some are to be sent again, and whether any of them might have been appended nevertheless.
+    /// The batches to send again.
+    unacknowledged: Vec<PartitionBatch>,
+    /// The latest transient error, and whether a broker may have appended an unacknowledged batch.
     failure: Option<(ClientError, bool)>,
 }
 
-impl Round {
-    fn take_answer(
+impl Attempt {
+    fn apply_response(
         &mut self,
         topic: &str,
-        answer: &ProduceResponse<'_>,
+        response: &ProduceResponse<'_>,
         batches: Vec<PartitionBatch>,
     ) -> Result<(), ClientError> {
         for batch in batches {
             let partition = batch.partition;
             let subject = || format!("cannot append to {topic}-{partition}");
-            let Some(told) = answer.partitions.iter().find(|told| told.partition == partition) else {
-                let message = Some("the broker's answer leaves this partition out".into());
-                return Err(ClientError::Refused { subject: subject(), code: ErrorCode::UnknownServerError, message });
+            let Some(result) = response.partitions.iter().find(|result| result.partition == partition) else {
+                return Err(ClientError::missing_result(subject()));
             };
-            let blamed = told.record_errors.iter().filter_map(|error| error.message.as_deref()).next();
-            let message = blamed.or(told.error_message.as_deref()).map(str::to_owned);
-            match ClientError::check(told.error_code, message, subject) {
-                Ok(()) => self.appended.push(Appended { partition, base_offset: told.base_offset }),
-                Err(error) if is_transient(told.error_code) => {
+            let record_error = result.record_errors.iter().filter_map(|error| error.message.as_deref()).next();
+            let message = record_error.or(result.error_message.as_deref()).map(str::to_owned);
+            match ClientError::check(result.error_code, message, subject) {
+                Ok(()) => self.appended.push(Appended { partition, base_offset: result.base_offset }),
+                Err(error) if is_transient(result.error_code) => {
                     let is_outcome_unknown = self.failure.as_ref().is_some_and(|(_, unknown)| *unknown)
                         || matches!(
-                            told.error_code,
+                            result.error_code,
                             ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend
                         );
                     self.failure = Some((error, is_outcome_unknown));
-                    self.again.push(batch);
+                    self.unacknowledged.push(batch);
                 }
                 Err(error) => return Err(error),
             }
@@ -213,7 +214,7 @@ impl Round {
     }
 }
 
-/// Whether the same request may succeed a moment later, with fresh metadata.
+/// Whether a retry with fresh metadata may succeed.
 pub(super) fn is_transient(code: ErrorCode) -> bool {
     matches!(
         code,
