@@ -1,4 +1,6 @@
-//! argv -> serve | topic | group | produce | consume | txn | inspect | perf.
+//! The `tidemill` binary: parses the arguments and runs one subcommand.
+//!
+//! Exit code: 0 on success, 1 if the command fails, 2 if the arguments are invalid.
 
 use clap::Parser;
 use tidemill::tools;
@@ -18,17 +20,17 @@ enum Command {
     Serve(tidemill::serve::Args),
     /// Create, list, describe and delete topics
     Topic(tools::topic::Args),
-    /// List, describe and delete groups, and set how far they have read
+    /// List, describe and delete groups, and reset their committed offsets
     Group(tools::group::Args),
-    /// Send lines as records
+    /// Produce one record per input line
     Produce(tools::produce::Args),
     /// Print the records of a topic
     Consume(tools::consume::Args),
     /// List, describe and abort transactions
     Txn(tools::txn::Args),
-    /// Look into a data directory: segments, indexes, journals, checkpoints, metadata
+    /// Print the content of a data directory: segments, indexes, journals, checkpoints, metadata
     Inspect(tools::inspect::Args),
-    /// Load a broker and measure it
+    /// Generate load for a broker and measure it
     Perf(tools::perf::Args),
 }
 

@@ -1,15 +1,16 @@
-//! The arguments that every command which talks to a broker has.
+//! The arguments of every command that connects to a broker.
 
 use super::Failure;
 use super::client::{Client, ClientConfig};
 use std::time::Duration;
 
+/// How to reach the cluster, and how to print the result.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Connect {
-    /// A broker to start from; several with commas
+    /// The broker to connect to first; separate several with commas
     #[arg(long, short, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
-    /// How long to wait for the cluster, in seconds
+    /// The limit for each call to the cluster, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub timeout: u32,
     /// Print JSON
@@ -18,6 +19,7 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// Connects a client with these arguments.
     pub fn client(&self) -> Result<Client, Failure> {
         let config = ClientConfig {
             bootstrap: self.bootstrap.clone(),

@@ -1,7 +1,8 @@
-//! `tidemill consume`: records of a topic, printed.
+//! `tidemill consume`: prints the records of a topic.
 //!
-//! Reads all partitions (or those asked for) from where it is told to, up to where they ended when it began, or on and on
-//! with `--follow`. Reads uncommitted: records of open and aborted transactions are shown, their markers are not.
+//! Reads all partitions, or the selected ones, from a start offset up to their ends at the start of the command. With
+//! `--follow` it does not stop there. The isolation is `read_uncommitted`: records of open and aborted transactions are
+//! printed, transaction markers are not.
 
 mod format;
 
@@ -18,42 +19,46 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Write};
 
+/// The arguments of `tidemill consume`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     topic: String,
     /// Read only this partition; may be repeated [default: all]
     #[arg(long = "partition", short, value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
-    /// Where to begin: an offset, -N for the last N of each partition, beginning, or end
+    /// Where to start: an offset, -N for the last N records of each partition, beginning, or end
     #[arg(long, short, default_value = "beginning", value_parser = parse_start_position, allow_hyphen_values = true)]
     offset: StartPosition,
-    /// Begin at the first record of this time or later: milliseconds, or 2026-08-01T09:30:00Z
+    /// Start at the first record of this time or later: milliseconds, or 2026-08-01T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_ms, conflicts_with = "offset")]
     timestamp: Option<i64>,
     /// Stop after this many records
     #[arg(long, short = 'n')]
     count: Option<u64>,
-    /// Go on with records as they come (as --offset end does by itself)
+    /// Wait for new records at the end (the default with --offset end)
     #[arg(long)]
     follow: bool,
-    /// Stop at what is the end now (as everything but --offset end does by itself)
+    /// Stop at the current end (the default without --offset end)
     #[arg(long, conflicts_with = "follow")]
     exit_at_end: bool,
+    /// How to print records
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// What to print in front of the value, in this order, as text
+    /// Fields to print before the value, in this order; text format only
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FIELDS")]
     with: Vec<Field>,
     #[command(flatten)]
     connect: Connect,
 }
 
+/// The value of `--offset`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum StartPosition {
     Beginning,
     End,
+    /// At this offset.
     At(i64),
-    /// This many before the end.
+    /// This number of offsets before the end.
     Last(i64),
 }
 
@@ -71,29 +76,31 @@ fn parse_start_position(text: &str) -> Result<StartPosition, String> {
     }
 }
 
-/// What one batch may decompress to; a person's terminal needs no more at once.
+/// The largest decompressed batch that is accepted.
 const DECODED_BYTES_MAX: usize = 1 << 30;
 
+/// Runs `tidemill consume`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    // A bar between the records on the same terminal would only be in the way.
-    let is_shown = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
-    run_to(&args, is_shown, &mut out)
+    // No progress bar if the records go to the same terminal.
+    let has_progress = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+    run_to(&args, has_progress, &mut out)
 }
 
-pub(super) fn run_to(args: &Args, has_progress: bool, out: &mut impl Write) -> Result<(), Failure> {
+/// Prints the records to `out`.
+fn run_to(args: &Args, has_progress: bool, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     let is_endless =
         args.follow || (args.offset == StartPosition::End && args.timestamp.is_none() && !args.exit_at_end);
-    let mut reading = Reading::begin(&mut client, args, is_endless)?;
-    let progress = if has_progress && !is_endless { progress_bar(reading.left()) } else { ProgressBar::hidden() };
+    let mut reader = TopicReader::start(&mut client, args, is_endless)?;
+    let progress = if has_progress && !is_endless { progress_bar(reader.remaining()) } else { ProgressBar::hidden() };
     let format = if args.connect.json { Format::Json } else { args.format };
     let mut printer = Printer::new(&args.topic, format, &args.with, args.count.unwrap_or(u64::MAX));
-    while !reading.is_over() && !printer.is_done() {
+    while !reader.is_at_end() && !printer.is_done() {
         let positions: Vec<_> =
-            reading.partitions.iter().map(|(&partition, state)| state.position(partition)).collect();
+            reader.partitions.iter().map(|(&partition, cursor)| cursor.position(partition)).collect();
         for fetched in client.fetch(&args.topic, &positions, FetchOptions::default())? {
-            reading.take(&args.topic, &fetched, &mut printer, out)?;
+            reader.print_fetched(&args.topic, &fetched, &mut printer, out)?;
         }
         out.flush()?;
         progress.set_position(printer.printed());
@@ -104,19 +111,21 @@ pub(super) fn run_to(args: &Args, has_progress: bool, out: &mut impl Write) -> R
 
 fn progress_bar(records: u64) -> ProgressBar {
     let template = "{wide_bar} {human_pos}/{human_len} records {per_sec} {eta}";
-    let style = ProgressStyle::with_template(template).expect("a template that is written here");
+    let style = ProgressStyle::with_template(template).expect("the template is constant");
     ProgressBar::new(records).with_style(style)
 }
 
-/// How far each partition is.
-struct Reading {
+/// Reads partitions of one topic.
+struct TopicReader {
+    /// The partitions that are not at their ends.
     partitions: BTreeMap<i32, PartitionCursor>,
     decompressor: Decompressor,
 }
 
+/// The range of offsets that remains to be read.
 struct PartitionCursor {
     next_offset: i64,
-    /// Where to stop.
+    /// Exclusive; `i64::MAX` with `--follow`.
     end_offset: i64,
 }
 
@@ -126,26 +135,27 @@ impl PartitionCursor {
     }
 }
 
-impl Reading {
-    fn begin(client: &mut Client, args: &Args, is_endless: bool) -> Result<Reading, Failure> {
+impl TopicReader {
+    /// Looks up the start and end offsets.
+    fn start(client: &mut Client, args: &Args, is_endless: bool) -> Result<TopicReader, Failure> {
         let topic = client.topic(&args.topic)?;
-        let mut asked = args.partitions.clone();
-        if asked.is_empty() {
-            asked = topic.partitions.iter().map(|partition| partition.partition).collect();
+        let mut selected = args.partitions.clone();
+        if selected.is_empty() {
+            selected = topic.partitions.iter().map(|partition| partition.partition).collect();
         }
-        asked.sort_unstable();
-        asked.dedup();
-        for &partition in &asked {
+        selected.sort_unstable();
+        selected.dedup();
+        for &partition in &selected {
             topic.partition(partition)?;
         }
         let mut listed = |timestamp| -> Result<Vec<Option<i64>>, Failure> {
-            let listed = client.list_offsets(&args.topic, &asked, timestamp)?;
+            let listed = client.list_offsets(&args.topic, &selected, timestamp)?;
             Ok(listed.into_iter().map(|listed| listed.offset).collect())
         };
         let (first, end) = (listed(EARLIEST)?, listed(LATEST)?);
         let at_time = args.timestamp.map(&mut listed).transpose()?;
         let mut partitions = BTreeMap::new();
-        for (i, &partition) in asked.iter().enumerate() {
+        for (i, &partition) in selected.iter().enumerate() {
             let (first, end) = (first[i].unwrap_or(0), end[i].unwrap_or(0));
             let next_offset = match (&at_time, args.offset) {
                 (Some(at_time), _) => at_time[i].unwrap_or(end),
@@ -156,7 +166,7 @@ impl Reading {
                 (None, StartPosition::At(offset)) => {
                     return Err(Failure::with_hint(
                         format!("offset {offset} is outside of {}-{partition}, which has {first} to {end}", args.topic),
-                        "name one partition with --partition, or begin with --offset beginning",
+                        "select one partition with --partition, or start with --offset beginning",
                     ));
                 }
             };
@@ -165,20 +175,20 @@ impl Reading {
                 partitions.insert(partition, PartitionCursor { next_offset, end_offset });
             }
         }
-        Ok(Reading { partitions, decompressor: Decompressor::new(DECODED_BYTES_MAX) })
+        Ok(TopicReader { partitions, decompressor: Decompressor::new(DECODED_BYTES_MAX) })
     }
 
-    fn is_over(&self) -> bool {
+    fn is_at_end(&self) -> bool {
         self.partitions.is_empty()
     }
 
-    /// How many offsets are still to be read.
-    fn left(&self) -> u64 {
-        self.partitions.values().map(|state| (state.end_offset - state.next_offset) as u64).sum()
+    /// The number of offsets that remain to be read.
+    fn remaining(&self) -> u64 {
+        self.partitions.values().map(|cursor| (cursor.end_offset - cursor.next_offset) as u64).sum()
     }
 
-    /// Prints what one partition had and moves on behind it.
-    fn take(
+    /// Prints the fetched records of one partition and advances its cursor.
+    fn print_fetched(
         &mut self,
         topic: &str,
         fetched: &Fetched,
@@ -186,19 +196,19 @@ impl Reading {
         out: &mut impl Write,
     ) -> Result<(), Failure> {
         let partition = fetched.partition;
-        let Some(state) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        let broken = |offset: i64, what: &dyn std::fmt::Display| {
+        let Some(cursor) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        let broken = |offset: i64, reason: &dyn std::fmt::Display| {
             Failure::with_hint(
-                format!("{topic}-{partition} has a broken batch at offset {offset}: {what}"),
-                format!("go on behind it with --partition {partition} --offset N"),
+                format!("{topic}-{partition} has a broken batch at offset {offset}: {reason}"),
+                format!("skip it with --partition {partition} --offset N"),
             )
         };
         for batch in batches(&fetched.records) {
             let batch = match batch {
                 Ok(batch) => batch,
-                // The broker cut the last batch at its byte limit; the next fetch brings it whole.
+                // The broker truncated the last batch at its byte limit; the next fetch starts with this batch.
                 Err(Broken::Torn { position, .. }) if position > 0 => break,
-                Err(error) => return Err(broken(state.next_offset, &error)),
+                Err(error) => return Err(broken(cursor.next_offset, &error)),
             };
             let header = &batch.header;
             if !batch.is_intact() {
@@ -209,14 +219,14 @@ impl Reading {
                 let decoded = decoded.map_err(|error| broken(header.base_offset, &error))?;
                 for record in Records::new(header, decoded) {
                     let record = record.map_err(|error| broken(header.base_offset, &error))?;
-                    if (state.next_offset..state.end_offset).contains(&record.offset) && !printer.is_done() {
+                    if (cursor.next_offset..cursor.end_offset).contains(&record.offset) && !printer.is_done() {
                         printer.print(partition, header, &record, out)?;
                     }
                 }
             }
-            state.next_offset = state.next_offset.max(header.next_offset());
+            cursor.next_offset = cursor.next_offset.max(header.next_offset());
         }
-        if state.next_offset >= state.end_offset {
+        if cursor.next_offset >= cursor.end_offset {
             self.partitions.remove(&partition);
         }
         Ok(())

@@ -1,28 +1,31 @@
-//! How a command fails: a sentence about what went wrong, and one about what to do next.
+//! The error of a command: one sentence about the error, and one about the next step.
 
 use crate::tools::client::ClientError;
 use std::fmt;
 
-/// What a command could not do. `Display` is the whole text for a terminal.
+/// Why a command failed. `Display` gives the text for a terminal: the message, then the hint on its own line.
 #[derive(Debug)]
 pub struct Failure {
+    /// One sentence without a final full stop.
     pub message: String,
-    /// The next step, where there is a likely one.
+    /// The next step, if there is a likely one.
     pub hint: Option<String>,
-    /// The reader of the output has gone, as `| head` does: an end, not an error.
+    /// The reader closed the output pipe, as `| head` does. The command then ends without an error.
     pub is_pipe_closed: bool,
 }
 
 impl Failure {
+    /// A failure without a hint.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), hint: None, is_pipe_closed: false }
     }
 
+    /// A failure with a hint.
     pub fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure { hint: Some(hint.into()), ..Failure::new(message) }
+        Failure::new(message).hinted(hint)
     }
 
-    /// The same, with the next step.
+    /// Sets the hint.
     pub fn hinted(self, hint: impl Into<String>) -> Failure {
         Failure { hint: Some(hint.into()), ..self }
     }

@@ -1,16 +1,17 @@
-//! `tidemill group`: list, describe and delete groups, and set how far they have read.
+//! `tidemill group`: lists, describes and deletes groups, and resets their committed offsets.
 
 use super::Failure;
 use super::client::Client;
 use super::client::groups::{Group, Member, Offsets};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::connect::Connect;
+use super::table::{align_right, counted, number_or_dash, table};
 use super::time::{now_ms, parse_ms};
-use super::topic::{align_right, counted, table};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 
+/// The arguments of `tidemill group`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -21,11 +22,11 @@ pub struct Args {
 enum Verb {
     /// List the groups
     List(List),
-    /// Show groups' members, what they are assigned, and how far behind they are
+    /// Show the members of groups, their assigned partitions, and their lag
     Describe(Named),
-    /// Set how far a group has read; nobody may be in it
+    /// Reset the committed offsets of a group without members
     ResetOffsets(Reset),
-    /// Delete groups and what they have committed
+    /// Delete groups and their committed offsets
     Delete(Named),
 }
 
@@ -49,15 +50,15 @@ struct Reset {
     /// A topic, or some of its partitions as TOPIC:0,1; may be repeated
     #[arg(long = "topic", value_name = "TOPIC[:P,P]", required_unless_present = "all_topics")]
     topics: Vec<String>,
-    /// Every topic for which the group has committed something
+    /// Every topic for which the group has committed offsets
     #[arg(long, conflicts_with = "topics")]
     all_topics: bool,
     #[command(flatten)]
     target: Target,
-    /// Do it, and not only say what would be done
+    /// Commit the new offsets
     #[arg(long)]
     execute: bool,
-    /// Only say what would be done: the default
+    /// Only print the new offsets (the default)
     #[arg(long, conflicts_with = "execute")]
     dry_run: bool,
     #[command(flatten)]
@@ -67,26 +68,27 @@ struct Reset {
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Target {
-    /// To the first record there is
+    /// To the first offset of the log
     #[arg(long)]
     to_earliest: bool,
-    /// To behind the last record
+    /// To the end of the log
     #[arg(long)]
     to_latest: bool,
-    /// To an offset, as far as there are records
+    /// To this offset, limited to the range of the log
     #[arg(long, value_name = "OFFSET")]
     to_offset: Option<i64>,
-    /// By so many records, backwards if negative, as far as there are records
+    /// Forward by this number of offsets (back if negative), limited to the range of the log
     #[arg(long, value_name = "RECORDS", allow_hyphen_values = true)]
     shift_by: Option<i64>,
-    /// To the first record of a time: YYYY-MM-DDTHH:MM:SS.sss (UTC) or milliseconds
+    /// To the first record at or after this time: YYYY-MM-DDTHH:MM:SS.sss (UTC) or milliseconds
     #[arg(long, value_name = "TIME", value_parser = parse_ms)]
     to_datetime: Option<i64>,
-    /// To the first record of so long ago, such as P7D or PT1H30M
+    /// To the first record that is at most this old, such as P7D or PT1H30M
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     by_duration: Option<i64>,
 }
 
+/// Runs `tidemill group`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match args.verb {
@@ -118,22 +120,27 @@ fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One partition of a group: what it has committed, where the records end, and whose it is.
-struct Row {
+/// One partition of a group.
+struct GroupPartition {
     topic: String,
     partition: i32,
+    /// The committed offset.
     committed: Option<i64>,
+    /// The end of the log.
     end: Option<i64>,
+    /// The index of the assigned member.
     member: Option<usize>,
 }
 
-impl Row {
+impl GroupPartition {
+    /// The number of records below the end that the group has not committed.
     fn lag(&self) -> Option<i64> {
         Some((self.end? - self.committed?).max(0))
     }
 }
 
-fn rows(client: &mut Client, group: &Group) -> Result<Vec<Row>, Failure> {
+/// The partitions that the group has committed or that are assigned to a member, in order.
+fn group_partitions(client: &mut Client, group: &Group) -> Result<Vec<GroupPartition>, Failure> {
     let committed = client.committed(&group.id)?;
     let mut owners: BTreeMap<(String, i32), usize> = BTreeMap::new();
     for (index, member) in group.members.iter().enumerate() {
@@ -142,8 +149,8 @@ fn rows(client: &mut Client, group: &Group) -> Result<Vec<Row>, Failure> {
     let mut all: Vec<(String, i32)> = committed.keys().chain(owners.keys()).cloned().collect();
     all.sort_unstable();
     all.dedup();
-    let ends = places(client, &all, LATEST)?;
-    let row = |at: (String, i32)| Row {
+    let ends = offsets_at(client, &all, LATEST)?;
+    let row = |at: (String, i32)| GroupPartition {
         committed: committed.get(&at).copied(),
         end: ends.get(&at).copied(),
         member: owners.get(&at).copied(),
@@ -153,19 +160,20 @@ fn rows(client: &mut Client, group: &Group) -> Result<Vec<Row>, Failure> {
     Ok(all.into_iter().map(row).collect())
 }
 
-/// The offset that a time or a word stands for, of each partition; of those that have one.
-fn places(client: &mut Client, partitions: &[(String, i32)], timestamp: i64) -> Result<Offsets, Failure> {
-    let mut places = Offsets::new();
+/// Looks up the offset for a timestamp, or for [`EARLIEST`] or [`LATEST`], in each partition. `partitions` is sorted.
+/// Partitions without such an offset are left out.
+fn offsets_at(client: &mut Client, partitions: &[(String, i32)], timestamp: i64) -> Result<Offsets, Failure> {
+    let mut offsets = Offsets::new();
     for of_topic in partitions.chunk_by(|a, b| a.0 == b.0) {
         let topic = &of_topic[0].0;
         let indexes: Vec<i32> = of_topic.iter().map(|(_, partition)| *partition).collect();
         for listed in client.list_offsets(topic, &indexes, timestamp)? {
             if let Some(offset) = listed.offset {
-                places.insert((topic.clone(), listed.partition), offset);
+                offsets.insert((topic.clone(), listed.partition), offset);
             }
         }
     }
-    Ok(places)
+    Ok(offsets)
 }
 
 fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
@@ -176,36 +184,11 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
         if group.state == "Dead" {
             return Err(Failure::new(format!("there is no group {name:?}; `tidemill group list` shows all")));
         }
-        let rows = rows(&mut client, &group)?;
+        let rows = group_partitions(&mut client, &group)?;
         if args.connect.json {
-            described.push(json(&group, &rows));
-            continue;
-        }
-        writeln!(out, "group {name}  {}  {}", group.state, counted(group.members.len(), "member"))?;
-        if !rows.is_empty() {
-            let mut table = table(&["topic", "partition", "committed", "end", "lag", "member", "host", "client"]);
-            let shown = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
-            for row in &rows {
-                let member = row.member.map(|index| &group.members[index]);
-                let of = |field: fn(&Member) -> &String| member.map_or("-".into(), |member| field(member).clone());
-                table.add_row([
-                    row.topic.clone(),
-                    row.partition.to_string(),
-                    shown(row.committed),
-                    shown(row.end),
-                    shown(row.lag()),
-                    of(|member| &member.id),
-                    of(|member| &member.client_host),
-                    of(|member| &member.client_id),
-                ]);
-            }
-            align_right(&mut table, &[1, 2, 3, 4]);
-            writeln!(out, "{table}")?;
-        }
-        for (index, member) in group.members.iter().enumerate() {
-            if rows.iter().all(|row| row.member != Some(index)) {
-                writeln!(out, "member {} on {} has no partition", member.id, member.client_host)?;
-            }
+            described.push(group_json(&group, &rows));
+        } else {
+            print_group(&group, &rows, out)?;
         }
     }
     if args.connect.json {
@@ -214,7 +197,36 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn json(group: &Group, rows: &[Row]) -> Value {
+fn print_group(group: &Group, rows: &[GroupPartition], out: &mut impl Write) -> Result<(), Failure> {
+    writeln!(out, "group {}  {}  {}", group.id, group.state, counted(group.members.len(), "member"))?;
+    if !rows.is_empty() {
+        let mut table = table(&["topic", "partition", "committed", "end", "lag", "member", "host", "client"]);
+        for row in rows {
+            let member = row.member.map(|index| &group.members[index]);
+            let of = |field: fn(&Member) -> &String| member.map_or("-".into(), |member| field(member).clone());
+            table.add_row([
+                row.topic.clone(),
+                row.partition.to_string(),
+                number_or_dash(row.committed),
+                number_or_dash(row.end),
+                number_or_dash(row.lag()),
+                of(|member| &member.id),
+                of(|member| &member.client_host),
+                of(|member| &member.client_id),
+            ]);
+        }
+        align_right(&mut table, [1, 2, 3, 4]);
+        writeln!(out, "{table}")?;
+    }
+    for (index, member) in group.members.iter().enumerate() {
+        if rows.iter().all(|row| row.member != Some(index)) {
+            writeln!(out, "member {} on {} has no partition", member.id, member.client_host)?;
+        }
+    }
+    Ok(())
+}
+
+fn group_json(group: &Group, rows: &[GroupPartition]) -> Value {
     let members = group.members.iter().map(|member| {
         json!({ "member": member.id, "instance": member.instance_id, "client": member.client_id,
                 "host": member.client_host })
@@ -232,45 +244,61 @@ fn run_reset(args: Reset, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     let state = client.describe_group(&args.name)?.state;
     if !matches!(state.as_str(), "Empty" | "Dead") {
-        let why = format!("group {:?} is {state}: its offsets can only be set when nobody is in it", args.name);
-        return Err(Failure::new(why));
+        let message = format!("group {:?} is {state}: its offsets can only be reset when it has no members", args.name);
+        return Err(Failure::new(message));
     }
     let committed = client.committed(&args.name)?;
     let mut partitions: Vec<(String, i32)> = committed.keys().filter(|_| args.all_topics).cloned().collect();
-    for asked in &args.topics {
-        partitions.extend(named(&mut client, asked)?);
+    for selection in &args.topics {
+        partitions.extend(select_partitions(&mut client, selection)?);
     }
     partitions.sort_unstable();
     partitions.dedup();
-    let first = places(&mut client, &partitions, EARLIEST)?;
-    let end = places(&mut client, &partitions, LATEST)?;
-    let time = args.target.to_datetime.or(args.target.by_duration.map(|ago| now_ms() - ago));
-    let timed = time.map(|time| places(&mut client, &partitions, time)).transpose()?.unwrap_or_default();
+    let new = target_offsets(&mut client, &args, &committed, partitions)?;
+    if args.execute {
+        client.commit(&args.name, &new)?;
+    }
+    print_reset(&args, &committed, &new, out)
+}
+
+/// Computes the new offset of each partition, limited to the range of its log.
+fn target_offsets(
+    client: &mut Client,
+    args: &Reset,
+    committed: &Offsets,
+    partitions: Vec<(String, i32)>,
+) -> Result<Offsets, Failure> {
+    let target = &args.target;
+    let first = offsets_at(client, &partitions, EARLIEST)?;
+    let end = offsets_at(client, &partitions, LATEST)?;
+    let time = target.to_datetime.or(target.by_duration.map(|ago| now_ms() - ago));
+    let timed = time.map(|time| offsets_at(client, &partitions, time)).transpose()?.unwrap_or_default();
     let mut new = Offsets::new();
     for at in partitions {
         let (first, end) = (first.get(&at).copied().unwrap_or(0), end.get(&at).copied().unwrap_or(0));
-        let target = &args.target;
-        let wanted = if target.to_earliest {
+        let offset = if target.to_earliest {
             first
         } else if let Some(offset) = target.to_offset {
             offset
         } else if let Some(by) = target.shift_by {
             let Some(from) = committed.get(&at) else {
-                let why = format!("group {:?} has committed nothing for {}-{} to shift", args.name, at.0, at.1);
-                return Err(Failure::new(why));
+                let (group, topic, partition) = (&args.name, at.0, at.1);
+                let message = format!("group {group:?} has no committed offset for {topic}-{partition} to shift");
+                return Err(Failure::new(message));
             };
             from.saturating_add(by)
         } else if time.is_some() {
-            // Nothing is that late: behind the last record.
+            // No record has this time or a later one, so the new offset is the end.
             timed.get(&at).copied().unwrap_or(end)
         } else {
             end
         };
-        new.insert(at, wanted.clamp(first, end));
+        new.insert(at, offset.clamp(first, end));
     }
-    if args.execute {
-        client.commit(&args.name, &new)?;
-    }
+    Ok(new)
+}
+
+fn print_reset(args: &Reset, committed: &Offsets, new: &Offsets, out: &mut impl Write) -> Result<(), Failure> {
     if args.connect.json {
         let offsets = new.iter().map(|((topic, partition), offset)| {
             let before = committed.get(&(topic.clone(), *partition));
@@ -281,32 +309,32 @@ fn run_reset(args: Reset, out: &mut impl Write) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = table(&["topic", "partition", "before", "after"]);
-    for (at, offset) in &new {
-        let before = committed.get(at).map_or("-".into(), i64::to_string);
+    for (at, offset) in new {
+        let before = number_or_dash(committed.get(at).copied());
         table.add_row([at.0.clone(), at.1.to_string(), before, offset.to_string()]);
     }
-    align_right(&mut table, &[1, 2, 3]);
+    align_right(&mut table, [1, 2, 3]);
     writeln!(out, "{table}")?;
     if !args.execute {
-        writeln!(out, "nothing was changed; add --execute to do it")?;
+        writeln!(out, "nothing was changed; add --execute to commit the new offsets")?;
     }
     Ok(())
 }
 
-/// `TOPIC`, or `TOPIC:0,1`.
-fn named(client: &mut Client, asked: &str) -> Result<Vec<(String, i32)>, Failure> {
-    let (topic, partitions) = asked.split_once(':').map_or((asked, None), |(topic, rest)| (topic, Some(rest)));
+/// Parses `TOPIC` (all partitions) or `TOPIC:0,1`.
+fn select_partitions(client: &mut Client, selection: &str) -> Result<Vec<(String, i32)>, Failure> {
+    let (topic, partitions) = selection.split_once(':').map_or((selection, None), |(topic, rest)| (topic, Some(rest)));
     let known = client.topic(topic)?.clone();
     let Some(partitions) = partitions else {
         return Ok(known.partitions.iter().map(|partition| (topic.to_owned(), partition.partition)).collect());
     };
-    let mut named = Vec::new();
+    let mut selected = Vec::new();
     for partition in partitions.split(',') {
         let partition = partition.trim().parse();
-        let partition = partition.map_err(|_| Failure::new(format!("{asked:?} is not TOPIC or TOPIC:0,1")))?;
-        named.push((topic.to_owned(), known.partition(partition)?.partition));
+        let partition = partition.map_err(|_| Failure::new(format!("{selection:?} is not TOPIC or TOPIC:0,1")))?;
+        selected.push((topic.to_owned(), known.partition(partition)?.partition));
     }
-    Ok(named)
+    Ok(selected)
 }
 
 fn run_delete(args: Named, out: &mut impl Write) -> Result<(), Failure> {
@@ -322,9 +350,9 @@ fn run_delete(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An ISO 8601 duration of days, hours, minutes and seconds, in milliseconds.
+/// Parses an ISO 8601 duration of days, hours, minutes and seconds into milliseconds.
 fn parse_duration(text: &str) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is no duration such as P7D or PT1H30M");
+    let wrong = || format!("{text:?} is not a duration such as P7D or PT1H30M");
     let rest = text.strip_prefix('P').filter(|rest| !rest.is_empty() && !rest.ends_with('T')).ok_or_else(wrong)?;
     let (mut total, mut number, mut is_time) = (0i64, String::new(), false);
     for c in rest.chars() {
@@ -354,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_iso_8601_writes_them() {
+    fn iso_8601_durations_are_parsed() {
         for (text, expected) in [
             ("P7D", Some(7 * 86_400_000)),
             ("PT1H30M", Some(5_400_000)),

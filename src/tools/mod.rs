@@ -1,11 +1,11 @@
-//! What a person runs: the command line's verbs, and the Kafka client under them.
+//! The subcommands of the command line, and the Kafka client that they share.
 //!
-//! Owns: the subcommands' arguments and their output, and [`client`], a small blocking client over `std::net`.
-//! In: arguments, standard input, a broker's address. Out: tables, lines or JSON on standard output; progress and errors
-//! on standard error.
-//!
-//! Runs on the process's own main thread; no shard and no ring is started. Works against any broker that speaks Kafka:
-//! versions are negotiated, and nothing here knows that the broker might be Tidemill.
+//! - Owns: the arguments and the output of each subcommand, and [`client`], a small blocking client over `std::net`.
+//! - Inputs: arguments, standard input, the address of a broker.
+//! - Outputs: tables, lines or JSON on standard output; progress and errors on standard error.
+//! - Does not know: whether the broker is Tidemill. Versions are negotiated, so the commands work with every broker that
+//!   speaks the Kafka protocol. Only [`inspect`] reads files.
+//! - Runs on the main thread of the process. It starts no shard and no ring.
 
 pub mod client;
 mod connect;
@@ -15,6 +15,7 @@ pub mod group;
 pub mod inspect;
 pub mod perf;
 pub mod produce;
+mod table;
 mod time;
 pub mod topic;
 pub mod txn;

@@ -1,15 +1,16 @@
-//! `tidemill produce`: lines become records.
+//! `tidemill produce`: produces one record per input line.
 //!
-//! A thread reads lines, the main thread batches them per partition and sends whatever has gathered: at once when a batch
-//! is full, else as soon as the input pauses.
+//! A thread reads the lines. The main thread adds them to one batch per partition, and sends the batches when one is full
+//! or when the input pauses for [`LINGER`].
 
 use super::Failure;
 use super::client::partitioner::partition_of_key;
 use super::client::produce::{Acks, PartitionBatch, ProducerIdentity};
 use super::client::{Client, ClientError};
 use super::connect::Connect;
+use super::table::counted;
 use super::time::now_ms;
-use super::topic::{counted, key_and_value};
+use super::topic::key_and_value;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,33 +20,40 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+/// The arguments of `tidemill produce`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     topic: String,
-    /// Read records from a file in place of standard input
+    /// Read the lines from a file instead of standard input
     #[arg(long, short, value_name = "PATH")]
     file: Option<std::path::PathBuf>,
-    /// What separates key and value in a line; without it records have no key
+    /// The text between key and value in a line; without it records have no key
     #[arg(long, short, value_name = "TEXT", value_parser = separator)]
     key_separator: Option<String>,
     /// A header for every record; may be repeated
     #[arg(long = "header", short = 'H', value_name = "KEY=VALUE", value_parser = key_and_value)]
     headers: Vec<(String, String)>,
-    /// A value that is exactly this text is sent as null: a deletion, on a compacted topic
+    /// Send a value that equals this text as null, which deletes the key in a compacted topic
     #[arg(long, value_name = "TEXT")]
     null: Option<String>,
-    /// Send everything to this partition
+    /// Send all records to this partition
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    /// What the broker must have done before it answers
+    /// When the broker acknowledges a batch
     #[arg(long, value_enum, default_value_t = AcksArg::All)]
     acks: AcksArg,
+    /// The compression of the batches
     #[arg(long, short = 'z', value_enum, default_value_t = CompressionArg::None)]
     compression: CompressionArg,
-    /// How many bytes gather in a batch, before compression
-    #[arg(long, value_name = "BYTES", default_value_t = 256 << 10, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
+    /// The size at which a batch is sent, before compression
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 256 << 10,
+        value_parser = clap::value_parser!(u32).range(1..=64 << 20)
+    )]
     batch_bytes: u32,
-    /// Do not number the records; a lost answer then fails the command, for the batch might be appended twice
+    /// Send no producer id and sequences; the command then fails if a response is lost, since a retry might append twice
     #[arg(long)]
     no_idempotence: bool,
     #[command(flatten)]
@@ -54,12 +62,12 @@ pub struct Args {
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum AcksArg {
-    /// All in-sync replicas have it
+    /// All in-sync replicas have appended it
     All,
-    /// The leader has it
+    /// The leader has appended it
     #[value(name = "1")]
     Leader,
-    /// It does not answer
+    /// Never: the broker does not respond
     #[value(name = "0")]
     None,
 }
@@ -88,16 +96,17 @@ impl CompressionArg {
 fn separator(text: &str) -> Result<String, String> {
     match text {
         "" => Err("a separator has at least one character".into()),
-        // A shell makes a real tab hard to type.
+        // A tab character is hard to type in a shell.
         _ => Ok(text.replace("\\t", "\t")),
     }
 }
 
-/// How long the input may pause before what has gathered is sent.
+/// How long the input may pause before the pending batches are sent.
 const LINGER: Duration = Duration::from_millis(5);
-/// How many lines the reader may be ahead.
+/// The capacity of the queue between the reader thread and the main thread, in lines.
 const LINES_AHEAD: usize = 4096;
 
+/// Runs `tidemill produce`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (input, bytes): (Box<dyn Read + Send>, Option<u64>) = match &args.file {
         Some(path) => {
@@ -124,10 +133,11 @@ fn progress_bar(bytes: Option<u64>) -> ProgressBar {
         Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
         None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
     };
-    bar.with_style(ProgressStyle::with_template(template).expect("a template that is written here"))
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is constant"))
 }
 
-pub(super) fn run_from(
+/// Produces the lines of `input` and writes a summary to `out`.
+fn run_from(
     args: Args,
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
@@ -156,18 +166,18 @@ pub(super) fn run_from(
     if sender.acks == Acks::None {
         sender.client.sync().map_err(|error| {
             Failure::with_hint(
-                format!("a broker refused what was sent without acknowledgement: {error}"),
-                "send it with --acks all to see why",
+                format!("a broker rejected a batch that was sent without acknowledgement: {error}"),
+                "use --acks all to see the reason",
             )
         })?;
     }
     progress.finish_and_clear();
-    report(&args, &sender.sent, began.elapsed(), out)
+    report(&args, &sender.totals, began.elapsed(), out)
 }
 
-/// Lines without their ends, as they come.
+/// Starts a thread that reads lines, and returns their queue. Lines come without the line feed.
 fn read_lines(input: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
-    let (give, take) = sync_channel(LINES_AHEAD);
+    let (sender, receiver) = sync_channel(LINES_AHEAD);
     std::thread::spawn(move || {
         let mut input = BufReader::with_capacity(1 << 16, input);
         loop {
@@ -183,35 +193,38 @@ fn read_lines(input: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec
                 Err(error) => Err(error),
             };
             let is_last = item.is_err();
-            // The receiver is gone when the command has failed.
-            if give.send(item).is_err() || is_last {
+            // The main thread drops the receiver when the command fails.
+            if sender.send(item).is_err() || is_last {
                 return;
             }
         }
     });
-    take
+    receiver
 }
 
-/// What one partition was given.
+/// The records that were sent to one partition.
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
-struct Sent {
+struct PartitionTotals {
     records: u64,
-    /// -1 where the broker does not say.
+    /// -1 if the broker did not respond.
     first_offset: i64,
+    /// -1 if the broker did not respond.
     last_offset: i64,
 }
 
-/// Gathers records into batches and sends them.
+/// Adds records to batches and sends them.
 struct Sender<'a> {
     args: &'a Args,
     acks: Acks,
     client: Client,
+    /// `None` without idempotence.
     identity: Option<ProducerIdentity>,
+    /// The number of partitions of the topic.
     partitions: usize,
-    /// Where records without a key go until the next flush.
+    /// The partition of records without a key until the next flush.
     keyless: usize,
-    gathering: BTreeMap<i32, BatchBuilder>,
-    sent: BTreeMap<i32, Sent>,
+    pending: BTreeMap<i32, BatchBuilder>,
+    totals: BTreeMap<i32, PartitionTotals>,
 }
 
 impl<'a> Sender<'a> {
@@ -227,7 +240,7 @@ impl<'a> Sender<'a> {
             AcksArg::Leader => Acks::Leader,
             AcksArg::None => Acks::None,
         };
-        // Idempotence needs acknowledgement by all.
+        // Kafka allows idempotence only with acks=all.
         let identity = if args.no_idempotence || acks != Acks::All {
             None
         } else {
@@ -243,15 +256,15 @@ impl<'a> Sender<'a> {
             client,
             identity,
             partitions,
-            // Many short runs should not all fill partition 0.
+            // The start depends on the clock, so that many short runs do not all fill partition 0.
             keyless: now_ms() as usize % partitions,
-            gathering: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            totals: BTreeMap::new(),
         })
     }
 
     fn is_empty(&self) -> bool {
-        self.gathering.is_empty()
+        self.pending.is_empty()
     }
 
     fn add(&mut self, line: &[u8]) -> Result<(), Failure> {
@@ -261,7 +274,7 @@ impl<'a> Sender<'a> {
                 let at = find(line, separator.as_bytes()).ok_or_else(|| {
                     Failure::with_hint(
                         format!("no {separator:?} in the line {:?}", String::from_utf8_lossy(line)),
-                        "every line needs a key before the separator of --key-separator",
+                        "with --key-separator, every line needs a key before the separator",
                     )
                 })?;
                 (Some(&line[..at]), &line[at + separator.len()..])
@@ -276,21 +289,21 @@ impl<'a> Sender<'a> {
         };
         let batch_bytes = self.args.batch_bytes as usize;
         let options = BatchOptions { codec: self.args.compression.codec(), ..BatchOptions::default() };
-        if self.gathering.get(&partition).is_some_and(|batch| batch.plain_bytes() + line.len() > batch_bytes) {
+        if self.pending.get(&partition).is_some_and(|batch| batch.plain_bytes() + line.len() > batch_bytes) {
             self.flush()?;
         }
-        let batch = self.gathering.entry(partition).or_insert_with(|| BatchBuilder::new(options));
+        let batch = self.pending.entry(partition).or_insert_with(|| BatchBuilder::new(options));
         let headers = self.args.headers.iter().map(|(key, value)| (key.as_bytes(), Some(value.as_bytes())));
         batch.append(now_ms(), key, value, headers);
         if batch.plain_bytes() >= batch_bytes { self.flush() } else { Ok(()) }
     }
 
-    /// Sends everything that has gathered and waits for the answers.
+    /// Sends the pending batches and waits for their acknowledgements.
     fn flush(&mut self) -> Result<(), Failure> {
         let topic = &self.args.topic;
         let mut counts = BTreeMap::new();
         let mut batches = Vec::new();
-        for (partition, mut builder) in std::mem::take(&mut self.gathering) {
+        for (partition, mut builder) in std::mem::take(&mut self.pending) {
             let records = builder.records_count();
             if let Some(identity) = &mut self.identity {
                 let sequence = identity.take_sequence(topic, partition, records);
@@ -304,12 +317,12 @@ impl<'a> Sender<'a> {
         }
         for appended in self.client.produce(topic, batches, self.acks, self.identity.is_some())? {
             let records = counts[&appended.partition];
-            let sent = self
-                .sent
+            let totals = self
+                .totals
                 .entry(appended.partition)
-                .or_insert(Sent { first_offset: appended.base_offset, ..Sent::default() });
-            sent.records += records as u64;
-            sent.last_offset = if appended.base_offset < 0 { -1 } else { appended.base_offset + records - 1 };
+                .or_insert(PartitionTotals { first_offset: appended.base_offset, ..PartitionTotals::default() });
+            totals.records += records as u64;
+            totals.last_offset = if appended.base_offset < 0 { -1 } else { appended.base_offset + records - 1 };
         }
         self.keyless = (self.keyless + 1) % self.partitions;
         Ok(())
@@ -320,33 +333,38 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-fn report(args: &Args, sent: &BTreeMap<i32, Sent>, took: Duration, out: &mut impl Write) -> Result<(), Failure> {
-    let records: u64 = sent.values().map(|sent| sent.records).sum();
+fn report(
+    args: &Args,
+    totals: &BTreeMap<i32, PartitionTotals>,
+    took: Duration,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let records: u64 = totals.values().map(|totals| totals.records).sum();
     if args.connect.json {
-        let partitions: Vec<_> = sent
+        let partitions: Vec<_> = totals
             .iter()
-            .map(|(partition, sent)| {
+            .map(|(partition, totals)| {
                 let known = |offset: i64| (offset >= 0).then_some(offset);
                 json!({
                     "partition": partition,
-                    "records": sent.records,
-                    "first_offset": known(sent.first_offset),
-                    "last_offset": known(sent.last_offset),
+                    "records": totals.records,
+                    "first_offset": known(totals.first_offset),
+                    "last_offset": known(totals.last_offset),
                 })
             })
             .collect();
         let seconds = took.as_secs_f64();
         let report = json!({ "topic": args.topic, "records": records, "seconds": seconds, "partitions": partitions });
         writeln!(out, "{report}")?;
-    } else if let [(partition, one)] = sent.iter().collect::<Vec<_>>()[..] {
-        let place = match (one.first_offset, one.last_offset) {
+    } else if let [(partition, totals)] = totals.iter().collect::<Vec<_>>()[..] {
+        let offsets = match (totals.first_offset, totals.last_offset) {
             (..0, _) => String::new(),
             (first, last) if first == last => format!(" at offset {first}"),
             (first, last) => format!(" at offsets {first} to {last}"),
         };
-        writeln!(out, "{} to {}-{partition}{place}", counted(records as usize, "record"), args.topic)?;
+        writeln!(out, "{} to {}-{partition}{offsets}", counted(records as usize, "record"), args.topic)?;
     } else {
-        let partitions = counted(sent.len(), "partition");
+        let partitions = counted(totals.len(), "partition");
         writeln!(out, "{} to {} of {}", counted(records as usize, "record"), partitions, args.topic)?;
     }
     Ok(())

@@ -1,13 +1,13 @@
-//! Moments as people write them, and as Kafka does: milliseconds since 1970, UTC.
+//! Parses dates into Kafka timestamps: milliseconds since 1970, UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Now, in milliseconds.
+/// The current time in milliseconds.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// Reads milliseconds, or `YYYY-MM-DD[THH:MM[:SS[.mmm]]][Z]`.
+/// Parses milliseconds, or `YYYY-MM-DD[THH:MM[:SS[.mmm]]][Z]`.
 pub fn parse_ms(text: &str) -> Result<i64, String> {
     if let Ok(ms) = text.parse() {
         return Ok(ms);
@@ -43,7 +43,7 @@ fn numbers(text: &str, separator: char) -> Option<Vec<i64>> {
     text.split(separator).map(number).collect()
 }
 
-/// In the proleptic Gregorian calendar; years begin in March, so that the leap day is their last.
+/// Days in the proleptic Gregorian calendar. The year starts in March here, so that the leap day is its last day.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_date_prints_them() {
+    fn timestamps_and_dates_are_parsed() {
         for (text, ms) in [
             ("0", 0),
             ("1700000000123", 1_700_000_000_123),

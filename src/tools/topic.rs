@@ -1,15 +1,16 @@
-//! `tidemill topic`: create, list, describe, alter and delete topics, and delete records from them.
+//! `tidemill topic`: creates, lists, describes, alters and deletes topics, and deletes their oldest records.
 
 use super::Failure;
-use super::client::admin::NewTopic;
+use super::client::admin::{NewTopic, TopicSetting};
 use super::client::offsets::{EARLIEST, LATEST};
-use super::client::{Client, ClientError, TopicInfo};
+use super::client::{Client, ClientError, PartitionLeader, TopicInfo};
 use super::connect::Connect;
+use super::table::{align_right, counted, number_or_dash, table};
 use crate::model::ErrorCode;
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::io::Write;
 
+/// The arguments of `tidemill topic`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,11 +23,11 @@ enum Verb {
     Create(Create),
     /// List the topics
     List(List),
-    /// Show topics' partitions, leaders, offsets and settings
+    /// Show the partitions, leaders, offsets and settings of topics
     Describe(Describe),
     /// Change a topic's settings
     Alter(Alter),
-    /// Delete topics and everything in them
+    /// Delete topics and all their records
     Delete(Delete),
     /// Delete the oldest records of a topic
     DeleteRecords(DeleteRecords),
@@ -35,16 +36,16 @@ enum Verb {
 #[derive(clap::Args, Debug)]
 struct Create {
     name: String,
-    /// How many partitions [default: the broker's]
+    /// The number of partitions [default: the broker's]
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
-    /// How many copies of each partition [default: the broker's]
+    /// The number of replicas of each partition [default: the broker's]
     #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
     /// A topic setting, such as retention.ms=3600000; may be repeated
     #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     configs: Vec<(String, String)>,
-    /// Succeed if the topic is there already
+    /// Succeed if the topic already exists
     #[arg(long)]
     if_not_exists: bool,
     #[command(flatten)]
@@ -53,7 +54,7 @@ struct Create {
 
 #[derive(clap::Args, Debug)]
 struct List {
-    /// Show the broker's own topics too
+    /// Show internal topics too
     #[arg(long)]
     internal: bool,
     #[command(flatten)]
@@ -75,7 +76,7 @@ struct Alter {
     /// A topic setting, such as retention.ms=3600000; may be repeated
     #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     configs: Vec<(String, String)>,
-    /// A setting to take back to its default; may be repeated
+    /// A setting to reset to its default; may be repeated
     #[arg(long = "delete-config", value_name = "KEY")]
     delete_configs: Vec<String>,
     #[command(flatten)]
@@ -103,7 +104,7 @@ struct DeleteRecords {
     connect: Connect,
 }
 
-/// An offset; `None` is the end.
+/// The first offset to keep. `None` is the end of the log.
 #[derive(Clone, Copy, Debug)]
 struct Before(Option<i64>);
 
@@ -111,10 +112,11 @@ fn offset_or_end(text: &str) -> Result<Before, String> {
     match text.parse() {
         Ok(offset @ 0..) => Ok(Before(Some(offset))),
         _ if text == "end" => Ok(Before(None)),
-        _ => Err(format!("expected an offset from 0 on, or `end`, got {text:?}")),
+        _ => Err(format!("expected an offset of at least 0, or `end`, got {text:?}")),
     }
 }
 
+/// Parses `KEY=VALUE`.
 pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
@@ -122,6 +124,7 @@ pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Runs `tidemill topic`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match args.verb {
@@ -147,7 +150,7 @@ fn run_create(args: Create, out: &mut impl Write) -> Result<(), Failure> {
         Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => false,
         Err(error) => return Err(error.into()),
     };
-    let topic = wait_for(&mut client, &new.name)?;
+    let topic = wait_for_topic(&mut client, &new.name)?;
     let partitions = topic.partitions.len();
     if args.connect.json {
         writeln!(out, "{}", json!({ "topic": new.name, "created": is_new, "partitions": partitions }))?;
@@ -159,8 +162,8 @@ fn run_create(args: Create, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The topic just created, once the broker that is asked has heard of it.
-fn wait_for(client: &mut Client, name: &str) -> Result<TopicInfo, Failure> {
+/// Waits until the bootstrap broker knows the new topic.
+fn wait_for_topic(client: &mut Client, name: &str) -> Result<TopicInfo, Failure> {
     let deadline = std::time::Instant::now() + client.config().timeout;
     loop {
         match client.topic(name) {
@@ -187,7 +190,7 @@ fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
         for topic in &topics {
             table.add_row([topic.name.clone(), topic.partitions.len().to_string(), replicas(topic).to_string()]);
         }
-        align_right(&mut table, &[1, 2]);
+        align_right(&mut table, [1, 2]);
         writeln!(out, "{table}")?;
     }
     Ok(())
@@ -216,7 +219,7 @@ fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
         let first = client.list_offsets(name, &all, EARLIEST)?;
         let end = client.list_offsets(name, &all, LATEST)?;
         let offsets: Vec<_> = first.iter().zip(&end).map(|(a, b)| (a.offset, b.offset)).collect();
-        // A broker without DescribeConfigs still has topics to describe.
+        // Describe the topic without its settings if the broker does not have DescribeConfigs.
         let settings = match client.topic_settings(name) {
             Err(ClientError::NoCommonVersion { .. }) => Vec::new(),
             other => other?,
@@ -231,26 +234,7 @@ fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
             described.push(value);
             continue;
         }
-        writeln!(out, "topic {}  id {}", topic.name, topic.topic_id)?;
-        let mut table = table(&["partition", "leader", "epoch", "replicas", "in sync", "first offset", "end offset"]);
-        for (partition, (first, end)) in topic.partitions.iter().zip(&offsets) {
-            let leader = if partition.leader_id < 0 { "none".into() } else { partition.leader_id.to_string() };
-            let shown = |offset: &Option<i64>| offset.map_or("-".into(), |offset| offset.to_string());
-            table.add_row([
-                partition.partition.to_string(),
-                leader,
-                partition.leader_epoch.to_string(),
-                list(&partition.replicas),
-                list(&partition.in_sync),
-                shown(first),
-                shown(end),
-            ]);
-        }
-        align_right(&mut table, &[0, 1, 2, 5, 6]);
-        writeln!(out, "{table}")?;
-        for setting in settings.iter().filter(|setting| setting.is_own) {
-            writeln!(out, "{} = {}", setting.name, setting.value.as_deref().unwrap_or("(hidden)"))?;
-        }
+        print_topic(&topic, &offsets, &settings, out)?;
     }
     if args.connect.json {
         writeln!(out, "{}", Value::Array(described))?;
@@ -258,7 +242,38 @@ fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn partition_json((partition, (first, end)): (&super::client::PartitionLeader, &(Option<i64>, Option<i64>))) -> Value {
+/// The first offset and the end offset of a partition.
+type OffsetRange = (Option<i64>, Option<i64>);
+
+fn print_topic(
+    topic: &TopicInfo,
+    offsets: &[OffsetRange],
+    settings: &[TopicSetting],
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    writeln!(out, "topic {}  id {}", topic.name, topic.topic_id)?;
+    let mut table = table(&["partition", "leader", "epoch", "replicas", "in sync", "first offset", "end offset"]);
+    for (partition, (first, end)) in topic.partitions.iter().zip(offsets) {
+        let leader = if partition.leader_id < 0 { "none".into() } else { partition.leader_id.to_string() };
+        table.add_row([
+            partition.partition.to_string(),
+            leader,
+            partition.leader_epoch.to_string(),
+            list(&partition.replicas),
+            list(&partition.in_sync),
+            number_or_dash(*first),
+            number_or_dash(*end),
+        ]);
+    }
+    align_right(&mut table, [0, 1, 2, 5, 6]);
+    writeln!(out, "{table}")?;
+    for setting in settings.iter().filter(|setting| setting.is_own) {
+        writeln!(out, "{} = {}", setting.name, setting.value.as_deref().unwrap_or("(hidden)"))?;
+    }
+    Ok(())
+}
+
+fn partition_json((partition, (first, end)): (&PartitionLeader, &OffsetRange)) -> Value {
     json!({
         "partition": partition.partition,
         "leader": partition.leader_id,
@@ -306,7 +321,7 @@ fn run_delete_records(args: DeleteRecords, out: &mut impl Write) -> Result<(), F
     for (partition, start) in starts {
         table.add_row([partition.to_string(), start.to_string()]);
     }
-    align_right(&mut table, &[0, 1]);
+    align_right(&mut table, [0, 1]);
     writeln!(out, "{table}")?;
     Ok(())
 }
@@ -324,25 +339,6 @@ fn run_delete(args: Delete, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
-}
-
-pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
 fn list(ids: &[i32]) -> String {
     ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// `1 partition`, `2 partitions`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! `tidemill txn`: list, describe and abort transactions (KIP-664).
+//! `tidemill txn`: lists, describes and aborts transactions (KIP-664).
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::client::{Client, ClientError};
 use super::connect::Connect;
-use super::topic::{align_right, table};
+use super::table::{align_right, or_dash, table, table_of_numbers};
 use crate::model::ErrorCode;
 use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
 use crate::wire::txn::describe_producers::{
@@ -22,6 +22,7 @@ use crate::wire::txn::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
+/// The arguments of `tidemill txn`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -30,17 +31,17 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// List transactional ids and their transactions' states
+    /// List the transactional ids and the states of their transactions
     List(List),
-    /// Show transactional ids, or with --topic who has a transaction open in a partition
+    /// Show transactional ids, or with --topic the producers and open transactions of its partitions
     Describe(Describe),
-    /// Abort a transaction that hangs in a partition, found with `txn describe --topic`
+    /// Abort a hanging transaction in a partition; find it with `txn describe --topic`
     Abort(Abort),
 }
 
 #[derive(clap::Args, Debug)]
 struct List {
-    /// Only those in this state, such as Ongoing; may be repeated
+    /// Show only this state, such as Ongoing; may be repeated
     #[arg(long = "state", value_name = "STATE")]
     states: Vec<String>,
     #[command(flatten)]
@@ -51,7 +52,7 @@ struct List {
 struct Describe {
     #[arg(required_unless_present = "topic", value_name = "TRANSACTIONAL-ID")]
     ids: Vec<String>,
-    /// The producers of a topic's partitions instead
+    /// Show the producers of this topic's partitions instead
     #[arg(long, conflicts_with = "ids")]
     topic: Option<String>,
     #[command(flatten)]
@@ -64,13 +65,14 @@ struct Abort {
     topic: String,
     #[arg(long)]
     partition: i32,
-    /// Where the transaction begins in the partition
+    /// The offset of the transaction's first record in the partition
     #[arg(long)]
     start_offset: i64,
     #[command(flatten)]
     connect: Connect,
 }
 
+/// Runs `tidemill txn`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match args.verb {
@@ -88,15 +90,15 @@ fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
     let mut all: Vec<(i32, ListedTransaction)> = Vec::new();
     for broker in brokers {
         let request = ListTransactionsRequest { state_filters: args.states.clone(), ..Default::default() };
-        let answer: ListTransactionsResponse = client.broker(broker)?.call(&request)?;
-        ClientError::check(answer.error_code, None, || format!("cannot list the transactions of broker {broker}"))?;
-        if let Some(unknown) = answer.unknown_state_filters.first() {
+        let response: ListTransactionsResponse = client.broker(broker)?.call(&request)?;
+        ClientError::check(response.error_code, None, || format!("cannot list the transactions of broker {broker}"))?;
+        if let Some(unknown) = response.unknown_state_filters.first() {
             return Err(Failure::with_hint(
-                format!("there is no state {unknown:?}"),
+                format!("{unknown:?} is not a transaction state"),
                 "states are Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort",
             ));
         }
-        all.extend(answer.transaction_states.into_iter().map(|listed| (broker, listed)));
+        all.extend(response.transaction_states.into_iter().map(|listed| (broker, listed)));
     }
     all.sort_by(|a, b| a.1.transactional_id.cmp(&b.1.transactional_id));
     if args.connect.json {
@@ -119,7 +121,7 @@ fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
                 listed.transaction_state,
             ]);
         }
-        align_right(&mut table, &[1, 2]);
+        align_right(&mut table, [1, 2]);
         writeln!(out, "{table}")?;
     }
     Ok(())
@@ -131,8 +133,8 @@ fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
     for id in &args.ids {
         let coordinator = coordinator(&mut client, id)?;
         let request = DescribeTransactionsRequest { transactional_ids: vec![id.clone()] };
-        let answer: DescribeTransactionsResponse = client.broker(coordinator)?.call(&request)?;
-        let described = answer.transaction_states.into_iter().next().unwrap_or_default();
+        let response: DescribeTransactionsResponse = client.broker(coordinator)?.call(&request)?;
+        let described = response.transaction_states.into_iter().next().unwrap_or_default();
         ClientError::check(described.error_code, None, || format!("cannot describe the transactional id {id:?}"))?;
         all.push((coordinator, described));
     }
@@ -164,37 +166,39 @@ fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
             partitions,
         ]);
     }
-    align_right(&mut table, &[1, 2, 3, 5, 6]);
+    align_right(&mut table, [1, 2, 3, 5, 6]);
     writeln!(out, "{table}")?;
     Ok(())
 }
 
 fn partitions(described: &DescribedTransaction) -> Vec<String> {
     let topics = described.topics.iter();
-    topics.flat_map(|topic| topic.partitions.iter().map(|at| format!("{}-{at}", topic.topic))).collect()
+    topics.flat_map(|topic| topic.partitions.iter().map(|index| format!("{}-{index}", topic.topic))).collect()
 }
 
+/// The id of the broker that coordinates a transactional id.
 fn coordinator(client: &mut Client, id: &str) -> Result<i32, Failure> {
     client.refresh(None)?;
     let request = FindCoordinatorRequest { key: id.into(), key_type: TRANSACTION, ..FindCoordinatorRequest::default() };
-    // Of one key; a later version's list says no more.
-    let answer: FindCoordinatorResponse = client.bootstrap().call_at_most(&request, 3)?;
-    ClientError::check(answer.error_code, answer.error_message, || format!("cannot find the coordinator of {id:?}"))?;
-    Ok(answer.node_id)
+    // From v4 on the request has a list of keys. One key is enough here.
+    let response: FindCoordinatorResponse = client.bootstrap().call_at_most(&request, 3)?;
+    let subject = || format!("cannot find the coordinator of {id:?}");
+    ClientError::check(response.error_code, response.error_message, subject)?;
+    Ok(response.node_id)
 }
 
-/// The producers of a topic's partitions, by partition.
+/// The active producers of a topic, by partition.
 fn producers(client: &mut Client, topic: &str) -> Result<BTreeMap<i32, Vec<ProducerState>>, Failure> {
     let leaders: Vec<(i32, i32)> =
         client.topic(topic)?.partitions.iter().map(|partition| (partition.partition, partition.leader_id)).collect();
     let mut all = BTreeMap::new();
     for (partition, leader) in leaders {
         let topics = vec![DescribeProducersTopic { name: topic.into(), partition_indexes: vec![partition] }];
-        let answer: DescribeProducersResponse = client.broker(leader)?.call(&DescribeProducersRequest { topics })?;
-        let told = answer.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
+        let response: DescribeProducersResponse = client.broker(leader)?.call(&DescribeProducersRequest { topics })?;
+        let result = response.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
         let subject = || format!("cannot describe the producers of {topic}-{partition}");
-        ClientError::check(told.error_code, told.error_message, subject)?;
-        all.insert(partition, told.active_producers);
+        ClientError::check(result.error_code, result.error_message, subject)?;
+        all.insert(partition, result.active_producers);
     }
     Ok(all)
 }
@@ -216,11 +220,11 @@ fn run_producers(topic: &str, connect: &Connect, out: &mut impl Write) -> Result
         return Ok(());
     }
     if rows().next().is_none() {
-        writeln!(out, "no producers of {topic} are known")?;
+        writeln!(out, "{topic} has no active producers")?;
         return Ok(());
     }
     let heads = ["partition", "producer id", "epoch", "last sequence", "last timestamp", "transaction begins at"];
-    let mut table = table(&heads);
+    let mut table = table_of_numbers(&heads, 0);
     for (partition, producer) in rows() {
         table.add_row([
             partition.to_string(),
@@ -231,7 +235,6 @@ fn run_producers(topic: &str, connect: &Connect, out: &mut impl Write) -> Result
             or_dash(producer.current_txn_start_offset),
         ]);
     }
-    align_right(&mut table, &[0, 1, 2, 3, 4, 5]);
     writeln!(out, "{table}")?;
     Ok(())
 }
@@ -245,8 +248,8 @@ fn run_abort(args: Abort, out: &mut impl Write) -> Result<(), Failure> {
     let open = of_partition.iter().find(|producer| producer.current_txn_start_offset == start_offset);
     let open = open.filter(|_| start_offset >= 0).ok_or_else(|| {
         Failure::with_hint(
-            format!("no transaction that is open in {topic}-{partition} begins at offset {start_offset}"),
-            format!("tidemill txn describe --topic {topic}"),
+            format!("no open transaction in {topic}-{partition} begins at offset {start_offset}"),
+            format!("list the open transactions with `tidemill txn describe --topic {topic}`"),
         )
     })?;
     let marker = WritableTxnMarker {
@@ -254,15 +257,16 @@ fn run_abort(args: Abort, out: &mut impl Write) -> Result<(), Failure> {
         producer_epoch: open.producer_epoch as i16,
         transaction_result: false,
         topics: vec![WritableTxnMarkerTopic { name: topic.clone(), partition_indexes: vec![partition] }],
-        // Without a marker before there is no epoch yet.
+        // The epoch is -1 if the partition has no marker of this producer yet.
         coordinator_epoch: open.coordinator_epoch.max(0),
         transaction_version: 0,
     };
     let leader = client.topic(&topic)?.partition(partition)?.leader_id;
-    let answer: WriteTxnMarkersResponse =
+    let response: WriteTxnMarkersResponse =
         client.broker(leader)?.call(&WriteTxnMarkersRequest { markers: vec![marker] })?;
-    let told = answer.markers.into_iter().flat_map(|marker| marker.topics).flat_map(|topic| topic.partitions).next();
-    let code = told.map_or(ErrorCode::UnknownServerError, |told| told.error_code);
+    let topics = response.markers.into_iter().flat_map(|marker| marker.topics);
+    let result = topics.flat_map(|topic| topic.partitions).next();
+    let code = result.map_or(ErrorCode::UnknownServerError, |result| result.error_code);
     ClientError::check(code, None, || format!("cannot abort the transaction in {topic}-{partition}"))?;
     let producer_id = open.producer_id;
     if connect.json {
@@ -274,8 +278,4 @@ fn run_abort(args: Abort, out: &mut impl Write) -> Result<(), Failure> {
         writeln!(out, "aborted the transaction of producer {producer_id} in {topic}-{partition}")?;
     }
     Ok(())
-}
-
-fn or_dash(number: i64) -> String {
-    if number < 0 { "-".into() } else { number.to_string() }
 }

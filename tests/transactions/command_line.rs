@@ -44,11 +44,11 @@ fn a_hanging_transaction_is_listed_described_and_aborted() {
         format!("txn abort --topic {} --partition {partition} --start-offset {offset}", topic.name)
     };
     for (words, complaint) in [
-        (abort(0, 0), "no transaction that is open"),
-        (abort(1, 7), "no transaction that is open"),
+        (abort(0, 0), "no open transaction"),
+        (abort(1, 7), "no open transaction"),
         (abort(9, 0), "has no partition 9"),
         ("txn describe never-was".into(), "TRANSACTIONAL_ID_NOT_FOUND"),
-        ("txn list --state Sleeping".into(), "there is no state"),
+        ("txn list --state Sleeping".into(), "is not a transaction state"),
     ] {
         let (code, out, error) = run(&node, &words);
         assert_eq!((code, &*out), (Some(1), ""), "{words}");

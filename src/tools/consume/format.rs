@@ -1,19 +1,21 @@
-//! One record as text, as a hex dump, or as a line of JSON.
+//! Prints one record as text, as a hex dump, or as a line of JSON.
 
 use crate::record::{BatchHeader, Record, TimestampType};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
+/// The value of `--format`.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// The value, one line per record
     Text,
     /// Key and value as hex and characters
     Hex,
-    /// One JSON object per line, with everything
+    /// One JSON object per line, with all fields
     Json,
 }
 
+/// A field of `--with`.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Field {
     Partition,
@@ -23,7 +25,7 @@ pub enum Field {
     Headers,
 }
 
-/// Prints records up to a number of them.
+/// Prints records and counts them, up to a maximum.
 pub struct Printer<'a> {
     topic: &'a str,
     format: Format,
@@ -78,7 +80,7 @@ impl<'a> Printer<'a> {
             }
             out.write_all(b"\t")?;
         }
-        // Bytes go out as they are: what was a file once should be one again.
+        // The value is printed byte for byte, so that a produced file can be restored.
         out.write_all(record.value.unwrap_or(b"(null)"))?;
         out.write_all(b"\n")
     }
@@ -130,7 +132,7 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// As text if it is text, else as hex under another name, so that nobody takes the one for the other.
+/// Inserts UTF-8 as text under `name`, and other bytes as hex under `name_hex`, so that the two cannot be confused.
 fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => object.insert(name.into(), Value::Null),
@@ -142,7 +144,7 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]
     };
 }
 
-/// `    0000  48 65 6c 6c 6f                                    Hello`
+/// Prints lines such as `    0000  48 65 6c 6c 6f                                    Hello`.
 fn hex_dump(bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
     for (row, chunk) in bytes.chunks(16).enumerate() {
         let hex: String = chunk.iter().map(|byte| format!("{byte:02x} ")).collect();

@@ -1,13 +1,14 @@
-//! Checkpoints: from where a recovery replays, and what it takes for granted.
+//! Prints checkpoints: the start of the replay, and the state of each partition at that point.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::locate::{checkpoints, data_directory};
-use super::{Failure, Report, cannot_read, table};
+use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::disk::checkpoint::Checkpoint;
 
+/// Reports one checkpoint file, or the checkpoints of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     let found = if path.is_file() {
         let bytes = std::fs::read(path).map_err(|error| cannot_read(path, error))?;
@@ -22,15 +23,15 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         let (data, meta) = data_directory(path, report)?;
         checkpoints(&data, &meta, report).into_iter().map(|(_, path, checkpoint)| (path, checkpoint)).collect()
     };
-    let documents = found.iter().map(|(path, checkpoint)| one(path, checkpoint, report)).collect();
+    let documents = found.iter().map(|(path, checkpoint)| inspect_one(path, checkpoint, report)).collect();
     report.field("checkpoints", Value::Array(documents));
     Ok(())
 }
 
-fn one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
+fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
     let start = checkpoint.start;
-    let mut rows =
-        table(&["topic id", "partition", "log start", "compacted to", "segment", "position", "end", "producers"], 1);
+    let columns = ["topic id", "partition", "log start", "compacted to", "segment", "position", "end", "producers"];
+    let mut rows = table_of_numbers(&columns, 1);
     let mut partitions = Vec::new();
     for state in &checkpoint.partitions {
         let topic = state.id().topic.to_string();

@@ -1,15 +1,16 @@
-//! The journals, as a recovery would read them, and what else lies in their files.
+//! Prints the journals: the groups that a recovery would replay, and the other groups in the files.
 //!
-//! A group belongs to the live range when it follows the checkpoint's start by sequence, session and the checksum of the
-//! group before. A live range that ends, with a whole group somewhere that says of the next one that it was flushed, is
-//! damaged: a start refuses it. A torn group at its end is what a crash leaves.
+//! The live range starts at the position in the checkpoint. A group belongs to it if its sequence, its session and the
+//! checksum of its predecessor match. The journal is damaged if the live range ends although a complete group elsewhere
+//! proves that the next group was flushed; a node refuses to start with it. A torn group at the end is normal after a
+//! crash.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::locate::{checkpoints, data_directory};
-use super::{Failure, Report, cannot_read, table};
+use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::disk::BLOCK_BYTES;
 use crate::disk::checkpoint::Checkpoint;
 use crate::disk::journal::Start;
@@ -17,14 +18,16 @@ use crate::disk::journal::files::FileHeader;
 use crate::disk::journal::group::{self, GroupHeader};
 use crate::disk::layout::DataDirectory;
 
-struct File {
+/// One file of a journal.
+struct JournalFile {
     path: PathBuf,
     bytes: Vec<u8>,
     groups: Vec<Group>,
 }
 
-/// A whole group, of whatever lap.
+/// A complete group of any lap.
 struct Group {
+    /// In bytes from the start of the file.
     position: u64,
     header: GroupHeader,
     entries: usize,
@@ -32,6 +35,7 @@ struct Group {
     batch_bytes: usize,
 }
 
+/// Reports the journals of all shards. `journal_dir` is the setting `journal.dir` of the node.
 pub fn inspect(path: &Path, journal_dir: Option<&Path>, with_groups: bool, report: &mut Report) -> Result<(), Failure> {
     let (data, meta) = data_directory(path, report)?;
     let data = DataDirectory::new(data.root, journal_dir.map(Path::to_owned));
@@ -39,13 +43,14 @@ pub fn inspect(path: &Path, journal_dir: Option<&Path>, with_groups: bool, repor
     for (shard, _, checkpoint) in checkpoints(&data, &meta, report) {
         let directory = data.journal_directory(meta.layout, shard);
         let files = read(&directory, &checkpoint, report)?;
-        documents.push(one(shard, &files, &checkpoint, with_groups, report));
+        documents.push(inspect_one(shard, &files, &checkpoint, with_groups, report));
     }
     report.field("journals", Value::Array(documents));
     Ok(())
 }
 
-fn read(directory: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Result<Vec<File>, Failure> {
+/// Reads all files of a journal, and reports damaged file headers.
+fn read(directory: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Result<Vec<JournalFile>, Failure> {
     let mut files = Vec::new();
     for number in 0.. {
         let path = crate::disk::journal::files::path_of(directory, number);
@@ -57,25 +62,29 @@ fn read(directory: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Resul
             None => report.damage(&path, 0, "its header is damaged or of another version"),
             Some(header) if header.journal_id != checkpoint.journal_id => {
                 let (found, named) = (header.journal_id, checkpoint.journal_id);
-                report.damage(&path, 8, format!("it is of journal {found:016x}, the checkpoint names {named:016x}"));
+                let what = format!("it belongs to journal {found:016x}, but the checkpoint names {named:016x}");
+                report.damage(&path, 8, what);
             }
             Some(header) if header.number != number || header.bytes != bytes.len() as u64 => {
-                report.damage(&path, 16, format!("it says file {} of {} bytes", header.number, header.bytes));
+                let what = format!("its header is that of file {} with {} bytes", header.number, header.bytes);
+                report.damage(&path, 16, what);
             }
             Some(_) => {}
         }
-        let groups = whole_groups(&bytes, checkpoint.journal_id);
-        files.push(File { path, bytes, groups });
+        let groups = complete_groups(&bytes, checkpoint.journal_id);
+        files.push(JournalFile { path, bytes, groups });
     }
     if files.is_empty() {
-        return Err(Failure::new(format!("{} holds no journal files", directory.display()))
-            .hinted("name their directory with --journal-dir, if the node runs with journal.dir"));
+        return Err(Failure::with_hint(
+            format!("{} contains no journal files", directory.display()),
+            "if the node runs with journal.dir, use --journal-dir",
+        ));
     }
     Ok(files)
 }
 
-/// Every whole group in a file, wherever it begins.
-fn whole_groups(bytes: &[u8], journal_id: u64) -> Vec<Group> {
+/// All complete groups in a file, in order.
+fn complete_groups(bytes: &[u8], journal_id: u64) -> Vec<Group> {
     let mut groups = Vec::new();
     let mut position = BLOCK_BYTES;
     while position < bytes.len() {
@@ -95,16 +104,23 @@ fn group_at(bytes: &[u8], position: usize) -> Option<Group> {
     Some(Group { position: position as u64, header, entries: entries.len(), batches, batch_bytes })
 }
 
-fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, report: &mut Report) -> Value {
+fn inspect_one(
+    shard: u16,
+    files: &[JournalFile],
+    checkpoint: &Checkpoint,
+    with_groups: bool,
+    report: &mut Report,
+) -> Value {
     let start = Start::from(checkpoint.start);
-    let live = live(files, start);
-    let mut rows = table(&["file", "bytes", "whole groups", "live groups", "live batches", "live bytes"], 1);
+    let live = live_groups(files, start);
+    let columns = ["file", "bytes", "whole groups", "live groups", "live batches", "live bytes"];
+    let mut rows = table_of_numbers(&columns, 1);
     let mut documents = Vec::new();
     for (number, file) in files.iter().enumerate() {
-        let mine: Vec<&Group> = live.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group).collect();
-        let batches: usize = mine.iter().map(|group| group.batches).sum();
-        let bytes: usize = mine.iter().map(|group| group.header.total_bytes).sum();
-        let counts = [file.bytes.len(), file.groups.len(), mine.len(), batches, bytes];
+        let own: Vec<&Group> = live.iter().filter(|(at, _)| *at == number).map(|(_, group)| *group).collect();
+        let batches: usize = own.iter().map(|group| group.batches).sum();
+        let bytes: usize = own.iter().map(|group| group.header.total_bytes).sum();
+        let counts = [file.bytes.len(), file.groups.len(), own.len(), batches, bytes];
         rows.add_row(std::iter::once(file.path.display().to_string()).chain(counts.map(|count| count.to_string())));
         documents.push(json!({
             "file": file.path.display().to_string(), "bytes": counts[0], "whole_groups": counts[1],
@@ -113,7 +129,8 @@ fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, r
     }
     let (groups, batches) = (live.len(), live.iter().map(|(_, group)| group.batches).sum::<usize>());
     let title = format!(
-        "shard {shard}: journal {:016x}, session {}, replay from group {} at byte {} of file {}: {groups} groups, {batches} batches{}",
+        "shard {shard}: journal {:016x}, session {}, replay from group {} at byte {} of file {}: {groups} groups, \
+         {batches} batches{}",
         checkpoint.journal_id,
         checkpoint.session,
         start.sequence,
@@ -125,30 +142,32 @@ fn one(shard: u16, files: &[File], checkpoint: &Checkpoint, with_groups: bool, r
     let listed = live.iter().map(|(file, group)| {
         let GroupHeader { place, is_flushed, total_bytes, .. } = group.header;
         json!({
-            "file": file, "position": group.position, "sequence": place.sequence, "session": place.session, "lap": place.lap,
-            "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes, "is_flushed": is_flushed,
+            "file": file, "position": group.position, "sequence": place.sequence, "session": place.session,
+            "lap": place.lap, "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes,
+            "is_flushed": is_flushed,
         })
     });
     let listed: Vec<Value> = if with_groups { listed.collect() } else { Vec::new() };
     if with_groups {
         let columns =
             ["sequence", "file", "position", "session", "lap", "entries", "bytes", "batch_bytes", "is_flushed"];
-        let mut rows = table(&columns, 0);
+        let mut rows = table_of_numbers(&columns, 0);
         for group in &listed {
             rows.add_row(columns.map(|column| group[column].to_string()));
         }
         report.table(format!("shard {shard}: live groups"), rows);
     }
-    end_of(files, start, &live, report);
+    check_end(files, start, &live, report);
     json!({
         "shard": shard, "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
         "start_sequence": start.sequence, "start_file": start.file, "start_position": start.position,
-        "live_groups": groups, "live_batches": batches, "is_clean": checkpoint.is_clean, "files": documents, "groups": listed,
+        "live_groups": groups, "live_batches": batches, "is_clean": checkpoint.is_clean, "files": documents,
+        "groups": listed,
     })
 }
 
-/// The groups that a recovery would replay, and the file of each, in order.
-fn live(files: &[File], start: Start) -> Vec<(usize, &Group)> {
+/// The groups that a recovery would replay, in order, each with the index of its file.
+fn live_groups(files: &[JournalFile], start: Start) -> Vec<(usize, &Group)> {
     let mut live: Vec<(usize, &Group)> = Vec::new();
     let (mut sequence, mut session, mut previous) = (start.sequence, start.session, start.previous_checksum);
     let (mut file, mut position) = (start.file as usize, start.position);
@@ -157,7 +176,7 @@ fn live(files: &[File], start: Start) -> Vec<(usize, &Group)> {
             let place = &group.header.place;
             place.sequence == sequence && place.session >= session && place.previous_checksum == previous
         };
-        // Where the one before ended, or, for the writer skips a file's too short rest, at another file's beginning.
+        // The next group follows its predecessor. If the rest of the file was too short for it, it starts another file.
         let here = files.get(file).and_then(|f| f.groups.iter().find(|group| group.position == position).filter(fits));
         let next = here.map(|group| (file, group)).or_else(|| {
             let firsts = files.iter().enumerate();
@@ -172,15 +191,16 @@ fn live(files: &[File], start: Start) -> Vec<(usize, &Group)> {
     }
 }
 
-/// What lies where the next group would be, and whether anything was acknowledged behind it.
-fn end_of(files: &[File], start: Start, live: &[(usize, &Group)], report: &mut Report) {
+/// Checks the end of the live range. It is damaged if a later group proves that the next group was flushed.
+fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], report: &mut Report) {
     let (file, position, sequence) =
         live.last().map_or((start.file as usize, start.position, start.sequence), |(at, group)| {
             (*at, group.position + group.header.total_bytes as u64, group.header.place.sequence + 1)
         });
     let Some(ended) = files.get(file) else {
         let path = files.last().map_or(Path::new(""), |file| &file.path);
-        report.damage(path, 0, format!("the checkpoint starts in file {file}, and there are {}", files.len()));
+        let what = format!("the checkpoint starts in file {file}, but the journal has {} files", files.len());
+        report.damage(path, 0, what);
         return;
     };
     let ahead = files
@@ -191,14 +211,14 @@ fn end_of(files: &[File], start: Start, live: &[(usize, &Group)], report: &mut R
         .min();
     if let Some(ahead) = ahead {
         let what = format!(
-            "group {sequence} is damaged or missing, and group {ahead} after it is whole: acknowledged records would be lost"
+            "group {sequence} is damaged or missing, but group {ahead} after it is complete: acknowledged records are lost"
         );
         report.damage(&ended.path, position, what);
         return;
     }
     let header = ended.bytes.get(position as usize..).and_then(GroupHeader::parse);
     if header.is_some_and(|header| {
-        header.place.sequence == sequence && header.place.previous_checksum == previous(start, live)
+        header.place.sequence == sequence && header.place.previous_checksum == last_checksum(start, live)
     }) {
         report.note(format!(
             "{}: group {sequence} at byte {position} is torn; it was not acknowledged",
@@ -207,6 +227,7 @@ fn end_of(files: &[File], start: Start, live: &[(usize, &Group)], report: &mut R
     }
 }
 
-fn previous(start: Start, live: &[(usize, &Group)]) -> u32 {
+/// The checksum that the next group must name as its predecessor's.
+fn last_checksum(start: Start, live: &[(usize, &Group)]) -> u32 {
     live.last().map_or(start.previous_checksum, |(_, group)| group.header.checksum)
 }

@@ -1,4 +1,4 @@
-//! Which files a path means, and what the node's checkpoints promise of them.
+//! Finds the partition files that a path selects, and the checkpoints that cover them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,24 @@ use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::layout::{DataDirectory, Meta};
 use crate::model::{TopicId, TopicPartition};
 
-/// One partition's directory and its segments.
+/// The directory of a partition and its segments.
 pub struct PartitionFiles {
     pub directory: PathBuf,
-    /// `.log` files that were asked for, by base offset.
+    /// The selected `.log` files with their base offsets, in order.
     pub logs: Vec<(i64, PathBuf)>,
-    /// Of the partition's last segment, asked for or not.
+    /// The base offset of the partition's last segment, selected or not.
     pub last_base: i64,
-    /// What a checkpoint says of it.
+    /// The state of the partition in its shard's checkpoint.
     pub state: Option<PartitionState>,
-    /// It lies in a node's data directory: then what no checkpoint names is the journal's to bring again.
-    is_a_nodes: bool,
+    /// Whether the partition is in the data directory of a node. Recovery then restores bytes that no checkpoint covers
+    /// from the journal.
+    has_node: bool,
 }
 
 impl PartitionFiles {
-    /// Bytes of the segment that a checkpoint vouches for; `None` where there are no checkpoints.
-    pub fn vouched(&self, base: i64, file_bytes: u64) -> Option<u64> {
-        let Some(state) = &self.state else { return self.is_a_nodes.then_some(0) };
+    /// The number of bytes of the segment that a checkpoint covers. `None` if there are no checkpoints.
+    pub fn covered_bytes(&self, base: i64, file_bytes: u64) -> Option<u64> {
+        let Some(state) = &self.state else { return self.has_node.then_some(0) };
         match base.cmp(&state.segment_base_offset) {
             std::cmp::Ordering::Less => Some(file_bytes),
             std::cmp::Ordering::Equal => Some(state.segment_position),
@@ -33,13 +34,15 @@ impl PartitionFiles {
     }
 }
 
-/// Opens a data directory for reading; says so when a node runs on it.
+/// Opens a data directory for reading. Adds a note if a node is running on it.
 pub fn data_directory(path: &Path, report: &mut Report) -> Result<(DataDirectory, Meta), Failure> {
     let data = DataDirectory::new(path, None);
     let meta = Meta::load(&data).map_err(|error| Failure::new(error.to_string()))?;
     let meta = meta.ok_or_else(|| {
-        Failure::new(format!("{} is no data directory: it has no meta.properties", path.display()))
-            .hinted("name the directory that `tidemill serve --data` was given")
+        Failure::with_hint(
+            format!("{} is not a data directory: it has no meta.properties", path.display()),
+            "use the directory of `tidemill serve --data`",
+        )
     })?;
     note_if_running(path, report);
     Ok((data, meta))
@@ -49,18 +52,18 @@ fn note_if_running(root: &Path, report: &mut Report) {
     let Ok(lock) = std::fs::File::open(root.join(".lock")) else { return };
     if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
         report.note(format!(
-            "a node is running on {}: its files change while they are read, and their ends may look torn",
+            "a node is running on {}: its files change during the inspection, and their ends may look torn",
             root.display()
         ));
     }
 }
 
-/// Every partition that `path` means: one file's, one directory's, or all of a data directory.
+/// The partitions that `path` selects: that of one segment file, that of one directory, or all of a data directory.
 pub fn partitions(path: &Path, report: &mut Report) -> Result<Vec<PartitionFiles>, Failure> {
     if path.is_file() {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let base = base_offset(path)
-            .ok_or_else(|| Failure::new(format!("{} is not named as a segment is", path.display())))?;
+            .ok_or_else(|| Failure::new(format!("{} does not have the name of a segment", path.display())))?;
         let mut files = partition(directory, report)?;
         files.logs = vec![(base, path.to_owned())];
         return Ok(vec![files]);
@@ -79,13 +82,15 @@ pub fn partitions(path: &Path, report: &mut Report) -> Result<Vec<PartitionFiles
     }
     let files = partition(path, report)?;
     if files.logs.is_empty() {
-        return Err(Failure::new(format!("{} holds no segments", path.display()))
-            .hinted("name a data directory, a partition's directory, or a .log file"));
+        return Err(Failure::with_hint(
+            format!("{} contains no segments", path.display()),
+            "use a data directory, the directory of a partition, or a .log file",
+        ));
     }
     Ok(vec![files])
 }
 
-/// One partition's directory, with the data directory above it if there is one.
+/// The files of one partition directory. Uses the checkpoints of the data directory above it, if there is one.
 fn partition(directory: &Path, report: &mut Report) -> Result<PartitionFiles, Failure> {
     let whole = directory.canonicalize().map_err(|error| cannot_read(directory, error))?;
     let states = match whole.parent() {
@@ -112,13 +117,14 @@ fn partition_files(
     let id = topic.zip(partition_number(&whole)).map(|(topic, partition)| TopicPartition { topic, partition });
     let state = states.zip(id).and_then(|(states, id)| states.get(&id).cloned());
     if let Some(state) = &state {
-        take_swaps(&mut logs, state);
+        apply_pending_swaps(&mut logs, state);
     }
-    Ok(PartitionFiles { directory, logs, last_base, state, is_a_nodes: states.is_some() })
+    Ok(PartitionFiles { directory, logs, last_base, state, has_node: states.is_some() })
 }
 
-/// Compacted segments that the checkpoint names and that are not in their places yet: a start begins by putting them there.
-fn take_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
+/// Replaces segments with their compacted `.swap` files if the checkpoint names those. The next start of the node renames
+/// them.
+fn apply_pending_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
     if !state.sealed.iter().any(|segment| segment.is_swap) {
         return;
     }
@@ -152,7 +158,7 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-/// All shards' checkpoints, by shard; a damaged one is reported.
+/// The checkpoints of all shards, in order. A damaged checkpoint is reported and left out.
 pub fn checkpoints(data: &DataDirectory, meta: &Meta, report: &mut Report) -> Vec<(u16, PathBuf, Checkpoint)> {
     let mut found = Vec::new();
     for shard in 0..meta.shards {
@@ -163,7 +169,7 @@ pub fn checkpoints(data: &DataDirectory, meta: &Meta, report: &mut Report) -> Ve
                 Err(why) => report.damage(&path, 0, why),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                report.note(format!("{} is not there: the shard has never been ready", path.display()));
+                report.note(format!("{} does not exist: the shard has never completed a start", path.display()));
             }
             Err(error) => report.damage(&path, 0, error),
         }

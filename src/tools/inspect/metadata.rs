@@ -1,13 +1,14 @@
-//! The metadata log, and the image at its end.
+//! Prints the metadata log and the image at its end.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::locate::data_directory;
-use super::{Failure, Report, cannot_read, table};
+use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::controller::recover::{Refused, recover};
 
+/// Reports the newest metadata log of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     let (data, meta) = data_directory(path, report)?;
     let directory = data.metadata_directory();
@@ -16,7 +17,7 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     logs.retain(|path| path.extension().is_some_and(|extension| extension == "tml"));
     logs.sort();
     let Some(log) = logs.pop() else {
-        return Err(Failure::new(format!("{} holds no metadata log", directory.display())));
+        return Err(Failure::new(format!("{} contains no metadata log", directory.display())));
     };
     let bytes = std::fs::read(&log).map_err(|error| cannot_read(&log, error))?;
     let recovered = match recover(&bytes) {
@@ -31,14 +32,17 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         }
     };
     if let Some((bytes, why)) = &recovered.torn {
-        report.note(format!("{}: its last {bytes} bytes are a torn write, never answered ({why})", log.display()));
+        report.note(format!(
+            "{}: its last {bytes} bytes are a torn write that was not acknowledged ({why})",
+            log.display()
+        ));
     }
     let image = &recovered.image;
     if image.cluster_id != meta.cluster_id {
-        let what = format!("it is of cluster {}, and meta.properties of {}", image.cluster_id, meta.cluster_id);
-        report.damage(&log, 0, what);
+        let (found, expected) = (&image.cluster_id, &meta.cluster_id);
+        report.damage(&log, 0, format!("it belongs to cluster {found}, but meta.properties names {expected}"));
     }
-    let mut rows = table(&["topic", "id", "partitions", "settings"], 2);
+    let mut rows = table_of_numbers(&["topic", "id", "partitions", "settings"], 2);
     let mut topics = Vec::new();
     for topic in image.topics() {
         let settings = format!("{:?}", topic.overrides);

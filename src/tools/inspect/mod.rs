@@ -1,15 +1,18 @@
-//! `tidemill inspect`: what is in a data directory, without a node.
+//! `tidemill inspect`: prints and checks the files of a data directory without a running node.
 //!
-//! Owns: reading the files as they lie there, and saying what is wrong with them. In: a path. Out: tables for people or
-//! one JSON document for scripts, on standard output; damage with its file and position, and then an exit code that is
-//! not zero. Changes nothing, starts no runtime. The formats are read by the code that the broker reads them with.
+//! - Owns: the report of an inspection. The formats are parsed by the same code that the broker uses.
+//! - Input: a path.
+//! - Outputs: tables or one JSON document on standard output. If there is damage, the report names each file and
+//!   position, and the exit code is 1.
+//! - Invariant: it only reads. It writes no file and starts no runtime.
+//! - Runs on the main thread of the process.
 //!
 //! ```text
 //! segments    batches of .log files          index    .index, .timeindex and .txnindex against their .log
-//! journal     files, groups, the live range   checkpoint   what recovery starts from      metadata   the image
+//! journal     files, groups, the live range   checkpoint   the start of recovery          metadata   the image
 //! ```
 //!
-//! What a crash leaves is not damage: bytes behind a checkpoint's position, a torn last group. They are notes.
+//! The traces of a crash are notes and not damage: bytes behind the position of a checkpoint, and a torn last group.
 
 mod checkpoint;
 mod index;
@@ -21,72 +24,75 @@ mod segments;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::table::table_of_numbers;
 
+/// The arguments of `tidemill inspect`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  tidemill inspect segments tidemill-data\n  tidemill inspect segments \
     tidemill-data/greetings-0 --records\n  tidemill inspect journal tidemill-data --json")]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    verb: Verb,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(clap::Subcommand, Debug)]
-enum What {
-    /// The batches of segments: offsets, sizes, codecs, producers, checksums
+enum Verb {
+    /// Print the batches of segments: offsets, sizes, codecs, producers, checksums
     Segments {
-        /// A data directory, a partition's directory, or one .log file
+        /// A data directory, the directory of a partition, or one .log file
         path: PathBuf,
         /// Print every record too
         #[arg(long)]
         records: bool,
     },
-    /// The indexes of offsets, times and aborted transactions, checked against their segments
+    /// Check the indexes of offsets, times and aborted transactions against their segments
     Index {
-        /// A data directory, a partition's directory, or one .log file
+        /// A data directory, the directory of a partition, or one .log file
         path: PathBuf,
     },
-    /// The journals: files, groups, and what a recovery would replay
+    /// Print the journals: files, groups, and the groups that a recovery would replay
     Journal {
         /// A data directory
         path: PathBuf,
-        /// Where the journals are, when the node runs with journal.dir
+        /// The directory of the journals, if the node runs with journal.dir
         #[arg(long, value_name = "DIR")]
         journal_dir: Option<PathBuf>,
         /// Print every live group too
         #[arg(long)]
         groups: bool,
     },
-    /// The shards' checkpoints
+    /// Print the checkpoints of the shards
     Checkpoint {
         /// A data directory, or one checkpoint file
         path: PathBuf,
     },
-    /// The metadata log and the image at its end
+    /// Print the metadata log and the image at its end
     Metadata {
         /// A data directory
         path: PathBuf,
     },
 }
 
-/// Something that should not be so, and where.
+/// A damaged place in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Damage {
     file: PathBuf,
+    /// In bytes from the start of the file.
     position: u64,
-    what: String,
+    description: String,
 }
 
-/// What an inspection found.
+/// The result of an inspection.
 #[derive(Default)]
 struct Report {
-    /// The document's own fields, in order.
+    /// The fields of the JSON document, in order.
     fields: Vec<(&'static str, Value)>,
     tables: Vec<(String, Table)>,
     notes: Vec<String>,
@@ -94,12 +100,12 @@ struct Report {
 }
 
 impl Report {
-    fn damage(&mut self, file: &Path, position: u64, what: impl ToString) {
-        self.damage.push(Damage { file: file.to_owned(), position, what: what.to_string() });
+    fn damage(&mut self, file: &Path, position: u64, description: impl ToString) {
+        self.damage.push(Damage { file: file.to_owned(), position, description: description.to_string() });
     }
 
-    fn note(&mut self, what: impl Into<String>) {
-        self.notes.push(what.into());
+    fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     fn table(&mut self, title: impl Into<String>, table: Table) {
@@ -117,7 +123,8 @@ impl Report {
         }
         document.insert("notes".into(), json!(self.notes));
         let damage = self.damage.iter().map(|damage| {
-            json!({"file": damage.file.display().to_string(), "position": damage.position, "what": damage.what})
+            let (file, position) = (damage.file.display().to_string(), damage.position);
+            json!({"file": file, "position": position, "what": damage.description})
         });
         document.insert("damage".into(), damage.collect());
         Value::Object(document)
@@ -131,36 +138,27 @@ impl Report {
             writeln!(out, "note: {note}")?;
         }
         for damage in &self.damage {
-            writeln!(out, "DAMAGE: {} at byte {}: {}", damage.file.display(), damage.position, damage.what)?;
+            writeln!(out, "DAMAGE: {} at byte {}: {}", damage.file.display(), damage.position, damage.description)?;
         }
         Ok(())
     }
-}
-
-/// A table whose columns from `numbers_from` on are numbers.
-fn table(header: &[&str], numbers_from: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    for column in table.column_iter_mut().skip(numbers_from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn cannot_read(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(format!("cannot read {}: {error}", path.display()))
 }
 
+/// Runs `tidemill inspect`. Fails if there is damage.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut report = Report::default();
-    match &args.what {
-        What::Segments { path, records } => segments::inspect(path, *records, &mut report)?,
-        What::Index { path } => index::inspect(path, &mut report)?,
-        What::Journal { path, journal_dir, groups } => {
+    match &args.verb {
+        Verb::Segments { path, records } => segments::inspect(path, *records, &mut report)?,
+        Verb::Index { path } => index::inspect(path, &mut report)?,
+        Verb::Journal { path, journal_dir, groups } => {
             journal::inspect(path, journal_dir.as_deref(), *groups, &mut report)?
         }
-        What::Checkpoint { path } => checkpoint::inspect(path, &mut report)?,
-        What::Metadata { path } => metadata::inspect(path, &mut report)?,
+        Verb::Checkpoint { path } => checkpoint::inspect(path, &mut report)?,
+        Verb::Metadata { path } => metadata::inspect(path, &mut report)?,
     }
     let mut out = std::io::stdout().lock();
     if args.json {
