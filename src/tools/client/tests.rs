@@ -1,4 +1,4 @@
-//! The client against a peer that answers as it is told to: what real brokers do only on a bad day.
+//! Tests the client against a scripted peer, for responses that real brokers send only in rare failures.
 
 use super::fetch::{FetchOptions, Position};
 use super::produce::{Acks, PartitionBatch};
@@ -17,27 +17,28 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What the peer does with a request.
+/// How the peer responds to a request.
 enum Reply {
     Frame(Vec<u8>),
+    /// It keeps the connection open and does not respond.
     Silence,
     Close,
 }
 
-/// Everything a test wants to know and to change while the peer runs.
+/// The script and the observations of the peer. A test may change it while the peer runs.
 struct PeerState {
     address: SocketAddr,
-    /// Which version each API is served up to; from the table unless set lower.
+    /// The newest version of an API; without an entry it is that of the table.
     versions_max: Vec<(ApiKey, i16)>,
     leader_id: i32,
     brokers: Vec<(i32, String, i32)>,
-    /// Given out one per Produce, then success.
+    /// One for each Produce; then the peer succeeds.
     produce_replies: Vec<Reply>,
-    /// Given out one per Fetch, then success.
+    /// One for each Fetch; then the peer succeeds.
     fetch_errors: Vec<ErrorCode>,
     /// API and version of each request.
     seen: Vec<(ApiKey, i16)>,
-    /// Base sequences of the batches seen.
+    /// The base sequence of each received batch.
     sequences: Vec<i32>,
 }
 
@@ -47,7 +48,7 @@ impl PeerState {
     }
 }
 
-/// A peer with topic "t" of two partitions, all led by broker 1, which is the peer itself.
+/// Starts a peer with topic "t" of two partitions. Broker 1, the peer itself, leads both.
 fn peer(change: impl FnOnce(&mut PeerState)) -> Arc<Mutex<PeerState>> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -81,7 +82,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<PeerState>) {
         }
         let mut request = vec![0; u32::from_be_bytes(prefix) as usize];
         stream.read_exact(&mut request).unwrap();
-        match answer(&request, &mut state.lock().unwrap()) {
+        match respond(&request, &mut state.lock().unwrap()) {
             Reply::Frame(frame) => stream.write_all(&frame).unwrap(),
             Reply::Silence => {}
             Reply::Close => return,
@@ -89,7 +90,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<PeerState>) {
     }
 }
 
-fn answer(request: &[u8], state: &mut PeerState) -> Reply {
+fn respond(request: &[u8], state: &mut PeerState) -> Reply {
     let mut reader = Reader::new(request);
     let header = match RequestHeader::decode(&mut reader) {
         Ok(header) => header,
@@ -104,25 +105,25 @@ fn answer(request: &[u8], state: &mut PeerState) -> Reply {
         state.versions_max.iter().find(|(set, _)| *set == key).map_or(key.api().max, |(_, max)| *max)
     };
     if version > version_max(key, state) {
-        assert_eq!(key, ApiKey::ApiVersions, "the client keeps to what it was told");
+        assert_eq!(key, ApiKey::ApiVersions, "the client sends only negotiated versions");
         let range = ApiVersion { api_key: 18, min_version: 0, max_version: version_max(key, state) };
-        let refusal = ApiVersionsResponse {
+        let rejection = ApiVersionsResponse {
             error_code: ErrorCode::UnsupportedVersion,
             api_keys: vec![range],
             ..Default::default()
         };
-        return Reply::Frame(frame::encode_response(&refusal, 0, correlation_id).unwrap());
+        return Reply::Frame(frame::encode_response(&rejection, 0, correlation_id).unwrap());
     }
     let whole = |frame: Result<Vec<u8>, _>| Reply::Frame(frame.unwrap());
     match key {
         ApiKey::ApiVersions => {
-            let told = API_TABLE.iter().map(|api| ApiVersion {
+            let versions = API_TABLE.iter().map(|api| ApiVersion {
                 api_key: api.key.code(),
                 min_version: api.min,
                 max_version: version_max(api.key, state),
             });
-            // A maximum below the minimum means that the peer has no such API.
-            let api_keys = told.filter(|api| api.max_version >= api.min_version).collect();
+            // A maximum below the minimum means that the peer does not have the API.
+            let api_keys = versions.filter(|api| api.max_version >= api.min_version).collect();
             whole(frame::encode_response(
                 &ApiVersionsResponse { api_keys, ..Default::default() },
                 version,
@@ -144,7 +145,7 @@ fn answer(request: &[u8], state: &mut PeerState) -> Reply {
             }
             if !state.produce_replies.is_empty() {
                 match state.produce_replies.remove(0) {
-                    // An empty frame stands for "you are not talking to the leader".
+                    // A frame in the script stands for NOT_LEADER_OR_FOLLOWER.
                     Reply::Frame(_) => {
                         return produced(&request, version, correlation_id, ErrorCode::NotLeaderOrFollower);
                     }
@@ -177,8 +178,8 @@ fn answer(request: &[u8], state: &mut PeerState) -> Reply {
                 ..Default::default()
             });
             let topic = ListOffsetsTopicResponse { name: "t".into(), partitions: partitions.collect() };
-            let answer = ListOffsetsResponse { topics: vec![topic], ..Default::default() };
-            whole(frame::encode_response(&answer, version, correlation_id))
+            let response = ListOffsetsResponse { topics: vec![topic], ..Default::default() };
+            whole(frame::encode_response(&response, version, correlation_id))
         }
         other => panic!("{other:?} is not scripted"),
     }
@@ -200,7 +201,7 @@ fn metadata(reader: &mut Reader<'_>, version: i16, state: &PeerState) -> Metadat
             error_code: if is_known { ErrorCode::None } else { ErrorCode::UnknownTopicOrPartition },
             name: Some(name),
             topic_id: if version >= 10 { TopicId([7; 16]) } else { TopicId::ZERO },
-            // Not in order: nobody promises that.
+            // Out of order, because the protocol does not promise an order.
             partitions: if is_known { vec![partition(1), partition(0)] } else { Vec::new() },
             ..Default::default()
         }
@@ -242,7 +243,7 @@ fn client(state: &Mutex<PeerState>) -> Client {
     Client::connect(config(address)).unwrap()
 }
 
-/// The offsets given to the two batches, by partition.
+/// The partition and the base offset of each batch, sorted.
 fn offsets(appended: Vec<super::produce::Appended>) -> Vec<(i32, i64)> {
     let mut offsets: Vec<_> = appended.iter().map(|one| (one.partition, one.base_offset)).collect();
     offsets.sort_unstable();
@@ -250,23 +251,23 @@ fn offsets(appended: Vec<super::produce::Appended>) -> Vec<(i32, i64)> {
 }
 
 #[test]
-fn versions_are_the_highest_that_both_speak() {
+fn highest_common_version_is_used() {
     let state =
         peer(|state| state.versions_max = vec![(ApiKey::ApiVersions, 1), (ApiKey::Metadata, 8), (ApiKey::Fetch, 11)]);
     let mut client = client(&state);
-    // Old metadata has no topic ids, so that newer Produce versions cannot be used.
+    // Metadata v8 has no topic ids, which Produce v13 needs.
     client.produce("t", two_batches(), Acks::All, false).unwrap();
     client.fetch("t", &[Position { partition: 0, offset: 0 }], FetchOptions::default()).unwrap();
     let seen = state.lock().unwrap().seen.clone();
     let versions = |key| seen.iter().filter(|(seen, _)| *seen == key).map(|(_, version)| *version).collect::<Vec<_>>();
-    assert_eq!(versions(ApiKey::ApiVersions), [4, 1, 4, 1], "asked, told, asked again, on both connections");
+    assert_eq!(versions(ApiKey::ApiVersions), [4, 1, 4, 1], "rejected, then accepted, on both connections");
     assert_eq!(versions(ApiKey::Metadata), [8]);
     assert_eq!(versions(ApiKey::Produce), [12]);
     assert_eq!(versions(ApiKey::Fetch), [11]);
 }
 
 #[test]
-fn topics_go_by_id_where_both_can() {
+fn topic_ids_are_used_when_both_sides_support_them() {
     let state = peer(|_| {});
     let mut client = client(&state);
     assert_eq!(offsets(client.produce("t", two_batches(), Acks::All, false).unwrap()), [(0, 100), (1, 101)]);
@@ -274,7 +275,7 @@ fn topics_go_by_id_where_both_can() {
 }
 
 #[test]
-fn an_api_that_the_broker_lacks_is_named() {
+fn missing_api_is_named_in_the_error() {
     let state = peer(|state| state.versions_max = vec![(ApiKey::InitProducerId, -1), (ApiKey::ListOffsets, 6)]);
     let mut client = client(&state);
     match client.init_producer() {
@@ -290,7 +291,7 @@ fn an_api_that_the_broker_lacks_is_named() {
 }
 
 #[test]
-fn a_moved_leader_is_found_again() {
+fn moved_leader_is_looked_up_again() {
     let state = peer(|state| {
         state.produce_replies = vec![Reply::Frame(Vec::new()), Reply::Frame(Vec::new())];
         state.fetch_errors = vec![ErrorCode::NotLeaderOrFollower, ErrorCode::UnknownLeaderEpoch];
@@ -303,11 +304,11 @@ fn a_moved_leader_is_found_again() {
     assert_eq!(fetched[0].records, batch(3));
     let state = state.lock().unwrap();
     assert_eq!((state.count(ApiKey::Produce), state.count(ApiKey::Fetch)), (3, 3));
-    assert!(state.count(ApiKey::Metadata) >= 5, "asked anew before each repetition");
+    assert!(state.count(ApiKey::Metadata) >= 5, "each retry requests new metadata");
 }
 
 #[test]
-fn without_idempotence_a_lost_answer_is_an_error_and_nothing_is_sent_twice() {
+fn lost_response_without_idempotence_is_an_error_without_retry() {
     let state = peer(|state| state.produce_replies = vec![Reply::Close]);
     let mut client = client(&state);
     let error = client.produce("t", two_batches(), Acks::All, false).unwrap_err();
@@ -316,26 +317,26 @@ fn without_idempotence_a_lost_answer_is_an_error_and_nothing_is_sent_twice() {
 }
 
 #[test]
-fn with_idempotence_a_lost_answer_is_asked_for_again_with_the_same_sequence() {
+fn lost_response_with_idempotence_is_retried_with_the_same_sequence() {
     let state = peer(|state| state.produce_replies = vec![Reply::Close, Reply::Silence]);
     let address = state.lock().unwrap().address;
     let mut client = Client::connect(ClientConfig { timeout: Duration::from_millis(1500), ..config(address) }).unwrap();
     let mut identity = client.init_producer().unwrap();
     assert_eq!(identity.producer_id, 77);
     assert_eq!([identity.take_sequence("t", 0, 5), identity.take_sequence("t", 0, 1)], [0, 5]);
-    assert_eq!(identity.take_sequence("t", 1, 1), 0, "each partition counts for itself");
+    assert_eq!(identity.take_sequence("t", 1, 1), 0, "each partition has its own sequence");
     let mut builder = BatchBuilder::new(BatchOptions::default());
     builder.append(1, None, None, []);
     builder.set_producer(identity.producer_id, identity.producer_epoch, identity.take_sequence("t", 0, 1));
     let batches = vec![PartitionBatch { partition: 0, batch: builder.finish() }];
-    // Closed at once, then the deadline passes in silence.
+    // The peer closes the first connection, and then does not respond until the deadline.
     assert!(client.produce("t", batches.clone(), Acks::All, true).is_err());
     assert_eq!(state.lock().unwrap().sequences, [6, 6]);
     assert_eq!(offsets(client.produce("t", batches, Acks::All, true).unwrap()), [(0, 100)]);
 }
 
 #[test]
-fn without_acknowledgement_nothing_is_waited_for_and_a_refusal_shows_at_sync() {
+fn acks_0_does_not_wait_and_sync_reports_the_rejection() {
     let state = peer(|_| {});
     let mut client_of = client(&state);
     assert_eq!(offsets(client_of.produce("t", two_batches(), Acks::None, false).unwrap()), [(0, -1), (1, -1)]);
@@ -349,7 +350,7 @@ fn without_acknowledgement_nothing_is_waited_for_and_a_refusal_shows_at_sync() {
 }
 
 #[test]
-fn silence_ends_at_the_timeout() {
+fn missing_response_fails_at_the_timeout() {
     let state = peer(|state| state.produce_replies = vec![Reply::Silence]);
     let mut client = client(&state);
     let began = Instant::now();
@@ -360,7 +361,7 @@ fn silence_ends_at_the_timeout() {
 }
 
 #[test]
-fn what_does_not_exist_is_named_with_the_next_step() {
+fn unknown_topic_and_partition_have_a_hint() {
     let state = peer(|_| {});
     let mut client = client(&state);
     let error = client.topic("missing").unwrap_err();
@@ -372,8 +373,8 @@ fn what_does_not_exist_is_named_with_the_next_step() {
 }
 
 #[test]
-fn a_leader_that_nobody_can_reach_is_the_advertised_address() {
-    // A port that was free a moment ago and that nobody listens on.
+fn unreachable_leader_is_reported_with_its_advertised_address() {
+    // A port without a listener: it was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let state = peer(|state| state.brokers = vec![(1, "127.0.0.1".into(), port.into())]);
     let mut client = client(&state);
@@ -383,7 +384,7 @@ fn a_leader_that_nobody_can_reach_is_the_advertised_address() {
 }
 
 #[test]
-fn a_partition_without_a_leader_is_waited_for_and_then_an_error() {
+fn partition_without_leader_fails_after_retries() {
     let state = peer(|state| state.leader_id = -1);
     let mut client = client(&state);
     let error = client.produce("t", two_batches(), Acks::All, false).unwrap_err();
@@ -391,8 +392,8 @@ fn a_partition_without_a_leader_is_waited_for_and_then_an_error() {
     assert!(state.lock().unwrap().count(ApiKey::Metadata) > 2);
 }
 
-/// A peer that answers the first request with these bytes.
-fn says(bytes: &'static [u8]) -> SocketAddr {
+/// Starts a peer that responds to the first request with these bytes.
+fn peer_with_bytes(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -400,16 +401,16 @@ fn says(bytes: &'static [u8]) -> SocketAddr {
         let mut request = [0; 1024];
         let _ = stream.read(&mut request);
         let _ = stream.write_all(bytes);
-        // Held open until the client has seen enough.
+        // Keeps the connection open until the client closes it.
         let _ = stream.read(&mut request);
     });
     address
 }
 
 #[test]
-fn a_port_that_is_not_kafkas_is_told_so() {
+fn peer_that_does_not_speak_kafka_is_reported() {
     let check = |bytes: &'static [u8]| {
-        let error = Client::connect(config(says(bytes))).unwrap_err();
+        let error = Client::connect(config(peer_with_bytes(bytes))).unwrap_err();
         assert!(matches!(error, ClientError::NotKafka { .. }), "{error}");
         assert!(error.hint().unwrap().contains("Kafka listener"));
     };
@@ -417,14 +418,14 @@ fn a_port_that_is_not_kafkas_is_told_so() {
     check(b"\xff\xff\xff\xff");
     check(b"\x00\x00\x00\x00");
     check(b"\x00\x00\x00\x04\x00\x00\x99\x99");
-    // The right number, and then no answer that could be read.
+    // The right correlation id, then a truncated response.
     check(b"\x00\x00\x00\x06\x00\x00\x00\x02\x00\x00");
-    // An array of two thousand million versions in no bytes at all.
+    // An array of 2^31 - 1 versions without bytes for them.
     check(b"\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x7f\xff\xff\xff");
 }
 
 #[test]
-fn nothing_there_is_a_failure_to_connect_and_the_next_bootstrap_is_tried() {
+fn unreachable_bootstrap_is_skipped_and_an_error_if_it_is_the_last() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dead = format!("127.0.0.1:{port}");
     let error = Client::connect(config(&dead)).unwrap_err();

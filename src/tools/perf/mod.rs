@@ -1,21 +1,25 @@
-//! `tidemill perf`: a load generator that says what a broker costs, and not what the client costs.
+//! `tidemill perf`: a load generator that measures the cost of the broker and keeps the cost of the client low.
 //!
-//! In: arguments, a broker's address, and the process id of the broker when it runs here. Out: a table, or JSON.
-//! One thread, a few non-blocking sockets, requests made once and sent again and again, so that on a small machine
-//! the broker has the cores to itself. Works against everything that speaks Kafka's Produce v7 and Fetch v11.
+//! - Owns: the load, the latencies, and the report.
+//! - Inputs: arguments, the address of a broker, and its process id if it runs on this machine.
+//! - Outputs: a table or JSON on standard output.
+//! - Does not know: whether the broker is Tidemill. It works with every broker that supports Produce v7 and Fetch v11.
+//! - Runs on the main thread with a few non-blocking sockets. Requests are encoded once and sent many times, so that the
+//!   broker has the cores of a small machine to itself.
+//!
+//! With `--rate` the load is open: the latency of a request counts from the time at which it was due, even if an earlier
+//! request was late. A stall is then visible in every request that it delayed (no coordinated omission).
 //!
 //! ```text
-//! batches.rs  topic -> whole Produce frames, one set per leader       socket.rs   frames out, frames in, no waiting
-//! load.rs     the loop of `produce` and `latency`                     consume.rs  the loop of `consume`
-//! window.rs   when to measure, and the broker's CPU meanwhile         report.rs   the table and the JSON
+//! requests.rs  the Produce and Fetch frames                   socket.rs    sends and receives frames without waiting
+//! load.rs      the loop of `produce` and `latency`            consume.rs   the loop of `consume`
+//! window.rs    the measured time, and the broker's CPU in it  report.rs    the table and the JSON
+//! progress.rs  the progress bar
 //! ```
-//!
-//! With `--rate` the load is open: a request's latency counts from when it was due, whether or not an earlier one
-//! was late, so a stall is seen by all the requests it delayed (no coordinated omission). It knows nothing of
-//! Tidemill: what it measures, it measures of any broker alike.
 
 mod consume;
 mod load;
+mod progress;
 mod report;
 mod requests;
 mod socket;
@@ -29,19 +33,20 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 const EXAMPLES: &str = "\
 Examples:
-  How fast can it take 16 KiB batches, and at what price in CPU?
+  Throughput and CPU cost of 16 KiB batches:
     tidemill perf produce --partitions 16 --batch-records 16 --pid $(pidof tidemill)
-  How many small requests per second?
+  Small requests per second:
     tidemill perf produce --partitions 16 --batch-records 1 --in-flight 16
-  What does one record take, alone on the wire?
+  Latency of one record at a time:
     tidemill perf produce --partitions 1 --batch-records 1 --connections 1 --in-flight 1
-  How long until a consumer has a record, at a load that is well below the limit?
+  Latency from producer to consumer, at a load well below the limit:
     tidemill perf latency --rate 2000 --end-to-end
-  How fast can it all be read again?
+  Throughput of reading it again:
     tidemill perf consume --seconds 10
 
 MB are 10^6 bytes of record values (produce), or of stored batches (consume).";
 
+/// The arguments of `tidemill perf`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -51,61 +56,66 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// Produce as fast as the broker answers, or at a rate
+    /// Produce as fast as the broker responds, or at a rate
     #[command(after_help = EXAMPLES)]
     Produce(Produce),
-    /// Produce at a rate, and measure how long each request (or each record, to its consumer) takes
+    /// Produce at a rate, and measure the latency of each request, or of each batch until a consumer has it
     #[command(after_help = EXAMPLES)]
     Latency(Latency),
-    /// Read a topic from its start to where it ends now
+    /// Read a topic from its start to its current end
     #[command(after_help = EXAMPLES)]
     Consume(Consume),
 }
 
-/// What all three have.
+/// The arguments of all three subcommands.
 #[derive(clap::Args, Clone, Debug)]
 struct Target {
-    /// Made when it is not there
+    /// The topic; created if it does not exist
     #[arg(long, default_value = "perf")]
     topic: String,
-    /// How many partitions to use, and to make the topic with
+    /// The number of partitions to use, and of a new topic
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(i32).range(1..=100_000))]
     partitions: i32,
-    /// A setting of the topic if it is made, such as retention.bytes=1000000000; may be repeated
+    /// A setting of a new topic, such as retention.bytes=1000000000; may be repeated
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = super::topic::key_and_value)]
     configs: Vec<(String, String)>,
-    /// The broker's process on this machine, for its CPU and memory; may be repeated
+    /// The process id of the broker on this machine, to measure its CPU and memory; may be repeated
     #[arg(long)]
     pid: Vec<u32>,
     #[command(flatten)]
     connect: Connect,
 }
 
-/// What is sent, and how long.
+/// The content and the length of the load.
 #[derive(clap::Args, Clone, Debug)]
 struct Load {
     /// Records in a batch
     #[arg(long, default_value = "16")]
     batch_records: NonZeroU32,
-    /// Bytes of a record's value; they do not compress, unless there is a --compression: then to about a quarter
+    /// Bytes of each record value; incompressible, but with --compression a quarter of the bytes is random
     #[arg(long, default_value_t = 1024)]
     record_bytes: usize,
-    /// Compression of the batches
+    /// The compression of the batches
     #[arg(long, value_enum, default_value_t = CompressionArg::None)]
     compression: CompressionArg,
     /// Batches in a request, each for another partition of the same leader
     #[arg(long, default_value = "1")]
     partitions_per_request: NonZeroUsize,
-    /// What to wait for: 0 (nothing), 1 (the leader) or -1 (all in-sync replicas)
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1..=1))]
+    /// When the broker acknowledges: 0 (never), 1 (the leader has it) or -1 (all in-sync replicas have it)
+    #[arg(
+        long,
+        default_value_t = -1,
+        allow_hyphen_values = true,
+        value_parser = clap::value_parser!(i16).range(-1..=1)
+    )]
     acks: i16,
-    /// How long to measure
+    /// The length of the measurement
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
-    /// How long to run before measuring
+    /// The time to run before the measurement
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     warmup: f64,
-    /// Look for answers without ever sleeping: a microsecond's client, at the price of a whole core
+    /// Poll for responses without sleeping; saves microseconds and uses a whole core
     #[arg(long)]
     spin: bool,
 }
@@ -116,13 +126,13 @@ struct Produce {
     target: Target,
     #[command(flatten)]
     load: Load,
-    /// Connections, spread over the partitions' leaders
+    /// Connections, distributed over the partition leaders
     #[arg(long, default_value = "4")]
     connections: NonZeroUsize,
-    /// Requests that a connection sends before it waits for an answer
+    /// Requests in flight on each connection
     #[arg(long, default_value = "8")]
     in_flight: NonZeroUsize,
-    /// Requests a second, all connections together; latency counts from when a request was due [default: no limit]
+    /// Requests per second of all connections; latency counts from the due time of a request [default: no limit]
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
 }
@@ -133,15 +143,16 @@ struct Latency {
     target: Target,
     #[command(flatten)]
     load: Load,
-    /// Requests a second, all connections together
+    /// Requests per second of all connections
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     rate: f64,
+    /// Connections, distributed over the partition leaders
     #[arg(long, default_value = "4")]
     connections: NonZeroUsize,
-    /// Requests that a connection sends before it waits for an answer; later ones wait, and their clock runs
+    /// Requests in flight on each connection; the latency of a later request includes its wait
     #[arg(long, default_value = "8")]
     in_flight: NonZeroUsize,
-    /// Also to a waiting consumer's hands
+    /// Measure also the latency until a waiting consumer has the records
     #[arg(long)]
     end_to_end: bool,
 }
@@ -150,16 +161,16 @@ struct Latency {
 struct Consume {
     #[command(flatten)]
     target: Target,
-    /// Connections, spread over the partitions' leaders
+    /// Connections, distributed over the partition leaders
     #[arg(long, default_value = "4")]
     connections: NonZeroUsize,
-    /// Bytes of one partition in one answer
+    /// The limit for one partition in one response, in bytes
     #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(i32).range(1..))]
     partition_bytes: i32,
-    /// Bytes of one answer
+    /// The limit for one response, in bytes
     #[arg(long, default_value_t = 50 << 20, value_parser = clap::value_parser!(i32).range(1..))]
     answer_bytes: i32,
-    /// Read over and over for this long [default: once, to the end]
+    /// Read the topic repeatedly for this time [default: once, to the end]
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// Compute the CRC of every batch
@@ -170,7 +181,7 @@ struct Consume {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
-        _ => Err("expected a number of seconds from 0 on".into()),
+        _ => Err("expected a number of seconds, at least 0".into()),
     }
 }
 
@@ -181,6 +192,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Runs `tidemill perf`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (json, report) = match args.verb {
         Verb::Produce(args) => {

@@ -1,36 +1,40 @@
-//! What was measured, for people or for scripts.
+//! The result of a run, as tables or as JSON.
 
 use super::window::Usage;
-use comfy_table::{CellAlignment, Table, presets};
+use crate::tools::table::table_of_numbers;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-/// Nanoseconds.
+/// A histogram of latencies in nanoseconds.
 pub type Latencies = Histogram<u64>;
 
-/// From a nanosecond to ten minutes, three digits.
+/// An empty histogram from 1 ns to 10 minutes, with three significant digits.
 pub fn latencies() -> Latencies {
     Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("the bounds are in order")
 }
 
+/// The result of a run. The counts are those within the measured window.
 pub struct Report {
+    /// The name of the subcommand.
     pub verb: &'static str,
-    /// What was run, in a sentence.
+    /// The parameters of the run in one line.
     pub setting: String,
+    /// The length of the window.
     pub seconds: f64,
     pub bytes: u64,
     pub requests: u64,
     pub records: u64,
-    /// By what it was the latency of.
+    /// With their names: `produce`, `end_to_end` or `fetch`.
     pub latencies: Vec<(&'static str, Latencies)>,
-    /// Refused batches by error code, broken offsets, and so on.
+    /// The number of rejected batches by error code, and of other errors by description.
     pub errors: BTreeMap<String, u64>,
     pub usage: Usage,
 }
 
 impl Report {
+    /// Writes the report as tables, or as one line of JSON.
     pub fn print(&self, json: bool, out: &mut impl Write) -> io::Result<()> {
         if json { writeln!(out, "{}", self.to_json()) } else { self.print_table(out) }
     }
@@ -74,7 +78,7 @@ impl Report {
 
     fn print_table(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", self.setting)?;
-        let mut table = table(&["MB/s", "requests/s", "records/s", "errors", "client cores"]);
+        let mut table = table_of_numbers(&["MB/s", "requests/s", "records/s", "errors", "client cores"], 0);
         table.add_row([
             format!("{:.1}", self.per_second(self.bytes) / 1e6),
             format!("{:.0}", self.per_second(self.requests)),
@@ -82,27 +86,27 @@ impl Report {
             self.errors.values().sum::<u64>().to_string(),
             format!("{:.2}", self.usage.own_seconds / self.seconds),
         ]);
-        writeln!(out, "{}", aligned(table))?;
+        writeln!(out, "{table}")?;
         if !self.latencies.is_empty() {
             let mut header = vec!["latency (us)"];
             header.extend(QUANTILES.iter().map(|(name, _)| *name));
-            let mut table = self::table(&header);
+            let mut table = table_of_numbers(&header, 0);
             for (name, latencies) in &self.latencies {
                 let mut row = vec![name.to_string()];
                 row.extend(QUANTILES.iter().map(|&(_, quantile)| format!("{:.0}", at_us(latencies, quantile))));
                 table.add_row(row);
             }
-            writeln!(out, "{}", aligned(table))?;
+            writeln!(out, "{table}")?;
         }
         if let (Some(seconds), Some(resident)) = (self.usage.broker_seconds, self.usage.broker_resident_bytes) {
-            let mut table = self::table(&["broker cores", "CPU s/GB", "CPU us/request", "resident MB"]);
+            let mut table = table_of_numbers(&["broker cores", "CPU s/GB", "CPU us/request", "resident MB"], 0);
             table.add_row([
                 format!("{:.2}", seconds / self.seconds),
                 self.cpu_seconds_per_gb().map_or("-".into(), |value| format!("{value:.3}")),
                 self.cpu_us_per_request().map_or("-".into(), |value| format!("{value:.1}")),
                 format!("{:.0}", resident as f64 / 1e6),
             ]);
-            writeln!(out, "{}", aligned(table))?;
+            writeln!(out, "{table}")?;
         }
         for (error, count) in &self.errors {
             writeln!(out, "error: {error}: {count}")?;
@@ -117,25 +121,12 @@ fn at_us(latencies: &Latencies, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1e3
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
-}
-
-fn aligned(mut table: Table) -> Table {
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn cpu_is_told_per_gigabyte_and_per_request() {
+    fn report_has_cpu_per_gigabyte_and_per_request() {
         let mut produce = latencies();
         produce.record(2_000_000).unwrap();
         let report = Report {

@@ -1,21 +1,22 @@
-//! One non-blocking connection: what is to be sent leaves in as few system calls as it can, what has come is cut into
-//! frames. Waiting is the loop's business, for all connections at once.
+//! A non-blocking connection. It sends queued frames in as few system calls as possible, and splits the received bytes
+//! into frames. The loop waits for all connections together with [`wait`].
 
 use super::requests::{HEAD_BYTES, ProduceFrame, head};
 use crate::tools::Failure;
+use crate::tools::client::connection::{RESPONSE_BYTES_MAX, connect_tcp};
 use crate::wire::frame;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-const ANSWER_BYTES_MAX: usize = 1 << 30;
 const READ_BYTES: usize = 64 << 10;
-/// Pieces of one writev.
+/// The largest number of pieces in one writev.
 const PIECES_MAX: usize = 64;
 
+/// A part of a queued frame.
 enum Piece {
     Head([u8; HEAD_BYTES]),
     Body(Rc<ProduceFrame>),
@@ -32,35 +33,25 @@ impl Piece {
     }
 }
 
+/// A non-blocking TCP connection to a broker.
 pub struct Socket {
     stream: TcpStream,
     pub address: String,
+    /// The pieces to send.
     out: VecDeque<Piece>,
-    /// Bytes of the first piece that have left.
+    /// The number of bytes of the first piece that have been sent.
     sent: usize,
-    /// What has come is at `start..end`.
+    /// The received bytes are at `start..end`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Socket {
+    /// Connects to `host:port`.
     pub fn connect(address: &str, timeout: Duration) -> Result<Socket, Failure> {
-        let connect = || -> io::Result<TcpStream> {
-            let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for resolved in address.to_socket_addrs()? {
-                match TcpStream::connect_timeout(&resolved, timeout) {
-                    Ok(stream) => {
-                        stream.set_nodelay(true)?;
-                        stream.set_nonblocking(true)?;
-                        return Ok(stream);
-                    }
-                    Err(error) => failed = error,
-                }
-            }
-            Err(failed)
-        };
-        let stream = connect().map_err(|error| Failure::new(format!("cannot connect to {address}: {error}")))?;
+        let stream = connect_tcp(address, timeout).and_then(|stream| stream.set_nonblocking(true).map(|()| stream));
+        let stream = stream.map_err(|error| Failure::new(format!("cannot connect to {address}: {error}")))?;
         Ok(Socket {
             stream,
             address: address.to_string(),
@@ -72,21 +63,23 @@ impl Socket {
         })
     }
 
-    pub fn queue(&mut self, request: &Rc<ProduceFrame>, correlation_id: i32) {
-        self.out.push_back(Piece::Head(head(request, correlation_id)));
-        self.out.push_back(Piece::Body(request.clone()));
+    /// Queues a Produce frame. [`flush`](Self::flush) sends it.
+    pub fn queue(&mut self, frame: &Rc<ProduceFrame>, correlation_id: i32) {
+        self.out.push_back(Piece::Head(head(frame, correlation_id)));
+        self.out.push_back(Piece::Body(frame.clone()));
     }
 
+    /// Queues a complete frame.
     pub fn queue_frame(&mut self, frame: Vec<u8>) {
         self.out.push_back(Piece::Frame(frame));
     }
 
-    /// Requests that have not left whole.
+    /// The number of requests that the kernel has not taken completely.
     pub fn unsent(&self) -> usize {
         self.out.iter().filter(|piece| !matches!(piece, Piece::Head(_))).count()
     }
 
-    /// Sends what the kernel takes.
+    /// Sends as many queued bytes as the kernel takes.
     pub fn flush(&mut self) -> Result<(), Failure> {
         while !self.out.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
@@ -112,7 +105,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Takes in what has come, and no more than that is there at once. False: nothing.
+    /// Reads once from the socket. Returns false if there was nothing to read.
     pub fn receive(&mut self) -> Result<bool, Failure> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -120,7 +113,7 @@ impl Socket {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             if self.buffer.len() - self.end < READ_BYTES {
-                // Room grows with what has come, not with what was announced.
+                // The buffer grows with the received bytes, not with the announced length.
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
@@ -138,10 +131,10 @@ impl Socket {
         }
     }
 
-    /// The next whole frame, without its length.
+    /// Takes the next complete frame out of the buffer, without its length prefix.
     pub fn frame(&mut self) -> Result<Option<&[u8]>, Failure> {
         let Some((prefix, rest)) = self.buffer[self.start..self.end].split_first_chunk::<4>() else { return Ok(None) };
-        let length = frame::length(*prefix, ANSWER_BYTES_MAX).map_err(|error| self.broken(&error.to_string()))?;
+        let length = frame::length(*prefix, RESPONSE_BYTES_MAX).map_err(|error| self.broken(&error.to_string()))?;
         if rest.len() < length {
             return Ok(None);
         }
@@ -150,12 +143,14 @@ impl Socket {
         Ok(Some(&self.buffer[from..from + length]))
     }
 
+    /// The failure of this connection.
     pub fn broken(&self, why: &str) -> Failure {
         Failure::new(format!("the connection to {} broke: {why}", self.address))
     }
 }
 
-/// Waits until a socket can be read, or written if something waits to leave, or the time is over. Tells which.
+/// Waits up to `at_most` until a socket is readable, or writable if it has queued pieces. Returns for each socket whether
+/// it must be read.
 pub fn wait<'a>(sockets: impl Iterator<Item = &'a Socket>, at_most: Duration) -> Result<Vec<bool>, Failure> {
     let mut polled: Vec<PollFd<'_>> = sockets
         .map(|socket| {

@@ -1,4 +1,4 @@
-//! The topic under load: made when it is not there, its partitions grouped by leader, connections shared out.
+//! The topic under load: creates it, groups its partitions by leader, and assigns them to connections.
 
 use super::Target;
 use crate::tools::Failure;
@@ -8,13 +8,13 @@ use crate::tools::client::{Client, ClientError, TopicInfo};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A broker and the partitions it leads, among those under load.
+/// A broker and those partitions under load that it leads.
 pub struct Leader {
     pub address: String,
     pub partitions: Vec<i32>,
 }
 
-/// The leaders of the target's partitions. Makes the topic if `create`.
+/// The leaders of the target's partitions. With `create`, creates the topic if it does not exist.
 pub fn leaders(client: &mut Client, target: &Target, create: bool) -> Result<Vec<Leader>, Failure> {
     let topic = match client.topic(&target.topic) {
         Err(ClientError::UnknownTopic { .. }) if create => {
@@ -24,17 +24,19 @@ pub fn leaders(client: &mut Client, target: &Target, create: bool) -> Result<Vec
                 replication_factor: None,
                 configs: target.configs.clone(),
             })?;
-            appeared(client, target)?
+            wait_for_leaders(client, target)?
         }
         other => other?.clone(),
     };
-    let wanted = usize::try_from(target.partitions).expect("from 1 on");
-    if create && topic.partitions.len() < wanted {
-        let failure = Failure::new(format!("topic {} has only {} partitions", topic.name, topic.partitions.len()));
-        return Err(failure.hinted("choose another --topic, or fewer --partitions"));
+    let count = usize::try_from(target.partitions).expect("--partitions is at least 1");
+    if create && topic.partitions.len() < count {
+        return Err(Failure::with_hint(
+            format!("topic {} has only {} partitions", topic.name, topic.partitions.len()),
+            "choose another --topic, or fewer --partitions",
+        ));
     }
     let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for partition in topic.partitions.iter().take(wanted) {
+    for partition in topic.partitions.iter().take(count) {
         by_leader.entry(partition.leader_id).or_default().push(partition.partition);
     }
     let mut leaders = Vec::with_capacity(by_leader.len());
@@ -47,14 +49,15 @@ pub fn leaders(client: &mut Client, target: &Target, create: bool) -> Result<Vec
     Ok(leaders)
 }
 
-/// The topic just made, once it is whole and every partition has a leader.
-fn appeared(client: &mut Client, target: &Target) -> Result<TopicInfo, Failure> {
+/// Waits until every partition of the new topic has a leader that responds.
+fn wait_for_leaders(client: &mut Client, target: &Target) -> Result<TopicInfo, Failure> {
     let deadline = Instant::now() + client.config().timeout;
     loop {
         match client.topic(&target.topic) {
             Ok(topic) if topic.partitions.iter().all(|partition| partition.leader_id >= 0) => {
                 let topic = topic.clone();
-                // A leader that is named need not know it yet; Kafka's first answers would be NOT_LEADER_OR_FOLLOWER.
+                // A new leader may not know yet that it leads; Kafka responds with NOT_LEADER_OR_FOLLOWER until then.
+                // This call retries.
                 let partitions: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
                 client.list_offsets(&target.topic, &partitions, LATEST)?;
                 return Ok(topic);
@@ -68,26 +71,27 @@ fn appeared(client: &mut Client, target: &Target) -> Result<TopicInfo, Failure> 
     }
 }
 
-/// Which partitions each connection carries: (leader, partitions). Every leader has a connection; a partition has
-/// just one as long as its leader has at least as many partitions as connections, and else several share it, unless
-/// `apart`.
-pub fn share_out(leaders: &[Leader], connections: usize, apart: bool) -> Vec<(usize, Vec<i32>)> {
+/// Assigns partitions to connections. Each element is a connection: the index of its leader, and its partitions.
+///
+/// Every leader has at least one connection. If a leader has more connections than partitions, several connections share
+/// a partition. With `exclusive`, the leader gets fewer connections instead.
+pub fn assign_connections(leaders: &[Leader], connections: usize, exclusive: bool) -> Vec<(usize, Vec<i32>)> {
     let connections = connections.max(leaders.len());
-    let mut lines = Vec::with_capacity(connections);
+    let mut assigned = Vec::with_capacity(connections);
     for (index, leader) in leaders.iter().enumerate() {
         let mut own = connections / leaders.len() + usize::from(index < connections % leaders.len());
-        if apart {
+        if exclusive {
             own = own.min(leader.partitions.len());
         }
-        for turn in 0..own {
-            let mut partitions: Vec<i32> = leader.partitions.iter().copied().skip(turn).step_by(own).collect();
+        for number in 0..own {
+            let mut partitions: Vec<i32> = leader.partitions.iter().copied().skip(number).step_by(own).collect();
             if partitions.is_empty() {
-                partitions.push(leader.partitions[turn % leader.partitions.len()]);
+                partitions.push(leader.partitions[number % leader.partitions.len()]);
             }
-            lines.push((index, partitions));
+            assigned.push((index, partitions));
         }
     }
-    lines
+    assigned
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_cover_every_partition_and_share_none_needlessly() {
+    fn connections_cover_every_partition_and_share_only_if_they_must() {
         type Expected<'a> = &'a [(usize, &'a [i32])];
         let cases: [(&[i32], usize, bool, Expected); 5] = [
             (&[4], 2, false, &[(0, &[0, 2]), (0, &[1, 3])]),
@@ -113,10 +117,11 @@ mod tests {
             (&[1], 3, false, &[(0, &[0]), (0, &[0]), (0, &[0])]),
             (&[1], 3, true, &[(0, &[0])]),
         ];
-        for (counts, connections, apart, expected) in cases {
-            let shared = share_out(&leaders(counts), connections, apart);
-            let shared: Vec<_> = shared.iter().map(|(leader, partitions)| (*leader, partitions.as_slice())).collect();
-            assert_eq!(shared, expected, "{counts:?} over {connections}");
+        for (counts, connections, exclusive, expected) in cases {
+            let assigned = assign_connections(&leaders(counts), connections, exclusive);
+            let assigned: Vec<_> =
+                assigned.iter().map(|(leader, partitions)| (*leader, partitions.as_slice())).collect();
+            assert_eq!(assigned, expected, "{counts:?} over {connections}");
         }
     }
 }

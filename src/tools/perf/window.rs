@@ -1,63 +1,70 @@
-//! The stretch of time that is measured, and what the broker's and our own processes used in it.
+//! The measured time window, and the CPU and memory of the broker's and this process in it.
 
 use crate::tools::Failure;
 use std::time::{Duration, Instant};
 
-/// What processes have used so far.
+/// The counters of one or more processes at one moment.
 #[derive(Clone, Copy, Default, Debug)]
-struct Used {
+struct ProcessCounters {
+    /// CPU time in clock ticks.
     ticks: u64,
     resident_bytes: u64,
 }
 
-/// What the broker's processes and this one used within the window.
+/// The CPU time and memory of the broker's processes and of this one within the window.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// None when no process was named.
+    /// `None` without `--pid`.
     pub broker_seconds: Option<f64>,
+    /// At the end of the window; `None` without `--pid`.
     pub broker_resident_bytes: Option<u64>,
     pub own_seconds: f64,
 }
 
+/// The measured time window. It starts after the warm-up.
 pub struct Window {
     pub begins: Instant,
-    /// None: when the work is done.
+    /// `None`: the window ends with the work.
     pub ends: Option<Instant>,
     pids: Vec<u32>,
-    at_begin: Option<(Used, Used)>,
+    /// The counters of the broker and of this process at the start.
+    at_begin: Option<(ProcessCounters, ProcessCounters)>,
 }
 
 impl Window {
+    /// `warmup` and `seconds` are in seconds. Fails if there is no process with one of the `pids`.
     pub fn new(warmup: f64, seconds: Option<f64>, pids: &[u32]) -> Result<Window, Failure> {
         for &pid in pids {
-            used(pid).ok_or_else(|| Failure::new(format!("there is no process {pid}")))?;
+            read_counters(pid).ok_or_else(|| Failure::new(format!("there is no process {pid}")))?;
         }
         let begins = Instant::now() + Duration::from_secs_f64(warmup);
         let ends = seconds.map(|seconds| begins + Duration::from_secs_f64(seconds));
         Ok(Window { begins, ends, pids: pids.to_vec(), at_begin: None })
     }
 
-    /// To be called whenever the loop turns: takes the first look at the processes when the window begins.
+    /// Opens the window when its time has come. Each iteration of the loop must call it.
     pub fn turn(&mut self, now: Instant) {
         if now >= self.begins && self.at_begin.is_none() {
-            // The warm-up's last turn may have been a long one.
+            // The last iteration of the warm-up may have overrun the planned start.
             self.begins = now;
-            self.at_begin = Some((self.broker(), used(std::process::id()).unwrap_or_default()));
+            self.at_begin = Some((self.broker(), own_counters()));
         }
     }
 
+    /// Whether `now` is within the window.
     pub fn is_measured(&self, now: Instant) -> bool {
         self.at_begin.is_some() && self.ends.is_none_or(|ends| now < ends)
     }
 
+    /// Whether `now` is after the window.
     pub fn is_over(&self, now: Instant) -> bool {
         self.ends.is_some_and(|ends| now >= ends)
     }
 
-    /// The last look.
+    /// The usage from the start of the window until now.
     pub fn close(&self) -> Usage {
         let (broker, own) = self.at_begin.unwrap_or_default();
-        let seconds = |after: Used, before: Used| {
+        let seconds = |after: ProcessCounters, before: ProcessCounters| {
             after.ticks.saturating_sub(before.ticks) as f64 / rustix::param::clock_ticks_per_second() as f64
         };
         let has_broker = !self.pids.is_empty();
@@ -65,26 +72,31 @@ impl Window {
         Usage {
             broker_seconds: has_broker.then(|| seconds(broker_now, broker)),
             broker_resident_bytes: has_broker.then_some(broker_now.resident_bytes),
-            own_seconds: seconds(used(std::process::id()).unwrap_or_default(), own),
+            own_seconds: seconds(own_counters(), own),
         }
     }
 
-    fn broker(&self) -> Used {
-        let all = self.pids.iter().filter_map(|&pid| used(pid));
-        all.fold(Used::default(), |sum, one| Used {
+    fn broker(&self) -> ProcessCounters {
+        let all = self.pids.iter().filter_map(|&pid| read_counters(pid));
+        all.fold(ProcessCounters::default(), |sum, one| ProcessCounters {
             ticks: sum.ticks + one.ticks,
             resident_bytes: sum.resident_bytes + one.resident_bytes,
         })
     }
 }
 
-/// proc(5): user and system time of all threads, and resident pages.
-fn used(pid: u32) -> Option<Used> {
+fn own_counters() -> ProcessCounters {
+    read_counters(std::process::id()).unwrap_or_default()
+}
+
+/// Reads `/proc/PID/stat` (proc(5)): user and system time of all threads, and resident pages.
+fn read_counters(pid: u32) -> Option<ProcessCounters> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name, in parentheses, may have spaces and parentheses itself.
+    // The command name is in parentheses, and may itself contain spaces and parentheses.
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 2..)?.split(' ').collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    Some(Used { ticks: field(14)? + field(15)?, resident_bytes: field(24)? * rustix::param::page_size() as u64 })
+    let resident_bytes = field(24)? * rustix::param::page_size() as u64;
+    Some(ProcessCounters { ticks: field(14)? + field(15)?, resident_bytes })
 }
 
 #[cfg(test)]
@@ -92,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_computes_is_seen_computing() {
-        let before = used(std::process::id()).unwrap();
+    fn counters_grow_while_the_process_computes() {
+        let before = read_counters(std::process::id()).unwrap();
         let began = Instant::now();
-        while used(std::process::id()).unwrap().ticks < before.ticks + 3 {
+        while read_counters(std::process::id()).unwrap().ticks < before.ticks + 3 {
             assert!(began.elapsed() < Duration::from_secs(30), "30 ms of CPU take less than 30 s");
         }
         assert!(before.resident_bytes > 0);
-        assert!(used(u32::MAX).is_none());
+        assert!(read_counters(u32::MAX).is_none());
     }
 }
