@@ -1,7 +1,7 @@
-//! One stage: a log read from its start when none of it is in memory, against bare O_DIRECT reads of the same file, as
-//! large as the log's pages and eight at a time.
+//! One stage: reads of a log that is not in memory, compared with bare O_DIRECT reads of the same file. The bare reads have
+//! the size of the log's pages, and eight are in flight.
 //!
-//! TMPDIR names the disk. cargo bench --bench cold_read
+//! TMPDIR selects the disk. cargo bench --bench cold_read
 
 mod statistics;
 
@@ -25,10 +25,10 @@ const ROUNDS: usize = 5;
 const LOG_BYTES: usize = 192 << 20;
 const MEMORY_BYTES: usize = 32 << 20;
 const DEPTH: usize = 8;
-/// What an answer sends at a time.
+/// The bytes that a response sends at a time.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// A log of batches of 16 records of 1 KiB, closed.
+/// Writes a log of batches of 16 records of 1 KiB, and closes it.
 async fn fill(directory: &Path) {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let value = [7u8; 1024];
@@ -55,13 +55,13 @@ async fn fill(directory: &Path) {
     log.close().await.expect("a disk that works");
 }
 
-/// MB/s of reads of `bytes` each, one after the other, as a fetching consumer makes them.
-async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
+/// MB/s of reads of `bytes` each, one after the other, as a consumer fetches.
+async fn read_log(directory: &Path, bytes: usize) -> f64 {
     let memory = Memory::new(MEMORY_BYTES);
     let log = Log::open(directory, Rc::<TopicConfig>::default(), Known::Nothing, memory, &mut |_, _| {})
         .await
         .expect("our own log");
-    // Opening has looked at every batch; what it left in memory is the log's end, and the start is cold again.
+    // Opening the log has read every batch. Only the end of the log is still in memory; the start is cold again.
     let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
     let start = Instant::now();
     while offset < end {
@@ -73,13 +73,14 @@ async fn through_the_log(directory: &Path, bytes: usize) -> f64 {
                 extent.advance(part.len());
             }
         }
-        assert!(read.next_offset > offset, "a read below the end brings something");
+        assert!(read.next_offset > offset, "a read below the end returns records");
         (offset, total) = (read.next_offset, total + read.bytes);
     }
     total as f64 / 1e6 / start.elapsed().as_secs_f64()
 }
 
-async fn bare(path: &Path) -> f64 {
+/// MB/s of bare reads.
+async fn read_bare(path: &Path) -> f64 {
     let file = File::open(path, Open { read: true, direct: true, ..Open::default() }).await.expect("the log's file");
     let length = file.len().await.expect("a length");
     let next = Rc::new(Cell::new(0u64));
@@ -108,13 +109,13 @@ async fn compare(directory: PathBuf) {
     let log = directory.join("cold-0");
     fill(&log).await;
     let file = log.join("00000000000000000000.log");
-    println!("A cold log of {} MiB read from its start (medians of {ROUNDS} alternating rounds)\n", LOG_BYTES >> 20);
+    println!("Read of a cold log of {} MiB (medians of {ROUNDS} alternating rounds)\n", LOG_BYTES >> 20);
     println!("{:>14} {:>10} {:>14} {:>7}", "bytes a fetch", "log MB/s", "bare MB/s", "ratio");
     for bytes in [64 << 10, 1 << 20, 4 << 20] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(through_the_log(&log, bytes).await);
-            theirs.push(bare(&file).await);
+            ours.push(read_log(&log, bytes).await);
+            theirs.push(read_bare(&file).await);
         }
         let (ours, theirs) = (median(ours), median(theirs));
         println!("{bytes:>14} {ours:>10.0} {theirs:>14.0} {:>6.2}x", ours / theirs);

@@ -1,11 +1,11 @@
-//! One stage: the journal's group commit against a bare loop of RWF_DSYNC writes, as large and as deep, into a file
-//! written end to end before, on the same runtime.
+//! One stage: the group commit of the journal, compared with a bare loop of RWF_DSYNC writes on the same runtime. Both have
+//! the same write size and queue depth, and write to a preallocated file.
 //!
-//! The journal's appenders each have one batch in the air and wait until it is durable. What the bare loop writes is
-//! the journal's mean group. So "MB/s of groups" compares the cost of everything but the device, and "batches per
-//! write" says what sharing a flush brings.
+//! Each appender of the journal has one batch in flight and waits until it is durable. The bare loop writes blocks of the
+//! journal's mean group size. So "groups MB/s" compares the cost of everything but the device, and "batches/write" is
+//! the gain from shared flushes.
 //!
-//! TMPDIR names the disk. cargo bench --bench group_commit
+//! TMPDIR selects the disk. cargo bench --bench group_commit
 
 mod statistics;
 
@@ -25,14 +25,14 @@ const ROUND: Duration = Duration::from_millis(600);
 const FILE_BYTES: u64 = 64 << 20;
 const HEADER: [u8; 61] = [1; 61];
 
-/// What a round of the journal did, a second.
-struct Done {
+/// The rates of one round of the journal, per second.
+struct Rates {
     groups: f64,
     batches: f64,
     bytes: f64,
 }
 
-async fn through_the_journal(journal: &Rc<Journal>, appenders: usize, records: usize) -> Done {
+async fn run_journal(journal: &Rc<Journal>, appenders: usize, records: usize) -> Rates {
     let is_over = Rc::new(Cell::new(false));
     let before = (journal.counters.groups.get(), journal.counters.batches.get(), journal.counters.bytes.get());
     let start = Instant::now();
@@ -44,7 +44,7 @@ async fn through_the_journal(journal: &Rc<Journal>, appenders: usize, records: u
                 let partition = TopicPartition { topic: TopicId([1; 16]), partition: number as i32 };
                 let mut base_offset = 0;
                 while !is_over.get() {
-                    journal.reserve(HEADER.len() + records.len()).await.expect("the journal is whole");
+                    journal.reserve(HEADER.len() + records.len()).await.expect("the journal works");
                     let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 0, base_offset };
                     base_offset += 1;
                     let sequence = journal.append(entry, &HEADER, &records, true);
@@ -62,15 +62,15 @@ async fn through_the_journal(journal: &Rc<Journal>, appenders: usize, records: u
     }
     let seconds = start.elapsed().as_secs_f64();
     let counters = &journal.counters;
-    Done {
+    Rates {
         groups: (counters.groups.get() - before.0) as f64 / seconds,
         batches: (counters.batches.get() - before.1) as f64 / seconds,
         bytes: (counters.bytes.get() - before.2) as f64 / seconds,
     }
 }
 
-/// Writes a second.
-async fn bare(file: &File, bytes: usize, depth: usize) -> f64 {
+/// Writes per second of the bare loop.
+async fn run_bare(file: &File, bytes: usize, depth: usize) -> f64 {
     let next = Rc::new(Cell::new(0u64));
     let (start, writes) = (Instant::now(), Rc::new(Cell::new(0u64)));
     let tasks: Vec<_> = (0..depth)
@@ -93,7 +93,8 @@ async fn bare(file: &File, bytes: usize, depth: usize) -> f64 {
     writes.get() as f64 / start.elapsed().as_secs_f64()
 }
 
-async fn written_file(path: &Path) -> File {
+/// A file whose blocks have all been written.
+async fn preallocate(path: &Path) -> File {
     let open = Open { read: true, write: true, create: true, direct: true, ..Open::default() };
     let file = File::open(path, open).await.expect("a file");
     let mut zeros = AlignedBuf::alloc(1 << 20).expect("within the budget");
@@ -107,8 +108,8 @@ async fn written_file(path: &Path) -> File {
 }
 
 async fn compare(directory: PathBuf) {
-    let file = written_file(&directory.join("bare")).await;
-    println!("Group commit (medians of {ROUNDS} alternating rounds; ratio: MB/s of groups to the bare loop's)\n");
+    let file = preallocate(&directory.join("bare")).await;
+    println!("Group commit (medians of {ROUNDS} alternating rounds; ratio: groups MB/s to bare MB/s)\n");
     println!(
         "{:>5} {:>9} {:>11} {:>10} {:>13} {:>12} {:>12} {:>7}",
         "depth", "appenders", "batch bytes", "batches/s", "batches/write", "groups MB/s", "bare MB/s", "ratio"
@@ -120,16 +121,16 @@ async fn compare(directory: PathBuf) {
                 Settings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
             let journal = Journal::create(settings).await.expect("a directory");
             let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
-            // Until both files are there and the device is warm.
-            through_the_journal(&journal, appenders, records).await;
+            // Warm up until both files exist.
+            run_journal(&journal, appenders, records).await;
             let (mut batches, mut shared, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                let done = through_the_journal(&journal, appenders, records).await;
-                let group = ((done.bytes / done.groups) as usize).next_multiple_of(4096);
-                batches.push(done.batches);
-                shared.push(done.batches / done.groups);
-                ours.push(done.bytes / 1e6);
-                theirs.push(bare(&file, group, depth).await * group as f64 / 1e6);
+                let rates = run_journal(&journal, appenders, records).await;
+                let group = ((rates.bytes / rates.groups) as usize).next_multiple_of(4096);
+                batches.push(rates.batches);
+                shared.push(rates.batches / rates.groups);
+                ours.push(rates.bytes / 1e6);
+                theirs.push(run_bare(&file, group, depth).await * group as f64 / 1e6);
             }
             journal.close();
             writer.await;

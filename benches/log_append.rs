@@ -1,6 +1,6 @@
-//! One stage: a batch into its log in memory (room, copy, indexes) against the copy alone.
+//! One stage: the append of a batch to its log in memory (reservation, copy, indexes), compared with the copy alone.
 //!
-//! Both fill the same number of fresh 1 MiB blocks of the arena; the two alternate, each figure is the median.
+//! Both fill the same number of new 1 MiB blocks of the arena. The two alternate; each figure is the median of the rounds.
 //!
 //! cargo bench --bench log_append
 
@@ -22,7 +22,7 @@ const BYTES_PER_ROUND: usize = 32 << 20;
 const BLOCK_BYTES: usize = 1 << 20;
 const HEADER_BYTES: usize = 61;
 
-/// Nothing is written: a round ends before the memory is full, and its chunks are dropped.
+/// Nanoseconds per batch. Nothing is written to disk: the round ends before the memory is full, and drops its chunks.
 async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -> f64 {
     let memory = Memory::new(2 * BYTES_PER_ROUND);
     let log = Log::create(directory, Rc::<TopicConfig>::default(), memory.clone()).await.expect("a directory");
@@ -30,7 +30,7 @@ async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -
     let start = Instant::now();
     for number in 0..count {
         if !log.has_room(bytes, 1, 0) {
-            assert!(log.reserve(bytes, 1, 0).await.expect("no file is touched"), "the memory is twice the round");
+            assert!(log.reserve(bytes, 1, 0).await.expect("no file is written"), "the memory is twice the round");
         }
         let offset = number as i64;
         let batch = AppendedBatch {
@@ -43,11 +43,12 @@ async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -
         log.append(&batch, &[header, records], 0);
     }
     let took = start.elapsed().as_nanos() as f64 / count as f64;
-    // What waits to be written holds its segment.
+    // Dirty chunks keep their segment alive.
     while memory.take_dirty().is_some() {}
     took
 }
 
+/// Nanoseconds per batch.
 fn copy(header: &[u8], records: &[u8], count: usize) -> f64 {
     let bytes = header.len() + records.len();
     let start = Instant::now();
@@ -69,7 +70,7 @@ fn copy(header: &[u8], records: &[u8], count: usize) -> f64 {
 
 fn main() {
     let directory = std::env::temp_dir().join(format!("tidemill-log-append-{}", std::process::id()));
-    println!("A batch into the log in memory, ns (medians of {ROUNDS} alternating rounds)\n");
+    println!("Append to the log in memory, ns per batch (medians of {ROUNDS} alternating rounds)\n");
     println!("{:>11} {:>10} {:>10} {:>7}", "batch bytes", "append", "memcpy", "ratio");
     let removed = directory.clone();
     let run = async move {

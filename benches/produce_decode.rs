@@ -1,7 +1,7 @@
-//! One stage: a Produce request from bytes to partitions, ours against the `kafka-protocol` crate (design decision D5).
+//! One stage: the decoding of a Produce request, compared with the `kafka-protocol` crate (design decision D5).
 //!
-//! Both read the same frame's body and visit every partition's records; the crate reads from `Bytes`, its cheapest input.
-//! The two alternate, so that a slow moment of the machine hits both; each figure is the median of the rounds.
+//! Both decode the same body and visit the records of every partition. The crate reads from `Bytes`, its cheapest input.
+//! The two alternate, so that a disturbance of the machine affects both. Each figure is the median of the rounds.
 //!
 //! cargo bench --bench produce_decode
 
@@ -19,7 +19,7 @@ use tidemill::wire::data::produce::{ProduceHead, ProduceRequest, ProduceRequestW
 use tidemill::wire::{Reader, Topic, frame};
 
 const ROUNDS: usize = 41;
-/// Partitions decoded in one round, in requests of whatever size.
+/// Partitions decoded in one round, for each request size.
 const PARTITIONS_PER_ROUND: usize = 20_000;
 const RECORD_BYTES: usize = 200;
 
@@ -32,19 +32,19 @@ fn body(version: i16, topics: usize, partitions: usize) -> Vec<u8> {
         w.topic(if version >= 13 { Topic::Id(id) } else { Topic::Name(name) }, partitions);
         (0..partitions).for_each(|partition| w.partition(partition as i32, &[7u8; RECORD_BYTES][..]));
     }
-    let frame = w.finish().expect("the version has all of it").to_vec();
+    let frame = w.finish().expect("the version has all fields").to_vec();
     let mut r = Reader::new(&frame[4..]);
-    frame::RequestHeader::decode(&mut r).expect("our own header");
-    r.take(r.remaining()).expect("what remains").to_vec()
+    frame::RequestHeader::decode(&mut r).expect("a valid header");
+    r.take(r.remaining()).expect("the rest of the frame").to_vec()
 }
 
 fn ours(body: &[u8], version: i16) -> usize {
-    let request = ProduceRequest::decode(&mut Reader::new(body), version).expect("our own body");
+    let request = ProduceRequest::decode(&mut Reader::new(body), version).expect("a valid body");
     request.partitions().map(|partition| black_box(partition).records.len()).sum()
 }
 
 fn theirs(body: &Bytes, version: i16) -> usize {
-    let request = theirs::ProduceRequest::decode(&mut body.clone(), version).expect("our own body");
+    let request = theirs::ProduceRequest::decode(&mut body.clone(), version).expect("a valid body");
     let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     partitions.map(|partition| black_box(partition).records.as_ref().map_or(0, Bytes::len)).sum()
 }

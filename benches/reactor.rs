@@ -1,8 +1,9 @@
-//! Design decision D1, kept measured: the same two loops on Tidemill's runtime and on glommio 0.9.
+//! Measures design decision D1: the same two loops on Tidemill's runtime and on glommio 0.9.
 //!
-//! Echo: one pinned server thread, one pinned client thread (Tidemill's runtime in both cases), small requests, one in flight
-//! per connection. Durable append: one thread, several writers, each writes a page of its own region and has it on stable storage
-//! before the next. Runs alternate; medians and ratios are printed. Nothing is asserted: a ratio is for people to judge.
+//! Echo: one pinned server thread and one pinned client thread, which is Tidemill's runtime in both cases. Requests are
+//! small, and each connection has one in flight. Durable append: one thread with several writers. Each writes a page to
+//! its own region and waits for stable storage before the next write. Runs alternate. The bench prints medians and
+//! ratios, and asserts nothing.
 //!
 //! `cargo bench --bench reactor -- [seconds per run] [runs] [part of a loop's name]`
 
@@ -23,12 +24,12 @@ const WRITERS: usize = 16;
 const PAGE: usize = 4096;
 const REGION_PAGES: u64 = 64;
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     per_second: f64,
     cpu_us: f64,
-    /// System calls into the ring per operation, where they are counted.
+    /// `io_uring_enter` calls per operation. `None` for glommio, which does not count them.
     enters: Option<f64>,
 }
 
@@ -46,13 +47,13 @@ fn main() {
     // `cargo bench` passes `--bench`.
     let args: Vec<_> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let mut numbers = args.iter().filter_map(|a| a.parse::<f64>().ok());
-    let wanted = args.iter().find(|a| a.parse::<f64>().is_err());
+    let filter = args.iter().find(|a| a.parse::<f64>().is_err());
     let seconds = Duration::from_secs_f64(numbers.next().unwrap_or(2.0));
     let runs = numbers.next().unwrap_or(5.0) as usize;
     let cores = cpu::cores();
-    assert!(cores.len() >= 2, "a core for the server and one for the client");
+    assert!(cores.len() >= 2, "the server and the client need a core each");
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-reactor");
-    std::fs::create_dir_all(&dir).expect("the build's directory can be written");
+    std::fs::create_dir_all(&dir).expect("the build directory is writable");
 
     let mut table = Table::new();
     table.set_header(["loop", "reactor", "per second", "CPU us each", "enters each", "rate", "CPU"]);
@@ -78,7 +79,7 @@ fn main() {
             Box::new(|| glommio_append(&dir, 1, seconds, cores[0])),
         ),
     ] {
-        if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
+        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -100,7 +101,7 @@ fn main() {
             ]);
         }
     }
-    std::fs::remove_dir_all(&dir).expect("the build's directory can be written");
+    std::fs::remove_dir_all(&dir).expect("the build directory is writable");
     println!("{table}\nrate and CPU: relative to glommio; medians of {runs} runs of {seconds:?}, alternating");
 }
 
@@ -113,8 +114,8 @@ fn medians(outcomes: &[Outcome]) -> Outcome {
     }
 }
 
-/// Runs on a thread of its own: says where it listens, serves so many connections to their ends, returns the CPU it took and
-/// how often it entered the ring, from the first byte on.
+/// Runs on its own thread. Sends its address to `ready`, and serves `connections` connections until they close. Returns its
+/// CPU time and `io_uring_enter` calls from the moment at which all are connected.
 type EchoServer = fn(core: usize, connections: usize, ready: mpsc::Sender<SocketAddr>) -> (Duration, Option<u64>);
 
 fn echo(seconds: Duration, server_core: usize, client_core: usize, server: EchoServer) -> Outcome {
@@ -239,8 +240,8 @@ fn glommio_echo(core: usize, connections: usize, ready: mpsc::Sender<SocketAddr>
     })
 }
 
-/// A file of the writers' regions, written from end to end once, as the journal's are.
-fn prepare(dir: &Path, name: &str, writers: usize) -> PathBuf {
+/// Writes a file with a region for each writer. All its blocks are allocated, as in the journal's files.
+fn preallocate(dir: &Path, name: &str, writers: usize) -> PathBuf {
     let path = dir.join(name);
     let bytes = vec![1; writers * REGION_PAGES as usize * PAGE];
     std::fs::write(&path, bytes).expect("the file can be written");
@@ -249,13 +250,13 @@ fn prepare(dir: &Path, name: &str, writers: usize) -> PathBuf {
 }
 
 fn tidemill_append(dir: &Path, writers: usize, seconds: Duration, core: usize) -> Outcome {
-    let path = prepare(dir, "ours", writers);
+    let path = preallocate(dir, "ours", writers);
     let work = move || {
         let config = runtime::Config { core: Some(core), ..Default::default() };
         runtime::run(config, || async move {
             let open = Open { read: true, write: true, direct: true, ..Default::default() };
             let file = File::open(&path, open).await.expect("the file opens");
-            assert!(file.is_direct(), "the build's directory has O_DIRECT");
+            assert!(file.is_direct(), "the build directory supports O_DIRECT");
             let before = (cpu::thread_cpu_time(), runtime::stats().enters);
             let begun = clock::now();
             let tasks: Vec<_> = (0..writers as u64)
@@ -286,7 +287,7 @@ fn tidemill_append(dir: &Path, writers: usize, seconds: Duration, core: usize) -
 }
 
 fn glommio_append(dir: &Path, writers: usize, seconds: Duration, core: usize) -> Outcome {
-    let path = prepare(dir, "theirs", writers);
+    let path = preallocate(dir, "theirs", writers);
     glommio_run(core, move || async move {
         let file =
             glommio::io::OpenOptions::new().read(true).write(true).dma_open(&path).await.expect("the file opens");
@@ -320,7 +321,7 @@ fn glommio_append(dir: &Path, writers: usize, seconds: Duration, core: usize) ->
     })
 }
 
-/// glommio as its documentation runs it, with the same time to spin as ours.
+/// Runs glommio as its documentation does, with the spin time of Tidemill's runtime.
 fn glommio_run<T: Send + 'static, F: Future<Output = T> + 'static>(
     core: usize,
     main: impl FnOnce() -> F + Send + 'static,
