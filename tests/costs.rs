@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::scratch::Dir;
-use tidemill::api::{Origin, Server};
+use tidemill::api::{self, Origin};
 use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
@@ -80,7 +80,7 @@ async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     };
     let (shard, _) = Shard::open(place, image()).await.expect("an empty directory opens");
     let endpoint = runtime::mesh(1).remove(0);
-    let broker = Server::new(shard.clone(), Router::new(shard.id, endpoint));
+    let broker = api::serve(shard.clone(), Router::new(shard.id, endpoint));
     let connections = Connections::new(broker);
     let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a port");
     let address = listener.local_addr().expect("bound");

@@ -7,50 +7,16 @@ use std::time::Duration;
 
 use crate::api::admin::describe_log_dirs;
 use crate::api::data::{list_offsets, offset_for_leader_epoch, produce};
-use crate::api::group::coordinate;
+use crate::api::server::Server;
+use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
-use crate::api::{Header, Origin, Outcome, Pending, Server, controller};
 use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
 use crate::partition::fetch::{Fetched, Request as FetchRequest};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
-use crate::router::message::{AdminReply, AdminRequest, Batches, RemoteFetched, Reply, Request, Stretch};
+use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, Request, Stretch};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
-use crate::wire::{ApiKey, Malformed, Reader};
-
-/// The controller's shard.
-pub const CONTROLLER: ShardId = ShardId(0);
-
-/// Admin requests that only read are answered here; those that change metadata go to the controller's shard.
-pub(in crate::api) fn start_admin(
-    server: &Rc<Server>,
-    origin: &Origin,
-    key: ApiKey,
-    frame: &[u8],
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    if let Some(outcome) = controller::answer_here(server, origin, key, reader, header)? {
-        return Ok(Pending::Now(outcome));
-    }
-    let request = AdminRequest { frame: frame.to_vec(), listener: origin.listener.to_string() };
-    let server = server.clone();
-    Ok(Pending::later(async move {
-        let frame = if server.shard.id == CONTROLLER {
-            controller::answer_at_controller(&server, request).await
-        } else {
-            match server.router.call(CONTROLLER, Request::Admin(Box::new(request))).reply().await {
-                Reply::Admin(reply) => reply.frame,
-                _ => unreachable!("an admin call is answered by Admin"),
-            }
-        };
-        match frame {
-            Ok(frame) => Outcome::frame(frame),
-            Err(why) => Outcome::Close(why),
-        }
-    }))
-}
 
 /// One request of another shard's to append.
 struct Append {
@@ -161,9 +127,9 @@ pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: 
             Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
             Request::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
             Request::Apply(image) => Reply::Applied(server.apply_image(image).await.map_err(|error| error.to_string())),
-            Request::Coordinate(request) => Reply::Coordinated(coordinate::answer_forwarded(&server, *request).await),
+            Request::Coordinate(request) => Reply::Coordinated(table::answer_forwarded(&server, *request).await),
             Request::Admin(request) => {
-                Reply::Admin(Box::new(AdminReply { frame: controller::answer_at_controller(&server, *request).await }))
+                Reply::Admin(Box::new(AdminReply { frame: table::answer_at_controller(&server, *request).await }))
             }
         };
         server.router.reply(from, call, reply);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::layout;
 use crate::api::remote::{Appends, serve};
-use crate::api::{Origin, Server};
+use crate::api::{self, Origin, Server};
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, Listener as Advertised, Routing};
 use crate::controller::Controller;
@@ -111,14 +111,14 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
     };
     let (shard, report) = Shard::open(place, opening.image).await.map_err(|error| error.to_string())?;
     let router = Router::new(shard.id, endpoint);
-    let server = Server::new(shard.clone(), router.clone());
+    let server = api::serve(shard.clone(), router.clone());
     let connections = Connections::new(server.clone());
     runtime::spawn(Class::Foreground, "router", receive(server.clone(), connections.clone()));
     if let Some(controller) = controller {
-        server.seat(controller);
+        server.run_controller(controller);
     }
     if let Some(highest) = report.foreign_producer_id {
-        let reserved = server.reserve_producer_ids(highest).await;
+        let reserved = api::reserve_producer_ids(&server, highest).await;
         reserved.map_err(|why| format!("cannot reserve the producer ids of logs of another cluster: {why}"))?;
     }
     let acceptors =

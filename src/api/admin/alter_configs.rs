@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::change::Change;
 use super::context::Context;
 use super::describe_configs::check_is_here;
 use super::refusal::Refusal;
@@ -17,6 +18,11 @@ use crate::wire::admin::alter_configs::{
 };
 use crate::wire::admin::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
 use crate::wire::admin::list_config_resources::{RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP};
+
+/// The handler, on the controller's shard.
+pub(in crate::api) async fn alter(change: Change, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    change.make(request, plan, refuse_all).await
+}
 
 pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterConfigsResponse> {
     let mut commands = Vec::new();

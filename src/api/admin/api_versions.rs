@@ -1,19 +1,16 @@
 //! ApiVersions (key 18): what this broker speaks.
 
-use std::rc::Rc;
-
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::outcome::Outcome;
+use crate::api::pending::Pending;
+use crate::api::request::ClientRequest;
 use crate::model::ErrorCode;
+use crate::wire::Malformed;
 use crate::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature};
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
-    server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = ApiVersionsRequest::decode(reader, header.version)?;
-    let mut response = match request.is_valid(header.version) {
+pub(in crate::api) fn start(mut request: ClientRequest<'_>) -> Result<Pending, Malformed> {
+    let message: ApiVersionsRequest = request.decode()?;
+    let (server, header) = (request.server, request.header);
+    let mut response = match message.is_valid(header.version) {
         true => {
             let epoch = server.shard.image().index as i64;
             ApiVersionsResponse::advertise(header.version, supported(), epoch, finalized())

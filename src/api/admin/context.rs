@@ -17,12 +17,6 @@ pub struct Context<'a> {
     pub version: i16,
 }
 
-/// Every operation that Kafka knows on a topic, as a bit set: what may be done where nobody forbids anything.
-/// Bits are numbers of `AclOperation`: READ 3, WRITE 4, CREATE 5, DELETE 6, ALTER 7, DESCRIBE 8, DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
-pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
-/// The same of the cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION 9, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE 12.
-pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
-
 /// A partition's replicas in the words of an answer: broker ids.
 pub(in crate::api) struct Replicas {
     /// -1 when there is none.

@@ -2,15 +2,28 @@
 
 use std::collections::HashMap;
 
+use super::change::Change;
 use super::context::Context;
 use super::create_topics::{replicas_of, too_few_nodes};
 use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS};
 use crate::controller::{Plan, placement};
 use crate::metadata::{Command, Topic};
 use crate::model::ErrorCode;
+use crate::runtime;
 use crate::wire::admin::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
+
+/// The handler, on the controller's shard.
+pub(in crate::api) async fn create(change: Change, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    change
+        .make(
+            request,
+            |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
+            refuse_all,
+        )
+        .await
+}
 
 /// Plans all topics of the request; `random` gives fresh random numbers.
 pub fn plan(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::change::Change;
 use super::context::Context;
 use super::describe_configs;
 use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS};
@@ -12,10 +13,22 @@ use crate::coordinator::topic::InternalTopic;
 use crate::metadata::{Command, Delta, Image, apply_to};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicId, TopicName};
 use crate::router::broker;
+use crate::runtime;
 use crate::wire::admin::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
+
+/// The handler, on the controller's shard.
+pub(in crate::api) async fn create(change: Change, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    change
+        .make(
+            request,
+            |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
+            refuse_all,
+        )
+        .await
+}
 
 /// Plans all topics of the request; `random` gives fresh random numbers.
 pub fn plan(

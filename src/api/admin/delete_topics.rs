@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::change::Change;
 use super::context::Context;
 use super::refusal::{DUPLICATE_NAME, Refusal, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
 use crate::controller::Plan;
@@ -10,6 +11,11 @@ use crate::model::{ErrorCode, TopicId};
 use crate::wire::admin::delete_topics::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
+
+/// The handler, on the controller's shard.
+pub(in crate::api) async fn delete(change: Change, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    change.make(request, plan, refuse_all).await
+}
 
 pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<DeleteTopicsResponse> {
     let mut plan = Plan { commands: Vec::new(), answer: DeleteTopicsResponse::default() };

@@ -1,6 +1,7 @@
 //! DescribeCluster (key 60): the cluster's id, its brokers and its controller.
 
-use super::context::{CLUSTER_OPERATIONS, Context};
+use super::context::Context;
+use crate::api::operation::Resource;
 use crate::model::ErrorCode;
 use crate::router::broker::brokers_of;
 use crate::wire::admin::describe_cluster::{
@@ -39,7 +40,7 @@ pub fn answer(request: &DescribeClusterRequest, context: &Context<'_>) -> Descri
         ..DescribeClusterResponse::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = Resource::Cluster.all_authorized();
     }
     response
 }

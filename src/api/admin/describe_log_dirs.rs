@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::config::Routing;
 use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::router::message::{self, LogSize, Reply};
@@ -13,19 +13,12 @@ use crate::wire::admin::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = DescribeLogDirsRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, &request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    request: DescribeLogDirsRequest,
+    _version: i16,
+) -> DescribeLogDirsResponse {
     let directory = &server.shard.data.root;
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
     let mut result = DescribeLogDirsResult { log_dir: directory.display().to_string(), ..Default::default() };

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, TOPIC_OPERATIONS};
+use super::context::Context;
+use crate::api::operation::Resource;
 use crate::metadata::Topic;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, TopicName};
@@ -76,7 +77,7 @@ fn unknown(name: &str) -> DescribedTopic {
         error_code,
         name: Some(name.into()),
         is_internal: is_internal(name),
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: Resource::Topic.all_authorized(),
         ..DescribedTopic::default()
     }
 }
@@ -102,7 +103,7 @@ fn describe(topic: &Topic, range: std::ops::Range<usize>, context: &Context<'_>)
         is_internal: topic.is_internal(),
         partitions: partitions.collect(),
         // This API has no flag to ask for them: Kafka always says.
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: Resource::Topic.all_authorized(),
         ..DescribedTopic::default()
     }
 }

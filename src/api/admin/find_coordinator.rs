@@ -3,6 +3,9 @@
 //! The internal topic is created when its first coordinator is asked for, and the answer names one that is already there. (Kafka
 //! answers COORDINATOR_NOT_AVAILABLE meanwhile and waits for the client to ask again.)
 
+use std::rc::Rc;
+
+use super::change::Change;
 use super::context::Context;
 use super::create_topics::plan_internal;
 use crate::controller::Plan;
@@ -11,6 +14,7 @@ use crate::coordinator::topic::InternalTopic;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::router::broker;
+use crate::runtime;
 use crate::wire::admin::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION,
 };
@@ -40,6 +44,29 @@ pub fn plan(request: &FindCoordinatorRequest, context: &Context<'_>, random: &mu
         }
     }
     plan
+}
+
+/// Answers from the image. `None`: the controller has to create the internal topic first.
+pub(in crate::api) fn answer_known(
+    request: &FindCoordinatorRequest,
+    context: &Context<'_>,
+) -> Option<FindCoordinatorResponse> {
+    missing(request, context).is_none().then(|| answer(request, context))
+}
+
+/// Creates the internal topic on the controller's shard, and answers from the image that has it.
+pub(in crate::api) async fn create_missing(change: Change, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let (request, change) = (Rc::new(request), Rc::new(change));
+    let create =
+        |request: &FindCoordinatorRequest, context: &Context<'_>| plan(request, context, &mut runtime::random_u64);
+    let image = match change.clone().propose(request.clone(), create).await {
+        Ok((image, ())) => image,
+        Err(error) => {
+            tracing::error!("cannot create the internal topic of a coordinator: {error}");
+            change.server.controller().image()
+        }
+    };
+    answer(&request, &change.context(&image))
 }
 
 pub fn answer(request: &FindCoordinatorRequest, context: &Context<'_>) -> FindCoordinatorResponse {

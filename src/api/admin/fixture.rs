@@ -1,6 +1,6 @@
 //! Images and contexts for the tests of this directory.
 
-use crate::api::Context;
+use super::context::Context;
 use crate::config::{BrokerConfig, load};
 use crate::metadata::apply::tests::{create_command, image_with_nodes, run};
 use crate::metadata::{Command, Image, apply};

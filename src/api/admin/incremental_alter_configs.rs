@@ -2,6 +2,7 @@
 //! less; the others stay (KIP-339).
 
 use super::alter_configs::{Id, change, check, repeated, told};
+use super::change::Change;
 use super::context::Context;
 use super::refusal::Refusal;
 use crate::config::topic::{self, Overrides};
@@ -14,6 +15,14 @@ use crate::wire::admin::incremental_alter_configs::{
     IncrementalAlterConfigsResourceResponse, IncrementalAlterConfigsResponse, IncrementalAlterableConfig, SET,
     SUBTRACT,
 };
+
+/// The handler, on the controller's shard.
+pub(in crate::api) async fn alter(
+    change: Change,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    change.make(request, plan, refuse_all).await
+}
 
 pub fn plan(request: &IncrementalAlterConfigsRequest, context: &Context<'_>) -> Plan<IncrementalAlterConfigsResponse> {
     let mut commands = Vec::new();

@@ -7,15 +7,20 @@
 
 use std::collections::HashSet;
 
-use super::context::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS};
+use std::rc::Rc;
+
+use super::change::Change;
+use super::context::Context;
 use super::create_topics::plan_default;
 use super::refusal::PARTITIONS_PER_REQUEST_MAX;
+use crate::api::operation::Resource;
 use crate::config::BrokerConfig;
 use crate::controller::Plan;
 use crate::metadata::image::is_internal;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, TopicId, TopicName};
 use crate::router::broker;
+use crate::runtime;
 use crate::wire::admin::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };
@@ -64,6 +69,27 @@ pub fn plan(
     plan
 }
 
+/// Answers from the image. `None`: the controller has to create topics first.
+pub(in crate::api) fn answer_known(request: &MetadataRequest, context: &Context<'_>) -> Option<MetadataResponse> {
+    missing(request, context).is_empty().then(|| answer(request, context, &NotCreated::new()))
+}
+
+/// Creates the missing topics on the controller's shard, and answers from the image that has them.
+pub(in crate::api) async fn create_missing(change: Change, request: MetadataRequest) -> MetadataResponse {
+    let (request, change) = (Rc::new(request), Rc::new(change));
+    let create = |request: &MetadataRequest, context: &Context<'_>| {
+        plan(&missing(request, context), context.image, context.config, &mut runtime::random_u64)
+    };
+    let (image, not_created) = match change.clone().propose(request.clone(), create).await {
+        Ok(created) => created,
+        Err(error) => {
+            tracing::warn!("cannot create the topics of a Metadata request: {error}");
+            (change.server.controller().image(), NotCreated::new())
+        }
+    };
+    answer(&request, &change.context(&image), &not_created)
+}
+
 pub fn answer(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCreated) -> MetadataResponse {
     let mut response = MetadataResponse {
         brokers: broker::live_brokers(context.image, context.listener)
@@ -80,10 +106,13 @@ pub fn answer(request: &MetadataRequest, context: &Context<'_>, not_created: &No
         ..MetadataResponse::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = Resource::Cluster.all_authorized();
     }
     if request.include_topic_authorized_operations {
-        response.topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+        response
+            .topics
+            .iter_mut()
+            .for_each(|topic| topic.topic_authorized_operations = Resource::Topic.all_authorized());
     }
     response
 }

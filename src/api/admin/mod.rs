@@ -1,6 +1,7 @@
 pub(crate) mod acls;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
+pub(crate) mod change;
 pub(crate) mod context;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;

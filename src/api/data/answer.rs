@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::api::Server;
+use crate::api::server::Server;
 use crate::log::read::Extent;
 use crate::model::ShardId;
 use crate::router::message::{Reply, Request, Stretch};

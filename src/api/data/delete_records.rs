@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::api::gather::by_topic;
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::metadata::{Image, image};
 use crate::model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::router::message::{self, Reply};
@@ -15,21 +15,14 @@ use crate::runtime::{self, Class};
 use crate::wire::data::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = DeleteRecordsRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, &request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+    request: DeleteRecordsRequest,
+    _version: i16,
+) -> DeleteRecordsResponse {
     let image = server.shard.image();
-    let asked = asked(request);
+    let asked = asked(&request);
     let mut by_shard: HashMap<ShardId, Vec<(TopicPartition, Option<Offset>)>> = HashMap::new();
     let mut places = HashMap::with_capacity(asked.len());
     for (name, partition, offset) in &asked {

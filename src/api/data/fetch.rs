@@ -15,7 +15,10 @@ use super::fetch_session::{
     Asked, Asker, FINAL_EPOCH, INITIAL_EPOCH, Key, NO_SESSION, News, Place, Session, Slot, Told,
 };
 use super::leader_hint::LeaderHints;
-use crate::api::{Header, Origin, Outcome, Pending, Server};
+use crate::api::outcome::{Header, Outcome};
+use crate::api::pending::Pending;
+use crate::api::request::ClientRequest;
+use crate::api::server::Server;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
@@ -29,7 +32,7 @@ use crate::runtime::{self, Permit, clock};
 use crate::wire::data::fetch::{
     self, EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead,
 };
-use crate::wire::{Malformed, NodeEndpoint, Reader, Topic};
+use crate::wire::{Malformed, NodeEndpoint, Topic};
 
 /// The version of Fetch from which on a reader is known to understand ZSTD (KIP-110).
 const ZSTD_FROM: i16 = 10;
@@ -147,13 +150,9 @@ impl Found {
     }
 }
 
-pub(in crate::api) fn start(
-    server: &Rc<Server>,
-    origin: &Origin,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = FetchRequest::decode(reader, header.version)?;
+pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malformed> {
+    let ClientRequest { server, origin, header, mut body, .. } = client;
+    let request = FetchRequest::decode(&mut body, header.version)?;
     let image = server.shard.image();
     let session = match open_session(server, &image, &request, header.version) {
         Ok(session) => session,
@@ -513,6 +512,6 @@ fn send(writer: FetchResponseWriter<Piece>, endpoints: &[NodeEndpoint<'_>], copi
             let pieces = pieces.into_iovec(Slice::from, |head: &Slice, range| Piece::Bytes(head.slice(range)));
             Outcome::Send(Answer::new(pieces, copies))
         }
-        Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
+        Err(error) => Outcome::Close(format!("the response cannot be encoded: {error}")),
     }
 }

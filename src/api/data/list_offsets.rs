@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::fetch::isolation_of;
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::model::ErrorCode;
 use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
 use crate::router::message::{self, ListOffset, Reply};
@@ -12,19 +12,12 @@ use crate::wire::data::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsetsPartitionResponse,
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, timestamp_from_version,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = ListOffsetsRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    request: ListOffsetsRequest,
+    version: i16,
+) -> ListOffsetsResponse {
     let image = server.shard.image();
     let isolation = isolation_of(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());

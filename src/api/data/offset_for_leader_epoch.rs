@@ -2,25 +2,18 @@
 
 use std::rc::Rc;
 
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::router::message::{self, EpochEnd, Reply};
 use crate::wire::data::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = OffsetForLeaderEpochRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    request: OffsetForLeaderEpochRequest,
+    _version: i16,
+) -> OffsetForLeaderEpochResponse {
     let image = server.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked_topic in request.topics {

@@ -6,75 +6,33 @@
 //! finish:  wait for the journal groups that the batches went into -> encode the slots
 //! ```
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::leader_hint::LeaderHints;
+use super::produced::{Pending, Slot, SlotState, TopicKey};
+use crate::api::pending;
+use crate::api::request::ClientRequest;
+use crate::api::server::Server;
 use crate::api::txn::transactions;
-use crate::api::{Header, Origin, Outcome, Server};
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
-use crate::partition::append::{Produced, Refusal, Request};
+use crate::partition::append::{Refusal, Request};
 use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
-use crate::router::Call;
-use crate::router::message::{self, Batches, Reply, TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{self, Batches, TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::runtime::clock;
-use crate::shard::Shard;
 use crate::shard::TRANSACTIONS_V2_FROM;
-use crate::wire::data::produce::{ProduceRequest, ProduceResponse, ProducedPartition, RecordError};
-use crate::wire::{Malformed, Reader, Topic};
-
-/// A Produce request whose batches are appended or on their way.
-pub struct Pending {
-    shard: Rc<Shard>,
-    header: Header,
-    listener: Rc<str>,
-    acks: i16,
-    slots: Vec<Slot>,
-    calls: Vec<Call>,
-    /// The newest journal group that this shard's batches went into.
-    sequence: u64,
-    request: Vec<u8>,
-}
-
-/// One partition's place in the answer.
-struct Slot {
-    /// Where the topic's name lies in `Pending::request`, or its id.
-    topic: TopicKey,
-    partition: PartitionIndex,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TopicKey {
-    Name { at: u32, bytes: u16 },
-    Id(crate::model::TopicId),
-}
-
-enum State {
-    Done(Result<Produced, Refusal>),
-    /// The `item`th batch of the `call`th call.
-    Remote {
-        call: usize,
-        item: usize,
-    },
-}
+use crate::wire::data::produce::ProduceRequest;
+use crate::wire::{Malformed, Topic};
 
 /// What Kafka's admin client calls itself.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
-pub(in crate::api) async fn start(
-    server: &Rc<Server>,
-    origin: &Origin,
-    client_id: &str,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<crate::api::Pending, Malformed> {
-    let request = ProduceRequest::decode(reader, header.version)?;
+pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::Pending, Malformed> {
+    let ClientRequest { server, origin, header, client_id, mut body, .. } = client;
+    let request = ProduceRequest::decode(&mut body, header.version)?;
     let shard = &server.shard;
-    let mut pending = Pending {
+    let mut produce = Pending {
         shard: shard.clone(),
         header,
         listener: origin.listener.clone(),
@@ -82,7 +40,7 @@ pub(in crate::api) async fn start(
         slots: Vec::with_capacity(request.partition_count),
         calls: Vec::new(),
         sequence: 0,
-        request: Vec::new(),
+        topic_names: Vec::new(),
     };
     let rules = Request { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
     let image = shard.image();
@@ -99,7 +57,7 @@ pub(in crate::api) async fn start(
     .into_iter();
     if request.transactional_id.is_some() {
         // Of what the coordinator has written ahead, too.
-        pending.sequence = shard.last_appended();
+        produce.sequence = shard.last_appended();
     }
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
     let mut last_topic = None;
@@ -107,8 +65,8 @@ pub(in crate::api) async fn start(
         let key = match (part.topic, last_topic) {
             (topic, Some((last, key))) if topic == last => key,
             (Topic::Name(name), _) => {
-                let at = pending.request.len() as u32;
-                pending.request.extend_from_slice(name.as_bytes());
+                let at = produce.topic_names.len() as u32;
+                produce.topic_names.extend_from_slice(name.as_bytes());
                 TopicKey::Name { at, bytes: name.len() as u16 }
             }
             (Topic::Id(id), _) => TopicKey::Id(id),
@@ -135,16 +93,16 @@ pub(in crate::api) async fn start(
             origin.traffic.note(owner);
         }
         let state = match place {
-            Err(error) => State::Done(Err(error.into())),
+            Err(error) => SlotState::Done(Err(error.into())),
             Ok((id, owner)) if owner == shard.id => {
                 let produced = match verified {
                     Ok(verification) => shard.produce(id, part.records, &rules, verification.as_deref()).await,
                     Err(refusal) => Err(refusal),
                 };
                 if let Ok(produced) = &produced {
-                    pending.sequence = pending.sequence.max(produced.sequence);
+                    produce.sequence = produce.sequence.max(produced.sequence);
                 }
-                State::Done(produced)
+                SlotState::Done(produced)
             }
             Ok((id, owner)) => {
                 let call = remote.iter().position(|(to, _)| *to == owner).unwrap_or_else(|| {
@@ -152,10 +110,10 @@ pub(in crate::api) async fn start(
                     remote.len() - 1
                 });
                 remote[call].1.push((id, part.records.to_vec()));
-                State::Remote { call, item: remote[call].1.len() - 1 }
+                SlotState::Remote { call, item: remote[call].1.len() - 1 }
             }
         };
-        pending.slots.push(Slot { topic: key, partition: part.partition, state });
+        produce.slots.push(Slot { topic: key, partition: part.partition, state });
     }
     // Sent in this stage, so that a later request of this connection cannot overtake them.
     for (owner, batches) in remote {
@@ -163,9 +121,9 @@ pub(in crate::api) async fn start(
         let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
         let held = server.crossing.acquire(bytes as u64).await;
         let request = message::Request::Produce { batches, request: rules, transactional_id };
-        pending.calls.push(server.router.call_holding(owner, request, Some(held)));
+        produce.calls.push(server.router.call_holding(owner, request, Some(held)));
     }
-    Ok(crate::api::Pending::Produce(pending))
+    Ok(pending::Pending::Produce(produce))
 }
 
 fn look_up<'a>(image: &'a Image, topic: Topic<'_>) -> Result<&'a ImageTopic, ErrorCode> {
@@ -242,86 +200,4 @@ const ABORTABLE_FROM: i16 = 11;
 /// A batch of a transaction in a request of no transactional id: nobody may write that (statement 69).
 fn is_forged(request: &ProduceRequest<'_>, records: &[u8]) -> bool {
     request.transactional_id.is_none() && BatchHeader::decode(records).is_some_and(|header| header.is_transactional())
-}
-
-impl Pending {
-    pub fn is_ready(&self) -> bool {
-        self.calls.is_empty() && (self.acks == 0 || self.shard.committed() >= self.sequence)
-    }
-
-    pub async fn finish(mut self) -> Outcome {
-        let mut replies = Vec::with_capacity(self.calls.len());
-        for call in std::mem::take(&mut self.calls) {
-            match call.reply().await {
-                Reply::Produced(produced) => replies.push(produced.into_iter().map(Some).collect::<Vec<_>>()),
-                _ => unreachable!("a produce call is answered by Produced"),
-            }
-        }
-        for slot in &mut self.slots {
-            if let State::Remote { call, item } = slot.state {
-                slot.state = State::Done(replies[call][item].take().expect("each item is one slot's"));
-            }
-        }
-        if self.acks == 0 {
-            let refused = self.slots.iter().find_map(|slot| match &slot.state {
-                State::Done(Err(refusal)) => Some(refusal.error),
-                _ => None,
-            });
-            // The only way to tell an acks=0 producer: it will refresh its metadata when it reconnects.
-            return match refused {
-                None => Outcome::Nothing,
-                Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
-            };
-        }
-        let committed = self.shard.committed_to(self.sequence).await;
-        let image = self.shard.image();
-        let mut hints = LeaderHints::new(&image, &self.listener);
-        let partitions = self.slots.iter().map(|slot| {
-            let topic = match slot.topic {
-                TopicKey::Id(id) => Topic::Id(id),
-                TopicKey::Name { at, bytes } => {
-                    let name = &self.request[at as usize..at as usize + usize::from(bytes)];
-                    Topic::Name(std::str::from_utf8(name).expect("was a string in the request"))
-                }
-            };
-            let State::Done(result) = &slot.state else { unreachable!("replies are in") };
-            match (result, &committed) {
-                (Ok(produced), Ok(())) => ProducedPartition {
-                    base_offset: produced.base_offset,
-                    log_append_time_ms: produced.log_append_time_ms,
-                    log_start_offset: produced.log_start_offset,
-                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::None)
-                },
-                // Appended, but nobody can promise that it stays.
-                (Ok(_), Err(failure)) => ProducedPartition {
-                    error_message: Some(Cow::Borrowed(failure.as_str())),
-                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::KafkaStorageError)
-                },
-                (Err(refusal), _) => ProducedPartition {
-                    error_message: refusal.message.as_deref().map(Cow::Borrowed),
-                    record_errors: refusal
-                        .record_errors
-                        .iter()
-                        .map(|fault| RecordError {
-                            batch_index: fault.batch_index,
-                            message: Some(Cow::Borrowed(fault.message.as_str())),
-                        })
-                        .collect(),
-                    // KIP-951
-                    current_leader: match refusal.error {
-                        ErrorCode::NotLeaderOrFollower => hints.leader(topic, slot.partition),
-                        _ => Default::default(),
-                    },
-                    ..ProducedPartition::refused(topic, slot.partition, refusal.error)
-                },
-            }
-        });
-        let partitions = partitions.collect();
-        let node_endpoints = hints.into_endpoints();
-        let response = ProduceResponse { partitions, throttle_time_ms: 0, node_endpoints };
-        match response.encode_frame(self.header.version, self.header.correlation_id) {
-            Ok(frame) => Outcome::frame(frame),
-            Err(error) => Outcome::Close(format!("the answer cannot be encoded: {error}")),
-        }
-    }
 }

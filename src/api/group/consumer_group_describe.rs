@@ -1,8 +1,8 @@
 //! ConsumerGroupDescribe (key 69): consumer groups, their members, and what these have and are to have (KIP-848).
 
-use super::coordinate::{Call, Framed, Split};
-use super::describe_groups::GROUP_OPERATIONS;
+use super::request::{Framed, GroupRequest, GroupsByOwner};
 use crate::api::gather::as_asked;
+use crate::api::operation::Resource;
 use crate::coordinator::group::consumer::GroupRefusal;
 use crate::model::ErrorCode;
 use crate::wire::group::consumer_group_describe::{
@@ -10,8 +10,8 @@ use crate::wire::group::consumer_group_describe::{
 };
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let request = ConsumerGroupDescribeRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request: ConsumerGroupDescribeRequest = call.decode(body)?;
     Ok(Box::pin(async move {
         let mut groups: Vec<DescribedConsumerGroup> = Vec::with_capacity(request.group_ids.len());
         let (asked, nameless): (Vec<&str>, Vec<&str>) =
@@ -20,8 +20,8 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
             error_code: ErrorCode::InvalidGroupId,
             ..DescribedConsumerGroup::default()
         }));
-        let split = Split::new(&call, asked.into_iter());
-        for (owner, owned) in &split.there {
+        let by_owner = GroupsByOwner::new(&call, asked.into_iter());
+        for (owner, owned) in &by_owner.remote {
             let part = ConsumerGroupDescribeRequest {
                 group_ids: owned.iter().map(|id| (*id).into()).collect(),
                 ..request.clone()
@@ -29,8 +29,8 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
             let response: ConsumerGroupDescribeResponse = call.ask(*owner, &part).await?;
             groups.extend(response.groups);
         }
-        groups.extend(split.nowhere.iter().map(|(group, error)| refuse(group, (*error).into())));
-        for (group, ledger) in &split.here {
+        groups.extend(by_owner.unavailable.iter().map(|(group, error)| refuse(group, (*error).into())));
+        for (group, ledger) in &by_owner.local {
             let described = ledger.step(|groups, now, _| groups.describe_consumer_group(group, now)).await;
             let described = match described {
                 Ok(described) => ledger.wait_durable().await.map(|()| described),
@@ -39,12 +39,12 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
             let described = described.map_err(GroupRefusal::from).and_then(|described| described);
             let mut described = described.unwrap_or_else(|refused| refuse(group, refused));
             if request.include_authorized_operations && !described.error_code.is_error() {
-                described.authorized_operations = GROUP_OPERATIONS;
+                described.authorized_operations = Resource::Group.all_authorized();
             }
             groups.push(described);
         }
         as_asked(&mut groups, &request.group_ids, |group| &group.group_id);
-        call.answer(&ConsumerGroupDescribeResponse { groups, ..ConsumerGroupDescribeResponse::default() })
+        call.respond(&ConsumerGroupDescribeResponse { groups, ..ConsumerGroupDescribeResponse::default() })
     }))
 }
 

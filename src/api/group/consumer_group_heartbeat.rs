@@ -1,6 +1,6 @@
 //! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have (KIP-848).
 
-use super::coordinate::{Call, Framed, Place, host_of, settled};
+use super::request::{Framed, GroupOwner, GroupRequest, durable, host_of};
 use crate::coordinator::group::consumer::{Client, GroupRefusal};
 use crate::model::ErrorCode;
 use crate::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -9,23 +9,23 @@ use crate::wire::{Malformed, Reader};
 /// From here on members choose their own ids (KIP-1082).
 const OWN_IDS_FROM: i16 = 1;
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
-    let request = ConsumerGroupHeartbeatRequest::decode(reader, version)?;
+    let request: ConsumerGroupHeartbeatRequest = call.decode(body)?;
     if let Err(refused) = check(&request, version, &call.server.shard.config.group_consumer_assignors) {
-        return Ok(call.now(&refuse(refused)));
+        return Ok(call.respond_now(&refuse(refused)));
     }
-    let ledger = match call.place(&request.group_id) {
-        Place::Here(ledger) => ledger,
-        Place::There(owner) => return Ok(call.forward(owner)),
-        Place::Nowhere(error) => return Ok(call.now(&refuse(error.into()))),
+    let ledger = match call.owner(&request.group_id) {
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(owner) => return Ok(call.forward(owner)),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&refuse(error.into()))),
     };
     let host = host_of(call.peer);
     let client = Client { id: &call.client_id, host: &host };
     let stepped = ledger.step(|groups, now, writes| groups.consumer_heartbeat(&request, client, now, writes)).await;
     Ok(Box::pin(async move {
-        let told = settled(&ledger, stepped).await.map_err(GroupRefusal::from).and_then(|told| told);
-        call.answer(&told.unwrap_or_else(refuse))
+        let told = durable(&ledger, stepped).await.map_err(GroupRefusal::from).and_then(|told| told);
+        call.respond(&told.unwrap_or_else(refuse))
     }))
 }
 

@@ -1,22 +1,22 @@
 //! Heartbeat (key 12): a member is alive, and hears whether its generation still is.
 
-use super::coordinate::{Call, Framed, Place, settled};
+use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::model::ErrorCode;
 use crate::wire::group::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let request = HeartbeatRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request: HeartbeatRequest = call.decode(body)?;
     if request.group_id.is_empty() {
-        return Ok(call.now(&answer(Err(ErrorCode::InvalidGroupId))));
+        return Ok(call.respond_now(&answer(Err(ErrorCode::InvalidGroupId))));
     }
-    let ledger = match call.place(&request.group_id) {
-        Place::Here(ledger) => ledger,
-        Place::There(owner) => return Ok(call.forward(owner)),
-        Place::Nowhere(error) => return Ok(call.now(&answer(Err(error)))),
+    let ledger = match call.owner(&request.group_id) {
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(owner) => return Ok(call.forward(owner)),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&answer(Err(error)))),
     };
     let stepped = ledger.step(|groups, now, writes| groups.heartbeat(&request, now, writes)).await;
-    Ok(Box::pin(async move { call.answer(&answer(settled(&ledger, stepped).await.and_then(|told| told))) }))
+    Ok(Box::pin(async move { call.respond(&answer(durable(&ledger, stepped).await.and_then(|told| told))) }))
 }
 
 fn answer(told: Result<(), ErrorCode>) -> HeartbeatResponse {

@@ -1,6 +1,6 @@
 //! JoinGroup (key 11): a member enters its group, or the next generation of it. Answered when all have joined.
 
-use super::coordinate::{Call, Framed, Place, host_of};
+use super::request::{Framed, GroupOwner, GroupRequest, host_of};
 use crate::coordinator::group::Joiner;
 use crate::model::ErrorCode;
 use crate::runtime::sync::oneshot;
@@ -11,28 +11,28 @@ use crate::wire::{Malformed, Reader};
 /// count.
 const INSTANCE_ID_CHARACTERS_MAX: usize = 249;
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
-    let mut request = JoinGroupRequest::decode(reader, version)?;
+    let mut request: JoinGroupRequest = call.decode(body)?;
     if version == 0 {
         request.rebalance_timeout_ms = request.session_timeout_ms;
     }
     let member_id = request.member_id.clone();
     if request.group_id.is_empty() {
-        return Ok(call.now(&refuse(ErrorCode::InvalidGroupId, member_id, version)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InvalidGroupId, member_id, version)));
     }
     if request.group_instance_id.as_ref().is_some_and(|id| id.chars().count() > INSTANCE_ID_CHARACTERS_MAX) {
-        return Ok(call.now(&refuse(ErrorCode::InvalidRequest, member_id, version)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InvalidRequest, member_id, version)));
     }
     let config = &call.server.shard.config;
     let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
     if !session.contains(&request.session_timeout_ms) {
-        return Ok(call.now(&refuse(ErrorCode::InvalidSessionTimeout, member_id, version)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InvalidSessionTimeout, member_id, version)));
     }
-    let ledger = match call.place(&request.group_id) {
-        Place::Here(ledger) => ledger,
-        Place::There(owner) => return Ok(call.forward(owner)),
-        Place::Nowhere(error) => return Ok(call.now(&refuse(error, member_id, version))),
+    let ledger = match call.owner(&request.group_id) {
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(owner) => return Ok(call.forward(owner)),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&refuse(error, member_id, version))),
     };
     let joiner = Joiner {
         client_id: (*call.client_id).into(),
@@ -52,7 +52,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
             (Ok(response), Ok(())) => for_version(response, version),
             (Err(error), _) | (_, Err(error)) => refuse(error, member_id, version),
         };
-        call.answer(&response)
+        call.respond(&response)
     }))
 }
 

@@ -1,12 +1,12 @@
 //! ListGroups (key 16): the groups that this broker coordinates.
 
-use super::coordinate::{Call, Framed};
+use super::request::{Framed, GroupRequest};
 use crate::model::ErrorCode;
 use crate::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let request = ListGroupsRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request: ListGroupsRequest = call.decode(body)?;
     Ok(Box::pin(async move {
         let mut response = ListGroupsResponse::default();
         for ledger in call.server.groups.all() {
@@ -23,7 +23,7 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
             }
         }
         if call.forwards() {
-            for shard in call.others() {
+            for shard in call.server.other_shards() {
                 let more: ListGroupsResponse = call.ask(shard, &request).await?;
                 if more.error_code.is_error() {
                     response.error_code = more.error_code;
@@ -35,6 +35,6 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
             response.groups.clear();
         }
         response.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
-        call.answer(&response)
+        call.respond(&response)
     }))
 }

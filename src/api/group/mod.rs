@@ -1,6 +1,5 @@
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
-pub(crate) mod coordinate;
 pub(crate) mod delete_groups;
 pub(crate) mod describe_groups;
 pub(crate) mod heartbeat;
@@ -10,5 +9,6 @@ pub(crate) mod list_groups;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
+pub(crate) mod request;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;

@@ -1,6 +1,6 @@
 //! OffsetCommit (key 8): how far a group has read.
 
-use super::coordinate::{Call, Framed, Place, settled};
+use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::api::gather::by_topic;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -10,27 +10,27 @@ use crate::wire::group::offset_commit::{
 };
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
-    let mut request = OffsetCommitRequest::decode(reader, version)?;
-    let place = call.place(&request.group_id);
-    if let Place::There(owner) = place {
+    let mut request: OffsetCommitRequest = call.decode(body)?;
+    let place = call.owner(&request.group_id);
+    if let GroupOwner::Remote(owner) = place {
         return Ok(call.forward(owner));
     }
     let refused = take_unknown(&mut request, version, &call.server.shard.image());
     if request.topics.is_empty() {
-        return Ok(call.now(&refused));
+        return Ok(call.respond_now(&refused));
     }
     let ledger = match place {
-        Place::Here(ledger) => ledger,
-        Place::There(_) => unreachable!("forwarded above"),
-        Place::Nowhere(error) => return Ok(call.now(&merge(refused, refuse_all(&request, error)))),
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(_) => unreachable!("forwarded above"),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&merge(refused, refuse_all(&request, error)))),
     };
     let stepped = ledger.step(|groups, now, writes| groups.commit(&request, version >= 9, now, writes)).await;
     Ok(Box::pin(async move {
-        let committed = settled(&ledger, stepped).await.and_then(|committed| committed);
+        let committed = durable(&ledger, stepped).await.and_then(|committed| committed);
         let response = committed.unwrap_or_else(|error| refuse_all(&request, error));
-        call.answer(&merge(refused, response))
+        call.respond(&merge(refused, response))
     }))
 }
 

@@ -1,6 +1,6 @@
 //! OffsetDelete (key 47): forgets what a group has committed for some partitions.
 
-use super::coordinate::{Call, Framed, Place, settled};
+use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::api::gather::by_topic;
 use crate::model::ErrorCode;
 use crate::wire::group::offset_delete::{
@@ -8,15 +8,15 @@ use crate::wire::group::offset_delete::{
 };
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let mut request = OffsetDeleteRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let mut request: OffsetDeleteRequest = call.decode(body)?;
     if request.group_id.is_empty() {
-        return Ok(call.now(&refuse(ErrorCode::InvalidGroupId)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InvalidGroupId)));
     }
-    let ledger = match call.place(&request.group_id) {
-        Place::Here(ledger) => ledger,
-        Place::There(owner) => return Ok(call.forward(owner)),
-        Place::Nowhere(error) => return Ok(call.now(&refuse(error))),
+    let ledger = match call.owner(&request.group_id) {
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(owner) => return Ok(call.forward(owner)),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&refuse(error))),
     };
     let image = call.server.shard.image();
     let mut unknown = Vec::new();
@@ -36,7 +36,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
     });
     let stepped = ledger.step(|groups, _, writes| groups.delete_offsets(&request, writes)).await;
     Ok(Box::pin(async move {
-        let deleted = settled(&ledger, stepped).await.and_then(|deleted| deleted);
+        let deleted = durable(&ledger, stepped).await.and_then(|deleted| deleted);
         let response = match deleted {
             Ok(response) => {
                 let all = response.topics.into_iter().chain(unknown);
@@ -46,7 +46,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
             }
             Err(error) => refuse(error),
         };
-        call.answer(&response)
+        call.respond(&response)
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::coordinate::{Call, Framed, Split};
+use super::request::{Framed, GroupRequest, GroupsByOwner};
 use crate::api::gather::as_asked;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -17,13 +17,13 @@ use crate::wire::{Malformed, Reader};
 const GROUPS_FROM: i16 = 8;
 const IDS_FROM: i16 = 10;
 
-pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let request = OffsetFetchRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request: OffsetFetchRequest = call.decode(body)?;
     Ok(Box::pin(async move {
         let version = call.header.version;
         if version >= GROUPS_FROM {
             let groups = fetch(&call, request.groups, request.require_stable).await?;
-            return call.answer(&OffsetFetchResponse { groups, ..OffsetFetchResponse::default() });
+            return call.respond(&OffsetFetchResponse { groups, ..OffsetFetchResponse::default() });
         }
         let topics = request.topics.map(|topics| {
             let named = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
@@ -36,12 +36,12 @@ pub(in crate::api) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Frame
         let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
         let asked = group.topics.clone().unwrap_or_default();
         let mut groups = fetch(&call, vec![group], request.require_stable).await?;
-        call.answer(&alone(groups.pop().expect("one was asked for"), &asked, version))
+        call.respond(&alone(groups.pop().expect("one was asked for"), &asked, version))
     }))
 }
 
 async fn fetch(
-    call: &Call,
+    call: &GroupRequest,
     groups: Vec<OffsetFetchRequestGroup>,
     require_stable: bool,
 ) -> Result<Vec<OffsetFetchResponseGroup>, String> {
@@ -54,8 +54,8 @@ async fn fetch(
     for (id, group) in ids.iter().zip(groups) {
         asked.entry(id).or_default().push(group);
     }
-    let split = Split::new(call, asked.keys().copied());
-    for (owner, owned) in &split.there {
+    let by_owner = GroupsByOwner::new(call, asked.keys().copied());
+    for (owner, owned) in &by_owner.remote {
         let part: Vec<_> = owned.iter().filter_map(|id| asked.remove(id)).flatten().collect();
         let mut request = OffsetFetchRequest { require_stable, ..OffsetFetchRequest::default() };
         if call.header.version >= GROUPS_FROM {
@@ -70,14 +70,14 @@ async fn fetch(
             false => answers.push(new(request.group_id, response)),
         }
     }
-    for (group, error_code) in &split.nowhere {
+    for (group, error_code) in &by_owner.unavailable {
         answers.push(OffsetFetchResponseGroup {
             group_id: (*group).into(),
             error_code: *error_code,
             ..Default::default()
         });
     }
-    for (id, ledger) in &split.here {
+    for (id, ledger) in &by_owner.local {
         for mut group in asked.remove(id).unwrap_or_default() {
             let unknown = if by_id { take_unknown(&mut group, &image) } else { Vec::new() };
             let group = &group;

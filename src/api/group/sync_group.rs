@@ -1,24 +1,24 @@
 //! SyncGroup (key 14): every member is given what the leader has assigned to it.
 
-use super::coordinate::{Call, Framed, Place};
+use super::request::{Framed, GroupOwner, GroupRequest};
 use crate::model::ErrorCode;
 use crate::runtime::sync::oneshot;
 use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let request = SyncGroupRequest::decode(reader, call.header.version)?;
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let request: SyncGroupRequest = call.decode(body)?;
     // From version 5 on a member says what it takes the protocol to be.
     if call.header.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        return Ok(call.now(&refuse(ErrorCode::InconsistentGroupProtocol)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InconsistentGroupProtocol)));
     }
     if request.group_id.is_empty() {
-        return Ok(call.now(&refuse(ErrorCode::InvalidGroupId)));
+        return Ok(call.respond_now(&refuse(ErrorCode::InvalidGroupId)));
     }
-    let ledger = match call.place(&request.group_id) {
-        Place::Here(ledger) => ledger,
-        Place::There(owner) => return Ok(call.forward(owner)),
-        Place::Nowhere(error) => return Ok(call.now(&refuse(error))),
+    let ledger = match call.owner(&request.group_id) {
+        GroupOwner::Local(ledger) => ledger,
+        GroupOwner::Remote(owner) => return Ok(call.forward(owner)),
+        GroupOwner::Unavailable(error) => return Ok(call.respond_now(&refuse(error))),
     };
     let (sender, receiver) = oneshot();
     // A refused append is told to everybody who waits, by the machine itself.
@@ -32,7 +32,7 @@ pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result
             Ok(()) => response,
             Err(error) => refuse(error),
         };
-        call.answer(&response)
+        call.respond(&response)
     }))
 }
 

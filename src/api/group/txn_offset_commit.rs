@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::coordinate::{Call, Framed, Place, settled};
+use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::api::gather::by_topic;
 use crate::api::txn::transactions;
 use crate::coordinator::Ledger;
@@ -27,36 +27,36 @@ const ADDS_FROM: i16 = 5;
 /// From here on a client knows TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 4;
 
-pub(in crate::api) async fn start(call: Call, reader: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let mut request = TxnOffsetCommitRequest::decode(reader, call.header.version)?;
-    let place = call.place(&request.group_id);
-    if let Place::There(owner) = place {
+pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
+    let mut request: TxnOffsetCommitRequest = call.decode(body)?;
+    let place = call.owner(&request.group_id);
+    if let GroupOwner::Remote(owner) = place {
         return Ok(call.forward(owner));
     }
     let refused = take_unknown(&mut request, &call.server.shard.image());
     if request.topics.is_empty() {
-        return Ok(call.now(&refused));
+        return Ok(call.respond_now(&refused));
     }
     if request.group_id.is_empty() {
-        return Ok(call.now(&merge(refused, refuse_all(&request, ErrorCode::InvalidGroupId))));
+        return Ok(call.respond_now(&merge(refused, refuse_all(&request, ErrorCode::InvalidGroupId))));
     }
     let committed = match place {
-        Place::Here(ledger) => commit(&call, &ledger, &request).await.map(|committed| (ledger, committed)),
-        Place::There(_) => unreachable!("forwarded above"),
-        Place::Nowhere(error) => Err(error),
+        GroupOwner::Local(ledger) => commit(&call, &ledger, &request).await.map(|committed| (ledger, committed)),
+        GroupOwner::Remote(_) => unreachable!("forwarded above"),
+        GroupOwner::Unavailable(error) => Err(error),
     };
     Ok(Box::pin(async move {
         let committed = match committed {
-            Ok((ledger, committed)) => settled(&ledger, Ok(committed)).await,
+            Ok((ledger, committed)) => durable(&ledger, Ok(committed)).await,
             Err(error) => Err(error),
         };
         let response = committed.unwrap_or_else(|error| refuse_all(&request, error));
-        call.answer(&merge(refused, response))
+        call.respond(&merge(refused, response))
     }))
 }
 
 async fn commit(
-    call: &Call,
+    call: &GroupRequest,
     ledger: &Rc<Ledger<Groups>>,
     request: &TxnOffsetCommitRequest,
 ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
@@ -86,7 +86,7 @@ fn is_in_transaction(
 }
 
 /// Asks the transaction's coordinator, wherever it is, to let the partition be part of the transaction.
-async fn verify(call: &Call, partition: &Partition, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
+async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
     let version = call.header.version;
     let producer = (request.producer_id, request.producer_epoch);
     let partitions = vec![(partition.name.to_string(), partition.id.partition)];

@@ -3,29 +3,24 @@
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::coordinator::partition_of;
 use crate::coordinator::topic::InternalTopic;
 use crate::model::ErrorCode;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = AddOffsetsToTxnRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move {
-        let error_code = match add(&server, request).await {
-            // Clients of that time know no PRODUCER_FENCED.
-            ErrorCode::ProducerFenced if header.version < 2 => ErrorCode::InvalidProducerEpoch,
-            error_code => error_code,
-        };
-        Outcome::of(&AddOffsetsToTxnResponse { throttle_time_ms: 0, error_code }, &header)
-    }))
+    request: AddOffsetsToTxnRequest,
+    version: i16,
+) -> AddOffsetsToTxnResponse {
+    let error_code = match add(server, request).await {
+        // PRODUCER_FENCED came with version 2.
+        ErrorCode::ProducerFenced if version < 2 => ErrorCode::InvalidProducerEpoch,
+        error_code => error_code,
+    };
+    AddOffsetsToTxnResponse { throttle_time_ms: 0, error_code }
 }
 
 async fn add(server: &Rc<Server>, request: AddOffsetsToTxnRequest) -> ErrorCode {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
 use crate::api::gather::by_topic;
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::metadata::Image;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
@@ -13,22 +13,15 @@ use crate::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnResult,
     AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
 };
-use crate::wire::{Malformed, Reader};
 
 /// From here on it is brokers that ask, for several transactions at once.
 const BATCHED_FROM: i16 = 4;
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = AddPartitionsToTxnRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: AddPartitionsToTxnRequest, version: i16) -> AddPartitionsToTxnResponse {
+    request: AddPartitionsToTxnRequest,
+    version: i16,
+) -> AddPartitionsToTxnResponse {
     let mut response = AddPartitionsToTxnResponse::default();
     if version < BATCHED_FROM {
         let asked = Asked {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::api::admin::refusal::UNKNOWN_TOPIC;
 use crate::api::gather::{by_topic, each_once_of_many};
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
@@ -13,19 +13,12 @@ use crate::wire::txn::describe_producers::{
     DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
     DescribeProducersTopicResponse, ProducerState,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = DescribeProducersRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    request: DescribeProducersRequest,
+    _version: i16,
+) -> DescribeProducersResponse {
     let image = server.shard.image();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (name, asked) in by_topic(request.topics.into_iter().map(|asked| (asked.name, asked.partition_indexes))) {

@@ -4,28 +4,23 @@ use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
 use crate::api::gather::each_once_of_many;
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::model::ErrorCode;
 use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::txn::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction, DescribedTransactionTopic,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = DescribeTransactionsRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move {
-        let mut response = DescribeTransactionsResponse::default();
-        for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
-            response.transaction_states.push(describe(&server, id).await);
-        }
-        Outcome::of(&response, &header)
-    }))
+    request: DescribeTransactionsRequest,
+    _version: i16,
+) -> DescribeTransactionsResponse {
+    let mut response = DescribeTransactionsResponse::default();
+    for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
+        response.transaction_states.push(describe(server, id).await);
+    }
+    response
 }
 
 async fn describe(server: &Rc<Server>, id: String) -> DescribedTransaction {

@@ -4,24 +4,13 @@
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::model::ErrorCode;
 use crate::record::control::Ending;
 use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
 use crate::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
-    server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = EndTxnRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request, header.version).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
+pub(in crate::api) async fn answer(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
     let ended = match request.transactional_id.is_empty() {
         true => Err(ErrorCode::InvalidRequest),
         false => end(server, request, version).await,

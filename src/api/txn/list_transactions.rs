@@ -3,29 +3,22 @@
 use std::rc::Rc;
 
 use super::transactions;
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::config::Routing;
 use crate::coordinator::txn::TransactionState;
 use crate::model::{ErrorCode, ShardId};
 use crate::router::message::{self, Reply};
 use crate::runtime::clock;
 use crate::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
-use crate::wire::{Malformed, Reader};
 
 /// What a pattern may grow to, compiled.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = ListTransactionsRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: ListTransactionsRequest) -> ListTransactionsResponse {
+    request: ListTransactionsRequest,
+    _version: i16,
+) -> ListTransactionsResponse {
     let mut response = ListTransactionsResponse::default();
     let pattern = match request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty()) {
         None => None,

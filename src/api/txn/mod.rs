@@ -5,5 +5,6 @@ pub(crate) mod describe_transactions;
 pub(crate) mod end_txn;
 pub(crate) mod init_producer_id;
 pub(crate) mod list_transactions;
+pub(crate) mod producer_ids;
 pub(crate) mod transactions;
 pub(crate) mod write_txn_markers;

@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::write_txn_markers::end_transactions;
-use crate::api::{Server, remote};
+use crate::api::controller::CONTROLLER;
+use crate::api::server::Server;
 use crate::config::Routing;
-use crate::coordinator::txn::{InitProducer, PendingMarkers, PreparedQueue, ProducerDecision, Settings, Transactions};
-use crate::coordinator::{Ledger, Ledgers, Now, Writes};
+use crate::coordinator::txn::{InitProducer, PendingMarkers, ProducerDecision, Transactions};
+use crate::coordinator::{Ledger, Now, Writes};
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId, ShardId, TopicPartition};
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Marker;
@@ -16,7 +17,6 @@ use crate::router::message::{
 };
 use crate::runtime::clock;
 use crate::runtime::{self, Class};
-use crate::shard::Shard;
 
 /// A partition's markers are tried again after so long.
 const RETRY: Duration = Duration::from_millis(100);
@@ -26,37 +26,21 @@ const FINISH_WAIT: Duration = Duration::from_millis(100);
 
 type Producer = (ProducerId, ProducerEpoch);
 
-/// This shard's part of the transaction coordinator.
-pub(in crate::api) struct Coordinator {
-    pub ledgers: Ledgers<Transactions>,
-    prepared: Rc<PreparedQueue>,
-}
-
-impl Coordinator {
-    pub fn new(shard: &Rc<Shard>) -> Coordinator {
-        let prepared = Rc::new(PreparedQueue::default());
-        let settings = Rc::new(Settings::of(&shard.config));
-        let for_machines = prepared.clone();
-        let make = move || Transactions::new(settings.clone(), for_machines.clone());
-        Coordinator { ledgers: Ledgers::new(shard, make), prepared }
-    }
-
-    /// Finishes what is decided, from now on.
-    pub fn start(server: &Rc<Server>) {
-        let server = server.clone();
-        runtime::spawn(Class::Foreground, "transactions", async move {
-            loop {
-                let id = server.transactions.prepared.next().await;
-                let server = server.clone();
-                runtime::spawn(Class::Foreground, "transaction end", async move { finish(&server, &id).await });
-            }
-        });
-    }
+/// Starts the task that finishes the transactions whose end is decided.
+pub(in crate::api) fn start(server: &Rc<Server>) {
+    let server = server.clone();
+    runtime::spawn(Class::Foreground, "transactions", async move {
+        loop {
+            let id = server.prepared.next().await;
+            let server = server.clone();
+            runtime::spawn(Class::Foreground, "transaction end", async move { finish(&server, &id).await });
+        }
+    });
 }
 
 /// Writes the markers of a transaction whose end is decided, for as long as it takes.
 async fn finish(server: &Rc<Server>, id: &str) {
-    let Ok(ledger) = server.transactions.ledgers.ledger(id) else { return };
+    let Ok(ledger) = server.transactions.ledger(id) else { return };
     // No marker before the decision is durable: after a crash it would not be known any more.
     if ledger.wait_durable().await.is_err() {
         return;
@@ -117,7 +101,7 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
 /// Whether this broker is one that a client may ask about the transactional id: the coordinator, or in forward routing
 /// the node that has it.
 pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(), ErrorCode> {
-    let (_, owner) = server.transactions.ledgers.owner(id)?;
+    let (_, owner) = server.transactions.owner(id)?;
     match server.shard.config.routing {
         Routing::Direct if owner != server.shard.id => Err(ErrorCode::NotCoordinator),
         _ => Ok(()),
@@ -126,7 +110,7 @@ pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(),
 
 /// Asks the coordinator of a transactional id, on whichever shard it is. The answer is durable.
 pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
-    match server.transactions.ledgers.owner(&ask.transactional_id) {
+    match server.transactions.owner(&ask.transactional_id) {
         Err(error) => refuse(&ask.what, error),
         Ok((_, owner)) if owner == server.shard.id => answer(server, ask).await,
         Ok((_, owner)) => match server.router.call(owner, Request::Transaction(Box::new(ask))).reply().await {
@@ -140,11 +124,11 @@ pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> Tra
 /// it go on at once: what it has written lies before the append in the same journal, of which a crash leaves a beginning
 /// (COOR-4).
 pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
-    let owner = server.transactions.ledgers.owner(&ask.transactional_id);
+    let owner = server.transactions.owner(&ask.transactional_id);
     if owner.is_ok_and(|(_, owner)| owner != server.shard.id) {
         return self::ask(server, ask).await;
     }
-    let ledger = match server.transactions.ledgers.ledger(&ask.transactional_id) {
+    let ledger = match server.transactions.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
         Err(error) => return refuse(&ask.what, error),
     };
@@ -170,7 +154,7 @@ fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
 
 /// On the coordinator's shard.
 pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
-    let ledger = match server.transactions.ledgers.ledger(&ask.transactional_id) {
+    let ledger = match server.transactions.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
         Err(error) => return refuse(&ask.what, error),
     };
@@ -250,7 +234,7 @@ async fn add(
 ) -> Result<Result<(), ErrorCode>, ErrorCode> {
     let deadline = clock::now() + FINISH_WAIT;
     loop {
-        let finished = server.transactions.prepared.finished.notified();
+        let finished = server.prepared.finished.notified();
         let added = ledger
             .step(|machine, now, writes| machine.add_partitions(id, producer, partitions, version, now, writes))
             .await?;
@@ -277,7 +261,7 @@ fn describe(machine: &Transactions, id: &str) -> Option<DescribedTransaction> {
 /// All transactional ids that this shard coordinates.
 pub(in crate::api) async fn list(server: &Rc<Server>) -> Result<Vec<ListedTransaction>, ErrorCode> {
     let mut listed = Vec::new();
-    for ledger in server.transactions.ledgers.all() {
+    for ledger in server.transactions.all() {
         let of_one = ledger.step(|machine, _, _| {
             let all = machine.all().into_iter().map(|(id, transaction)| ListedTransaction {
                 transactional_id: id.into(),
@@ -293,23 +277,25 @@ pub(in crate::api) async fn list(server: &Rc<Server>) -> Result<Vec<ListedTransa
     Ok(listed)
 }
 
-/// A producer id that nobody has.
+/// Returns a producer id that was never given to a producer. The controller's shard has them.
 pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerId, ErrorCode> {
-    if server.shard.id == remote::CONTROLLER {
-        return crate::api::controller::producer_id(server).await;
+    if server.shard.id == CONTROLLER {
+        return server.controller().producer_id(server.node()).await;
     }
-    match server.router.call(remote::CONTROLLER, Request::ProducerId).reply().await {
+    match server.router.call(CONTROLLER, Request::ProducerId).reply().await {
         Reply::ProducerId(id) => id,
         _ => unreachable!("a producer id call is answered by ProducerId"),
     }
 }
 
-/// See [`Server::reserve_producer_ids`].
-pub(in crate::api) async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
-    if server.shard.id == remote::CONTROLLER {
-        return crate::api::controller::reserve_producer_ids(server, highest).await;
+/// Keeps all producer ids up to `highest` from being given to a producer. A log that another cluster wrote remembers these
+/// ids, and would take a new producer's first batch for a duplicate.
+pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
+    if server.shard.id == CONTROLLER {
+        let reserved = server.controller().reserve_producer_ids(server.node(), highest).await;
+        return reserved.map_err(|error| error.to_string());
     }
-    match server.router.call(remote::CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
+    match server.router.call(CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
         Reply::ProducerIdsReserved(reserved) => reserved,
         _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
     }

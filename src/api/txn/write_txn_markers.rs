@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::api::{Header, Outcome, Pending, Server};
+use crate::api::server::Server;
 use crate::disk::journal::Sequence;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, ShardId, TopicPartition};
@@ -14,19 +14,12 @@ use crate::wire::txn::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
-use crate::wire::{Malformed, Reader};
 
-pub(in crate::api) fn start(
+pub(in crate::api) async fn answer(
     server: &Rc<Server>,
-    reader: &mut Reader<'_>,
-    header: Header,
-) -> Result<Pending, Malformed> {
-    let request = WriteTxnMarkersRequest::decode(reader, header.version)?;
-    let server = server.clone();
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, request).await, &header) }))
-}
-
-async fn answer(server: &Rc<Server>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    request: WriteTxnMarkersRequest,
+    _version: i16,
+) -> WriteTxnMarkersResponse {
     let image = server.shard.image();
     let mut markers = Vec::with_capacity(request.markers.len());
     for marker in &request.markers {

@@ -1,0 +1,136 @@
+//! The second stage of Produce: waits until the batches are durable, and encodes the response.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use super::leader_hint::LeaderHints;
+use crate::api::outcome::{Header, Outcome};
+use crate::model::{ErrorCode, PartitionIndex};
+use crate::partition::append::{Produced, Refusal};
+use crate::router::Call;
+use crate::router::message::Reply;
+use crate::shard::Shard;
+use crate::wire::Topic;
+use crate::wire::data::produce::{ProduceResponse, ProducedPartition, RecordError};
+
+/// A Produce request whose batches are appended, or are being sent to other shards.
+pub struct Pending {
+    pub(super) shard: Rc<Shard>,
+    pub(super) header: Header,
+    pub(super) listener: Rc<str>,
+    pub(super) acks: i16,
+    pub(super) slots: Vec<Slot>,
+    pub(super) calls: Vec<Call>,
+    /// The newest journal group that this shard's batches went into.
+    pub(super) sequence: u64,
+    /// The names of the topics, one after the other.
+    pub(super) topic_names: Vec<u8>,
+}
+
+/// One partition of the response.
+pub(super) struct Slot {
+    pub(super) topic: TopicKey,
+    pub(super) partition: PartitionIndex,
+    pub(super) state: SlotState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TopicKey {
+    /// The position of the name in `Pending::topic_names`.
+    Name {
+        at: u32,
+        bytes: u16,
+    },
+    Id(crate::model::TopicId),
+}
+
+pub(super) enum SlotState {
+    Done(Result<Produced, Refusal>),
+    /// The `item`th batch of the `call`th call.
+    Remote {
+        call: usize,
+        item: usize,
+    },
+}
+
+impl Pending {
+    pub fn is_ready(&self) -> bool {
+        self.calls.is_empty() && (self.acks == 0 || self.shard.committed() >= self.sequence)
+    }
+
+    pub async fn finish(mut self) -> Outcome {
+        let mut replies = Vec::with_capacity(self.calls.len());
+        for call in std::mem::take(&mut self.calls) {
+            match call.reply().await {
+                Reply::Produced(produced) => replies.push(produced.into_iter().map(Some).collect::<Vec<_>>()),
+                _ => unreachable!("a produce call is answered by Produced"),
+            }
+        }
+        for slot in &mut self.slots {
+            if let SlotState::Remote { call, item } = slot.state {
+                slot.state = SlotState::Done(replies[call][item].take().expect("each item is one slot's"));
+            }
+        }
+        if self.acks == 0 {
+            let refused = self.slots.iter().find_map(|slot| match &slot.state {
+                SlotState::Done(Err(refusal)) => Some(refusal.error),
+                _ => None,
+            });
+            // The only way to tell an acks=0 producer: it will refresh its metadata when it reconnects.
+            return match refused {
+                None => Outcome::Nothing,
+                Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
+            };
+        }
+        let committed = self.shard.committed_to(self.sequence).await;
+        let image = self.shard.image();
+        let mut hints = LeaderHints::new(&image, &self.listener);
+        let partitions = self.slots.iter().map(|slot| {
+            let topic = match slot.topic {
+                TopicKey::Id(id) => Topic::Id(id),
+                TopicKey::Name { at, bytes } => {
+                    let name = &self.topic_names[at as usize..at as usize + usize::from(bytes)];
+                    Topic::Name(std::str::from_utf8(name).expect("was a string in the request"))
+                }
+            };
+            let SlotState::Done(result) = &slot.state else { unreachable!("replies are in") };
+            match (result, &committed) {
+                (Ok(produced), Ok(())) => ProducedPartition {
+                    base_offset: produced.base_offset,
+                    log_append_time_ms: produced.log_append_time_ms,
+                    log_start_offset: produced.log_start_offset,
+                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::None)
+                },
+                // Appended, but nobody can promise that it stays.
+                (Ok(_), Err(failure)) => ProducedPartition {
+                    error_message: Some(Cow::Borrowed(failure.as_str())),
+                    ..ProducedPartition::refused(topic, slot.partition, ErrorCode::KafkaStorageError)
+                },
+                (Err(refusal), _) => ProducedPartition {
+                    error_message: refusal.message.as_deref().map(Cow::Borrowed),
+                    record_errors: refusal
+                        .record_errors
+                        .iter()
+                        .map(|fault| RecordError {
+                            batch_index: fault.batch_index,
+                            message: Some(Cow::Borrowed(fault.message.as_str())),
+                        })
+                        .collect(),
+                    // KIP-951
+                    current_leader: match refusal.error {
+                        ErrorCode::NotLeaderOrFollower => hints.leader(topic, slot.partition),
+                        _ => Default::default(),
+                    },
+                    ..ProducedPartition::refused(topic, slot.partition, refusal.error)
+                },
+            }
+        });
+        let partitions = partitions.collect();
+        let node_endpoints = hints.into_endpoints();
+        let response = ProduceResponse { partitions, throttle_time_ms: 0, node_endpoints };
+        match response.encode_frame(self.header.version, self.header.correlation_id) {
+            Ok(frame) => Outcome::frame(frame),
+            Err(error) => Outcome::Close(format!("the response cannot be encoded: {error}")),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What becomes of a request: a response to send, no response, or a closed connection.
+
+use crate::api::data::answer::Answer;
+use crate::wire::{self, Message};
+
+/// The part of a request's header that its response repeats or depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    pub version: i16,
+    pub correlation_id: i32,
+}
+
+/// The result of a finished request.
+pub enum Outcome {
+    /// Send this frame.
+    Send(Answer),
+    /// Send nothing: a Produce request with acks=0.
+    Nothing,
+    /// Close the connection, because no response can be sent. The text gives the reason, for the log.
+    Close(String),
+}
+
+impl Outcome {
+    /// Sends a frame that is already encoded.
+    pub(in crate::api) fn frame(bytes: Vec<u8>) -> Outcome {
+        Outcome::Send(bytes.into())
+    }
+
+    /// Encodes a response.
+    pub(in crate::api) fn of<M: Message>(message: &M, header: &Header) -> Outcome {
+        encode(message, header).into()
+    }
+}
+
+impl From<Result<Vec<u8>, String>> for Outcome {
+    fn from(frame: Result<Vec<u8>, String>) -> Outcome {
+        match frame {
+            Ok(frame) => Outcome::frame(frame),
+            Err(reason) => Outcome::Close(reason),
+        }
+    }
+}
+
+/// Encodes a response as a whole frame, with its length. The error is a reason to close the connection.
+pub(in crate::api) fn encode<M: Message>(message: &M, header: &Header) -> Result<Vec<u8>, String> {
+    wire::frame::encode_response(message, header.version, header.correlation_id)
+        .map_err(|error| format!("the response cannot be encoded: {error}"))
+}

@@ -1,0 +1,76 @@
+//! A client's request, decoded as far as its header, and the connection that it came on.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use crate::api::outcome::Header;
+use crate::api::server::Server;
+use crate::model::ShardId;
+use crate::wire::{ApiKey, Malformed, Message, Reader};
+
+/// A request at the start of its first stage.
+pub(in crate::api) struct ClientRequest<'a> {
+    pub server: &'a Rc<Server>,
+    pub origin: &'a Origin,
+    pub key: ApiKey,
+    pub header: Header,
+    /// Empty if the client sent none.
+    pub client_id: &'a str,
+    /// The whole frame without its length, as it is forwarded to another shard.
+    pub frame: &'a [u8],
+    /// The bytes behind the header.
+    pub body: Reader<'a>,
+}
+
+impl ClientRequest<'_> {
+    /// Decodes the body.
+    pub fn decode<M: Message>(&mut self) -> Result<M, Malformed> {
+        M::decode(&mut self.body, self.header.version)
+    }
+}
+
+/// The connection that a request came on.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The listener's name. Responses give brokers' addresses on this listener.
+    pub listener: Rc<str>,
+    /// The shards that own the partitions of the connection's requests.
+    pub traffic: Traffic,
+    /// The client's address.
+    pub peer: IpAddr,
+}
+
+impl Origin {
+    pub fn new(listener: &str) -> Origin {
+        Origin { listener: listener.into(), traffic: Traffic::default(), peer: Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// The same listener, for one client.
+    pub fn of(&self, peer: IpAddr) -> Origin {
+        Origin { peer, ..self.clone() }
+    }
+}
+
+/// Counts consecutive partitions of one shard in a connection's requests, to decide when to hand the connection over.
+#[derive(Clone, Default, Debug)]
+pub struct Traffic {
+    owner: Cell<u16>,
+    streak: Cell<u32>,
+}
+
+impl Traffic {
+    /// After this many consecutive partitions of one other shard the connection moves there. A request that crosses
+    /// costs two messages and a copy; a hand-over costs about ten times that.
+    const STREAK: u32 = 64;
+
+    pub(in crate::api) fn note(&self, owner: ShardId) {
+        let streak = if self.owner.replace(owner.0) == owner.0 { self.streak.get() + 1 } else { 1 };
+        self.streak.set(streak);
+    }
+
+    /// The shard that the connection should move to.
+    pub fn belongs_to(&self) -> Option<ShardId> {
+        (self.streak.get() >= Traffic::STREAK).then(|| ShardId(self.owner.get()))
+    }
+}

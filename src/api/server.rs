@@ -1,0 +1,143 @@
+//! One shard's state behind the APIs: what its connections need to answer requests.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::api::controller::LocalController;
+use crate::api::data::fetch_session;
+use crate::controller::Controller;
+use crate::coordinator::Ledgers;
+use crate::coordinator::group::Groups;
+use crate::coordinator::txn::{PreparedQueue, Settings, Transactions};
+use crate::disk::StorageError;
+use crate::metadata::{Image, Topic};
+use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
+use crate::router::Router;
+use crate::router::message::{Reply, Request};
+use crate::runtime::{self, Class, Permits};
+use crate::shard::Shard;
+
+/// Lives on its shard's thread. All fields that only `api` uses are private to it.
+pub struct Server {
+    pub shard: Rc<Shard>,
+    pub router: Rc<Router>,
+    /// The controller, on the shard that runs it.
+    pub(in crate::api) controller: RefCell<Option<Rc<LocalController>>>,
+    /// Permits for bytes of other shards' records in responses that are not sent yet.
+    pub(in crate::api) copies: Permits,
+    /// Permits for bytes of batches that are being sent to other shards.
+    pub(in crate::api) crossing: Permits,
+    /// The shard that a fetch from several shards reads first. It moves on with each fetch, so that no shard starves.
+    pub(in crate::api) rotation: Cell<usize>,
+    pub(in crate::api) fetch_sessions: RefCell<fetch_session::Cache>,
+    /// The transactional ids that this shard coordinates.
+    pub(in crate::api) transactions: Ledgers<Transactions>,
+    /// Transactions whose end is decided and whose markers are to be written.
+    pub(in crate::api) prepared: Rc<PreparedQueue>,
+    /// The groups that this shard coordinates.
+    pub(in crate::api) groups: Ledgers<Groups>,
+}
+
+impl Server {
+    pub(in crate::api) fn new(shard: Rc<Shard>, router: Rc<Router>) -> Server {
+        let slots = shard.config.fetch_session_slots as usize;
+        let copies = Permits::new(shard.config.memory_bytes / 16);
+        let crossing = Permits::new(shard.config.memory_bytes / 16);
+        let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
+        let prepared = Rc::new(PreparedQueue::default());
+        let settings = Rc::new(Settings::of(&shard.config));
+        let for_machines = prepared.clone();
+        let transactions = Ledgers::new(&shard, move || Transactions::new(settings.clone(), for_machines.clone()));
+        let config = shard.config.clone();
+        let groups = Ledgers::new(&shard, move || Groups::new(config.clone(), runtime::random_u64));
+        Server {
+            shard,
+            router,
+            controller: RefCell::new(None),
+            copies,
+            crossing,
+            rotation: Cell::new(0),
+            fetch_sessions,
+            transactions,
+            prepared,
+            groups,
+        }
+    }
+
+    /// Makes this shard the one that runs the controller. Each image that is committed from now on goes to all shards.
+    pub fn run_controller(self: &Rc<Self>, controller: Controller) {
+        let controller = LocalController::watch(controller);
+        *self.controller.borrow_mut() = Some(controller.clone());
+        let server = self.clone();
+        runtime::spawn(Class::Foreground, "image publisher", async move {
+            loop {
+                let image = controller.next_unpublished().await;
+                server.publish(image.clone()).await;
+                controller.published(&image);
+            }
+        });
+    }
+
+    /// The controller of a shard that runs it.
+    pub(in crate::api) fn controller(&self) -> Rc<LocalController> {
+        self.controller.borrow().clone().expect("controller requests are sent to the controller's shard")
+    }
+
+    /// Applies an image on every shard of the node.
+    async fn publish(&self, image: Arc<Image>) {
+        let calls: Vec<_> =
+            self.other_shards().map(|shard| self.router.call(shard, Request::Apply(image.clone()))).collect();
+        if let Err(error) = self.apply_image(image).await {
+            tracing::error!("a metadata change failed on the controller's shard: {error}");
+        }
+        for call in calls {
+            if let Reply::Applied(Err(error)) = call.reply().await {
+                tracing::error!("a metadata change failed on another shard: {error}");
+            }
+        }
+    }
+
+    /// Applies a newer image. On return the shard serves the image's partitions and has closed all others.
+    pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
+        let applied = self.shard.apply_image(image).await;
+        self.transactions.apply_image();
+        self.groups.apply_image();
+        applied
+    }
+
+    /// Returns true if the first stage of a request might have to wait for memory or for the journal.
+    pub fn is_pressed(&self) -> bool {
+        self.shard.is_pressed() || self.crossing.is_contended()
+    }
+
+    /// Stops the shard gracefully.
+    pub async fn stop(&self) -> Result<(), String> {
+        self.shard.stop().await
+    }
+
+    pub(in crate::api) fn node(&self) -> NodeId {
+        self.shard.node
+    }
+
+    pub(in crate::api) fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let own = self.shard.id;
+        (0..self.shard.shards).map(ShardId).filter(move |shard| *shard != own)
+    }
+
+    /// The shard of this node that serves a partition, if this node leads it.
+    pub(in crate::api) fn locate(
+        &self,
+        image: &Image,
+        topic: &Topic,
+        partition: PartitionIndex,
+    ) -> Result<(TopicPartition, ShardId), ErrorCode> {
+        let Some(state) = topic.partition(partition) else { return Err(ErrorCode::UnknownTopicOrPartition) };
+        debug_assert!(image.topic_by_id(topic.id).is_some());
+        if state.leader != Some(self.node()) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let id = TopicPartition { topic: topic.id, partition };
+        Ok((id, self.shard.owner(id)))
+    }
+}
