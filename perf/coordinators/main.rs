@@ -15,9 +15,6 @@
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "tests/protocol.rs uses the rest")]
-#[path = "../../tests/protocol/talk.rs"]
-mod talk;
 
 #[path = "../figures.rs"]
 mod figures;
@@ -43,6 +40,7 @@ use std::time::{Duration, Instant};
 use figures::{Figures, Goal, Metric, Row, Side, figure};
 use statistics::median;
 use support::node::Node;
+use support::talk;
 
 use Metric::*;
 use Side::{Kafka, KafkaFlushed};

@@ -1,7 +1,7 @@
 //! Every decoder and every reader of files, as a function of bytes.
 //!
 //! A target panics when a promise is broken, and returns otherwise, whatever the bytes are. The first byte of a message
-//! target chooses the version. Shared by the smoke run (`tests/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
+//! target chooses the version. Shared by the smoke run (`tests/costs/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
 
 use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};

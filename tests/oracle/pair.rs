@@ -15,9 +15,9 @@ use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, De
 use tidemill::wire::{ApiKey, frame};
 
 use super::answer::decode;
-use super::support::wait_for;
-use super::talk::{Talk, now_ms};
 use super::tree::{ORDER, Paths, flatten};
+use crate::support::talk::{Talk, now_ms};
+use crate::support::wait_for;
 
 /// Of every request.
 pub const ID: i32 = 7;

@@ -2,7 +2,7 @@
 //!
 //! One topic of small segments and every codec, one whose records the broker stamps. The bytes of every batch are
 //! compared, file by file, but for the leader's epoch and the time of the append. Then the directories are exchanged.
-//! (tests/dump_log.rs has the rest: that kafka-dump-log reads our segments and indexes, and that real clients read an
+//! (tests/clients/dump_log.rs has the rest: that kafka-dump-log reads our segments and indexes, and that real clients read an
 //! adopted directory.)
 
 use std::fs;
@@ -16,9 +16,9 @@ use tidemill::wire::ApiKey;
 
 use super::cases::produce::{base, build, to_one};
 use super::pair::{Side, compare};
-use super::support::ledger::{connect, create};
-use super::support::node::Node;
-use super::support::{say, wait_for};
+use crate::support::ledger::{connect, create};
+use crate::support::node::Node;
+use crate::support::{say, wait_for};
 
 const TOPICS: [(&str, &[(&str, &str)]); 2] = [
     ("plain", &[("segment.bytes", "1048576"), ("index.interval.bytes", "4096")]),

@@ -1,7 +1,7 @@
 //! A thread that writes to a topic while a test does other things to its readers, and to the node.
 //!
 //! It is not idempotent and sends a batch no second time. What counts as written is what lies in the log, each record
-//! under its partition and offset; whether the log keeps what it acknowledges is asked by tests/crash.rs.
+//! under its partition and offset; whether the log keeps what it acknowledges is asked by tests/crash/kill_9.rs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

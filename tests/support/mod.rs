@@ -2,6 +2,10 @@
 //!
 //! | file | its one idea |
 //! |---|---|
+//! | `bench` | nodes that tests share while any of them runs, and topics made on them by raw requests |
+//! | `talk` | one connection to a broker, spoken to in raw frames |
+//! | `turn` | tests that load the whole machine run one kind at a time |
+//! | `own_process` | a test that measures its process runs in a process of its own |
 //! | `peers` | a peer is installed by the test that needs it, into `target/peers/`, with the ordinary package client |
 //! | `run` | a program runs with a deadline, its lines are shown as they come, and it dies with the test |
 //! | `node` | one broker of one's own: Tidemill, or Apache Kafka as oracle for the tests themselves |
@@ -32,6 +36,7 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
+pub mod bench;
 pub mod chance;
 pub mod clients;
 pub mod conversation;
@@ -39,11 +44,14 @@ pub mod feeder;
 pub mod jvm;
 pub mod ledger;
 pub mod node;
+pub mod own_process;
 pub mod peers;
 pub mod records;
 pub mod rest;
 pub mod run;
 pub mod scratch;
+pub mod talk;
+pub mod turn;
 pub mod usage;
 
 use std::io::Write;

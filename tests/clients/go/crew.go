@@ -19,7 +19,7 @@ import (
 )
 
 // A crew is many members of one group in one process. It is told who joins, leaves and crashes, and says every step of
-// every member in the order in which they happen (tests/many_members/step.rs).
+// every member in the order in which they happen (tests/crash/many_members/step.rs).
 type crew struct {
 	mu      sync.Mutex
 	a       map[string]string

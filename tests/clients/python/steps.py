@@ -1,4 +1,4 @@
-"""A member of a group tells every step (tests/many_members/step.rs), and leaves when it is told to."""
+"""A member of a group tells every step (tests/crash/many_members/step.rs), and leaves when it is told to."""
 
 import random
 import sys

@@ -3,7 +3,7 @@ import java.util.Map;
 
 /**
  * Kafka Streams and what stands around it, a mode each: `app` is an instance of the application, `feed` writes its input,
- * `read` reads its output. What the records are is the caller's business: tests/streams/.
+ * `read` reads its output. What the records are is the caller's business: tests/platform/streams/.
  */
 public final class Streams {
     private Streams() {}

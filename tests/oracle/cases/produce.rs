@@ -7,7 +7,7 @@ use tidemill::wire::{ApiKey, Topic};
 
 use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};
 use super::super::pair::Side;
-use super::super::talk::now_ms;
+use crate::support::talk::now_ms;
 
 const API: ApiKey = ApiKey::Produce;
 

@@ -1,0 +1,778 @@
+//! Whatever bytes come, a node answers with the right error or closes the connection that they came from; its memory
+//! stays bounded, and it serves everybody else all the while.
+//!
+//! Every test has a bystander: a client of good manners that writes and reads on connections of its own until the test
+//! ends, and that must never wait long. What is random comes from a seed, which a failure names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::support::bench::{self, Topic};
+use crate::support::node::Node;
+use crate::support::talk::{self, Talk, batch, from, from_id, measured, packed, sequenced};
+use crate::support::{say, wait_for};
+use tidemill::model::ErrorCode;
+use tidemill::record::Codec;
+use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
+use tidemill::wire::admin::api_versions::ApiVersionsRequest;
+use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
+use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
+use tidemill::wire::admin::create_topics::CreateTopicsRequest;
+use tidemill::wire::admin::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
+use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
+use tidemill::wire::admin::describe_cluster::DescribeClusterRequest;
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use tidemill::wire::admin::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use tidemill::wire::admin::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
+use tidemill::wire::admin::find_coordinator::FindCoordinatorRequest;
+use tidemill::wire::admin::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig,
+};
+use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::data::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use tidemill::wire::data::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter};
+use tidemill::wire::group::consumer_group_describe::ConsumerGroupDescribeRequest;
+use tidemill::wire::group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use tidemill::wire::group::delete_groups::DeleteGroupsRequest;
+use tidemill::wire::group::describe_groups::DescribeGroupsRequest;
+use tidemill::wire::group::heartbeat::HeartbeatRequest;
+use tidemill::wire::group::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use tidemill::wire::group::leave_group::{LeaveGroupRequest, MemberIdentity};
+use tidemill::wire::group::list_groups::ListGroupsRequest;
+use tidemill::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use tidemill::wire::group::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use tidemill::wire::group::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use tidemill::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use tidemill::wire::group::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use tidemill::wire::txn::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use tidemill::wire::txn::add_partitions_to_txn::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
+use tidemill::wire::txn::describe_transactions::DescribeTransactionsRequest;
+use tidemill::wire::txn::end_txn::EndTxnRequest;
+use tidemill::wire::txn::init_producer_id::InitProducerIdRequest;
+use tidemill::wire::txn::list_transactions::ListTransactionsRequest;
+use tidemill::wire::txn::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
+use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
+
+/// The bystander's longest wait. Two cores may be shared with other test binaries and a compiler.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MIB: u64 = 1 << 20;
+
+/// A node, a topic of its own for whatever comes, and the bystander.
+struct World {
+    node: Node,
+    topic: Topic,
+    stop: Arc<AtomicBool>,
+    bystander: Option<JoinHandle<(u32, Duration)>>,
+}
+
+impl World {
+    fn new(name: &str) -> World {
+        let node = Node::tidemill(name, &["--shards", "2", "--set", "journal.bytes=134217728"]);
+        let topic = bench::create(&node, "target", 2, &[]);
+        let quiet = bench::create(&node, "bystander", 2, &[]);
+        let stop = Arc::new(AtomicBool::new(false));
+        let ends = stop.clone();
+        let bystander = std::thread::spawn(move || {
+            let mut talks = [quiet.leader(0), quiet.leader(1)];
+            let (mut rounds, mut longest) = (0, Duration::ZERO);
+            while !ends.load(Ordering::Relaxed) {
+                for (partition, talk) in talks.iter_mut().enumerate() {
+                    let (_, took) = measured(|| {
+                        let offset = talk.append(&quiet.name, partition as i32, &["still there"]);
+                        let part = talk.fetch_one(quiet.by_name(), partition as i32, offset, 11);
+                        assert_eq!(part.values(), ["still there"]);
+                    });
+                    assert!(took < PATIENCE, "a bystander waited {took:?}");
+                    longest = longest.max(took);
+                }
+                rounds += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            (rounds, longest)
+        });
+        World { node, topic, stop, bystander: Some(bystander) }
+    }
+
+    fn talk(&self) -> Talk {
+        Talk::to(self.node.bootstrap())
+    }
+
+    /// The node's resident memory.
+    fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.node.pid())).expect("the node lives");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("a line of its own");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("of KiB") * 1024
+    }
+
+    /// Resident memory over what it was at first must stay below `bytes`.
+    fn check_growth(&self, before: u64, bytes: u64, what: &str) {
+        let grown = self.rss().saturating_sub(before);
+        say(&format!("  {what}: {} MiB more", grown / MIB));
+        assert!(grown < bytes, "{what}: memory grew by {} MiB", grown / MIB);
+    }
+
+    /// The bystander was served all the while, and a newcomer is.
+    fn end(mut self) {
+        let mut talk = self.talk();
+        assert!(!bench::metadata(&mut talk, 9, Some(&[])).brokers.is_empty());
+        self.stop.store(true, Ordering::Relaxed);
+        let bystander = self.bystander.take().expect("joined once").join();
+        let (rounds, longest) = bystander.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        say(&format!("  a bystander was served {rounds} times and waited {longest:.1?} at most"));
+        assert!(rounds > 0);
+        assert!(self.node.stop().success(), "the node stops in good order");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// splitmix64, so that a seed says it all.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as i32).to_be_bytes()[..], body].concat()
+}
+
+fn header(key: i16, version: i16) -> Vec<u8> {
+    [&key.to_be_bytes()[..], &version.to_be_bytes(), &7i32.to_be_bytes(), &(-1i16).to_be_bytes()].concat()
+}
+
+/// A good frame of every API at every version, all of them harmless.
+fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let name = || topic.name.clone();
+    fn each<M: Message>(frames: &mut Vec<(ApiKey, i16, Vec<u8>)>, request: impl Fn(i16) -> M) {
+        let api = M::API.api();
+        for version in api.served_from..=api.max {
+            let frame = frame::encode_request(&request(version), version, 7, Some("mutant")).expect("encodable");
+            frames.push((M::API, version, frame));
+        }
+    }
+    each(&mut frames, |_| ApiVersionsRequest {
+        client_software_name: "bad".into(),
+        client_software_version: "1".into(),
+    });
+    each(&mut frames, |version| MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { name: Some(name()), ..Default::default() }]),
+        allow_auto_topic_creation: version < 4,
+        ..Default::default()
+    });
+    each(&mut frames, |version| FindCoordinatorRequest {
+        key: if version < 4 { "group".into() } else { String::new() },
+        key_type: 0,
+        coordinator_keys: if version < 4 { vec![] } else { vec!["group".into(), "other".into()] },
+    });
+    let group = || "mutant-group".to_string();
+    each(&mut frames, |version| JoinGroupRequest {
+        group_id: group(),
+        session_timeout_ms: 6000,
+        rebalance_timeout_ms: if version == 0 { -1 } else { 6000 },
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 5).then(|| "instance".into()),
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes(vec![0; 20]) }],
+        reason: None,
+    });
+    each(&mut frames, |version| SyncGroupRequest {
+        group_id: group(),
+        generation_id: 1,
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 3).then(|| "instance".into()),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        assignments: vec![SyncGroupRequestAssignment { member_id: "nobody".into(), assignment: Bytes(vec![0; 20]) }],
+    });
+    each(&mut frames, |version| HeartbeatRequest {
+        group_id: group(),
+        generation_id: 1,
+        member_id: "nobody".into(),
+        group_instance_id: (version >= 3).then(|| "instance".into()),
+    });
+    each(&mut frames, |version| LeaveGroupRequest {
+        group_id: group(),
+        member_id: if version < 3 { "nobody".into() } else { String::new() },
+        members: match version {
+            3.. => vec![MemberIdentity { member_id: "nobody".into(), ..Default::default() }],
+            _ => vec![],
+        },
+    });
+    each(&mut frames, |version| OffsetCommitRequest {
+        group_id: group(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: name(),
+            topic_id: if version >= 10 { topic.id } else { tidemill::model::TopicId::ZERO },
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: 5,
+                committed_metadata: Some("metadata".into()),
+                ..Default::default()
+            }],
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |version| {
+        let mut request = OffsetFetchRequest { topics: None, ..Default::default() };
+        if version < 8 {
+            request.group_id = group();
+            request.topics = Some(vec![OffsetFetchRequestTopic { name: name(), partition_indexes: vec![0, 1] }]);
+        } else {
+            let topic_id = if version >= 10 { topic.id } else { tidemill::model::TopicId::ZERO };
+            let topics = vec![OffsetFetchRequestTopics { name: name(), topic_id, partition_indexes: vec![0, 1] }];
+            request.groups =
+                vec![OffsetFetchRequestGroup { group_id: group(), topics: Some(topics), ..Default::default() }];
+        }
+        request
+    });
+    each(&mut frames, |_| DescribeGroupsRequest { groups: vec![group()], include_authorized_operations: false });
+    each(&mut frames, |version| ListGroupsRequest {
+        states_filter: if version >= 4 { vec!["Stable".into()] } else { vec![] },
+        types_filter: if version >= 5 { vec!["classic".into()] } else { vec![] },
+    });
+    each(&mut frames, |version| ConsumerGroupHeartbeatRequest {
+        group_id: format!("{}-848", group()),
+        member_id: "member".into(),
+        rebalance_timeout_ms: 1000,
+        subscribed_topic_names: Some(vec![name()]),
+        subscribed_topic_regex: if version >= 1 { Some("m.*".into()) } else { None },
+        topic_partitions: Some(vec![]),
+        ..Default::default()
+    });
+    each(&mut frames, |_| ConsumerGroupDescribeRequest {
+        group_ids: vec![group(), format!("{}-848", group())],
+        include_authorized_operations: true,
+    });
+    each(&mut frames, |_| DeleteGroupsRequest { groups_names: vec![group(), "no-such-group".into()] });
+    each(&mut frames, |_| OffsetDeleteRequest {
+        group_id: group(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: name(),
+            partitions: vec![OffsetDeleteRequestPartition { partition_index: 0 }],
+        }],
+    });
+    each(&mut frames, |_| CreateTopicsRequest {
+        topics: vec![bench::new_topic("never-made", 2, &[("retention.ms", "1000")])],
+        timeout_ms: 1000,
+        validate_only: true,
+    });
+    each(&mut frames, |version| DeleteTopicsRequest {
+        topics: match version {
+            6.. => vec![DeleteTopicState { name: Some("never-made".into()), topic_id: tidemill::model::TopicId::ZERO }],
+            _ => vec![],
+        },
+        topic_names: if version < 6 { vec!["never-made".into()] } else { vec![] },
+        timeout_ms: 1000,
+    });
+    each(&mut frames, |_| DescribeAclsRequest {
+        resource_type_filter: 2,
+        resource_name_filter: Some(name()),
+        operation: 1,
+        permission_type: 1,
+        ..Default::default()
+    });
+    each(&mut frames, |_| CreateAclsRequest {
+        creations: vec![AclCreation {
+            resource_type: 2,
+            resource_name: name(),
+            principal: "User:mutant".into(),
+            host: "*".into(),
+            operation: 3,
+            permission_type: 3,
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DeleteAclsRequest {
+        filters: vec![DeleteAclsFilter {
+            resource_type_filter: 2,
+            resource_name_filter: Some(name()),
+            operation: 1,
+            permission_type: 1,
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DescribeLogDirsRequest {
+        topics: Some(vec![DescribableLogDirTopic { topic: name(), partitions: vec![0, 1] }]),
+    });
+    each(&mut frames, |version| ListConfigResourcesRequest {
+        resource_types: if version >= 1 { vec![2, 4] } else { vec![] },
+    });
+    each(&mut frames, |_| DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: name(),
+            partitions: vec![DeleteRecordsPartition { partition_index: 0, offset: 0 }],
+        }],
+        timeout_ms: 1000,
+    });
+    each(&mut frames, |_| CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic { name: name(), count: 3, assignments: None }],
+        timeout_ms: 1000,
+        validate_only: true,
+    });
+    each(&mut frames, |_| AlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: name(),
+            configs: vec![AlterableConfig { name: "retention.ms".into(), value: Some("900000000".into()) }],
+        }],
+        validate_only: true,
+    });
+    each(&mut frames, |_| IncrementalAlterConfigsRequest {
+        resources: vec![IncrementalAlterConfigsResource {
+            resource_type: 2,
+            resource_name: name(),
+            configs: vec![IncrementalAlterableConfig {
+                name: "leader.replication.throttled.replicas".into(),
+                config_operation: 2,
+                value: Some("0:1".into()),
+            }],
+        }],
+        validate_only: true,
+    });
+    each(&mut frames, |_| InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() });
+    let transactional_id = || "mutant-transaction".to_string();
+    each(&mut frames, |version| {
+        let topics = vec![AddPartitionsToTxnTopic { name: name(), partitions: vec![0, 1] }];
+        let mut request = AddPartitionsToTxnRequest::default();
+        if version < 4 {
+            request.transactional_id = transactional_id();
+            request.topics = topics;
+        } else {
+            let transaction = AddPartitionsToTxnTransaction {
+                transactional_id: transactional_id(),
+                verify_only: true,
+                topics,
+                ..Default::default()
+            };
+            request.transactions = vec![transaction];
+        }
+        request
+    });
+    each(&mut frames, |_| AddOffsetsToTxnRequest {
+        transactional_id: transactional_id(),
+        group_id: group(),
+        ..Default::default()
+    });
+    each(&mut frames, |_| EndTxnRequest { transactional_id: transactional_id(), ..Default::default() });
+    each(&mut frames, |_| TxnOffsetCommitRequest {
+        transactional_id: transactional_id(),
+        group_id: group(),
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: name(),
+            partitions: vec![TxnOffsetCommitRequestPartition { committed_offset: 5, ..Default::default() }],
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |_| DescribeTransactionsRequest { transactional_ids: vec![transactional_id()] });
+    each(&mut frames, |version| ListTransactionsRequest {
+        state_filters: vec!["Ongoing".into()],
+        producer_id_filters: vec![1],
+        transactional_id_pattern: (version >= 2).then(|| "mutant.*".into()),
+        ..Default::default()
+    });
+    each(&mut frames, |_| WriteTxnMarkersRequest {
+        markers: vec![WritableTxnMarker {
+            topics: vec![WritableTxnMarkerTopic { name: "never-made".into(), partition_indexes: vec![0] }],
+            ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| DescribeProducersRequest {
+        topics: vec![DescribeProducersTopic { name: name(), partition_indexes: vec![0, 1] }],
+    });
+    each(&mut frames, |_| DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: name(),
+            configuration_keys: Some(vec!["retention.ms".into()]),
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |_| DescribeClusterRequest::default());
+    each(&mut frames, |_| DescribeTopicPartitionsRequest {
+        topics: vec![TopicRequest { name: name() }],
+        ..Default::default()
+    });
+    each(&mut frames, |_| ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: name(),
+            partitions: vec![ListOffsetsPartition { partition_index: 1, current_leader_epoch: -1, timestamp: -1 }],
+        }],
+        ..Default::default()
+    });
+    each(&mut frames, |_| OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic {
+            topic: name(),
+            partitions: vec![OffsetForLeaderPartition { partition: 1, current_leader_epoch: -1, leader_epoch: 0 }],
+        }],
+        ..Default::default()
+    });
+    for version in 4..=18 {
+        let part = |at| if version >= 13 { from_id(topic.id, at, 0) } else { from(&topic.name, at, 0) };
+        let request = FetchRequest { partitions: vec![part(0), part(1)], ..Default::default() };
+        frames.push((ApiKey::Fetch, version, request.encode_frame(version, 7, Some("mutant")).expect("encodable")));
+    }
+    for version in 3..=13 {
+        let head = ProduceHead { transactional_id: None, acks: 1, timeout_ms: 1000 };
+        let mut writer = ProduceRequestWriter::new(version, 7, Some("mutant"), head, 1);
+        writer.topic(if version >= 13 { topic.by_id() } else { topic.by_name() }, 2);
+        writer.partition(0, packed(Codec::Lz4, &["a", "b"]));
+        writer.partition(1, sequenced(1000 + i64::from(version), 0, 0, &["c"]));
+        frames.push((ApiKey::Produce, version, writer.finish().expect("encodable").to_vec()));
+    }
+    assert_eq!(frames.len(), API_TABLE.iter().map(|api| (api.max - api.served_from + 1) as usize).sum::<usize>());
+    frames
+}
+
+/// What a connection did with bytes that it was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Answered,
+    Closed,
+    /// A fetch that was made to wait.
+    Waits,
+}
+
+/// Sends `bytes` and then a question of known answer: either that is answered, or the connection is closed.
+fn fate(talk: &mut Talk, bytes: &[u8]) -> Fate {
+    const MARK: i32 = 0x5a5a_5a5a;
+    let mark = [&header(18, 0)[..4], &MARK.to_be_bytes(), &(-1i16).to_be_bytes()].concat();
+    if !talk.try_send(bytes) || !talk.try_send(&framed(&mark)) {
+        return Fate::Closed;
+    }
+    loop {
+        match talk.receive_within(Duration::from_secs(3)) {
+            Ok(Some(answer)) if answer[..4] == MARK.to_be_bytes() => return Fate::Answered,
+            Ok(Some(_)) => {}
+            Ok(None) => return Fate::Closed,
+            Err(()) => return Fate::Waits,
+        }
+    }
+}
+
+#[test]
+fn lengths_and_headers_that_no_request_has_close_the_connection() {
+    let world = World::new("bad-lengths");
+    for length in [-1, i32::MIN, 100 * 1024 * 1024 + 1, i32::MAX, i32::from_be_bytes(*b"GET ")] {
+        let mut talk = world.talk();
+        talk.send(&length.to_be_bytes());
+        assert!(talk.is_closed(), "{length}");
+    }
+    // Too short for a header: all cuts of one.
+    let whole = header(3, 9);
+    for cut in 0..whole.len() {
+        let mut talk = world.talk();
+        talk.send(&framed(&whole[..cut]));
+        assert!(talk.is_closed(), "{cut} bytes of a header");
+    }
+    // A client id that ends behind the frame.
+    let mut talk = world.talk();
+    talk.send(&framed(&[&whole[..8], &[0x7f, 0xff], b"short"].concat()));
+    assert!(talk.is_closed());
+    for key in (-2..130).chain([i16::MIN, i16::MAX]) {
+        for version in [-1, 0, 2, 14, 19, i16::MAX] {
+            let served = ApiKey::from_code(key).is_some_and(|key| key.api().serves(version));
+            if served || key == 18 {
+                continue;
+            }
+            let mut talk = world.talk();
+            talk.send(&framed(&header(key, version)));
+            assert!(talk.is_closed(), "{key} v{version}");
+        }
+    }
+    world.end();
+}
+
+#[test]
+fn a_body_cut_anywhere_or_full_of_huge_counts_closes_the_connection() {
+    let world = World::new("bad-bodies");
+    let before = world.rss();
+    let mut dice = Dice(1);
+    for (key, version, frame) in good_frames(&world.topic) {
+        assert_eq!(fate(&mut world.talk(), &frame), Fate::Answered, "{key:?} v{version} as it should be");
+        let body = &frame[4..];
+        let ends_of_header = 8 + 2 + "mutant".len();
+        // An ApiVersions request below v3 has nothing to cut.
+        for _ in 0..if body.len() > ends_of_header { 4 } else { 0 } {
+            let cut = ends_of_header + dice.below(body.len() - ends_of_header);
+            let fate = fate(&mut world.talk(), &framed(&body[..cut]));
+            assert_eq!(fate, Fate::Closed, "{key:?} v{version} cut at {cut} of {}", body.len());
+        }
+        let head = &body[..ends_of_header + usize::from(key.api().is_flexible(version))];
+        for counts in [[0x7f, 0xff, 0xff, 0xff].repeat(3), [0xff, 0xff, 0xff, 0xff, 0x07].repeat(3), vec![0xff; 12]] {
+            // Some are read as numbers and strings that mean something.
+            fate(&mut world.talk(), &framed(&[head, &counts].concat()));
+        }
+    }
+    world.check_growth(before, 128 * MIB, "cut bodies and huge counts");
+    world.end();
+}
+
+#[test]
+fn random_changes_of_good_frames_are_answered_or_close_the_connection() {
+    let world = World::new("bad-mutants");
+    let frames = good_frames(&world.topic);
+    let before = world.rss();
+    let (mut answered, mut closed, mut waiting) = (0, 0, 0);
+    let mut talk = world.talk();
+    for seed in 0..100 {
+        for (at, (key, version, good)) in frames.iter().enumerate() {
+            let mut dice = Dice(seed << 32 | at as u64);
+            let mut body = good[4..].to_vec();
+            for _ in 0..=dice.below(3) {
+                // Key and version stay, so that every decoder gets its share.
+                let at = 4 + dice.below(body.len() - 4);
+                match dice.below(5) {
+                    0 => body[at] ^= 1 << dice.below(8),
+                    1 => body[at] = [0, 1, 0x7f, 0x80, 0xff][dice.below(5)],
+                    2 => body[at] = dice.below(256) as u8,
+                    3 => body.insert(at, dice.below(256) as u8),
+                    _ => drop(body.remove(at)),
+                }
+            }
+            match fate(&mut talk, &framed(&body)) {
+                Fate::Answered => {
+                    answered += 1;
+                    continue;
+                }
+                Fate::Closed => closed += 1,
+                Fate::Waits => {
+                    assert_eq!(*key, ApiKey::Fetch, "{key:?} v{version} is not answered, seed {seed}");
+                    waiting += 1;
+                }
+            }
+            talk = world.talk();
+        }
+    }
+    say(&format!("  {answered} mutants were answered, {closed} closed their connection, {waiting} wait"));
+    assert!(answered > 0 && closed > 0);
+    world.check_growth(before, 256 * MIB, "mutants");
+    world.end();
+}
+
+#[test]
+fn a_batch_with_any_bit_flipped_is_refused_unless_the_broker_overwrites_it() {
+    let world = World::new("bad-batches");
+    let mut talk = world.topic.leader(0);
+    for codec in Codec::ALL {
+        let good = packed(codec, &["some value", "and another"]);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            let code = talk.produce_one(&world.topic.name, 0, &bad).code;
+            let context = format!("{codec:?}, byte {at}: {code}");
+            match at {
+                // The base offset has to be 0; the leader epoch is written anew and is outside the CRC.
+                0..8 => assert_eq!(code, ErrorCode::InvalidRecord, "{context}"),
+                12..16 => assert_eq!(code, ErrorCode::None, "{context}"),
+                8..12 | 16 => {
+                    assert!(matches!(code, ErrorCode::InvalidRecord | ErrorCode::CorruptMessage), "{context}")
+                }
+                _ => assert_eq!(code, ErrorCode::CorruptMessage, "{context}"),
+            }
+        }
+    }
+    world.end();
+}
+
+#[test]
+fn a_thousand_connections_that_announce_90_mib_and_send_four_bytes_cost_next_to_nothing() {
+    let world = World::new("bad-announced");
+    let before = world.rss();
+    let length = (90i32 << 20).to_be_bytes();
+    let mut talks = Vec::new();
+    for n in 0..1000 {
+        let mut talk = world.talk();
+        // Produce v9: the one API that may be that large.
+        talk.send(&[&length[..], if n % 2 == 0 { &[0, 0, 0, 9] } else { &[0] }].concat());
+        talks.push(talk);
+    }
+    // All of them have been looked at once a later connection is served by each shard.
+    for leader in &world.topic.leaders {
+        bench::metadata(&mut Talk::to(leader), 9, Some(&[]));
+    }
+    world.check_growth(before, 64 * MIB, "a thousand claims of 90 MiB");
+    drop(talks);
+    world.end();
+}
+
+#[test]
+fn slow_senders_of_large_requests_hold_back_nobody_else() {
+    let world = World::new("bad-slow");
+    let mut writer = world.topic.leader(0);
+    let before = world.rss();
+    // Each sends a little more than a megabyte of 90, and no more. All to one shard.
+    let begun = [&(90i32 << 20).to_be_bytes()[..], &[0, 0, 0, 9], &vec![0; 1_200_000]].concat();
+    let mut slow: Vec<Talk> = (0..64).map(|_| world.topic.leader(0)).collect();
+    for talk in &mut slow {
+        talk.try_send(&begun);
+    }
+    let large = "x".repeat(900_000);
+    for _ in 0..30 {
+        let (_, took) = measured(|| writer.append(&world.topic.name, 0, &[&large]));
+        assert!(took < PATIENCE, "{took:?}");
+    }
+    world.check_growth(before, 768 * MIB, "slow senders");
+    drop(slow);
+    world.end();
+}
+
+#[test]
+fn connections_that_break_off_inside_a_frame_leave_nothing_behind() {
+    let world = World::new("bad-torn");
+    let value = "x".repeat(900_000);
+    let whole = {
+        let head = ProduceHead { transactional_id: None, acks: 1, timeout_ms: 1000 };
+        let mut writer = ProduceRequestWriter::new(9, 7, None, head, 1);
+        writer.topic(world.topic.by_name(), 1);
+        writer.partition(0, batch(&[&value]));
+        writer.finish().expect("encodable").to_vec()
+    };
+    let mut dice = Dice(3);
+    let mut round = |count: usize| {
+        for _ in 0..count {
+            let mut talk = world.talk();
+            talk.try_send(&whole[..dice.below(whole.len())]);
+        }
+    };
+    let before = world.rss();
+    for _ in 0..4 {
+        round(500);
+    }
+    // 900 MB in all. What large requests may take at a time (a quarter of memory.bytes, on each of two shards) stays mapped for
+    // the next ones.
+    world.check_growth(before, 320 * MIB, "2000 torn frames");
+    // None of it was appended.
+    let part = world.topic.leader(0).fetch_one(world.topic.by_name(), 0, 0, 11);
+    assert_eq!(part.head.high_watermark, 0);
+    world.end();
+}
+
+#[test]
+fn only_produce_may_be_large_and_a_request_of_tiny_elements_costs_a_bounded_multiple() {
+    let world = World::new("bad-elements");
+    for key in [1, 2, 3, 18, 19, 999] {
+        let mut talk = world.talk();
+        talk.send(&[&(5i32 << 20).to_be_bytes()[..], &i16::to_be_bytes(key)].concat());
+        assert!(talk.is_closed(), "a request of 5 MiB with key {key}");
+    }
+    let before = world.rss();
+    // Metadata v9: 600,000 topics that do not exist, in 3.6 MB. Fetch v4: 250,000 partitions of one in 4 MB.
+    let mut names = [&header(3, 9)[..], &[0]].concat();
+    let mut count = 600_001u32;
+    while count >= 0x80 {
+        names.push(count as u8 | 0x80);
+        count >>= 7;
+    }
+    names.push(count as u8);
+    for n in 0..600_000u32 {
+        let letter = |n: u32| b"abcdefghijklmnopqrstuvwxyz-_"[(n % 28) as usize];
+        names.extend([5, letter(n), letter(n / 28), letter(n / 784), letter(n / 21_952), 0]);
+    }
+    names.extend([0, 0, 0, 0]);
+    let mut partitions = header(1, 4);
+    for number in [-1i32, 0, 0, 1 << 20] {
+        partitions.extend(number.to_be_bytes());
+    }
+    partitions.extend([0, 0, 0, 0, 1, 0, 1, b'a']);
+    partitions.extend(250_000i32.to_be_bytes());
+    for n in 0..250_000i32 {
+        partitions.extend([&n.to_be_bytes()[..], &[0; 8], &[0, 0, 0, 9]].concat());
+    }
+    for (what, body) in [("names", names), ("partitions", partitions)] {
+        let (answer, took) = measured(|| {
+            let mut talk = world.talk();
+            talk.send(&framed(&body));
+            talk.receive().expect("an answer")
+        });
+        say(&format!("  {what}: {} bytes asked, {} answered in {took:.1?}", body.len(), answer.len()));
+        assert!(took < PATIENCE, "{what}: {took:?}");
+    }
+    let grown = world.memory("VmHWM:").saturating_sub(before);
+    say(&format!("  at its peak the node had {} MiB more", grown / MIB));
+    assert!(grown < 512 * MIB, "{} MiB", grown / MIB);
+    world.end();
+}
+
+#[test]
+fn a_slow_reader_of_large_answers_holds_back_nobody_else() {
+    let world = World::new("bad-reader");
+    let mut writer = world.topic.leader(0);
+    for _ in 0..16 {
+        writer.append(&world.topic.name, 0, &[&"x".repeat(1_000_000)]);
+    }
+    let before = world.rss();
+    // Fetches of 16 MB, pipelined and never read.
+    let mut silent: Vec<Talk> = (0..20).map(|_| world.topic.leader(0)).collect();
+    for talk in &mut silent {
+        for _ in 0..20 {
+            let partitions = vec![from(&world.topic.name, 0, 0)];
+            talk.send_fetch(&FetchRequest { partitions, ..Default::default() }, 11);
+        }
+    }
+    wait_for("the bystander is served meanwhile", PATIENCE, || {
+        writer.append(&world.topic.name, 1, &["y"]);
+        Some(())
+    });
+    world.check_growth(before, 512 * MIB, "400 unread answers of 16 MB");
+    // Those that are read at last are whole.
+    let mut first = silent.remove(0);
+    let mut bytes = 0;
+    for _ in 0..3 {
+        bytes += first.receive().expect("an answer").len();
+    }
+    assert!(bytes > 3 * 15_000_000, "{bytes}");
+    drop(silent);
+    world.end();
+}
+
+/// Reading with a deadline, which only these tests need.
+impl Talk {
+    /// As `receive`; Err when nothing comes in time.
+    fn receive_within(&mut self, within: Duration) -> Result<Option<Vec<u8>>, ()> {
+        use std::io::ErrorKind::{TimedOut, WouldBlock};
+        self.stream.set_read_timeout(Some(within)).expect("a socket option");
+        let mut first = [0];
+        let peeked = self.stream.peek(&mut first);
+        self.stream.set_read_timeout(Some(talk::PATIENCE)).expect("a socket option");
+        match peeked {
+            Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => Err(()),
+            _ => Ok(self.receive()),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Bounded everything: readers that do not read, connections that do nothing, producers that outrun the disk, a disk
+//! that is full.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::ledger::{Ledger, connect, connect_within};
+use crate::support::node::Node;
+use crate::support::usage::{cpu_ticks, status_bytes};
+use crate::support::{say, skip, wait_for};
+use tidemill::tools::client::produce::{Acks, PartitionBatch};
+use tidemill::tools::client::{Client, Connection};
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::{ApiKey, Topic};
+
+const WITHIN: Duration = Duration::from_secs(60);
+const NOW: i64 = 1_700_000_000_000;
+const MIB: u64 = 1 << 20;
+/// The least memory that may be set, per shard.
+const MEMORY: u64 = 64 * MIB;
+/// What a node may take beside its shards' buffers: the binary, stacks, pools, receive buffers, the allocator's slack.
+const BESIDE: u64 = 160 * MIB;
+
+fn small_node(shards: &str) -> Vec<&str> {
+    vec!["--shards", shards, "--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"]
+}
+
+/// Looks at a process's memory until dropped; the most it saw.
+struct Watch {
+    most: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn new(pid: u32) -> Watch {
+        let (most, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (into, until) = (most.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) && Path::new(&format!("/proc/{pid}")).exists() {
+                into.fetch_max(status_bytes(pid, "VmRSS"), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Watch { most, stop }
+    }
+
+    fn check(&self, what: &str, limit: u64) {
+        let most = self.most.load(Ordering::Relaxed);
+        say(&format!("{what}: at most {} MiB resident, {} allowed", most / MIB, limit / MIB));
+        assert!(most > 0 && most <= limit, "{what}: {} MiB resident, {} MiB allowed", most / MIB, limit / MIB);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long one append and reading it back take, at the worst of several.
+fn worst_round_trip(ledger: &mut Ledger, client: &mut Client, rounds: usize) -> Duration {
+    let one = |ledger: &mut Ledger, client: &mut Client| {
+        let began = Instant::now();
+        ledger.fill(client, 1, 1, 500, NOW);
+        began.elapsed()
+    };
+    (0..rounds).map(|_| one(ledger, client)).max().expect("some rounds")
+}
+
+#[test]
+fn readers_that_do_not_read_hold_up_nobody() {
+    let node = Node::tidemill("slow", &small_node("2"));
+    let mut client = connect(node.bootstrap());
+    // Twice what both shards may hold, so that reading it means reading the disk.
+    let mut ledger = Ledger::create(&mut client, "t", 4, &[("segment.bytes", "16777216")]);
+    ledger.fill(&mut client, 64, 4, 250_000, NOW);
+    let mut other = Ledger::create(&mut client, "other", 4, &[]);
+    client.refresh(None).expect("metadata");
+    let addresses: Vec<String> = client.cluster().brokers.values().map(|broker| broker.address()).collect();
+    let watch = Watch::new(node.pid());
+    let mut stuck = Vec::new();
+    for reader in 0..50 {
+        let mut connection = Connection::open(&addresses[reader % 2], "stuck", WITHIN).expect("connected");
+        for request in 0..20 {
+            let request = FetchRequest {
+                max_wait_ms: 100,
+                min_bytes: 1,
+                max_bytes: 50 << 20,
+                partitions: (0..4)
+                    .map(|p| FetchPartition {
+                        partition_max_bytes: 50 << 20,
+                        ..FetchPartition::new(Topic::Name("t"), p, request * 4)
+                    })
+                    .collect(),
+                ..FetchRequest::default()
+            };
+            let id = connection.correlation_id();
+            let frame = request.encode_frame(12, id, None).expect("encodes");
+            let _ = connection.send(ApiKey::Fetch, 12, id, &frame).expect("sent");
+        }
+        stuck.push(connection);
+    }
+    let worst = worst_round_trip(&mut other, &mut client, 50);
+    say(&format!("with 50 readers stuck, an append to 4 partitions took {worst:.1?} at the worst"));
+    assert!(worst < Duration::from_secs(10), "others are held up: {worst:?}");
+    // Cold reads go on too.
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    assert_eq!(other.verify(&mut client).batches, other.acknowledged_count());
+    watch.check("50 readers stuck", 2 * MEMORY + BESIDE);
+    drop(stuck);
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+}
+
+#[test]
+fn senders_that_stop_in_the_middle_make_way() {
+    let node = Node::tidemill("stalled", &small_node("1"));
+    let mut client = connect(node.bootstrap());
+    let mut small = Ledger::create(&mut client, "small", 4, &[]);
+    let settings = [("max.message.bytes", "4000000")];
+    let mut large = Ledger::create(&mut client, "large", 1, &settings);
+    let watch = Watch::new(node.pid());
+    // Together they announce more than such requests may have, and each sends a quarter of its own.
+    let stalled: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = TcpStream::connect(node.bootstrap()).expect("connected");
+            let mut begun = 4_000_000_i32.to_be_bytes().to_vec();
+            begun.resize(1 << 20, 0);
+            stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+            // Who is not read yet cannot send it all.
+            let _ = stream.write_all(&begun);
+            stream
+        })
+        .collect();
+    let worst = worst_round_trip(&mut small, &mut client, 50);
+    say(&format!("beside 3 stalled senders, an append to 4 partitions took {worst:.1?} at the worst"));
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    let fill = |ledger: &mut Ledger, bytes: usize| {
+        let began = Instant::now();
+        ledger.fill(&mut connect_within(node.bootstrap(), Duration::from_secs(180)), 1, 1, bytes, NOW);
+        say(&format!("a request of {bytes} bytes took {:.1?}", began.elapsed()));
+        began.elapsed()
+    };
+    // Requests of a usual size have memory of their own; a giant waits for those that are closed for having stopped.
+    assert!(fill(&mut large, 900_000) < Duration::from_secs(5));
+    fill(&mut large, 3_900_000);
+    watch.check("3 stalled senders", MEMORY + BESIDE);
+    drop(stalled);
+    for ledger in [&small, &large] {
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little() {
+    const CONNECTIONS: usize = 10_000;
+    let raised = Command::new("prlimit")
+        .args(["--pid", &std::process::id().to_string(), "--nofile=20000:20000"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !raised {
+        return skip("10,000 idle connections", "the limit of open files cannot be raised (prlimit --nofile)");
+    }
+    let node = Node::tidemill("idle", &small_node("2"));
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 4, &[]);
+    ledger.fill(&mut client, 5, 1, 100, NOW);
+    let before = status_bytes(node.pid(), "VmRSS");
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", node.pid())).map_or(0, |all| all.count());
+    // Every one has spoken once, as a client's would have.
+    let idle: Vec<Connection> = (0..CONNECTIONS)
+        .map(|n| Connection::open(node.bootstrap(), "idle", WITHIN).unwrap_or_else(|e| panic!("connection {n}: {e}")))
+        .collect();
+    wait_for("all are accepted", WITHIN, || (descriptors() > CONNECTIONS).then_some(()));
+    let after = status_bytes(node.pid(), "VmRSS");
+    let each = after.saturating_sub(before) / CONNECTIONS as u64;
+    say(&format!("{CONNECTIONS} connections take {each} bytes each"));
+    assert!(each < 16 << 10, "{each} bytes for each connection");
+    // Their cost in CPU when nobody says anything. Five seconds are the measurement, not a wait.
+    let (ticks, began) = (cpu_ticks(node.pid()), Instant::now());
+    std::thread::sleep(Duration::from_secs(5));
+    let busy = (cpu_ticks(node.pid()) - ticks) as f64 / began.elapsed().as_secs_f64();
+    say(&format!("idle, they take {busy:.1}% of a core"));
+    assert!(busy < 2.0, "{busy:.1}% of a core while idle");
+    let worst = worst_round_trip(&mut ledger, &mut client, 100);
+    say(&format!("beside them, an append to 4 partitions took {worst:.1?} at the worst"));
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    drop(idle);
+    wait_for("closed connections are gone", WITHIN, || (descriptors() < 500).then_some(()));
+    assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+}
+
+#[test]
+fn producers_faster_than_the_disk_are_slowed_down_and_lose_nothing() {
+    let mut node = Node::tidemill("fast", &small_node("2"));
+    let mut client = connect(node.bootstrap());
+    let watch = Watch::new(node.pid());
+    let bootstrap = node.bootstrap().to_string();
+    let producers: Vec<_> = (0..4)
+        .map(|producer| {
+            let bootstrap = bootstrap.clone();
+            std::thread::spawn(move || {
+                let mut client = connect(&bootstrap);
+                let name = format!("t{producer}");
+                let mut ledger = Ledger::create(&mut client, &name, 4, &[("segment.bytes", "33554432")]);
+                // 128 MB each; all together four times what the shards may hold.
+                ledger.fill(&mut client, 40, 4, 200_000, NOW);
+                ledger
+            })
+        })
+        .collect();
+    let ledgers: Vec<Ledger> =
+        producers.into_iter().map(|thread| thread.join().expect("the producer ends well")).collect();
+    watch.check("4 producers", 2 * MEMORY + BESIDE);
+    for ledger in &ledgers {
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+    drop(watch);
+    node.kill();
+    node.restart();
+    client = connect(node.bootstrap());
+    for ledger in &ledgers {
+        assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
+    }
+}
+
+/// A small ext4 of one's own, unmounted on drop.
+struct SmallDisk {
+    mount: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    /// On `mount`, in an image beside it; why not, if that is impossible here.
+    fn new(mount: &Path, bytes: u64) -> Result<SmallDisk, String> {
+        let image = mount.with_extension("ext4");
+        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(bytes).map_err(|error| error.to_string())?;
+        let (image, on) = (image.display().to_string(), mount.display().to_string());
+        for command in [&["mkfs.ext4", "-q", "-m", "0", &image][..], &["mount", "-o", "loop", &image, &on]] {
+            let ended =
+                Command::new(command[0]).args(&command[1..]).output().map_err(|e| format!("{}: {e}", command[0]))?;
+            if !ended.status.success() {
+                return Err(format!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr)));
+            }
+        }
+        Ok(SmallDisk { mount: mount.to_owned() })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The node may still be on its way out: its descriptors go with its ring.
+        let deadline = Instant::now() + WITHIN;
+        while !Command::new("umount").arg(&self.mount).output().is_ok_and(|ended| ended.status.success()) {
+            if Instant::now() > deadline {
+                return say(&format!("LEFT MOUNTED {}", self.mount.display()));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Writes until the node refuses or stops taking more; how many batches it took.
+fn fill_the_disk(ledger: &mut Ledger, bootstrap: &str) -> usize {
+    let mut client = connect_within(bootstrap, Duration::from_secs(5));
+    for taken in 0..2000 {
+        let sent = ledger.next(4, 200_000, NOW);
+        let batch = PartitionBatch { partition: (taken % 4) as i32, batch: sent.bytes() };
+        match client.produce(&ledger.topic, vec![batch], Acks::All, false) {
+            Ok(appended) => ledger.acknowledged(appended[0].partition, appended[0].base_offset, sent),
+            Err(error) => {
+                say(&format!("full after {taken} batches: {error}"));
+                let text = error.to_string();
+                assert!(text.contains("KAFKA_STORAGE_ERROR") || text.contains("no answer to Produce"), "{text}");
+                return taken;
+            }
+        }
+    }
+    panic!("the disk took more than it has");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let mut node = Node::stopped_tidemill("full", &small_node("1"));
+    let _disk = match SmallDisk::new(&node.data(), 640 * MIB) {
+        Ok(disk) => disk,
+        Err(why) => return skip("a full disk", &why),
+    };
+    let ballasts: Vec<_> = (0..3).map(|n| node.data().join(format!("ballast{n}"))).collect();
+    for ballast in &ballasts {
+        std::fs::write(ballast, vec![7; 100 << 20]).expect("the image has room for the ballast");
+    }
+    node.restart();
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 4, &[("segment.bytes", "16777216")]);
+    let watch = Watch::new(node.pid());
+    for (round, ballast) in ballasts.iter().enumerate() {
+        let taken = fill_the_disk(&mut ledger, node.bootstrap());
+        assert!(taken > 50, "round {round}: only {taken} batches fitted");
+        // Reads go on, and what was acknowledged is there.
+        ledger.verify(&mut client);
+        match round {
+            0 => {}
+            1 => node.kill(),
+            // It cannot store a checkpoint, and says so; it does not wait for space.
+            _ => assert!(matches!(node.stop().code(), Some(0 | 1)), "{}", node.said()),
+        }
+        std::fs::remove_file(ballast).expect("the ballast was there");
+        if round > 0 {
+            node.restart();
+            client = connect(node.bootstrap());
+        }
+        ledger.verify(&mut client);
+        wait_for("writes go on when there is space again", WITHIN, || {
+            let mut client = connect_within(node.bootstrap(), Duration::from_secs(5));
+            ledger.append(&mut client, 0, 4, 1000, NOW).ok()
+        });
+        ledger.fill(&mut client, 5, 4, 1000, NOW);
+        ledger.verify(&mut client);
+    }
+    watch.check("a full disk", MEMORY + BESIDE);
+    assert_eq!(node.stop().code(), Some(0), "{}", node.said());
+    node.restart();
+    ledger.verify(&mut connect(node.bootstrap()));
+    drop(node);
+}

@@ -1,0 +1,28 @@
+//! Tests that start a Tidemill node and speak the protocol to it, or run its command line.
+//!
+//! | module | claim |
+//! |---|---|
+//! | `protocol`, `transactions` | the statements of `tests/statements.md`, in raw frames |
+//! | `groups` | members, generations and committed offsets, also after a restart |
+//! | `produce_rules` | the rules for a produced batch, checked against `record::validate` and a node |
+//! | `bad_input` | malformed and hostile bytes get an error or close the connection |
+//! | `limits` | slow readers, idle connections, fast producers and a full disk stay within their bounds |
+//! | `restart`, `retention` | acknowledged records survive stops, kills and changed shard counts; old segments go |
+//! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
+//! | `command_line`, `inspect` | the subcommands: output, errors and exit codes |
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod command_line;
+mod groups;
+mod inspect;
+mod limits;
+mod produce_rules;
+mod protocol;
+mod restart;
+mod retention;
+mod serve;
+mod startup_refusals;
+mod transactions;

@@ -1,0 +1,264 @@
+//! Statements 1 to 19: connection, framing, negotiation.
+
+use std::time::Duration;
+
+use crate::support::bench::{self, PLAIN, SMALL, metadata};
+use crate::support::node::Node;
+use crate::support::talk::{Talk, batch, from, measured, sequenced};
+use tidemill::model::ErrorCode;
+use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use tidemill::wire::admin::create_acls::{CreateAclsRequest, CreateAclsResponse};
+use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
+use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::admin::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
+use tidemill::wire::admin::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use tidemill::wire::admin::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+use tidemill::wire::admin::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use tidemill::wire::admin::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use tidemill::wire::admin::describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+};
+use tidemill::wire::admin::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use tidemill::wire::admin::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataResponse};
+use tidemill::wire::data::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
+use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::data::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use tidemill::wire::data::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use tidemill::wire::group::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use tidemill::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+use tidemill::wire::txn::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
+use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
+use tidemill::wire::txn::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
+
+/// A request's header at v1, without client id.
+fn header(key: i16, version: i16, id: i32) -> Vec<u8> {
+    [&key.to_be_bytes()[..], &version.to_be_bytes(), &id.to_be_bytes(), &(-1i16).to_be_bytes()].concat()
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as i32).to_be_bytes()[..], body].concat()
+}
+
+fn versions(talk: &mut Talk, version: i16) -> ApiVersionsResponse {
+    let word = || "test".to_string();
+    let request = ApiVersionsRequest { client_software_name: word(), client_software_version: word() };
+    talk.call(&request, version)
+}
+
+#[test]
+fn s001_a_length_below_0_or_above_the_maximum_closes_the_connection() {
+    let node = SMALL.node();
+    for length in [-1, i32::MIN, 2_000_001, i32::MAX, i32::from_be_bytes(*b"GET ")] {
+        let mut talk = Talk::to(node.bootstrap());
+        talk.send(&length.to_be_bytes());
+        assert!(talk.is_closed(), "{length}");
+    }
+}
+
+#[test]
+fn s002_answers_leave_in_the_order_of_the_requests() {
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "order", 1, &[]);
+    let mut talk = topic.leader(0);
+    // A fetch that has to wait, and behind it what is known at once.
+    let partitions = vec![from(&topic.name, 0, 0)];
+    let waits = FetchRequest { partitions, max_wait_ms: 500, min_bytes: 1, ..Default::default() };
+    let first = talk.send_fetch(&waits, 11);
+    let second = talk.id();
+    let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+    talk.send(&frame::encode_request(&request, 9, second, None).unwrap());
+    let third = talk.send_produce(9, -1, &[(topic.by_name(), 0, &batch(&["a"]))]);
+    let (answer, took) = measured(|| talk.receive_fetch(11, first));
+    assert_eq!(answer.partitions.len(), 1);
+    // The batch behind it was appended at once, which ended the wait.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    talk.answer(ApiKey::Metadata, 9, second, |reader| MetadataResponse::decode(reader, 9).unwrap());
+    assert_eq!(talk.receive_produce(9, third)[0].code, ErrorCode::None);
+}
+
+#[test]
+fn s003_pipelined_batches_are_appended_in_the_order_of_their_arrival_also_across_cores() {
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "pipelined", 2, &[]);
+    assert_ne!(topic.leaders[0], topic.leaders[1], "two partitions of a topic are on two cores");
+    for (producer, through) in [(900_001, 0), (900_002, 1)] {
+        // Partition 0, through its own core and through the other one.
+        let mut talk = topic.leader(through);
+        let from = talk.produce_one(&topic.name, 0, &batch(&["first"])).base_offset + 1;
+        let ids: Vec<i32> = (0..100)
+            .map(|sequence| {
+                let batch = sequenced(producer, 0, sequence, &[&sequence.to_string()]);
+                talk.send_produce(9, -1, &[(topic.by_name(), 0, &batch)])
+            })
+            .collect();
+        for (n, id) in ids.into_iter().enumerate() {
+            let answer = talk.receive_produce(9, id).remove(0);
+            assert_eq!((answer.code, answer.base_offset), (ErrorCode::None, from + n as i64), "through {through}");
+        }
+        let values = talk.fetch_one(topic.by_name(), 0, from, 11).values();
+        assert_eq!(values, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn s004_the_correlation_id_comes_back_also_when_negative() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    for id in [0, -1, i32::MIN, i32::MAX] {
+        talk.send(&framed(&header(18, 0, id)));
+        assert_eq!(talk.receive().unwrap()[..4], id.to_be_bytes());
+    }
+}
+
+/// Asks with a request of nothing; the answer has to decode to its last byte.
+fn check_versions<Request: Message + Default, Answer: Message>(talk: &mut Talk, request: Request) {
+    let api = Answer::API.api();
+    for version in api.served_from..=api.max {
+        let _: Answer = talk.call(&request, version);
+    }
+}
+
+#[test]
+fn s006_every_version_of_every_api_is_answered_with_its_header() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    let talk = &mut talk;
+    check_versions::<_, ListOffsetsResponse>(talk, ListOffsetsRequest::default());
+    for version in 0..=13 {
+        // Null topics are not sayable at 0.
+        let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+        let answer: MetadataResponse = talk.call(&request, version);
+        assert!(!answer.brokers.is_empty());
+    }
+    for version in 0..=4 {
+        versions(talk, version);
+    }
+    check_versions::<_, CreateTopicsResponse>(talk, CreateTopicsRequest::default());
+    check_versions::<_, DeleteTopicsResponse>(talk, DeleteTopicsRequest::default());
+    check_versions::<_, DeleteRecordsResponse>(talk, DeleteRecordsRequest::default());
+    let all_acls =
+        DescribeAclsRequest { resource_type_filter: 1, operation: 1, permission_type: 1, ..Default::default() };
+    check_versions::<_, DescribeAclsResponse>(talk, all_acls);
+    check_versions::<_, CreateAclsResponse>(talk, CreateAclsRequest::default());
+    check_versions::<_, DeleteAclsResponse>(talk, DeleteAclsRequest::default());
+    check_versions::<_, DescribeLogDirsResponse>(talk, DescribeLogDirsRequest::default());
+    check_versions::<_, ListConfigResourcesResponse>(talk, ListConfigResourcesRequest::default());
+    check_versions::<_, InitProducerIdResponse>(talk, InitProducerIdRequest::default());
+    check_versions::<_, OffsetForLeaderEpochResponse>(talk, OffsetForLeaderEpochRequest::default());
+    check_versions::<_, AddPartitionsToTxnResponse>(talk, AddPartitionsToTxnRequest::default());
+    check_versions::<_, AddOffsetsToTxnResponse>(talk, AddOffsetsToTxnRequest::default());
+    check_versions::<_, EndTxnResponse>(talk, EndTxnRequest::default());
+    check_versions::<_, TxnOffsetCommitResponse>(talk, TxnOffsetCommitRequest::default());
+    check_versions::<_, WriteTxnMarkersResponse>(talk, WriteTxnMarkersRequest::default());
+    check_versions::<_, DescribeProducersResponse>(talk, DescribeProducersRequest::default());
+    check_versions::<_, DescribeTransactionsResponse>(talk, DescribeTransactionsRequest::default());
+    check_versions::<_, ListTransactionsResponse>(talk, ListTransactionsRequest::default());
+    check_versions::<_, DescribeConfigsResponse>(talk, DescribeConfigsRequest::default());
+    check_versions::<_, AlterConfigsResponse>(talk, AlterConfigsRequest::default());
+    check_versions::<_, IncrementalAlterConfigsResponse>(talk, IncrementalAlterConfigsRequest::default());
+    check_versions::<_, CreatePartitionsResponse>(talk, CreatePartitionsRequest::default());
+    check_versions::<_, DescribeClusterResponse>(talk, DescribeClusterRequest::default());
+    check_versions::<_, DescribeTopicPartitionsResponse>(talk, DescribeTopicPartitionsRequest::default());
+    for version in 4..=18 {
+        assert!(talk.fetch(&FetchRequest::default(), version).partitions.is_empty());
+    }
+    for version in 3..=13 {
+        assert!(talk.produce(version, 1, &[]).is_empty());
+    }
+}
+
+#[test]
+fn s007_api_versions_at_an_unknown_version_is_answered_in_v0_without_a_look_at_the_body() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    talk.send(&framed(&[&header(18, 99, 7)[..8], b"\xff\xff whatever a later time will say"].concat()));
+    // Correlation id, error 35, one key: 18, 0 to 4.
+    assert_eq!(talk.receive().unwrap(), [0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
+    assert_eq!(versions(&mut talk, 3).error_code, ErrorCode::None, "the connection goes on");
+}
+
+#[test]
+fn s008_client_software_names_are_checked() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    for (name, code) in [("apache-kafka-java", ErrorCode::None), ("a b", ErrorCode::InvalidRequest)] {
+        let request = ApiVersionsRequest { client_software_name: name.into(), client_software_version: "4.0.0".into() };
+        let answer: ApiVersionsResponse = talk.call(&request, 3);
+        assert_eq!(answer.error_code, code, "{name}");
+    }
+}
+
+#[test]
+fn s011_produce_is_advertised_from_0_and_s019_telemetry_is_not() {
+    let node = PLAIN.node();
+    let answer = versions(&mut Talk::to(node.bootstrap()), 4);
+    let advertised: Vec<_> =
+        answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+    let table: Vec<_> = API_TABLE.iter().map(|api| (api.key.code(), api.min, api.max)).collect();
+    assert_eq!(advertised, table);
+    assert!(advertised.contains(&(0, 0, 13)));
+    assert!(!advertised.iter().any(|api| matches!(api.0, 71 | 72)));
+}
+
+#[test]
+fn s014_an_unknown_key_or_an_unadvertised_version_closes_the_connection() {
+    let node = PLAIN.node();
+    for (key, version) in [(999, 0), (4, 0), (-1, 0), (71, 0), (3, 14), (3, -1), (1, 19), (60, 3)] {
+        let mut talk = Talk::to(node.bootstrap());
+        talk.send(&framed(&header(key, version, 1)));
+        assert!(talk.is_closed(), "{key} v{version}");
+    }
+}
+
+#[test]
+fn s015_the_versions_of_kip_896_are_refused_and_metadata_v0_stays() {
+    let node = PLAIN.node();
+    for (key, version) in [(0, 0), (0, 2), (1, 3), (2, 0), (19, 1), (20, 0), (32, 0)] {
+        let mut talk = Talk::to(node.bootstrap());
+        talk.send(&framed(&header(key, version, 1)));
+        assert!(talk.is_closed(), "{key} v{version}");
+    }
+    assert!(!metadata(&mut Talk::to(node.bootstrap()), 0, Some(&["s015"])).brokers.is_empty());
+}
+
+#[test]
+fn s016_unknown_tags_are_skipped_and_a_count_that_no_bytes_back_closes_the_connection() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    // Metadata v12: a tag in the header, no topics, and two tags of a later time.
+    let tagged = [&header(3, 12, 5)[..], &[1, 9, 2, 0xaa, 0xbb, 1, 0, 0, 2, 0, 1, 0xaa, 77, 2, 0xbb, 0xcc]].concat();
+    talk.send(&framed(&tagged));
+    talk.answer(ApiKey::Metadata, 12, 5, |reader| MetadataResponse::decode(reader, 12).unwrap());
+    let counted = [&header(3, 1, 5)[..], &i32::MAX.to_be_bytes()].concat();
+    talk.send(&framed(&counted));
+    assert!(talk.is_closed());
+}
+
+#[test]
+fn s018_a_silent_connection_is_closed_and_one_in_use_is_not() {
+    let settings = ["--shards", "1", "--set", "journal.bytes=134217728", "--set", "connections.max.idle.ms=1000"];
+    let node = Node::tidemill("protocol-idle", &settings);
+    let mut silent = Talk::to(node.bootstrap());
+    let mut used = Talk::to(node.bootstrap());
+    versions(&mut silent, 3);
+    let (_, took) = measured(|| {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(2500) {
+            versions(&mut used, 3);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(silent.is_closed());
+    });
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(versions(&mut used, 3).error_code, ErrorCode::None);
+}

@@ -1,0 +1,14 @@
+//! Tests whose referees are unmodified Kafka clients and Kafka's own tools. The client programs are in the directories here.
+//!
+//! | module | claim |
+//! |---|---|
+//! | `read_back` | each client reads back equal what it and every other client wrote |
+//! | `dump_log` | Kafka's segment dump reads our segments, and Tidemill adopts a topic directory that Kafka wrote |
+//! | `compaction` | Tidemill and Kafka keep the same records of a compacted topic |
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod compaction;
+mod dump_log;
+mod read_back;

@@ -1,0 +1,166 @@
+//! What decoding allocates: nothing for Produce, and never more than the bytes that are there can justify.
+//!
+//! One test in its own process, because the counter is the process's.
+
+use crate::ALLOCATOR;
+use crate::support::own_process;
+use stats_alloc::Region;
+use tidemill::wire::data::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
+use tidemill::wire::*;
+
+/// Bytes and calls that `work` allocates, given back or not.
+fn allocated(work: impl FnOnce()) -> (usize, usize) {
+    let region = Region::new(ALLOCATOR);
+    work();
+    let change = region.change();
+    (change.bytes_allocated, change.allocations + change.reallocations)
+}
+
+fn produce_decode_allocates_nothing() {
+    for version in 3..=13 {
+        let topic = if version >= 13 { Topic::Id(tidemill::model::TopicId([1; 16])) } else { Topic::Name("topic") };
+        let head = ProduceHead { transactional_id: Some("t"), acks: -1, timeout_ms: 30_000 };
+        let mut w = ProduceRequestWriter::new(version, 1, None, head, 10);
+        for _ in 0..10 {
+            w.topic(topic, 100);
+            (0..100).for_each(|partition| w.partition(partition, &[7u8; 300][..]));
+        }
+        let frame = w.finish().unwrap().to_vec();
+        let cost = allocated(|| {
+            let mut r = Reader::new(&frame[4..]);
+            frame::RequestHeader::decode(&mut r).unwrap();
+            let request = ProduceRequest::decode(&mut r, version).unwrap();
+            let bytes: usize = request.partitions().map(|p| p.records.len()).sum();
+            assert_eq!((request.partition_count, bytes), (1000, 300_000));
+        });
+        assert_eq!(cost, (0, 0), "v{version}");
+    }
+}
+
+/// Bodies of a length, all of one byte, with a count at every place that promises more than there is.
+fn hostile_bodies(mut check: impl FnMut(&[u8])) {
+    // The largest count of all, the largest that is below the cap, and what just fits if elements took one byte.
+    let counts: [&[u8]; 6] = [
+        &[0x7f, 0xff, 0xff, 0xff],
+        &[0x00, 0x0f, 0x42, 0x40],
+        &[0x00, 0x00, 0x01, 0x00],
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[0xc1, 0x84, 0x3d],
+        &[0xff, 0x01],
+    ];
+    for length in [12, 300] {
+        for filling in [0, 1, 0xff] {
+            for count in counts {
+                for at in 0..length.min(64) - count.len() {
+                    let mut body = vec![filling; length];
+                    body[at..at + count.len()].copy_from_slice(count);
+                    check(&body);
+                }
+            }
+        }
+    }
+}
+
+/// A value in memory is larger than on the wire: an empty string is 1 byte there and 24 here. This is by how much.
+const MEMORY_PER_WIRE_BYTE: usize = 64;
+
+fn is_bounded(what: &str, decode: impl Fn(&[u8])) {
+    hostile_bodies(|body| {
+        let (bytes, _) = allocated(|| decode(body));
+        assert!(bytes <= 64 + body.len() * MEMORY_PER_WIRE_BYTE, "{what}: {bytes} bytes for {body:?}");
+    });
+}
+
+fn message_is_bounded<M: Message>() {
+    let api = M::API.api();
+    for version in api.served_from..=api.max {
+        is_bounded(std::any::type_name::<M>(), |body| {
+            let mut r = Reader::new(body);
+            r.set_flexible(api.is_flexible(version));
+            drop(M::decode(&mut r, version));
+        });
+    }
+}
+
+#[test]
+fn decoding_allocates_for_bytes_that_are_there_only() {
+    own_process::run(module_path!(), "decoding_allocates_for_bytes_that_are_there_only", check_decoders);
+}
+
+fn check_decoders() {
+    produce_decode_allocates_nothing();
+    for version in 3..=13 {
+        is_bounded("ProduceRequest", |body| drop(ProduceRequest::decode(&mut Reader::new(body), version)));
+        is_bounded("ProduceResponse", |body| {
+            drop(data::produce::ProduceResponse::decode(&mut Reader::new(body), version));
+        });
+    }
+    for version in 4..=18 {
+        is_bounded("FetchRequest", |body| drop(data::fetch::FetchRequest::decode(&mut Reader::new(body), version)));
+        is_bounded("FetchResponse", |body| drop(data::fetch::FetchResponse::decode(&mut Reader::new(body), version)));
+    }
+    message_is_bounded::<admin::api_versions::ApiVersionsRequest>();
+    message_is_bounded::<admin::api_versions::ApiVersionsResponse>();
+    message_is_bounded::<admin::metadata::MetadataRequest>();
+    message_is_bounded::<admin::metadata::MetadataResponse>();
+    message_is_bounded::<data::list_offsets::ListOffsetsRequest>();
+    message_is_bounded::<data::list_offsets::ListOffsetsResponse>();
+    message_is_bounded::<group::offset_commit::OffsetCommitRequest>();
+    message_is_bounded::<group::offset_commit::OffsetCommitResponse>();
+    message_is_bounded::<group::offset_fetch::OffsetFetchRequest>();
+    message_is_bounded::<group::offset_fetch::OffsetFetchResponse>();
+    message_is_bounded::<group::join_group::JoinGroupRequest>();
+    message_is_bounded::<group::join_group::JoinGroupResponse>();
+    message_is_bounded::<group::heartbeat::HeartbeatRequest>();
+    message_is_bounded::<group::heartbeat::HeartbeatResponse>();
+    message_is_bounded::<group::leave_group::LeaveGroupRequest>();
+    message_is_bounded::<group::leave_group::LeaveGroupResponse>();
+    message_is_bounded::<group::sync_group::SyncGroupRequest>();
+    message_is_bounded::<group::sync_group::SyncGroupResponse>();
+    message_is_bounded::<group::describe_groups::DescribeGroupsRequest>();
+    message_is_bounded::<group::describe_groups::DescribeGroupsResponse>();
+    message_is_bounded::<group::list_groups::ListGroupsRequest>();
+    message_is_bounded::<group::list_groups::ListGroupsResponse>();
+    message_is_bounded::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>();
+    message_is_bounded::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>();
+    message_is_bounded::<group::consumer_group_describe::ConsumerGroupDescribeRequest>();
+    message_is_bounded::<group::consumer_group_describe::ConsumerGroupDescribeResponse>();
+    message_is_bounded::<group::delete_groups::DeleteGroupsRequest>();
+    message_is_bounded::<group::delete_groups::DeleteGroupsResponse>();
+    message_is_bounded::<group::offset_delete::OffsetDeleteRequest>();
+    message_is_bounded::<group::offset_delete::OffsetDeleteResponse>();
+    message_is_bounded::<admin::find_coordinator::FindCoordinatorRequest>();
+    message_is_bounded::<admin::find_coordinator::FindCoordinatorResponse>();
+    message_is_bounded::<admin::create_topics::CreateTopicsRequest>();
+    message_is_bounded::<admin::create_topics::CreateTopicsResponse>();
+    message_is_bounded::<admin::delete_topics::DeleteTopicsRequest>();
+    message_is_bounded::<admin::delete_topics::DeleteTopicsResponse>();
+    message_is_bounded::<txn::init_producer_id::InitProducerIdRequest>();
+    message_is_bounded::<txn::init_producer_id::InitProducerIdResponse>();
+    message_is_bounded::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>();
+    message_is_bounded::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>();
+    message_is_bounded::<admin::describe_configs::DescribeConfigsRequest>();
+    message_is_bounded::<admin::describe_configs::DescribeConfigsResponse>();
+    message_is_bounded::<admin::alter_configs::AlterConfigsRequest>();
+    message_is_bounded::<admin::alter_configs::AlterConfigsResponse>();
+    message_is_bounded::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>();
+    message_is_bounded::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>();
+    message_is_bounded::<data::delete_records::DeleteRecordsRequest>();
+    message_is_bounded::<data::delete_records::DeleteRecordsResponse>();
+    message_is_bounded::<admin::describe_acls::DescribeAclsRequest>();
+    message_is_bounded::<admin::describe_acls::DescribeAclsResponse>();
+    message_is_bounded::<admin::create_acls::CreateAclsRequest>();
+    message_is_bounded::<admin::create_acls::CreateAclsResponse>();
+    message_is_bounded::<admin::delete_acls::DeleteAclsRequest>();
+    message_is_bounded::<admin::delete_acls::DeleteAclsResponse>();
+    message_is_bounded::<admin::describe_log_dirs::DescribeLogDirsRequest>();
+    message_is_bounded::<admin::describe_log_dirs::DescribeLogDirsResponse>();
+    message_is_bounded::<admin::list_config_resources::ListConfigResourcesRequest>();
+    message_is_bounded::<admin::list_config_resources::ListConfigResourcesResponse>();
+    message_is_bounded::<admin::create_partitions::CreatePartitionsRequest>();
+    message_is_bounded::<admin::create_partitions::CreatePartitionsResponse>();
+    message_is_bounded::<admin::describe_cluster::DescribeClusterRequest>();
+    message_is_bounded::<admin::describe_cluster::DescribeClusterResponse>();
+    message_is_bounded::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>();
+    message_is_bounded::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>();
+}

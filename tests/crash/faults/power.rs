@@ -1,0 +1,160 @@
+//! Power failures: whatever was acknowledged at that moment is there, once, in order, at its offset.
+//!
+//! A story is several lives of one shard on one disk, each under load and each ended by a kill (what was written stays, flushed
+//! or not) or by a power failure (of what was not flushed, any part stays). Of each life random moments are taken; for each
+//! the disk is rebuilt as a power failure then would have left it, and opened.
+//!
+//! `TIDEMILL_POWER_SEED`, `TIDEMILL_POWER_MOMENTS`: other choices, and more of them.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tidemill::runtime::fault::FaultPlan;
+use tidemill::runtime::record::Recorder;
+
+use super::disk::{Disk, Luck};
+use super::load::{self, Ledger, Load};
+use super::report;
+use crate::support::chance::{Chance, number};
+use crate::support::scratch::Dir;
+use crate::support::turn;
+
+const LIVES: usize = 4;
+const MOMENTS: u64 = 14;
+const TELLERS: u64 = 2;
+
+/// What the stories came to.
+#[derive(Default)]
+struct Sum {
+    moments: AtomicU64,
+    groups_replayed: AtomicU64,
+    groups_replayed_max: AtomicU64,
+    acknowledged: AtomicU64,
+    lives: AtomicU64,
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_failure_at_any_moment() {
+    let _turn = turn::of("faults");
+    let seed = number("TIDEMILL_POWER_SEED", 1);
+    let wanted = number("TIDEMILL_POWER_MOMENTS", 1000);
+    let began = Instant::now();
+    let (sum, next) = (Sum::default(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let tellers: Vec<_> = (0..TELLERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    while sum.moments.load(Ordering::Relaxed) < wanted {
+                        story(seed, next.fetch_add(1, Ordering::Relaxed), &sum);
+                    }
+                })
+            })
+            .collect();
+        for teller in tellers {
+            teller.join().expect("a failed moment is told above");
+        }
+    });
+    let moments = sum.moments.load(Ordering::Relaxed);
+    let took = began.elapsed();
+    report::table(
+        "power failures",
+        &["seed", "moments", "per second", "lives", "batches acknowledged", "groups replayed", "most", "lost", "torn"],
+        &[vec![
+            seed.to_string(),
+            moments.to_string(),
+            format!("{:.0}", moments as f64 / took.as_secs_f64()),
+            sum.lives.load(Ordering::Relaxed).to_string(),
+            sum.acknowledged.load(Ordering::Relaxed).to_string(),
+            sum.groups_replayed.load(Ordering::Relaxed).to_string(),
+            sum.groups_replayed_max.load(Ordering::Relaxed).to_string(),
+            "0".into(),
+            "0".into(),
+        ]],
+    );
+}
+
+fn story(seed: u64, number: u64, sum: &Sum) {
+    let mut chance = Chance::new(seed << 20 | number);
+    let own_journal_dir = number % 2 == 1;
+    let mut dir = Dir::new("power");
+    let mut place = load::place(dir.path(), own_journal_dir);
+    let mut disk = Disk::of(dir.path());
+    // A compaction stores checkpoints of its own, which leave recovery less to do: so not always.
+    let fourth = if number.is_multiple_of(3) { "compact" } else { "loose" };
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "txn", fourth]))));
+    let images = load::images(&format!("power-{number}"));
+    for life in 0..LIVES {
+        let told = |moment: usize, why: String| {
+            format!("TIDEMILL_POWER_SEED={seed}: story {number}, life {life}, moment {moment}: {why}")
+        };
+        let load = Load {
+            seed: chance.next(),
+            batches: 40 + chance.below(80) as usize,
+            batch_bytes_max: 24_000,
+            one_by_one: false,
+            with_topics: true,
+            stops: chance.one_in(4),
+        };
+        let recorder = Recorder::default();
+        let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::default());
+        if let Some(failure) = lived.failure {
+            panic!("{}", told(lived.ended_at, failure));
+        }
+        sum.lives.fetch_add(1, Ordering::Relaxed);
+        sum.acknowledged.fetch_add(ledger.borrow().acknowledged_count() as u64, Ordering::Relaxed);
+        let events = recorder.take();
+        let moments: BTreeSet<usize> = (0..MOMENTS).map(|_| chance.below(lived.ended_at as u64 + 1) as usize).collect();
+        // The next life begins where one of these power failures left the disk, or where a kill did.
+        let last = chance.one_in(2).then(|| chance.below(moments.len() as u64) as usize);
+        let mut continued = None;
+        for (at, moment) in moments.iter().copied().enumerate() {
+            let seen = disk.seen();
+            events[seen..moment].iter().for_each(|event| disk.apply(event));
+            let image = images.join(at.to_string());
+            disk.leave(&image, Luck::Some(&mut chance));
+            if Some(at) == last {
+                let kept = Dir::new("power");
+                load::copy(&image, kept.path());
+                continued = Some((kept, moment));
+            }
+            let found = load::reopen(&load::place(&image, own_journal_dir), &ledger.borrow().image_at(moment))
+                .and_then(|(found, report)| {
+                    ledger.borrow().check(&found, moment, false)?;
+                    Ok(report)
+                });
+            let report = found.unwrap_or_else(|why| panic!("{}", told(moment, why)));
+            sum.groups_replayed.fetch_add(report.groups_replayed, Ordering::Relaxed);
+            sum.groups_replayed_max.fetch_max(report.groups_replayed, Ordering::Relaxed);
+            sum.moments.fetch_add(1, Ordering::Relaxed);
+            fs::remove_dir_all(&image).expect("an image of ours");
+        }
+        let (moment, is_flushed) = match continued {
+            Some((kept, moment)) => {
+                disk = Disk::of(kept.path());
+                place = load::place(kept.path(), own_journal_dir);
+                dir = kept;
+                (moment, true)
+            }
+            None => {
+                let seen = disk.seen();
+                events[seen..].iter().for_each(|event| disk.apply(event));
+                disk.reopened();
+                (lived.ended_at, false)
+            }
+        };
+        // What the next life finds, looked at in a copy: looking changes it.
+        let look = images.join("look");
+        load::copy(dir.path(), &look);
+        let image = ledger.borrow().image_at(moment);
+        let found = load::reopen(&load::place(&look, own_journal_dir), &image)
+            .and_then(|(found, _)| ledger.borrow().check(&found, moment, !is_flushed).map(|()| found));
+        let found = found.unwrap_or_else(|why| panic!("{}", told(moment, why)));
+        ledger.borrow_mut().begin_anew(&found, moment, is_flushed);
+        fs::remove_dir_all(&look).expect("a copy of ours");
+    }
+    let _ = fs::remove_dir_all(&images);
+}

@@ -1,0 +1,103 @@
+//! Kafka as the oracle: a real Apache Kafka 4.3 and a Tidemill node are sent the same bytes, and what they answer is
+//! compared field by field, for every API and every version that Tidemill advertises.
+//!
+//! | file | its one idea |
+//! |---|---|
+//! | `cases/*.rs` | the table: what is asked, one file per API; a new case is one entry |
+//! | `accepted.rs` | every difference that is meant, with its reason; one that no longer occurs fails the test |
+//! | `pair.rs` | the two brokers, and what each chooses for itself (topic ids, ports, its clock), mapped |
+//! | `answer.rs`, `tree.rs` | an answer's bytes as paths and values |
+//! | `segments.rs` | what both store of the same requests, and whether each opens the other's directory |
+//!
+//! A difference prints as `ListOffsets v7 / case / topics[a].partitions[1].error_code: Kafka .., Tidemill ..`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accepted;
+mod answer;
+mod case;
+mod cases;
+mod pair;
+mod segments;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use accepted::Ledger;
+use pair::{Side, compare};
+use support::node::Node;
+use support::say;
+
+/// Says which case it was that a broker did not answer at all.
+struct ToldOnPanic<'a>(&'a str, i16);
+
+impl Drop for ToldOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("  at v{} of {}", self.1, self.0));
+        }
+    }
+}
+
+#[test]
+fn both_answer_alike() {
+    // What DescribeConfigs is to find set by hand, on both.
+    const SET: [&str; 8] = [
+        "log.retention.hours=100",
+        "log.roll.ms=500000000",
+        "num.partitions=3",
+        "message.max.bytes=100000",
+        "offsets.topic.replication.factor=1",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+        // Who joins is assigned to at once.
+        "group.consumer.assignment.interval.ms=0",
+    ];
+    let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
+    let mut arguments = vec!["--set", "routing=forward", "--shards", "2"];
+    SET.iter().for_each(|set| arguments.extend(["--set", set]));
+    let tidemill_node = Node::tidemill("oracle-tidemill", &arguments);
+    let kafka = Side::new("Kafka", kafka_node.bootstrap());
+    let tidemill = Side::new("Tidemill", tidemill_node.bootstrap());
+
+    let ledger = Ledger::new();
+    let only = std::env::var("TIDEMILL_ORACLE_ONLY").unwrap_or_default();
+    let (mut cases, mut asked) = (0, 0);
+    // The same difference at many versions is told once.
+    let mut wrong: BTreeMap<String, Vec<i16>> = BTreeMap::new();
+    for case in cases::all() {
+        let place = format!("{:?} / {}", case.api, case.name);
+        if !only.split('|').any(|only| place.contains(only)) && !place.contains("topics for the others") {
+            continue;
+        }
+        cases += 1;
+        for version in case.since..=case.until {
+            for step in &case.steps {
+                asked += 1;
+                let place = format!("{:?} / {}", step.api, case.name);
+                let _told = ToldOnPanic(&place, version);
+                let ask = |side: &Side| step.ask(side, version);
+                for difference in
+                    compare(&kafka, &tidemill, case.settles, ask, |difference| ledger.accepts(&place, difference))
+                {
+                    let text = format!(
+                        "{place} / {}: Kafka {}, Tidemill {}",
+                        difference.path, difference.kafka, difference.tidemill
+                    );
+                    wrong.entry(text).or_default().push(version);
+                }
+            }
+        }
+    }
+    say(&format!("  {cases} cases, {asked} requests to each"));
+    let mut complaints: Vec<String> = wrong.iter().map(|(text, versions)| format!("v{versions:?} {text}")).collect();
+    for side in [&kafka, &tidemill] {
+        let otherwise = side.written_otherwise.borrow();
+        complaints.extend(otherwise.iter().take(5).map(|what| format!("{}'s bytes are not ours: {what}", side.name)));
+    }
+    if only.is_empty() {
+        complaints.extend(ledger.unused().map(|row| format!("accepted, and does not occur: {} ({})", row.at, row.why)));
+    }
+    assert!(complaints.is_empty(), "{} differences:\n{}", complaints.len(), complaints.join("\n"));
+}
