@@ -1,0 +1,47 @@
+//! The rules of this repository that a script can check, over the tree as it lies on the disk.
+//!
+//! | module | rule |
+//! |---|---|
+//! | `ranks` | a file of `src/` imports only from its own directory and from lower ranks of the map in `src/lib.rs` |
+//! | `words` | comments and test names name their subject: no stand-ins (`words::WORDS`) |
+//! | `lines` | at most 120 columns; a TODO names its issue |
+//! | `sizes` | no file above 600 lines, few functions above 70, a median file of about 110 |
+//! | `invariants` | each invariant id has a definition, an assert and a test that name it |
+//! | `links` | each file that a document or a comment names exists |
+//! | `statements` | the numbers in `tests/statements.md` are complete, and its tests exist |
+//!
+//! This binary depends on the standard library alone: `cargo test --test tidy` needs no part of Tidemill.
+//! Each rule is a function from sources to errors, with a test that it fails on bad input and a test of the tree.
+
+mod invariants;
+mod lexer;
+mod lines;
+mod links;
+mod ranks;
+mod sizes;
+mod statements;
+mod tree;
+mod words;
+
+/// A place that breaks a rule, and the remedy.
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    path: String,
+    line: usize,
+    what: String,
+}
+
+impl Violation {
+    fn new(path: &str, line: usize, what: impl Into<String>) -> Violation {
+        Violation { path: path.to_owned(), line, what: what.into() }
+    }
+}
+
+/// Fails with all violations if there are more than `left`, the number that the tree still has.
+///
+/// A constant `..._LEFT` only ever shrinks. At zero it is deleted.
+fn check(rule: &str, violations: &[Violation], left: usize) {
+    let list: Vec<String> = violations.iter().map(|v| format!("{}:{}: {}", v.path, v.line, v.what)).collect();
+    println!("{rule}: {} violations, {left} allowed", list.len());
+    assert!(list.len() <= left, "{rule}: {} violations, {left} allowed\n{}", list.len(), list.join("\n"));
+}
