@@ -632,7 +632,7 @@ fn a_thousand_connections_that_announce_90_mib_and_send_four_bytes_cost_next_to_
 }
 
 #[test]
-fn slow_senders_of_large_requests_hold_back_nobody_else() {
+fn slow_senders_of_large_requests_delay_no_other_client() {
     let world = World::new("bad-slow");
     let mut writer = world.topic.leader(0);
     let before = world.rss();
@@ -730,7 +730,7 @@ fn only_produce_may_be_large_and_a_request_of_tiny_elements_costs_a_bounded_mult
 }
 
 #[test]
-fn a_slow_reader_of_large_answers_holds_back_nobody_else() {
+fn a_slow_reader_of_large_responses_delays_no_other_client() {
     let world = World::new("bad-reader");
     let mut writer = world.topic.leader(0);
     for _ in 0..16 {

@@ -234,7 +234,7 @@ fn keys_headers_and_nulls_are_kept_and_a_key_stays_in_its_partition() {
 }
 
 #[test]
-fn reading_begins_and_ends_where_it_is_told() {
+fn consume_starts_and_ends_at_the_given_positions() {
     let Some(shell) = Shell::start("cli-places") else { return };
     shell.text("topic create places --partitions 2");
     for (codec, from) in [("none", 0), ("lz4", 10)] {
@@ -316,7 +316,7 @@ fn following_prints_records_as_they_come() {
 }
 
 #[test]
-fn without_a_broker_the_error_says_what_to_do() {
+fn without_a_broker_the_error_names_the_remedy() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let output =

@@ -146,7 +146,7 @@ fn describe(talk: &mut Talk, group: &str) -> DescribedGroup {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_a_kill_members_and_offsets_alike() {
+fn acknowledged_members_and_offsets_survive_a_kill() {
     for routing in ["routing=direct", "routing=forward"] {
         let settings = ["--shards", "2", "--set", routing, "--set", "group.initial.rebalance.delay.ms=100"];
         let mut node = Node::tidemill("groups-kill", &settings);
@@ -339,7 +339,7 @@ fn names_as_long_as_a_request_can_have_them_are_written_or_refused() {
 }
 
 #[test]
-fn in_direct_routing_another_shard_says_who_it_is_not_and_in_forward_routing_it_asks_the_owner() {
+fn in_direct_routing_another_shard_is_not_coordinator_and_in_forward_routing_it_forwards() {
     let node = Node::tidemill("groups-direct", &["--shards", "2"]);
     create(node.bootstrap(), "t", 1);
     let mut right = coordinator(node.bootstrap(), "g");
@@ -369,7 +369,7 @@ fn in_direct_routing_another_shard_says_who_it_is_not_and_in_forward_routing_it_
 }
 
 #[test]
-fn the_internal_topics_are_told_as_such_and_not_for_clients_to_write() {
+fn internal_topics_are_marked_and_clients_cannot_write_them() {
     let node = Node::tidemill("groups-internal", &["--shards", "2"]);
     coordinator(node.bootstrap(), "g");
     let asked = MetadataRequestTopic { name: Some("__consumer_offsets".into()), ..Default::default() };
@@ -478,7 +478,7 @@ fn clients_of_four_kinds_share_one_group() {
 }
 
 #[test]
-fn kafkas_own_tools_describe_reset_and_decode_what_is_written() {
+fn kafkas_tools_describe_reset_and_decode_groups() {
     let (Some(jars), Some(java)) = (peers::kafka_jars(), peers::java()) else { return };
     let Some(mut node) = filled("groups-tools", "group.initial.rebalance.delay.ms=100") else { return };
     assert_eq!(member(&java, node.bootstrap(), "tools", "classic", 1).0, RECORDS);

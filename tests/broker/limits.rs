@@ -73,7 +73,7 @@ fn worst_round_trip(ledger: &mut Ledger, client: &mut Client, rounds: usize) -> 
 }
 
 #[test]
-fn readers_that_do_not_read_hold_up_nobody() {
+fn stalled_readers_delay_no_other_client() {
     let node = Node::tidemill("slow", &small_node("2"));
     let mut client = connect(node.bootstrap());
     // Twice what both shards may hold, so that reading it means reading the disk.

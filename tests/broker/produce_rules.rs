@@ -546,7 +546,7 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
 }
 
 #[test]
-fn what_was_there_already_leaves_room_for_a_batch_of_the_largest_size() {
+fn earlier_batches_leave_room_for_a_batch_of_the_largest_size() {
     let Some(mut bench) = Bench::start("largest") else { return };
     bench.topic("largest", &[("max.message.bytes", "4194304")]);
     let options = |base_sequence| BatchOptions { producer_id: 7, base_sequence, ..Default::default() };

@@ -79,7 +79,7 @@ fn journals_larger_than_memory_are_replayed_and_spread_anew() {
 }
 
 #[test]
-fn a_clean_restart_replays_nothing_and_a_killed_one_replays_what_was_not_checkpointed() {
+fn a_clean_restart_replays_nothing_and_a_killed_one_replays_from_the_checkpoint() {
     let mut node = Node::tidemill("clean", &with_shards("2"));
     let mut client = connect(node.bootstrap());
     let mut ledger = Ledger::create(&mut client, "t", 5, &[]);
@@ -189,7 +189,7 @@ fn refusal(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn what_would_be_lost_is_asked_for_and_nothing_is_begun_anew() {
+fn a_start_that_misses_its_data_is_refused_and_creates_nothing() {
     let mut node = Node::tidemill("asked-for", &with_shards("2"));
     let mut client = connect(node.bootstrap());
     // Of a name that sounds like one of the node's own directories.

@@ -81,7 +81,7 @@ impl Drop for Started {
 }
 
 #[test]
-fn an_empty_directory_is_enough_and_it_says_what_it_did() {
+fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get()) as u16;
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let ports = Ports::reserve();

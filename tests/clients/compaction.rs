@@ -238,7 +238,7 @@ fn check_consumers(jars: &str, node: &Node, topic: &str, rows: &[Row]) {
 }
 
 #[test]
-fn both_keep_the_same_and_kafkas_tool_reads_ours() {
+fn both_keep_the_same_records_and_kafkas_tool_reads_ours() {
     let _turn = turn::of("compaction");
     let Some(jars) = peers::kafka_jars() else { return };
     let cleaner = ["log.cleaner.backoff.ms=50", "log.initial.task.delay.ms=100"];

@@ -94,31 +94,31 @@ fn row(line: &str) -> Option<Row> {
 }
 
 #[test]
-fn librdkafka_reads_back_equal_what_it_wrote() {
+fn librdkafka_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     check_client(peers::librdkafka());
 }
 
 #[test]
-fn kafka_python_reads_back_equal_what_it_wrote() {
+fn kafka_python_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     check_client(peers::kafka_python());
 }
 
 #[test]
-fn java_reads_back_equal_what_it_wrote() {
+fn java_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     check_client(peers::java());
 }
 
 #[test]
-fn franz_go_reads_back_equal_what_it_wrote() {
+fn franz_go_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     check_client(peers::franz_go());
 }
 
 #[test]
-fn kafkajs_reads_back_equal_what_it_wrote() {
+fn kafkajs_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     check_client(peers::kafkajs());
 }
@@ -154,7 +154,7 @@ fn acknowledged_records_survive_a_killed_node() {
 
 /// kcat cannot create a topic; librdkafka's program does it.
 #[test]
-fn kcat_reads_back_equal_what_it_wrote() {
+fn kcat_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
     let (Some(kcat), Some(creator)) = (peers::kcat(), peers::librdkafka()) else { return };
     let Some(node) = Node::start("kcat") else { return };
@@ -232,7 +232,7 @@ fn kcat_lists_and_seeks(kcat: &str, node: &Node, topic: &str) {
 
 /// Every client writes one topic, a part of it with each codec; every client reads them all.
 #[test]
-fn every_client_reads_what_every_other_wrote() {
+fn every_client_reads_the_records_of_every_other() {
     let _turn = turn::of("read_back");
     let programs = [peers::librdkafka(), peers::java(), peers::franz_go(), peers::kafka_python(), peers::kafkajs()];
     let kcat = peers::kcat();

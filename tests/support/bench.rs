@@ -1,4 +1,4 @@
-//! Nodes that tests share while any of them runs, and topics made on them by raw requests.
+//! Nodes that several tests share, and topics created on them by raw requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,7 +13,7 @@ use tidemill::wire::admin::create_topics::{
 };
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic};
 
-/// A node that goes when the last test that uses it does.
+/// A node that starts with the first test that uses it and stops with the last.
 pub struct Shared {
     node: Mutex<Weak<Node>>,
     name: &'static str,
@@ -26,7 +26,7 @@ impl Shared {
     }
 
     pub fn node(&self) -> Arc<Node> {
-        // A test that failed while it held the lock has nothing to do with the next.
+        // A failed test poisons the lock, but leaves the node usable.
         let mut node = self.node.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         node.upgrade().unwrap_or_else(|| {
             let started = Arc::new(Node::tidemill(self.name, self.arguments));
@@ -38,11 +38,11 @@ impl Shared {
 
 const JOURNAL: &str = "journal.bytes=134217728";
 
-/// Two cores, each a broker; everything else at its default.
+/// Two shards, each a broker; other settings at their defaults.
 pub static PLAIN: Shared =
     Shared::new("protocol", &["--shards", "2", "--set", JOURNAL, "--set", "auto.create.topics.enable=true"]);
 
-/// One core, and everything that can be small is.
+/// One shard with small limits.
 pub static SMALL: Shared = Shared::new(
     "protocol-small",
     &[
@@ -81,7 +81,7 @@ impl Topic {
     }
 }
 
-/// A name no other test has.
+/// A topic name that is unique in this process.
 pub fn fresh_name(what: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("{what}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -99,7 +99,7 @@ pub fn new_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> Creat
     }
 }
 
-/// Creates a topic with a name of its own.
+/// Creates a topic with a unique name.
 pub fn topic(node: &Node, what: &str, partitions: i32, configs: &[(&str, &str)]) -> Topic {
     let name = fresh_name(what);
     create(node, &name, partitions, configs)
@@ -114,7 +114,7 @@ pub fn create(node: &Node, name: &str, partitions: i32, configs: &[(&str, &str)]
     find(node, name)
 }
 
-/// A topic as metadata tells it, once it does.
+/// Waits until Metadata returns the topic with all leaders, and returns it.
 pub fn find(node: &Node, name: &str) -> Topic {
     let mut talk = Talk::to(node.bootstrap());
     let (brokers, topic) = wait_for("the topic is known and has leaders", Duration::from_secs(20), || {
@@ -131,11 +131,11 @@ pub fn find(node: &Node, name: &str) -> Topic {
     Topic { name: name.into(), id: topic.topic_id, leaders: leader_ids.iter().map(address).collect(), leader_ids }
 }
 
-/// Topics by name, or all; never creates one.
+/// Requests metadata of the named topics, or of all. Creates no topic.
 pub fn metadata(talk: &mut Talk, version: i16, topics: Option<&[&str]>) -> MetadataResponse {
     let topic = |name: &&str| MetadataRequestTopic { name: Some(name.to_string()), ..Default::default() };
     let topics = topics.map(|topics| topics.iter().map(topic).collect());
-    // Below v4 the flag is not on the wire and means true.
+    // Versions below 4 have no such field and imply true.
     let allow_auto_topic_creation = version < 4;
     talk.call(&MetadataRequest { topics, allow_auto_topic_creation, ..Default::default() }, version)
 }

@@ -6,7 +6,7 @@ pub struct Chance(u64);
 impl Chance {
     pub fn new(seed: u64) -> Chance {
         let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // Seeds that differ little begin with streams that differ little.
+        // Similar seeds start with similar numbers: skip those.
         for _ in 0..8 {
             chance.next();
         }
@@ -29,7 +29,7 @@ impl Chance {
     }
 }
 
-/// A number from the environment, or the default.
+/// The number in an environment variable, or the default.
 pub fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, not a number")),

@@ -1,19 +1,19 @@
-//! The modes that every client program has (tests/clients/), as calls: create, write, read.
+//! The modes of every client program in tests/clients/ as functions: create, write, read.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::run::Program;
 
-/// For one run of a program: the slowest takes a minute or two on a quiet machine with two cores.
+/// Deadline of one program run. The slowest takes two minutes on an idle machine with two cores.
 pub const WITHIN: Duration = Duration::from_secs(400);
 
-/// The timestamp of record 0: ten minutes ago, so that no record is in the future or past any retention.
+/// The timestamp of record 0, ten minutes ago: no record is in the future or beyond retention.
 pub fn base() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64 - 600_000
 }
 
-/// A topic of records made by the rule, as one test writes and reads it.
+/// A topic that one test writes and reads; its records follow the rule in `records`.
 #[derive(Clone, Copy)]
 pub struct Topic<'a> {
     pub bootstrap: &'a str,
@@ -29,7 +29,7 @@ impl Topic<'_> {
         program.run("create", &self.arguments(&more), WITHIN);
     }
 
-    /// Writes records `range` as the program's own.
+    /// Writes the records `range` under the program's name.
     pub fn write(&self, program: &Program, codec: &str, acks: &str, range: Range<usize>) {
         let more = [
             ("as", program.name),
@@ -41,7 +41,7 @@ impl Topic<'_> {
         program.run("write", &self.arguments(&more), WITHIN);
     }
 
-    /// Reads the whole topic, which `writer` wrote, and compares every record.
+    /// Reads the whole topic and compares every record with what `writer` wrote.
     pub fn read(&self, program: &Program, writer: &str, count: usize) {
         let topics = format!("{}={writer}", self.name);
         let partitions = self.partitions.to_string();

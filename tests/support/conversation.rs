@@ -1,4 +1,4 @@
-//! A client program that is told what to do line by line, and heard line by line, while the test does other things.
+//! A client program that takes commands and prints results line by line while the test runs on.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -36,13 +36,13 @@ impl Conversation {
         Conversation { name: name.into(), child, stdin, lines, complaints, listeners }
     }
 
-    /// One line to its standard input. A program that has ended already says so by its exit status.
+    /// Writes one line to its standard input. A program that has ended is noticed by its exit status.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("open until it is dropped");
         let _ = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush());
     }
 
-    /// What it has said from the line numbered `from` on.
+    /// Its output from line number `from` on.
     pub fn heard_from(&self, from: usize) -> Vec<String> {
         self.lines.lock().expect("no panic while listening")[from..].to_vec()
     }
@@ -51,7 +51,7 @@ impl Conversation {
         self.lines.lock().expect("no panic while listening").len()
     }
 
-    /// The first line from `from` on of which `wanted` makes something.
+    /// Waits for the first line from `from` on for which `wanted` returns a value.
     pub fn wait_for<T>(&mut self, from: usize, what: &str, within: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + within;
         loop {
@@ -69,7 +69,7 @@ impl Conversation {
         signal(&self.child, name);
     }
 
-    /// Kills it as a crash would; what it had said by then is heard.
+    /// Kills it with SIGKILL, and then reads the rest of its output.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -80,7 +80,7 @@ impl Conversation {
         self.child.try_wait().expect("a child of ours")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits by itself.
     pub fn ended(&mut self, within: Duration) -> ExitStatus {
         if self.child.try_wait().expect("a child of ours").is_none() {
             let deadline = Instant::now() + within;
@@ -113,7 +113,7 @@ impl Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        // One that is stopped by a signal dies of this one too.
+        // SIGKILL also ends a process that SIGSTOP has stopped.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -128,7 +128,7 @@ fn listen(pipe: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) -> J
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         while matches!(pipe.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            // A killed program's last line may be torn; it counts as not said.
+            // The last line of a killed program may be cut off; it is dropped.
             if line.last() == Some(&b'\n') {
                 let text = String::from_utf8_lossy(&line).trim_end().to_string();
                 into.lock().expect("no panic while listening").push(text);

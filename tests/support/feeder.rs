@@ -1,7 +1,7 @@
-//! A thread that writes to a topic while a test does other things to its readers, and to the node.
+//! A thread that writes to a topic while a test disturbs its readers and the node.
 //!
-//! It is not idempotent and sends a batch no second time. What counts as written is what lies in the log, each record
-//! under its partition and offset; whether the log keeps what it acknowledges is asked by tests/crash/kill_9.rs.
+//! The writer is not idempotent and never retries a batch. The log defines which records were written, each by its
+//! partition and offset. tests/crash/kill_9.rs checks that the log keeps acknowledged records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use tidemill::tools::client::{Client, ClientConfig, ClientError};
 pub const KEYS: u64 = 24;
 const RECORDS_A_BATCH: u64 = 12;
 const PAUSE: Duration = Duration::from_millis(30);
-/// Of a call; the node may be away.
+/// Deadline of a call; the node may be down.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// A client that does not wait long for a node that is killed now and then.
+/// A client with short timeouts, for a node that is killed from time to time.
 pub fn impatient(bootstrap: &str) -> Result<Client, ClientError> {
     let config = ClientConfig { bootstrap: bootstrap.into(), timeout: CALL_WITHIN, ..ClientConfig::default() };
     Client::connect(config)
@@ -32,7 +32,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Writes a batch to `at_once` of the partitions, and to others after a pause, until it is stopped.
+    /// Writes a batch to `at_once` partitions, pauses, and goes on with other partitions until it is stopped.
     pub fn start(bootstrap: &str, topic: &'static str, partitions: i32, at_once: usize, mut chance: Chance) -> Feeder {
         let is_over = Arc::new(AtomicBool::new(false));
         let (bootstrap, over) = (bootstrap.to_string(), is_over.clone());
@@ -45,7 +45,7 @@ impl Feeder {
                 if client.is_none() {
                     client = impatient(&bootstrap).ok();
                 }
-                // A batch that fails with the node may be there or not.
+                // A batch that failed because the node died may or may not be in the log.
                 let sent = client.as_mut().map(|client| client.produce(topic, batches, Acks::All, false));
                 if !matches!(sent, Some(Ok(_))) {
                     client = None;

@@ -1,4 +1,4 @@
-//! A Java program that runs on beside the test: started, killed, started again, with everything that it logs kept.
+//! A Java program that runs in the background of a test, across restarts, with its whole log kept.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub struct Jvm {
 }
 
 impl Jvm {
-    /// `main` of `class_path` with `arguments`, not started yet; its log is `<name>.log` in `dir`.
+    /// Describes `main` of `class_path` with `arguments`, and starts nothing. Its log is `<name>.log` in `dir`.
     pub fn new(name: &str, dir: &Path, class_path: &str, main: &str, arguments: &[&str]) -> Jvm {
-        // A small heap and a quick start: several of these share two cores with a broker.
+        // A small heap and a fast start: several JVMs share two cores with a broker.
         let flags = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
         let log =
             ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"];
@@ -40,14 +40,14 @@ impl Jvm {
         self.child = Some(spawn(command).unwrap_or_else(|e| panic!("{}: {e}", self.name)));
     }
 
-    /// kill -9.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         let _ = child.kill();
         let _ = child.wait();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits until it exits.
     pub fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         signal(&child, "TERM");
@@ -62,13 +62,13 @@ impl Jvm {
         &self.name
     }
 
-    /// Everything that it has logged, over all of its starts.
+    /// The log of all starts.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The warnings and errors from position `since` of what it [said](Self::said) on, but for those that have one of
-    /// `meant` in them.
+    /// The warnings and errors of its [log](Self::said) from position `since` on, except those that contain one of
+    /// `meant`.
     pub fn complaints(&self, since: usize, meant: &[&str]) -> Vec<String> {
         let said = self.said();
         let is_complaint = |line: &&str| {

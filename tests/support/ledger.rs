@@ -1,9 +1,9 @@
-//! What was written to a topic, and what became of it: every batch can be made again from its number, so whatever is
-//! read back is compared byte by byte, and nothing need be kept but numbers.
+//! The batches sent to a topic, and a check of the log against them. Each batch follows from its number, so the log is
+//! compared byte by byte and the ledger keeps only numbers.
 //!
-//! The rule that [`Ledger::verify`] holds a broker to: offsets are contiguous from the log's start; every batch there
-//! is one that was sent, to its last byte, at most once; every batch that was acknowledged (and that retention has not
-//! taken) is there, at the offset that was answered. A batch whose answer never came may be there or not.
+//! [`Ledger::verify`] checks: offsets are contiguous from the log start. Each batch in the log was sent, is equal to
+//! its last byte, and occurs once. Each acknowledged batch above the log start is at its acknowledged offset. A batch
+//! without a response may or may not be in the log.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use tidemill::tools::client::offsets::{EARLIEST, LATEST};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientConfig, ClientError};
 
-/// How long a call of these tests' clients may take.
+/// Deadline of a client call.
 pub const CALL_WITHIN: Duration = Duration::from_secs(60);
 
-/// A client of one node.
+/// Connects a client to one node.
 pub fn connect(bootstrap: &str) -> Client {
     connect_within(bootstrap, CALL_WITHIN)
 }
@@ -30,25 +30,25 @@ pub fn connect_within(bootstrap: &str, timeout: Duration) -> Client {
     Client::connect(config).unwrap_or_else(|e| panic!("{bootstrap}: {e}"))
 }
 
-/// A topic with settings of its own.
+/// Creates a topic with the given settings.
 pub fn create(client: &mut Client, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let configs = configs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let new = NewTopic { name: name.into(), partitions: Some(partitions), replication_factor: None, configs };
     client.create_topic(&new).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// One batch to be, from which its bytes follow.
+/// One batch, as the numbers from which its bytes follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sent {
     pub number: u64,
     pub records: usize,
     pub record_bytes: usize,
-    /// Of the first record; each later one is a millisecond after the one before.
+    /// Timestamp of the first record. Each next record is one millisecond later.
     pub timestamp: i64,
 }
 
 impl Sent {
-    /// The batch as a producer sends it. The first record's key is the batch's number.
+    /// Encodes the batch as a producer sends it. The key of the first record is the batch's number.
     pub fn bytes(&self) -> Vec<u8> {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         let mut value = vec![0; self.record_bytes];
@@ -60,7 +60,7 @@ impl Sent {
     }
 }
 
-/// Bytes that no compression shortens and that follow from `seed`.
+/// Incompressible bytes that follow from `seed`.
 fn fill(seed: u64, into: &mut [u8]) {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for eight in into.chunks_mut(8) {
@@ -71,21 +71,21 @@ fn fill(seed: u64, into: &mut [u8]) {
     }
 }
 
-/// What was sent to one topic.
+/// All batches sent to one topic.
 pub struct Ledger {
     pub topic: String,
     pub partitions: Vec<i32>,
     sent: Vec<Sent>,
-    /// By partition and the base offset that was answered.
+    /// Acknowledged batches by partition and base offset.
     acknowledged: BTreeMap<(i32, i64), u64>,
 }
 
-/// What [`Ledger::verify`] found.
+/// The result of [`Ledger::verify`].
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
     pub batches: usize,
     pub bytes: u64,
-    /// Batches whose acknowledgement never came and that are there nevertheless.
+    /// Batches in the log that were never acknowledged.
     pub unacknowledged: usize,
     /// Where each partition's log starts.
     pub starts: Vec<i64>,
@@ -93,7 +93,7 @@ pub struct Verified {
 }
 
 impl Ledger {
-    /// A topic, made here, and its empty ledger.
+    /// Creates a topic and its empty ledger.
     pub fn create(client: &mut Client, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Ledger {
         create(client, topic, partitions, configs);
         Ledger::of(topic, partitions)
@@ -104,7 +104,7 @@ impl Ledger {
         Ledger { topic: topic.into(), partitions, sent: Vec::new(), acknowledged: BTreeMap::new() }
     }
 
-    /// The next batch, noted as sent.
+    /// Makes the next batch and records it as sent.
     pub fn next(&mut self, records: usize, record_bytes: usize, timestamp: i64) -> Sent {
         let number = self.sent.len() as u64;
         let sent = Sent { number, records, record_bytes, timestamp };
@@ -121,7 +121,7 @@ impl Ledger {
         self.acknowledged.len()
     }
 
-    /// Sends one batch and waits for its answer.
+    /// Sends one batch and waits for the response.
     pub fn append(
         &mut self,
         client: &mut Client,
@@ -160,7 +160,7 @@ impl Ledger {
         listed.iter().map(|listed| listed.offset.unwrap_or(-1)).collect()
     }
 
-    /// Reads everything and holds it to the rule above.
+    /// Reads the whole log and checks it as described above.
     pub fn verify(&self, client: &mut Client) -> Verified {
         let (starts, ends) = (self.offsets(client, EARLIEST), self.offsets(client, LATEST));
         let mut verified = Verified { starts: starts.clone(), ends: ends.clone(), ..Verified::default() };
@@ -228,7 +228,7 @@ impl Ledger {
         let number = u64::from_be_bytes(first.key.and_then(|key| key.try_into().ok()).expect("our keys are 8 bytes"));
         let sent = self.sent.get(number as usize).unwrap_or_else(|| panic!("{place}: batch {number} was never sent"));
         let mut original = sent.bytes();
-        // The broker's own: the base offset and the leader epoch, both outside the CRC.
+        // The broker sets the base offset and the leader epoch, both outside the CRC.
         original[..8].copy_from_slice(&batch.bytes[..8]);
         original[12..16].copy_from_slice(&batch.bytes[12..16]);
         assert!(original == batch.bytes, "{place}: batch {number} is not what was sent");

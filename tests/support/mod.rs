@@ -1,24 +1,24 @@
-//! What the integration tests share: real clients as referees, nodes to point them at, and waiting with deadlines.
+//! Shared by the test binaries: client programs, nodes, raw connections, and waits with deadlines.
 //!
-//! | file | its one idea |
+//! | file | content |
 //! |---|---|
-//! | `bench` | nodes that tests share while any of them runs, and topics made on them by raw requests |
-//! | `talk` | one connection to a broker, spoken to in raw frames |
-//! | `turn` | tests that load the whole machine run one kind at a time |
-//! | `own_process` | a test that measures its process runs in a process of its own |
-//! | `peers` | a peer is installed by the test that needs it, into `target/peers/`, with the ordinary package client |
-//! | `run` | a program runs with a deadline, its lines are shown as they come, and it dies with the test |
-//! | `node` | one broker of one's own: Tidemill, or Apache Kafka as oracle for the tests themselves |
-//! | `chance` | choices that can be made again from a seed |
-//! | `conversation` | a program is told what to do line by line, and heard line by line, while the test does other things |
-//! | `jvm` | a Java program that runs on beside the test, with everything that it logs kept |
-//! | `clients` | the modes that every client program has, as calls |
-//! | `feeder` | a thread writes to a topic while a test does other things to its readers |
-//! | `ledger` | what was written to a topic and what became of it, to the byte |
-//! | `records` | the rule by which every client, in every language, makes and checks the same records |
+//! | `bench` | nodes that several tests share, and topics on them |
+//! | `talk` | one connection to a broker that sends and receives raw frames |
+//! | `turn` | runs the tests that load the whole machine one module at a time |
+//! | `own_process` | runs a test that measures its process in a child process |
+//! | `peers` | installs client programs and Kafka into `target/peers/` with the ordinary package clients |
+//! | `run` | runs a program with a deadline, shows its lines, and kills it with the test |
+//! | `node` | a broker for one test: Tidemill, or Apache Kafka as the reference |
+//! | `chance` | random choices that a seed reproduces |
+//! | `conversation` | a program that takes commands line by line while the test runs on |
+//! | `jvm` | a Java program in the background, with its whole log |
+//! | `clients` | the modes of every client program as functions |
+//! | `feeder` | a thread that writes to a topic in the background |
+//! | `ledger` | the batches sent to a topic, and a check of the log against them |
+//! | `records` | the rule by which every client program makes and checks records |
 //! | `rest` | one request to a REST interface on this machine |
 //! | `scratch` | directories and ports that no other test uses |
-//! | `usage` | what a process takes of the machine |
+//! | `usage` | memory and CPU time of a process |
 //!
 //! How to run them:
 //!
@@ -27,12 +27,12 @@
 //! TIDEMILL_TEST_PEER=kafka cargo test --test clients               the same tests against Apache Kafka
 //! TIDEMILL_TEST_BINARY=/usr/bin/tidemill cargo test --test clients  against another binary than the one just built
 //! cargo test --release --test clients java                         one client
-//! TIDEMILL_ORACLE_ONLY='Fetch / at|Join' cargo test --test oracle  the oracle's cases whose `Api / name` has one of these in it
+//! TIDEMILL_ORACLE_ONLY='Fetch / at|Join' cargo test --test oracle  the cases whose `Api / name` contains one of these
 //! ```
 //!
-//! Progress goes straight to stderr, past libtest's capture: a long test that says nothing looks like a hung one.
-//! A referee that cannot be installed is a line that begins with `SKIP`, with a running count, never a quiet pass.
-//! Nothing here sleeps for luck: every wait has a condition and a deadline.
+//! Progress goes to stderr, past libtest's capture: a silent long test looks like a hung one.
+//! A test whose referee cannot be installed prints a line that begins with `SKIP` and a running count.
+//! Every wait has a condition and a deadline; no test sleeps a fixed time for another to finish.
 
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
@@ -58,21 +58,21 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// One line to stderr, whole, past libtest's capture.
+/// Writes one whole line to stderr, past libtest's capture.
 pub fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Says that a referee is missing. The test that calls this returns without having tested anything, and says so.
+/// Reports a missing referee. The caller then returns without a check.
 pub fn skip(what: &str, why: &str) {
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
     let why = why.replace('\n', "\nSKIP|   ");
     say(&format!("SKIP {count} in this binary: {what}: NOT TESTED, because {why}"));
 }
 
-/// Waits until `condition` gives something; panics with `what` when the deadline passes first.
+/// Waits until `condition` returns a value; panics with `what` when the deadline passes first.
 pub fn wait_for<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {

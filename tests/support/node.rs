@@ -1,4 +1,4 @@
-//! One broker of one's own: Tidemill, or Apache Kafka as the oracle for the tests themselves.
+//! A broker for one test: Tidemill, or Apache Kafka as the reference for the tests themselves.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::{peers, say};
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// Who answers on the port.
+/// The broker under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Peer {
     Tidemill,
@@ -20,7 +20,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Tidemill, unless `TIDEMILL_TEST_PEER=kafka` asks whether the tests are right.
+    /// Tidemill, or Kafka with `TIDEMILL_TEST_PEER=kafka`, which checks the tests themselves.
     pub fn chosen() -> Peer {
         match std::env::var("TIDEMILL_TEST_PEER").as_deref() {
             Ok("kafka") => Peer::Kafka,
@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// The peer that this run is about; `None`, and a SKIP, when it is Kafka and cannot be installed.
+    /// Starts the chosen broker. `None`, and a SKIP line, when Kafka cannot be installed.
     pub fn start(name: &str) -> Option<Node> {
         match Peer::chosen() {
             Peer::Tidemill => Some(Node::tidemill(name, &[])),
@@ -49,34 +49,34 @@ impl Node {
         }
     }
 
-    /// `tidemill serve` on a fresh data directory, with further arguments of that command.
+    /// Starts `tidemill serve` with `arguments` on an empty data directory.
     pub fn tidemill(name: &str, arguments: &[&str]) -> Node {
         let mut node = Node::stopped_tidemill(name, arguments);
         node.restart();
         node
     }
 
-    /// A Tidemill node that has never run, with a data directory to put something into.
+    /// Prepares a Tidemill node that has never run, so that a test can fill its data directory.
     pub fn stopped_tidemill(name: &str, arguments: &[&str]) -> Node {
-        // As Kafka is set up below: a topic is there when it was created, and no misspelt one comes into being.
+        // As for Kafka below: topics exist only when created, so a misspelt name fails.
         let own = ["--set", "auto.create.topics.enable=false"];
         let arguments = own.iter().chain(arguments).map(|a| a.to_string()).collect();
         Node::stopped(Peer::Tidemill, name, arguments)
     }
 
-    /// Apache Kafka 4.3, one node in KRaft mode, its metadata formatted first.
+    /// Formats and starts Apache Kafka 4.3 as one node in KRaft mode.
     pub fn kafka(name: &str) -> Option<Node> {
         Node::kafka_with(name, &[])
     }
 
-    /// The same with further `name=value` properties.
+    /// As `kafka`, with more `name=value` properties.
     pub fn kafka_with(name: &str, properties: &[&str]) -> Option<Node> {
         let mut node = Node::stopped_kafka(name, properties)?;
         node.restart();
         Some(node)
     }
 
-    /// A Kafka node that is formatted and has never run, with a data directory to put something into.
+    /// Formats a Kafka node that has never run, so that a test can fill its data directory.
     pub fn stopped_kafka(name: &str, properties: &[&str]) -> Option<Node> {
         let jars = peers::kafka_jars()?;
         let node = Node::stopped(Peer::Kafka, name, vec![jars.clone()]);
@@ -112,7 +112,7 @@ impl Node {
         )
     }
 
-    /// Starts the process on the data that is there, and waits until it says that it is ready.
+    /// Starts the process on the existing data, and waits until it reports that it is ready.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the node runs already");
         let started = Instant::now();
@@ -121,7 +121,7 @@ impl Node {
         let said_before = fs::read(&log).map_or(0, |b| b.len());
         let command = match self.peer {
             Peer::Tidemill => {
-                // Another binary than the one just built: an installed one, or one that a build elsewhere leaves alone.
+                // An installed binary, or one that a build in another directory does not replace.
                 let built = env!("CARGO_BIN_EXE_tidemill").into();
                 let mut command = Command::new(std::env::var_os("TIDEMILL_TEST_BINARY").unwrap_or(built));
                 command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap]);
@@ -130,7 +130,7 @@ impl Node {
             }
             Peer::Kafka => {
                 let mut command = Command::new("java");
-                // The flags of Kafka's own start script.
+                // The flags of Kafka's start script.
                 command.args(["-Xmx1G", "-Xms1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]);
                 command.args(["-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"]);
                 command.args(["-cp", &self.arguments[0], "kafka.Kafka"]);
@@ -160,36 +160,36 @@ impl Node {
         say(&format!("{:?} ready on {} after {:.1?}", self.peer, self.bootstrap, started.elapsed()));
     }
 
-    /// Asks the process to end, and waits until it has.
+    /// Sends SIGTERM and waits until the process exits.
     pub fn stop(&mut self) -> ExitStatus {
         self.stop_by("TERM")
     }
 
-    /// As [`stop`](Self::stop), by a signal of choice.
+    /// As [`stop`](Self::stop), with another signal.
     pub fn stop_by(&mut self, name: &str) -> ExitStatus {
         let mut child = self.child.take().expect("the node runs");
         signal(&child, name);
         ended(&mut child, "a node told to stop has stopped", STOP_WITHIN)
     }
 
-    /// The arguments of the next start, in place of those so far.
+    /// Replaces the arguments of the next start.
     pub fn set_arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|a| a.to_string()).collect();
     }
 
-    /// Everything that the process has said, over all of its starts.
+    /// The output of all starts.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
     }
 
-    /// The first line with `needle` that the latest start has said.
+    /// The first line with `needle` in the output of the latest start.
     pub fn said_last(&self, needle: &str) -> Option<String> {
         let said = self.said();
         let latest = said.rfind("\ntidemill ").unwrap_or(0);
         said[latest..].lines().find(|line| line.contains(needle)).map(str::to_string)
     }
 
-    /// Kills the process as a crash would.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the node runs");
         let _ = child.kill();
@@ -204,7 +204,7 @@ impl Node {
         &self.bootstrap
     }
 
-    /// Where the partitions' directories are.
+    /// The data directory, which contains the partition directories.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -239,7 +239,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             let log = fs::read(self.log()).unwrap_or_default();
             let text = String::from_utf8_lossy(&log);
-            // Kafka tells its whole life; what it complained about is what is looked for.
+            // Kafka's INFO lines are many; its warnings and errors matter here.
             let chatter = |line: &&str| self.peer == Peer::Tidemill || !line.contains("] INFO ");
             let lines: Vec<&str> = text.lines().filter(chatter).collect();
             say(&format!("the last lines of {:?}:\n{}", self.peer, lines[lines.len().saturating_sub(40)..].join("\n")));

@@ -1,4 +1,4 @@
-//! A test that measures its process runs in a process of its own: the test binary starts itself again with that test alone.
+//! Runs a test that measures its process in a child process: the test binary starts itself again with that test alone.
 
 use std::process::Command;
 

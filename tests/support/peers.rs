@@ -1,8 +1,8 @@
-//! A peer is installed by the test that needs it, into `target/peers/`, with the ordinary package client.
+//! Installs a peer (a client program or Kafka) into `target/peers/` when a test first needs it.
 //!
-//! A directory there is named after the peer and a hash of everything it is made from (versions, sources), and holds
-//! `.complete` once it is whole: what an earlier run left is used only when it is what this run would make. A lock
-//! file per peer keeps two test processes, or two tests of one, from making it at once.
+//! The directory's name contains a hash of the peer's versions and sources. The file `.complete` marks a finished
+//! installation, so a later run reuses it only when it would make the same one. A lock file per peer keeps two
+//! processes or threads from installing it at the same time.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,14 +16,14 @@ use super::run::{Program, is_found, run};
 use super::{say, scratch, skip};
 
 const INSTALL_WITHIN: Duration = Duration::from_secs(400);
-/// A registry may have a bad moment; three of them are a missing referee.
+/// A package registry may fail for a moment; after three attempts the referee is missing.
 const TRIES: u32 = 3;
 
 fn sources(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(of)
 }
 
-/// Names and contents of a source directory, in order.
+/// Names and contents of a source directory, sorted.
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(dir)
         .unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
@@ -38,9 +38,9 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Makes `target/peers/<name>-<hash of inputs>` unless it is there already; `None`, and a SKIP, when it cannot be made.
+/// Creates `target/peers/<name>-<hash of inputs>` unless it exists. `None`, and a SKIP line, when that fails.
 fn install(name: &'static str, inputs: impl Hash, make: impl Fn(&Path) -> Result<(), String>) -> Option<PathBuf> {
-    /// What this process has found out already: a missing peer is looked for once, and skipped by every test.
+    /// Results of this process: the installation of a missing peer is tried once, and every test skips it.
     static KNOWN: LazyLock<Mutex<HashMap<&'static str, Result<PathBuf, String>>>> = LazyLock::new(Mutex::default);
 
     let mut hasher = DefaultHasher::new();
@@ -86,7 +86,7 @@ fn make_once(name: &str, dir: &Path, make: impl Fn(&Path) -> Result<(), String>)
     Ok(dir.to_path_buf())
 }
 
-/// Runs an installation command; why it failed, when it did.
+/// Runs an installation command; the error states why it failed.
 fn step(command: Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     if !program.contains('/') && !is_found(&program) {
@@ -129,7 +129,7 @@ pub fn connect_jars() -> Option<String> {
     jars("connect-jars", "connect")
 }
 
-/// What `tests/clients/<from>` compiles to, as a class path with `jars` behind it.
+/// The classes of `tests/clients/<from>`, as a class path followed by `jars`.
 fn classes(name: &'static str, from: &str, jars: &str) -> Option<String> {
     let from = sources(from);
     let classes = install(name, (contents(&from), jars), |dir| {
@@ -148,7 +148,7 @@ pub fn java() -> Option<Program> {
     Some(Program { name: "java", argv: argv.map(str::to_string).to_vec(), env: vec![] })
 }
 
-/// Kafka Streams 4.3: tests/clients/streams. It says much, and when.
+/// Kafka Streams 4.3: tests/clients/streams. Its log has timestamps.
 pub fn streams() -> Option<Program> {
     let class_path = classes("streams", "streams", &jars("streams-jars", "streams")?)?;
     let log = ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS"].map(|p| format!("-Dorg.slf4j.simpleLogger.{p}"));
@@ -206,7 +206,7 @@ pub fn kafkajs() -> Option<Program> {
     Some(Program { name: "kafkajs", argv, env: vec![("KAFKAJS_NO_PARTITIONER_WARNING".into(), "1".into())] })
 }
 
-/// kcat, from Debian; the only peer that is installed on the machine itself.
+/// kcat, from Debian: the only peer that is installed system-wide.
 pub fn kcat() -> Option<String> {
     install("kcat", "debian", |_| {
         if is_found("kcat") {
@@ -220,7 +220,7 @@ pub fn kcat() -> Option<String> {
         apt(&["update"])?;
         apt(&["install", "kcat"])
     })?;
-    // The mark in target/ may outlive the machine that it was made on.
+    // target/ may be older than this machine.
     if is_found("kcat") {
         return Some("kcat".into());
     }

@@ -1,22 +1,22 @@
 //! The rule of the test records, and its Rust side.
 //!
-//! Every client program (tests/clients/) makes record `i` of client `name` by this rule and checks what it reads by it,
-//! so that any of them can read what any other wrote, with no list of records passed around.
+//! Every client program in tests/clients/ makes record `i` of client `name` by this rule and checks records by it. So
+//! each program can check the records of every other, without a list of them.
 //!
 //! - key: `name-i`, decimal. The client's own partitioner places it.
 //! - value: null when `i % 50 == 0`; empty when `i % 50 == 1`; else bytes `start .. start + length` of `PATTERN`, where
 //!   `mixed = (i * 2654435761 mod 2^32) >> 8`, `start = mixed % 32768`, `length = mixed % 197 + 1`, and 10,000 bytes
 //!   instead when `i % 1000 == 999`.
-//! - `PATTERN`: 65,536 bytes of `a`..`p` from `x = (x * 1103515245 + 12345) mod 2^31`, `x` from 1, byte `97 + (x >> 16) % 16`.
+//! - `PATTERN`: 65,536 bytes of `a`..`p` from `x = (x * 1103515245 + 12345) mod 2^31`, `x` from 1, byte
+//!   `97 + (x >> 16) % 16`.
 //! - headers by `i % 5`: 0 none; 1 `h=i`; 2 `a=1, a=2, b=` (one name twice, an empty value); 3 `n=null`;
 //!   4 `client=name, n=null, i=i`.
 //! - timestamp: `base + i` ms; `base` is given to the programs.
 //!
-//! What a client cannot say is left out of what it is asked to write: kafka-python and KafkaJS refuse a null header
-//! value (they write an empty one), kcat has one set of headers for all records (`client=kcat`), no way to write an
-//! empty value (null instead), and no say in the timestamp.
+//! Exceptions: kafka-python and KafkaJS cannot write a null header value and write an empty one. kcat writes the same
+//! headers (`client=kcat`) on all records, null in place of an empty value, and its own timestamps.
 //!
-//! A reader wants every record of a range exactly once, offsets from 0 without a gap, and ever larger `i` within a partition.
+//! A reader expects every record of a range once, offsets from 0 without a gap, and growing `i` within a partition.
 
 use std::sync::LazyLock;
 
@@ -61,12 +61,12 @@ pub fn headers_as_kcat_prints_them(name: &str, i: usize) -> String {
     }
 }
 
-/// The reader's side of the rule, for what kcat prints with [`KCAT_FORMAT`].
+/// Checks the output of kcat with [`KCAT_FORMAT`] against the rule.
 pub struct Check<'a> {
     pub topic: &'a str,
     pub name: &'a str,
     pub count: usize,
-    /// Milliseconds of record 0; not looked at for what kcat wrote.
+    /// Milliseconds of record 0; not checked for records that kcat wrote.
     pub base: i64,
 }
 
@@ -74,7 +74,7 @@ pub struct Check<'a> {
 pub const KCAT_FORMAT: &str = "%p\\t%o\\t%T\\t%k\\t%S\\t%h\\t%s\\n";
 
 impl Check<'_> {
-    /// Checks every line, or says which is the first that differs.
+    /// Checks every line; the error names the first that differs.
     pub fn lines(&self, text: &str, partitions: usize) -> Result<(), String> {
         let mut next = vec![0u64; partitions];
         let mut last = vec![None; partitions];
@@ -120,7 +120,7 @@ impl Check<'_> {
     }
 }
 
-/// What kcat is given to write, with `-K '\t' -Z`.
+/// The input of kcat with `-K '\t' -Z`.
 pub fn kcat_input(first: usize, end: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for i in first..end {

@@ -1,4 +1,4 @@
-//! As much of HTTP as a REST interface on this machine takes: one request, one answer, one connection.
+//! A minimal HTTP client for a REST interface on this machine: one request and one response per connection.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Connect answers most requests within a second, and gives up on its own work after 90.
+/// Connect answers most requests within a second; its own timeout is 90 seconds.
 const WITHIN: Duration = Duration::from_secs(100);
 
-/// What came back: the status and the body as JSON (null when there is none), or why nothing did.
+/// Sends one request. Returns the status and the body as JSON (null without a body), or the reason of a failure.
 pub fn ask(port: u16, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
     let answer = exchange(port, method, path, body).map_err(|e| format!("{method} {path}: {e}"))?;
     parse(&answer).ok_or_else(|| format!("{method} {path}: not an answer: {:.300}", String::from_utf8_lossy(&answer)))
@@ -39,12 +39,12 @@ fn parse(answer: &[u8]) -> Option<(u16, Value)> {
     if body.is_empty() {
         return Some((status, Value::Null));
     }
-    // An error of the web server itself is a page of HTML: a text.
+    // The web server's own errors are HTML pages; they are returned as text.
     let value = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     Some((status, value))
 }
 
-/// The chunks of a chunked body as one; `None` when it was cut off.
+/// Joins the chunks of a chunked body; `None` when it was cut off.
 fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A program runs with a deadline, its lines are shown as they come, and it dies with the test process.
+//! Runs a program with a deadline, shows its lines as they arrive, and ends it with the test process.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{say, wait_for};
 
-/// How a command ended and what it said.
+/// The exit status and output of a command.
 pub struct Ended {
     pub status: Option<ExitStatus>,
     pub stdout: String,
@@ -33,7 +33,7 @@ impl Ended {
     }
 }
 
-/// `command`, but killed by the kernel when this process dies, however it dies.
+/// Wraps `command` so that the kernel kills it when this process dies for any reason.
 pub fn dies_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");
     wrapped.arg("--pdeathsig").arg("KILL").arg("--").arg(command.get_program()).args(command.get_args());
@@ -49,8 +49,8 @@ pub fn dies_with_us(command: &Command) -> Command {
     wrapped
 }
 
-/// Starts a child from a thread that lives as long as the process: the kernel's parent-death signal follows the
-/// thread that forked, and libtest's threads end with their test.
+/// Starts a child from a thread that lives as long as the process. The kernel sends the parent-death signal when the
+/// forking thread ends, and libtest's threads end with their test.
 pub fn spawn(command: Command) -> std::io::Result<Child> {
     type Job = (Command, Sender<std::io::Result<Child>>);
     static SPAWNER: LazyLock<Mutex<Sender<Job>>> = LazyLock::new(|| {
@@ -67,7 +67,7 @@ pub fn spawn(command: Command) -> std::io::Result<Child> {
     outcome.recv().expect("the spawner answers")
 }
 
-/// Runs to the end or to the deadline. Lines of stdout for which `shown` holds are said as they come.
+/// Runs a command to its end or to the deadline. Shows the lines of stdout for which `shown` returns true.
 pub fn run(
     command: Command,
     input: Option<Vec<u8>>,
@@ -81,7 +81,7 @@ pub fn run(
     let mut child = spawn(command)?;
     let feeder = input.zip(child.stdin.take()).map(|(bytes, mut pipe)| {
         std::thread::spawn(move || {
-            let _ = pipe.write_all(&bytes); // A child that stops reading says so by its exit status.
+            let _ = pipe.write_all(&bytes); // A child that stops reading reports that by its exit status.
         })
     });
     let stdout = collect(child.stdout.take().expect("piped"), shown);
@@ -101,7 +101,7 @@ pub fn run(
         let _ = feeder.join();
     }
     let text = |c: Collected| {
-        // A grandchild may still hold the pipe after a kill: what has come by then is what there is.
+        // After a kill a grandchild may still hold the pipe: return the output so far.
         let until = Instant::now() + Duration::from_secs(5);
         while !c.1.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
@@ -131,18 +131,18 @@ fn collect(pipe: impl std::io::Read + Send + 'static, shown: impl Fn(&str) -> bo
     (text, reader)
 }
 
-/// Sends a signal by the shell's own `kill`.
+/// Sends a signal with the shell's `kill`.
 pub fn signal(child: &Child, name: &str) {
     let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
     assert!(sent.is_ok_and(|s| s.success()), "kill -{name} {}", child.id());
 }
 
-/// Waits for a child that was told to end.
+/// Waits until a child exits that was sent a signal to end.
 pub fn ended(child: &mut Child, what: &str, within: Duration) -> ExitStatus {
     wait_for(what, within, || child.try_wait().expect("a child of ours"))
 }
 
-/// A client program, installed and ready to be given a mode and `key=value` arguments.
+/// An installed client program; it takes a mode and `key=value` arguments.
 #[derive(Clone)]
 pub struct Program {
     pub name: &'static str,
@@ -151,7 +151,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Runs one mode, and panics with what the program said unless it succeeded. Its lines are shown and given back.
+    /// Runs one mode, shows its lines and returns them. Panics with the program's output when it fails.
     pub fn run(&self, mode: &str, arguments: &[(&str, String)], within: Duration) -> Vec<String> {
         let ended = run(self.command(mode, arguments), None, within, |line| {
             line.starts_with("OK ") || line.starts_with("DIFF ")
@@ -161,7 +161,7 @@ impl Program {
         ended.stdout.lines().map(str::to_string).collect()
     }
 
-    /// What [`run`](Self::run) runs.
+    /// The command that [`run`](Self::run) runs.
     pub fn command(&self, mode: &str, arguments: &[(&str, String)]) -> Command {
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).arg(mode).args(arguments.iter().map(|(k, v)| format!("{k}={v}")));

@@ -10,7 +10,7 @@ pub fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent").to_path_buf()
 }
 
-/// A directory of one's own, removed on drop unless the test is failing: then it is the evidence.
+/// A directory for one test. It is removed on drop, unless the test failed: then it is evidence.
 pub struct Dir {
     path: PathBuf,
 }
@@ -40,7 +40,7 @@ impl Drop for Dir {
     }
 }
 
-/// Consecutive ports nobody else uses while this lives: a Tidemill node takes its port and one more per shard.
+/// Consecutive ports, reserved until drop. A Tidemill node uses its port and one more per shard.
 pub struct Ports {
     first: u16,
     _lock: File,
@@ -49,12 +49,13 @@ pub struct Ports {
 impl Ports {
     const BLOCK: u16 = 128;
     const FROM: u16 = 16_000;
-    const BLOCKS: u16 = 120; // Ends below Linux's ephemeral ports, so that no client's own socket is in the way.
+    const BLOCKS: u16 = 120; // Ends below Linux's ephemeral ports, so that no client socket takes one of them.
 
     pub fn reserve() -> Ports {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
         fs::create_dir_all(&dir).expect("target/tmp can be written");
-        // Another work tree has another target/: start where this process would, then look at the ports themselves.
+        // Another work tree has another target/ and other lock files. So start at a block that follows from the process
+        // id, and also try to bind the ports.
         let start = (std::process::id() % u32::from(Self::BLOCKS)) as u16;
         for n in 0..Self::BLOCKS {
             let block = (start + n) % Self::BLOCKS;

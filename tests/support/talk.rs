@@ -1,4 +1,4 @@
-//! A connection that says exactly what it is told to, and waits for what comes: no retries, no negotiation, no metadata.
+//! A connection that sends the given frames and waits for responses, without retries, negotiation or metadata.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,17 +11,17 @@ use tidemill::wire::data::fetch::{FetchHead, FetchPartition, FetchRequest, Fetch
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Message, Reader, Topic, Wire, frame};
 
-/// Nothing here takes this long; a broker that says nothing for so long has lost the request.
+/// Deadline of a response. A broker that is silent for so long has lost the request.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Talk {
     pub stream: TcpStream,
-    /// Of Produce requests.
+    /// Sent in Produce requests.
     pub transactional_id: Option<String>,
     next_id: i32,
 }
 
-/// One partition's part of a Produce answer.
+/// One partition of a Produce response.
 #[derive(Debug)]
 pub struct Produced {
     pub partition: i32,
@@ -33,16 +33,16 @@ pub struct Produced {
     pub message: Option<String>,
 }
 
-/// A Fetch answer.
+/// A Fetch response.
 #[derive(Debug)]
 pub struct Fetched {
     pub head: FetchHead,
     pub partitions: Vec<Part>,
-    /// Node, host and port of the leaders named.
+    /// Node, host and port of the named leaders.
     pub endpoints: Vec<(i32, String, i32)>,
 }
 
-/// One partition's part of it.
+/// One partition of a Fetch response.
 #[derive(Debug)]
 pub struct Part {
     /// The topic's name, or its id as text.
@@ -99,7 +99,7 @@ impl Talk {
         self.stream.write_all(bytes).expect("the broker takes what is sent");
     }
 
-    /// Sends what the broker may have hung up on already.
+    /// Sends a frame, also when the broker may have closed the connection.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
@@ -110,7 +110,7 @@ impl Talk {
         received.unwrap_or_else(|error| panic!("neither an answer nor an end of the connection: {error}"))
     }
 
-    /// The same, or that nothing comes at all.
+    /// As `receive`, or an error when no frame arrives in time.
     pub fn try_receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let mut prefix = [0; 4];
         if !self.fill(&mut prefix)? {
@@ -134,7 +134,7 @@ impl Talk {
         self.receive().is_none()
     }
 
-    /// The next answer's body, with the header checked.
+    /// The body of the next response; its header is checked.
     pub fn answer<T>(&mut self, api: ApiKey, version: i16, id: i32, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
         let frame = self.receive().unwrap_or_else(|| panic!("{api:?} v{version}: the connection was closed"));
         let mut reader = Reader::new(&frame);
@@ -186,7 +186,7 @@ impl Talk {
         self.receive_fetch(version, id)
     }
 
-    /// A fetch of one partition, outside of any session, that does not wait.
+    /// Fetches one partition without a session and without a wait.
     pub fn fetch_one(&mut self, topic: Topic<'_>, partition: i32, offset: i64, version: i16) -> Part {
         let partitions = vec![FetchPartition::new(topic, partition, offset)];
         let mut answer = self.fetch(&FetchRequest { partitions, ..Default::default() }, version);
@@ -236,12 +236,12 @@ impl Talk {
         self.receive_produce(version, id)
     }
 
-    /// One batch to one partition, acks=all.
+    /// Produces one batch to one partition with acks=all.
     pub fn produce_one(&mut self, topic: &str, partition: i32, batch: &[u8]) -> Produced {
         self.produce(9, -1, &[(Topic::Name(topic), partition, batch)]).remove(0)
     }
 
-    /// As [`produce_one`](Self::produce_one), which has to succeed. The base offset.
+    /// As [`produce_one`](Self::produce_one), but must succeed; returns the base offset.
     pub fn append(&mut self, topic: &str, partition: i32, values: &[&str]) -> i64 {
         let answer = self.produce_one(topic, partition, &batch(values));
         assert_eq!(answer.code, ErrorCode::None, "{answer:?}");
@@ -253,7 +253,7 @@ pub fn now_ms() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64
 }
 
-/// An ordinary batch of records without keys.
+/// A batch of records without keys.
 pub fn batch(values: &[&str]) -> Vec<u8> {
     batch_with(BatchOptions::default(), values)
 }
@@ -262,7 +262,7 @@ pub fn packed(codec: Codec, values: &[&str]) -> Vec<u8> {
     batch_with(BatchOptions { codec, ..Default::default() }, values)
 }
 
-/// An idempotent producer's.
+/// A batch of an idempotent producer.
 pub fn sequenced(producer_id: i64, producer_epoch: i16, base_sequence: i32, values: &[&str]) -> Vec<u8> {
     batch_with(BatchOptions { producer_id, producer_epoch, base_sequence, ..Default::default() }, values)
 }
@@ -272,7 +272,7 @@ pub fn batch_with(options: BatchOptions, values: &[&str]) -> Vec<u8> {
     timed(options, &values.iter().map(|value| (now, *value)).collect::<Vec<_>>())
 }
 
-/// Records with their timestamps.
+/// A batch of records with the given timestamps.
 pub fn timed(options: BatchOptions, records: &[(i64, &str)]) -> Vec<u8> {
     let mut batch = BatchBuilder::new(options);
     for (timestamp, value) in records {
@@ -281,7 +281,7 @@ pub fn timed(options: BatchOptions, records: &[(i64, &str)]) -> Vec<u8> {
     batch.finish()
 }
 
-/// A partition to fetch, by name.
+/// The fetch of a partition by topic name.
 pub fn from<'a>(topic: &'a str, partition: i32, offset: i64) -> FetchPartition<'a> {
     FetchPartition::new(Topic::Name(topic), partition, offset)
 }
@@ -294,9 +294,9 @@ pub fn in_epoch(partition: FetchPartition<'_>, current_leader_epoch: LeaderEpoch
     FetchPartition { current_leader_epoch, ..partition }
 }
 
-/// How long something took.
-pub fn measured<T>(what: impl FnOnce() -> T) -> (T, Duration) {
+/// Runs `work` and measures its time.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let began = Instant::now();
-    let outcome = what();
+    let outcome = work();
     (outcome, began.elapsed())
 }

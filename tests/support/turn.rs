@@ -1,7 +1,7 @@
 //! Tests that load the whole machine take turns: tests of one name may run together, tests of different names may not.
 //!
-//! libtest runs the tests of a binary in parallel and in the order of their names, so a module's tests are neighbours and
-//! a turn changes hands once per module.
+//! libtest runs the tests of a binary in parallel and in the order of their names. So the tests of a module are
+//! neighbours, and a turn changes hands once per module.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 

@@ -178,7 +178,7 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
 }
 
 #[test]
-fn s007_api_versions_at_an_unknown_version_is_answered_in_v0_without_a_look_at_the_body() {
+fn s007_api_versions_at_an_unknown_version_is_answered_in_v0_and_its_body_is_not_parsed() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     talk.send(&framed(&[&header(18, 99, 7)[..8], b"\xff\xff whatever a later time will say"].concat()));
@@ -199,7 +199,7 @@ fn s008_client_software_names_are_checked() {
 }
 
 #[test]
-fn s011_produce_is_advertised_from_0_and_s019_telemetry_is_not() {
+fn s011_produce_is_advertised_from_0_and_s019_telemetry_is_not_advertised() {
     let node = PLAIN.node();
     let answer = versions(&mut Talk::to(node.bootstrap()), 4);
     let advertised: Vec<_> =
@@ -232,7 +232,7 @@ fn s015_the_versions_of_kip_896_are_refused_and_metadata_v0_stays() {
 }
 
 #[test]
-fn s016_unknown_tags_are_skipped_and_a_count_that_no_bytes_back_closes_the_connection() {
+fn s016_unknown_tags_are_skipped_and_a_count_beyond_the_bytes_closes_the_connection() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     // Metadata v12: a tag in the header, no topics, and two tags of a later time.
@@ -245,7 +245,7 @@ fn s016_unknown_tags_are_skipped_and_a_count_that_no_bytes_back_closes_the_conne
 }
 
 #[test]
-fn s018_a_silent_connection_is_closed_and_one_in_use_is_not() {
+fn s018_an_idle_connection_is_closed_and_an_active_one_is_not() {
     let settings = ["--shards", "1", "--set", "journal.bytes=134217728", "--set", "connections.max.idle.ms=1000"];
     let node = Node::tidemill("protocol-idle", &settings);
     let mut silent = Talk::to(node.bootstrap());

@@ -67,7 +67,7 @@ fn s101_records_are_deleted_up_to_an_offset_or_the_high_watermark_on_every_shard
 }
 
 #[test]
-fn s101_what_cannot_be_deleted_is_refused() {
+fn s101_illegal_offsets_partitions_and_compacted_topics_are_refused() {
     let node = PLAIN.node();
     let topic = filled(&node, "undeleted", 2, 1);
     let compacted = bench::topic(&node, "undeleted-compact", 1, &[("cleanup.policy", "compact")]);
@@ -86,7 +86,7 @@ fn s101_what_cannot_be_deleted_is_refused() {
 }
 
 #[test]
-fn s101_a_start_inside_a_batch_is_kept_and_the_whole_batch_is_read() {
+fn s101_a_log_start_inside_a_batch_is_kept_and_the_whole_batch_is_returned() {
     let node = PLAIN.node();
     let topic = filled(&node, "inside", 1, 2);
     let mut talk = topic.leader(0);
@@ -100,7 +100,7 @@ fn s101_a_start_inside_a_batch_is_kept_and_the_whole_batch_is_read() {
 }
 
 #[test]
-fn s101_a_reader_that_waits_below_the_new_start_is_told_at_once_wherever_it_waits() {
+fn s101_a_fetch_that_waits_below_the_new_start_completes_at_once_on_every_shard() {
     let node = PLAIN.node();
     let topic = filled(&node, "waits", 2, 2);
     for (reads_at, partition) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

@@ -21,7 +21,7 @@ fn limited(partition: FetchPartition<'_>, partition_max_bytes: i32) -> FetchPart
 }
 
 #[test]
-fn s081_the_first_batch_comes_whole_whatever_the_limits_and_then_they_hold() {
+fn s081_the_first_batch_is_returned_whole_and_then_the_limits_hold() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "limits", 2, &[]);
     let large = "x".repeat(10_000);
@@ -103,7 +103,7 @@ fn s084_no_records_are_length_0_never_null() {
 }
 
 #[test]
-fn s085_a_fetch_waits_for_min_bytes_or_its_time_and_an_error_ends_it_at_once() {
+fn s085_a_fetch_waits_for_min_bytes_or_max_wait_and_an_error_completes_it_at_once() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "waits", 2, &[]);
     let mut talk = topic.leader(0);
@@ -258,7 +258,7 @@ fn s088_an_older_leader_epoch_is_fenced_with_the_new_leader_and_a_newer_one_is_u
 }
 
 #[test]
-fn s089_nobody_sees_an_offset_behind_the_high_watermark_and_it_never_goes_back() {
+fn s089_no_reader_sees_offsets_behind_the_high_watermark_and_it_never_goes_back() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "watermark", 1, &[]);
     let mut writer = topic.leader(0);
@@ -341,7 +341,7 @@ fn s096_fetch_max_bytes_bounds_every_answer() {
 }
 
 #[test]
-fn s097_zstd_is_not_sent_to_readers_that_do_not_know_it() {
+fn s097_zstd_is_not_sent_below_fetch_v10() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "zstd", 1, &[]);
     let mut talk = topic.leader(0);

@@ -183,7 +183,7 @@ fn s093_unknown_sessions_wrong_epochs_and_mixed_names_are_errors_without_partiti
 }
 
 #[test]
-fn s094_a_session_that_keeps_the_id_of_a_recreated_topic_is_told_so() {
+fn s094_a_session_with_the_old_id_of_a_recreated_topic_gets_inconsistent_topic_id() {
     let node = PLAIN.node();
     let old = bench::topic(&node, "recreated", 1, &[]);
     let kept = bench::topic(&node, "kept", 1, &[]);
@@ -249,7 +249,7 @@ fn s091_without_a_free_slot_a_full_fetch_is_answered_without_a_session() {
 }
 
 #[test]
-fn s101_a_session_tells_of_a_log_that_begins_later() {
+fn s101_a_session_reports_a_moved_log_start() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "session-start", 2, &[]);
     for at in 0..2 {

@@ -37,7 +37,7 @@ fn s059_sequences_follow_each_other_and_wrap_to_0() {
 }
 
 #[test]
-fn s060_each_of_the_last_five_batches_is_answered_again_with_its_offset() {
+fn s060_a_repeat_of_one_of_the_last_five_batches_gets_its_original_offset() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "duplicates", 1, &[]);
     let mut talk = topic.leader(0);
@@ -58,7 +58,7 @@ fn s060_each_of_the_last_five_batches_is_answered_again_with_its_offset() {
 }
 
 #[test]
-fn a_batch_sent_again_while_the_next_is_under_way_hides_nothing() {
+fn a_batch_sent_again_while_the_next_is_in_flight_hides_nothing() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "again-under-way", 1, &[]);
     let mut talk = topic.leader(0);
@@ -97,7 +97,7 @@ fn s061_a_lower_epoch_is_fenced_and_s062_a_new_one_starts_at_0() {
 }
 
 #[test]
-fn s063_duplicates_are_known_again_and_s064_ids_stay_unique_after_a_stop_and_a_kill() {
+fn s063_duplicates_are_recognised_and_s064_ids_stay_unique_after_a_stop_and_a_kill() {
     let mut node = Node::tidemill("protocol-restart", &["--shards", "2", "--set", "journal.bytes=134217728"]);
     let topic = bench::topic(&node, "restarted", 2, &[]);
     let mut ids = HashSet::new();

@@ -61,7 +61,7 @@ fn s098_special_timestamps_name_offsets_from_the_version_that_has_them() {
 }
 
 #[test]
-fn s099_a_time_finds_the_first_record_that_is_not_earlier_inside_a_compressed_batch_too() {
+fn s099_a_timestamp_finds_the_first_record_at_or_after_it_also_inside_a_compressed_batch() {
     let node = PLAIN.node();
     for codec in Codec::ALL {
         let topic = bench::topic(&node, "by-time", 1, &[]);
@@ -104,7 +104,7 @@ fn epoch_end(
 }
 
 #[test]
-fn s100_an_epoch_ends_where_the_next_begins_and_an_unknown_one_nowhere() {
+fn s100_an_epoch_ends_where_the_next_starts_and_an_unknown_one_has_no_end() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "epoch-ends", 1, &[]);
     let mut talk = topic.leader(0);

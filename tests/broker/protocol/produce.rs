@@ -45,7 +45,7 @@ fn s042_acks_0_has_no_answer_and_an_error_closes_the_connection() {
 }
 
 #[test]
-fn s043_acks_all_wants_all_replicas_where_there_are_fewer_than_the_topic_says() {
+fn s043_min_insync_replicas_is_capped_at_the_number_of_replicas() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "insync", 1, &[("min.insync.replicas", "2")]);
     let mut talk = topic.leader(0);
@@ -247,7 +247,7 @@ fn s056_one_bad_partition_does_not_fail_the_others() {
 }
 
 #[test]
-fn s057_the_log_start_offset_is_told_from_v5_on() {
+fn s057_the_log_start_offset_is_returned_from_v5() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "start", 1, &[]);
     let mut talk = topic.leader(0);

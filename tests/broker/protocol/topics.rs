@@ -47,7 +47,7 @@ fn s021_unknown_and_illegal_names_are_answered_with_their_errors() {
 }
 
 #[test]
-fn s022_a_topic_is_created_when_asked_for_and_never_by_asking_for_all() {
+fn s022_a_named_topic_is_created_and_a_request_for_all_creates_none() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     let name = fresh_name("auto");
@@ -103,7 +103,7 @@ fn s024_a_recreated_topic_has_another_id_and_s035_the_old_one_is_unknown() {
 }
 
 #[test]
-fn a_topic_of_the_longest_name_goes_and_comes_again() {
+fn a_topic_of_the_longest_name_is_deleted_and_recreated() {
     let node = PLAIN.node();
     let mut name = fresh_name("long");
     name.push_str(&"x".repeat(249 - name.len()));
@@ -142,7 +142,7 @@ fn s028_the_cluster_id_is_there_and_the_same_everywhere() {
 }
 
 #[test]
-fn s029_authorized_operations_are_the_minimum_unless_asked_for() {
+fn s029_authorized_operations_are_int32_min_unless_requested() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "operations", 1, &[]);
     let mut talk = Talk::to(node.bootstrap());
@@ -298,7 +298,7 @@ fn s036_every_topic_has_its_result_and_partitions_never_become_fewer() {
 }
 
 #[test]
-fn s037_every_config_of_a_topic_says_who_decided_it_and_s038_null_keys_are_all() {
+fn s037_every_config_of_a_topic_names_its_source_and_s038_null_keys_are_all() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "configs", 1, &[("segment.bytes", "2000000")]);
     let mut talk = Talk::to(node.bootstrap());

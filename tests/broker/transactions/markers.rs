@@ -14,7 +14,7 @@ use tidemill::wire::txn::write_txn_markers::{
 };
 
 #[test]
-fn s072_a_marker_takes_one_offset_and_says_how_it_ended() {
+fn s072_a_marker_takes_one_offset_and_names_the_outcome() {
     let node = FORWARD.node();
     let topic = bench::topic(&node, "marker", 1, &[]);
     let stamped = bench::topic(&node, "stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);

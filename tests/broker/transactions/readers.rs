@@ -41,7 +41,7 @@ fn latest(talk: &mut Talk, topic: &Topic, isolation_level: i8) -> i64 {
 }
 
 #[test]
-fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_are_told() {
+fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_are_listed() {
     let node = FORWARD.node();
     let topic = bench::topic(&node, "stable", 1, &[]);
     let mut talk = topic.leader(0);
@@ -74,7 +74,7 @@ fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_a
 }
 
 #[test]
-fn s076_all_that_overlap_are_told_in_any_segment() {
+fn s076_all_overlapping_aborted_transactions_are_listed_in_any_segment() {
     let node = FORWARD.node();
     // Each batch and marker is in a segment of its own, or nearly.
     let topic = bench::topic(&node, "segments", 1, &[("segment.index.bytes", "16"), ("index.interval.bytes", "0")]);

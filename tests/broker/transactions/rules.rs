@@ -104,7 +104,7 @@ fn s069_a_partition_that_was_not_added_is_refused_or_from_v12_on_added() {
 }
 
 #[test]
-fn s069_who_is_not_known_to_a_coordinator_writes_nothing() {
+fn s069_a_producer_unknown_to_the_coordinator_writes_nothing() {
     let node = FORWARD.node();
     let topic = bench::topic(&node, "unknown", 1, &[]);
     let mut producer = Producer::new(&node, "s069-unknown");

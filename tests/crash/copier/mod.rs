@@ -328,7 +328,7 @@ fn verify(
 }
 
 #[test]
-fn what_copiers_and_node_are_killed_in_is_copied_once_in_order_and_whole() {
+fn records_are_copied_once_in_order_and_whole_while_copiers_and_the_node_are_killed() {
     let _turn = turn::of("copier");
     let programs: Vec<Program> =
         [peers::java(), peers::franz_go(), peers::librdkafka()].into_iter().flatten().collect();

@@ -90,7 +90,7 @@ fn check(what: &str, logs: &[Log], rule: &str) {
 }
 
 #[test]
-fn what_is_whole_and_in_order_breaks_no_rule() {
+fn whole_transactions_in_order_break_no_rule() {
     let first = Log::of(0).copies(0, 3, 0, &[0, 2], false).ends(Ending::Commit);
     let first = first.copies(1, 2, 0, &[3], true).ends(Ending::Abort).aborted_from(3);
     let second = Log::of(1).copies(0, 3, 2, &[1], false).ends(Ending::Commit);
@@ -103,7 +103,7 @@ fn what_is_whole_and_in_order_breaks_no_rule() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_noticed() {
+fn a_broken_rule_is_reported() {
     let whole = Log::of(0).copies(0, 2, 0, &[0], false).ends(Ending::Commit);
     let other = Log::of(1).copies(0, 2, 1, &[1], false);
     check("a torn transaction", &[whole.clone(), other.clone().ends(Ending::Abort).aborted_from(0)], "OUT-5");
@@ -120,7 +120,7 @@ fn what_breaks_a_rule_is_noticed() {
 }
 
 #[test]
-fn a_watermark_that_goes_back_is_noticed() {
+fn a_watermark_that_goes_back_is_reported() {
     let log = Log::of(0).copies(0, 1, 0, &[0], false).ends(Ending::Commit);
     let mut output = Output::new("output", 2);
     output.take(&log.fetched(), true).unwrap_or_else(|broken| panic!("{broken}"));

@@ -369,7 +369,7 @@ impl io::Write for Said {
 }
 
 #[test]
-fn what_was_damaged_is_named_or_does_not_matter() {
+fn damage_is_reported_or_harmless() {
     let _turn = turn::of("faults");
     let dir = Dir::new("damage");
     let images = load::images("damage");

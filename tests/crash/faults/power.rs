@@ -38,7 +38,7 @@ struct Sum {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_power_failure_at_any_moment() {
+fn acknowledged_records_survive_a_power_failure_at_any_moment() {
     let _turn = turn::of("faults");
     let seed = number("TIDEMILL_POWER_SEED", 1);
     let wanted = number("TIDEMILL_POWER_MOMENTS", 1000);

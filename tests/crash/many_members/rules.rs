@@ -12,7 +12,7 @@ fn followed(steps: &str) -> Result<(i64, usize), String> {
 }
 
 #[test]
-fn what_keeps_the_rules_is_counted() {
+fn steps_that_keep_the_rules_are_counted() {
     let handed_over = "a JOINS; a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5; b JOINS; a REVOKED 1 0; b ASSIGNED 2 0; \
                        b READ 0 5 9; b COMMITTED 2 0:10; b REVOKED 2 0; b LEFT";
     assert_eq!(followed(handed_over), Ok((0, 3)));
@@ -24,7 +24,7 @@ fn what_keeps_the_rules_is_counted() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_noticed() {
+fn a_broken_rule_is_reported() {
     for (what, steps, rule) in [
         ("two owners", "a ASSIGNED 1 0; b ASSIGNED 1 0", "OWN-1"),
         ("a read of what another has", "a ASSIGNED 1 0; b READ 0 0 9", "OWN-2"),

@@ -157,7 +157,7 @@ impl Blow {
 }
 
 #[test]
-fn exactly_once_is_exactly_once_whatever_is_killed() {
+fn results_are_exactly_once_though_instances_and_the_node_are_killed() {
     let _turn = turn::of("streams");
     let kills = number("TIDEMILL_STREAMS_KILLS", 8);
     let seed = number("TIDEMILL_STREAMS_SEED", 0x5eed);
