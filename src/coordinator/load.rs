@@ -4,13 +4,15 @@
 //! copied once into a reused buffer and decoded in place.
 
 use super::{ReplayedRecord, StateMachine, Unreadable};
+use crate::disk::StorageError;
 use crate::log::read::Extent;
-use crate::model::Offset;
+use crate::model::{ErrorCode, Offset};
 use crate::partition::Partition;
 use crate::partition::fetch::Request;
 use crate::partition::purgatory::Isolation;
-use crate::record::codec::Decompressor;
+use crate::record::codec::{CodecError, Decompressor};
 use crate::record::control::{Ending, Marker};
+use crate::record::records::RecordError;
 use crate::record::walk::{Batch, Broken, batches};
 use crate::record::{BatchHeader, Record, Records};
 use crate::runtime;
@@ -21,8 +23,31 @@ const STRETCH_BYTES: usize = 1 << 20;
 /// Batches that are replayed before the load yields to other tasks.
 const BATCHES_PER_TURN: usize = 500;
 
+/// Why the log of a partition cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("offset {offset} cannot be read: {error}")]
+    Fetch { offset: Offset, error: ErrorCode },
+    #[error("nothing is readable from offset {offset} on, below {high_watermark}")]
+    NothingReadable { offset: Offset, high_watermark: Offset },
+    #[error("after offset {offset}: {source}")]
+    Read { offset: Offset, source: StorageError },
+    #[error("after offset {offset}: {source}")]
+    Framing { offset: Offset, source: Broken },
+    #[error("the batch at offset {offset} does not match its CRC")]
+    Corrupt { offset: Offset },
+    #[error("the batch at offset {offset} has an unknown compression codec")]
+    UnknownCodec { offset: Offset },
+    #[error("the batch at offset {offset}: {source}")]
+    Codec { offset: Offset, source: CodecError },
+    #[error("the batch at offset {offset}: {source}")]
+    Record { offset: Offset, source: RecordError },
+    #[error("the record at offset {offset}: {source}")]
+    Unreadable { offset: Offset, source: Unreadable },
+}
+
 /// Replays the whole log of the partition. Fails when a part of it is unreadable: a state with gaps is wrong.
-pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M) -> Result<(), String> {
+pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M) -> Result<(), LoadError> {
     let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
     let mut buffer = Vec::new();
     let mut next = partition.log_start();
@@ -40,15 +65,15 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
         };
         let fetched = partition.fetch(&request).await;
         if fetched.error.is_error() {
-            return Err(format!("offset {next} cannot be read: {}", fetched.error));
+            return Err(LoadError::Fetch { offset: next, error: fetched.error });
         }
         if fetched.read.extents.is_empty() {
-            return Err(format!("nothing is readable from offset {next} on, below {}", partition.high_watermark()));
+            return Err(LoadError::NothingReadable { offset: next, high_watermark: partition.high_watermark() });
         }
         for extent in fetched.read.extents {
-            copy(extent, &mut buffer).await?;
+            copy(extent, &mut buffer).await.map_err(|source| LoadError::Read { offset: next, source })?;
             for batch in batches(&buffer) {
-                let batch = batch.map_err(|broken: Broken| format!("behind offset {next}: {broken}"))?;
+                let batch = batch.map_err(|source| LoadError::Framing { offset: next, source })?;
                 unknown += replay_batch(&batch, machine, &mut decompressor)?;
                 since_yield += 1;
                 if since_yield == BATCHES_PER_TURN {
@@ -65,11 +90,11 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
     Ok(())
 }
 
-async fn copy(mut extent: Extent, buffer: &mut Vec<u8>) -> Result<(), String> {
+async fn copy(mut extent: Extent, buffer: &mut Vec<u8>) -> Result<(), StorageError> {
     buffer.clear();
     buffer.reserve(extent.bytes());
     while extent.bytes() > 0 {
-        let slice = extent.load(extent.bytes()).await.map_err(|error| error.to_string())?;
+        let slice = extent.load(extent.bytes()).await?;
         buffer.extend_from_slice(&slice);
         extent.advance(slice.len());
     }
@@ -81,21 +106,21 @@ fn replay_batch<M: StateMachine>(
     batch: &Batch<'_>,
     machine: &mut M,
     decompressor: &mut Decompressor,
-) -> Result<u64, String> {
+) -> Result<u64, LoadError> {
     let header = &batch.header;
-    let at = header.base_offset;
+    let offset = header.base_offset;
     if !batch.is_intact() {
-        return Err(format!("the batch at offset {at} is damaged"));
+        return Err(LoadError::Corrupt { offset });
     }
-    let codec = header.codec().ok_or_else(|| format!("the batch at offset {at} is compressed in an unknown way"))?;
-    let decoded =
-        decompressor.decompress(codec, batch.stored_records()).map_err(|error| format!("offset {at}: {error}"))?;
+    let codec = header.codec().ok_or(LoadError::UnknownCodec { offset })?;
+    let decoded = decompressor.decompress(codec, batch.stored_records());
+    let decoded = decoded.map_err(|source| LoadError::Codec { offset, source })?;
     if let Some(marker) = Marker::parse(header, decoded) {
         machine.end_transaction(header.producer_id, marker.ending == Ending::Commit);
     }
     let mut unknown = 0;
     for record in Records::new(header, decoded) {
-        let record = record.map_err(|error| format!("offset {at}: {error}"))?;
+        let record = record.map_err(|source| LoadError::Record { offset, source })?;
         if header.is_control() {
             continue;
         }
@@ -103,7 +128,7 @@ fn replay_batch<M: StateMachine>(
         match replayed {
             Ok(()) => {}
             Err(Unreadable::UnknownKey(_)) => unknown += 1,
-            Err(malformed) => return Err(format!("the record at offset {}: {malformed}", record.offset)),
+            Err(source) => return Err(LoadError::Unreadable { offset: record.offset, source }),
         }
     }
     Ok(unknown)
@@ -117,7 +142,7 @@ pub(super) fn replayed_record<'a>(
     Ok(ReplayedRecord {
         offset,
         timestamp_ms: record.timestamp,
-        key: record.key.ok_or_else(|| Unreadable::Malformed("it has no key".into()))?,
+        key: record.key.ok_or(Unreadable::NoKey)?,
         value: record.value,
         transaction: header.is_transactional().then_some((header.producer_id, header.producer_epoch)),
     })

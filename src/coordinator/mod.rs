@@ -53,6 +53,7 @@ use crate::metadata::Image;
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use crate::runtime::Mono;
 use crate::runtime::clock;
+use crate::wire::Malformed;
 use topic::InternalTopic;
 
 /// The time of a step. Deadlines use the monotonic clock; records use the wall clock.
@@ -84,10 +85,19 @@ pub struct ReplayedRecord<'a> {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreadable {
     /// A newer release wrote the record. The load skips it, as Kafka does.
-    #[error("its key is of the unknown version {0}")]
+    #[error("its key has the unknown version {0}")]
     UnknownKey(i16),
-    #[error("{0}")]
-    Malformed(String),
+    #[error("it has no key")]
+    NoKey,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("its OffsetCommitValue has the unknown version {0}")]
+    UnknownOffsetValue(i16),
+    #[error("it has the unknown transaction state {0}")]
+    UnknownTransactionState(i8),
+    /// A consumer group's record, while a classic group of that id has members.
+    #[error("it belongs to the consumer group {0}, which is a classic group with members")]
+    NotAConsumerGroup(String),
 }
 
 /// A state machine over one internal partition. Pure: its inputs are its records, its steps and their [`Now`].

@@ -49,7 +49,7 @@ impl StateMachine for Notes {
     fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
         match (entry.key, entry.value) {
             (b"newer", _) => return Err(Unreadable::UnknownKey(9)),
-            (b"broken", _) => return Err(Unreadable::Malformed("broken".into())),
+            (b"broken", _) => return Err(Unreadable::NoKey),
             (key, Some(value)) => drop(self.notes.insert(key.into(), value.into())),
             (key, None) => drop(self.notes.remove(key)),
         }

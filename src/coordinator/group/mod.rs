@@ -254,7 +254,7 @@ impl Groups {
         if self.is_loaded {
             return Ok(());
         }
-        let value = GroupMetadataValue::parse(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        let value = GroupMetadataValue::parse(value)?;
         get_or_create(&mut self.groups, id, entry.timestamp_ms).kind = GroupKind::Classic(classic_group_from(value));
         Ok(())
     }
@@ -271,9 +271,7 @@ impl Groups {
         let group = get_or_create(&mut self.groups, id, entry.timestamp_ms);
         if let GroupKind::Classic(classic) = &group.kind {
             if !classic.members.is_empty() {
-                return Err(Unreadable::Malformed(format!(
-                    "a record of the consumer group {id}, which is a classic one"
-                )));
+                return Err(Unreadable::NotAConsumerGroup(id.to_owned()));
             }
             group.kind = GroupKind::Consumer(ConsumerGroup::default());
         }

@@ -25,7 +25,7 @@
 
 use crate::coordinator::Unreadable;
 use crate::model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
-use crate::wire::{Malformed, Reader, Writer};
+use crate::wire::{Reader, Writer};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key<'a> {
@@ -44,20 +44,19 @@ impl<'a> Key<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Key<'a>, Unreadable> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
-        let version = r.i16().map_err(malformed)?;
-        let mut read = || match version {
-            0 | 1 => Ok(Some(Key::Offset { group: r.string()?, topic: r.string()?, partition: r.i32()? })),
-            2 => Ok(Some(Key::Group { group: r.string()? })),
-            3 => Ok(Some(Key::ConsumerGroup { group: r.string()? })),
-            4 => Ok(Some(Key::SubscriptionMetadata { group: r.string()? })),
-            5 => Ok(Some(Key::Member { group: r.string()?, member: r.string()? })),
-            6 => Ok(Some(Key::Target { group: r.string()? })),
-            7 => Ok(Some(Key::MemberTarget { group: r.string()?, member: r.string()? })),
-            8 => Ok(Some(Key::MemberCurrent { group: r.string()?, member: r.string()? })),
-            16 => Ok(Some(Key::Regex { group: r.string()?, regex: r.string()? })),
-            _ => Ok(None),
-        };
-        read().map_err(malformed)?.ok_or(Unreadable::UnknownKey(version))
+        let version = r.i16()?;
+        Ok(match version {
+            0 | 1 => Key::Offset { group: r.string()?, topic: r.string()?, partition: r.i32()? },
+            2 => Key::Group { group: r.string()? },
+            3 => Key::ConsumerGroup { group: r.string()? },
+            4 => Key::SubscriptionMetadata { group: r.string()? },
+            5 => Key::Member { group: r.string()?, member: r.string()? },
+            6 => Key::Target { group: r.string()? },
+            7 => Key::MemberTarget { group: r.string()?, member: r.string()? },
+            8 => Key::MemberCurrent { group: r.string()?, member: r.string()? },
+            16 => Key::Regex { group: r.string()?, regex: r.string()? },
+            _ => return Err(Unreadable::UnknownKey(version)),
+        })
     }
 
     pub fn to_bytes(self) -> Vec<u8> {
@@ -110,31 +109,28 @@ impl<'a> OffsetValue<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<OffsetValue<'a>, Unreadable> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
-        let version = r.i16().map_err(malformed)?;
+        let version = r.i16()?;
         if !(0..=4).contains(&version) {
-            return Err(Unreadable::Malformed(format!("OffsetCommitValue of the unknown version {version}")));
+            return Err(Unreadable::UnknownOffsetValue(version));
         }
         r.set_flexible(version >= 4);
-        let mut read = || {
-            let mut value = OffsetValue {
-                offset: r.i64()?,
-                leader_epoch: if version >= 3 { r.i32()? } else { -1 },
-                metadata: r.string()?,
-                commit_timestamp_ms: r.i64()?,
-                expire_timestamp_ms: if version == 1 { r.i64()? } else { -1 },
-                topic_id: TopicId::ZERO,
-            };
-            if version >= 4 {
-                for _ in 0..r.tag_count()? {
-                    let (tag, mut content) = r.tag()?;
-                    if tag == 0 {
-                        value.topic_id = content.uuid()?;
-                    }
+        let mut value = OffsetValue {
+            offset: r.i64()?,
+            leader_epoch: if version >= 3 { r.i32()? } else { -1 },
+            metadata: r.string()?,
+            commit_timestamp_ms: r.i64()?,
+            expire_timestamp_ms: if version == 1 { r.i64()? } else { -1 },
+            topic_id: TopicId::ZERO,
+        };
+        if version >= 4 {
+            for _ in 0..r.tag_count()? {
+                let (tag, mut content) = r.tag()?;
+                if tag == 0 {
+                    value.topic_id = content.uuid()?;
                 }
             }
-            Ok(value)
-        };
-        read().map_err(malformed)
+        }
+        Ok(value)
     }
 
     pub fn to_bytes(self) -> Vec<u8> {
@@ -159,10 +155,6 @@ impl<'a> OffsetValue<'a> {
         }
         w.finish().expect("the metadata's length was checked")
     }
-}
-
-fn malformed(error: Malformed) -> Unreadable {
-    Unreadable::Malformed(error.to_string())
 }
 
 #[cfg(test)]
@@ -228,6 +220,6 @@ mod tests {
         }
         assert_eq!(Key::parse(&[0, 9, 0]), Err(Unreadable::UnknownKey(9)));
         assert!(matches!(Key::parse(&[0]), Err(Unreadable::Malformed(_))));
-        assert!(matches!(OffsetValue::parse(&[0, 5]), Err(Unreadable::Malformed(_))));
+        assert_eq!(OffsetValue::parse(&[0, 5]), Err(Unreadable::UnknownOffsetValue(5)));
     }
 }

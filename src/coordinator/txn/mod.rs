@@ -162,13 +162,12 @@ impl StateMachine for Transactions {
     const TOPIC: InternalTopic = InternalTopic::TransactionState;
 
     fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
-        let malformed = |error: crate::wire::Malformed| Unreadable::Malformed(error.to_string());
-        let id = parse_key(entry.key).map_err(malformed)?.map_err(Unreadable::UnknownKey)?;
+        let id = parse_key(entry.key)?;
         match entry.value {
             None => drop(self.by_id.remove(id)),
             Some(value) => {
-                let value = TransactionLogValue::parse(value).map_err(malformed)?;
-                let transaction = Transaction::from_value(&value).map_err(Unreadable::Malformed)?;
+                let value = TransactionLogValue::parse(value)?;
+                let transaction = Transaction::from_value(&value)?;
                 match self.by_id.get_mut(id) {
                     Some(known) => *known = transaction,
                     None => drop(self.by_id.insert(id.into(), transaction)),

@@ -1,6 +1,7 @@
 //! The records of `__transaction_state`: `TransactionLogKey` 0 and `TransactionLogValue` 0 and 1. Each starts with its
 //! version; a value of version 1 is flexible.
 
+use crate::coordinator::Unreadable;
 use crate::wire::{Malformed, Reader, Wire, Writer, message};
 
 /// The version that Kafka writes since `transaction.version=1`.
@@ -54,13 +55,13 @@ impl TransactionLogValue {
     }
 }
 
-/// Parses the transactional id of a key; `Ok(Err(version))` for an unknown version.
-pub fn parse_key(bytes: &[u8]) -> Result<Result<&str, i16>, Malformed> {
+/// The transactional id of a key.
+pub fn parse_key(bytes: &[u8]) -> Result<&str, Unreadable> {
     let mut r = Reader::new(bytes);
     r.set_flexible(false);
     match r.i16()? {
-        0 => Ok(Ok(r.string()?)),
-        version => Ok(Err(version)),
+        0 => Ok(r.string()?),
+        version => Err(Unreadable::UnknownKey(version)),
     }
 }
 

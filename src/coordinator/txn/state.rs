@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::coordinator::Unreadable;
 use crate::coordinator::txn::schema::{TransactionLogPartitions, TransactionLogValue};
 use crate::model::{PartitionIndex, ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
@@ -142,9 +143,9 @@ impl Transaction {
         }
     }
 
-    pub fn from_value(value: &TransactionLogValue) -> Result<Transaction, String> {
+    pub fn from_value(value: &TransactionLogValue) -> Result<Transaction, Unreadable> {
         let state = TransactionState::from_code(value.transaction_status);
-        let state = state.ok_or_else(|| format!("the unknown transaction state {}", value.transaction_status))?;
+        let state = state.ok_or(Unreadable::UnknownTransactionState(value.transaction_status))?;
         let mut partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>> = BTreeMap::new();
         for topic in value.transaction_partitions.iter().flatten() {
             partitions.entry(topic.topic.as_str().into()).or_default().extend(&topic.partition_ids);

@@ -58,7 +58,6 @@ use crate::coordinator::{Now, Unreadable, Writes};
 use crate::metadata::Image;
 use crate::model::{ErrorCode, PartitionIndex, TopicId};
 use crate::runtime::Mono;
-use crate::wire::Malformed;
 use member::{ConsumerMember, MemberState};
 
 /// The error of a rejected request, with a message: this protocol carries one.
@@ -278,33 +277,32 @@ impl ConsumerGroup {
 
     /// Replays a record with a value. Returns false if the key does not belong to a consumer group.
     pub(super) fn replay_value(&mut self, key: &Key<'_>, value: &[u8]) -> Result<bool, Unreadable> {
-        let malformed = |error: Malformed| Unreadable::Malformed(error.to_string());
         match *key {
             Key::ConsumerGroup { .. } => {
-                let value = ConsumerGroupMetadataValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupMetadataValue::parse(value)?;
                 (self.epoch, self.metadata_hash) = (value.epoch, value.metadata_hash);
             }
             Key::SubscriptionMetadata { .. } => {}
             Key::Member { member, .. } => {
-                let value = ConsumerGroupMemberMetadataValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupMemberMetadataValue::parse(value)?;
                 self.update_member(member, |member| member.set_metadata(value));
             }
             Key::Target { .. } => {
-                let value = ConsumerGroupTargetAssignmentMetadataValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupTargetAssignmentMetadataValue::parse(value)?;
                 (self.target_epoch, self.target_timestamp_ms) = (value.assignment_epoch, value.assignment_timestamp);
             }
             Key::MemberTarget { member, .. } => {
-                let value = ConsumerGroupTargetAssignmentMemberValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupTargetAssignmentMemberValue::parse(value)?;
                 let topics = value.topic_partitions.into_iter();
                 let target = topics.map(|topic| (topic.topic_id, topic.partitions.into_iter().collect())).collect();
                 self.targets.insert(member.into(), Rc::new(target));
             }
             Key::MemberCurrent { member, .. } => {
-                let value = ConsumerGroupCurrentMemberAssignmentValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupCurrentMemberAssignmentValue::parse(value)?;
                 self.update_member(member, |member| member.set_current(value));
             }
             Key::Regex { regex, .. } => {
-                let value = ConsumerGroupRegularExpressionValue::parse(value).map_err(malformed)?;
+                let value = ConsumerGroupRegularExpressionValue::parse(value)?;
                 let topics = value.topics.into_iter().collect();
                 let resolved = ResolvedRegex { topics, version: value.version, timestamp_ms: value.timestamp };
                 self.regexes.insert(regex.into(), resolved);
