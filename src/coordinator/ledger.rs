@@ -43,6 +43,7 @@ enum Phase<M> {
 impl<M: StateMachine> Ledger<M> {
     /// Starts to load the partition. A partition without records is ready at once.
     pub(super) fn open(shard: &Rc<Shard>, partition: Rc<Partition>, machine: M) -> Rc<Ledger<M>> {
+        assert_eq!(shard.owner(partition.id), shard.id, "COOR-1: the partition belongs to this shard");
         let ledger = Rc::new(Ledger {
             shard: shard.clone(),
             partition,
@@ -144,6 +145,7 @@ impl<M: StateMachine> Ledger<M> {
             Some(permit) => permit,
             None => self.step_permit.acquire(1).await,
         };
+        assert_eq!(self.step_permit.available(), 0, "COOR-2: no other step runs");
         let now = Now::read();
         let mut writes = Writes::new(now);
         let answer = self.with_machine(|machine| step(machine, now, &mut writes))?;
@@ -177,7 +179,10 @@ impl<M: StateMachine> Ledger<M> {
 
     /// COOR-4: waits until all records that steps have written so far are durable.
     pub async fn wait_durable(&self) -> Result<(), ErrorCode> {
-        self.shard.committed_to(self.sequence.get()).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))
+        let sequence = self.sequence.get();
+        self.shard.committed_to(sequence).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))?;
+        assert!(self.shard.committed() >= sequence, "COOR-4: an answer leaves after its records are durable");
+        Ok(())
     }
 
     /// Whether [`wait_durable`](Self::wait_durable) returns at once.
@@ -205,6 +210,7 @@ impl<M: StateMachine> Ledger<M> {
             for record in Records::new(&batch.header, &batch.records) {
                 let record = record.expect("the builder made a valid batch");
                 let offset = produced.base_offset + i64::from(record.offset_delta);
+                assert!(offset < self.partition.log_end(), "COOR-3: the log has every record that is replayed");
                 let entry = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
                 machine.replay(&entry).expect("a machine can read what it wrote");
             }

@@ -119,6 +119,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     runtime::run(runtime::Config::default(), || future).expect("io_uring is here")
 }
 
+// COOR-4
 #[test]
 fn appended_state_survives_a_crash() {
     let scratch = Scratch::new("crash");
@@ -151,6 +152,33 @@ fn appended_state_survives_a_crash() {
     });
 }
 
+// COOR-2
+#[test]
+fn concurrent_steps_run_in_order_and_see_earlier_records() {
+    let scratch = Scratch::new("order");
+    let (image, owner) = world();
+    run(async {
+        let ledgers = Ledgers::new(&open(&scratch.0, &image, owner).await, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+        let steps = (0..20usize).map(|number| {
+            let ledger = ledger.clone();
+            runtime::spawn(runtime::Class::Foreground, "step", async move {
+                let seen = ledger.step(move |notes, _, writes| {
+                    writes.put(&number.to_be_bytes(), Some(b"x"));
+                    notes.notes.len()
+                });
+                seen.await.unwrap()
+            })
+        });
+        let steps: Vec<_> = steps.collect();
+        for (number, step) in steps.into_iter().enumerate() {
+            assert_eq!(step.await, number);
+        }
+    });
+}
+
+// COOR-3
 #[test]
 fn a_failed_append_changes_nothing() {
     let scratch = Scratch::new("refused");
@@ -218,6 +246,7 @@ fn a_deadline_set_by_a_step_fires_and_its_work_can_write() {
     });
 }
 
+// COOR-1
 #[test]
 fn a_ledger_opens_and_closes_with_its_partition_on_the_owning_shard_only() {
     let scratch = Scratch::new("image");

@@ -32,6 +32,17 @@ pub enum ClassicGroupState {
 }
 
 impl ClassicGroupState {
+    /// Whether the state may follow this one.
+    pub fn can_become(self, next: ClassicGroupState) -> bool {
+        use ClassicGroupState::{CompletingRebalance, Empty, PreparingRebalance, Stable};
+        matches!(
+            (self, next),
+            (Empty | CompletingRebalance | Stable, PreparingRebalance)
+                | (PreparingRebalance, Empty | CompletingRebalance)
+                | (CompletingRebalance, Stable)
+        )
+    }
+
     /// The name in DescribeGroups and ListGroups.
     pub fn name(self) -> &'static str {
         match self {
@@ -86,6 +97,8 @@ pub struct ClassicGroup {
     /// When the state began; -1 if unknown. An empty group's offsets expire relative to it.
     pub state_timestamp_ms: i64,
     pub generation: i32,
+    /// The last generation that the log has with its assignments; -1: none.
+    pub logged_generation: i32,
     /// `None` if no member ever joined: the group has only offsets.
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
@@ -112,6 +125,7 @@ impl ClassicGroup {
             previous: ClassicGroupState::Empty,
             state_timestamp_ms: now_ms,
             generation: 0,
+            logged_generation: -1,
             protocol_type: None,
             protocol: None,
             leader: None,
@@ -131,6 +145,10 @@ impl ClassicGroup {
     }
 
     pub fn transition_to(&mut self, state: ClassicGroupState, now_ms: i64) {
+        assert!(self.state.can_become(state), "a group cannot go from {} to {}", self.state.name(), state.name());
+        if state == ClassicGroupState::Stable {
+            assert_eq!(self.logged_generation, self.generation, "GROUP-1: the log has the generation");
+        }
         self.previous = self.state;
         self.state = state;
         self.state_timestamp_ms = now_ms;

@@ -228,6 +228,10 @@ impl Groups {
             None => group.offsets.committed.insert(topic, partition, committed),
             Some((producer, _)) => {
                 group.offsets.pending.entry(producer).or_default().insert(topic, partition, committed);
+                debug_assert!(
+                    group.offsets.is_unstable(topic, partition),
+                    "GROUP-3: an open transaction has an offset"
+                );
                 let groups = self.transactions.entry(producer).or_default();
                 if !groups.contains(&group.id) {
                     groups.push(group.id.clone());
@@ -329,6 +333,7 @@ fn classic_group_from(value: GroupMetadataValue) -> ClassicGroup {
     classic.state = if classic.members.is_empty() { ClassicGroupState::Empty } else { ClassicGroupState::Stable };
     classic.previous = classic.state;
     classic.generation = value.generation;
+    classic.logged_generation = value.generation;
     classic.protocol_type = Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty());
     classic.protocol = value.protocol;
     classic.leader = value.leader.map(Rc::from);

@@ -87,7 +87,7 @@ impl ClassicStep<'_> {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();
         self.put_group_record(|member| given.get(&*member.id).cloned().unwrap_or_default());
-        let group_id = self.id.clone();
+        let (group_id, generation) = (self.id.clone(), self.classic.generation);
         self.writes.after_append(move |groups, now, appended| {
             let mut writes = Writes::new(now);
             let Some(mut step) = groups.classic_step(&group_id, now, &mut writes) else { return };
@@ -96,6 +96,7 @@ impl ClassicStep<'_> {
                     for member in step.classic.members.values_mut() {
                         member.assignment = given.get(&*member.id).cloned().unwrap_or_default();
                     }
+                    step.classic.logged_generation = generation;
                     step.answer_syncs(ErrorCode::None);
                     step.classic.transition_to(ClassicGroupState::Stable, now.wall_ms);
                 }

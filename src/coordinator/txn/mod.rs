@@ -17,6 +17,9 @@
 //! Under `transaction.version=2` each end raises the producer's epoch, so a late record or marker of one transaction
 //! cannot affect the next one. A producer whose epochs are exhausted continues with another producer id.
 //!
+//! Invariants:
+//! - TXN-1: a decided end never changes: a prepared state is followed only by its own Complete state.
+//!
 //! Does not know where partitions are or how markers are written. Runs on the thread of the shard that owns the
 //! partition.
 
@@ -119,6 +122,9 @@ impl Transactions {
     /// Writes the id's new state. The state takes effect when the log has appended it. A prepared state is then queued
     /// for its markers.
     fn put_transition(&mut self, id: &str, next: Transaction, now: Now, writes: &mut Writes<Self>) {
+        let current = self.by_id.get(id).map_or(TransactionState::Empty, |known| known.state);
+        let is_legal = current.can_become(next.state);
+        assert!(is_legal, "TXN-1: {id} cannot go from {} to {}", current.name(), next.state.name());
         writes.put(&key(id), Some(&next.to_value().to_bytes()));
         let id: Box<str> = id.into();
         let last_epoch = next.last_epoch;

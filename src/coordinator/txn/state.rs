@@ -48,6 +48,23 @@ impl TransactionState {
         matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }
 
+    /// Whether the state may follow this one. TXN-1: a prepared state is followed only by its own Complete state.
+    pub fn can_become(self, next: TransactionState) -> bool {
+        use TransactionState::{
+            CompleteAbort, CompleteCommit, Dead, Empty, Ongoing, PrepareAbort, PrepareCommit, PrepareEpochFence,
+        };
+        match self {
+            // Under version 2 a producer may abort although no transaction is open.
+            Empty => matches!(next, Empty | Ongoing | PrepareAbort),
+            Ongoing => matches!(next, Ongoing | PrepareCommit | PrepareAbort),
+            PrepareCommit => next == CompleteCommit,
+            PrepareAbort => next == CompleteAbort,
+            // CompleteAbort follows itself when a retry gets another producer id (KAFKA-20090).
+            CompleteCommit | CompleteAbort => matches!(next, Empty | Ongoing | PrepareAbort | CompleteAbort),
+            Dead | PrepareEpochFence => false,
+        }
+    }
+
     /// No transaction is open or has markers left to write.
     pub fn is_idle(self) -> bool {
         matches!(self, TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort)

@@ -166,6 +166,7 @@ fn statement_68_exhausted_epochs_lead_to_another_producer_id() {
     assert_eq!(world.init(Some((7, i16::MAX - 1))), Err(ProducerFenced), "another producer took over");
 }
 
+// TXN-1
 #[test]
 fn statement_71_an_end_may_be_retried_but_not_changed() {
     for (ending, other, complete) in [
@@ -372,6 +373,17 @@ fn verification_accepts_only_partitions_of_the_open_transaction() {
     world.finish();
     assert_eq!(verify(&world, producer, &[0]), Ok(vec![TransactionAbortable]));
     assert_eq!(world.machine.verify("other", producer, &[]), Err(InvalidProducerIdMapping));
+}
+
+// TXN-1
+#[test]
+fn a_prepared_state_becomes_only_its_own_complete_state() {
+    let all: Vec<TransactionState> = (0..8).filter_map(TransactionState::from_code).collect();
+    let followers =
+        |state: TransactionState| all.iter().copied().filter(|next| state.can_become(*next)).collect::<Vec<_>>();
+    assert_eq!(followers(TransactionState::PrepareCommit), [TransactionState::CompleteCommit]);
+    assert_eq!(followers(TransactionState::PrepareAbort), [TransactionState::CompleteAbort]);
+    assert!(all.iter().all(|state| state.is_prepared() || !state.can_become(TransactionState::CompleteCommit)));
 }
 
 #[test]

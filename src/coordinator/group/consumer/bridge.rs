@@ -95,7 +95,7 @@ impl Groups {
         let mut step = self.consumer_step(&request.group_id, now, writes).expect("the caller found the group");
         step.check_size(&member_id)?;
         if !step.group.supports(&request.protocol_type, &request.protocols) {
-            let message = format!("ConsumerMember {member_id}'s protocols are not supported.");
+            let message = format!("Member {member_id}'s protocols are not supported.");
             return Err(GroupRefusal::new(ErrorCode::InconsistentGroupProtocol, message));
         }
         if is_unknown && joiner.needs_member_id && request.group_instance_id.is_none() {

@@ -94,7 +94,7 @@ impl Groups {
             (None, Some(Group { id, kind: GroupKind::Consumer(group), .. })) => (id.clone(), group),
             (None, Some(_)) => return Err(not_a_consumer_group(&request.group_id)),
             (None, None) => {
-                let message = format!("ConsumerGroup group {} not found.", request.group_id);
+                let message = format!("Consumer group {} not found.", request.group_id);
                 return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, message));
             }
         };
@@ -219,7 +219,7 @@ impl ConsumerGroup {
         instance_id: Option<&str>,
     ) -> Result<&Rc<ConsumerMember>, GroupRefusal> {
         let Some(instance_id) = instance_id else {
-            let message = || format!("ConsumerMember {member_id} is not a member of group {group_id}.");
+            let message = || format!("Member {member_id} is not a member of group {group_id}.");
             return self.member(member_id).ok_or_else(|| GroupRefusal::new(ErrorCode::UnknownMemberId, message()));
         };
         let member = self.static_member(instance_id).ok_or_else(|| {
@@ -348,6 +348,12 @@ impl ConsumerStep<'_> {
         let is_owned = |topic, partition| group.is_owned(topic, partition);
         let goal = ReconcileGoal { epoch: target.epoch, target: &target.partitions, has_new_subscription, reported };
         let next = next_member(member, &goal, &reads, &is_owned)?;
+        debug_assert!(
+            next.partitions().all(|(topic, partition)| {
+                member.assignment_epoch(topic, partition).is_some() || !group.is_owned(topic, partition)
+            }),
+            "CONS-1: a new partition has no other owner"
+        );
         if next != *member {
             self.put_current(&next);
             // Classic members use other alarms.

@@ -109,6 +109,11 @@ impl ConsumerMember {
         protocols.and_then(<[_]>::first).map_or("", |protocol| &protocol.name)
     }
 
+    /// The partitions that the member owns.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicId, PartitionIndex)> {
+        self.assigned.iter().flat_map(|(topic, partitions)| partitions.keys().map(|partition| (*topic, *partition)))
+    }
+
     /// The epoch in which the member got a partition that it owns or still has to revoke.
     pub fn assignment_epoch(&self, topic: TopicId, partition: PartitionIndex) -> Option<i32> {
         let of = |owned: &Owned| owned.get(&topic).and_then(|partitions| partitions.get(&partition)).copied();

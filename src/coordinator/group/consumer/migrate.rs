@@ -253,6 +253,7 @@ fn downgraded(epoch: i32, members: &[(ConsumerMember, Rc<Partitions>)], image: &
     classic.state = ClassicGroupState::Stable;
     classic.previous = ClassicGroupState::Stable;
     classic.generation = epoch;
+    classic.logged_generation = epoch;
     classic.protocol = classic.select_protocol();
     classic.subscribed = classic.subscribed_topics();
     classic

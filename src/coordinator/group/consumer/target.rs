@@ -33,6 +33,7 @@ impl ConsumerStep<'_> {
         let members: Vec<&ConsumerMember> = group.members_with(new).collect();
         let assignor = self.assignor(members.iter().copied());
         let targets = self.assign(assignor, &members);
+        assert_eq!(targets.len(), members.len(), "CONS-3: the target covers every member");
         let mut own = Rc::default();
         for (member, target) in members.into_iter().zip(targets) {
             // A member without a target gets a record even if its target is empty.

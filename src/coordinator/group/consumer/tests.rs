@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Client;
 use super::embedded::{Assignment, PartitionsByName};
+use crate::coordinator::group::record::Key;
 use crate::coordinator::group::tests::{G, World, now, poll, request, subscription};
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, Image, apply_to};
@@ -116,7 +117,7 @@ fn heartbeat_until_stable(world: &mut World, consumers: &mut [TestConsumer]) {
             return;
         }
     }
-    panic!("it does not come to rest: {consumers:?}");
+    panic!("the group does not become stable: {consumers:?}");
 }
 
 /// CONS-1, as the clients see it.
@@ -125,7 +126,7 @@ fn check_owners(consumers: &[TestConsumer]) {
     for consumer in consumers {
         for partition in &consumer.has {
             let before = owners.insert(*partition, &consumer.id);
-            assert_eq!(before, None, "CONS-1: {partition:?} is {}'s, too", consumer.id);
+            assert_eq!(before, None, "CONS-1: {} owns {partition:?} as well", consumer.id);
         }
     }
 }
@@ -410,6 +411,23 @@ fn targets_are_made_no_more_often_than_configured() {
     world.pass(1);
     heartbeat_until_stable(&mut world, &mut [a, b]);
     assert_eq!((describe(&world).assignment_epoch, world.state()), (3, "Stable"));
+}
+
+#[test]
+fn cons_3_a_new_target_is_written_for_all_members_in_one_step() {
+    let mut world = World::with_image(EAGER, topics());
+    TestConsumer::new("a", &["t"]).beat(&mut world).unwrap();
+    let before = world.log.len();
+    TestConsumer::new("b", &["t"]).beat(&mut world).unwrap();
+    let written: Vec<Key<'_>> = world.log[before..].iter().map(|(key, _)| Key::parse(key).unwrap()).collect();
+    let target = [
+        Key::MemberTarget { group: G, member: "a" },
+        Key::MemberTarget { group: G, member: "b" },
+        Key::Target { group: G },
+    ];
+    for key in target {
+        assert!(written.contains(&key), "{key:?} in {written:?}");
+    }
 }
 
 #[test]
