@@ -35,8 +35,8 @@ pub(in crate::api) fn as_asked<'a, A>(
 /// How many things a request may name, some of them again.
 const NAMED_AGAIN_MAX: usize = 1_000;
 
-/// What is named again is answered again, as in Kafka; but of very many each once, for a request of 4 MiB that names one thing
-/// over and over would have an answer of gigabytes.
+/// What is named again is answered again, as in Kafka; but of very many each once, for a request of 4 MiB that names
+/// one thing over and over would have an answer of gigabytes.
 pub(in crate::api) fn each_once_of_many<T, K: Eq + Hash>(
     all: impl ExactSizeIterator<Item = T>,
     key: impl Fn(&T) -> K,

@@ -1,4 +1,4 @@
-//! Requests that cross: what other shards ask of this one, and what goes to the controller's shard.
+//! Requests of other shards: each is answered here, and its reply goes back through the router.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, Request,
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
-/// One request of another shard's to append.
+/// A Produce call of another shard.
 struct Append {
     call: u64,
     batches: Batches,
@@ -26,14 +26,14 @@ struct Append {
     transactional_id: Option<String>,
 }
 
-/// Appends that another shard sends, in the order in which it sent them.
+/// The Produce calls of one other shard, appended in the order in which it sent them.
 pub struct Appends {
     waiting: RefCell<VecDeque<Append>>,
     arrived: Notify,
 }
 
 impl Appends {
-    /// One queue, and its task, for each other shard: a stalled append holds up no other kind of request.
+    /// Starts the task that appends. Appends have a task of their own, so that a stalled append delays no other call.
     pub fn start(server: &Rc<Server>, from: ShardId) -> Rc<Appends> {
         let appends = Rc::new(Appends { waiting: Default::default(), arrived: Notify::new() });
         runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(server.clone(), from));
@@ -48,11 +48,11 @@ impl Appends {
                 continue;
             };
             let mut produced = Vec::with_capacity(batches.len());
-            // What comes behind waits for the coordinator too, as on a connection: it is asked once for each partition and
-            // transaction.
+            // As on a connection, later appends wait behind the coordinator. It verifies each partition of a
+            // transaction once.
             let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
             let verified = produce::verify(&server, transactional_id.as_deref(), &request, of_transaction).await;
-            // Of what the coordinator has written ahead, too.
+            // Covers the records that the coordinator has written ahead of these batches.
             let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { 0 };
             for ((id, records), verified) in batches.iter().zip(verified) {
                 let result = match verified {
@@ -81,7 +81,7 @@ impl Appends {
     }
 }
 
-/// Answers one request of another shard, now or later.
+/// Answers one request of another shard. Does not wait; the reply follows when it is known.
 pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
     let request = match request {
         Request::Produce { batches, request, transactional_id } => {

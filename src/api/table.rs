@@ -52,7 +52,8 @@ pub struct Row {
     /// Key, name and versions.
     pub api: &'static Api,
     pub scope: Scope,
-    /// The operation that an authorizer has to allow, on the kind of resource that the request names. ApiVersions needs none.
+    /// The operation that an authorizer has to allow, on the kind of resource that the request names. ApiVersions
+    /// needs none.
     pub acl: Option<(Operation, Resource)>,
 }
 

@@ -1,5 +1,6 @@
-//! DescribeAcls, CreateAcls and DeleteAcls (keys 29 to 31): there is no authorizer, so there are no access control lists, and
-//! whoever asks is told so and not that there are none (statement 121). MirrorMaker takes it for "nothing to copy".
+//! DescribeAcls, CreateAcls and DeleteAcls (keys 29 to 31): there is no authorizer, so there are no access control
+//! lists, and whoever asks is told so and not that there are none (statement 121). MirrorMaker takes it for "nothing
+//! to copy".
 
 use crate::api::outcome::Outcome;
 use crate::api::pending::Pending;

@@ -1,5 +1,6 @@
 //! AlterConfigs (key 33): all of a topic's settings at once, as of the time before KIP-339; and what it shares with
-//! IncrementalAlterConfigs: which resources have settings that can be changed, and what a change of a topic's must be like.
+//! IncrementalAlterConfigs: which resources have settings that can be changed, and what a change of a topic's must be
+//! like.
 //!
 //! Topics alone have such settings. A node reads its own at its start and keeps them.
 
@@ -86,8 +87,8 @@ pub(in crate::api) fn told(outcome: Result<(), Refusal>) -> (ErrorCode, Option<S
     }
 }
 
-/// Whether the resource can be changed at all, in Kafka's order. `keys`: what is to be changed, and whether to null. False:
-/// it is none that has anything to change, and nothing of it is to be changed.
+/// Whether the resource can be changed at all, in Kafka's order. `keys`: what is to be changed, and whether to null.
+/// False: it is none that has anything to change, and nothing of it is to be changed.
 pub(in crate::api) fn check<'a>(
     (resource_type, name): Id<'_>,
     is_repeated: bool,

@@ -23,7 +23,8 @@ impl Change {
         Context { image, config: &shard.config, node: shard.node, listener: &self.listener, version: self.version }
     }
 
-    /// Carries out what `plan` decides. The response is the plan's, or `refuse_all`'s when the controller rejects the plan.
+    /// Carries out what `plan` decides. The response is the plan's, or `refuse_all`'s when the controller rejects the
+    /// plan.
     pub async fn make<Q: 'static, A: 'static>(
         self,
         request: Q,

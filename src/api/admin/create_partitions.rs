@@ -1,4 +1,5 @@
-//! CreatePartitions (key 37): more partitions for topics that exist. Fewer is not possible: their records would be lost.
+//! CreatePartitions (key 37): more partitions for topics that exist. Fewer is not possible: their records would be
+//! lost.
 
 use std::collections::HashMap;
 

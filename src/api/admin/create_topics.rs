@@ -43,7 +43,8 @@ pub fn plan(
     }
     let mut times: HashMap<&str, usize> = HashMap::new();
     request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
-    // Topics of one request collide with each other as with those that exist: each is planned on an image with the ones before.
+    // Topics of one request collide with each other as with those that exist: each is planned on an image with the
+    // ones before.
     let mut image = context.image.clone();
     for topic in &request.topics {
         let Some(times) = times.remove(topic.name.as_str()) else { continue };
@@ -68,7 +69,8 @@ pub fn plan(
     plan
 }
 
-/// The answer when nothing of the request could be done: it was refused as a whole, took too long, or the controller failed.
+/// The answer when nothing of the request could be done: it was refused as a whole, took too long, or the controller
+/// failed.
 pub fn refuse_all(request: &CreateTopicsRequest, code: ErrorCode, message: &str) -> CreateTopicsResponse {
     let refuse = |topic: &CreatableTopic| refused(&topic.name, Refusal::new(code, message));
     CreateTopicsResponse { topics: request.topics.iter().map(refuse).collect(), ..CreateTopicsResponse::default() }
@@ -138,8 +140,8 @@ fn try_on(image: &mut Image, command: Command) -> Result<Command, Refusal> {
     Ok(command)
 }
 
-/// As they are written, as in Kafka: whoever compares what he set with what he reads finds it equal. Of a config that is
-/// given twice the last counts.
+/// As they are written, as in Kafka: whoever compares what he set with what he reads finds it equal. Of a config that
+/// is given twice the last counts.
 fn overrides_of(configs: &[CreatableTopicConfig], config: &BrokerConfig) -> Result<Overrides, Refusal> {
     let invalid = |error: topic::InvalidOverride| Refusal::new(ErrorCode::InvalidConfig, error.to_string());
     let mut overrides = Overrides::new();

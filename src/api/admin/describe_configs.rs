@@ -1,4 +1,5 @@
-//! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it could be.
+//! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it
+//! could be.
 
 use super::context::Context;
 use super::refusal::Refusal;
@@ -116,8 +117,8 @@ pub(in crate::api) fn check_is_here(
     Err(invalid(format!("Unexpected broker id, expected {}{or_else}, but received {id}", here.join(" or "))))
 }
 
-/// Overrides in the form in which a setting's value is told, however it was written: Kafka answers CreateTopics with what
-/// was written, and this.
+/// Overrides in the form in which a setting's value is told, however it was written: Kafka answers CreateTopics with
+/// what was written, and this.
 fn as_read(overrides: &Overrides) -> Overrides {
     let read = |name: &str, text: &str| topic::setting(name)?.setting.parse(text).ok()?.to_text();
     overrides.iter().map(|(name, text)| (name.clone(), read(name, text).unwrap_or_else(|| text.clone()))).collect()

@@ -1,5 +1,5 @@
-//! DescribeLogDirs (key 35): the data directory, and how large this broker's partitions are in it. User interfaces show the
-//! sizes of topics with it.
+//! DescribeLogDirs (key 35): the data directory, and how large this broker's partitions are in it. User interfaces
+//! show the sizes of topics with it.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10): which broker coordinates a group or a transactional id.
 //!
-//! The internal topic is created when its first coordinator is asked for, and the answer names one that is already there. (Kafka
-//! answers COORDINATOR_NOT_AVAILABLE meanwhile and waits for the client to ask again.)
+//! The internal topic is created when its first coordinator is asked for, and the answer names one that is already
+//! there. (Kafka answers COORDINATOR_NOT_AVAILABLE meanwhile and waits for the client to ask again.)
 
 use std::rc::Rc;
 

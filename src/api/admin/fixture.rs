@@ -7,7 +7,8 @@ use crate::metadata::{Command, Image, apply};
 use crate::model::NodeId;
 use crate::wire::{Message, frame};
 
-/// A cluster seen from node 1, and its configuration. Nodes have two shards and route directly unless a test says otherwise.
+/// A cluster seen from node 1, and its configuration. Nodes have two shards and route directly unless a test says
+/// otherwise.
 #[derive(Clone)]
 pub(crate) struct World {
     pub image: Image,

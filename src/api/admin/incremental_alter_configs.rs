@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs (key 44): some of a topic's settings are set, removed, or, if they are lists, get words more or
-//! less; the others stay (KIP-339).
+//! IncrementalAlterConfigs (key 44): some of a topic's settings are set, removed, or, if they are lists, get words
+//! more or less; the others stay (KIP-339).
 
 use super::alter_configs::{Id, change, check, repeated, told};
 use super::change::Change;

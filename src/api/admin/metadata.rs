@@ -1,9 +1,9 @@
 //! Metadata (key 3): who the brokers are, and who leads what.
 //!
-//! A topic that is asked for by name, does not exist and may be created is created first, and the answer already has it: a
-//! client then needs no second request. (Kafka answers UNKNOWN_TOPIC_OR_PARTITION, creates it meanwhile, and waits for the
-//! client to ask again.) So the server asks [`missing`] first, proposes [`plan`] if there is something missing, and then
-//! calls [`answer`] with the image after it.
+//! A topic that is asked for by name, does not exist and may be created is created first, and the answer already has
+//! it: a client then needs no second request. (Kafka answers UNKNOWN_TOPIC_OR_PARTITION, creates it meanwhile, and
+//! waits for the client to ask again.) So the server asks [`missing`] first, proposes [`plan`] if there is something
+//! missing, and then calls [`answer`] with the image after it.
 
 use std::collections::HashSet;
 

@@ -3,8 +3,8 @@
 use crate::metadata::Rejected;
 use crate::model::ErrorCode;
 
-/// Requests that would create more partitions than this are refused whole, as in Kafka: 10,000 topics of one partition, or one
-/// of 10,000. It also bounds what a count in a request can make us allocate.
+/// Requests that would create more partitions than this are refused whole, as in Kafka: 10,000 topics of one
+/// partition, or one of 10,000. It also bounds what a count in a request can make us allocate.
 pub(in crate::api) const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 pub(in crate::api) const TOO_MANY_PARTITIONS: &str = "Excessively large number of partitions per request.";
 pub(in crate::api) const DUPLICATE_NAME: &str = "Duplicate topic name.";

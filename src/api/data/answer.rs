@@ -1,10 +1,11 @@
-//! An answer on its way out: bytes, and log data that are looked up when the socket takes them.
+//! A response that is being sent: encoded bytes, and positions of log data that are read when the socket has room.
 //!
-//! A reader that does not read holds none of the shard's memory: between two sends an answer knows only where its
-//! records are. They come out in windows ([`Answer::window`]); what the socket did not take of one is let go of, and
-//! looked up again when the socket has room. This is what `sendfile(2)` gives Apache Kafka, without its blocking reads.
+//! A client that does not read holds none of the shard's memory: between two sends an answer keeps only the positions
+//! of its records. Records are read in windows ([`Answer::window`]). The part of a window that the socket does not
+//! accept is released, and read again when the socket has room. Apache Kafka gets the same from `sendfile(2)`, with
+//! blocking reads.
 //!
-//! Records of another shard's partitions come over as copies, a window at a time, under a budget of the shard.
+//! Records of another shard's partitions are copied over one window at a time, under a budget of the shard.
 
 use std::collections::VecDeque;
 
@@ -16,21 +17,21 @@ use crate::runtime::Permit;
 use crate::runtime::buf::Slice;
 use crate::wire::Payload;
 
-/// One send takes so much at the most.
+/// The most bytes in one send.
 const WINDOW_BYTES: usize = 1 << 20;
-/// And from so many places; `sendmsg(2)` takes 1024.
+/// The most slices in one send; `sendmsg(2)` accepts 1024.
 const WINDOW_SLICES: usize = 1000;
-/// Bytes that come from another shard at a time.
+/// The most bytes copied from another shard at a time.
 pub(in crate::api) const COPY_BYTES: usize = 256 << 10;
 
-/// A part of an answer.
+/// One part of an answer.
 pub enum Piece {
     Bytes(Slice),
     Log(Extent),
     Remote(Remote),
 }
 
-/// Records on another shard, and a copy of the first of them.
+/// Records on another shard, with a copy of the first ones.
 pub struct Remote {
     pub shard: ShardId,
     pub stretch: Stretch,
@@ -60,12 +61,12 @@ impl Piece {
     }
 }
 
-/// What is left to send, in order.
+/// The pieces that are not sent yet, in order.
 #[derive(Default)]
 pub struct Answer {
     pieces: VecDeque<Piece>,
     bytes: usize,
-    /// For the copies in `pieces`.
+    /// The permit for the copies in `pieces`.
     copies: Option<Permit>,
 }
 
@@ -85,7 +86,7 @@ impl Answer {
         self.bytes
     }
 
-    /// Adds another answer behind this one.
+    /// Appends another answer.
     pub fn append(&mut self, mut other: Answer) {
         self.pieces.append(&mut other.pieces);
         self.bytes += other.bytes;
@@ -95,11 +96,11 @@ impl Answer {
         }
     }
 
-    /// The next bytes to send, as many as one send takes and are at hand; some at least. What is not in memory is waited
-    /// for only when nothing else can be sent, so whoever waits holds nothing that others might wait for.
+    /// The next bytes to send: at least one, at most one send's worth. Waits for a read only when no bytes in memory
+    /// can be sent first, so a task that waits holds no memory that other tasks wait for.
     ///
     /// # Errors
-    /// When records cannot be read any more: the answer cannot be finished, and the connection has to be closed.
+    /// If records can no longer be read. The answer cannot be finished, and the connection has to be closed.
     pub async fn window(&mut self, server: &Server) -> Result<(Vec<Slice>, usize), String> {
         let mut slices = Vec::with_capacity(self.pieces.len().min(WINDOW_SLICES));
         let mut bytes = 0;
@@ -143,7 +144,7 @@ impl Answer {
         Ok((slices, bytes))
     }
 
-    /// So many bytes have been sent.
+    /// Marks the first `bytes` as sent.
     pub fn advance(&mut self, mut bytes: usize) {
         self.bytes -= bytes;
         while let Some(piece) = self.pieces.front_mut() {
@@ -157,7 +158,7 @@ impl Answer {
         }
     }
 
-    /// Lets go of copies: the socket takes nothing now.
+    /// Releases the copies while the socket accepts no bytes.
     pub fn let_go(&mut self) {
         for piece in &mut self.pieces {
             if let Piece::Remote(remote) = piece {
@@ -169,7 +170,7 @@ impl Answer {
 }
 
 impl Remote {
-    /// Has the next of its bytes brought over.
+    /// Copies the next bytes from the other shard.
     async fn copy(&self, server: &Server) -> Result<Slice, String> {
         let request = Request::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
         match server.router.call(self.shard, request).reply().await {

@@ -1,7 +1,8 @@
-//! DeleteRecords (key 21): a partition's records below an offset go. Kafka Streams empties its repartition topics with it.
+//! DeleteRecords (key 21): deletes a partition's records below an offset. Kafka Streams purges its repartition topics
+//! with it.
 //!
-//! The answer is Kafka's low watermark: where every replica's log begins. It is sent when that is durable, so no restart
-//! brings the records back.
+//! The response carries the low watermark: the offset at which every replica's log begins. It is sent when the new log
+//! start is durable, so a restart does not bring the records back.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -42,7 +43,7 @@ pub(in crate::api) async fn answer(
         })
         .collect();
     let mut starts: HashMap<TopicPartition, Result<Offset, ErrorCode>> = HashMap::new();
-    // What is begun is done, whether or not the connection is still there.
+    // A deletion that has begun completes, even if the client disconnects.
     let (shard, ids) = (server.shard.clone(), here.iter().map(|(id, _)| *id).collect::<Vec<_>>());
     let deleted = runtime::spawn(Class::Foreground, "delete records", async move { shard.delete_records(&here).await });
     starts.extend(ids.into_iter().zip(deleted.await));
@@ -60,7 +61,7 @@ pub(in crate::api) async fn answer(
     DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
 }
 
-/// Each partition once, as in Kafka: of one that is named more than once, the last offset counts.
+/// Each partition once. The last offset wins if a partition is named several times, as in Kafka.
 fn asked(request: &DeleteRecordsRequest) -> Vec<(&str, PartitionIndex, Offset)> {
     let mut offsets: HashMap<(&str, PartitionIndex), Offset> = HashMap::new();
     let mut order = Vec::new();
@@ -83,7 +84,7 @@ fn locate(
 ) -> Result<(TopicPartition, ShardId), ErrorCode> {
     let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let place = server.locate(image, topic, partition)?;
-    // What groups and transactions have committed is not for clients to delete.
+    // Clients must not delete the state of groups and transactions.
     if image::is_internal(name) { Err(ErrorCode::InvalidTopicException) } else { Ok(place) }
 }
 

@@ -1,9 +1,10 @@
-//! Fetch (key 1): reads, and waits for what is not there yet.
+//! Fetch (key 1): reads records, and waits up to `max_wait_ms` until there are `min_bytes` of them.
 //!
 //! ```text
-//! start:  request, and the session it names -> a plan: partitions, where they are, limits
-//! run:    read every partition once -> enough, or an error, or late? answer : wait until one of them moves, and again
-//! answer: heads, and where the records are between them; of a session only what is news
+//! start:   request, and the session that it names -> a plan: partitions, their owners, limits
+//! run:     read each partition once -> enough bytes, an error, or the deadline: respond
+//!                                   -> otherwise wait until a partition's high watermark moves, and read again
+//! respond: partition headers, with positions of records between them; in a session, only partitions that changed
 //! ```
 
 use std::cell::RefCell;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use super::answer::{Answer, COPY_BYTES, Piece, Remote};
 use super::fetch_session::{
-    Asked, Asker, FINAL_EPOCH, INITIAL_EPOCH, Key, NO_SESSION, News, Place, Session, Slot, Told,
+    AskedPartition, FINAL_EPOCH, INITIAL_EPOCH, Key, Location, NO_SESSION, PartitionNews, Requester, SentOffsets,
+    Session, Slot,
 };
 use super::leader_hint::LeaderHints;
 use crate::api::outcome::{Header, Outcome};
@@ -34,29 +36,29 @@ use crate::wire::data::fetch::{
 };
 use crate::wire::{Malformed, NodeEndpoint, Topic};
 
-/// The version of Fetch from which on a reader is known to understand ZSTD (KIP-110).
+/// The first version of Fetch whose readers understand ZSTD (KIP-110).
 const ZSTD_FROM: i16 = 10;
-/// Nobody waits longer than this, whatever he asks for: who is gone is found out when he is answered.
+/// The longest wait, whatever the request asks for. A response finds out that a client has disconnected.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// One partition that is asked for, and where it is.
+/// One partition of the request, and its owner.
 struct Wanted {
     topic: Key,
     partition: PartitionIndex,
-    /// Its place in the session, if there is one.
+    /// The slot of the partition in the session, if there is a session.
     slot: Option<Slot>,
-    place: Place,
+    place: Location,
     request: Request,
 }
 
-/// The session that an answer belongs to.
+/// The session that a response belongs to.
 struct InSession {
     session: Rc<RefCell<Session>>,
-    /// Only news is told.
+    /// The response leaves out partitions that did not change.
     is_incremental: bool,
 }
 
-/// The shards that will say when one of their partitions moves.
+/// The shards with a pending watch call, which is answered when one of their partitions moves.
 type Watched = Rc<RefCell<Vec<ShardId>>>;
 
 struct Plan {
@@ -70,7 +72,7 @@ struct Plan {
     isolation: Isolation,
 }
 
-/// What one partition answers, wherever it is.
+/// The result of reading one partition, on this shard or another.
 struct Found {
     error: ErrorCode,
     high_watermark: Offset,
@@ -79,7 +81,7 @@ struct Found {
     diverging: Option<(LeaderEpoch, Offset)>,
     records: Vec<Piece>,
     bytes: usize,
-    /// Where the reader goes on.
+    /// The offset behind the last record.
     next_offset: Offset,
     aborted: Vec<AbortedTransaction>,
 }
@@ -100,16 +102,16 @@ impl Found {
         self.error.is_error() || self.diverging.is_some()
     }
 
-    fn news(&self) -> News {
-        let told = Told {
+    fn news(&self) -> PartitionNews {
+        let offsets = SentOffsets {
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
             log_start_offset: self.log_start_offset,
         };
-        News { told, has_records: !self.records.is_empty(), is_exceptional: self.is_exceptional() }
+        PartitionNews { offsets, has_records: !self.records.is_empty(), is_exceptional: self.is_exceptional() }
     }
 
-    /// There is more than the limits let through.
+    /// The limits left out records that are ready.
     fn is_cut(&self, isolation: Isolation) -> bool {
         !self.is_exceptional() && self.next_offset < self.limit(isolation)
     }
@@ -156,7 +158,7 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
     let image = server.shard.image();
     let session = match open_session(server, &image, &request, header.version) {
         Ok(session) => session,
-        // KIP-227: an error of the session is one of the whole answer, which then names no partitions.
+        // KIP-227: a session error applies to the whole response, which then names no partitions.
         Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
     };
     let isolation = isolation_of(request.isolation_level);
@@ -185,7 +187,7 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
         session,
         wanted,
         bytes_max,
-        // More than fits will never be there.
+        // A response never holds more than `bytes_max`.
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         wait: Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX),
         isolation,
@@ -194,14 +196,14 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
     Ok(Pending::Fetch(Box::pin(async move { plan.run(&server).await })))
 }
 
-/// What the request has to do with a session: opens, closes, or goes on with one.
+/// Opens, closes or advances the session that the request names.
 fn open_session(
     server: &Server,
     image: &Image,
     request: &FetchRequest<'_>,
     version: i16,
 ) -> Result<Option<InSession>, ErrorCode> {
-    let asker = Asker {
+    let requester = Requester {
         is_by_id: version >= 13,
         is_follower: request.replica_id >= 0,
         now_ms: clock::now().as_nanos() / 1_000_000,
@@ -223,12 +225,12 @@ fn open_session(
             if request.session_epoch == FINAL_EPOCH {
                 return Ok(None);
             }
-            let session = sessions.create(asker, runtime::random_u64, asked, image.index, &mut locate);
+            let session = sessions.create(requester, runtime::random_u64, asked, image.index, &mut locate);
             Ok(session.map(|session| InSession { session, is_incremental: false }))
         }
         epoch => {
             let at = (request.session_id, epoch);
-            let session = sessions.advance(at, asker, asked, &request.forgotten, &mut locate)?;
+            let session = sessions.advance(at, requester, asked, &request.forgotten, &mut locate)?;
             Ok(session.map(|session| {
                 session.borrow_mut().renew(image.index, &mut locate);
                 InSession { session, is_incremental: true }
@@ -237,7 +239,7 @@ fn open_session(
     }
 }
 
-/// A full fetch's partitions, outside of any session.
+/// The partitions of a full fetch without a session.
 fn all_asked(server: &Server, image: &Image, request: &FetchRequest<'_>, knows_zstd: bool) -> Vec<Wanted> {
     let mut wanted = Vec::with_capacity(request.partitions.len());
     let mut last = None;
@@ -258,7 +260,7 @@ fn all_asked(server: &Server, image: &Image, request: &FetchRequest<'_>, knows_z
     wanted
 }
 
-/// `known_as` is the name that a topic asked for by id had before.
+/// `known_as`: the name that the topic had, if the request gives its id.
 fn look_up<'a>(image: &'a Image, topic: Topic<'_>, known_as: Option<&str>) -> Result<&'a ImageTopic, ErrorCode> {
     let found = match topic {
         Topic::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
@@ -270,8 +272,8 @@ fn look_up<'a>(image: &'a Image, topic: Topic<'_>, known_as: Option<&str>) -> Re
     found.map(|topic| &**topic)
 }
 
-fn asked(part: &FetchPartition<'_>) -> Asked {
-    Asked {
+fn asked(part: &FetchPartition<'_>) -> AskedPartition {
+    AskedPartition {
         current_leader_epoch: part.current_leader_epoch,
         fetch_offset: part.fetch_offset,
         last_fetched_epoch: part.last_fetched_epoch,
@@ -279,12 +281,12 @@ fn asked(part: &FetchPartition<'_>) -> Asked {
     }
 }
 
-/// On the wire, 0 and 1.
+/// On the wire: 0 is READ_UNCOMMITTED, 1 is READ_COMMITTED.
 pub(in crate::api) fn isolation_of(level: i8) -> Isolation {
     if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
-fn read_request(asked: &Asked, isolation: Isolation, knows_zstd: bool) -> Request {
+fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) -> Request {
     Request {
         fetch_offset: asked.fetch_offset,
         bytes_max: asked.bytes_max.max(0) as usize,
@@ -305,12 +307,12 @@ impl Plan {
         loop {
             let (found, copies) = self.read(server).await;
             if self.is_enough(&found) || clock::now() >= deadline {
-                return self.answer(server, found, copies);
+                return self.respond(server, found, copies);
             }
             drop(copies);
-            // Only who has to wait stands in line.
+            // A fetch registers only when it has to wait.
             registration.get_or_insert_with(|| Registration::new(waiter.clone(), self.local_partitions(server)));
-            // What moved between the reading and the standing in line would not be told.
+            // A partition that moved between the read and the registration did not wake the waiter.
             if !self.has_moved(server, &found) {
                 self.watch_others(server, &found, &watched, deadline, &waiter);
                 let _ = runtime::timeout(deadline.since(clock::now()), waiter.fired()).await;
@@ -340,8 +342,8 @@ impl Plan {
         })
     }
 
-    /// One call to each other shard for all its partitions, unless one is under way: it will be answered when one of them
-    /// passes what was seen first.
+    /// Sends each other shard one watch call for all its partitions, unless a call is pending. The call is answered
+    /// when a partition moves past the limit that was read first.
     fn watch_others(&self, server: &Server, found: &[Found], watched: &Watched, deadline: Mono, waiter: &Rc<Waiter>) {
         let mut calls: Vec<(ShardId, Vec<(TopicPartition, Offset)>)> = Vec::new();
         for (wanted, found) in self.wanted.iter().zip(found) {
@@ -368,8 +370,8 @@ impl Plan {
         }
     }
 
-    /// Reads every partition once: this shard's from where they are, others' by message; then with the permit for what
-    /// is copied.
+    /// Reads each partition once: this shard's partitions in place, other shards' by message. Returns the permit for
+    /// the bytes copied from other shards.
     async fn read(&self, server: &Rc<Server>) -> (Vec<Found>, Option<Permit>) {
         let refused = |wanted: &Wanted| Found::refused(wanted.place.err().unwrap_or(ErrorCode::NotLeaderOrFollower));
         let mut found: Vec<Found> = self.wanted.iter().map(refused).collect();
@@ -377,7 +379,7 @@ impl Plan {
         let mut left = self.bytes_max;
         let mut is_empty = true;
         if self.wanted.iter().all(|wanted| wanted.place.is_ok_and(|(_, owner)| owner == own)) {
-            self.read_here(server, &mut found, &mut left, &mut is_empty).await;
+            self.read_local(server, &mut found, &mut left, &mut is_empty).await;
             return (found, None);
         }
         let copies = server.copies.acquire(COPY_BYTES as u64).await;
@@ -388,15 +390,15 @@ impl Plan {
         for turn in 0..shards {
             let shard = ShardId(((first + turn) % shards) as u16);
             if shard == own {
-                self.read_here(server, &mut found, &mut left, &mut is_empty).await;
+                self.read_local(server, &mut found, &mut left, &mut is_empty).await;
             } else {
-                self.read_there(server, shard, &mut found, &mut left, &mut is_empty).await;
+                self.read_remote(server, shard, &mut found, &mut left, &mut is_empty).await;
             }
         }
         (found, Some(copies))
     }
 
-    async fn read_here(&self, server: &Server, found: &mut [Found], left: &mut usize, is_empty: &mut bool) {
+    async fn read_local(&self, server: &Server, found: &mut [Found], left: &mut usize, is_empty: &mut bool) {
         for (wanted, found) in self.wanted.iter().zip(found) {
             let Ok((id, owner)) = wanted.place else { continue };
             if owner != server.shard.id {
@@ -412,7 +414,7 @@ impl Plan {
         }
     }
 
-    async fn read_there(
+    async fn read_remote(
         &self,
         server: &Server,
         shard: ShardId,
@@ -420,9 +422,9 @@ impl Plan {
         left: &mut usize,
         is_empty: &mut bool,
     ) {
-        let is_there = |wanted: &Wanted| wanted.place.is_ok_and(|(_, owner)| owner == shard);
-        let there = self.wanted.iter().filter(|wanted| is_there(wanted));
-        let partitions: Vec<_> = there
+        let is_owned = |wanted: &Wanted| wanted.place.is_ok_and(|(_, owner)| owner == shard);
+        let owned = self.wanted.iter().filter(|wanted| is_owned(wanted));
+        let partitions: Vec<_> = owned
             .map(|wanted| {
                 let (id, _) = wanted.place.expect("filtered");
                 (id, Request { at_least_one: *is_empty, ..wanted.request })
@@ -436,7 +438,7 @@ impl Plan {
         let Reply::Fetched(fetched) = server.router.call(shard, request).reply().await else {
             unreachable!("a fetch call is answered by Fetched")
         };
-        let places = self.wanted.iter().zip(found).filter(|(wanted, _)| is_there(wanted));
+        let places = self.wanted.iter().zip(found).filter(|(wanted, _)| is_owned(wanted));
         for ((_, found), fetched) in places.zip(fetched) {
             *found = Found::of_remote(shard, fetched);
             *left = left.saturating_sub(found.bytes);
@@ -444,24 +446,24 @@ impl Plan {
         }
     }
 
-    fn answer(self, server: &Rc<Server>, mut found: Vec<Found>, copies: Option<Permit>) -> Outcome {
-        let told: Vec<usize> = match &self.session {
+    fn respond(self, server: &Rc<Server>, mut found: Vec<Found>, copies: Option<Permit>) -> Outcome {
+        let named: Vec<usize> = match &self.session {
             Some(InSession { session, is_incremental }) => {
                 let mut session = session.borrow_mut();
-                let is_told = |at: &usize| {
+                let is_named = |at: &usize| {
                     let wanted = &self.wanted[*at];
                     let slot = wanted.slot.expect("partitions of a session have one");
-                    session.tell(slot, &wanted.topic, wanted.partition, found[*at].news()) || !is_incremental
+                    session.record_sent(slot, &wanted.topic, wanted.partition, found[*at].news()) || !is_incremental
                 };
-                let told = (0..found.len()).filter(is_told).collect();
-                session.end_turn();
-                told
+                let named = (0..found.len()).filter(is_named).collect();
+                session.end_response();
+                named
             }
             None => (0..found.len()).collect(),
         };
         let session_id = self.session.as_ref().map_or(NO_SESSION, |in_session| in_session.session.borrow().id);
         let head = FetchHead { throttle_time_ms: 0, error_code: ErrorCode::None, session_id };
-        let topics = told.chunk_by(|a, b| self.wanted[*a].topic == self.wanted[*b].topic);
+        let topics = named.chunk_by(|a, b| self.wanted[*a].topic == self.wanted[*b].topic);
         let Header { version, correlation_id } = self.header;
         let mut writer = FetchResponseWriter::new(version, correlation_id, head, topics.clone().count());
         let image = server.shard.image();
@@ -475,8 +477,8 @@ impl Plan {
                     high_watermark: found.high_watermark,
                     last_stable_offset: found.last_stable_offset,
                     log_start_offset: found.log_start_offset,
-                    // Of a partition that is not here Kafka says that there are none; null is "not asked for", and goes with
-                    // other errors.
+                    // As in Kafka: an empty list for a partition that is not on this broker; null for other errors and
+                    // for READ_UNCOMMITTED.
                     aborted_transactions: (is_read_committed && !found.error.is_error() || wanted.place.is_err())
                         .then(|| found.aborted.drain(..).map(on_the_wire).collect()),
                     ..PartitionHead::refused(wanted.partition, found.error)
@@ -484,7 +486,7 @@ impl Plan {
                 if let Some((epoch, end_offset)) = found.diverging {
                     head.diverging_epoch = EpochEndOffset { epoch, end_offset };
                 }
-                // KIP-951: so that the reader need not ask for metadata first.
+                // KIP-951: saves the client a Metadata request.
                 if version >= 16 && matches!(found.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
                 {
                     head.current_leader = hints.leader(wanted.topic.topic(), wanted.partition);
@@ -500,7 +502,7 @@ fn on_the_wire(aborted: AbortedTransaction) -> fetch::AbortedTransaction {
     fetch::AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset }
 }
 
-/// What is wrong with the session, and no partitions.
+/// A response with a session error and no partitions.
 fn refuse(header: Header, error_code: ErrorCode) -> Outcome {
     let head = FetchHead { throttle_time_ms: 0, error_code, session_id: NO_SESSION };
     send(FetchResponseWriter::new(header.version, header.correlation_id, head, 0), &[], None)

@@ -1,20 +1,20 @@
-//! Incremental fetch sessions (KIP-227): what a reader asked for stays here, so that it names only what changed and is
-//! told only what changed.
+//! Incremental fetch sessions (KIP-227). A session remembers the partitions of a reader, so that requests and responses
+//! name only the partitions that changed.
 //!
 //! ```text
-//! full fetch (epoch 0)      -> Cache::create   -> session id, epoch 1          (no room: id 0, "ask in full again")
-//! incremental fetch (1..)   -> Cache::advance  -> changed and forgotten partitions applied, epoch + 1
-//! answer                    -> Session::tell   -> whether a partition has anything new to say; those with records
-//!                                                 go to the end of the reading order
+//! full fetch (epoch 0)      -> Cache::create         -> session id, epoch 1     (no room: id 0, fetch in full again)
+//! incremental fetch (1..)   -> Cache::advance        -> applies changed and forgotten partitions, epoch + 1
+//! response                  -> Session::record_sent  -> whether the partition changed; partitions with records
+//!                                                       move to the end of the reading order
 //! full fetch (id, epoch -1) -> Cache::remove
 //! ```
 //!
-//! Each shard has a cache of its own, with its part of the node's slots. Ids name their shard, so that a session is never
-//! mistaken for another shard's. This file knows no clock, no randomness and no metadata: all three are passed in.
+//! Each shard has its own cache, with its share of the node's slots. A session id encodes its shard, so a session is
+//! never mistaken for another shard's. Clock, randomness and metadata are passed in.
 //!
 //! Invariants:
 //! - SESSION-1: slots and partitions are bounded (`max.incremental.fetch.session.cache.slots`, [`PARTITIONS_MAX`]).
-//! - SESSION-2: a session is by name or by id for its whole life.
+//! - SESSION-2: a session names its topics either by name or by id, for its whole life.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,18 +23,18 @@ use std::rc::Rc;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use crate::wire::Topic;
 
-/// A session unused for this long gives way to any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+/// A session unused for this long may be evicted for any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const EVICTION_MS: u64 = 120_000;
-/// All partitions of all sessions of a shard; about 150 bytes each.
+/// The most partitions in all sessions of a shard. Each takes about 150 bytes.
 pub const PARTITIONS_MAX: usize = 1 << 19;
-/// "None": what a full fetch outside of any session has, and what an answer says when it opens none.
+/// No session: the id of a full fetch without a session, and of a response that opens none.
 pub const NO_SESSION: i32 = 0;
-/// A full fetch that closes its session, if it names one.
+/// A full fetch that closes the session that it names.
 pub const FINAL_EPOCH: i32 = -1;
-/// A full fetch that asks for a session.
+/// A full fetch that requests a session.
 pub const INITIAL_EPOCH: i32 = 0;
 
-/// How a topic is named.
+/// A topic, by name or by id.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Key {
     Name(Rc<str>),
@@ -59,42 +59,42 @@ impl From<Topic<'_>> for Key {
     }
 }
 
-/// Where a partition is served, or why not.
-pub type Place = Result<(TopicPartition, ShardId), ErrorCode>;
+/// The shard that serves a partition, or the error.
+pub type Location = Result<(TopicPartition, ShardId), ErrorCode>;
 
-/// What a reader says about one partition; it holds until it says otherwise.
+/// A reader's parameters for one partition. They hold until the reader changes them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct AskedPartition {
     pub current_leader_epoch: LeaderEpoch,
     pub fetch_offset: Offset,
     pub last_fetched_epoch: LeaderEpoch,
     pub bytes_max: i32,
 }
 
-/// What a reader was last told of one partition.
+/// The offsets of one partition that the last response carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct SentOffsets {
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
 }
 
-/// Differs from whatever there is to tell.
-const NOTHING_TOLD: Told = Told { high_watermark: -2, last_stable_offset: -2, log_start_offset: -2 };
+/// Differs from every valid value.
+const NOTHING_SENT: SentOffsets = SentOffsets { high_watermark: -2, last_stable_offset: -2, log_start_offset: -2 };
 
-/// One partition's part of an answer, as far as a session cares.
+/// The parts of a partition's response that decide whether an incremental response names it.
 #[derive(Clone, Copy, Debug)]
-pub struct News {
-    pub told: Told,
+pub struct PartitionNews {
+    pub offsets: SentOffsets,
     pub has_records: bool,
-    /// An error or a diverging epoch: always told.
+    /// An error or a diverging epoch. The response always names the partition.
     pub is_exceptional: bool,
 }
 
 struct SessionTopic {
     key: Key,
-    /// The name of a topic asked for by id, once it was known: a deleted and recreated topic is then told from a topic
-    /// nobody ever heard of.
+    /// The name of a topic given by id, once it is known. It distinguishes a topic that was deleted and recreated from
+    /// an unknown one.
     known_as: Option<Rc<str>>,
     partitions: u32,
 }
@@ -102,24 +102,24 @@ struct SessionTopic {
 struct SessionPartition {
     topic: u32,
     partition: PartitionIndex,
-    asked: Asked,
-    told: Told,
-    place: Place,
+    asked: AskedPartition,
+    sent: SentOffsets,
+    place: Location,
 }
 
-/// Where a session keeps a partition.
+/// The position of a partition in its session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(u32);
 
 pub struct Session {
     pub id: i32,
-    /// What the next request has to say.
+    /// The epoch that the next request must carry.
     epoch: i32,
     is_by_id: bool,
     is_follower: bool,
     created_ms: u64,
     used_ms: u64,
-    /// The image that the places are from.
+    /// The index of the image that the locations come from.
     image_index: u64,
     topics: Vec<Option<SessionTopic>>,
     free_topics: Vec<u32>,
@@ -128,14 +128,14 @@ pub struct Session {
     partitions: Vec<Option<SessionPartition>>,
     index: HashMap<(u32, PartitionIndex), u32>,
     free: Vec<u32>,
-    /// Slots in the order to read in.
+    /// Slots in reading order.
     order: Vec<u32>,
-    /// Kept for its room: see [`end_turn`](Self::end_turn).
+    /// Slots to move to the end of `order`; see [`end_response`](Self::end_response). Kept to reuse its capacity.
     moved: Vec<u32>,
 }
 
-/// Finds a topic's partition. The topic's name as it was known before comes in and goes out.
-pub type Locate<'a> = dyn FnMut(&Key, &mut Option<Rc<str>>, PartitionIndex) -> Place + 'a;
+/// Locates a partition. The second argument is the topic's last known name, which the function may update.
+pub type Locate<'a> = dyn FnMut(&Key, &mut Option<Rc<str>>, PartitionIndex) -> Location + 'a;
 
 impl Session {
     fn new(id: i32, is_by_id: bool, is_follower: bool, now_ms: u64) -> Session {
@@ -167,8 +167,12 @@ impl Session {
         self.order.is_empty()
     }
 
-    /// Adds partitions, or changes what is asked of those that are there.
-    fn update<'a>(&mut self, asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, Asked)>, locate: &mut Locate<'_>) {
+    /// Adds partitions, or changes the parameters of partitions in the session.
+    fn update<'a>(
+        &mut self,
+        asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, AskedPartition)>,
+        locate: &mut Locate<'_>,
+    ) {
         let mut last = None;
         for (topic, partition, asked) in asked {
             let at = match last {
@@ -183,7 +187,7 @@ impl Session {
             let topic = self.topics[at as usize].as_mut().expect("just found");
             topic.partitions += 1;
             let place = locate(&topic.key, &mut topic.known_as, partition);
-            let added = Some(SessionPartition { topic: at, partition, asked, told: NOTHING_TOLD, place });
+            let added = Some(SessionPartition { topic: at, partition, asked, sent: NOTHING_SENT, place });
             let slot = match self.free.pop() {
                 Some(slot) => {
                     self.partitions[slot as usize] = added;
@@ -207,7 +211,7 @@ impl Session {
         self.free_topics.push(at);
     }
 
-    /// Where a topic is kept. A new one gets a partition at once, so none is ever empty.
+    /// The index of a topic, which is added if it is new. The caller adds a partition at once, so no topic is empty.
     fn topic(&mut self, topic: Topic<'_>) -> u32 {
         let found = match topic {
             Topic::Name(name) => self.names.get(name),
@@ -253,7 +257,7 @@ impl Session {
         }
     }
 
-    /// Looks all partitions up again when there is a newer image than the last one seen.
+    /// Locates all partitions again if the image is newer than the last one.
     pub fn renew(&mut self, image_index: u64, locate: &mut Locate<'_>) {
         if self.image_index == image_index {
             return;
@@ -265,8 +269,8 @@ impl Session {
         }
     }
 
-    /// All partitions in the order to read in.
-    pub fn partitions(&self) -> impl Iterator<Item = (Slot, &Key, PartitionIndex, &Asked, &Place)> {
+    /// All partitions in reading order.
+    pub fn partitions(&self) -> impl Iterator<Item = (Slot, &Key, PartitionIndex, &AskedPartition, &Location)> {
         self.order.iter().map(|slot| {
             let partition = self.partitions[*slot as usize].as_ref().expect("in order");
             let topic = self.topics[partition.topic as usize].as_ref().expect("of a partition");
@@ -274,26 +278,26 @@ impl Session {
         })
     }
 
-    /// Notes what a partition is told, and says whether an incremental answer has to name it at all. What left the session
-    /// since the request came is not told.
-    pub fn tell(&mut self, slot: Slot, key: &Key, index: PartitionIndex, news: News) -> bool {
+    /// Records a partition's part of a response. Returns whether an incremental response has to name the partition. A
+    /// partition that has left the session since the request is not named.
+    pub fn record_sent(&mut self, slot: Slot, key: &Key, index: PartitionIndex, news: PartitionNews) -> bool {
         let Some(partition) = self.partitions[slot.0 as usize].as_mut() else { return false };
         let topic = self.topics[partition.topic as usize].as_ref().expect("of a partition");
         if partition.partition != index || topic.key != *key {
             return false;
         }
-        let is_news = news.is_exceptional || news.has_records || partition.told != news.told;
-        // Told again when the error is over, whether anything else has changed or not.
-        partition.told = if news.is_exceptional { NOTHING_TOLD } else { news.told };
+        let is_news = news.is_exceptional || news.has_records || partition.sent != news.offsets;
+        // After an error the next response names the partition, even if no offset changed.
+        partition.sent = if news.is_exceptional { NOTHING_SENT } else { news.offsets };
         if news.has_records {
             self.moved.push(slot.0);
         }
         is_news
     }
 
-    /// Behind the last [`tell`](Self::tell) of an answer: partitions that gave records are read last next time, so that a
-    /// busy one does not starve the others under `max_bytes`.
-    pub fn end_turn(&mut self) {
+    /// Ends a response. Its partitions with records are read last next time, so that a busy partition does not starve
+    /// the others under `max_bytes`.
+    pub fn end_response(&mut self) {
         if self.moved.is_empty() || self.moved.len() == self.order.len() {
             self.moved.clear();
             return;
@@ -304,20 +308,20 @@ impl Session {
         debug_assert_eq!(self.order.len(), self.index.len());
     }
 
-    /// Kafka's order of eviction: a consumer's before a follower's, the smaller before the larger.
+    /// Kafka's eviction order: consumers' sessions before followers', small sessions before large ones.
     fn value(&self) -> (bool, usize, i32) {
         (self.is_follower, self.len(), self.id)
     }
 }
 
-/// Epochs go 1, 2, .. and from the maximum back to 1: 0 and below have meanings of their own.
+/// Epochs run from 1 to the maximum and wrap to 1, because 0 and -1 have other meanings.
 fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
-/// Who asks for a session, and when.
+/// The reader of a session, and the time of its request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct Requester {
     pub is_by_id: bool,
     pub is_follower: bool,
     pub now_ms: u64,
@@ -329,23 +333,23 @@ pub struct Cache {
     shards: u16,
     slots_max: usize,
     sessions: HashMap<i32, Rc<RefCell<Session>>>,
-    /// Of all sessions, as of their last use.
+    /// Partitions in all sessions, as of their last use.
     partitions: usize,
 }
 
 impl Cache {
-    /// `slots` are the node's; each of its shards has its part.
+    /// `slots`: the slots of the node, which its shards share equally.
     pub fn new(shard: ShardId, shards: u16, slots: usize) -> Cache {
         let slots_max = slots.div_ceil(usize::from(shards));
         Cache { shard, shards, slots_max, sessions: HashMap::new(), partitions: 0 }
     }
 
-    /// A session for a full fetch of these partitions, if there is room or somebody has to give way.
+    /// Opens a session for a full fetch, if there is room or another session may be evicted.
     pub fn create<'a>(
         &mut self,
-        asker: Asker,
+        requester: Requester,
         mut random: impl FnMut() -> u64,
-        asked: impl ExactSizeIterator<Item = (Topic<'a>, PartitionIndex, Asked)>,
+        asked: impl ExactSizeIterator<Item = (Topic<'a>, PartitionIndex, AskedPartition)>,
         image_index: u64,
         locate: &mut Locate<'_>,
     ) -> Option<Rc<RefCell<Session>>> {
@@ -354,10 +358,10 @@ impl Cache {
             return None;
         }
         let id = self.free_id(&mut random);
-        if !self.make_room((asker.is_follower, size, id), asker.now_ms) {
+        if !self.make_room((requester.is_follower, size, id), requester.now_ms) {
             return None;
         }
-        let mut session = Session::new(id, asker.is_by_id, asker.is_follower, asker.now_ms);
+        let mut session = Session::new(id, requester.is_by_id, requester.is_follower, requester.now_ms);
         session.image_index = image_index;
         session.update(asked, locate);
         self.partitions += session.len();
@@ -366,12 +370,12 @@ impl Cache {
         Some(session)
     }
 
-    /// An incremental fetch. None: the session has become empty, and is closed.
+    /// Applies an incremental fetch. `None`: the session has become empty and is closed.
     pub fn advance<'a>(
         &mut self,
         (id, epoch): (i32, i32),
-        asker: Asker,
-        asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, Asked)>,
+        requester: Requester,
+        asked: impl Iterator<Item = (Topic<'a>, PartitionIndex, AskedPartition)>,
         forgotten: &[(Topic<'_>, PartitionIndex)],
         locate: &mut Locate<'_>,
     ) -> Result<Option<Rc<RefCell<Session>>>, ErrorCode> {
@@ -380,7 +384,7 @@ impl Cache {
         if session.epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
-        if session.is_by_id != asker.is_by_id {
+        if session.is_by_id != requester.is_by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         let before = session.len();
@@ -388,14 +392,14 @@ impl Cache {
         session.forget(forgotten);
         self.partitions = self.partitions - before + session.len();
         if session.is_empty() || self.partitions > PARTITIONS_MAX {
-            // SESSION-1: who asks in full again is served without a session, then.
+            // SESSION-1: the reader then fetches in full, without a session.
             let is_empty = session.is_empty();
             drop(session);
             self.remove(id);
             return if is_empty { Ok(None) } else { Err(ErrorCode::FetchSessionIdNotFound) };
         }
         session.epoch = next_epoch(epoch);
-        session.used_ms = asker.now_ms;
+        session.used_ms = requester.now_ms;
         drop(session);
         Ok(Some(shared))
     }
@@ -406,7 +410,7 @@ impl Cache {
         }
     }
 
-    /// Above 0, this shard's by its remainder, and nobody's yet.
+    /// A free id above 0 whose remainder is this shard.
     fn free_id(&self, random: &mut impl FnMut() -> u64) -> i32 {
         let shards = u64::from(self.shards);
         loop {
@@ -418,9 +422,9 @@ impl Cache {
         }
     }
 
-    /// Evicts until a session of this value fits, as Kafka does: first what was not used for long; then, of what has been
-    /// there for long, the least valuable, if it is no more valuable than the new one. A follower's session may push out
-    /// any consumer's.
+    /// Evicts sessions until one of this value fits, as Kafka does: first a session that was unused for long; then
+    /// the least valuable of the old sessions, if it is not more valuable than the new one. A follower's session may
+    /// evict any consumer's session.
     fn make_room(&mut self, value: (bool, usize, i32), now_ms: u64) -> bool {
         let (is_follower, size, _) = value;
         if self.slots_max == 0 || size > PARTITIONS_MAX {

@@ -1,12 +1,12 @@
-//! Who leads a partition and where, for a client that was refused because this broker does not, or because the client has
-//! an old epoch: it goes on without asking for metadata first (KIP-951).
+//! The leader of a partition and its address, for a response that rejects a partition with NOT_LEADER_OR_FOLLOWER or
+//! FENCED_LEADER_EPOCH. The client continues without a Metadata request (KIP-951).
 
 use crate::metadata::Image;
 use crate::model::PartitionIndex;
 use crate::router::broker::{broker_of, brokers_of};
 use crate::wire::{CurrentLeader, NodeEndpoint, Topic};
 
-/// The leaders named in one answer.
+/// The leaders named in one response.
 pub(in crate::api) struct LeaderHints<'a> {
     image: &'a Image,
     listener: &'a str,
@@ -14,12 +14,12 @@ pub(in crate::api) struct LeaderHints<'a> {
 }
 
 impl<'a> LeaderHints<'a> {
-    /// `listener` is the one that the request came in on.
+    /// `listener` is the name of the listener that the request came in on.
     pub fn new(image: &'a Image, listener: &'a str) -> LeaderHints<'a> {
         LeaderHints { image, listener, endpoints: Vec::new() }
     }
 
-    /// Nothing for a partition that does not exist; the epoch alone for one without leader.
+    /// Empty for a partition that does not exist. Only the epoch for a partition without a leader.
     pub fn leader(&mut self, topic: Topic<'_>, partition: PartitionIndex) -> CurrentLeader {
         let topic = match topic {
             Topic::Name(name) => self.image.topic(name),

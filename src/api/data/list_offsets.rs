@@ -1,4 +1,4 @@
-//! ListOffsets (key 2): offsets by time and by name.
+//! ListOffsets (key 2): offsets by timestamp, and the special offsets (earliest, latest, maximum timestamp).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub(in crate::api) async fn answer(
     let image = server.shard.image();
     let isolation = isolation_of(request.isolation_level);
     let mut topics = Vec::with_capacity(request.topics.len());
-    // KAFKA-1757 and on: a partition that is named more than once is answered INVALID_REQUEST, once.
+    // KAFKA-1757: a partition that the request repeats gets one INVALID_REQUEST.
     let mut times: HashMap<(&str, i32), usize> = HashMap::new();
     for topic in &request.topics {
         for asked in &topic.partitions {

@@ -1,4 +1,4 @@
-//! OffsetForLeaderEpoch (key 23): where an epoch ends (KIP-101, KIP-279, KIP-320).
+//! OffsetForLeaderEpoch (key 23): the end offset of a leader epoch (KIP-101, KIP-279, KIP-320).
 
 use std::rc::Rc;
 

@@ -1,9 +1,9 @@
-//! Produce (key 0): appended in the order of arrival, answered when durable.
+//! Produce (key 0): appends batches in the order of arrival, and responds when they are durable.
 //!
 //! ```text
-//! start:   a transaction's first batch in a partition: its coordinator is asked, and what comes behind waits
-//!          each partition's batch -> its shard (this one: at once; another: one message) -> a slot in the answer
-//! finish:  wait for the journal groups that the batches went into -> encode the slots
+//! start:   first batch of a transaction in a partition: verify it with the coordinator; later requests wait behind it
+//!          each partition's batch -> its shard (this one: append; another: one message) -> a slot in the response
+//! finish:  wait for the journal groups that hold the batches -> encode the slots          (produced.rs)
 //! ```
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use crate::shard::TRANSACTIONS_V2_FROM;
 use crate::wire::data::produce::ProduceRequest;
 use crate::wire::{Malformed, Topic};
 
-/// What Kafka's admin client calls itself.
+/// The client id of Kafka's admin client.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::Pending, Malformed> {
@@ -56,7 +56,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
     }
     .into_iter();
     if request.transactional_id.is_some() {
-        // Of what the coordinator has written ahead, too.
+        // Covers the records that the coordinator has written ahead of these batches.
         produce.sequence = shard.last_appended();
     }
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
@@ -75,15 +75,15 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         let topic = look_up(&image, part.topic);
         let place = topic.and_then(|topic| server.locate(&image, topic, part.partition));
         let is_here = place.is_ok_and(|(_, owner)| owner == shard.id);
-        // One was made for each partition that is here, in this order.
+        // `verify` returned one result for each local partition, in this order.
         let verified = if is_here { verified.next().unwrap_or(Ok(None)) } else { Ok(None) };
         let place = match place {
             _ if is_forged(&request, part.records) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
-            // Internal topics are their coordinators' alone. (The admin client, by its name, is let through, as in Kafka.)
+            // Only coordinators write to internal topics. Kafka makes an exception for its admin client.
             _ if topic.is_ok_and(|topic| topic.is_internal()) && client_id != ADMIN_CLIENT_ID => {
                 Err(ErrorCode::InvalidTopicException)
             }
-            // Kafka looks for the partition first, then at the acks, then who leads.
+            // Kafka checks the partition first, then acks, then the leader.
             Ok(_) | Err(ErrorCode::NotLeaderOrFollower) if !(-1..=1).contains(&rules.acks) => {
                 Err(ErrorCode::InvalidRequiredAcks)
             }
@@ -115,7 +115,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         };
         produce.slots.push(Slot { topic: key, partition: part.partition, state });
     }
-    // Sent in this stage, so that a later request of this connection cannot overtake them.
+    // Sent in the first stage, so that a later request of this connection cannot overtake them.
     for (owner, batches) in remote {
         let transactional_id = request.transactional_id.map(str::to_owned);
         let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
@@ -134,9 +134,9 @@ fn look_up<'a>(image: &'a Image, topic: Topic<'_>) -> Result<&'a ImageTopic, Err
     found.map(|topic| &**topic)
 }
 
-/// What is known of the transactions that batches for partitions of this shard are of: `None` where nothing need be, because
-/// they are of none or the log has the transaction already. Otherwise the coordinator is asked, once for all: whether the
-/// partition is in the transaction, or from Produce v12 on, to add it (KIP-890).
+/// Verifies that the transactions of these batches include the batches' partitions, all on this shard. `None`: no
+/// verification is needed, because the batch has no transaction or the log has the transaction already. Otherwise one
+/// request to the coordinator verifies the partitions or, from Produce v12 on, adds them (KIP-890).
 pub(in crate::api) async fn verify<'a>(
     server: &Rc<Server>,
     transactional_id: Option<&str>,
@@ -179,25 +179,25 @@ pub(in crate::api) async fn verify<'a>(
     verified
 }
 
-/// What a producer is told about its coordinator's answer: errors that its version knows how to go on from.
+/// Maps a coordinator's error to one that the producer's version can handle.
 fn unverified(error: ErrorCode, produce_version: i16) -> Refusal {
-    let told = match error {
+    let code = match error {
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::TransactionAbortable if produce_version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
-        // It retries this one without asking for metadata.
+        // A producer retries NOT_ENOUGH_REPLICAS without a Metadata request.
         ErrorCode::CoordinatorLoadInProgress | ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => {
             ErrorCode::NotEnoughReplicas
         }
         ErrorCode::ConcurrentTransactions if produce_version < TRANSACTIONS_V2_FROM => ErrorCode::NotEnoughReplicas,
         other => other,
     };
-    Refusal::new(told, format!("The partition is not known to be part of the transaction: {error}"))
+    Refusal::new(code, format!("The partition is not known to be part of the transaction: {error}"))
 }
 
-/// The version of Produce from which on a producer knows TRANSACTION_ABORTABLE.
+/// The first version of Produce whose producers know TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 11;
 
-/// A batch of a transaction in a request of no transactional id: nobody may write that (statement 69).
+/// A transactional batch in a request without a transactional id (statement 69).
 fn is_forged(request: &ProduceRequest<'_>, records: &[u8]) -> bool {
     request.transactional_id.is_none() && BatchHeader::decode(records).is_some_and(|header| header.is_transactional())
 }

@@ -21,7 +21,7 @@ pub struct Pending {
     pub(super) acks: i16,
     pub(super) slots: Vec<Slot>,
     pub(super) calls: Vec<Call>,
-    /// The newest journal group that this shard's batches went into.
+    /// The newest journal group that holds a batch of this request on this shard.
     pub(super) sequence: u64,
     /// The names of the topics, one after the other.
     pub(super) topic_names: Vec<u8>,
@@ -46,7 +46,7 @@ pub(super) enum TopicKey {
 
 pub(super) enum SlotState {
     Done(Result<Produced, Refusal>),
-    /// The `item`th batch of the `call`th call.
+    /// Batch `item` of call `call`.
     Remote {
         call: usize,
         item: usize,
@@ -68,7 +68,7 @@ impl Pending {
         }
         for slot in &mut self.slots {
             if let SlotState::Remote { call, item } = slot.state {
-                slot.state = SlotState::Done(replies[call][item].take().expect("each item is one slot's"));
+                slot.state = SlotState::Done(replies[call][item].take().expect("each item belongs to one slot"));
             }
         }
         if self.acks == 0 {
@@ -76,7 +76,7 @@ impl Pending {
                 SlotState::Done(Err(refusal)) => Some(refusal.error),
                 _ => None,
             });
-            // The only way to tell an acks=0 producer: it will refresh its metadata when it reconnects.
+            // A producer with acks=0 gets no response. Closing the connection makes it refresh its metadata.
             return match refused {
                 None => Outcome::Nothing,
                 Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
@@ -90,10 +90,10 @@ impl Pending {
                 TopicKey::Id(id) => Topic::Id(id),
                 TopicKey::Name { at, bytes } => {
                     let name = &self.topic_names[at as usize..at as usize + usize::from(bytes)];
-                    Topic::Name(std::str::from_utf8(name).expect("was a string in the request"))
+                    Topic::Name(std::str::from_utf8(name).expect("the name was a string in the request"))
                 }
             };
-            let SlotState::Done(result) = &slot.state else { unreachable!("replies are in") };
+            let SlotState::Done(result) = &slot.state else { unreachable!("all replies have arrived") };
             match (result, &committed) {
                 (Ok(produced), Ok(())) => ProducedPartition {
                     base_offset: produced.base_offset,
@@ -101,7 +101,7 @@ impl Pending {
                     log_start_offset: produced.log_start_offset,
                     ..ProducedPartition::refused(topic, slot.partition, ErrorCode::None)
                 },
-                // Appended, but nobody can promise that it stays.
+                // Appended, but not durable.
                 (Ok(_), Err(failure)) => ProducedPartition {
                     error_message: Some(Cow::Borrowed(failure.as_str())),
                     ..ProducedPartition::refused(topic, slot.partition, ErrorCode::KafkaStorageError)

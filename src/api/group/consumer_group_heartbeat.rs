@@ -1,4 +1,5 @@
-//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have (KIP-848).
+//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have
+//! (KIP-848).
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable, host_of};
 use crate::coordinator::group::consumer::{Client, GroupRefusal};

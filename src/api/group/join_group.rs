@@ -7,8 +7,8 @@ use crate::runtime::sync::oneshot;
 use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::{Malformed, Reader};
 
-/// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an int16 can
-/// count.
+/// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an
+/// int16 can count.
 const INSTANCE_ID_CHARACTERS_MAX: usize = 249;
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {

@@ -1,7 +1,7 @@
 //! TxnOffsetCommit (key 28): how far a group has read, if a transaction is committed (KIP-98, KIP-447).
 //!
-//! The group's partition of `__consumer_offsets` is in the transaction as any other that the producer writes to: added by
-//! AddOffsetsToTxn before, or from version 5 on right here (KIP-890).
+//! The group's partition of `__consumer_offsets` is in the transaction as any other that the producer writes to:
+//! added by AddOffsetsToTxn before, or from version 5 on right here (KIP-890).
 
 use std::rc::Rc;
 
@@ -102,7 +102,8 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
         ErrorCode::None => return Ok(()),
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::TransactionAbortable if version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
-        // Of the transaction's coordinator, not of the group's: the client is to ask again, and not to look for another one.
+        // Of the transaction's coordinator, not of the group's: the client is to ask again, and not to look for
+        // another one.
         ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => ErrorCode::CoordinatorLoadInProgress,
         ErrorCode::ConcurrentTransactions if version < ADDS_FROM => ErrorCode::CoordinatorLoadInProgress,
         other => other,

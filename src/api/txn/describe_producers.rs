@@ -1,5 +1,5 @@
-//! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are found
-//! with it (KIP-664).
+//! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are
+//! found with it (KIP-664).
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! EndTxn (key 26): a transaction is committed or aborted. The answer is given when that is decided for good; the markers
-//! follow.
+//! EndTxn (key 26): a transaction is committed or aborted. The answer is given when that is decided for good; the
+//! markers follow.
 
 use std::rc::Rc;
 

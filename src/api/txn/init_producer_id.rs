@@ -1,5 +1,5 @@
-//! InitProducerId (key 22): an id for a producer whose resends are to be recognised, and for a transactional one the next
-//! epoch, which ends whatever went before (KIP-98, KIP-360).
+//! InitProducerId (key 22): an id for a producer whose resends are to be recognised, and for a transactional one the
+//! next epoch, which ends whatever went before (KIP-98, KIP-360).
 
 use std::rc::Rc;
 

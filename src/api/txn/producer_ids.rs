@@ -1,8 +1,8 @@
 //! Producer ids that the controller has allocated and that no producer has yet.
 //!
 //! Ids come in blocks, so that most producers cost no metadata change. The controller's shard takes an id from its
-//! [`ProducerIds`]; when none is left it proposes `Command::AllocateProducerIds` for [`BLOCK`] more. A restart skips the ids
-//! of a block that were not used.
+//! [`ProducerIds`]; when none is left it proposes `Command::AllocateProducerIds` for [`BLOCK`] more. A restart skips
+//! the ids of a block that were not used.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -120,9 +120,9 @@ pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> Tra
     }
 }
 
-/// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this shard lets
-/// it go on at once: what it has written lies before the append in the same journal, of which a crash leaves a beginning
-/// (COOR-4).
+/// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this
+/// shard lets it go on at once: what it has written lies before the append in the same journal, of which a crash
+/// leaves a beginning (COOR-4).
 pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
     let owner = server.transactions.owner(&ask.transactional_id);
     if owner.is_ok_and(|(_, owner)| owner != server.shard.id) {
@@ -288,8 +288,8 @@ pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerI
     }
 }
 
-/// Keeps all producer ids up to `highest` from being given to a producer. A log that another cluster wrote remembers these
-/// ids, and would take a new producer's first batch for a duplicate.
+/// Keeps all producer ids up to `highest` from being given to a producer. A log that another cluster wrote remembers
+/// these ids, and would take a new producer's first batch for a duplicate.
 pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
     if server.shard.id == CONTROLLER {
         let reserved = server.controller().reserve_producer_ids(server.node(), highest).await;

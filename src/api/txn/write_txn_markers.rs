@@ -76,8 +76,8 @@ fn place(
     server.locate(image, topic, partition)
 }
 
-/// Ends a producer's transaction in these partitions, wherever they are on this node. Answers for each, in their order, when
-/// its marker is durable.
+/// Ends a producer's transaction in these partitions, wherever they are on this node. Answers for each, in their
+/// order, when its marker is durable.
 pub(in crate::api) async fn end_transactions(
     server: &Rc<Server>,
     places: Vec<(TopicPartition, ShardId)>,

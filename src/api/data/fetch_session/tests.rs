@@ -3,19 +3,19 @@ use super::*;
 const MINUTE_MS: u64 = 60_000;
 const ID: TopicId = TopicId([7; 16]);
 
-fn asked(fetch_offset: Offset) -> Asked {
-    Asked { current_leader_epoch: -1, fetch_offset, last_fetched_epoch: -1, bytes_max: 1 << 20 }
+fn asked(fetch_offset: Offset) -> AskedPartition {
+    AskedPartition { current_leader_epoch: -1, fetch_offset, last_fetched_epoch: -1, bytes_max: 1 << 20 }
 }
 
-fn told(high_watermark: Offset) -> Told {
-    Told { high_watermark, last_stable_offset: high_watermark, log_start_offset: 0 }
+fn offsets(high_watermark: Offset) -> SentOffsets {
+    SentOffsets { high_watermark, last_stable_offset: high_watermark, log_start_offset: 0 }
 }
 
-fn quiet(high_watermark: Offset) -> News {
-    News { told: told(high_watermark), has_records: false, is_exceptional: false }
+fn quiet(high_watermark: Offset) -> PartitionNews {
+    PartitionNews { offsets: offsets(high_watermark), has_records: false, is_exceptional: false }
 }
 
-/// A cache, a clock and ids that count up.
+/// A cache, a clock, and ids that count up.
 struct World {
     cache: Cache,
     now_ms: u64,
@@ -28,19 +28,19 @@ impl World {
         World { cache: Cache::new(ShardId(0), 1, slots), now_ms: 1, drawn: 0, located: 0 }
     }
 
-    fn asker(&self, is_by_id: bool) -> Asker {
-        Asker { is_by_id, is_follower: false, now_ms: self.now_ms }
+    fn requester(&self, is_by_id: bool) -> Requester {
+        Requester { is_by_id, is_follower: false, now_ms: self.now_ms }
     }
 
     fn create(&mut self, is_follower: bool, partitions: &[(&str, PartitionIndex)]) -> Option<Rc<RefCell<Session>>> {
-        let asker = Asker { is_follower, ..self.asker(false) };
+        let requester = Requester { is_follower, ..self.requester(false) };
         let (drawn, located) = (&mut self.drawn, &mut self.located);
         let random = || {
             *drawn += 1;
             *drawn
         };
         let asked = partitions.iter().map(|(name, partition)| (Topic::Name(name), *partition, asked(0)));
-        self.cache.create(asker, random, asked, 1, &mut |_, _, _| {
+        self.cache.create(requester, random, asked, 1, &mut |_, _, _| {
             *located += 1;
             Err(ErrorCode::UnknownTopicOrPartition)
         })
@@ -56,38 +56,41 @@ impl World {
         changed: &[(&str, PartitionIndex, Offset)],
         forgotten: &[(&str, PartitionIndex)],
     ) -> Result<Option<Rc<RefCell<Session>>>, ErrorCode> {
-        let asker = self.asker(false);
+        let requester = self.requester(false);
         let changed = changed.iter().map(|(name, partition, offset)| (Topic::Name(name), *partition, asked(*offset)));
         let forgotten: Vec<_> = forgotten.iter().map(|(name, partition)| (Topic::Name(name), *partition)).collect();
-        self.cache.advance(session, asker, changed, &forgotten, &mut |_, _, _| Err(ErrorCode::None))
+        self.cache.advance(session, requester, changed, &forgotten, &mut |_, _, _| Err(ErrorCode::None))
     }
 }
 
 fn names(session: &Session) -> Vec<String> {
-    let name = |(_, key, partition, asked, _): (_, &Key, _, &Asked, _)| match key {
+    let name = |(_, key, partition, asked, _): (_, &Key, _, &AskedPartition, _)| match key {
         Key::Name(name) => format!("{name}-{partition}@{}", asked.fetch_offset),
         Key::Id(id) => format!("{id}-{partition}@{}", asked.fetch_offset),
     };
     session.partitions().map(name).collect()
 }
 
-/// What an answer says of all partitions, and which of them it names.
-fn turn(session: &Rc<RefCell<Session>>, mut news: impl FnMut(&Key, PartitionIndex) -> News) -> Vec<PartitionIndex> {
+/// Sends a response. Returns the partitions that it names.
+fn turn(
+    session: &Rc<RefCell<Session>>,
+    mut news: impl FnMut(&Key, PartitionIndex) -> PartitionNews,
+) -> Vec<PartitionIndex> {
     let all: Vec<_> =
         session.borrow().partitions().map(|(slot, key, partition, ..)| (slot, key.clone(), partition)).collect();
     let mut session = session.borrow_mut();
     let mut named = Vec::new();
     for (slot, key, partition) in all {
-        if session.tell(slot, &key, partition, news(&key, partition)) {
+        if session.record_sent(slot, &key, partition, news(&key, partition)) {
             named.push(partition);
         }
     }
-    session.end_turn();
+    session.end_response();
     named
 }
 
 #[test]
-fn a_session_remembers_what_was_asked_and_takes_changes() {
+fn a_session_remembers_partitions_and_applies_changes() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1), ("b", 0)]);
     let id = session.borrow().id;
@@ -95,7 +98,7 @@ fn a_session_remembers_what_was_asked_and_takes_changes() {
     assert_eq!(names(&session.borrow()), ["a-0@0", "a-1@0", "b-0@0"]);
     world.advance((id, 1), &[("a", 1, 9), ("c", 3, 5)], &[("b", 0), ("b", 1), ("x", 0)]).unwrap().unwrap();
     assert_eq!(names(&session.borrow()), ["a-0@0", "a-1@9", "c-3@5"]);
-    // What left may come back, and takes the room of what left.
+    // A partition that left may return. It reuses the freed slot.
     world.advance((id, 2), &[("b", 0, 4)], &[("a", 0)]).unwrap().unwrap();
     assert_eq!(names(&session.borrow()), ["a-1@9", "c-3@5", "b-0@4"]);
     assert!(session.borrow().partitions.len() <= 4 && session.borrow().topics.len() <= 3);
@@ -111,10 +114,10 @@ fn unknown_sessions_wrong_epochs_and_mixed_names_are_errors() {
     for epoch in [2, 3, i32::MAX, -2, i32::MIN] {
         assert_eq!(code(world.advance((id, epoch), &[], &[])), Some(ErrorCode::InvalidFetchSessionEpoch), "{epoch}");
     }
-    let by_id = world.asker(true);
+    let by_id = world.requester(true);
     let mixed = world.cache.advance((id, 1), by_id, std::iter::empty(), &[], &mut |_, _, _| Err(ErrorCode::None));
     assert_eq!(code(mixed), Some(ErrorCode::FetchSessionTopicIdError));
-    // None of this has moved it on.
+    // The errors did not advance the epoch.
     assert!(world.advance((id, 1), &[], &[]).unwrap().is_some());
     assert_eq!(code(world.advance((id, 1), &[], &[])), Some(ErrorCode::InvalidFetchSessionEpoch));
     world.cache.remove(id);
@@ -143,18 +146,19 @@ fn a_session_that_becomes_empty_is_closed() {
 }
 
 #[test]
-fn only_what_changed_is_told() {
+fn only_changed_partitions_are_named() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1), ("a", 2)]);
     assert_eq!(turn(&session, |_, _| quiet(5)), [0, 1, 2]);
     assert_eq!(turn(&session, |_, _| quiet(5)), [] as [i32; 0]);
     assert_eq!(turn(&session, |_, at| quiet(if at == 1 { 6 } else { 5 })), [1]);
-    let start_moved = |at| News { told: Told { log_start_offset: i64::from(at == 2), ..told(5) }, ..quiet(5) };
+    let start_moved =
+        |at| PartitionNews { offsets: SentOffsets { log_start_offset: i64::from(at == 2), ..offsets(5) }, ..quiet(5) };
     assert_eq!(turn(&session, |_, at| start_moved(at)), [1, 2], "1 went back to 5, 2 has another start");
-    let records = |at| News { has_records: at == 0, ..start_moved(at) };
+    let records = |at| PartitionNews { has_records: at == 0, ..start_moved(at) };
     assert_eq!(turn(&session, |_, at| records(at)), [0]);
-    // An error is told each time, and its end too.
-    let failed = |at| News { is_exceptional: at == 0, ..start_moved(at) };
+    // Each response names a failed partition; so does the first one after the error.
+    let failed = |at| PartitionNews { is_exceptional: at == 0, ..start_moved(at) };
     assert_eq!(turn(&session, |_, at| failed(at)), [0]);
     assert_eq!(turn(&session, |_, at| failed(at)), [0]);
     assert_eq!(turn(&session, |_, at| start_moved(at)), [0]);
@@ -162,11 +166,12 @@ fn only_what_changed_is_told() {
 }
 
 #[test]
-fn partitions_that_gave_records_are_read_last_next_time() {
+fn partitions_with_records_are_read_last_next_time() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1), ("a", 2), ("a", 3)]);
-    let busy =
-        |busy: &'static [i32]| move |_: &Key, at: PartitionIndex| News { has_records: busy.contains(&at), ..quiet(1) };
+    let busy = |busy: &'static [i32]| {
+        move |_: &Key, at: PartitionIndex| PartitionNews { has_records: busy.contains(&at), ..quiet(1) }
+    };
     turn(&session, busy(&[0, 2]));
     assert_eq!(names(&session.borrow()), ["a-1@0", "a-3@0", "a-0@0", "a-2@0"]);
     turn(&session, busy(&[0, 1, 2, 3]));
@@ -177,22 +182,22 @@ fn partitions_that_gave_records_are_read_last_next_time() {
 }
 
 #[test]
-fn what_left_while_the_answer_was_made_is_not_told() {
+fn a_partition_that_left_during_the_response_is_not_named() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("b", 0)]);
     let id = session.borrow().id;
     let (slot, key) = session.borrow().partitions().map(|(slot, key, ..)| (slot, key.clone())).next().unwrap();
     world.advance((id, 1), &[("c", 0, 0)], &[("a", 0)]).unwrap().unwrap();
-    let records = News { has_records: true, ..quiet(1) };
-    assert!(!session.borrow_mut().tell(slot, &key, 0, records));
+    let records = PartitionNews { has_records: true, ..quiet(1) };
+    assert!(!session.borrow_mut().record_sent(slot, &key, 0, records));
     world.advance((id, 2), &[("d", 0, 0)], &[]).unwrap().unwrap();
-    assert!(!session.borrow_mut().tell(slot, &key, 0, records), "another partition has its slot now");
-    session.borrow_mut().end_turn();
+    assert!(!session.borrow_mut().record_sent(slot, &key, 0, records), "another partition has its slot now");
+    session.borrow_mut().end_response();
     assert_eq!(session.borrow().len(), 3);
 }
 
 #[test]
-fn places_are_looked_up_again_only_with_a_newer_image() {
+fn partitions_are_located_again_only_with_a_newer_image() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1)]);
     assert_eq!(world.located, 2);
@@ -210,12 +215,12 @@ fn places_are_looked_up_again_only_with_a_newer_image() {
 }
 
 #[test]
-fn a_session_by_id_is_kept_apart_from_one_by_name() {
+fn session_2_a_session_by_id_rejects_requests_by_name() {
     let mut cache = Cache::new(ShardId(2), 3, 9);
     let mut drawn = 0;
-    let asker = Asker { is_by_id: true, is_follower: false, now_ms: 1 };
+    let requester = Requester { is_by_id: true, is_follower: false, now_ms: 1 };
     let session = cache.create(
-        asker,
+        requester,
         || {
             drawn += 1;
             drawn
@@ -229,7 +234,7 @@ fn a_session_by_id_is_kept_apart_from_one_by_name() {
     );
     let id = session.unwrap().borrow().id;
     assert_eq!(id % 3, 2, "an id names its shard");
-    let by_name = Asker { is_by_id: false, ..asker };
+    let by_name = Requester { is_by_id: false, ..requester };
     let mixed = cache.advance((id, 1), by_name, std::iter::empty(), &[], &mut |_, _, _| Err(ErrorCode::None));
     assert_eq!(mixed.err(), Some(ErrorCode::FetchSessionTopicIdError));
 }
@@ -241,7 +246,7 @@ fn session_1_a_full_cache_opens_no_session_until_one_is_stale() {
     world.now_ms += MINUTE_MS;
     world.open(&[("b", 0)]);
     assert!(world.create(false, &[("c", 0), ("c", 1)]).is_none());
-    // Two minutes after its last use the first gives way.
+    // The first session may be evicted two minutes after its last use.
     world.now_ms += MINUTE_MS;
     assert!(world.create(false, &[("c", 0)]).is_none());
     world.now_ms += 1;
@@ -252,7 +257,7 @@ fn session_1_a_full_cache_opens_no_session_until_one_is_stale() {
 }
 
 #[test]
-fn an_old_session_in_use_gives_way_to_a_larger_one_only() {
+fn an_old_session_in_use_is_evicted_only_for_a_larger_one() {
     let mut world = World::new(1);
     let old = world.open(&[("a", 0), ("a", 1)]);
     let id = old.borrow().id;
@@ -265,7 +270,7 @@ fn an_old_session_in_use_gives_way_to_a_larger_one_only() {
 }
 
 #[test]
-fn a_follower_pushes_out_any_consumer_and_no_consumer_a_follower() {
+fn a_follower_evicts_any_consumer_and_no_consumer_evicts_a_follower() {
     let mut world = World::new(1);
     world.open(&[("a", 0), ("a", 1)]);
     assert!(world.create(true, &[("b", 0)]).is_some());
@@ -274,7 +279,7 @@ fn a_follower_pushes_out_any_consumer_and_no_consumer_a_follower() {
 }
 
 #[test]
-fn no_slots_is_no_sessions() {
+fn without_slots_no_session_opens() {
     assert!(World::new(0).create(false, &[("a", 0)]).is_none());
     assert!(World::new(0).create(true, &[("a", 0)]).is_none());
 }
