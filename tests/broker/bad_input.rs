@@ -1,8 +1,8 @@
-//! Whatever bytes come, a node answers with the right error or closes the connection that they came from; its memory
-//! stays bounded, and it serves everybody else all the while.
+//! For any input a node answers with the right error or closes that connection. Its memory stays bounded, and other
+//! clients are served meanwhile.
 //!
-//! Every test has a bystander: a client of good manners that writes and reads on connections of its own until the test
-//! ends, and that must never wait long. What is random comes from a seed, which a failure names.
+//! Each test has a bystander: a well-behaved client that writes and reads on connections of its own until the test
+//! ends. It must never wait long. Random input follows from a seed, which a failure names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,11 +73,11 @@ use tidemill::wire::txn::list_transactions::ListTransactionsRequest;
 use tidemill::wire::txn::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
 use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
 
-/// The bystander's longest wait. Two cores may be shared with other test binaries and a compiler.
+/// The bystander's longest wait. Other tests and a compiler may share the two cores.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MIB: u64 = 1 << 20;
 
-/// A node, a topic of its own for whatever comes, and the bystander.
+/// A node, a topic that receives the bad input, and the bystander.
 struct World {
     node: Node,
     topic: Topic,
@@ -128,14 +128,14 @@ impl World {
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("of KiB") * 1024
     }
 
-    /// Resident memory over what it was at first must stay below `bytes`.
+    /// Checks that resident memory has grown by less than `bytes`.
     fn check_growth(&self, before: u64, bytes: u64, what: &str) {
         let grown = self.rss().saturating_sub(before);
         say(&format!("  {what}: {} MiB more", grown / MIB));
         assert!(grown < bytes, "{what}: memory grew by {} MiB", grown / MIB);
     }
 
-    /// The bystander was served all the while, and a newcomer is.
+    /// Checks that the bystander was served without a long wait, and that a new client is.
     fn end(mut self) {
         let mut talk = self.talk();
         assert!(!bench::metadata(&mut talk, 9, Some(&[])).brokers.is_empty());
@@ -154,7 +154,7 @@ impl Drop for World {
     }
 }
 
-/// splitmix64, so that a seed says it all.
+/// splitmix64: a seed reproduces all choices.
 struct Dice(u64);
 
 impl Dice {
@@ -175,7 +175,7 @@ fn header(key: i16, version: i16) -> Vec<u8> {
     [&key.to_be_bytes()[..], &version.to_be_bytes(), &7i32.to_be_bytes(), &(-1i16).to_be_bytes()].concat()
 }
 
-/// A good frame of every API at every version, all of them harmless.
+/// A valid, harmless frame of every API at every version.
 fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     let mut frames = Vec::new();
     let name = || topic.name.clone();
@@ -459,16 +459,16 @@ fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     frames
 }
 
-/// What a connection did with bytes that it was sent.
+/// The reaction of a connection to input bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     Answered,
     Closed,
-    /// A fetch that was made to wait.
+    /// The input was a fetch that waits.
     Waits,
 }
 
-/// Sends `bytes` and then a question of known answer: either that is answered, or the connection is closed.
+/// Sends `bytes` and then a valid request: the node answers it or closes the connection.
 fn fate(talk: &mut Talk, bytes: &[u8]) -> Fate {
     const MARK: i32 = 0x5a5a_5a5a;
     let mark = [&header(18, 0)[..4], &MARK.to_be_bytes(), &(-1i16).to_be_bytes()].concat();
@@ -493,14 +493,14 @@ fn lengths_and_headers_that_no_request_has_close_the_connection() {
         talk.send(&length.to_be_bytes());
         assert!(talk.is_closed(), "{length}");
     }
-    // Too short for a header: all cuts of one.
+    // All prefixes of a header.
     let whole = header(3, 9);
     for cut in 0..whole.len() {
         let mut talk = world.talk();
         talk.send(&framed(&whole[..cut]));
         assert!(talk.is_closed(), "{cut} bytes of a header");
     }
-    // A client id that ends behind the frame.
+    // A client id that is longer than the frame.
     let mut talk = world.talk();
     talk.send(&framed(&[&whole[..8], &[0x7f, 0xff], b"short"].concat()));
     assert!(talk.is_closed());
@@ -527,7 +527,7 @@ fn a_body_cut_anywhere_or_full_of_huge_counts_closes_the_connection() {
         assert_eq!(fate(&mut world.talk(), &frame), Fate::Answered, "{key:?} v{version} as it should be");
         let body = &frame[4..];
         let ends_of_header = 8 + 2 + "mutant".len();
-        // An ApiVersions request below v3 has nothing to cut.
+        // The body of ApiVersions below v3 is empty.
         for _ in 0..if body.len() > ends_of_header { 4 } else { 0 } {
             let cut = ends_of_header + dice.below(body.len() - ends_of_header);
             let fate = fate(&mut world.talk(), &framed(&body[..cut]));
@@ -535,7 +535,7 @@ fn a_body_cut_anywhere_or_full_of_huge_counts_closes_the_connection() {
         }
         let head = &body[..ends_of_header + usize::from(key.api().is_flexible(version))];
         for counts in [[0x7f, 0xff, 0xff, 0xff].repeat(3), [0xff, 0xff, 0xff, 0xff, 0x07].repeat(3), vec![0xff; 12]] {
-            // Some are read as numbers and strings that mean something.
+            // Some values decode as valid numbers and strings.
             fate(&mut world.talk(), &framed(&[head, &counts].concat()));
         }
     }
@@ -555,7 +555,7 @@ fn random_changes_of_good_frames_are_answered_or_close_the_connection() {
             let mut dice = Dice(seed << 32 | at as u64);
             let mut body = good[4..].to_vec();
             for _ in 0..=dice.below(3) {
-                // Key and version stay, so that every decoder gets its share.
+                // Key and version stay unchanged, so that every decoder is reached.
                 let at = 4 + dice.below(body.len() - 4);
                 match dice.below(5) {
                     0 => body[at] ^= 1 << dice.below(8),
@@ -597,7 +597,7 @@ fn a_batch_with_any_bit_flipped_is_refused_unless_the_broker_overwrites_it() {
             let code = talk.produce_one(&world.topic.name, 0, &bad).code;
             let context = format!("{codec:?}, byte {at}: {code}");
             match at {
-                // The base offset has to be 0; the leader epoch is written anew and is outside the CRC.
+                // The base offset must be 0; the broker overwrites the leader epoch, which is outside the CRC.
                 0..8 => assert_eq!(code, ErrorCode::InvalidRecord, "{context}"),
                 12..16 => assert_eq!(code, ErrorCode::None, "{context}"),
                 8..12 | 16 => {
@@ -618,11 +618,11 @@ fn a_thousand_connections_that_announce_90_mib_and_send_four_bytes_cost_next_to_
     let mut talks = Vec::new();
     for n in 0..1000 {
         let mut talk = world.talk();
-        // Produce v9: the one API that may be that large.
+        // Produce v9: the only API whose requests may be that large.
         talk.send(&[&length[..], if n % 2 == 0 { &[0, 0, 0, 9] } else { &[0] }].concat());
         talks.push(talk);
     }
-    // All of them have been looked at once a later connection is served by each shard.
+    // When each shard serves a later connection, it has read all earlier ones.
     for leader in &world.topic.leaders {
         bench::metadata(&mut Talk::to(leader), 9, Some(&[]));
     }
@@ -636,7 +636,7 @@ fn slow_senders_of_large_requests_delay_no_other_client() {
     let world = World::new("bad-slow");
     let mut writer = world.topic.leader(0);
     let before = world.rss();
-    // Each sends a little more than a megabyte of 90, and no more. All to one shard.
+    // Each sends a little more than one megabyte of 90, and then stops. All go to one shard.
     let begun = [&(90i32 << 20).to_be_bytes()[..], &[0, 0, 0, 9], &vec![0; 1_200_000]].concat();
     let mut slow: Vec<Talk> = (0..64).map(|_| world.topic.leader(0)).collect();
     for talk in &mut slow {
@@ -674,10 +674,10 @@ fn connections_that_break_off_inside_a_frame_leave_nothing_behind() {
     for _ in 0..4 {
         round(500);
     }
-    // 900 MB in all. What large requests may take at a time (a quarter of memory.bytes, on each of two shards) stays mapped for
-    // the next ones.
+    // 900 MB in total. The share of large requests (a quarter of memory.bytes on each of two shards) stays mapped for
+    // later ones.
     world.check_growth(before, 320 * MIB, "2000 torn frames");
-    // None of it was appended.
+    // Nothing was appended.
     let part = world.topic.leader(0).fetch_one(world.topic.by_name(), 0, 0, 11);
     assert_eq!(part.head.high_watermark, 0);
     world.end();
@@ -737,7 +737,7 @@ fn a_slow_reader_of_large_responses_delays_no_other_client() {
         writer.append(&world.topic.name, 0, &[&"x".repeat(1_000_000)]);
     }
     let before = world.rss();
-    // Fetches of 16 MB, pipelined and never read.
+    // Pipelined fetches of 16 MB, whose responses are not read.
     let mut silent: Vec<Talk> = (0..20).map(|_| world.topic.leader(0)).collect();
     for talk in &mut silent {
         for _ in 0..20 {
@@ -750,7 +750,7 @@ fn a_slow_reader_of_large_responses_delays_no_other_client() {
         Some(())
     });
     world.check_growth(before, 512 * MIB, "400 unread answers of 16 MB");
-    // Those that are read at last are whole.
+    // The responses that are read in the end are whole.
     let mut first = silent.remove(0);
     let mut bytes = 0;
     for _ in 0..3 {
@@ -761,9 +761,9 @@ fn a_slow_reader_of_large_responses_delays_no_other_client() {
     world.end();
 }
 
-/// Reading with a deadline, which only these tests need.
+/// Reads with a deadline.
 impl Talk {
-    /// As `receive`; Err when nothing comes in time.
+    /// As `receive`, but an error when no frame arrives in time.
     fn receive_within(&mut self, within: Duration) -> Result<Option<Vec<u8>>, ()> {
         use std::io::ErrorKind::{TimedOut, WouldBlock};
         self.stream.set_read_timeout(Some(within)).expect("a socket option");

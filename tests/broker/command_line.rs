@@ -1,4 +1,4 @@
-//! The command line as a person uses it: the binary, its output, its errors and its exit codes, against a node.
+//! The command line against a node: output, errors and exit codes of the binary.
 //!
 //! `TIDEMILL_TEST_PEER=kafka` runs the same commands against Apache Kafka 4.3.
 
@@ -33,7 +33,7 @@ impl Shell {
         let mut stdin = child.stdin.take().expect("piped");
         let input = input.to_vec();
         let writer = std::thread::spawn(move || {
-            // A command that fails at once reads nothing.
+            // A command that fails early does not read its input.
             let _ = stdin.write_all(&input);
         });
         let output = child.wait_with_output().expect("a child of ours");
@@ -41,7 +41,7 @@ impl Shell {
         output
     }
 
-    /// Succeeds; gives what it printed.
+    /// Must succeed; returns stdout.
     fn ok(&self, words: &str, input: &[u8]) -> Vec<u8> {
         let output = self.run(words, input);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -58,7 +58,7 @@ impl Shell {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error} in {text:?}"))
     }
 
-    /// Fails with exit code 1, prints nothing, and says `message` and the hint.
+    /// Must fail with exit code 1, an empty stdout, and `message` and the hint on stderr.
     fn fails(&self, words: &str, message: &str, hint: &str) {
         let output = self.run(words, b"line\n");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -158,7 +158,7 @@ fn settings_are_changed_and_taken_back_and_old_records_deleted() {
     assert_eq!(shell.run("topic delete-records events --before soon", b"").status.code(), Some(2));
 }
 
-/// Lines of every length up to some thousand bytes, not all of them UTF-8.
+/// Lines of many lengths up to some thousand bytes, some of them not UTF-8.
 fn lines(count: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for i in 0..count {
@@ -293,7 +293,7 @@ fn following_prints_records_as_they_come() {
     assert_eq!(next(), "newest");
     assert!(child.wait().expect("a child of ours").success(), "it ends at --count");
 
-    // Input that comes in pieces is sent at each pause, not only at the end.
+    // Input in pieces is produced at each pause, not only at the end.
     let mut producer = shell.command("produce news --partition 2").spawn().expect("the binary runs");
     let mut stdin = producer.stdin.take().expect("piped");
     stdin.write_all(b"piece\n").expect("it reads");
@@ -303,7 +303,7 @@ fn following_prints_records_as_they_come() {
     drop(stdin);
     assert!(producer.wait().expect("a child of ours").success());
 
-    // A reader that has seen enough is no error.
+    // A closed stdout is no error.
     let mut child = shell.command("consume news --follow").spawn().expect("the binary runs");
     let mut printed = BufReader::new(child.stdout.take().expect("piped"));
     printed.read_line(&mut String::new()).expect("text");

@@ -1,6 +1,6 @@
-//! Groups as clients use them: members, generations and committed offsets, over restarts; and what Kafka's own tools make of it.
+//! Groups: members, generations and committed offsets across restarts, with stock clients and Kafka's own tools.
 //!
-//! What each request is answered, field by field, is asked of Kafka in `tests/oracle/cases/groups.rs`.
+//! `tests/oracle/cases/groups.rs` compares the response of each request with Kafka's, field by field.
 
 use std::process::Command;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use tidemill::wire::{Bytes, Message, Wire, frame};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A connection to a group's coordinator.
+/// Connects to a group's coordinator.
 fn coordinator(bootstrap: &str, group: &str) -> Talk {
     let request = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
     let answer: FindCoordinatorResponse = Talk::to(bootstrap).call(&request, 6);
@@ -171,7 +171,7 @@ fn acknowledged_members_and_offsets_survive_a_kill() {
         let mut talk = coordinator(node.bootstrap(), "g");
         assert_eq!(describe(&mut talk, "g"), before);
         assert_eq!(heartbeat(&mut talk, "g", 1, &joined.member_id), ErrorCode::None);
-        // The instance that was restarted with the node takes its place.
+        // The static member that restarted with the node gets its assignment back.
         let again = join(&mut talk, "g", "", Some("i"));
         assert_eq!((again.error_code, again.generation_id, again.skip_assignment), (ErrorCode::None, 1, true));
         assert_eq!(sync(&mut talk, "g", &again, Some("i"), &[]).assignment, Bytes(b"assigned".to_vec()));
@@ -179,12 +179,12 @@ fn acknowledged_members_and_offsets_survive_a_kill() {
             let mut talk = coordinator(node.bootstrap(), group);
             assert_eq!(committed(&mut talk, group, "t"), (n as i64, format!("metadata of {group}")));
         }
-        // A silent member's session ends.
+        // The session of a silent member expires.
         wait_for("the group is empty", SOON, || (describe(&mut talk, "g").group_state == "Empty").then_some(()));
     }
 }
 
-/// A heartbeat of a consumer group (KIP-848); what it leaves out has not changed.
+/// A heartbeat of a consumer group (KIP-848); absent fields are unchanged.
 fn consumer_heartbeat(talk: &mut Talk, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
     settled(|| {
         let answer: ConsumerGroupHeartbeatResponse = talk.call(request, 1);
@@ -223,7 +223,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     let mut talk = coordinator(node.bootstrap(), group);
     let mut epochs = [0; 2];
     let mut owned = [const { Vec::new() }; 2];
-    // As clients do: each tells what it was given until nothing changes.
+    // As clients do: each member reports its assignment until nothing changes.
     let settle = |talk: &mut Talk, epochs: &mut [i32; 2], owned: &mut [Vec<_>; 2]| {
         wait_for("each member has three partitions", SOON, || {
             for (at, first) in [&by_name, &by_pattern].into_iter().enumerate() {
@@ -258,7 +258,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     assert_eq!(describe_consumers(&mut talk, group), before);
     let after = settle(&mut talk, &mut epochs, &mut owned);
     assert_eq!(after, before, "a restart is no reason to rebalance");
-    // Who claims an epoch that was not given to him is fenced, and nobody else.
+    // A member with a wrong epoch is fenced, and only that member.
     let lies = ConsumerGroupHeartbeatRequest {
         group_id: group.into(),
         member_id: "by-name".into(),
@@ -268,7 +268,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     assert_eq!(consumer_heartbeat(&mut talk, &lies).error_code, ErrorCode::FencedMemberEpoch);
     assert_eq!(describe_consumers(&mut talk, group), before);
 
-    // One leaves, and the other's three become six; that too is there after a kill.
+    // One member leaves, and the other gets all six partitions; that also survives a kill.
     let leaves = ConsumerGroupHeartbeatRequest { member_epoch: -1, ..joins("by-name") };
     assert_eq!(consumer_heartbeat(&mut talk, &leaves).error_code, ErrorCode::None);
     node.kill();
@@ -279,7 +279,7 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     assert!(told.group_epoch > before.group_epoch, "{told:?}");
 }
 
-/// Asks with a client id as long as a header has room for, and of bytes that are each read as a character of three.
+/// Sends a request with the longest client id of a header; each of its bytes decodes to a character of three bytes.
 fn call_by_a_long_name<A: Message>(talk: &mut Talk, request: &impl Message, version: i16) -> A {
     let id = talk.id();
     let frame = frame::encode_request(request, version, id, Some("")).expect("encodable");
@@ -404,7 +404,7 @@ fn a_deleted_topics_offsets_are_gone() {
 const RECORDS: usize = 2000;
 const PARTITIONS: usize = 8;
 
-/// Reads as a member; how many records of how many partitions it was given.
+/// Reads as a member; returns the number of records and of assigned partitions.
 fn member(program: &Program, bootstrap: &str, group: &str, protocol: &str, silence: u32) -> (usize, usize) {
     let arguments = [
         ("bootstrap", bootstrap.to_string()),
@@ -460,7 +460,7 @@ fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
 #[test]
 fn clients_of_four_kinds_share_one_group() {
     let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go()];
-    // Long enough for the slowest to start, so that all are in the first generation.
+    // Long enough for the slowest client to start, so that all join the first generation.
     let Some(node) = filled("groups-mixed", "group.initial.rebalance.delay.ms=8000") else { return };
     let bootstrap = node.bootstrap().to_string();
     let members: Vec<_> = programs
@@ -538,7 +538,7 @@ fn kafkas_tools_describe_reset_and_decode_groups() {
         {
             assert!(decoded.contains(expected), "{expected} is not in\n{decoded}");
         }
-        // Every kind of record that a consumer group (KIP-848) writes.
+        // Every record type that a consumer group (KIP-848) writes.
         for (kind, group) in
             [(3, "modern"), (5, "modern"), (6, "modern"), (7, "modern"), (8, "modern"), (16, "patterns")]
         {

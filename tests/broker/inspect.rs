@@ -1,4 +1,4 @@
-//! `tidemill inspect` sees what is there, and names what is damaged, by file and position.
+//! `tidemill inspect` lists the contents of a data directory, and names damage by file and position.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,14 +12,14 @@ use serde_json::Value;
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
 
-/// Runs `tidemill inspect ... --json`; the document, and whether the exit code was zero.
+/// Runs `tidemill inspect ... --json`; returns the document, and whether the exit code was zero.
 fn inspect(what: &str, path: &Path, more: &[&str]) -> (Value, bool) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.arg("inspect").arg(what).arg(path).arg("--json").args(more);
     let ended = run(command, None, WITHIN, |_| false).expect("the binary runs");
     let document =
         serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{what} {path:?}: {e}: {}", ended.tail()));
-    // The same for people does not fail where this does not.
+    // The text output succeeds whenever the JSON output does.
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.arg("inspect").arg(what).arg(path).args(more);
     let plain = run(command, None, WITHIN, |_| false).expect("the binary runs");
@@ -34,7 +34,7 @@ fn sound(what: &str, path: &Path, more: &[&str]) -> Value {
     document
 }
 
-/// Flips one bit of a file, looks, and flips it back.
+/// Flips one bit of a file, inspects, and flips it back.
 fn with_flipped_bit(file: &Path, at: usize, look: impl FnOnce()) {
     let original = std::fs::read(file).expect("read");
     let mut flipped = original.clone();
@@ -70,11 +70,11 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
     let mut ledger = Ledger::create(&mut client, "t", 2, &[("segment.bytes", "1048576")]);
     ledger.fill(&mut client, 20, 3, 40_000, NOW);
 
-    // While the node runs: read-only, and said so.
+    // While the node runs, inspect is read-only and reports that.
     let (running, _) = inspect("checkpoint", &data, &[]);
     assert!(running["notes"].to_string().contains("a node is running"), "{running}");
 
-    // After a crash: everything is in the journal still.
+    // After a crash, all records are still in the journal.
     node.kill();
     let journals = sound("journal", &data, &["--groups"]);
     let journal = &journals["journals"][0];
@@ -90,7 +90,7 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
         with_flipped_bit(&file, at as usize + inside, || check_damage("journal", &data, &file, Some(at)));
     }
     with_flipped_bit(&file, 20, || check_damage("journal", &data, &file, Some(0)));
-    // The last group is what a crash may tear: seen, and no damage.
+    // A crash may tear the last group: inspect reports it, but not as damage.
     let last = groups.last().expect("groups")["position"].as_u64().expect("a number");
     with_flipped_bit(&file, last as usize + 5000, || {
         let torn = sound("journal", &data, &[]);
@@ -99,7 +99,7 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
     });
     sound("segments", &data, &[]);
 
-    // After a clean stop: everything is in the segments.
+    // After a clean stop, all records are in the segments.
     node.restart();
     node.stop();
     assert_eq!(sound("journal", &data, &[])["journals"][0]["live_batches"], 0);
@@ -120,7 +120,7 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
     for log in [&logs[0], &logs[logs.len() - 1]] {
         let one = sound("segments", log, &[]);
         let second = one["segments"][0]["batches"][1]["position"].as_u64().expect("a number");
-        // A record's byte, and the length field, which the CRC does not cover.
+        // A byte of a record, and the length field, which the CRC does not cover.
         with_flipped_bit(log, second as usize + 500, || check_damage("segments", &data, log, Some(second)));
         with_flipped_bit(log, second as usize + 8, || check_damage("segments", &data, log, Some(second)));
         let bytes = std::fs::read(log).expect("read");
@@ -144,7 +144,7 @@ fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
     let log = PathBuf::from(metadata["file"].as_str().expect("a path"));
     with_flipped_bit(&log, 40, || check_damage("metadata", &data, &log, Some(0)));
 
-    // It changed nothing: the node still finds everything.
+    // Inspect changed nothing: the node still serves all records.
     node.restart();
     assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, 40);
     let nothing = run(

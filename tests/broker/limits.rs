@@ -1,5 +1,4 @@
-//! Bounded everything: readers that do not read, connections that do nothing, producers that outrun the disk, a disk
-//! that is full.
+//! Bounds: readers that do not read, idle connections, producers faster than the disk, and a full disk.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -21,16 +20,16 @@ use tidemill::wire::{ApiKey, Topic};
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
 const MIB: u64 = 1 << 20;
-/// The least memory that may be set, per shard.
+/// The smallest legal `memory.bytes`, per shard.
 const MEMORY: u64 = 64 * MIB;
-/// What a node may take beside its shards' buffers: the binary, stacks, pools, receive buffers, the allocator's slack.
+/// The memory beside the shards' buffers: the binary, stacks, pools, receive buffers, the allocator's slack.
 const BESIDE: u64 = 160 * MIB;
 
 fn small_node(shards: &str) -> Vec<&str> {
     vec!["--shards", shards, "--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"]
 }
 
-/// Looks at a process's memory until dropped; the most it saw.
+/// Samples a process's resident memory until dropped, and keeps the maximum.
 struct Watch {
     most: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -62,7 +61,7 @@ impl Drop for Watch {
     }
 }
 
-/// How long one append and reading it back take, at the worst of several.
+/// The longest of several rounds of one append to each partition.
 fn worst_round_trip(ledger: &mut Ledger, client: &mut Client, rounds: usize) -> Duration {
     let one = |ledger: &mut Ledger, client: &mut Client| {
         let began = Instant::now();
@@ -76,7 +75,7 @@ fn worst_round_trip(ledger: &mut Ledger, client: &mut Client, rounds: usize) -> 
 fn stalled_readers_delay_no_other_client() {
     let node = Node::tidemill("slow", &small_node("2"));
     let mut client = connect(node.bootstrap());
-    // Twice what both shards may hold, so that reading it means reading the disk.
+    // Twice the memory of both shards, so that most reads go to the disk.
     let mut ledger = Ledger::create(&mut client, "t", 4, &[("segment.bytes", "16777216")]);
     ledger.fill(&mut client, 64, 4, 250_000, NOW);
     let mut other = Ledger::create(&mut client, "other", 4, &[]);
@@ -124,14 +123,14 @@ fn senders_that_stop_in_the_middle_make_way() {
     let settings = [("max.message.bytes", "4000000")];
     let mut large = Ledger::create(&mut client, "large", 1, &settings);
     let watch = Watch::new(node.pid());
-    // Together they announce more than such requests may have, and each sends a quarter of its own.
+    // Together they announce more than the share of large requests, and each sends a quarter of its request.
     let stalled: Vec<TcpStream> = (0..3)
         .map(|_| {
             let mut stream = TcpStream::connect(node.bootstrap()).expect("connected");
             let mut begun = 4_000_000_i32.to_be_bytes().to_vec();
             begun.resize(1 << 20, 0);
             stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
-            // Who is not read yet cannot send it all.
+            // A sender whose bytes are not read yet cannot send all of them.
             let _ = stream.write_all(&begun);
             stream
         })
@@ -145,7 +144,7 @@ fn senders_that_stop_in_the_middle_make_way() {
         say(&format!("a request of {bytes} bytes took {:.1?}", began.elapsed()));
         began.elapsed()
     };
-    // Requests of a usual size have memory of their own; a giant waits for those that are closed for having stopped.
+    // Requests of a usual size have memory of their own. A giant one waits until stalled connections are closed.
     assert!(fill(&mut large, 900_000) < Duration::from_secs(5));
     fill(&mut large, 3_900_000);
     watch.check("3 stalled senders", MEMORY + BESIDE);
@@ -171,7 +170,7 @@ fn ten_thousand_idle_connections_cost_little() {
     ledger.fill(&mut client, 5, 1, 100, NOW);
     let before = status_bytes(node.pid(), "VmRSS");
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", node.pid())).map_or(0, |all| all.count());
-    // Every one has spoken once, as a client's would have.
+    // Each connection sends one request first, as a client's would.
     let idle: Vec<Connection> = (0..CONNECTIONS)
         .map(|n| Connection::open(node.bootstrap(), "idle", WITHIN).unwrap_or_else(|e| panic!("connection {n}: {e}")))
         .collect();
@@ -180,7 +179,7 @@ fn ten_thousand_idle_connections_cost_little() {
     let each = after.saturating_sub(before) / CONNECTIONS as u64;
     say(&format!("{CONNECTIONS} connections take {each} bytes each"));
     assert!(each < 16 << 10, "{each} bytes for each connection");
-    // Their cost in CPU when nobody says anything. Five seconds are the measurement, not a wait.
+    // The CPU time of idle connections. The five seconds are the length of the measurement.
     let (ticks, began) = (cpu_ticks(node.pid()), Instant::now());
     std::thread::sleep(Duration::from_secs(5));
     let busy = (cpu_ticks(node.pid()) - ticks) as f64 / began.elapsed().as_secs_f64();
@@ -207,7 +206,7 @@ fn producers_faster_than_the_disk_are_slowed_down_and_lose_nothing() {
                 let mut client = connect(&bootstrap);
                 let name = format!("t{producer}");
                 let mut ledger = Ledger::create(&mut client, &name, 4, &[("segment.bytes", "33554432")]);
-                // 128 MB each; all together four times what the shards may hold.
+                // 128 MB each; in total four times the memory of the shards.
                 ledger.fill(&mut client, 40, 4, 200_000, NOW);
                 ledger
             })
@@ -228,13 +227,13 @@ fn producers_faster_than_the_disk_are_slowed_down_and_lose_nothing() {
     }
 }
 
-/// A small ext4 of one's own, unmounted on drop.
+/// A small ext4 file system, unmounted on drop.
 struct SmallDisk {
     mount: std::path::PathBuf,
 }
 
 impl SmallDisk {
-    /// On `mount`, in an image beside it; why not, if that is impossible here.
+    /// Creates an image and mounts it on `mount`; the error states why this machine cannot.
     fn new(mount: &Path, bytes: u64) -> Result<SmallDisk, String> {
         let image = mount.with_extension("ext4");
         let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
@@ -253,7 +252,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The node may still be on its way out: its descriptors go with its ring.
+        // The node may still be exiting: its descriptors close with its ring.
         let deadline = Instant::now() + WITHIN;
         while !Command::new("umount").arg(&self.mount).output().is_ok_and(|ended| ended.status.success()) {
             if Instant::now() > deadline {
@@ -264,7 +263,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Writes until the node refuses or stops taking more; how many batches it took.
+/// Writes until the node rejects a batch or stops to answer; returns the number of accepted batches.
 fn fill_the_disk(ledger: &mut Ledger, bootstrap: &str) -> usize {
     let mut client = connect_within(bootstrap, Duration::from_secs(5));
     for taken in 0..2000 {
@@ -301,12 +300,12 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
     for (round, ballast) in ballasts.iter().enumerate() {
         let taken = fill_the_disk(&mut ledger, node.bootstrap());
         assert!(taken > 50, "round {round}: only {taken} batches fitted");
-        // Reads go on, and what was acknowledged is there.
+        // Reads still work, and acknowledged records are there.
         ledger.verify(&mut client);
         match round {
             0 => {}
             1 => node.kill(),
-            // It cannot store a checkpoint, and says so; it does not wait for space.
+            // The node cannot store a checkpoint and reports that; it does not wait for space.
             _ => assert!(matches!(node.stop().code(), Some(0 | 1)), "{}", node.said()),
         }
         std::fs::remove_file(ballast).expect("the ballast was there");

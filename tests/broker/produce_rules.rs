@@ -1,11 +1,11 @@
-//! What a broker does with good and bad batches, to the byte, against what `record` and `partition::producers` say.
+//! A broker's treatment of valid and invalid batches, compared with `record` and `partition::producers` byte by byte.
 //!
-//! Each batch goes to the node by a raw Produce request and through `validate` in this process, with the topic's rules.
-//! Both must give the same error code and blame the same records; what is accepted is fetched back and must be, byte for
-//! byte, what `validate` made of it. Then the same for sequences of idempotent producers.
+//! Each batch goes to the node in a raw Produce request and through `validate` in this process, with the topic's rules.
+//! Both must return the same error code and name the same records. An accepted batch is fetched and must equal the
+//! output of `validate`, byte for byte. The same holds for sequences of idempotent producers.
 //!
-//! `TIDEMILL_TEST_PEER=kafka` asks Apache Kafka 4.3, and so shows that the rules are Kafka's. The few differences that are
-//! meant are named here, and only there may the codes differ.
+//! `TIDEMILL_TEST_PEER=kafka` sends the batches to Apache Kafka 4.3, and so shows that the rules are Kafka's. The
+//! intended differences are listed here; only there may the codes differ.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64
 }
 
-/// One broker, spoken to in frames.
+/// One broker that receives raw frames.
 struct Bench {
     peer: Peer,
     client: Client,
@@ -39,7 +39,7 @@ struct Bench {
     _node: Node,
 }
 
-/// What a Produce of one partition was answered.
+/// The response to a Produce of one partition.
 #[derive(Debug)]
 struct Answer {
     code: ErrorCode,
@@ -58,7 +58,7 @@ impl Bench {
         Some(Bench { peer: node.peer(), client, connection, _node: node })
     }
 
-    /// A topic of one partition, and a connection to its leader.
+    /// Creates a topic of one partition and connects to its leader.
     fn topic(&mut self, name: &str, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let new = NewTopic { name: name.into(), partitions: Some(1), replication_factor: None, configs };
@@ -70,7 +70,7 @@ impl Bench {
         self.connection = Connection::open(&address, "rules", TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Metadata names the leader of a new topic a moment before that broker knows of it.
+    /// Metadata names the leader of a new topic a moment before that broker leads it.
     fn produce(&mut self, topic: &str, version: i16, records: &[u8]) -> Answer {
         let not_yet = [ErrorCode::NotLeaderOrFollower, ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicId];
         wait_for("the leader knows that it leads", TIMEOUT, || {
@@ -101,7 +101,7 @@ impl Bench {
         }
     }
 
-    /// The stored batch that begins at `offset`.
+    /// The stored batch with base offset `offset`.
     fn stored(&mut self, topic: &str, offset: i64) -> Vec<u8> {
         let position = Position { partition: 0, offset };
         let fetched = self.client.fetch(topic, &[position], FetchOptions::default());
@@ -111,18 +111,18 @@ impl Bench {
     }
 }
 
-/// Where our answer may differ from Kafka's, and why.
+/// The intended differences from Kafka, with their reasons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Meant {
     Same,
-    /// Kafka drops the tail behind the first batch and acknowledges.
+    /// Kafka drops the bytes behind the first batch and acknowledges.
     TailIsRefused,
-    /// Kafka answers UNKNOWN_SERVER_ERROR, by an exception nobody thought of.
+    /// Kafka answers UNKNOWN_SERVER_ERROR, from an unexpected exception.
     NotUnknownServerError,
-    /// Kafka stores uncompressed records whose offset deltas are not 0, 1, 2, .. as they are, and stumbles over compressed
-    /// ones, for it finds them too late. We write both anew.
+    /// Kafka stores uncompressed records whose offset deltas are not 0, 1, 2, .. unchanged, and fails with compressed
+    /// ones, because it detects them too late. We rewrite both.
     OffsetsAreRewritten,
-    /// Kafka skips over keys and values of compressed records without a look at the record's own length.
+    /// Kafka skips keys and values of compressed records without a check of the record's length.
     LengthsInsideAreChecked,
 }
 
@@ -181,7 +181,7 @@ fn with_crc(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader)) -> Vec<u8
     batch
 }
 
-/// A batch around records written by hand.
+/// A batch around hand-written records.
 fn around(codec: Codec, count: i32, plain: &[u8]) -> Vec<u8> {
     let mut stored = Vec::new();
     codec::compress(codec, None, plain, &mut stored);
@@ -205,7 +205,7 @@ impl Checker<'_> {
     fn check(&mut self, case: &str, bytes: &[u8], meant: Meant) {
         let answer = self.bench.produce(self.topic, self.rules.produce_version, bytes);
         let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
-        // LogAppendTime is the broker's; everything else depends on the time no closer than by minutes.
+        // The broker sets LogAppendTime; no other field depends on a difference below minutes.
         let now_ms = if answer.log_append_time_ms >= 0 { answer.log_append_time_ms } else { now_ms() };
         let ours = validate(bytes, &Rules { now_ms, ..self.rules }, &mut decompressor);
         let code = ours.as_ref().map_or_else(|rejected| rejected.error, |_| ErrorCode::None);
@@ -242,7 +242,7 @@ impl Checker<'_> {
             assert_eq!(stored[HEADER_BYTES..], sent[HEADER_BYTES..], "{context}");
             return;
         }
-        // Compressed anew: by another library, so the same records in other bytes.
+        // Recompressed by another library: the same records in other bytes.
         let mine = BatchHeader::decode(&ours).expect("a header");
         assert_eq!(BatchHeader { batch_length: 0, crc: 0, ..header }, BatchHeader { batch_length: 0, crc: 0, ..mine });
         let (mut one, mut other) = (Decompressor::new(DECODED_BYTES_MAX), Decompressor::new(DECODED_BYTES_MAX));
@@ -372,7 +372,7 @@ fn topics_rules_are_kept() {
     let mut checker = Checker { bench, topic: "window", rules: window, checked: 0, differed: 0 };
     for codec in [Codec::None, Codec::Lz4] {
         let options = BatchOptions { codec, ..Default::default() };
-        // Some seconds off the edge: both clocks go on.
+        // Some seconds from the bound: both clocks move.
         let inside = [(now - before + 30_000, None), (now + after - 30_000, None), (-1, None)];
         checker.check("inside", &build(options, &inside), Meant::Same);
         let outside = [(now, None), (now - before - 1_000, None), (now + after + 30_000, None)];
@@ -424,7 +424,7 @@ fn topics_rules_are_kept() {
     }
 }
 
-/// splitmix64, so that a failure names what to repeat.
+/// splitmix64: a failure names the seed to repeat.
 struct Dice(u64);
 
 impl Dice {
@@ -448,12 +448,12 @@ fn damaged_batches_behind_a_right_crc_are_judged_alike() {
             let mut dice = Dice(seed * 8 + u64::from(codec.id()));
             let mut bytes = three(codec);
             for _ in 0..=dice.below(2) {
-                // Anywhere from the attributes on, the header less often than the records.
+                // Any byte from the attributes on; the header less often than the records.
                 let from = if dice.below(4) == 0 { 21 } else { HEADER_BYTES };
                 let at = from + dice.below((bytes.len() - from) as u64) as usize;
                 bytes[at] = dice.below(256) as u8;
             }
-            // A producer's state is the other test's business, transactions are the request's.
+            // Another test covers producer state, and the request decides about transactions.
             let bytes = with_crc(bytes, |header| {
                 header.producer_id = -1;
                 header.attributes &= !(1 << 4);
@@ -471,7 +471,8 @@ fn damaged_batches_behind_a_right_crc_are_judged_alike() {
                 }
                 continue;
             }
-            // Kafka may stumble, or skip over what its own consumers cannot read; it must never refuse what we accept.
+            // Kafka may fail, or accept records that its consumers cannot read. It must never reject a batch that we
+            // accept.
             let is_rewritten = ours.as_ref().is_ok_and(|accepted| matches!(accepted.records, Cow::Owned(_)));
             let is_stumble = answer.code == ErrorCode::UnknownServerError && (code.is_error() || is_rewritten);
             let is_skipped = !answer.code.is_error() && codec != Codec::None && code == ErrorCode::InvalidRecord;
@@ -494,7 +495,7 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
         let mut dice = Dice(seed);
         let producer_id = 1_000_000 + seed as i64;
         let mut epoch = dice.below(3) as i16;
-        // Near the wrap in every third run.
+        // Every third run starts close to the wrap.
         let mut next = if seed % 3 == 0 { i32::MAX - dice.below(8) as i32 } else { dice.below(3) as i32 };
         let mut sent: Vec<(i16, i32, i32)> = Vec::new();
         for step in 0..40 {

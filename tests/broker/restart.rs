@@ -1,4 +1,4 @@
-//! What a start finds is what was acknowledged: after clean stops and kills, with the number of shards changing between.
+//! Acknowledged records survive clean stops and kills, also when the number of shards changes.
 
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tidemill::wire::data::offset_for_leader_epoch::{
 
 const WITHIN: Duration = Duration::from_secs(30);
 const NOW: i64 = 1_700_000_000_000;
-/// As small as memory and journals may be.
+/// The smallest legal memory and journals.
 const SMALL: [&str; 4] = ["--set", "memory.bytes=67108864", "--set", "journal.bytes=134217728"];
 
 fn with_shards(shards: &str) -> Vec<&str> {
@@ -62,7 +62,7 @@ fn verified_dirs(node: &Node) -> bool {
 
 #[test]
 fn journals_larger_than_memory_are_replayed_and_spread_anew() {
-    // More in the journals of three shards than one shard's memory holds.
+    // The journals of three shards contain more than one shard's memory holds.
     let mut node = Node::tidemill("replay", &with_shards("3"));
     let mut client = connect(node.bootstrap());
     let mut ledger = Ledger::create(&mut client, "t", 9, &[]);
@@ -90,7 +90,7 @@ fn a_clean_restart_replays_nothing_and_a_killed_one_replays_from_the_checkpoint(
         assert!(node.said_last("partitions 5, after a clean stop").is_some(), "{round}: {}", node.said());
         client = connect(node.bootstrap());
         assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
-        // A clean stop that nothing was written after, and a kill: nothing to replay either.
+        // A kill without writes since a clean stop: nothing to replay either.
         node.kill();
         node.restart();
         assert!(node.said_last("partitions 5, 0 batches replayed").is_some(), "{round}: {}", node.said());
@@ -132,7 +132,7 @@ fn settings_changed_while_a_node_runs_hold_at_once_and_after_kills_and_stops() {
     let mut node = Node::tidemill("settings", &with_shards("2"));
     let mut client = connect(node.bootstrap());
     create(&mut client, "t", 2, &[]);
-    // One partition for each shard. As they are at first, and as they are changed.
+    // One partition per shard. The settings at first, and the changed ones.
     let check_plain = |client: &mut Client, when: &str| {
         for partition in 0..2 {
             assert_eq!(outcome(client, partition, record(None, 5000)), ErrorCode::None, "{when}");
@@ -179,7 +179,7 @@ fn settings_changed_while_a_node_runs_hold_at_once_and_after_kills_and_stops() {
     }
 }
 
-/// What `tidemill serve` says that does not start.
+/// The output of a `tidemill serve` that must refuse to start.
 fn refusal(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.arg("serve").args(arguments);
@@ -192,7 +192,7 @@ fn refusal(arguments: &[&str]) -> String {
 fn a_start_that_misses_its_data_is_refused_and_creates_nothing() {
     let mut node = Node::tidemill("asked-for", &with_shards("2"));
     let mut client = connect(node.bootstrap());
-    // Of a name that sounds like one of the node's own directories.
+    // The topic has the name of one of the node's own directories.
     let mut ledger = Ledger::create(&mut client, "layouts", 3, &[]);
     ledger.fill(&mut client, 5, 3, 700, NOW);
     node.kill();
@@ -239,7 +239,7 @@ fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
     assert!(said.contains("IN takes 39092-39094"), "{said}");
 }
 
-/// A consumer that was told the epoch of an empty log, before the node started again, asks whether anything was cut.
+/// A consumer that knows the epoch of an empty log from before a restart checks for truncation.
 #[test]
 fn epochs_in_which_nothing_was_written_end_where_the_log_does() {
     let mut node = Node::tidemill("epochs", &with_shards("1"));

@@ -1,5 +1,5 @@
-//! Segments come, are read back from the disk, and go: by size, by age, because their records were deleted, and with restarts
-//! of either kind between.
+//! Segments are created, read back from the disk, and removed: by size, by age, and by DeleteRecords, with clean
+//! restarts and kills in between.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use tidemill::tools::client::offsets::{EARLIEST, LATEST};
 use tidemill::tools::client::{Client, ClientError};
 
 const WITHIN: Duration = Duration::from_secs(60);
-/// Old segments are looked for all the time, and their files go at once.
+/// Retention runs often and removes files at once.
 const OFTEN: [&str; 10] = [
     "--shards",
     "2",
@@ -64,7 +64,7 @@ fn old_segments_go_by_size_and_the_log_start_moves() {
         let end = ledger.offsets(&mut client, LATEST)[0];
         let start = wait_for("retention by size", WITHIN, || {
             let start = ledger.offsets(&mut client, EARLIEST)[0];
-            // At most the limit and one segment more stays; what fits the limit is not taken.
+            // At most the limit plus one segment stays; segments within the limit are not removed.
             let kept = (end - start) / 4 * 200_000;
             (kept <= 4_194_304 + 1_048_576).then_some(start)
         });
@@ -97,7 +97,7 @@ fn old_segments_go_by_age_even_the_active_one() {
     ledger.fill(&mut client, 20, 4, 50_000, now_ms());
     let fresh = ledger.offsets(&mut client, LATEST)[0];
     assert_eq!(ledger.offsets(&mut client, EARLIEST)[0], 0, "what is fresh stays");
-    // A log of nothing but old records goes whole, the active segment too.
+    // A log of expired records is removed whole, with its active segment.
     let mut old = Ledger::create(&mut client, "old", 1, &configs);
     old.fill(&mut client, 20, 4, 50_000, now_ms() - 2 * hour);
     let end = old.offsets(&mut client, LATEST)[0];
@@ -114,7 +114,7 @@ fn old_segments_go_by_age_even_the_active_one() {
         let verified = ledger.verify(&mut client);
         assert_eq!((verified.starts[0], verified.ends[0]), (0, fresh));
     }
-    // It goes on where it was.
+    // The next append continues at the same log end.
     assert_eq!(old.append(&mut client, 0, 1, 10, now_ms()).expect("appended"), end);
     old.verify(&mut client);
 }
@@ -125,7 +125,7 @@ fn a_segment_is_closed_when_it_is_old_enough() {
     let mut client = connect(node.bootstrap());
     let mut ledger = Ledger::create(&mut client, "t", 1, &[("segment.ms", "200")]);
     ledger.append(&mut client, 0, 1, 100, now_ms()).expect("appended");
-    // Each append that comes more than 200 ms after a segment's first opens another.
+    // An append more than 200 ms after the first of a segment rolls the segment.
     let rolled = wait_for("three more segments", WITHIN, || {
         ledger.append(&mut client, 0, 1, 100, now_ms()).expect("appended");
         let (bases, _) = segments(&node, "t", 0);
@@ -192,7 +192,7 @@ fn retention_that_is_turned_off_leaves_a_log_that_every_restart_understands() {
             let start = ledger.offsets(&mut client, EARLIEST)[0];
             (start > before).then_some(start)
         });
-        // From here on nothing in the settings says why segments are missing.
+        // From here on the settings do not explain the missing segments.
         set(&mut client, "retention.bytes", "-1");
         node.kill();
         node.restart();
@@ -226,7 +226,7 @@ fn deleted_records_stay_deleted_through_kills_and_stops_and_their_segments_go() 
             if ending == "stop" {
                 node.stop();
             } else {
-                // At once: the answer was the promise.
+                // Check at once: the response was the promise.
                 node.kill();
             }
             node.restart();
@@ -244,7 +244,7 @@ fn deleted_records_stay_deleted_through_kills_and_stops_and_their_segments_go() 
     }
 }
 
-/// Several clients delete and write while the node is killed at any moment: whatever an answer said is so afterwards.
+/// Several clients delete and write while the node is killed at random moments. Each response holds afterwards.
 #[test]
 fn kills_in_the_middle_of_deletions_take_nothing_back_and_nothing_else_away() {
     let mut node = Node::tidemill("deletions", &OFTEN);

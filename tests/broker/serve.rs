@@ -1,4 +1,4 @@
-//! `tidemill serve` as a person meets it: it starts with nothing, says what it did, refuses with advice, and stops when told.
+//! `tidemill serve`: it starts without configuration, reports its steps, refuses with advice, and stops on a signal.
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn serve(dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// `tidemill serve` that is expected to refuse.
+/// Runs a `tidemill serve` that must refuse to start.
 fn refused(dir: &Path, arguments: &[&str]) -> Ended {
     let ended = run(serve(dir, arguments), None, WITHIN, |_| false).expect("the binary runs");
     let code = ended.status.and_then(|status| status.code());
@@ -37,7 +37,7 @@ fn refused(dir: &Path, arguments: &[&str]) -> Ended {
     ended
 }
 
-/// A started process and what it says.
+/// A started process and its output.
 struct Started {
     child: Child,
     log: std::path::PathBuf,
@@ -56,7 +56,7 @@ impl Started {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for `ready`; answers the milliseconds that it claims.
+    /// Waits for `ready`; returns the milliseconds that the line states.
     fn ready(&mut self) -> u64 {
         wait_for("ready", WITHIN, || {
             let said = self.said();
@@ -109,7 +109,7 @@ fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
         ] {
             assert!(said.contains(part), "{part:?} is missing in\n{said}");
         }
-        // What it advises to try works.
+        // The suggested commands work.
         let bin = env!("CARGO_BIN_EXE_tidemill");
         let mut produce = Command::new(bin);
         produce.args(["produce", "greetings", "--bootstrap", address]);
@@ -169,11 +169,11 @@ fn a_directory_in_use_and_a_port_in_use_are_refused() {
     assert!(ended.stderr.contains("--data"), "{}", ended.tail());
     let ended = refused(dir.path(), &["--listen", node.bootstrap()]);
     assert!(ended.stderr.contains(node.bootstrap()) && ended.stderr.contains("--listen"), "{}", ended.tail());
-    // The port of a shard of another node, not its listener's own.
+    // The port of a shard of another node, not of its listener.
     let second = format!("127.0.0.1:{}", node.bootstrap().rsplit_once(':').unwrap().1.parse::<u16>().unwrap() - 1);
     let ended = refused(dir.path(), &["--listen", &second, "--shards", "2"]);
     assert!(ended.stderr.contains("cannot listen"), "{}", ended.tail());
-    // The node that was there is none the worse for it.
+    // The running node is unaffected.
     let mut client = connect(node.bootstrap());
     Ledger::create(&mut client, "fine", 2, &[]).fill(&mut client, 2, 3, 100, NOW);
 }
@@ -223,7 +223,7 @@ fn it_stops_at_a_signal_with_connections_open_and_a_long_poll_pending() {
     }
 }
 
-/// Many requests on one connection without waiting, over partitions of both shards: whoever owns a partition.
+/// Many pipelined requests on one connection, to partitions of both shards.
 fn check_any_connection_serves_everything(routing: &str) {
     let partitions = 6;
     let rounds = 40;
@@ -257,7 +257,7 @@ fn check_any_connection_serves_everything(routing: &str) {
         }
         let mut last: BTreeMap<i32, i64> = BTreeMap::new();
         for (pending, sent) in waiting {
-            // `receive` also checks that this is the answer to this request.
+            // `receive` also checks the correlation id.
             let frame = connection.receive(&pending).expect("answered");
             let answer = connection.read(&pending, &frame, |r| ProduceResponse::decode(r, 9)).expect("readable");
             assert_eq!(answer.partitions.len(), partitions as usize);
@@ -273,7 +273,7 @@ fn check_any_connection_serves_everything(routing: &str) {
                 ledger.acknowledged(told.partition, told.base_offset, sent[&told.partition]);
             }
         }
-        // And back, every partition in one request, on the same connection.
+        // Read all partitions back in one request on the same connection.
         let request = FetchRequest {
             max_wait_ms: 1000,
             min_bytes: 1,
@@ -339,7 +339,7 @@ fn a_topic_deleted_and_made_again_is_a_new_one() {
             .collect();
         assert_eq!(left, Vec::<String>::new(), "round {round}: the old topic's files are gone");
     }
-    // Deleted, and the process killed at once: it stays deleted.
+    // A deletion survives a kill right after its response.
     for name in ["a", "b", "c"] {
         let mut gone = Ledger::create(&mut client, name, 3, &[]);
         gone.fill(&mut client, 2, 2, 100, NOW);

@@ -1,8 +1,9 @@
-//! What a machine lacks is said at start, with what to do about it: every lack is provoked, in a process of its own.
+//! The start-up checks name each missing capability of the machine and its remedy. Each one is provoked in a process of
+//! its own.
 //!
-//! This binary starts itself again under a limit (a seccomp filter, a resource limit, a mount of its own), and the limited
-//! process runs a target: the start-up checks alone, or `tidemill serve`, which must refuse in the same words. Limits that take a
-//! program or a privilege this machine lacks are a line that begins with `SKIP`, never a quiet pass.
+//! This binary starts itself again under a limit (a seccomp filter, a resource limit, a private mount). The limited
+//! process runs a target: the start-up checks alone, or `tidemill serve`, which must refuse in the same words. A limit
+//! that needs a program or a privilege this machine lacks prints a line that begins with `SKIP`.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -12,15 +13,15 @@ use std::process::Command;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tidemill::runtime::{self, probe};
 
-/// Set in a child: what it is to do, instead of testing.
+/// Set in a child process: its role in place of the test.
 const ROLE: &str = "TIDEMILL_TEST_ROLE";
 const DATA_DIR: &str = "TIDEMILL_TEST_DATA_DIR";
-/// Says which system call the child refuses itself, and with what errno.
+/// Names the system call that the child denies itself, and the errno.
 const REFUSE: &str = "TIDEMILL_TEST_REFUSE";
-/// Says that the child is to become the broker, not the checks.
+/// Makes the child become the broker instead of the checks.
 const SERVE: &str = "TIDEMILL_TEST_SERVE";
 
-/// The start-up checks, and if they pass, a shard that does one thing.
+/// Runs the start-up checks, and a small shard if they pass.
 fn checks() -> Command {
     role("probe")
 }
@@ -61,7 +62,7 @@ fn probe_and_print() {
         Err(refusal) => println!("REFUSED\n{refusal}"),
         Ok(probe) => {
             println!("PASSED stable={} direct={}\n{probe}", probe.stable_storage, probe.direct_io);
-            // What was not refused works.
+            // Capabilities that passed the checks work.
             let config = runtime::Config { ring_entries: probe.ring_entries, ..runtime::Config::default() };
             runtime::run(config, || async {
                 let path = dir.join("written");
@@ -79,7 +80,7 @@ fn probe_and_print() {
     }
 }
 
-/// Installs the filter, which stays in force, and becomes the target.
+/// Installs the filter, which persists across exec, and becomes the target.
 fn refuse_system_calls() {
     let refuse = std::env::var(REFUSE).unwrap();
     let (call, errno) = refuse.split_once(' ').unwrap();
@@ -94,7 +95,7 @@ fn refuse_system_calls() {
     panic!("exec failed: {}", target.env(DATA_DIR, data_dir).exec());
 }
 
-/// What the process says, both streams.
+/// The process's stdout and stderr.
 fn says(mut command: Command, data_dir: &Path) -> String {
     let output = command.env(DATA_DIR, data_dir).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -108,14 +109,14 @@ fn check(said: &str, expected: &[&str]) {
     }
 }
 
-/// A directory on the disk that the build is on; left behind, inside the build's own.
+/// A directory below the build directory, on its disk; it is not removed.
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("startup-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     dir
 }
 
-/// The error that the broker ends with.
+/// The error with which the broker exits.
 fn refuses(mut command: Command) -> String {
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -123,7 +124,7 @@ fn refuses(mut command: Command) -> String {
     error
 }
 
-/// A target, started by a program that sets a limit first: `["sh", "-c", "ulimit -n 5; exec \"$@\"", "sh"]`.
+/// Starts a target through a program that sets a limit first: `["sh", "-c", "ulimit -n 5; exec \"$@\"", "sh"]`.
 fn under(wrapper: &[&str], target: Command) -> Command {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(target.get_program()).args(target.get_args());
@@ -133,7 +134,7 @@ fn under(wrapper: &[&str], target: Command) -> Command {
     command
 }
 
-/// Whether a wrapper works here at all, with `true` in the place of the target.
+/// Whether a wrapper works on this machine, with `true` as the target.
 fn can(wrapper: &[&str], what: &str) -> bool {
     let works = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output().is_ok_and(|o| o.status.success());
     if !works {
@@ -165,7 +166,7 @@ fn a_seccomp_filter_is_named_with_how_to_allow_the_calls() {
     }
 }
 
-/// Prefix that takes CAP_IPC_LOCK away, to which the limit on locked memory does not apply.
+/// A prefix that drops CAP_IPC_LOCK, which exempts a process from the limit on locked memory.
 fn without_ipc_lock() -> Option<Vec<&'static str>> {
     let capabilities = u64::from_str_radix(&status_field("CapEff:"), 16).unwrap();
     if capabilities & (1 << 14) == 0 {
@@ -229,7 +230,7 @@ fn a_data_directory_in_memory_is_called_that() {
 #[test]
 fn a_file_system_without_direct_io_is_written_through_the_cache() {
     let dir = scratch("ramfs");
-    // ramfs has no O_DIRECT. Mounted in a namespace of the child's own, it is gone with it.
+    // ramfs has no O_DIRECT. The mount is in a namespace of the child and ends with it.
     let script = format!("mount -t ramfs none '{}' && exec \"$@\"", dir.display());
     let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
     if !can(&wrapper, "a file system without O_DIRECT") {

@@ -1,5 +1,5 @@
-//! Compacted topics, with Apache Kafka as the referee: both are given the same batches and compact them, and what is left is
-//! the same; Kafka's own tool reads our segments, stock clients read across the holes, and kill -9 loses no key.
+//! Compacted topics, with Apache Kafka as the referee: both brokers compact the same batches and keep the same records.
+//! Kafka's dump tool reads our segments, stock clients read across the gaps, and kill -9 loses no key.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -19,7 +19,7 @@ use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError};
 
 const WITHIN: Duration = Duration::from_secs(120);
-/// Kafka's smallest segments, compacted as soon as there is anything to compact.
+/// Kafka's smallest segments, compacted as soon as possible.
 const COMPACTED: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
 const EAGER: [&str; 4] = ["--shards", "1", "--set", "log.cleaner.backoff.ms=50"];
@@ -33,7 +33,7 @@ struct Row {
     value: Option<Vec<u8>>,
 }
 
-/// What a node holds of a topic's only partition.
+/// The log of a topic's only partition on a node.
 struct Held {
     batches: Vec<(BatchHeader, Vec<u8>)>,
     rows: Vec<Row>,
@@ -65,12 +65,12 @@ fn read(client: &mut Client, topic: &str) -> Result<Held, ClientError> {
     }
 }
 
-/// A topic's only writer, who remembers everything.
+/// A topic's only writer, which keeps all of its records.
 struct Writer {
     topic: &'static str,
     chance: Chance,
     keys: u64,
-    /// One key in so many is deleted.
+    /// One record in so many is a tombstone.
     tombstones: u64,
     rows: Vec<Row>,
 }
@@ -86,7 +86,7 @@ impl Writer {
         Writer { topic, chance: Chance::new(7), keys: 400, tombstones, rows: Vec::new() }
     }
 
-    /// A batch of some ten records; of every third one an idempotent producer's.
+    /// A batch of about ten records; every third batch is an idempotent producer's.
     fn batch(&mut self, number: i64) -> (Vec<u8>, Vec<Row>) {
         let codec = Codec::ALL[self.chance.below(5) as usize];
         let options = match number % 3 {
@@ -129,7 +129,7 @@ impl Writer {
         }
     }
 
-    /// What is left when everything below `end` is compacted. `forgotten`: tombstones below are gone.
+    /// The records that remain when all below `end` is compacted; tombstones below `forgotten` are removed.
     fn survivors(&self, end: i64, forgotten: i64) -> Vec<Row> {
         let mut last: HashMap<&[u8], i64> = HashMap::new();
         for row in self.rows.iter().filter(|row| row.offset < end) {
@@ -150,7 +150,7 @@ fn segments(node: &Node, topic: &str) -> BTreeMap<i64, PathBuf> {
     logs.map(|path| (path.file_stem().unwrap().to_str().unwrap().parse().expect("digits"), path)).collect()
 }
 
-/// Waits until a node's log is what `survivors` says of everything before its active segment.
+/// Waits until a node's log equals `survivors` below its active segment.
 fn compacted(node: &Node, client: &mut Client, writer: &Writer, forgotten: i64) -> Held {
     let what = format!("{:?} has compacted {}", node.peer(), writer.topic);
     wait_for(&what, WITHIN, || {
@@ -160,13 +160,13 @@ fn compacted(node: &Node, client: &mut Client, writer: &Writer, forgotten: i64) 
     })
 }
 
-/// Of each producer the last sequence number that the log tells of.
+/// The last sequence number of each producer in the log.
 fn last_sequences(held: &Held) -> BTreeMap<i64, i32> {
     let of_producers = held.batches.iter().filter(|(header, _)| header.has_producer());
     of_producers.map(|(header, _)| (header.producer_id, header.last_sequence())).collect()
 }
 
-/// kafka-dump-log, and what it complains of but for the holes.
+/// Runs kafka-dump-log; returns its complaints except those about gaps.
 fn dump(jars: &str, options: &[&str], files: &[PathBuf]) -> String {
     let list: Vec<&str> = files.iter().map(|f| f.to_str().expect("UTF-8")).collect();
     let mut java = Command::new("java");
@@ -198,7 +198,7 @@ fn check_dump(jars: &str, node: &Node, topic: &str, rows: &[Row]) {
     }
 }
 
-/// What kcat and Java's console consumer print of a topic.
+/// The output of kcat and of Java's console consumer for a topic.
 fn check_consumers(jars: &str, node: &Node, topic: &str, rows: &[Row]) {
     let expected: Vec<String> = rows.iter().map(|row| row.offset.to_string()).collect();
     let mut consumers = Vec::new();
@@ -245,7 +245,7 @@ fn both_keep_the_same_records_and_kafkas_tool_reads_ours() {
     let Some(kafka) = Node::kafka_with("compaction-kafka", &cleaner) else { return };
     let mut tidemill = Node::tidemill("compaction-tidemill", &EAGER);
     let mut clients = [connect(kafka.bootstrap()), connect(tidemill.bootstrap())];
-    // Tombstones for a day, and as short as can be.
+    // Tombstones are kept for a day, or for the shortest time.
     let topics = [("kept", "86400000", 6), ("forgotten", "0", 6)];
     let mut left = Vec::new();
     for (topic, delete_retention_ms, tombstones) in topics {
@@ -254,13 +254,13 @@ fn both_keep_the_same_records_and_kafkas_tool_reads_ours() {
         clients.iter_mut().for_each(|client| create(client, topic, 1, &configs));
         let mut writer = Writer::new(topic, tombstones);
         writer.send(&mut clients, 500);
-        // What has no tombstones closes the segments of what has, and then is compacted itself; of half of the keys.
+        // Records without tombstones roll the segments with tombstones, and then are compacted too; half of the keys.
         (writer.tombstones, writer.keys) = (0, 200);
         writer.send(&mut clients, 300);
         let end_of_tombstones = writer.rows.iter().rfind(|row| row.value.is_none()).expect("there are some").offset + 1;
         let mut forgotten = 0;
         if delete_retention_ms == "0" {
-            // Two rounds at least from here on: in the first a tombstone is found, in the second it goes.
+            // At least two rounds from here on: the first finds a tombstone, the second removes it.
             forgotten = end_of_tombstones;
             for _ in 0..2 {
                 writer.send(&mut clients, 300);
@@ -312,8 +312,8 @@ fn both_keep_the_same_records_and_kafkas_tool_reads_ours() {
     }
 }
 
-/// Batches with records, byte for byte, but for the leader's epoch, when a round met a tombstone, and what codecs make of
-/// the same bytes.
+/// Compares batches with records byte for byte, except the leader epoch, the time at which a round met a tombstone, and
+/// the compressed form.
 fn compare_batches(topic: &str, theirs: &Held, ours: &Held) {
     let told = |held: &Held| -> Vec<(BatchHeader, Option<Vec<u8>>)> {
         let with_records = held.batches.iter().filter(|(header, _)| header.records_count > 0);

@@ -1,8 +1,8 @@
-//! Segments are Kafka's, to the byte: Kafka's own dump tool reads ours, and we read Kafka's.
+//! Segments have Kafka's format, to the byte: Kafka's dump tool reads ours, and Tidemill reads Kafka's.
 //!
-//! Both directions have an outside referee. What a node wrote is dumped by `kafka-dump-log` (DumpLogSegments from the
-//! Apache Kafka artifacts), every batch and every record of it, and its indexes are verified against the log by the same
-//! tool. What Apache Kafka wrote is put into a node's data directory, and a real client reads it back.
+//! Both directions have an outside referee. `kafka-dump-log` (DumpLogSegments of Apache Kafka) dumps every batch and
+//! record that a node wrote, and verifies the indexes against the log. A topic directory that Apache Kafka wrote is put
+//! into a node's data directory, and a real client reads it.
 
 use crate::support::clients::{Topic, WITHIN, base};
 use crate::support::node::{Node, Peer};
@@ -20,10 +20,10 @@ const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// Records written with each codec.
 const EACH: usize = 20_000;
 const PARTITIONS: usize = 3;
-/// Kafka's smallest segment, so that there are several, and an index entry for every 4 KiB of them.
+/// Kafka's smallest segments, so that there are several, with an index entry per 4 KiB.
 const SMALL_SEGMENTS: &str = "segment.bytes:1048576,index.interval.bytes:4096";
 
-/// A topic with small segments and `EACH` records of every codec, idempotent, with headers.
+/// Writes a topic with small segments and `EACH` idempotent records of every codec, with headers.
 fn fill<'a>(java: &Program, bootstrap: &'a str, name: &'a str) -> Topic<'a> {
     let topic = Topic { bootstrap, name, partitions: PARTITIONS, base: base() };
     topic.create(java, SMALL_SEGMENTS);
@@ -33,7 +33,7 @@ fn fill<'a>(java: &Program, bootstrap: &'a str, name: &'a str) -> Topic<'a> {
     topic
 }
 
-/// The files of a directory with one extension, in order of their names, which is the order of their base offsets.
+/// The files of a directory with one extension, by name, which is by base offset.
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let mut found: Vec<PathBuf> = entries
@@ -44,7 +44,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// kafka-dump-log. It ends with success whatever it finds, so what it says is what counts.
+/// Runs kafka-dump-log. It exits with success also when it finds errors, so its output is checked.
 fn dump(jars: &str, options: &[&str], files: &[PathBuf]) -> String {
     let list: Vec<&str> = files.iter().map(|f| f.to_str().expect("UTF-8")).collect();
     let mut java = Command::new("java");
@@ -60,8 +60,8 @@ fn dump(jars: &str, options: &[&str], files: &[PathBuf]) -> String {
     ended.stdout
 }
 
-/// What the tool says on stderr, without what it says of every segment that does not begin at offset 0: that the
-/// offset before it, which it takes to be -1, is not the one before.
+/// The tool's stderr, without its complaint about every segment that does not start at offset 0: it expects offset 0
+/// first in each file.
 fn complaints(stderr: &str) -> Vec<&str> {
     let mut told = Vec::new();
     let mut lines = stderr.lines().peekable();
@@ -86,7 +86,7 @@ fn number(line: &str, label: &str) -> i64 {
     word(line, label).parse().unwrap_or_else(|e| panic!("{label} in {line:.300}: {e}"))
 }
 
-/// What one partition's segments hold, as kafka-dump-log tells it.
+/// The contents of one partition's segments, from kafka-dump-log.
 #[derive(Default)]
 struct Dumped {
     segments: usize,
@@ -146,7 +146,7 @@ fn check_record(line: &str, offset: i64, base: i64) -> usize {
     i
 }
 
-/// Verifies both indexes of every segment against its log, and that they are there at all.
+/// Verifies that both indexes of every segment exist and match the log.
 fn check_indexes(jars: &str, dir: &Path) {
     let logs = files(dir, "log");
     for (extension, entry_bytes) in [("index", 8), ("timeindex", 12)] {
@@ -156,7 +156,7 @@ fn check_indexes(jars: &str, dir: &Path) {
         for (index, log) in indexes.iter().zip(&logs) {
             let bytes = |path: &Path| fs::metadata(path).expect("it was listed").len();
             assert_eq!(bytes(index) % entry_bytes, 0, "{} is whole entries", index.display());
-            // Batches are up to 16 KiB here, and an entry comes at most once per batch and 4 KiB.
+            // Batches have up to 16 KiB here, and there is at most one entry per batch and 4 KiB.
             let entries = bytes(index) / entry_bytes;
             assert!(entries >= bytes(log) / (64 << 10), "{}: {entries} entries", index.display());
             assert!(entries <= bytes(log) / (4 << 10) + 2, "{}: {entries} entries", index.display());
@@ -170,7 +170,7 @@ fn check_indexes(jars: &str, dir: &Path) {
     }
 }
 
-/// All partitions: all records, several segments each, every codec; and both indexes.
+/// Checks all records, segments, codecs and indexes of all partitions.
 fn check_partitions(jars: &str, node: &Node, topic: &Topic, count: usize) {
     let mut all = BTreeSet::new();
     let mut codecs = BTreeSet::new();
@@ -197,11 +197,11 @@ fn kafka_dump_log_reads_every_segment_after_a_graceful_stop() {
     let bootstrap = node.bootstrap().to_string();
     let topic = fill(&java, &bootstrap, "dumped");
     let status = node.stop();
-    // Kafka ends by the signal's own status, after its shutdown hook.
+    // Kafka exits with the signal's status after its shutdown hook.
     assert!(status.success() || node.peer() == Peer::Kafka, "a graceful stop ended with {status}");
     check_partitions(&jars, &node, &topic, count);
 
-    // And the node itself reads on, and writes on, where it left off.
+    // The node itself continues to read and write at the same offsets.
     node.restart();
     topic.read(&java, java.name, count);
     topic.write(&java, "lz4", "all", count..count + EACH);
@@ -248,7 +248,8 @@ fn a_topic_directory_that_kafka_wrote_is_adopted_and_read_back_equal() {
     topic.read(&java, java.name, count);
     say(&format!("  {count} records in {segments} segments that Kafka wrote, read from Tidemill"));
 
-    // Its producers are remembered. A new one is none of them: what it sends would be taken for what is there.
+    // The producers of the adopted log are known. A new producer must get another id, or its batches would be taken for
+    // duplicates.
     assert!(highest_producer_id >= 0, "Kafka's writers were idempotent");
     let mut connection = Connection::open(&at_tidemill, "adopted", WITHIN).unwrap_or_else(|error| panic!("{error}"));
     let request = InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
@@ -259,7 +260,7 @@ fn a_topic_directory_that_kafka_wrote_is_adopted_and_read_back_equal() {
         fresh.producer_id
     );
 
-    // It is a topic like any other: it takes records, and keeps all of them over a restart.
+    // The adopted topic accepts records, and all survive a restart.
     topic.write(&java, "zstd", "all", count..count + EACH);
     topic.read(&java, java.name, count + EACH);
     assert!(node.stop().success());

@@ -1,8 +1,9 @@
-//! Tests whose referees are unmodified Kafka clients and Kafka's own tools. The client programs are in the directories here.
+//! Tests whose referees are unmodified Kafka clients and Kafka's own tools. The client programs are in the directories
+//! beside this file.
 //!
 //! | module | claim |
 //! |---|---|
-//! | `read_back` | each client reads back equal what it and every other client wrote |
+//! | `read_back` | each client reads back its own records and those of every other client |
 //! | `dump_log` | Kafka's segment dump reads our segments, and Tidemill adopts a topic directory that Kafka wrote |
 //! | `compaction` | Tidemill and Kafka keep the same records of a compacted topic |
 

@@ -1,14 +1,14 @@
 //! Real clients write and read, and compare every record.
 //!
-//! Each test starts a node of its own and runs one client program (tests/clients/) against it: 100,000 keyed records
-//! for every codec with acks=all, and 100,000 each with acks=0 and acks=1, on a topic the client creates itself, read
-//! back whole by assign and seek (no group), with positions, first and last offsets, and offsets for times; then the
-//! client's admin calls. A last test lets every client read what every other wrote.
+//! Each test starts a node and runs one client program of tests/clients/ against it. The client creates a topic and
+//! writes 100,000 keyed records per codec with acks=all, and 100,000 each with acks=0 and acks=1. It reads them whole
+//! by assign and seek (no group), with positions, first and last offsets, and offsets for timestamps. Then it makes its
+//! admin calls. In the last test every client reads the records of every other.
 //!
-//! The programs do the comparing, by the rule in `support::records`, and stop at the first difference. kcat has no
-//! program: what it prints is compared here.
+//! The programs compare by the rule in `support::records` and stop at the first difference. kcat has no program: its
+//! output is compared here.
 //!
-//! `TIDEMILL_TEST_PEER=kafka` runs the same tests against Apache Kafka 4.3: they must be green there.
+//! `TIDEMILL_TEST_PEER=kafka` runs the same tests against Apache Kafka 4.3; they must pass there.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::support::{peers, say, turn, wait_for};
 
 const RECORDS: usize = 100_000;
 const PARTITIONS: usize = 4;
-/// Codec and acks. Every codec with acks=all; acks=0 where nothing shields the records (no codec), acks=1 with one.
+/// Codec and acks: every codec with acks=all, no codec with acks=0, and one codec with acks=1.
 const CASES: [(&str, &str); 7] =
     [("none", "all"), ("gzip", "all"), ("snappy", "all"), ("lz4", "all"), ("zstd", "all"), ("none", "0"), ("lz4", "1")];
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -36,7 +36,7 @@ struct Row {
     read_s: f64,
 }
 
-/// The whole table at once, so that tests that run side by side do not mix their lines.
+/// Prints the whole table at once, so that parallel tests do not mix their lines.
 fn table(rows: &[Row]) {
     let mut out = format!(
         "{:<14}{:<8}{:<6}{:>9}{:>10}{:>9}   every record equal",
@@ -51,7 +51,7 @@ fn table(rows: &[Row]) {
     say(&out);
 }
 
-/// Runs a client's whole program against a node of its own.
+/// Runs all modes of a client's program against a new node.
 fn check_client(program: Option<Program>) {
     let Some(program) = program else { return };
     let Some(node) = Node::start(program.name) else { return };
@@ -79,7 +79,7 @@ fn check_client(program: Option<Program>) {
     table(&rows);
 }
 
-/// `OK client codec acks records write-seconds read-seconds`, as the programs print it.
+/// Parses `OK client codec acks records write-seconds read-seconds` from a program's output.
 fn row(line: &str) -> Option<Row> {
     let field: Vec<&str> = line.strip_prefix("OK ")?.split(' ').collect();
     let [client, codec, acks, records, write, read] = field[..] else { return None };
@@ -131,7 +131,7 @@ fn java_meets_the_edges_as_kafka_has_them() {
     java.run("edges", &[("bootstrap", node.bootstrap().to_string()), ("topic", "edge".to_string())], WITHIN);
 }
 
-/// The node is killed as a crash would, right after the last acknowledgement, and started again on what is on the disk.
+/// The node is killed with SIGKILL right after the last acknowledgement, and restarts from the disk.
 #[test]
 fn acknowledged_records_survive_a_killed_node() {
     let _turn = turn::of("read_back");
@@ -152,7 +152,7 @@ fn acknowledged_records_survive_a_killed_node() {
     }
 }
 
-/// kcat cannot create a topic; librdkafka's program does it.
+/// kcat cannot create a topic; the program of librdkafka creates it.
 #[test]
 fn kcat_reads_back_its_records_equal() {
     let _turn = turn::of("read_back");
@@ -173,7 +173,7 @@ fn kcat_reads_back_its_records_equal() {
     table(&rows);
 }
 
-/// kcat with `arguments`; its standard output.
+/// Runs kcat with `arguments`; returns its stdout.
 fn kcat_runs(kcat: &str, node: &Node, arguments: &[&str], input: Option<Vec<u8>>) -> String {
     let mut command = Command::new(kcat);
     command.args(["-b", node.bootstrap()]).args(arguments);
@@ -191,7 +191,7 @@ fn kcat_writes(kcat: &str, node: &Node, topic: &str, codec: &str, acks: &str, fi
     started.elapsed().as_secs_f64()
 }
 
-/// Reads a topic to its end. With acks=0 the last records may still be under way when the writer has gone: read again.
+/// Reads a topic to its end. With acks=0 the last records may be in flight when the writer exits: then read again.
 fn kcat_reads(kcat: &str, node: &Node, topic: &str, name: &str, count: usize, base: i64) -> f64 {
     let started = Instant::now();
     let arguments = ["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-Z", "-f", KCAT_FORMAT];
@@ -199,7 +199,7 @@ fn kcat_reads(kcat: &str, node: &Node, topic: &str, name: &str, count: usize, ba
         let text = kcat_runs(kcat, node, &arguments, None);
         (text.lines().count() >= count).then_some(text)
     });
-    // kcat prints a null as NULL where it was asked to tell it from an empty value; the length says which it is.
+    // With -Z kcat prints a null value as NULL. The printed length distinguishes null (-1) from empty (0).
     let text = text.replace("\tNULL\n", "\t\n");
     if let Err(difference) = (Check { topic, name, count, base }).lines(&text, PARTITIONS) {
         panic!("kcat: {difference}");
@@ -230,7 +230,7 @@ fn kcat_lists_and_seeks(kcat: &str, node: &Node, topic: &str) {
     assert_eq!(last, format!("{} {} ", end - 2, end - 1), "the last two records");
 }
 
-/// Every client writes one topic, a part of it with each codec; every client reads them all.
+/// Every client writes one topic, a part with each codec, and every client reads all topics.
 #[test]
 fn every_client_reads_the_records_of_every_other() {
     let _turn = turn::of("read_back");

@@ -1,5 +1,5 @@
-//! A smoke run of the fuzz targets (`tests/fuzz/targets.rs`): good inputs, changed at random, into every decoder and every reader of
-//! files. None may panic, hang, or allocate more than its size allows; the allocator counts.
+//! A smoke run of the fuzz targets (`tests/fuzz/targets.rs`): valid inputs, changed at random, into every decoder and
+//! every reader of files. None may panic, hang, or allocate more than its size allows; the allocator counts.
 //!
 //! ```text
 //! cargo test --release --test costs fuzz                                      a few seconds
@@ -27,7 +27,7 @@ mod targets;
 
 use targets::{TARGETS, Target};
 
-/// A decoder that takes longer than this for a few KiB has lost its way.
+/// A decoder that takes longer than this for a few KiB hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(2);
 
 struct Dice(u64);
@@ -112,7 +112,7 @@ fn metadata() -> [Vec<u8>; 2] {
     [archive::encode_commands(&commands).to_vec(), archive::encode_image(&image).to_vec()]
 }
 
-/// Something whole for the readers of structured bytes, and shapes that decoders of messages get somewhere with.
+/// Valid inputs for the readers of structured bytes, and byte patterns that message decoders partly accept.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![Vec::new(), vec![0; 64], vec![0xff; 64], vec![1; 200]];
     for codec in Codec::ALL {
@@ -176,7 +176,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
     bytes.truncate(64 << 10);
 }
 
-/// Bytes allocated, given back or not; an error is what went wrong, and with which input.
+/// Runs a target on one input; the error names the failure and the input.
 fn run(target: &Target, input: &[u8]) -> Result<(), String> {
     let region = Region::new(ALLOCATOR);
     let begun = Instant::now();

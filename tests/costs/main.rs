@@ -1,5 +1,5 @@
-//! Tests that count: allocations, system calls, polls. The allocator of this binary counts for the whole process, so each
-//! test runs in a process of its own (`support::own_process`).
+//! Tests that count allocations, system calls and polls. The allocator of this binary counts for the whole process, so
+//! each test runs in a process of its own (`support::own_process`).
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,8 +1,7 @@
-//! What a request costs, in numbers that repeat where times do not: allocations, system calls, polls of tasks.
+//! The cost of a request in numbers that repeat, unlike times: allocations, system calls, polls of tasks.
 //!
-//! A whole shard with its connections runs in this thread, and so does the client, on prebuilt frames. The bounds are what
-//! was measured, with a little room: whoever makes a request dearer sees it here. One test in its own process, because the
-//! allocator's counter is the process's.
+//! A whole shard with its connections runs in this thread, and so does the client, on prebuilt frames. The bounds are
+//! the measured values with a small margin: a change that makes a request more expensive fails here.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,7 +60,7 @@ fn image() -> Arc<Image> {
     Arc::new(apply(&Image::default(), 1, &commands).expect("a new cluster").0)
 }
 
-/// A connection to a shard of one's own, and the shard.
+/// Starts a shard in this thread and connects to it.
 async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 256 * MIB;
@@ -81,12 +80,12 @@ async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a port");
     let address = listener.local_addr().expect("bound");
     let accepting = connections.accept(listener, Origin::new("PLAINTEXT"));
-    // Dropping the handle leaves the task alone.
+    // The task continues after its handle is dropped.
     drop(runtime::spawn(runtime::Class::Foreground, "accept", accepting));
     (Stream::connect(address).await.expect("a listener"), shard)
 }
 
-/// Per request of `TIMES`, with so many in flight.
+/// The cost per request, as an average over `TIMES` requests.
 struct Cost {
     allocations: f64,
     enters: f64,
@@ -94,7 +93,7 @@ struct Cost {
 }
 
 async fn cost_of(stream: &Stream, request: &Slice, answer_bytes: usize, in_flight: usize) -> Cost {
-    // Once around, until everything that grows has grown.
+    // Warm up: buffers and maps grow to their final size.
     exchange(stream, request, answer_bytes, in_flight).await;
     exchange(stream, request, answer_bytes, in_flight).await;
     let (region, before) = (Region::new(ALLOCATOR), runtime::stats());
@@ -114,7 +113,7 @@ async fn exchange(stream: &Stream, request: &Slice, answer_bytes: usize, in_flig
         if sent < TIMES {
             stream.send(request.clone()).await.expect("the shard takes it");
         }
-        // So many answers as are due by now.
+        // The responses that are due by now.
         let due = (sent + 1).saturating_sub(in_flight) * answer_bytes;
         while received < due {
             let bytes = stream.recv().await.expect("the shard answers");
@@ -127,7 +126,7 @@ async fn exchange(stream: &Stream, request: &Slice, answer_bytes: usize, in_flig
     }
 }
 
-/// How large the answer to this request is, length included.
+/// The size of the response to this request, with its length field.
 async fn answer_bytes(stream: &Stream, request: &Slice) -> usize {
     stream.send(request.clone()).await.expect("the shard takes it");
     let mut bytes: Vec<u8> = Vec::new();
@@ -153,7 +152,7 @@ fn produce() -> Slice {
     Slice::from(writer.finish().expect("encodable").to_vec())
 }
 
-/// Of one partition, by a group without members.
+/// Commits one partition for a group without members.
 fn offset_commit() -> Slice {
     let partition = OffsetCommitRequestPartition { committed_offset: 5, ..Default::default() };
     let topic = OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
@@ -161,7 +160,7 @@ fn offset_commit() -> Slice {
     Slice::from(frame::encode_request(&request, 9, 7, Some("costs")).expect("encodable"))
 }
 
-/// One batch, from the start.
+/// Fetches one batch from the log start.
 fn fetch() -> Slice {
     let part = FetchPartition { partition_max_bytes: 1, ..FetchPartition::new(Topic::Name("t"), 0, 0) };
     let request =
@@ -179,9 +178,10 @@ fn check_costs() {
     let main = async || {
         let (stream, shard) = shard(&dir).await;
         println!("{:<30} {:>12} {:>8} {:>8}", "per request", "allocations", "enters", "polls");
-        // Bounds: allocations, enters into the kernel, polls; of the shard and its client together. Allocations repeat. Whoever
-        // waits for one thing after the other enters five times a request at the most, less where two come back together. How
-        // many requests in flight share a write is the disk's affair: of those only that they are no dearer than one alone.
+        // Bounds of allocations, enters into the kernel and polls, of the shard and its client together. Allocations
+        // repeat exactly. A sequence of single requests enters at most five times per request, less when completions
+        // arrive together. The disk decides how many requests in flight share a write, so their bound is that of a
+        // single one.
         let (produced, committed, fetched) = ([12.5, 5.0, 13.0], [30.0, 5.0, 13.0], [17.0, 5.0, 13.0]);
         let cases = [
             ("produce, one in flight", produce(), 1, produced),

@@ -1,6 +1,4 @@
-//! What decoding allocates: nothing for Produce, and never more than the bytes that are there can justify.
-//!
-//! One test in its own process, because the counter is the process's.
+//! Allocations of the decoders: none for Produce, and never more than the received bytes justify.
 
 use crate::ALLOCATOR;
 use crate::support::own_process;
@@ -8,7 +6,7 @@ use stats_alloc::Region;
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequest, ProduceRequestWriter};
 use tidemill::wire::*;
 
-/// Bytes and calls that `work` allocates, given back or not.
+/// Bytes and calls that `work` allocates, freed or not.
 fn allocated(work: impl FnOnce()) -> (usize, usize) {
     let region = Region::new(ALLOCATOR);
     work();
@@ -37,9 +35,9 @@ fn produce_decode_allocates_nothing() {
     }
 }
 
-/// Bodies of a length, all of one byte, with a count at every place that promises more than there is.
+/// Bodies of one repeated byte, with a count at every position that exceeds the remaining bytes.
 fn hostile_bodies(mut check: impl FnMut(&[u8])) {
-    // The largest count of all, the largest that is below the cap, and what just fits if elements took one byte.
+    // The largest count, the largest below the cap, and a count that just fits elements of one byte.
     let counts: [&[u8]; 6] = [
         &[0x7f, 0xff, 0xff, 0xff],
         &[0x00, 0x0f, 0x42, 0x40],
@@ -61,7 +59,7 @@ fn hostile_bodies(mut check: impl FnMut(&[u8])) {
     }
 }
 
-/// A value in memory is larger than on the wire: an empty string is 1 byte there and 24 here. This is by how much.
+/// The limit of memory per byte on the wire: an empty string has 1 byte there and 24 in memory.
 const MEMORY_PER_WIRE_BYTE: usize = 64;
 
 fn is_bounded(what: &str, decode: impl Fn(&[u8])) {

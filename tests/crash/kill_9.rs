@@ -1,13 +1,12 @@
-//! kill -9 at random moments under load: what was acknowledged is there once, in order, at the offset that the
-//! acknowledgement named, and nothing is torn.
+//! kill -9 at random moments under load: acknowledged records are in the log once, in order, at their acknowledged
+//! offsets, and no batch is torn.
 //!
-//! Each partition has one idempotent producer with up to five batches in flight, whose nth record is record number n:
-//! so in the log record n must lie at offset n, whatever was killed in between. After each restart the log is read on
-//! from where the last round ended; then each producer resends what was not acknowledged, with the same sequence
-//! numbers, and goes on. A batch that was durable but not acknowledged must be recognised (its original offset comes
-//! back), one that was not must be appended.
+//! Each partition has one idempotent producer with up to five batches in flight. Its nth record has number n, so record
+//! n must be at offset n after any kill. After each restart the test reads the log from the end of the last round. Then
+//! each producer resends its unacknowledged batches with the same sequence numbers, and continues. A batch that was
+//! durable but not acknowledged must be recognised and get its original offset; any other must be appended.
 //!
-//! `TIDEMILL_CRASH_ROUNDS=1000 cargo test --release --test crash kill_9 -- --nocapture` for as many rounds as you like.
+//! `TIDEMILL_CRASH_ROUNDS=1000 cargo test --release --test crash kill_9 -- --nocapture` runs more rounds.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +30,11 @@ use tidemill::wire::{ApiKey, Topic};
 const TOPIC: &str = "crash";
 const PARTITIONS: i32 = 8;
 const IN_FLIGHT: usize = 5;
-/// Then another takes its place and its name, for a topic of a thousand rounds would fill the disk (60 MB a round).
+/// Then the topic is deleted and recreated, because a topic of a thousand rounds fills the disk (60 MB per round).
 const ROUNDS_A_TOPIC: u64 = 50;
 const PRODUCE_VERSION: i16 = 9;
 
-/// Record number `n` of a partition, as it must come back.
+/// The value of record number `n` of a partition.
 fn value(partition: i32, n: i64) -> Vec<u8> {
     let mut chance = Chance::new((partition as u64 + 1) << 40 | (n as u64 + 1));
     let length = match chance.below(20) {
@@ -56,14 +55,14 @@ struct Unacknowledged {
     batch: Vec<u8>,
 }
 
-/// One partition's producer; lives through the crashes.
+/// One partition's producer, across all crashes.
 struct Producer {
     partition: i32,
     producer_id: i64,
     producer_epoch: i16,
-    /// The number of the next record that has never been sent.
+    /// The number of the next record to send for the first time.
     next: i64,
-    /// Sent, not acknowledged; oldest first.
+    /// Sent but unacknowledged batches, oldest first.
     in_doubt: VecDeque<Unacknowledged>,
     acknowledged: i64,
     chance: Chance,
@@ -100,11 +99,11 @@ impl Producer {
         connection.send(ApiKey::Produce, PRODUCE_VERSION, correlation_id, &frame)
     }
 
-    /// Produces until the connection breaks. Every acknowledgement is checked; what is wrong is the `Err`.
+    /// Produces until the connection breaks. Checks every acknowledgement; the error names the first wrong one.
     fn run(&mut self, leader: &str, acknowledged: &AtomicU64) -> Result<(), String> {
         let Ok(mut connection) = Connection::open(leader, "crash", Duration::from_secs(20)) else { return Ok(()) };
         let mut pending = VecDeque::new();
-        // First what is in doubt, as it was sent.
+        // First resend the unacknowledged batches unchanged.
         for index in 0..self.in_doubt.len() {
             match Producer::send(&mut connection, self.partition, &self.in_doubt[index].batch) {
                 Ok(sent) => pending.push_back(sent),
@@ -145,7 +144,7 @@ fn connect(node: &Node) -> Client {
     Client::connect(config).expect("the node serves")
 }
 
-/// Reads on from `from`; every record must be the one that belongs there. Answers where the log ends.
+/// Reads from `from` to the log end, and checks that each offset has its record. Returns the log end.
 fn verify(client: &mut Client, from: &[i64]) -> Result<Vec<i64>, String> {
     let mut next = from.to_vec();
     let mut ended = vec![false; from.len()];
@@ -196,7 +195,7 @@ fn verify_whole(client: &mut Client, ends: &[i64]) {
     assert_eq!(whole, ends);
 }
 
-/// A topic without records, and its producers.
+/// Creates an empty topic and its producers.
 fn begin_topic(client: &mut Client, chance: &mut Chance) -> Vec<Producer> {
     let topic =
         NewTopic { name: TOPIC.into(), partitions: Some(PARTITIONS), replication_factor: None, configs: Vec::new() };
@@ -221,7 +220,7 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
     let _turn = turn::of("kill_9");
     let rounds = number("TIDEMILL_CRASH_ROUNDS", 100);
     let seed = number("TIDEMILL_CRASH_SEED", 0x5eed);
-    // Small segments, a small journal and little memory: rolls, laps and eviction all happen.
+    // Small segments, a small journal and little memory: segments roll, the journal wraps and chunks are evicted.
     let arguments = [
         "--shards",
         "2",
@@ -267,7 +266,7 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
         node.restart();
         recoveries.push(restarted.elapsed());
         client = connect(&node);
-        // Now and then everything from the beginning, cold.
+        // From time to time read the whole log, cold.
         let from = if round % 25 == 0 { vec![0; verified.len()] } else { verified.clone() };
         verified = verify(&mut client, &from).unwrap_or_else(|why| panic!("round {round}, seed {seed}: {why}"));
         for producer in &producers {
@@ -298,7 +297,7 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
     assert!(total > rounds * 100, "{total} records acknowledged in {rounds} rounds is no load");
     verify_whole(&mut client, &verified);
     recoveries.sort_unstable();
-    // A record lost or there twice has ended the test above.
+    // A lost or repeated record has failed the test above.
     say(&format!(
         "\nkill -9\n rounds  records acknowledged  lost  duplicated  recovery: median      most\n {rounds:>6}  {total:>20}     0           0  {:>16.0?}  {:>8.0?}\n",
         recoveries[recoveries.len() / 2],

@@ -67,7 +67,7 @@ impl Jvm {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The warnings and errors of its [log](Self::said) from position `since` on, except those that contain one of
+    /// The warnings and errors of its log from position `since` on, except those that contain one of
     /// `meant`.
     pub fn complaints(&self, since: usize, meant: &[&str]) -> Vec<String> {
         let said = self.said();

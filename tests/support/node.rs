@@ -121,7 +121,7 @@ impl Node {
         let said_before = fs::read(&log).map_or(0, |b| b.len());
         let command = match self.peer {
             Peer::Tidemill => {
-                // An installed binary, or one that a build in another directory does not replace.
+                // An installed binary, or a binary that a build in another directory does not replace.
                 let built = env!("CARGO_BIN_EXE_tidemill").into();
                 let mut command = Command::new(std::env::var_os("TIDEMILL_TEST_BINARY").unwrap_or(built));
                 command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap]);

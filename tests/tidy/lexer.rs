@@ -1,4 +1,4 @@
-//! Tells code, comments and literals of a Rust file apart.
+//! Separates code, comments and literals of a Rust file.
 
 /// A comment of one line, or one line of a block comment, without its marker.
 #[derive(Debug, PartialEq, Eq)]

@@ -39,9 +39,10 @@ impl Violation {
 
 /// Fails with all violations if there are more than `left`, the number that the tree still has.
 ///
-/// A constant `..._LEFT` only ever shrinks. At zero it is deleted.
+/// A constant `..._LEFT` only ever shrinks. At zero it is deleted. `cargo test --test tidy -- --nocapture` lists them
+/// all.
 fn check(rule: &str, violations: &[Violation], left: usize) {
     let list: Vec<String> = violations.iter().map(|v| format!("{}:{}: {}", v.path, v.line, v.what)).collect();
-    println!("{rule}: {} violations, {left} allowed", list.len());
+    println!("{rule}: {} violations, {left} allowed\n{}", list.len(), list.join("\n"));
     assert!(list.len() <= left, "{rule}: {} violations, {left} allowed\n{}", list.len(), list.join("\n"));
 }

@@ -77,9 +77,8 @@ fn violations(sources: &[Source]) -> Vec<Violation> {
             let line = line_at(&source.lexed.code, at);
             let Some(other) = ranks.get(&name) else { continue };
             if name != own && other >= rank && !is_test_line(source, &tests, line) {
-                let what = format!(
-                    "`{own}` (rank {rank}) imports `{name}` (rank {other}): move the item down, or pass it in from above"
-                );
+                let remedy = "move the item down, or pass it in from above";
+                let what = format!("`{own}` (rank {rank}) imports `{name}` (rank {other}): {remedy}");
                 found.push(Violation::new(&source.path, line, what));
             }
         }

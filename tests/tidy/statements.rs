@@ -63,7 +63,8 @@ fn statements_are_complete_and_name_tests_that_exist() {
 
 #[test]
 fn a_missing_number_or_test_is_a_violation() {
-    let text = "| no | statement | tests |\n| 1 | A. | `a::s001_*`, `tests/x.rs` |\n| 3 | B. | `a::gone` |\n| 4 | C. | later |\n";
+    let text = "| no | statement | tests |\n| 1 | A. | `a::s001_*`, `tests/x.rs` |\n\
+        | 3 | B. | `a::gone` |\n| 4 | C. | later |\n";
     let names = ["s001_a".to_owned()];
     let found = violations(text, &names, |path| path == "tests/x.rs");
     assert_eq!(found.iter().map(|v| v.line).collect::<Vec<_>>(), [3, 3, 4, 1]);

@@ -53,7 +53,7 @@ const VERB: &str = "use the field's verb: returns, reports, names, logs, states"
 const REQUEST: &str = "write the request: requested, queried, the caller reads";
 const NOUN: &str = "name the thing: the records, the value, the bytes";
 
-/// The text without what is quoted or in backticks.
+/// The text without its quoted and backticked parts.
 fn unquoted(text: &str) -> String {
     let mut open = None;
     let mut kept = String::new();

@@ -40,7 +40,7 @@ use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransa
 use tidemill::wire::txn::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
 
-/// A request's header at v1, without client id.
+/// A request header v1 without client id.
 fn header(key: i16, version: i16, id: i32) -> Vec<u8> {
     [&key.to_be_bytes()[..], &version.to_be_bytes(), &id.to_be_bytes(), &(-1i16).to_be_bytes()].concat()
 }
@@ -70,7 +70,7 @@ fn s002_answers_leave_in_the_order_of_the_requests() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "order", 1, &[]);
     let mut talk = topic.leader(0);
-    // A fetch that has to wait, and behind it what is known at once.
+    // A fetch that waits, followed by requests that need no wait.
     let partitions = vec![from(&topic.name, 0, 0)];
     let waits = FetchRequest { partitions, max_wait_ms: 500, min_bytes: 1, ..Default::default() };
     let first = talk.send_fetch(&waits, 11);
@@ -80,7 +80,7 @@ fn s002_answers_leave_in_the_order_of_the_requests() {
     let third = talk.send_produce(9, -1, &[(topic.by_name(), 0, &batch(&["a"]))]);
     let (answer, took) = measured(|| talk.receive_fetch(11, first));
     assert_eq!(answer.partitions.len(), 1);
-    // The batch behind it was appended at once, which ended the wait.
+    // The batch behind the fetch was appended at once and completed it.
     assert!(took < Duration::from_secs(5), "{took:?}");
     talk.answer(ApiKey::Metadata, 9, second, |reader| MetadataResponse::decode(reader, 9).unwrap());
     assert_eq!(talk.receive_produce(9, third)[0].code, ErrorCode::None);
@@ -92,7 +92,7 @@ fn s003_pipelined_batches_are_appended_in_the_order_of_their_arrival_also_across
     let topic = bench::topic(&node, "pipelined", 2, &[]);
     assert_ne!(topic.leaders[0], topic.leaders[1], "two partitions of a topic are on two cores");
     for (producer, through) in [(900_001, 0), (900_002, 1)] {
-        // Partition 0, through its own core and through the other one.
+        // Partition 0, through its own shard and through the other one.
         let mut talk = topic.leader(through);
         let from = talk.produce_one(&topic.name, 0, &batch(&["first"])).base_offset + 1;
         let ids: Vec<i32> = (0..100)
@@ -120,7 +120,7 @@ fn s004_the_correlation_id_comes_back_also_when_negative() {
     }
 }
 
-/// Asks with a request of nothing; the answer has to decode to its last byte.
+/// Sends an empty request at every version; each response must decode to its last byte.
 fn check_versions<Request: Message + Default, Answer: Message>(talk: &mut Talk, request: Request) {
     let api = Answer::API.api();
     for version in api.served_from..=api.max {
@@ -135,7 +135,7 @@ fn s006_every_version_of_every_api_is_answered_with_its_header() {
     let talk = &mut talk;
     check_versions::<_, ListOffsetsResponse>(talk, ListOffsetsRequest::default());
     for version in 0..=13 {
-        // Null topics are not sayable at 0.
+        // Version 0 cannot express null topics.
         let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
         let answer: MetadataResponse = talk.call(&request, version);
         assert!(!answer.brokers.is_empty());
@@ -235,7 +235,7 @@ fn s015_the_versions_of_kip_896_are_refused_and_metadata_v0_stays() {
 fn s016_unknown_tags_are_skipped_and_a_count_beyond_the_bytes_closes_the_connection() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
-    // Metadata v12: a tag in the header, no topics, and two tags of a later time.
+    // Metadata v12 with a tag in the header, no topics, and two unknown tags.
     let tagged = [&header(3, 12, 5)[..], &[1, 9, 2, 0xaa, 0xbb, 1, 0, 0, 2, 0, 1, 0xaa, 77, 2, 0xbb, 0xcc]].concat();
     talk.send(&framed(&tagged));
     talk.answer(ApiKey::Metadata, 12, 5, |reader| MetadataResponse::decode(reader, 12).unwrap());

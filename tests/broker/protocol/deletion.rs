@@ -1,4 +1,4 @@
-//! Statement 101: records deleted from the front of a log, and who notices.
+//! Statement 101: DeleteRecords and its effect on readers.
 
 use crate::support::bench::{self, PLAIN, Topic};
 use crate::support::node::Node;
@@ -13,7 +13,7 @@ use tidemill::wire::data::list_offsets::EARLIEST;
 
 use crate::protocol::offsets::list_in;
 
-/// Partition, low watermark and error of each that was asked for.
+/// Deletes the records below the given offsets; returns partition, low watermark and error of each.
 fn delete(talk: &mut Talk, version: i16, topic: &str, below: &[(i32, i64)]) -> Vec<(i32, i64, ErrorCode)> {
     let asked = |(partition_index, offset): &(i32, i64)| DeleteRecordsPartition {
         partition_index: *partition_index,
@@ -25,7 +25,7 @@ fn delete(talk: &mut Talk, version: i16, topic: &str, below: &[(i32, i64)]) -> V
     told.map(|told| (told.partition_index, told.low_watermark, told.error_code)).collect()
 }
 
-/// A topic with batches of three records in each of its partitions.
+/// Creates a topic with batches of three records in each partition.
 fn filled(node: &Node, what: &str, partitions: i32, batches: usize) -> Topic {
     let topic = bench::topic(node, what, partitions, &[]);
     for partition in 0..partitions {
@@ -41,7 +41,7 @@ fn s101_records_are_deleted_up_to_an_offset_or_the_high_watermark_on_every_shard
     for node in [PLAIN.node(), FORWARD.node()] {
         for version in 0..=2 {
             let topic = filled(&node, "deleted", 4, 3);
-            // All partitions on one connection: some are of other shards.
+            // All partitions on one connection: some belong to other shards.
             let mut talk = Talk::to(node.bootstrap());
             let told = delete(&mut talk, version, &topic.name, &[(0, 3), (1, -1), (2, 0), (3, 9)]);
             let expected = [(0, 3), (1, 9), (2, 0), (3, 9)].map(|(at, start)| (at, start, ErrorCode::None));
@@ -56,9 +56,9 @@ fn s101_records_are_deleted_up_to_an_offset_or_the_high_watermark_on_every_shard
                     assert_eq!(below.code(), ErrorCode::OffsetOutOfRange);
                 }
             }
-            // What was deleted stays deleted, whoever asks for less.
+            // A lower offset does not move the log start back.
             assert_eq!(delete(&mut talk, version, &topic.name, &[(0, 1)]), [(0, 3, ErrorCode::None)]);
-            // The partition goes on where it was.
+            // The next append continues at the same log end.
             assert_eq!(topic.leader(1).append(&topic.name, 1, &["d"]), 9);
             let appended = topic.leader(1).produce_one(&topic.name, 1, &batch(&["e"]));
             assert_eq!((appended.base_offset, appended.log_start_offset), (10, 9));
@@ -95,7 +95,7 @@ fn s101_a_log_start_inside_a_batch_is_kept_and_the_whole_batch_is_returned() {
     assert_eq!((part.head.log_start_offset, part.offsets()), (4, vec![(3, 5)]));
     assert_eq!(talk.fetch_one(topic.by_name(), 0, 3, 11).code(), ErrorCode::OffsetOutOfRange);
     assert_eq!(list_in(&mut talk, 7, &topic.name, 0, -1, EARLIEST).offset, 4);
-    // A time that only deleted records have is that of the first that is left.
+    // A timestamp of deleted records finds the first remaining record.
     assert_eq!(list_in(&mut talk, 7, &topic.name, 0, -1, 0).offset, 4);
 }
 

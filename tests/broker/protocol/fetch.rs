@@ -13,7 +13,7 @@ use tidemill::wire::data::list_offsets::{
 };
 
 const LONG_MS: i32 = 20_000;
-/// What "at once" is on a loaded machine.
+/// The limit of an immediate response on a loaded machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn limited(partition: FetchPartition<'_>, partition_max_bytes: i32) -> FetchPartition<'_> {
@@ -39,8 +39,8 @@ fn s081_the_first_batch_is_returned_whole_and_then_the_limits_hold() {
                     (0..2).map(|at| limited(from(&topic.name, at, 0), partition_max_bytes)).collect::<Vec<_>>();
                 let answer = talk.fetch(&FetchRequest { max_bytes, partitions, ..Default::default() }, version);
                 let batches: Vec<usize> = answer.partitions.iter().map(|part| part.offsets().len()).collect();
-                // Whichever partition is read first gives its first batch; nothing else fits, but where only the
-                // partition's limit is low.
+                // The partition that is read first returns its first batch. No other batch fits, unless only the
+                // partition limit is low.
                 let is_one = batches == [1, 0] || batches == [0, 1];
                 let each_one = max_bytes == i32::MAX && batches.iter().all(|count| *count <= 1);
                 assert!(is_one || each_one, "{max_bytes}, {partition_max_bytes} v{version}: {batches:?}");
@@ -77,7 +77,7 @@ fn s083_only_whole_batches_are_sent() {
     for max_bytes in (1..2000).step_by(97) {
         let partitions = vec![limited(from(&topic.name, 0, 3), max_bytes)];
         let answer = talk.fetch(&FetchRequest { max_bytes, partitions, ..Default::default() }, 11);
-        // `headers` takes no partial batch.
+        // `headers` panics at a partial batch.
         let batches = headers(&answer.partitions[0].records);
         assert!(!batches.is_empty() && batches[0].base_offset == 2);
         assert!(batches.len() == 1 || answer.partitions[0].records.len() <= max_bytes as usize);
@@ -94,7 +94,7 @@ fn s084_no_records_are_length_0_never_null() {
             let partitions = vec![from(&topic.name, 0, offset)];
             talk.send_fetch(&FetchRequest { partitions, ..Default::default() }, version);
             let frame = talk.receive().unwrap();
-            // The records' length stands at the very end, before tags if there are any.
+            // The records' length is the last field, before the tags if there are any.
             let end: &[u8] = if version >= 12 { &[1, 0, 0, 0] } else { &[0, 0, 0, 0] };
             assert!(frame.ends_with(end), "v{version}, {code}: {frame:?}");
             assert_ne!(frame[frame.len() - 4..], [0xff; 4]);
@@ -117,7 +117,7 @@ fn s085_a_fetch_waits_for_min_bytes_or_max_wait_and_an_error_completes_it_at_onc
     let (answer, took) = measured(|| talk.fetch(&wait(LONG_MS, 1, with_error), 11));
     assert_eq!(answer.partitions[1].code(), ErrorCode::UnknownTopicOrPartition);
     assert!(took < AT_ONCE, "{took:?}");
-    // Less than min_bytes is there: the time decides. As much: it is sent at once.
+    // With less than min_bytes the fetch waits for max_wait_ms; with min_bytes it returns at once.
     talk.append(&topic.name, 0, &["a"]);
     talk.append(&topic.name, 1, &["b"]);
     let (answer, took) = measured(|| talk.fetch(&wait(300, 100_000, both()), 11));
@@ -125,7 +125,7 @@ fn s085_a_fetch_waits_for_min_bytes_or_max_wait_and_an_error_completes_it_at_onc
     let bytes = answer.partitions.iter().map(|part| part.records.len()).sum::<usize>() as i32;
     let (_, took) = measured(|| talk.fetch(&wait(LONG_MS, bytes, both()), 11));
     assert!(took < AT_ONCE, "{took:?}");
-    // More is there than the limits let through: waiting would change nothing.
+    // The limits allow less than the available bytes: a wait would change nothing.
     let cut = FetchRequest { max_bytes: 100, ..wait(LONG_MS, i32::MAX, both()) };
     let (answer, took) = measured(|| talk.fetch(&cut, 11));
     assert!(took < AT_ONCE && answer.partitions.iter().any(|part| !part.records.is_empty()), "{took:?}");
@@ -144,7 +144,7 @@ fn s086_data_on_any_partition_of_any_core_completes_a_waiting_fetch() {
             let partitions = (0..4).map(|at| from(&topic.name, at, ends[at as usize])).collect();
             let request = FetchRequest { max_wait_ms: LONG_MS, min_bytes: 1, partitions, ..Default::default() };
             let id = reader.send_fetch(&request, 11);
-            // Sometimes it is there before the fetch waits, sometimes after.
+            // Sometimes the data arrives before the fetch waits, sometimes after.
             if to % 2 == 0 {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -157,7 +157,7 @@ fn s086_data_on_any_partition_of_any_core_completes_a_waiting_fetch() {
             assert_eq!((with.len(), with[0].head.partition), (1, to));
         }
     }
-    // Without time or without need nothing waits.
+    // A fetch with max_wait_ms 0 or min_bytes 0 does not wait.
     let mut reader = topic.leader(0);
     for (max_wait_ms, min_bytes) in [(0, i32::MAX), (LONG_MS, 0), (-1, 1), (LONG_MS, -1)] {
         let partitions = vec![from(&topic.name, 0, 2)];
@@ -189,7 +189,7 @@ fn s087_an_offset_outside_of_the_log_is_out_of_range_and_its_end_is_not() {
     }
 }
 
-/// The leader epoch, as ListOffsets tells it.
+/// The leader epoch that ListOffsets returns.
 fn leader_epoch(talk: &mut Talk, topic: &str) -> i32 {
     let partitions = vec![ListOffsetsPartition { partition_index: 0, current_leader_epoch: -1, timestamp: -2 }];
     let topics = vec![ListOffsetsTopic { name: topic.into(), partitions }];
@@ -240,12 +240,12 @@ fn s088_an_older_leader_epoch_is_fenced_with_the_new_leader_and_a_newer_one_is_u
             }
         }
     }
-    // Records keep the epoch that they were appended in, and each epoch its end (s100).
+    // Records keep the epoch in which they were appended, and each epoch keeps its end (s100).
     let epochs: Vec<i32> =
         headers(&talk.fetch_one(topic.by_name(), 0, 0, 11).records).iter().map(|header| header.leader_epoch).collect();
     assert_eq!(epochs, [first, second]);
     assert_eq!(leader_epoch(&mut talk, &topic.name), first);
-    // s090: a reader whose last record is of an epoch that ended earlier is told where.
+    // s090: a reader whose last record has an epoch that ended earlier gets the end of that epoch.
     let diverging = |epoch, offset| FetchPartition { last_fetched_epoch: epoch, ..from(&topic.name, 0, offset) };
     let mut fetch = |part| {
         let answer = talk.fetch(&FetchRequest { partitions: vec![part], ..Default::default() }, 12);
@@ -276,7 +276,7 @@ fn s089_no_reader_sees_offsets_behind_the_high_watermark_and_it_never_goes_back(
     for id in sent {
         assert_eq!(writer.receive_produce(9, id)[0].code, ErrorCode::None);
     }
-    // What was acknowledged is visible.
+    // Acknowledged records are visible.
     assert_eq!(reader.fetch_one(topic.by_name(), 0, 0, 11).head.high_watermark, 200);
 }
 

@@ -1,4 +1,4 @@
-//! Statements 91 to 93, and what 94 and 96 say about sessions: incremental fetches (KIP-227).
+//! Statements 91 to 93, and 94, 96 and 101 in sessions: incremental fetches (KIP-227).
 
 use crate::support::bench::{self, PLAIN, SMALL, Topic, create, find};
 use crate::support::node::Node;
@@ -78,7 +78,7 @@ fn s091_a_full_fetch_may_open_a_session_and_the_final_epoch_has_none() {
         assert_eq!((answer.head.session_id, told(&answer)), (0, vec![0, 1]));
         (reader.id, reader.epoch) = open;
         assert_eq!(reader.code(), ErrorCode::FetchSessionIdNotFound);
-        // A full fetch that names a session closes that one and opens another.
+        // A full fetch that names a session closes it and opens another one.
         (reader.id, reader.epoch) = (0, 0);
         reader.fetch(all());
         let old = reader.id;
@@ -98,7 +98,7 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
     let mut reader = Reader::at(&topic.leaders[through], version);
     assert_eq!(told(&reader.fetch((0..4).map(|partition| at(partition, 0)).collect())), [0, 1, 2, 3]);
     assert!(told(&reader.fetch(vec![])).is_empty());
-    // New data is told, and told again until the reader moves on.
+    // New data is returned again and again until the reader's offset moves.
     writer.append(&topic.name, 2, &["a"]);
     let answer = reader.fetch(vec![]);
     assert_eq!(told(&answer), [2]);
@@ -111,20 +111,20 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
     let mut values: Vec<_> = answer.partitions.iter().flat_map(|part| part.values()).collect();
     values.sort();
     assert_eq!(values, ["b", "c"]);
-    // What is forgotten is told no more; what comes back is.
+    // A forgotten partition is no longer returned, until it is added again.
     assert_eq!(told(&reader.forget(&topic, &[2])), [0]);
     writer.append(&topic.name, 2, &["d"]);
     assert!(told(&reader.fetch(vec![at(0, 1)])).is_empty());
     assert_eq!(told(&reader.fetch(vec![at(2, 2)])), [2]);
     assert!(told(&reader.fetch(vec![at(2, 3)])).is_empty());
-    // An error is told each time, until it is over.
+    // An error is returned in each response until its cause is gone.
     for _ in 0..2 {
         let answer = reader.fetch(vec![at(1, 99)]);
         assert_eq!(answer.partitions[0].code(), ErrorCode::OffsetOutOfRange);
     }
     assert_eq!(told(&reader.fetch(vec![at(1, 0)])), [1]);
     assert!(told(&reader.fetch(vec![])).is_empty());
-    // A fetch that waits is woken by any partition of the session.
+    // Any partition of the session completes a waiting fetch.
     let request = FetchRequest {
         max_wait_ms: 20_000,
         min_bytes: 1,
@@ -176,7 +176,7 @@ fn s093_unknown_sessions_wrong_epochs_and_mixed_names_are_errors_without_partiti
     assert_eq!(reader.code(), ErrorCode::FetchSessionIdNotFound);
     (reader.id, reader.version) = (id, 13);
     assert_eq!(reader.code(), ErrorCode::FetchSessionTopicIdError);
-    // None of it has hurt the session.
+    // The session is still usable.
     reader.version = 12;
     assert_eq!(told(&reader.fetch(vec![])), [0]);
     assert_eq!(reader.epoch, 2);
@@ -216,7 +216,7 @@ fn s096_a_busy_partition_does_not_starve_the_others_of_its_session() {
         }
     }
     let mut reader = Reader::at(&topic.leaders[0], 11);
-    // fetch.max.bytes lets one batch through at a time. The reader never moves on, so that 0 stays busy.
+    // fetch.max.bytes allows one batch per response. The reader's offset stays, so partition 0 always has data.
     let mut served = Vec::new();
     let mut asked: Vec<_> = (0..3).map(|at| from(&topic.name, at, 0)).collect();
     for _ in 0..6 {
@@ -226,7 +226,7 @@ fn s096_a_busy_partition_does_not_starve_the_others_of_its_session() {
         served.extend(with.map(|part| part.head.partition));
     }
     assert_eq!(served, [0, 1, 2, 0, 1, 2]);
-    // A slot is given back for the next test.
+    // Release the slot for the next test.
     reader.epoch = -1;
     reader.fetch(vec![]);
 }
@@ -241,7 +241,7 @@ fn s091_without_a_free_slot_a_full_fetch_is_answered_without_a_session() {
     let ids: Vec<i32> =
         readers.iter_mut().map(|reader| reader.fetch(vec![from(&topic.name, 0, 0)]).head.session_id).collect();
     assert!(ids[0] > 0 && ids[1] > 0 && ids[2] == 0, "{ids:?}");
-    // A session that is closed, or that forgets all it had, makes room.
+    // A session that is closed, or that forgets all its partitions, frees its slot.
     let closed = readers[0].forget(&topic, &[0]);
     assert_eq!((closed.head.error_code, closed.head.session_id), (ErrorCode::None, 0));
     readers[2].epoch = 0;
@@ -260,7 +260,7 @@ fn s101_a_session_reports_a_moved_log_start() {
         let end = i64::from(version == 13) + 2;
         reader.fetch((0..2).map(|at| partition(&topic, version, at, end)).collect());
         assert_eq!(told(&reader.fetch(vec![])), [0; 0], "nothing is new");
-        // One of the two is another shard's.
+        // One of the two partitions belongs to another shard.
         for at in 0..2 {
             let asked = DeleteRecordsPartition { partition_index: at, offset: end - 1 };
             let topics = vec![DeleteRecordsTopic { name: topic.name.clone(), partitions: vec![asked] }];

@@ -63,7 +63,7 @@ fn a_batch_sent_again_while_the_next_is_in_flight_hides_nothing() {
     let topic = bench::topic(&node, "again-under-way", 1, &[]);
     let mut talk = topic.leader(0);
     let (first, next) = (sequenced(505, 0, 0, &["a"]), sequenced(505, 0, 1, &["b"]));
-    // In one write, so that none is durable when the last is judged.
+    // Sent in one write, so that no batch is durable when the last one is validated.
     let mut bytes = Vec::new();
     let mut ids = Vec::new();
     for batch in [&first, &next, &first] {

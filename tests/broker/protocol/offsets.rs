@@ -1,4 +1,4 @@
-//! Statements 98 to 100: offsets by name, by time, by epoch.
+//! Statements 98 to 100: offsets by special timestamp, by timestamp and by leader epoch.
 
 use crate::support::bench::{self, PLAIN};
 use crate::support::talk::{Talk, timed};

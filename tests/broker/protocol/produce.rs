@@ -37,7 +37,7 @@ fn s042_acks_0_has_no_answer_and_an_error_closes_the_connection() {
     let topic = bench::topic(&node, "silent", 1, &[]);
     let mut talk = topic.leader(0);
     talk.send_produce(9, 0, &[(topic.by_name(), 0, &batch(&["unheard"]))]);
-    // The next answer is the next request's, which stands behind the batch.
+    // The next response belongs to the next request.
     assert_eq!(talk.append(&topic.name, 0, &["heard"]), 1);
     assert_eq!(talk.fetch_one(topic.by_name(), 0, 0, 11).values(), ["unheard", "heard"]);
     talk.send_produce(9, 0, &[(Topic::Name("s042-never"), 0, &batch(&["lost"]))]);
@@ -95,7 +95,7 @@ fn s046_counts_have_to_agree_and_the_base_offset_sent_is_0() {
         with_crc(two.clone(), |header| header.last_offset_delta = 2),
         with_crc(two.clone(), |header| header.records_count = 3),
         with_crc(two.clone(), |header| (header.records_count, header.last_offset_delta) = (0, -1)),
-        // Kafka does not overwrite what a client sends here, it refuses it: the oracle of `produce_rules` says so.
+        // Kafka rejects another base offset instead of overwriting it: `produce_rules` against Kafka shows that.
         with_crc(two.clone(), |header| header.base_offset = 4711),
     ];
     for bytes in bad {

@@ -60,7 +60,7 @@ fn s022_a_named_topic_is_created_and_a_request_for_all_creates_none() {
         (ask(&mut talk, true).topics[0].error_code == ErrorCode::None).then_some(())
     });
     assert_eq!(find(&node, &name).leaders.len(), 1);
-    // Where the broker forbids it, no flag creates anything.
+    // The broker's setting wins over the flag of the request.
     let node = SMALL.node();
     let mut talk = Talk::to(node.bootstrap());
     for _ in 0..2 {
@@ -122,7 +122,7 @@ fn s027_the_controller_is_a_broker_of_the_answer_and_takes_admin_requests() {
     let node = PLAIN.node();
     let answer = metadata(&mut Talk::to(node.bootstrap()), 9, Some(&[]));
     let controller = answer.brokers.iter().find(|broker| broker.node_id == answer.controller_id).expect("a broker");
-    // And every other broker takes them too.
+    // Every other broker accepts admin requests as well.
     for broker in [controller].into_iter().chain(&answer.brokers) {
         let mut talk = Talk::to(&format!("{}:{}", broker.host, broker.port));
         let name = fresh_name("admin");
@@ -322,7 +322,7 @@ fn s037_every_config_of_a_topic_names_its_source_and_s038_null_keys_are_all() {
     let leader = topic.leader_ids[0].to_string();
     let described = describe(&mut talk, 4, &leader, None);
     assert!(described.configs.iter().any(|config| config.name == "journal.bytes" && config.config_source == 4));
-    // What all brokers share and can be changed while they run: nothing, and no error.
+    // The dynamic defaults of all brokers: none, and no error.
     assert_eq!(describe(&mut talk, 4, "", None).error_code, ErrorCode::None);
 }
 

@@ -1,5 +1,5 @@
-//! Stock clients produce in transactions. Each writes by one rule: transaction `n` has `n % 5 * 3` records, record `i` of it is
-//! `n:i` in partition `(n + i) % partitions`, and every third transaction is aborted.
+//! Stock clients produce in transactions by one rule. Transaction `n` has `n % 5 * 3` records, its record `i` is `n:i`
+//! in partition `(n + i) % partitions`, and every third transaction is aborted.
 //!
 //! `TIDEMILL_TEST_PEER=kafka` runs them against Apache Kafka.
 
@@ -18,7 +18,7 @@ use tidemill::wire::data::fetch::FetchRequest;
 
 const PARTITIONS: i32 = 3;
 
-/// What a reader of committed records gets of each partition, in order.
+/// The expected committed records of each partition, in order.
 fn expected(transactions: usize) -> Vec<Vec<String>> {
     let mut values = vec![Vec::new(); PARTITIONS as usize];
     for n in (0..transactions).filter(|n| n % 3 != 2) {
@@ -27,7 +27,7 @@ fn expected(transactions: usize) -> Vec<Vec<String>> {
     values
 }
 
-/// The values of committed records of a partition, sorted out as clients do it.
+/// The values of the committed records of a partition, filtered by the aborted transactions as clients do.
 pub fn committed(talk: &mut Talk, topic: &str, partition: i32) -> Vec<String> {
     let mut values = Vec::new();
     let mut offset = 0;
@@ -87,12 +87,12 @@ fn check(program: Option<Program>, transactions: usize) {
         let mut talk = topic.leader(partition as usize);
         let mut seen = Vec::new();
         let expected = &expected[partition as usize];
-        // The last markers may still be on their way when the end is answered.
+        // The last markers may be written after the response to EndTxn.
         wait_for("all that was committed is read", Duration::from_secs(30), || {
             seen = committed(&mut talk, &topic.name, partition);
             (seen.len() >= expected.len()).then_some(())
         });
-        // The Java program goes on with transactions of its own.
+        // The Java program adds transactions of its own.
         assert_eq!(seen[..expected.len()], expected[..], "partition {partition}");
     }
 }

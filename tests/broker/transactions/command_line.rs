@@ -1,4 +1,4 @@
-//! `tidemill txn`, as a person uses it.
+//! `tidemill txn`: output, errors and exit codes.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::support::node::Node;
 use crate::transactions::producer::{FORWARD, Producer};
 use serde_json::Value;
 
-/// Exit code, what was printed, what was complained of.
+/// Exit code, stdout and stderr.
 fn run(node: &Node, words: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     let output = command.args(words.split_whitespace()).args(["--bootstrap", node.bootstrap()]).output();

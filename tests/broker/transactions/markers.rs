@@ -1,4 +1,4 @@
-//! Markers: what they are, who may write them, and what they leave behind.
+//! Transaction markers: their bytes, the requests that write them, and the producer state after them.
 
 use crate::support::bench::{self, Topic};
 use crate::support::talk::{Talk, headers};

@@ -1,7 +1,7 @@
-//! Transactions, statement by statement, against a running node that is spoken to in raw frames (statements 65 to 78).
+//! Statements 65 to 80, and 86 and 103 for transactions, against a running node in raw frames.
 //!
-//! What the coordinator decides when is held by `coordinator::txn::tests`, what a partition takes by
-//! `partition::producers::tests`, what survives a power failure by `tests/crash/faults`.
+//! Other tests cover the coordinator's decisions (`coordinator::txn::tests`), the batches that a partition accepts
+//! (`partition::producers::tests`) and power failures (`tests/crash/faults`).
 
 mod clients;
 mod command_line;

@@ -1,4 +1,4 @@
-//! Offsets that count when their transaction is committed.
+//! Offsets that become visible when their transaction commits.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn commit(producer: &mut Producer, version: i16, request: &TxnOffsetCommitReques
     })
 }
 
-/// The committed offset, or what keeps it from being told.
+/// The committed offset, or the error in its place.
 fn committed(talk: &mut Talk, group: &str, topic: &str, require_stable: bool) -> Result<i64, ErrorCode> {
     let topics =
         vec![OffsetFetchRequestTopics { name: topic.into(), partition_indexes: vec![0], ..Default::default() }];
@@ -71,7 +71,7 @@ fn s079_offsets_of_a_transaction_are_unstable_until_it_ends() {
     let mut before = -1;
     for (round, is_committed) in [(1, true), (2, false), (3, true)] {
         let request = request(&producer, group, &topic.name, round * 10);
-        // Below version 5 the partition has to be added before.
+        // Below version 5 the partition must be added first.
         assert_eq!(commit(&mut producer, 3, &request), ErrorCode::InvalidTxnState);
         assert_eq!(commit(&mut producer, 4, &request), ErrorCode::TransactionAbortable);
         assert_eq!(commit(&mut producer, 5, &request), ErrorCode::None, "round {round}");

@@ -1,4 +1,4 @@
-//! A transactional producer that says exactly what it is told to.
+//! A transactional producer that sends exactly the requests of a test.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tidemill::wire::txn::describe_transactions::{
 use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
 use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
-/// Two cores behind one port, so that every request may be sent anywhere; looks after transactions often.
+/// Two shards behind one port, so that each accepts every request; expired transactions are looked for often.
 pub static FORWARD: Shared = Shared::new(
     "transactions",
     &[
@@ -42,7 +42,7 @@ pub struct Producer {
     pub epoch: i16,
 }
 
-/// The internal topic is there from then on.
+/// Waits until the coordinator's internal topic exists.
 pub fn find_coordinator(talk: &mut Talk, id: &str) -> FindCoordinatorResponse {
     let request = FindCoordinatorRequest {
         key_type: TRANSACTION,
@@ -66,7 +66,7 @@ pub fn init_as(talk: &mut Talk, id: &str, expected: (i64, i16), version: i16) ->
 }
 
 impl Producer {
-    /// A new producer of the id; waits until the one before it is done away with.
+    /// Initialises a new producer of the id; waits until the previous one's transaction has ended.
     pub fn new(node: &Node, id: &str) -> Producer {
         let mut talk = Talk::to(node.bootstrap());
         find_coordinator(&mut talk, id);
@@ -81,7 +81,7 @@ impl Producer {
         Producer { talk, id: id.into(), producer_id, epoch }
     }
 
-    /// The error for each partition, of the first topic.
+    /// The error of each partition of the first topic.
     pub fn add(&mut self, topic: &str, partitions: &[i32]) -> Vec<ErrorCode> {
         self.add_at(topic, partitions, 3)
     }
@@ -116,7 +116,7 @@ impl Producer {
         self.talk.produce(version, -1, &[(name, partition, &batch)]).remove(0)
     }
 
-    /// As `transaction.version` 2 has it. The base offset.
+    /// Produces under `transaction.version` 2; returns the base offset.
     pub fn append(&mut self, topic: &Topic, partition: i32, sequence: i32, values: &[&str]) -> i64 {
         let answer = wait_for("the transaction before is finished", Duration::from_secs(20), || {
             let answer = self.produce(12, topic, partition, sequence, values);
@@ -136,7 +136,7 @@ impl Producer {
         self.talk.call(&request, version)
     }
 
-    /// Ends it under version 2, goes on with the next epoch, and waits until it is finished.
+    /// Ends the transaction under version 2, takes the next epoch, and waits until the markers are written.
     pub fn end(&mut self, committed: bool) {
         let answer = self.end_at(committed, 5);
         assert_eq!(answer.error_code, ErrorCode::None);

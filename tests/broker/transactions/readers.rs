@@ -1,4 +1,4 @@
-//! What readers of committed records see, and when.
+//! Reads at isolation level read_committed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tidemill::wire::data::list_offsets::{
     LATEST, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 
-/// What a fetch at an isolation level brings: up to where it can be read, the batches, and the aborted transactions.
+/// Fetches at an isolation level; returns the last stable offset, the batches and the aborted transactions.
 struct Seen {
     last_stable_offset: i64,
     high_watermark: i64,
@@ -57,7 +57,7 @@ fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_a
     let seen = see(&mut talk, &topic, 0, 0);
     assert_eq!((seen.last_stable_offset, seen.batches.len(), seen.aborted), (1, 4, None));
     assert_eq!((latest(&mut talk, &topic, 1), latest(&mut talk, &topic, 0)), (1, 5));
-    // The marker of the first lies at 5; the second is still open at 3.
+    // The marker of the first transaction is at 5; the second one is open since 3.
     first.end(false);
     let seen = see(&mut talk, &topic, 0, 1);
     assert_eq!((seen.last_stable_offset, seen.high_watermark), (3, 6));
@@ -67,7 +67,7 @@ fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_a
     assert_eq!((seen.last_stable_offset, seen.high_watermark, seen.batches.len()), (7, 7, 6));
     assert_eq!(seen.aborted, Some(vec![(first.producer_id, 1)]));
     assert_eq!((latest(&mut talk, &topic, 1), latest(&mut talk, &topic, 0)), (7, 7));
-    // From inside of it, at its marker, and behind that.
+    // Read from inside the transaction, from its marker, and from behind it.
     assert_eq!(see(&mut talk, &topic, 2, 1).aborted, Some(vec![(first.producer_id, 1)]));
     assert_eq!(see(&mut talk, &topic, 5, 1).aborted, Some(vec![(first.producer_id, 1)]));
     assert_eq!(see(&mut talk, &topic, 6, 1).aborted, Some(vec![]));
@@ -76,7 +76,7 @@ fn s075_an_open_transaction_holds_the_last_stable_offset_and_s076_aborted_ones_a
 #[test]
 fn s076_all_overlapping_aborted_transactions_are_listed_in_any_segment() {
     let node = FORWARD.node();
-    // Each batch and marker is in a segment of its own, or nearly.
+    // Almost every batch and marker is in a segment of its own.
     let topic = bench::topic(&node, "segments", 1, &[("segment.index.bytes", "16"), ("index.interval.bytes", "0")]);
     let mut talk = topic.leader(0);
     let mut long = Producer::new(&node, "segments-long");
@@ -96,7 +96,7 @@ fn s076_all_overlapping_aborted_transactions_are_listed_in_any_segment() {
     long.end(false);
     let seen = see(&mut talk, &topic, 0, 1);
     assert_eq!(seen.last_stable_offset, offset + 1);
-    // In the order of their markers.
+    // Ordered by their markers.
     let all: Vec<_> = aborted.iter().copied().chain([(long.producer_id, 0)]).collect();
     assert_eq!(seen.aborted, Some(all));
     let last = *aborted.last().expect("five of them");

@@ -1,4 +1,4 @@
-//! Transactions over kill -9: what was answered holds, what was decided is finished.
+//! Transactions across SIGKILL: acknowledged steps hold, and a decided transaction is completed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::transactions::producer::{Producer, describe, find_coordinator};
 use tidemill::model::ErrorCode;
 use tidemill::wire::data::fetch::FetchRequest;
 
-/// Kills the node, starts it again, and says it the same again until it knows.
+/// Kills and restarts the node, and waits until the coordinator has loaded.
 fn killed(node: &mut Node, id: &str) -> Talk {
     node.kill();
     node.restart();
@@ -33,7 +33,7 @@ fn an_open_transaction_goes_on_and_a_decided_one_is_finished_after_a_kill() {
     let mut expected: Vec<i64> = Vec::new();
     let mut offset = 0;
     for round in 0..6 {
-        // In the middle of it.
+        // Kill during the transaction.
         for partition in 0..4 {
             assert_eq!(producer.append(&topic, partition, 0, &["a"]), offset, "round {round}");
         }
@@ -44,7 +44,7 @@ fn an_open_transaction_goes_on_and_a_decided_one_is_finished_after_a_kill() {
         }
         let stable = last_stable_offset(&mut producer.talk, "killed");
         assert_eq!(stable, [offset; 4], "round {round}");
-        // At its end: the answer is there, the markers may not be.
+        // Kill right after the response to EndTxn: the markers may be missing.
         let committed = round % 2 == 0;
         let ended = producer.end_at(committed, 5);
         assert_eq!(ended.error_code, ErrorCode::None);
@@ -53,7 +53,7 @@ fn an_open_transaction_goes_on_and_a_decided_one_is_finished_after_a_kill() {
         let state = producer.describe();
         assert_eq!(state.transaction_state, if committed { "CompleteCommit" } else { "CompleteAbort" });
         (producer.producer_id, producer.epoch) = (ended.producer_id, ended.producer_epoch);
-        // A marker may have been written before the kill and after it.
+        // A marker may be written twice: before and after the kill.
         let stable = last_stable_offset(&mut producer.talk, "killed");
         assert!(stable.iter().all(|at| *at >= offset + 3), "round {round}: {stable:?}");
         if !committed {
@@ -61,7 +61,7 @@ fn an_open_transaction_goes_on_and_a_decided_one_is_finished_after_a_kill() {
         }
         offset = level(&mut producer.talk, &stable);
     }
-    // Every aborted transaction is told, none that was committed.
+    // Every aborted transaction is listed, and no committed one.
     let partitions = (0..4).map(|partition| from("killed", partition, 0)).collect();
     let answer = producer.talk.fetch(&FetchRequest { partitions, isolation_level: 1, ..Default::default() }, 11);
     for part in &answer.partitions {
@@ -77,7 +77,7 @@ fn last_stable_offset(talk: &mut Talk, topic: &str) -> Vec<i64> {
     answer.partitions.iter().map(|part| part.head.last_stable_offset).collect()
 }
 
-/// Fills the partitions up to the same end.
+/// Appends until all partitions have the same log end.
 fn level(talk: &mut Talk, ends: &[i64]) -> i64 {
     let top = *ends.iter().max().expect("four of them");
     for (partition, end) in ends.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a producer may do when, and what it is told otherwise.
+//! The requests that a transactional producer may send in each state, and the errors of the others.
 
 use std::time::Duration;
 
@@ -108,14 +108,14 @@ fn s069_a_producer_unknown_to_the_coordinator_writes_nothing() {
     let node = FORWARD.node();
     let topic = bench::topic(&node, "unknown", 1, &[]);
     let mut producer = Producer::new(&node, "s069-unknown");
-    // Without a transactional id in the request.
+    // A request without a transactional id.
     let batch = producer.batch(0, &["a"]);
     let mut talk = Talk::to(node.bootstrap());
     for version in [9, 12] {
         let told = talk.produce(version, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
         assert_eq!(told.code, ErrorCode::TransactionalIdAuthorizationFailed);
     }
-    // Of an id that was never initialised; of another producer.
+    // An id that was never initialised, and the id of another producer.
     talk.transactional_id = Some("s069-never".into());
     let told = talk.produce(12, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
     assert_eq!(told.code, ErrorCode::InvalidProducerIdMapping);
@@ -125,7 +125,7 @@ fn s069_a_producer_unknown_to_the_coordinator_writes_nothing() {
     producer.epoch += 1;
     assert_eq!(producer.produce(12, &topic, 0, 0, &["a"]).code, ErrorCode::InvalidProducerEpoch);
     producer.epoch -= 1;
-    // Statement 58: under version 2 an unknown producer begins at 0.
+    // Statement 58: under version 2 an unknown producer starts at 0.
     assert_eq!(producer.produce(12, &topic, 0, 7, &["a"]).code, ErrorCode::OutOfOrderSequenceNumber);
     assert_eq!(producer.append(&topic, 0, 0, &["a"]), 0, "nothing was written before");
 }
@@ -144,7 +144,7 @@ fn s069_a_request_is_of_one_producer() {
         ..Default::default()
     };
     let other = batch_with(options, &["b"]);
-    // Both on one partition's shard, or each on its own: the other one is nobody's either way.
+    // On the same shard or on different shards: the second transaction belongs to no producer.
     let told = producer.talk.produce(12, -1, &[(topic.by_name(), 0, &mine), (topic.by_name(), 1, &other)]);
     assert_eq!(told[1].code, ErrorCode::InvalidProducerIdMapping);
 }
@@ -175,7 +175,7 @@ fn s071_an_end_may_be_repeated_and_not_be_changed() {
         producer.finished();
         assert_eq!(producer.end_at(committed, 4).error_code, ErrorCode::None);
         assert_eq!(producer.end_at(!committed, 4).error_code, ErrorCode::InvalidTxnState);
-        // KIP-890: the answer to a retry is the one that was lost.
+        // KIP-890: a retry gets the same response as the lost request.
         producer.append(&topic, 0, 0, &["a"]);
         let ended = producer.end_at(committed, 5);
         assert_eq!((ended.error_code, ended.producer_epoch), (ErrorCode::None, producer.epoch + 1));
@@ -369,7 +369,7 @@ fn s103_another_core_is_another_broker_and_not_the_coordinator() {
         }
     }
     assert_eq!((right, wrong), (1, 1));
-    // A producer that asks each leader and the coordinator where they are.
+    // A producer that looks up each leader and the coordinator.
     let mut at_coordinator = Talk::to(&format!("{}:{}", found.host, found.port));
     let init = init_as(&mut at_coordinator, "direct", (-1, -1), 5);
     for (partition, address) in addresses.iter().enumerate() {

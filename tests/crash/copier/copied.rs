@@ -1,15 +1,15 @@
-//! What a copied record says of itself: the transaction that it is a part of, and the record that it is a copy of.
+//! The value of a copied record: its transaction, and the input record that it copies.
 //!
 //! ```text
 //! transactional id | incarnation | transaction | index | count | will abort | input partition | input offset | input value
 //! ```
 //!
-//! Every copier program (tests/clients/*) writes its values so, and takes the output's partition from the number in
-//! the key: all of one key go to one partition, and a transaction of some records goes to several.
+//! Every copier program in tests/clients/ writes this format, and takes the output partition from the number in the
+//! key. So all records of a key go to one partition, and a transaction writes to several.
 
 use std::fmt;
 
-/// A transaction: the nth of one producer, between whose incarnations lies a crash or a fatal error.
+/// The nth transaction of a producer's incarnation. A crash or a fatal error starts the next incarnation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Tag {
     pub id: String,
@@ -22,7 +22,7 @@ impl Tag {
         Some(Tag { id: id.into(), incarnation: incarnation.parse().ok()?, number: number.parse().ok()? })
     }
 
-    /// From the words of a line that a copier says.
+    /// Parses the words of a copier's output line.
     pub fn heard(line: &str, verb: &str) -> Option<Tag> {
         let mut words = line.strip_prefix(verb)?.split_whitespace();
         Tag::parse(words.next()?, words.next()?, words.next()?)
@@ -37,11 +37,11 @@ impl fmt::Display for Tag {
 
 pub struct Copied {
     pub tag: Tag,
-    /// Of the transaction's `count` records this is number `index`.
+    /// The record's number among the `count` records of the transaction.
     pub index: usize,
     pub count: usize,
     pub will_abort: bool,
-    /// The input's partition and offset.
+    /// Partition and offset of the input record.
     pub from: (i32, i64),
     pub value: String,
 }
@@ -62,7 +62,7 @@ impl Copied {
     }
 }
 
-/// The output's partition for a key such as `k17`.
+/// The output partition of a key such as `k17`.
 pub fn output_partition(key: &[u8], partitions: i32) -> Option<i32> {
     let number: i32 = std::str::from_utf8(key).ok()?.strip_prefix('k')?.parse().ok()?;
     Some(number % partitions)

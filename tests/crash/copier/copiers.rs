@@ -1,4 +1,4 @@
-//! Copier programs in groups of their own, each copying the whole input to its own output.
+//! Copier programs. Each group copies the whole input to its own output topic.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +6,14 @@ use super::copied::Tag;
 use crate::support::conversation::Conversation;
 use crate::support::run::Program;
 
-/// Beyond it a silent copier is out of its group.
+/// The session timeout of a copier's group membership.
 pub const SESSION: Duration = Duration::from_millis(3000);
-/// Beyond it its open transaction is aborted.
+/// The timeout after which a copier's open transaction is aborted.
 pub const TRANSACTION: Duration = Duration::from_millis(8000);
 const REBALANCE: Duration = Duration::from_secs(15);
 const SAYS_WITHIN: Duration = Duration::from_secs(90);
 
-/// What all copiers of a group have in common.
+/// The task that all copiers of a group share.
 #[derive(Clone)]
 pub struct Errand {
     pub bootstrap: String,
@@ -31,7 +31,7 @@ pub struct Copier {
 }
 
 impl Copier {
-    /// `incarnation` grows with every start of an id. The program counts on from a thousand times that by itself.
+    /// `incarnation` grows with each start of an id. The program itself counts up from a thousand times that.
     pub fn start(errand: &Errand, program: &Program, id: &str, incarnation: u64) -> Copier {
         let ms = |duration: Duration| duration.as_millis().to_string();
         let arguments = [
@@ -50,7 +50,7 @@ impl Copier {
         Copier { program: program.clone(), id: id.into(), incarnation, conversation }
     }
 
-    /// Another in its place, of the same id or, as one that does not know of the first, of another.
+    /// Starts a replacement with the same transactional id, or with another one.
     pub fn successor(&self, errand: &Errand, has_same_id: bool) -> Copier {
         let incarnation = self.incarnation + 1;
         if has_same_id {
@@ -64,13 +64,13 @@ impl Copier {
         &self.conversation.name
     }
 
-    /// Kills it; the transactions that it said were committed.
+    /// Kills it; returns the transactions that it reported as committed.
     pub fn kill(&mut self) -> Vec<Tag> {
         self.conversation.kill();
         self.committed()
     }
 
-    /// The transactions that it has said were committed.
+    /// The transactions that it reported as committed.
     fn committed(&self) -> Vec<Tag> {
         self.conversation.heard_from(0).iter().filter_map(|line| Tag::heard(line, "COMMITTED ")).collect()
     }
@@ -81,8 +81,8 @@ impl Copier {
         }
     }
 
-    /// Stops it, by a signal, in the middle of a transaction: when all of it is written and its offsets are not
-    /// (`offsets`), or they are too and all but the commit is done (`commit`).
+    /// Stops it with a signal during a transaction: after the records and before the offsets (`offsets`), or after the
+    /// offsets and before the commit (`commit`).
     pub fn ask_to_halt(&mut self, place: &str) -> usize {
         let from = self.conversation.heard_count();
         self.conversation.tell(&format!("halt {place}"));
@@ -97,7 +97,7 @@ impl Copier {
         tag
     }
 
-    /// Lets it go on in that transaction, and then leave. It must be refused.
+    /// Resumes it in that transaction, and then lets it leave. The transaction must be refused.
     pub fn resume(&mut self, halted: &Tag) -> String {
         self.conversation.signal("CONT");
         self.conversation.tell("go on");
@@ -115,7 +115,7 @@ impl Copier {
         self.conversation.tell("end");
     }
 
-    /// Waits until it has left; the transactions that it said were committed.
+    /// Waits until it has left; returns the transactions that it reported as committed.
     pub fn ended(mut self, within: Duration) -> Vec<Tag> {
         let began = Instant::now();
         let status = self.conversation.ended(within);
@@ -123,7 +123,7 @@ impl Copier {
         self.committed()
     }
 
-    /// How often it met a fatal error and began anew.
+    /// How often it restarted after a fatal error.
     pub fn gave_up(&self) -> usize {
         self.conversation.heard_from(0).iter().filter(|line| line.starts_with("GAVE UP ")).count()
     }

@@ -1,4 +1,4 @@
-//! The topic that is copied, read whole at the end.
+//! The input topic, read whole at the end.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use tidemill::record::{Decompressor, Records, batches};
 use tidemill::tools::client::Client;
 use tidemill::tools::client::fetch::{FetchOptions, Position};
 
-/// Key and value of all that was fed.
+/// Key and value of all input records.
 pub type Input = BTreeMap<(i32, i64), (Vec<u8>, String)>;
 
 pub fn read_whole(client: &mut Client, topic: &str, ends: &[i64]) -> Input {

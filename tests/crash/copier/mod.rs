@@ -1,19 +1,23 @@
-//! Exactly once, under kill -9: copiers consume, produce and commit their offsets in transactions, and every record of
-//! the input comes out once, in order, in whole transactions.
+//! Exactly once under kill -9. Copiers consume, produce and commit their offsets in transactions, and each input record
+//! is copied once, in order, in whole transactions.
 //!
-//! Four groups copy the same input, each to an output of its own: two Java clients (transactions of version 2), two of
-//! franz-go, two of librdkafka (version 1), and one of each in one group. Meanwhile, at moments that follow from a seed,
-//! copiers and the node are killed, and in every group one copier becomes a *zombie*: stopped in the middle of a transaction
-//! until its group has gone on without it, and let go on. It must be refused.
+//! Four groups copy the same input, each to its own output: two Java clients (transactions of version 2), two of
+//! franz-go, two of librdkafka (version 1), and one of each in one group. At moments that follow from a seed, copiers
+//! and the node are killed. In each group one copier becomes a *zombie*: it is stopped during a transaction until its
+//! group has continued without it, and then resumed. Its transaction must be refused.
 //!
-//! A copy names its transaction and what it is a copy of (`copied.rs`), so a reader can say of any output what is lost,
-//! comes twice, is out of order, was aborted, or is a part of a torn transaction. That reader runs all the while
-//! (`watch.rs`), and what it has read once must never be contradicted (`output.rs`).
+//! A copy names its transaction and its input record (`copied.rs`). So a reader detects records that are lost,
+//! repeated, out of order, aborted, or part of a torn transaction. The reader runs during the whole test (`watch.rs`),
+//! and no read may contradict an earlier one (`output.rs`).
 //!
-//! `TIDEMILL_COPIER_ROUNDS=20 TIDEMILL_COPIER_SEED=7 cargo test --release --test crash copier -- --nocapture` for more of it, with
-//! `TIDEMILL_COPIER_ROUTING=forward` where a node is one broker.
-//! Against Apache Kafka (`TIDEMILL_TEST_PEER=kafka`) the node is not killed: after that a single Kafka 4.3 was seen to leave
-//! markers out, and so to tear confirmed transactions.
+//! ```text
+//! TIDEMILL_COPIER_ROUNDS=20 TIDEMILL_COPIER_SEED=7 cargo test --release --test crash copier -- --nocapture
+//! TIDEMILL_COPIER_ROUTING=forward ...   the node is one broker
+//! TIDEMILL_TEST_PEER=kafka ...          against Apache Kafka
+//! ```
+//!
+//! Kafka is not killed: a single node of Kafka 4.3 was observed to omit markers after a kill, which tears confirmed
+//! transactions.
 
 mod copied;
 mod copiers;
@@ -41,9 +45,9 @@ use watch::Watch;
 
 const INPUT: &str = "input";
 const PARTITIONS: i32 = 6;
-/// Strikes of a round, before its zombies.
+/// Kills per round, before its zombies.
 const STRIKES: usize = 5;
-/// On a machine that has other things to do as well.
+/// Deadline on a machine with other load.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(90);
 
 struct Team {
@@ -51,7 +55,7 @@ struct Team {
     copiers: Vec<Copier>,
 }
 
-/// Everything that runs, and what has happened so far.
+/// All running programs, and the history of the test.
 struct Run {
     node: Node,
     teams: Vec<Team>,
@@ -120,7 +124,7 @@ impl Run {
         })
     }
 
-    /// Waits until every group has copied more, in spite of all.
+    /// Waits until each group has copied more records.
     fn goes_on(&mut self) {
         let before = self.watch.copied();
         let names: Vec<&str> = self.teams.iter().map(|team| team.errand.group.as_str()).collect();
@@ -131,7 +135,7 @@ impl Run {
         });
     }
 
-    /// The same moment kills the node, some copiers, or both.
+    /// Kills the node, some copiers, or both at the same moment.
     fn strike(&mut self, does_kill_node: bool) {
         let delay = Duration::from_millis(self.chance.below(1500));
         std::thread::sleep(delay);
@@ -156,7 +160,7 @@ impl Run {
             self.copiers_killed += 1;
             self.gave_up += victim.gave_up();
             names.push(victim.name().to_string());
-            // One in four comes back as somebody else: what it left open must be ended by its timeout.
+            // One in four returns with another transactional id, so its timeout must end its open transaction.
             *victim = victim.successor(&team.errand, !self.chance.one_in(4));
         }
         if does_kill_node {
@@ -168,7 +172,7 @@ impl Run {
         self.goes_on();
     }
 
-    /// In every group one copier is stopped in the middle of a transaction until the others have done its work.
+    /// Stops one copier of each group during a transaction until the others have done its work.
     fn zombies(&mut self, place: &str, does_kill_node: bool) {
         let mut halting = Vec::new();
         for (t, team) in self.teams.iter_mut().enumerate() {
@@ -267,7 +271,7 @@ impl Run {
                 row.of_several_partitions,
                 row.of_several_leaders
             );
-            // Of a node that is one broker the shards do not show.
+            // With forward routing the shards are not visible.
             let is_apart = row.of_several_leaders * 2 > row.committed || client.cluster().brokers.len() == 1;
             assert!(is_apart && row.of_several_partitions * 2 > row.committed, "few can be torn:{table}");
             assert!(row.aborted > 0, "nothing was aborted:{table}");
@@ -284,7 +288,7 @@ struct Row {
     of_several_leaders: usize,
 }
 
-/// What can be said only at the end: nothing is lost, nothing is half there, and what was promised was kept.
+/// The checks that need the whole output: no record is lost, no transaction is partial, and confirmed ones are there.
 fn verify(
     output: &Output,
     input: &Input,

@@ -1,15 +1,15 @@
-//! One output topic as it is read while copiers and node are killed: nothing that was read once may be contradicted.
+//! One output topic, read while copiers and the node are killed: no read may contradict an earlier one.
 //!
-//! It is read twice over. *Committed*, as a stock reader does it: up to the last stable offset, without what the answer's
-//! list of aborted transactions names. And *raw*: all of it up to the high watermark with the markers, which say how each
-//! transaction ended in each partition.
+//! It is read in two ways. *Committed*, as a stock consumer: up to the last stable offset, without the records of the
+//! aborted transactions in the response. And *raw*: all records up to the high watermark, with the markers, which give
+//! the outcome of each transaction in each partition.
 //!
 //! - OUT-1: the last stable offset and the high watermark never go back.
-//! - OUT-2: what was read committed is there, the same, whenever it is read again.
+//! - OUT-2: a record that was read committed is the same in each later read.
 //! - OUT-3: no record is copied twice, and none after a later one of its input partition.
-//! - OUT-4: no record of a transaction that was to abort, or did, is read committed.
-//! - OUT-5: a transaction ends in the same way in every partition, in all of them before its producer writes another, and
-//!   nothing is added to it after its end.
+//! - OUT-4: no record of a transaction that aborts, or is to abort, is read committed.
+//! - OUT-5: a transaction has the same outcome in every partition, ends in all of them before its producer starts
+//!   another, and gets no record after its end.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,9 +22,9 @@ use tidemill::record::{BatchHeader, Decompressor, Records, batches};
 use tidemill::tools::client::fetch::{FetchOptions, Fetched, Position};
 use tidemill::tools::client::{Client, ClientError};
 
-/// Why a sweep ended early.
+/// The reason why a sweep ended early.
 pub enum Trouble {
-    /// The node is away, or has just come back.
+    /// The node is down, or has just restarted.
     Away(ClientError),
     /// A rule is broken.
     Wrong(String),
@@ -44,14 +44,14 @@ impl From<String> for Trouble {
 
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What is known of a transaction.
+/// The observed state of a transaction.
 #[derive(Default, Debug)]
 pub struct Transaction {
-    /// How many records it has, as each of them says.
+    /// The number of its records, which each of them states.
     pub count: usize,
-    /// Those that were read committed.
+    /// Its records that were read committed.
     pub indexes: BTreeSet<usize>,
-    /// The partitions where records of it lie, and how it ended there.
+    /// The partitions with its records, and its outcome in each.
     pub endings: BTreeMap<i32, Option<Ending>>,
 }
 
@@ -63,17 +63,17 @@ impl Transaction {
 
 #[derive(Default)]
 struct Partition {
-    /// Of the reader of committed records.
+    /// Next offset of the committed reader.
     next: i64,
     last_stable_offset: i64,
     high_watermark: i64,
-    /// Offset and fingerprint of all that it was given.
+    /// Offset and fingerprint of all records that it read.
     read: Vec<(i64, u64)>,
     /// The last offset of each input partition that was copied here.
     last_from: HashMap<i32, i64>,
-    /// Of the raw reader.
+    /// Next offset of the raw reader.
     raw_next: i64,
-    /// By producer id: transactions with records here and no marker yet.
+    /// Transactions with records here and without a marker, by producer id.
     open: HashMap<i64, Vec<Tag>>,
 }
 
@@ -81,9 +81,9 @@ pub struct Output {
     pub topic: String,
     partitions: Vec<Partition>,
     pub transactions: BTreeMap<Tag, Transaction>,
-    /// The copies that were read committed: key and value as they were in the input.
+    /// The copies that were read committed, with the key and value of their input records.
     pub copied: BTreeMap<(i32, i64), (Vec<u8>, String)>,
-    /// By transactional id, the latest transaction of which something was seen.
+    /// The latest transaction with an observed record or marker, by transactional id.
     latest: HashMap<String, Tag>,
     unended: BTreeSet<Tag>,
     decompressor: Decompressor,
@@ -102,9 +102,9 @@ impl Output {
         }
     }
 
-    /// Reads on, both ways, to where the log ends now.
+    /// Continues both reads to the current log end.
     pub fn sweep(&mut self, client: &mut Client) -> Result<(), Trouble> {
-        // Their producer has gone on to another: whatever they wrote and how it ended is in the log by now.
+        // Their producers have started later transactions, so all their records and markers are in the log by now.
         let passed: Vec<Tag> = self.unended.iter().filter(|tag| self.latest[&tag.id] > **tag).cloned().collect();
         self.read(client, false)?;
         for tag in passed {
@@ -145,7 +145,7 @@ impl Output {
         Ok(())
     }
 
-    /// What one answer has of one partition; where to read on.
+    /// Takes one partition of a response; returns the next offset to read.
     pub fn take(&mut self, fetched: &Fetched, is_committed: bool) -> Result<i64, String> {
         self.check_watermarks(fetched)?;
         if is_committed { self.take_committed(fetched) } else { self.take_raw(fetched) }
@@ -250,7 +250,7 @@ impl Output {
         Ok(at.next)
     }
 
-    /// Reads committed from the beginning, and compares with what was read so far (OUT-2).
+    /// Reads committed records from the log start, and compares with the earlier reads (OUT-2).
     pub fn read_again(&mut self, client: &mut Client) -> Result<(), Trouble> {
         for partition in 0..self.partitions.len() as i32 {
             let end = self.partitions[partition as usize].next;
@@ -279,12 +279,12 @@ impl Output {
         Ok(())
     }
 
-    /// Whether nothing is open: all that was written is stable, and read.
+    /// Whether no transaction is open, and all records are stable and read.
     pub fn is_at_rest(&self) -> bool {
         self.partitions.iter().all(|at| at.next == at.high_watermark && at.raw_next == at.high_watermark)
     }
 
-    /// Why not, for a message.
+    /// The reason why the output is not settled, for a message.
     pub fn unrest(&self) -> String {
         let offsets = self.partitions.iter().map(|at| (at.next, at.last_stable_offset, at.high_watermark));
         format!("{}: read, LSO, HW: {:?}; unended: {:?}", self.topic, offsets.collect::<Vec<_>>(), self.unended)
@@ -306,7 +306,7 @@ fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The records from `next` on that a client gives its user, sorted out as clients do it; where to read on.
+/// The records from `next` on that a client returns to its user, and the next offset to read.
 fn each_committed(
     fetched: &Fetched,
     mut next: i64,

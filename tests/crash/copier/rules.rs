@@ -1,4 +1,4 @@
-//! What breaks a rule of `output` is noticed: each case is a log that keeps them all but for one thing.
+//! Tests that `output` reports each broken rule: each case is a log that breaks one of them.
 
 use super::copied::Tag;
 use super::output::Output;
@@ -7,7 +7,7 @@ use tidemill::record::control::{Ending, Marker};
 use tidemill::tools::client::fetch::Fetched;
 use tidemill::wire::data::fetch::AbortedTransaction;
 
-/// A partition of an output of two, as it is answered.
+/// One partition of a two-partition output, as a Fetch returns it.
 #[derive(Clone, Default)]
 struct Log {
     partition: i32,
@@ -27,7 +27,7 @@ impl Log {
         self.end += count;
     }
 
-    /// Copies of `from`, partition 0 of the input, as the whole of a transaction in this partition.
+    /// Adds copies of `from`, of input partition 0, as all records of a transaction in this partition.
     fn copies(mut self, number: u64, count: usize, first: usize, from: &[i64], will_abort: bool) -> Log {
         let options = BatchOptions {
             is_transactional: true,
@@ -71,7 +71,7 @@ impl Log {
     }
 }
 
-/// Both ways of reading, over both partitions; the first broken rule.
+/// Reads both partitions in both ways; returns the first broken rule.
 fn read(logs: &[Log]) -> Result<Output, String> {
     let mut output = Output::new("output", 2);
     for is_committed in [false, true] {

@@ -1,4 +1,4 @@
-//! The thread that reads the outputs all the while, through every death of the node.
+//! The thread that reads the outputs during the whole test, across all kills of the node.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,16 +9,16 @@ use super::output::{Output, Trouble};
 use crate::support::feeder::impatient;
 use tidemill::tools::client::Client;
 
-/// For open transactions of the dead to be ended by their timeouts, and for all to be read.
+/// Deadline until timeouts have ended the open transactions of killed copiers, and all records are read.
 const AT_REST_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Shared {
     is_over: AtomicBool,
-    /// How often the node was started again.
+    /// The number of restarts of the node.
     restarts: AtomicU64,
     wrong: Mutex<Option<String>>,
-    /// Copies read committed, by output.
+    /// The number of committed copies, by output.
     copied: Vec<AtomicU64>,
 }
 
@@ -35,7 +35,7 @@ impl Watch {
         Watch { thread: std::thread::spawn(move || watch(&bootstrap, outputs, &share)), shared }
     }
 
-    /// Panics if a rule was broken by now.
+    /// Panics if a rule is broken.
     pub fn check(&self) {
         if let Some(wrong) = &*self.shared.wrong.lock().expect("the watch has not panicked") {
             panic!("{wrong}");
@@ -43,7 +43,7 @@ impl Watch {
         assert!(!self.thread.is_finished(), "the watch has ended");
     }
 
-    /// To be told when the node is up again: everything will be read once more.
+    /// Called after a restart of the node: the thread reads all outputs again.
     pub fn restarted(&self) {
         self.shared.restarts.fetch_add(1, Ordering::Relaxed);
     }
@@ -52,7 +52,7 @@ impl Watch {
         self.shared.copied.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
-    /// Once nobody writes any more: reads to the end, then everything again.
+    /// Called when no copier writes any more: reads to the end, and then everything again.
     pub fn end(self) -> Vec<Output> {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let outputs = self.thread.join().expect("the watch has not panicked");
@@ -72,7 +72,7 @@ fn watch(bootstrap: &str, mut outputs: Vec<Output>, shared: &Shared) -> Vec<Outp
         if client.is_none() {
             client = impatient(bootstrap).ok();
         }
-        // Both are read before the sweep, so that what they announce is in what the sweep reads.
+        // Both are loaded before the sweep, so that the sweep sees all records written before.
         let is_over = shared.is_over.load(Ordering::Relaxed);
         let restarts_now = shared.restarts.load(Ordering::Relaxed);
         let outcome = client.as_mut().map(|client| round(client, &mut outputs, restarts < restarts_now || is_over));

@@ -1,5 +1,5 @@
-//! Files that were damaged, cut, swapped or lost while nobody ran: acknowledged records are intact, or the restart says in
-//! words what is missing. Each case harms a copy of the same killed shard, opens it, and reads everything.
+//! Files that were damaged, cut, swapped or lost while the shard was down. Acknowledged records are intact, or the
+//! restart names the loss. Each case damages a copy of the same killed shard, opens it, and reads all records.
 
 use std::cell::RefCell;
 use std::fs;
@@ -22,18 +22,18 @@ use super::report;
 use crate::support::scratch::Dir;
 use crate::support::turn;
 
-/// What a restart makes of it.
+/// The outcome of a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Intact,
-    /// It does not start, and says why.
+    /// The shard refuses to open, with a reason.
     Refused,
-    /// It starts; what is lost is named in the log, or by whoever reads it.
+    /// The shard opens; the log or a read names the loss.
     Reported,
 }
 use Outcome::{Intact, Refused, Reported};
 
-/// What was done, what does it, what comes of it, and what is said then (on refusal, or in the log).
+/// The fault, the function that causes it, the expected outcome, and the expected words (in the error or the log).
 type Case = (&'static str, fn(&Scene), Outcome, &'static str);
 
 const CASES: &[Case] = &[
@@ -185,17 +185,17 @@ fn noise(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A killed shard: clean stops and laps before, and behind the last checkpoint a row of groups.
+/// A killed shard with earlier clean stops and journal laps, and several groups behind the last checkpoint.
 struct Scene {
     root: PathBuf,
     checkpoint: PathBuf,
     state: Checkpoint,
-    /// Checkpoints of before: whose groups are all there yet, and whose are not.
+    /// Earlier checkpoints: one whose groups still exist, and one whose groups do not.
     before: Vec<u8>,
     stale: Vec<u8>,
-    /// The live groups: file, position, header.
+    /// File, position and header of each live group.
     groups: Vec<(u32, u64, GroupHeader)>,
-    /// Where the next one goes.
+    /// The position of the next group.
     end: (u32, u64),
     /// A whole group of an earlier lap.
     recycled: Vec<u8>,
@@ -245,7 +245,7 @@ impl Scene {
     }
 
     fn write_end(&self, group: &[u8]) {
-        // As the writer does: what does not fit the rest of a file goes to the beginning of the next.
+        // As the writer does: a group that does not fit the rest of a file goes to the start of the next.
         let fits = self.end.1 as usize + group.len() <= fs::metadata(self.journal(self.end.0)).unwrap().len() as usize;
         let (file, at) = if fits { self.end } else { ((self.end.0 + 1) % 3, BLOCK_BYTES as u64) };
         let (path, at) = (self.journal(file), at as usize);
@@ -254,7 +254,7 @@ impl Scene {
         fs::write(path, bytes).unwrap();
     }
 
-    /// A group that would be next, but for these.
+    /// Writes a group that is a valid next one except for these changes.
     fn forged(&self, sessions_back: u64, checksum_off: u32) -> Vec<u8> {
         let (_, _, last) = self.groups[self.groups.len() - 1];
         load::run(async {
@@ -275,7 +275,7 @@ impl Scene {
     }
 }
 
-/// The groups from a start on.
+/// The groups from a journal start on.
 fn groups(directory: &Path, start: Start) -> Vec<(u32, u64, GroupHeader)> {
     let (mut file, mut position, mut sequence) = (start.file, start.position, start.sequence);
     let at = |file: u32, position: u64| {
@@ -353,7 +353,7 @@ fn recycled(directory: &Path, sequence: u64) -> Vec<u8> {
     found.expect("a journal that went round has groups of before")
 }
 
-/// What was logged, as text.
+/// The captured log output.
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
 
@@ -400,7 +400,7 @@ fn damage_is_reported_or_harmless() {
         let (outcome, words) = match checked {
             Ok(Ok(())) if says.is_empty() || *expected == Intact => (Intact, said),
             Ok(_) => (Reported, said),
-            // The shard opened, and whoever reads is told.
+            // The shard opened, and reads report the loss.
             Err(why) if why.contains("torn at") => (Reported, why),
             Err(why) => (Refused, why),
         };
@@ -418,7 +418,7 @@ fn damage_is_reported_or_harmless() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The words from those on that were looked for.
+/// The text from the expected words on.
 fn shorten(line: &str, says: &str) -> String {
     let at = line.find(says).expect("it contains them");
     line[at..].chars().take(90).collect()

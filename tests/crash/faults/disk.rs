@@ -1,9 +1,9 @@
-//! A disk, followed through a recording, and what a power failure leaves of it.
+//! A simulated disk that follows a recording, and its contents after a power failure.
 //!
-//! As little is taken for flushed as POSIX lets one: a write with RWF_DSYNC flushes its own bytes and nothing else, fsync
-//! flushes one file's bytes (or one directory's names) that were there when it was asked for. After a file's flush that
-//! failed, what it should have flushed is never flushed by a later one (the kernel reports a lost page once, and forgets
-//! it). Whatever is not flushed is on the disk or not, sector by sector and name by name.
+//! It assumes the weakest flushes that POSIX allows. A write with RWF_DSYNC flushes only its own bytes. fsync flushes
+//! only one file's bytes (or one directory's names) that existed when it started. After a failed flush, no later flush
+//! covers the same bytes (the kernel reports a lost page once, and forgets it). Any part of the unflushed data may be
+//! on the disk, sector by sector and name by name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::chance::Chance;
 
 const SECTOR_BYTES: usize = 512;
 
-/// What becomes of that which was not flushed.
+/// The fate of unflushed data.
 pub enum Luck<'a> {
     AllIsLost,
     Some(&'a mut Chance),
@@ -27,18 +27,18 @@ pub struct Disk {
     inodes: Vec<Inode>,
     open: HashMap<RawFd, usize>,
     begun: HashMap<u64, Begun>,
-    /// Events of this disk's whole life.
+    /// Number of events since this disk was created.
     now: usize,
-    /// Events of the recording under way.
+    /// Number of events of the current recording.
     seen: usize,
 }
 
 struct Begun {
     at: usize,
     change: Change,
-    /// The directory that it names something in, as the name was understood then.
+    /// The directory whose names it changes, resolved when it started.
     parent: Option<usize>,
-    /// Of a write: which of its inode's changes it is.
+    /// For a write: its index among the changes of its inode.
     write: Option<(usize, u64)>,
 }
 
@@ -49,12 +49,12 @@ enum Inode {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The operation has not come back.
+    /// The operation has not completed.
     InFlight,
-    /// Done at this moment.
+    /// Completed at this event.
     Done(usize),
     Flushed,
-    /// It failed, or its flush did: no later flush makes it safe.
+    /// It failed, or its flush did: no later flush covers it.
     Doomed,
 }
 
@@ -77,7 +77,7 @@ struct NameChange {
 }
 
 impl Disk {
-    /// The disk under `root` as it is now, all of it flushed.
+    /// The disk with the current contents of `root`, all flushed.
     pub fn of(root: &Path) -> Disk {
         let mut disk = Disk {
             root: root.to_owned(),
@@ -109,14 +109,14 @@ impl Disk {
         inode
     }
 
-    /// Another recording begins, of another process on the same disk: what was not flushed still is not.
+    /// Starts another recording, of another process on the same disk. Unflushed data stays unflushed.
     pub fn reopened(&mut self) {
         assert!(self.begun.is_empty(), "a kernel finishes what a killed process has begun");
         self.open.clear();
         self.seen = 0;
     }
 
-    /// How many events of the recording under way have been applied.
+    /// The number of applied events of the current recording.
     pub fn seen(&self) -> usize {
         self.seen
     }
@@ -219,7 +219,7 @@ impl Disk {
         }
     }
 
-    /// The inode that an open found or made; `None` for what is not below the root, or went while it was opened.
+    /// The inode that an open found or created; `None` outside the root, or when it was removed meanwhile.
     fn opened(&mut self, parent: Option<usize>, path: &Path, create: bool) -> Option<usize> {
         if path == self.root {
             return Some(0);
@@ -253,13 +253,13 @@ impl Disk {
         }
     }
 
-    /// The directory that a path lies in, as a process sees it.
+    /// The directory that contains a path, as a process sees it.
     fn parent(&self, path: &Path) -> Option<usize> {
         let below = path.parent()?.strip_prefix(&self.root).ok()?;
         below.components().try_fold(0, |inode, name| self.child(inode, Path::new(name.as_os_str())))
     }
 
-    /// What a path's last name stands for in a directory.
+    /// The inode of a path's last name in a directory.
     fn child(&self, directory: usize, path: &Path) -> Option<usize> {
         let name = name_of(path);
         self.directory(directory).iter().rev().find(|change| change.name == name)?.to
@@ -267,13 +267,13 @@ impl Disk {
 
     fn name(&mut self, directory: Option<usize>, path: &Path, to: Option<usize>) {
         let (at, state, name) = (self.now, State::Done(self.now), name_of(path).to_owned());
-        // A directory that went meanwhile takes its names with it.
+        // A removed directory removes its names.
         let Some(directory) = directory else { return };
         let Inode::Directory { changes } = &mut self.inodes[directory] else { panic!("a file has no names in it") };
         changes.push(NameChange { name, to, at, state });
     }
 
-    /// What is flushed and has nothing unflushed before it can no longer be undone.
+    /// Applies flushed changes without unflushed ones before them: a power failure cannot undo them.
     fn fold(&mut self, inode: usize) {
         if let Inode::File { flushed, changes } = &mut self.inodes[inode] {
             let settled = changes.iter().take_while(|change| change.state == State::Flushed).count();
@@ -281,9 +281,9 @@ impl Disk {
         }
     }
 
-    /// Writes to `into` what the disk holds when the power fails now.
+    /// Writes the disk's contents after a power failure at this moment to `into`.
     pub fn leave(&self, into: &Path, mut luck: Luck) {
-        // A file system that journals its names keeps them up to some moment; another keeps any of them.
+        // A file system that journals its names keeps them up to some moment; another one keeps any subset.
         let names_until = match &mut luck {
             Luck::AllIsLost => Some(0),
             Luck::Some(chance) => chance.one_in(2).then(|| chance.below(self.now as u64 + 1) as usize),
@@ -316,7 +316,7 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("names of ours are UTF-8")
 }
 
-/// Which of a name's values the disk has: the last that was flushed, or one of those after it.
+/// The value of a name on the disk: the last flushed one, or one of the later ones.
 fn survivor(changes: &[&NameChange], names_until: Option<usize>, luck: &mut Luck) -> Option<usize> {
     let flushed = changes.iter().rposition(|change| change.state == State::Flushed);
     let behind = flushed.map_or(0, |at| at + 1);
@@ -346,7 +346,7 @@ fn put(file: &mut Vec<u8>, position: usize, bytes: &[u8]) {
 }
 
 impl FileChange {
-    /// What of this change is on the disk.
+    /// The part of this change that is on the disk.
     fn survive(&self, file: &mut Vec<u8>, luck: &mut Luck) {
         let chance = match (self.state, luck) {
             (State::Flushed, _) => return self.what.apply(file),
@@ -356,7 +356,7 @@ impl FileChange {
         match (&self.what, chance.below(4)) {
             (_, 0) => {}
             (_, 1) | (FileWhat::Length(_), _) => self.what.apply(file),
-            // Torn: up to some sector, or any of them.
+            // A torn write: its first sectors, or any subset of them.
             (FileWhat::Write { position, bytes }, 2) => {
                 let sectors = chance.below((bytes.len() / SECTOR_BYTES) as u64 + 1) as usize;
                 put(file, *position, &bytes[..sectors * SECTOR_BYTES]);

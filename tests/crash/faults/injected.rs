@@ -1,6 +1,6 @@
-//! An error, a full disk or a short write at every point where a shard changes the disk: the first of its kind, the second,
-//! and so on until there is none. What was acknowledged by then is there after a restart, and also after a power failure
-//! that takes everything which no flush has vouched for. A flush that was retried after it had failed would show there.
+//! An error, a full disk or a short write at every point where a shard changes the disk: at the first operation of a
+//! kind, at the second, and so on. Acknowledged records survive a restart, and also a power failure that loses all
+//! unflushed data. That failure detects a flush that was retried after an error.
 
 use std::cell::RefCell;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::support::turn;
 
 /// Errno 5, 1 and 28, as Linux numbers them everywhere.
 const EIO: Fault = Fault::Errno(5);
-/// How a file system says that it has no second names.
+/// The errno of a file system without hard links.
 const EPERM: Fault = Fault::Errno(1);
 const ENOSPC: Fault = Fault::Errno(28);
 const SHORT: Fault = Fault::Short(4096);
@@ -42,10 +42,10 @@ const FAULTS: [(Target, Fault); 17] = [
     (Target::Remove, EIO),
     (Target::MakeDirectory, EIO),
 ];
-/// No load of these comes near.
+/// More points than any load has.
 const POINTS_MAX: u64 = 2_000;
 
-/// What became of the shard, over all points.
+/// The outcomes over all points.
 #[derive(Default)]
 struct Counts {
     points: usize,
@@ -91,7 +91,7 @@ fn a_failure_at_any_point_loses_nothing_that_was_acknowledged() {
     report::table("errors at every point", &columns, &rows);
 }
 
-/// SHARD-3 keeps the journal full: what waits for its space then waits in vain, and is told so.
+/// SHARD-3 keeps the journal full: appends that wait for its space fail instead of waiting forever.
 #[test]
 fn a_shard_that_failed_with_a_full_journal_answers_and_stops() {
     let _turn = turn::of("faults");
@@ -160,7 +160,7 @@ fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<boo
     }
     counts.points += 1;
     counts.acknowledged += acknowledged;
-    // The power fails, and whatever no flush has vouched for is gone.
+    // A power failure loses all unflushed data.
     recorder.take()[..lived.ended_at].iter().for_each(|event| disk.apply(event));
     disk.leave(&left, Luck::AllIsLost);
     for (what, root) in [("after a power failure", &left), ("after a restart", &live)] {

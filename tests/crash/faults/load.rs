@@ -1,8 +1,8 @@
-//! A real shard under load, in this process, and a ledger of what it was given and what it acknowledged when.
+//! A real shard under load in this process, and a ledger of its input and its acknowledgements with their moments.
 //!
-//! Everything is small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments of a
-//! dozen batches, retention, records deleted by clients, compaction, topics made, deleted and made again under the same name, transactions of three
-//! producers that lie in one another.
+//! All sizes are small, so that everything happens within a second: journal files of 1 MiB and laps of three, segments
+//! of a dozen batches, retention, DeleteRecords, compaction, topics that are created, deleted and recreated under the
+//! same name, and overlapping transactions of three producers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +36,10 @@ use crate::support::chance::Chance;
 
 const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
-/// A load that gets no further has hung.
+/// A load without progress for so long hangs.
 const LOAD_WITHIN: Duration = Duration::from_secs(20);
 
-/// Where the directories lie under a root.
+/// The directories below a root.
 pub fn place(root: &Path, own_journal_dir: bool) -> Place {
     let data = root.join("data");
     let journal = own_journal_dir.then(|| root.join("journal"));
@@ -55,7 +55,7 @@ pub fn place(root: &Path, own_journal_dir: bool) -> Place {
     Place { id: ShardId(0), node: NODE, shards: 1, layout: 0, data, config: Arc::new(config), journal_file_bytes: MIB }
 }
 
-/// As a node opens its shards: a deletion that was interrupted is finished first.
+/// Opens as a node opens its shards: an interrupted deletion is completed first.
 async fn open(place: &Place, image: &Arc<Image>) -> Result<(Rc<Shard>, Report), String> {
     let names = dir::list(&place.data.root).map_err(|error| error.to_string())?;
     dir::sync(&place.data.root).await.map_err(|error| error.to_string())?;
@@ -65,7 +65,7 @@ async fn open(place: &Place, image: &Arc<Image>) -> Result<(Rc<Shard>, Report), 
     Shard::open(place.clone(), image.clone()).await.map_err(|error| error.to_string())
 }
 
-/// As a node's shard runs, but for the memory that no test of the disk needs.
+/// Runs as a node's shard, with less memory.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let config = runtime::Config { recv_buffers: 1, ring_entries: 128, ..runtime::Config::default() };
     runtime::run(config, || future).expect("io_uring is here")
@@ -74,7 +74,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 // ---- topics -----------------------------------------------------------------------------------------------------
 
 fn overrides(name: &str) -> Vec<(String, String)> {
-    // A full index closes a segment: twelve batches, with an entry for each.
+    // A full index rolls the segment: twelve batches, with one entry each.
     let mut all = vec![("segment.index.bytes", "96"), ("index.interval.bytes", "0"), ("file.delete.delay.ms", "0")];
     match name {
         "kept" => all.push(("retention.bytes", "500000")),
@@ -86,7 +86,7 @@ fn overrides(name: &str) -> Vec<(String, String)> {
     all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// The metadata with these topics, each of one partition but `plain`, which has three.
+/// The metadata with these topics. `plain` has three partitions, all others one.
 pub fn image_with(names: &[&str]) -> Arc<Image> {
     let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
     let start = Command::NodeStarted {
@@ -126,7 +126,7 @@ pub fn partitions(image: &Image) -> Vec<TopicPartition> {
 
 // ---- the ledger -------------------------------------------------------------------------------------------------
 
-/// A batch, by what no other batch has.
+/// The identity of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Batch {
     pub base_offset: i64,
@@ -135,7 +135,7 @@ pub struct Batch {
     pub crc: u32,
 }
 
-/// A record with a key, and what its value comes to.
+/// A record with a key, and a fingerprint of its value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Keyed {
     pub offset: i64,
@@ -151,7 +151,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// A batch with such a header that was appended; its keys' offsets count from its first so far.
+    /// An appended batch with this header; the offsets of its keys are relative to the first.
     fn of(produced: &Produced, header: &BatchHeader, mut keyed: Vec<Keyed>) -> Sent {
         let (base_offset, end_offset) = (produced.base_offset, produced.last_offset + 1);
         keyed.iter_mut().for_each(|keyed| keyed.offset += base_offset);
@@ -160,15 +160,15 @@ impl Sent {
     }
 }
 
-/// What a shard was given, and when it said what; moments are those of the recording.
+/// The input of a shard, and its acknowledgements with the moments of the recording.
 #[derive(Clone, Default)]
 pub struct Ledger {
     sent: BTreeMap<TopicPartition, Vec<Sent>>,
-    /// Where a log began, as seen at a moment.
+    /// An observed log start with its moment.
     starts: BTreeMap<TopicPartition, Vec<(usize, i64)>>,
-    /// Records that were deleted below an offset.
+    /// DeleteRecords below an offset.
     deletions: BTreeMap<TopicPartition, Vec<Deletion>>,
-    /// The metadata, from a moment on.
+    /// The metadata since a moment.
     images: Vec<(usize, Arc<Image>)>,
 }
 
@@ -179,7 +179,7 @@ struct Deletion {
     acknowledged_at: Option<usize>,
 }
 
-/// What a shard has, as read from it.
+/// The contents of a shard, read from it.
 pub type Found = BTreeMap<TopicPartition, FoundLog>;
 
 pub struct FoundLog {
@@ -199,7 +199,7 @@ impl Ledger {
         Ledger { images: vec![(0, image)], ..Ledger::default() }
     }
 
-    /// The metadata that a restart after this moment finds.
+    /// The metadata for a restart after this moment.
     pub fn image_at(&self, moment: usize) -> Arc<Image> {
         let image = self.images.iter().rev().find(|(at, _)| *at <= moment);
         image.expect("the first is from the beginning").1.clone()
@@ -215,8 +215,8 @@ impl Ledger {
         sent[at].acknowledged_at = Some(now);
     }
 
-    /// Whether `found` is all that was acknowledged at `moment`, once, in order, at its offsets, and nothing that was
-    /// never sent. `survives_loose`: also of topics that asked for no flush.
+    /// Checks that `found` contains all records acknowledged at `moment`, once, in order, at their offsets, and no
+    /// record that was never sent. `survives_loose`: also for topics without flushes.
     pub fn check(&self, found: &Found, moment: usize, survives_loose: bool) -> Result<(), String> {
         let image = self.image_at(moment);
         for id in partitions(&image) {
@@ -241,7 +241,7 @@ impl Ledger {
             let mut next = *start;
             for batch in batches {
                 let known = sent.iter().any(|sent| sent.batch == *batch);
-                // A log may begin inside of nothing but its first batch.
+                // A log may start only inside its first batch.
                 let is_next = match next == *start {
                     true => (batch.base_offset..batch.end_offset).contains(start),
                     false => batch.base_offset == next,
@@ -261,15 +261,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Where a log may begin at most after `moment`: a segment goes before the start is seen to move behind it, so there is
-    /// one step of grace.
+    /// The highest legal log start after `moment`. A segment is removed before the observed start moves behind it, so
+    /// one step more is legal.
     fn start_max(&self, id: TopicPartition, moment: usize) -> i64 {
         let seen = self.starts.get(&id).into_iter().flatten().filter(|(at, _)| *at >= moment).map(|(_, start)| *start);
         let first = seen.clone().next();
         seen.into_iter().find(|start| Some(*start) > first).unwrap_or(i64::MAX)
     }
 
-    /// Below which offset everything was deleted for sure by then, and below which it may have been.
+    /// The offset below which all records were certainly deleted by then, and the offset below which they may have
+    /// been.
     fn deleted(&self, id: TopicPartition, moment: usize) -> (i64, i64) {
         let asked = || self.deletions.get(&id).into_iter().flatten().filter(|deletion| deletion.asked_at <= moment);
         let is_done = |deletion: &&Deletion| deletion.acknowledged_at.is_some_and(|at| at <= moment);
@@ -277,7 +278,7 @@ impl Ledger {
         (last(asked().filter(is_done).map(|done| done.offset).max()), last(asked().map(|asked| asked.offset).max()))
     }
 
-    /// The ledger of a life that begins with what was found after `moment`. `is_flushed`: none of that can go any more.
+    /// The ledger of a life that starts with the contents found after `moment`. `is_flushed`: none of them can be lost.
     pub fn begin_anew(&mut self, found: &Found, moment: usize, is_flushed: bool) {
         let image = self.image_at(moment);
         self.images = vec![(0, image.clone())];
@@ -291,7 +292,7 @@ impl Ledger {
             let begun = |offset, is_done: bool| Deletion { offset, asked_at: 0, acknowledged_at: is_done.then_some(0) };
             self.deletions.insert(*id, vec![begun(done[id], true), begun(log.start, is_flushed)]);
             let is_compacted = image.topic_by_id(id.topic).is_some_and(|t| t.overrides.contains_key("cleanup.policy"));
-            // What retention took may come back, and what compaction took was there.
+            // Records that retention removed may return, and records that compaction removed did exist.
             sent.retain(|sent| match is_compacted {
                 true => sent.batch.base_offset < log.end(),
                 false => sent.batch.base_offset < log.start || log.batches.contains(&sent.batch),
@@ -304,8 +305,8 @@ impl Ledger {
     }
 }
 
-/// Whether a compacted log has of each key the last record that was acknowledged, or a later one; and nothing that was not
-/// sent, at another offset or in another order.
+/// Checks that a compacted log contains the last acknowledged record of each key, or a later one, and no record that
+/// was not sent, at its offset and in order.
 fn check_compacted(name: &str, log: &FoundLog, sent: &[Sent], moment: usize) -> Result<(), String> {
     if let Some(row) = log.batches.windows(2).find(|row| row[1].base_offset < row[0].end_offset) {
         return Err(format!("{name}: {row:?} are not in order"));
@@ -335,34 +336,34 @@ fn check_compacted(name: &str, log: &FoundLog, sent: &[Sent], moment: usize) -> 
 
 // ---- a life -----------------------------------------------------------------------------------------------------
 
-/// How a shard's life goes.
+/// The settings of a shard's life.
 #[derive(Clone)]
 pub struct Load {
     pub seed: u64,
     /// Batches for each partition.
     pub batches: usize,
-    /// Bytes of a batch, at most.
+    /// The largest batch in bytes.
     pub batch_bytes_max: u64,
-    /// Batches wait for the acknowledgement of the one before: a group for each.
+    /// Each batch waits for the acknowledgement of the previous one, so that each is a group.
     pub one_by_one: bool,
-    /// Topics come and go.
+    /// Topics are created and deleted.
     pub with_topics: bool,
-    /// In the end, a graceful stop.
+    /// The life ends with a graceful stop.
     pub stops: bool,
 }
 
-/// What became of a life.
+/// The outcome of a life.
 #[derive(Default)]
 pub struct Life {
-    /// Why the shard did not open, or did not stop as it should.
+    /// The reason why the shard did not open or did not stop.
     pub failure: Option<String>,
     pub has_opened: bool,
-    /// What happened to the disk by then; whatever comes later, nobody waits for.
+    /// The disk events so far; later ones are not awaited.
     pub ended_at: usize,
     pub has_struck: bool,
 }
 
-/// Opens the shard, gives it a load, notes in the ledger what it acknowledges, and leaves it as a killed process would.
+/// Opens the shard, runs a load, records acknowledgements in the ledger, and leaves the disk as a killed process would.
 pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: &Recorder, faults: FaultPlan) -> Life {
     run(async {
         runtime::record(recorder.clone());
@@ -386,7 +387,7 @@ pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: 
                     };
                 }
                 life.ended_at = recorder.now();
-                // A process that is killed gives its memory back; this one goes on.
+                // A killed process frees its memory; this process goes on, so it frees the shard here.
                 shard.retire();
             }
         }
@@ -426,7 +427,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
         tasks.push(runtime::spawn(Class::Foreground, "deleter", deletes));
     }
     if load.with_topics {
-        // The same name again and again, each time another topic.
+        // The same name again and again, each time with another topic id.
         for _ in 0..3 {
             let now = ledger.borrow().image_at(usize::MAX);
             let is_there = now.topic("again").is_some();
@@ -449,7 +450,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
     Ok(())
 }
 
-/// Deletes records below any offset, now and then.
+/// Deletes records below random offsets from time to time.
 async fn delete(
     shard: Rc<Shard>,
     ledger: Rc<RefCell<Ledger>>,
@@ -462,7 +463,7 @@ async fn delete(
         runtime::sleep(Duration::from_micros(chance.below(4000))).await;
         let Some(partition) = shard.partition(id) else { return Ok(()) };
         let (start, end) = (partition.log_start(), partition.high_watermark());
-        // Into the first batches mostly: what is deleted, nobody can lose.
+        // Mostly within the first batches: deleted records cannot be lost, and so test nothing.
         let offset = start + chance.below((end - start + 1) as u64).min(chance.below(60)) as i64;
         let deletion = Deletion { offset, asked_at: recorder.now(), acknowledged_at: None };
         let at = {
@@ -507,7 +508,7 @@ struct Transactional {
 
 impl Transactional {
     fn new() -> [Transactional; 3] {
-        // Nobody had these ids before.
+        // These ids are new.
         [0, 1, 2].map(|nth| Transactional {
             producer_id: clock::wall_ms() * 1000 + i64::from(clock::now().as_nanos() as u32 % 300) * 3 + nth,
             epoch: 0,
@@ -518,7 +519,7 @@ impl Transactional {
 }
 
 impl Producer {
-    /// Produces with several batches under way; ends when all are acknowledged, or with why one was not.
+    /// Produces with several batches in flight. Ends when all are acknowledged, or with the error of one.
     async fn run(mut self, batches: usize) -> Result<(), String> {
         let mut acknowledgements = Vec::new();
         for _ in 0..batches {
@@ -565,7 +566,7 @@ impl Producer {
         Ok((produced, Sent::of(&produced, &BatchHeader::decode(&bytes).expect("a batch"), keyed)))
     }
 
-    /// One step of a transactional producer: a batch, or its transaction's end.
+    /// One step of a transactional producer: a batch, or the end of its transaction.
     async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Sent), Refusal> {
         let now_ms = clock::wall_ms();
         if producer.is_open && self.chance.one_in(4) || self.chance.one_in(40) {
@@ -589,7 +590,7 @@ impl Producer {
         });
         let header = BatchHeader::decode(&bytes).expect("a batch");
         let partition = self.shard.partition(self.id).expect("it is served");
-        // What the coordinator of a node would have said yes to.
+        // The coordinator of a node would have added the partition.
         let verification = partition.begin_verification(producer.producer_id, producer.epoch);
         let request = Request { produce_version: 12, acks: -1, now_ms };
         let produced = self.shard.produce(self.id, &bytes, &request, verification.as_deref()).await?;
@@ -597,7 +598,7 @@ impl Producer {
         Ok((produced, Sent::of(&produced, &header, keyed)))
     }
 
-    /// A batch, and what its keys are; their offsets count from its first.
+    /// A batch and its keys, with offsets relative to the first record.
     fn batch(&mut self, options: BatchOptions) -> (Vec<u8>, Vec<Keyed>) {
         let mut keyed = Vec::new();
         let mut builder = BatchBuilder::new(options);
@@ -625,7 +626,7 @@ impl Producer {
 
 // ---- after ------------------------------------------------------------------------------------------------------
 
-/// Opens what lies there, and reads all of it.
+/// Opens the shard on the disk, and reads all records.
 pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), String> {
     run(async {
         let (shard, report) = open(place, image).await?;
@@ -639,7 +640,7 @@ pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), Stri
     })
 }
 
-/// All of a partition's batches. What it says of its transactions must be what they say.
+/// Reads all batches of a partition. Its transaction state must match its batches and markers.
 async fn read(partition: &Partition) -> Result<FoundLog, String> {
     let name = format!("{}-{}", partition.name, partition.id.partition);
     let start = partition.log_start();
@@ -693,7 +694,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
             });
         }
         if read.bytes == 0 {
-            // Compaction has left nothing behind this.
+            // Compaction has removed all records behind this offset.
             break;
         }
         next = read.next_offset;
@@ -701,7 +702,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
     if partition.high_watermark() != partition.log_end() {
         return Err(format!("{name}: the log is not committed to its end after recovery"));
     }
-    // Of what retention took the beginnings of, nothing can be told.
+    // A transaction whose first records retention has removed cannot be checked.
     if start == 0 {
         let stable = open.first_offset().unwrap_or(partition.log_end());
         let indexed = partition.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
@@ -715,7 +716,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
     Ok(FoundLog { start, batches, keyed })
 }
 
-/// A directory for images: in memory if there is room for it, for they are many and nobody keeps them.
+/// A directory for disk images. It is in memory if there is room, because the images are many and temporary.
 pub fn images(what: &str) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

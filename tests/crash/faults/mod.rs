@@ -1,14 +1,14 @@
-//! What disks and power do to a shard, and what is left: acknowledged records are intact, or their loss is named.
+//! Disk errors, damaged files and power failures: acknowledged records are intact, or their loss is reported.
 //!
 //! One command makes the report: `cargo test --release --test crash faults -- --nocapture`
 //!
-//! | file | its one idea |
+//! | file | content |
 //! |---|---|
-//! | `damage` | files that were damaged, cut, swapped or lost while nobody ran |
+//! | `damage` | files that were damaged, cut, swapped or lost while the shard was down |
 //! | `injected` | an error, a full disk or a short write at every point where the shard changes the disk |
-//! | `power` | the power fails at a random moment, a thousand times |
-//! | `disk` | the disk as a power failure leaves it, rebuilt from a recording of the ring |
-//! | `load` | a real shard under load, and a ledger of what it acknowledged when |
+//! | `power` | a power failure at a thousand random moments |
+//! | `disk` | the disk after a power failure, rebuilt from a recording of the ring |
+//! | `load` | a real shard under load, and a ledger of its acknowledgements |
 //! | `report` | tables |
 
 mod damage;

@@ -1,10 +1,10 @@
-//! Power failures: whatever was acknowledged at that moment is there, once, in order, at its offset.
+//! Power failures: all records acknowledged before one survive it, once, in order, at their offsets.
 //!
-//! A story is several lives of one shard on one disk, each under load and each ended by a kill (what was written stays, flushed
-//! or not) or by a power failure (of what was not flushed, any part stays). Of each life random moments are taken; for each
-//! the disk is rebuilt as a power failure then would have left it, and opened.
+//! A story is several lives of one shard on one disk, each under load. A life ends with a kill (all written data stays)
+//! or with a power failure (any part of the unflushed data stays). The test takes random moments of each life. For each
+//! it rebuilds the disk after a power failure at that moment, and opens it.
 //!
-//! `TIDEMILL_POWER_SEED`, `TIDEMILL_POWER_MOMENTS`: other choices, and more of them.
+//! `TIDEMILL_POWER_SEED` and `TIDEMILL_POWER_MOMENTS` set the seed and the number of moments.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ const LIVES: usize = 4;
 const MOMENTS: u64 = 14;
 const TELLERS: u64 = 2;
 
-/// What the stories came to.
+/// The totals of all stories.
 #[derive(Default)]
 struct Sum {
     moments: AtomicU64,
@@ -83,7 +83,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
     let mut dir = Dir::new("power");
     let mut place = load::place(dir.path(), own_journal_dir);
     let mut disk = Disk::of(dir.path());
-    // A compaction stores checkpoints of its own, which leave recovery less to do: so not always.
+    // Not always: a compaction stores checkpoints of its own, which leave less work to recovery.
     let fourth = if number.is_multiple_of(3) { "compact" } else { "loose" };
     let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "txn", fourth]))));
     let images = load::images(&format!("power-{number}"));
@@ -108,7 +108,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
         sum.acknowledged.fetch_add(ledger.borrow().acknowledged_count() as u64, Ordering::Relaxed);
         let events = recorder.take();
         let moments: BTreeSet<usize> = (0..MOMENTS).map(|_| chance.below(lived.ended_at as u64 + 1) as usize).collect();
-        // The next life begins where one of these power failures left the disk, or where a kill did.
+        // The next life starts on the disk that one of these power failures left, or that a kill left.
         let last = chance.one_in(2).then(|| chance.below(moments.len() as u64) as usize);
         let mut continued = None;
         for (at, moment) in moments.iter().copied().enumerate() {
@@ -146,7 +146,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
                 (lived.ended_at, false)
             }
         };
-        // What the next life finds, looked at in a copy: looking changes it.
+        // Read the start of the next life from a copy, because opening changes the disk.
         let look = images.join("look");
         load::copy(dir.path(), &look);
         let image = ledger.borrow().image_at(moment);

@@ -1,4 +1,4 @@
-//! Tables for whoever runs the tests to see what they saw.
+//! Tables of the results for the person that runs the tests.
 
 use comfy_table::{Table, presets};
 

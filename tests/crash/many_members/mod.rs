@@ -1,11 +1,12 @@
-//! Groups of many members that join, leave and crash while a topic is read: every partition has one owner at a time, nothing
-//! is lost, nothing is repeated but what a crashed member had not committed, and the group does not rebalance more often than
-//! its membership changes.
+//! Groups of many members that join, leave and crash while they read a topic. Each partition has one owner at a time.
+//! No record is lost, and only records that a crashed member had not committed are repeated. The group rebalances no
+//! more often than its membership changes.
 //!
-//! Every member tells each of its steps (`step.rs`), and the steps are held to the rules of
-//! `owners.rs`. The same code asks the classic protocol and KIP-848's.
+//! Each member prints its steps (`step.rs`), and `owners.rs` checks them, alike for the classic protocol and KIP-848.
 //!
-//! `TIDEMILL_MEMBERS_CHANGES=500 TIDEMILL_MEMBERS_SEED=7 cargo test --release --test crash many_members -- --nocapture` for more.
+//! ```text
+//! TIDEMILL_MEMBERS_CHANGES=500 TIDEMILL_MEMBERS_SEED=7 cargo test --release --test crash many_members -- --nocapture
+//! ```
 
 mod owners;
 mod rules;
@@ -31,10 +32,10 @@ const PARTITIONS: i32 = 200;
 const MEMBERS: usize = 50;
 const SETTLES_WITHIN: Duration = Duration::from_secs(120);
 const SESSION_MS: &str = "6000";
-/// Rebalances that no change of membership accounts for: the first of an empty group.
+/// Rebalances without a change of membership: the first ones of an empty group.
 const OF_ITSELF: usize = 3;
 
-/// KIP-848's sessions and heartbeats are the broker's to choose; Kafka has them longer than this unless it is told so.
+/// With KIP-848 the broker sets the session and heartbeat intervals; Kafka's defaults are longer than these.
 const CONSUMER: [&str; 2] = ["group.consumer.session.timeout.ms=6000", "group.consumer.heartbeat.interval.ms=1000"];
 const KAFKA_MAY: [&str; 2] =
     ["group.consumer.min.session.timeout.ms=6000", "group.consumer.min.heartbeat.interval.ms=1000"];
@@ -84,7 +85,7 @@ fn steps_of(conversation: &Conversation) -> Vec<Step> {
     conversation.heard_from(0).iter().filter_map(|line| Step::parse(line)).collect()
 }
 
-/// Whether everyone who is there has as many partitions as is fair, and all are somebody's.
+/// Whether each present member has a fair share, and each partition has an owner.
 fn is_shared(shares: &BTreeMap<String, BTreeSet<i32>>, present: usize, partitions: i32) -> bool {
     let fair = partitions as usize / present;
     let counts: Vec<usize> = shares.values().map(BTreeSet::len).collect();
@@ -92,7 +93,7 @@ fn is_shared(shares: &BTreeMap<String, BTreeSet<i32>>, present: usize, partition
     counts.len() == present && is_fair && counts.iter().sum::<usize>() == partitions as usize
 }
 
-/// Who is in the group, as the test has told them.
+/// The members that the test has started and not stopped.
 struct Crew {
     program: Conversation,
     present: Vec<usize>,
@@ -134,7 +135,7 @@ impl Crew {
     }
 }
 
-/// `rebalances_a_change`: a cooperative group needs a second one to hand over what the first has freed.
+/// `rebalances_a_change`: a cooperative group needs a second rebalance to hand over the revoked partitions.
 fn fifty(protocol: &str, rebalances_a_change: usize) {
     let Some(program) = peers::franz_go() else { return };
     let Some(node) = node(&format!("members-{protocol}"), protocol == "consumer") else { return };
@@ -152,7 +153,7 @@ fn fifty(protocol: &str, rebalances_a_change: usize) {
     let settled = began.elapsed();
     let mut made = 0;
     while made < changes {
-        // Some at once, so that rebalances meet others.
+        // Some changes at the same time, so that rebalances overlap.
         for _ in 0..1 + chance.below(8) {
             match chance.below(3) {
                 0 => crew.join(),
@@ -209,7 +210,7 @@ fn fifty_members_of_a_cooperative_group_hand_over_without_loss_or_repetition() {
     fifty("cooperative", 2);
 }
 
-/// One member of a group of many kinds, in a process of its own.
+/// One member of a group of several client types, in a process of its own.
 struct Worker {
     name: String,
     program: Conversation,
@@ -227,7 +228,7 @@ impl Worker {
         Worker { name, program: conversation }
     }
 
-    /// Waits until it has left. What it has said.
+    /// Waits until it has left; returns its steps.
     fn leave(mut self) -> Vec<Step> {
         self.program.tell("leave");
         self.program.tell("end");
@@ -248,7 +249,7 @@ impl Worker {
 
 const OF_MANY_KINDS: i32 = 24;
 
-/// Members of each kind leave and come again, and crash and come again.
+/// Members of each client type leave or crash, and join again.
 fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
     if kinds.len() < 2 {
         return;
@@ -261,8 +262,8 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
     let feeder = Feeder::start(bootstrap, TOPIC, OF_MANY_KINDS, 4, Chance::new(chance.next()));
     let start = |kind: usize, nth: usize| Worker::start(&kinds[kind].0, bootstrap, kinds[kind].1, nth);
     let began = Instant::now();
-    // Of two protocols, the members of the second find a group that the first has made: Kafka 4.3 fails (with a
-    // NoSuchElementException) to take over a classic group that has not had its first generation.
+    // With two protocols, members of the second join a group of the first that is stable. Kafka 4.3 fails (with a
+    // NoSuchElementException) to convert a classic group before its first generation.
     let mut present = Vec::new();
     for kind in 0..kinds.len() {
         if kind > 0 && kinds[kind].1 != kinds[kind - 1].1 {
@@ -281,7 +282,7 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
         let successor = start(kind, nth + 1);
         let leaver = std::mem::replace(&mut present[kind], successor);
         told.push(if does_crash { leaver.crash() } else { leaver.leave() });
-        // Every other time the next one goes before the group has found its shares.
+        // Every second time the next member leaves before the group has rebalanced.
         if nth % 2 == 1 {
             is_settled(&mut present);
         }

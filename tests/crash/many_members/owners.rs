@@ -1,11 +1,11 @@
-//! Who had which partition when, and what was read of it and committed: held to what a group promises.
+//! The owners of each partition over time, with their reads and commits, checked against the rules of a group.
 //!
-//! - OWN-1: a partition is given to a member only when nobody has it.
-//! - OWN-2: a member reads only what it has, and goes on where the group has committed; after a crash that is somewhere
-//!   between the last commit that was acknowledged and the last record that the crashed member has read.
-//! - OWN-3: a partition that is given back was committed as far as it was read: nothing is lost or repeated.
+//! - OWN-1: a partition is assigned to a member only when no other member owns it.
+//! - OWN-2: a member reads only its own partitions, and starts at the committed offset; after a crash that is between
+//!   the last acknowledged commit and the last record that the crashed member has read.
+//! - OWN-3: a revoked partition was committed as far as it was read, so no record is lost or repeated.
 //! - OWN-4: at the end every partition is committed to its end; with OWN-2, every record was read.
-//! - OWN-5: a member that has not crashed is not put out, and its commits are taken.
+//! - OWN-5: a member that has not crashed is not removed, and its commits succeed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,27 +15,27 @@ use super::step::{Act, Step};
 struct Partition {
     owner: Option<String>,
     committed: i64,
-    /// Where its owner goes on; none until it has read something.
+    /// The owner's next offset; `None` before its first read.
     next: Option<i64>,
-    /// How far those read that gave it up without a commit.
+    /// How far owners read that lost it without a commit.
     abandoned: i64,
-    /// Records that were read again.
+    /// Records that were read twice.
     repeated: i64,
 }
 
-/// What [`follow`] counted.
+/// The counts of [`follow`].
 #[derive(Default, Debug)]
 pub struct Followed {
     pub joins: usize,
     pub leaves: usize,
     pub crashes: usize,
     pub records: i64,
-    /// Read again after a crash.
+    /// Records that were read twice after a crash.
     pub repeated: i64,
-    /// The highest that a member was told.
+    /// The highest generation of a member.
     pub generation: i32,
     pub commits: usize,
-    /// Members that have read something.
+    /// Members that have read records.
     pub readers: BTreeSet<String>,
 }
 
@@ -45,7 +45,7 @@ impl Followed {
     }
 }
 
-/// Follows the steps of a group that has read partitions of `ends` records; what broke a rule first.
+/// Checks the steps of a group that has read partitions of `ends` records; the error is the first broken rule.
 pub fn follow(steps: &[Step], ends: &[i64]) -> Result<Followed, String> {
     let mut group = Group { partitions: vec![Partition::default(); ends.len()], ..Group::default() };
     for (n, step) in steps.iter().enumerate() {
@@ -62,7 +62,7 @@ pub fn follow(steps: &[Step], ends: &[i64]) -> Result<Followed, String> {
     }
     let mut followed = group.followed;
     for (n, (at, &end)) in group.partitions.iter().zip(ends).enumerate() {
-        // A crashed member's last commit may have reached the group, and nobody had to read on.
+        // A crashed member's last commit may have reached the group, so that no other member had to read.
         if at.committed != end && at.abandoned != end {
             return Err(format!("OWN-4: partition {n} of {end} records was committed up to {}", at.committed));
         }
@@ -103,7 +103,7 @@ impl Group {
                     return Err((format!("OWN-2: of {:?}, expected at {expected:?}", at.owner), Some(partition)));
                 }
                 if at.next.is_none() {
-                    at.committed = first; // Of a crashed member's commit the answer may be what was lost.
+                    at.committed = first; // The response to a crashed member's commit may be lost.
                     at.repeated += (at.abandoned - first).max(0);
                     at.abandoned = 0;
                 }

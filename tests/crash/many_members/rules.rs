@@ -1,4 +1,4 @@
-//! What breaks a rule of `owners` is noticed: each case is a few steps, one of which goes wrong.
+//! Tests that `owners` reports each broken rule: each case is a few steps, one of them wrong.
 
 use super::owners::follow;
 use super::step::Step;

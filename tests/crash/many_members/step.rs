@@ -1,18 +1,18 @@
-//! A step of a member, as the programs say it: `microseconds member VERB ...`.
+//! A step of a member, as the programs print it: `microseconds member VERB ...`.
 //!
-//! | verb | then | said |
+//! | verb | arguments | printed |
 //! |---|---|---|
 //! | `JOINS` | | before it joins |
 //! | `ASSIGNED` | generation, partitions | when it may read them |
-//! | `READ` | partition, first, last offset | when it has them |
-//! | `COMMITTED` | generation, partition:offset ... | when that was acknowledged |
-//! | `FAILED` | generation, partition:offset ..., error | when that was refused |
-//! | `REVOKED` | generation, partitions | when it has committed and will read them no more, before it tells the group |
-//! | `LOST` | generation, partitions | when it is told that it is out |
+//! | `READ` | partition, first, last offset | when it has the records |
+//! | `COMMITTED` | generation, partition:offset ... | when the commit succeeded |
+//! | `FAILED` | generation, partition:offset ..., error | when the commit failed |
+//! | `REVOKED` | generation, partitions | when it has committed and stopped to read, before it confirms to the group |
+//! | `LOST` | generation, partitions | when it learns that the group has removed it |
 //! | `CRASHES` | | before its connections are cut, or it is killed |
-//! | `LEFT` | | when the group was told |
+//! | `LEFT` | | when it has left the group |
 //!
-//! Lists go with commas; a generation is -1 where a client does not tell it.
+//! Lists have commas; a generation is -1 where a client does not report it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -37,7 +37,7 @@ pub enum Act {
 }
 
 impl Step {
-    /// `None` for a line that is something else.
+    /// `None` for a line that is no step.
     pub fn parse(line: &str) -> Option<Step> {
         let word: Vec<&str> = line.split_whitespace().collect();
         let (micros, member, verb, rest) = (word.first()?.parse().ok()?, word.get(1)?, word.get(2)?, &word[3..]);
@@ -71,7 +71,7 @@ impl Step {
         }
     }
 
-    /// As what the group had gone on, where the step says it.
+    /// The generation, where the step has one.
     pub fn generation(&self) -> Option<i32> {
         match self.act {
             Act::Assigned(generation, _) | Act::Committed(generation, _) | Act::Revoked(generation, _) => {
@@ -92,7 +92,7 @@ fn offsets(list: &str) -> Option<Vec<(i32, i64)>> {
         .collect()
 }
 
-/// What every present member has by these steps, whatever their order among members.
+/// The partitions of each present member after these steps, in any order among members.
 pub fn shares<'a>(steps: impl IntoIterator<Item = &'a Step>) -> BTreeMap<String, BTreeSet<i32>> {
     let mut held = BTreeMap::<String, BTreeSet<i32>>::new();
     for step in steps {
@@ -107,8 +107,8 @@ pub fn shares<'a>(steps: impl IntoIterator<Item = &'a Step>) -> BTreeMap<String,
     held
 }
 
-/// The steps of several programs in one order: by their clock, and each one's own as it said them. Of the same moment a step
-/// that gives comes before one that takes, for clocks that tell milliseconds.
+/// Merges the steps of several programs by their clocks, and keeps the order of each program. At the same time a step
+/// that releases partitions goes before a step that takes them, because some clocks count milliseconds.
 pub fn merged(programs: Vec<Vec<Step>>) -> Vec<Step> {
     let mut queues: Vec<VecDeque<Step>> = programs.into_iter().map(VecDeque::from).collect();
     let mut merged = Vec::new();
