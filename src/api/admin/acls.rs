@@ -1,6 +1,5 @@
-//! DescribeAcls, CreateAcls and DeleteAcls (keys 29 to 31): there is no authorizer, so there are no access control
-//! lists, and whoever asks is told so and not that there are none (statement 121). MirrorMaker takes it for "nothing
-//! to copy".
+//! DescribeAcls, CreateAcls and DeleteAcls (keys 29 to 31). Without an authorizer they fail with SECURITY_DISABLED, not
+//! with an empty list (statement 121). MirrorMaker 2 then copies no ACLs.
 
 use crate::api::outcome::Outcome;
 use crate::api::pending::Pending;
@@ -13,7 +12,7 @@ use crate::wire::admin::describe_acls::{DescribeAclsRequest, DescribeAclsRespons
 
 const NO_AUTHORIZER_TO_ASK: &str = "No Authorizer is configured on the broker";
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
-/// Of every enumeration of ACLs. What is asked for has to be known: Kafka takes such a request for malformed.
+/// The value UNKNOWN of every ACL enumeration. Kafka treats a request that has it as malformed.
 const UNKNOWN: i8 = 0;
 
 pub(in crate::api) fn describe(mut request: ClientRequest<'_>) -> Result<Pending, Malformed> {
@@ -21,7 +20,7 @@ pub(in crate::api) fn describe(mut request: ClientRequest<'_>) -> Result<Pending
     if [message.resource_type_filter, message.pattern_type_filter, message.operation, message.permission_type]
         .contains(&UNKNOWN)
     {
-        return Err(request.body.malformed("a filter of ACLs by what is unknown"));
+        return Err(request.body.malformed("an ACL filter has a field of value UNKNOWN"));
     }
     let answer = DescribeAclsResponse {
         error_code: ErrorCode::SecurityDisabled,
@@ -36,7 +35,7 @@ pub(in crate::api) fn create(mut request: ClientRequest<'_>) -> Result<Pending, 
     if message.creations.iter().any(|acl| {
         [acl.resource_type, acl.resource_pattern_type, acl.operation, acl.permission_type].contains(&UNKNOWN)
     }) {
-        return Err(request.body.malformed("an ACL for what is unknown"));
+        return Err(request.body.malformed("an ACL has a field of value UNKNOWN"));
     }
     let refused =
         || AclCreationResult { error_code: ErrorCode::SecurityDisabled, error_message: Some(NO_AUTHORIZER.into()) };
@@ -50,7 +49,7 @@ pub(in crate::api) fn delete(mut request: ClientRequest<'_>) -> Result<Pending, 
         [filter.resource_type_filter, filter.pattern_type_filter, filter.operation, filter.permission_type]
             .contains(&UNKNOWN)
     }) {
-        return Err(request.body.malformed("a filter of ACLs by what is unknown"));
+        return Err(request.body.malformed("an ACL filter has a field of value UNKNOWN"));
     }
     let refused = || DeleteAclsFilterResult {
         error_code: ErrorCode::SecurityDisabled,

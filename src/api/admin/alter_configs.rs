@@ -1,15 +1,14 @@
-//! AlterConfigs (key 33): all of a topic's settings at once, as of the time before KIP-339; and what it shares with
-//! IncrementalAlterConfigs: which resources have settings that can be changed, and what a change of a topic's must be
-//! like.
+//! AlterConfigs (key 33): replaces all overrides of a topic (before KIP-339). Its checks of resources and of topic
+//! changes also serve IncrementalAlterConfigs.
 //!
-//! Topics alone have such settings. A node reads its own at its start and keeps them.
+//! Only topics have settings that can change. A node reads its own settings at its start.
 
 use std::collections::HashSet;
 
 use super::change::Change;
 use super::context::Context;
 use super::describe_configs::check_is_here;
-use super::refusal::Refusal;
+use super::refusal::AdminRefusal;
 use crate::config::topic::{self, Overrides};
 use crate::controller::Plan;
 use crate::metadata::Command;
@@ -40,9 +39,9 @@ pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterC
     Plan { commands, answer: AlterConfigsResponse { responses, ..Default::default() } }
 }
 
-/// The answer when nothing of the request could be done.
+/// The response when the controller rejects the request as a whole.
 pub fn refuse_all(request: &AlterConfigsRequest, code: ErrorCode, message: &str) -> AlterConfigsResponse {
-    let refuse = |resource| response(resource, Err(Refusal::new(code, message)));
+    let refuse = |resource| response(resource, Err(AdminRefusal::new(code, message)));
     AlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
 }
 
@@ -50,8 +49,8 @@ fn id_of(resource: &AlterConfigsResource) -> Id<'_> {
     (resource.resource_type, &resource.resource_name)
 }
 
-fn response(resource: &AlterConfigsResource, outcome: Result<(), Refusal>) -> AlterConfigsResourceResponse {
-    let (error_code, error_message) = told(outcome);
+fn response(resource: &AlterConfigsResource, outcome: Result<(), AdminRefusal>) -> AlterConfigsResourceResponse {
+    let (error_code, error_message) = error_fields(outcome);
     let resource_name = resource.resource_name.clone();
     AlterConfigsResourceResponse { error_code, error_message, resource_type: resource.resource_type, resource_name }
 }
@@ -60,7 +59,7 @@ fn plan_one(
     resource: &AlterConfigsResource,
     is_repeated: bool,
     context: &Context<'_>,
-) -> Result<Option<Command>, Refusal> {
+) -> Result<Option<Command>, AdminRefusal> {
     let keys = resource.configs.iter().map(|config| (config.name.as_str(), config.value.is_none()));
     if !check(id_of(resource), is_repeated, keys, context)? {
         return Ok(None);
@@ -73,29 +72,29 @@ fn plan_one(
 /// A resource's type and name.
 pub(in crate::api) type Id<'a> = (i8, &'a str);
 
-/// Those of the resources that are there more than once.
+/// The resources that the request repeats.
 pub(in crate::api) fn repeated<'a>(ids: impl Iterator<Item = Id<'a>>) -> HashSet<Id<'a>> {
     let mut seen = HashSet::new();
     ids.filter(|id| !seen.insert(*id)).collect()
 }
 
-/// What an answer says of a resource. On success the message is null, unlike DescribeConfigs'.
-pub(in crate::api) fn told(outcome: Result<(), Refusal>) -> (ErrorCode, Option<String>) {
+/// The error fields of a resource's response. On success the message is null, unlike in DescribeConfigs.
+pub(in crate::api) fn error_fields(outcome: Result<(), AdminRefusal>) -> (ErrorCode, Option<String>) {
     match outcome {
         Ok(()) => (ErrorCode::None, None),
         Err(refusal) => (refusal.code, Some(refusal.message)),
     }
 }
 
-/// Whether the resource can be changed at all, in Kafka's order. `keys`: what is to be changed, and whether to null.
-/// False: it is none that has anything to change, and nothing of it is to be changed.
+/// Checks in Kafka's order whether the resource can be changed. `keys`: the settings to change, and whether to null.
+/// Returns false if the resource has no settings to change and the request changes none.
 pub(in crate::api) fn check<'a>(
     (resource_type, name): Id<'_>,
     is_repeated: bool,
     keys: impl Iterator<Item = (&'a str, bool)> + Clone,
     context: &Context<'_>,
-) -> Result<bool, Refusal> {
-    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+) -> Result<bool, AdminRefusal> {
+    let invalid = |message: String| Err(AdminRefusal::new(ErrorCode::InvalidRequest, message));
     if is_repeated {
         return invalid("Each resource must appear at most once.".into());
     }
@@ -130,18 +129,18 @@ pub(in crate::api) fn check<'a>(
     }
 }
 
-/// The change that gives a topic just these overrides; `None` when it has them already.
+/// The command that gives a topic exactly these overrides; `None` if it has them already.
 pub(in crate::api) fn change(
     name: &str,
     overrides: Overrides,
     context: &Context<'_>,
-) -> Result<Option<Command>, Refusal> {
-    // Kafka looks at name and settings first, and then whether there is such a topic.
-    TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+) -> Result<Option<Command>, AdminRefusal> {
+    // Kafka checks the name and the settings first, then whether the topic exists.
+    TopicName::new(name).map_err(|error| AdminRefusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
     topic::check_all(&overrides, context.config)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+        .map_err(|error| AdminRefusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
     let topic = context.image.topic(name).ok_or_else(|| {
-        Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
+        AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
     })?;
     let removed = topic.overrides.keys().filter(|key| !overrides.contains_key(*key)).map(|key| (key.clone(), None));
     let set = overrides.iter().filter(|(key, text)| topic.overrides.get(*key) != Some(text));

@@ -1,4 +1,4 @@
-//! ApiVersions (key 18): what this broker speaks.
+//! ApiVersions (key 18): the APIs, versions and features of this broker.
 
 use crate::api::outcome::Outcome;
 use crate::api::pending::Pending;
@@ -23,11 +23,11 @@ pub(in crate::api) fn start(mut request: ClientRequest<'_>) -> Result<Pending, M
     Ok(Pending::Now(Outcome::of(&response, &header)))
 }
 
-/// The features of a cluster that are not the same everywhere, and the versions of each that this broker can do.
+/// The features that a cluster finalizes, with the lowest and highest level that this broker supports.
 const FEATURES: &[(&str, i16, i16)] = &[
-    // 1 is KIP-848: the coordinator assigns.
+    // Level 1 is KIP-848: the coordinator assigns partitions.
     ("group.version", 0, 1),
-    // 2 is KIP-890: epochs are raised with each transaction's end, partitions are added by producing to them.
+    // Level 2 is KIP-890: the end of a transaction bumps the epoch, and a Produce request adds its partitions.
     ("transaction.version", 0, 2),
 ];
 
@@ -38,7 +38,7 @@ fn supported() -> Vec<SupportedFeature> {
         .collect()
 }
 
-/// What the cluster has agreed on: all that there is, from its first day.
+/// The finalized levels: the highest ones, because no cluster has older brokers.
 fn finalized() -> Vec<FinalizedFeature> {
     let features = FEATURES.iter().map(|&(name, _, level)| FinalizedFeature {
         name: name.into(),

@@ -1,25 +1,25 @@
-//! What a request is answered from, besides its own bytes.
+//! The image and the settings from which a request is answered.
 
 use crate::config::BrokerConfig;
 use crate::metadata::{Image, Node, Partition, Topic};
 use crate::model::{BrokerId, NodeId};
 use crate::router::broker;
 
-/// One request's surroundings. A handler is a function of the request and of this.
+/// A handler of an admin API is a pure function of the request and of this context.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub image: &'a Image,
     pub config: &'a BrokerConfig,
     /// This node.
     pub node: NodeId,
-    /// The name of the listener that the request came in on: answers name brokers by their addresses on it.
+    /// The name of the listener that the request came in on. Responses give brokers' addresses on this listener.
     pub listener: &'a str,
     pub version: i16,
 }
 
-/// A partition's replicas in the words of an answer: broker ids.
+/// The broker ids of a partition's replicas.
 pub(in crate::api) struct Replicas {
-    /// -1 when there is none.
+    /// -1 without a leader.
     pub leader: i32,
     pub all: Vec<i32>,
     pub in_sync: Vec<i32>,
@@ -39,7 +39,7 @@ impl Context<'_> {
         }
     }
 
-    /// A live broker that takes admin requests: every one does, and this one is up.
+    /// A live broker that accepts admin requests. Every broker does, so it is the first one of this node.
     pub(in crate::api) fn controller(&self) -> BrokerId {
         self.image.node(self.node).map_or(BrokerId(-1), |node| broker::first_broker(node))
     }

@@ -1,12 +1,11 @@
-//! CreatePartitions (key 37): more partitions for topics that exist. Fewer is not possible: their records would be
-//! lost.
+//! CreatePartitions (key 37): adds partitions to existing topics. Removing partitions would lose records.
 
 use std::collections::HashMap;
 
 use super::change::Change;
 use super::context::Context;
 use super::create_topics::{replicas_of, too_few_nodes};
-use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS};
+use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
 use crate::controller::{Plan, placement};
 use crate::metadata::{Command, Topic};
 use crate::model::ErrorCode;
@@ -26,7 +25,7 @@ pub(in crate::api) async fn create(change: Change, request: CreatePartitionsRequ
         .await
 }
 
-/// Plans all topics of the request; `random` gives fresh random numbers.
+/// Plans all topics of the request. `random` returns a fresh random number.
 pub fn plan(
     request: &CreatePartitionsRequest,
     context: &Context<'_>,
@@ -39,7 +38,7 @@ pub fn plan(
     for topic in &request.topics {
         let Some(times) = times.remove(topic.name.as_str()) else { continue };
         let planned = if times > 1 {
-            Err(Refusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
+            Err(AdminRefusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
         } else {
             plan_one(topic, context, &mut room, random())
         };
@@ -58,7 +57,7 @@ pub fn plan(
     plan
 }
 
-/// The answer when nothing of the request could be done.
+/// The response when the controller rejects the request as a whole.
 pub fn refuse_all(request: &CreatePartitionsRequest, code: ErrorCode, message: &str) -> CreatePartitionsResponse {
     let refuse = |topic: &CreatePartitionsTopic| result(&topic.name, code, Some(message.into()));
     CreatePartitionsResponse {
@@ -76,24 +75,24 @@ fn plan_one(
     context: &Context<'_>,
     room: &mut usize,
     chance: u64,
-) -> Result<Command, Refusal> {
+) -> Result<Command, AdminRefusal> {
     let image = context.image;
-    let topic = image.topic(&asked.name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
-    let added = how_many(asked, topic)?;
+    let topic = image.topic(&asked.name).ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
+    let added = count_to_add(asked, topic)?;
     if added > *room {
-        return Err(Refusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
+        return Err(AdminRefusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
     }
     let have = topic.partitions.len();
     let factor = topic.partitions[0].replicas.len();
     let replicas = match &asked.assignments {
         None => placement::place(image, have, added, factor, chance)
-            .map_err(|few| Refusal::new(ErrorCode::InvalidReplicationFactor, too_few_nodes(factor, few)))?,
+            .map_err(|few| AdminRefusal::new(ErrorCode::InvalidReplicationFactor, too_few_nodes(factor, few)))?,
         Some(assignments) if assignments.len() != added => {
             let message = format!(
                 "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
                 assignments.len()
             );
-            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+            return Err(AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message));
         }
         Some(assignments) => {
             let replicas = assignments.iter().map(|assignment| replicas_of(&assignment.broker_ids, factor, image));
@@ -104,10 +103,10 @@ fn plan_one(
     Ok(Command::CreatePartitions { id: topic.id, have: have as u32, replicas })
 }
 
-/// How many partitions are missing to the number that was asked for.
-fn how_many(asked: &CreatePartitionsTopic, topic: &Topic) -> Result<usize, Refusal> {
+/// The number of partitions to add.
+fn count_to_add(asked: &CreatePartitionsTopic, topic: &Topic) -> Result<usize, AdminRefusal> {
     let (name, have) = (&topic.name, topic.partitions.len());
-    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    let invalid = |message: String| Err(AdminRefusal::new(ErrorCode::InvalidPartitions, message));
     match usize::try_from(asked.count) {
         Ok(count) if count == have => invalid(format!("Topic already has {have} partition(s).")),
         Ok(count) if count > have => Ok(count - have),

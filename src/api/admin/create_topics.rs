@@ -1,11 +1,11 @@
-//! CreateTopics (key 19): each topic of the request is created or refused on its own.
+//! CreateTopics (key 19): creates or rejects each topic of the request on its own.
 
 use std::collections::HashMap;
 
 use super::change::Change;
 use super::context::Context;
 use super::describe_configs;
-use super::refusal::{DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, Refusal, TOO_MANY_PARTITIONS};
+use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
 use crate::config::BrokerConfig;
 use crate::config::topic::{self, Overrides};
 use crate::controller::{Plan, placement};
@@ -30,7 +30,7 @@ pub(in crate::api) async fn create(change: Change, request: CreateTopicsRequest)
         .await
 }
 
-/// Plans all topics of the request; `random` gives fresh random numbers.
+/// Plans all topics of the request. `random` returns a fresh random number.
 pub fn plan(
     request: &CreateTopicsRequest,
     context: &Context<'_>,
@@ -43,13 +43,12 @@ pub fn plan(
     }
     let mut times: HashMap<&str, usize> = HashMap::new();
     request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
-    // Topics of one request collide with each other as with those that exist: each is planned on an image with the
-    // ones before.
+    // Topics of one request can collide with each other. So each is planned on an image that has the previous ones.
     let mut image = context.image.clone();
     for topic in &request.topics {
         let Some(times) = times.remove(topic.name.as_str()) else { continue };
         let planned = if times > 1 {
-            Err(Refusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
+            Err(AdminRefusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
         } else {
             plan_one(topic, &mut image, context, random)
         };
@@ -69,36 +68,35 @@ pub fn plan(
     plan
 }
 
-/// The answer when nothing of the request could be done: it was refused as a whole, took too long, or the controller
-/// failed.
+/// The response when the request is rejected as a whole, or the controller failed.
 pub fn refuse_all(request: &CreateTopicsRequest, code: ErrorCode, message: &str) -> CreateTopicsResponse {
-    let refuse = |topic: &CreatableTopic| refused(&topic.name, Refusal::new(code, message));
+    let refuse = |topic: &CreatableTopic| refused(&topic.name, AdminRefusal::new(code, message));
     CreateTopicsResponse { topics: request.topics.iter().map(refuse).collect(), ..CreateTopicsResponse::default() }
 }
 
-/// A topic with the broker's defaults, for a client that merely asked for it. `image` goes on to have it.
+/// Plans an auto-created topic with the broker's defaults, and adds it to `image`.
 pub(in crate::api) fn plan_default(
     name: &TopicName,
     image: &mut Image,
     config: &BrokerConfig,
     random: &mut dyn FnMut() -> u64,
-) -> Result<Command, Refusal> {
+) -> Result<Command, AdminRefusal> {
     let partitions = partitions_of(-1, config)?;
     if partitions > PARTITIONS_PER_REQUEST_MAX {
-        return Err(Refusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
+        return Err(AdminRefusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
     }
     let replicas = place(image, partitions, -1, config, random())?;
     let (id, name) = (fresh_topic_id(random), name.as_str().into());
     try_on(image, Command::CreateTopic { id, name, replicas, overrides: Vec::new() })
 }
 
-/// An internal topic, in its own shape.
+/// Plans an internal topic, with its own partition count and overrides.
 pub(in crate::api) fn plan_internal(
     topic: InternalTopic,
     image: &mut Image,
     config: &BrokerConfig,
     random: &mut dyn FnMut() -> u64,
-) -> Result<Command, Refusal> {
+) -> Result<Command, AdminRefusal> {
     let factor = i16::try_from(topic.replicas(config, image)).unwrap_or(i16::MAX);
     let replicas = place(image, topic.partitions(config), factor, config, random())?;
     let (id, name) = (fresh_topic_id(random), topic.name().into());
@@ -110,8 +108,8 @@ fn plan_one(
     image: &mut Image,
     context: &Context<'_>,
     random: &mut dyn FnMut() -> u64,
-) -> Result<Command, Refusal> {
-    // What is wrong with the name comes first, then the configs, then the numbers: Kafka's order.
+) -> Result<Command, AdminRefusal> {
+    // Kafka checks the name first, then the configs, then the numbers.
     check_name(&topic.name, image)?;
     let overrides = overrides_of(&topic.configs, context.config)?;
     let replicas = if topic.assignments.is_empty() {
@@ -124,26 +122,26 @@ fn plan_one(
     try_on(image, Command::CreateTopic { id, name, replicas, overrides: overrides.into_iter().collect() })
 }
 
-fn check_name(name: &str, image: &Image) -> Result<(), Refusal> {
+fn check_name(name: &str, image: &Image) -> Result<(), AdminRefusal> {
     let name =
-        TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+        TopicName::new(name).map_err(|error| AdminRefusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
     if image.topic(name.as_str()).is_some() {
-        return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
+        return Err(AdminRefusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
     Ok(())
 }
 
-/// Applies the command to the image that the next topic is planned on; what the image refuses, the client is told.
-fn try_on(image: &mut Image, command: Command) -> Result<Command, Refusal> {
+/// Applies the command to the image on which the next topic is planned.
+fn try_on(image: &mut Image, command: Command) -> Result<Command, AdminRefusal> {
     let index = image.index + 1;
     apply_to(image, &mut Delta::default(), index, std::slice::from_ref(&command))?;
     Ok(command)
 }
 
-/// As they are written, as in Kafka: whoever compares what he set with what he reads finds it equal. Of a config that
-/// is given twice the last counts.
-fn overrides_of(configs: &[CreatableTopicConfig], config: &BrokerConfig) -> Result<Overrides, Refusal> {
-    let invalid = |error: topic::InvalidOverride| Refusal::new(ErrorCode::InvalidConfig, error.to_string());
+/// The overrides exactly as written, as in Kafka, so that a client reads back the text that it set. The last value of a
+/// repeated config wins.
+fn overrides_of(configs: &[CreatableTopicConfig], config: &BrokerConfig) -> Result<Overrides, AdminRefusal> {
+    let invalid = |error: topic::InvalidOverride| AdminRefusal::new(ErrorCode::InvalidConfig, error.to_string());
     let mut overrides = Overrides::new();
     for given in configs {
         topic::check(&given.name, given.value.as_deref()).map_err(invalid)?;
@@ -153,14 +151,17 @@ fn overrides_of(configs: &[CreatableTopicConfig], config: &BrokerConfig) -> Resu
     Ok(overrides)
 }
 
-fn partitions_of(asked: i32, config: &BrokerConfig) -> Result<usize, Refusal> {
+fn partitions_of(asked: i32, config: &BrokerConfig) -> Result<usize, AdminRefusal> {
     let count = if asked == -1 { config.num_partitions } else { asked };
     usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
-        Refusal::new(ErrorCode::InvalidPartitions, "Number of partitions was set to an invalid non-positive value.")
+        AdminRefusal::new(
+            ErrorCode::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.",
+        )
     })
 }
 
-/// How many partitions the request would create, refused topics included; a number too large for that is enough.
+/// The number of partitions that the request would create, rejected topics included. Stops above the limit.
 fn partitions_asked(request: &CreateTopicsRequest, config: &BrokerConfig) -> usize {
     let asked = request.topics.iter().map(|topic| match topic.assignments.len() {
         0 => partitions_of(topic.num_partitions, config).unwrap_or(0),
@@ -175,9 +176,9 @@ fn place(
     factor: i16,
     config: &BrokerConfig,
     chance: u64,
-) -> Result<Vec<Vec<NodeId>>, Refusal> {
+) -> Result<Vec<Vec<NodeId>>, AdminRefusal> {
     let factor = if factor == -1 { config.default_replication_factor } else { i32::from(factor) };
-    let invalid = |message: String| Refusal::new(ErrorCode::InvalidReplicationFactor, message);
+    let invalid = |message: String| AdminRefusal::new(ErrorCode::InvalidReplicationFactor, message);
     if factor <= 0 {
         return Err(invalid("Replication factor must be larger than 0, or -1 to use the default value.".into()));
     }
@@ -193,11 +194,11 @@ pub(in crate::api) fn too_few_nodes(factor: usize, few: placement::TooFewNodes) 
     )
 }
 
-/// The replicas that the client chose, partition by partition.
-fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, Refusal> {
+/// The replicas that the client chose, by partition.
+fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, AdminRefusal> {
     let contradiction = |what: &str| {
         let message = format!("A manual partition assignment was specified, but {what} was not set to -1.");
-        Err(Refusal::new(ErrorCode::InvalidRequest, message))
+        Err(AdminRefusal::new(ErrorCode::InvalidRequest, message))
     };
     if topic.replication_factor != -1 {
         return contradiction("replication factor");
@@ -207,7 +208,7 @@ fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, R
     }
     let mut assignments: Vec<&CreatableReplicaAssignment> = topic.assignments.iter().collect();
     assignments.sort_by_key(|assignment| assignment.partition_index);
-    let invalid = |message: String| Refusal::new(ErrorCode::InvalidReplicaAssignment, message);
+    let invalid = |message: String| AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message);
     for (expected, assignment) in assignments.iter().enumerate() {
         let index = assignment.partition_index;
         if expected > 0 && assignments[expected - 1].partition_index == index {
@@ -221,9 +222,9 @@ fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, R
     assignments.iter().map(|assignment| replicas_of(&assignment.broker_ids, factor, image)).collect()
 }
 
-/// The nodes that these brokers are, as the `factor` replicas of one partition.
-pub(in crate::api) fn replicas_of(brokers: &[i32], factor: usize, image: &Image) -> Result<Vec<NodeId>, Refusal> {
-    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+/// The nodes of these brokers, as the `factor` replicas of one partition.
+pub(in crate::api) fn replicas_of(brokers: &[i32], factor: usize, image: &Image) -> Result<Vec<NodeId>, AdminRefusal> {
+    let invalid = |message: String| Err(AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message));
     if brokers.is_empty() {
         return invalid("The manual partition assignment includes an empty replica list.".into());
     }
@@ -288,7 +289,7 @@ fn created(command: &Command, config: &BrokerConfig) -> CreatableTopicResult {
     }
 }
 
-fn refused(name: &str, refusal: Refusal) -> CreatableTopicResult {
+fn refused(name: &str, refusal: AdminRefusal) -> CreatableTopicResult {
     CreatableTopicResult {
         name: name.into(),
         error_code: refusal.code,

@@ -1,10 +1,10 @@
-//! DeleteTopics (key 20): by name, or from version 6 on by id.
+//! DeleteTopics (key 20): deletes topics by name or, from version 6 on, by id.
 
 use std::collections::{HashMap, HashSet};
 
 use super::change::Change;
 use super::context::Context;
-use super::refusal::{DUPLICATE_NAME, Refusal, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
+use super::refusal::{AdminRefusal, DUPLICATE_NAME, UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID};
 use crate::controller::Plan;
 use crate::metadata::{Command, Image, Topic};
 use crate::model::{ErrorCode, TopicId};
@@ -30,7 +30,7 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
     asked.iter().for_each(|state| *counts.entry(key(state)).or_default() += 1);
     let mut answered = HashSet::new();
     for state in &asked {
-        // Whoever says neither or both is told so each time.
+        // A topic with neither name nor id, or with both, gets an error each time.
         let is_clear = state.name.is_some() == state.topic_id.is_zero();
         if is_clear && !answered.insert(key(state)) {
             continue;
@@ -44,7 +44,7 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
             }
             Ok(topic) => {
                 plan.commands.push(Command::DeleteTopic { id: topic.id });
-                // By whichever name it was asked for, the answer has both.
+                // The response has both name and id.
                 result(Some(topic.name.as_str().into()), topic.id, ErrorCode::None, None)
             }
             Err(refusal) => result(state.name.clone(), state.topic_id, refusal.code, Some(refusal.message)),
@@ -54,7 +54,7 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
     plan
 }
 
-/// The answer when nothing of the request could be done.
+/// The response when the controller rejects the request as a whole.
 pub fn refuse_all(request: &DeleteTopicsRequest, code: ErrorCode, message: &str) -> DeleteTopicsResponse {
     let refuse = |state: DeleteTopicState| result(state.name, state.topic_id, code, Some(message.into()));
     DeleteTopicsResponse {
@@ -63,13 +63,13 @@ pub fn refuse_all(request: &DeleteTopicsRequest, code: ErrorCode, message: &str)
     }
 }
 
-/// All versions' ways of naming topics as the newest one's.
+/// The topics of the request, in the form of the newest version.
 fn asked(request: &DeleteTopicsRequest) -> Vec<DeleteTopicState> {
     let named = |name: &String| DeleteTopicState { name: Some(name.clone()), topic_id: TopicId::ZERO };
     request.topics.iter().cloned().chain(request.topic_names.iter().map(named)).collect()
 }
 
-/// How a topic is asked for: by its name, or by its id.
+/// A topic by its name or by its id.
 type Key<'a> = (Option<&'a str>, TopicId);
 
 fn key(state: &DeleteTopicState) -> Key<'_> {
@@ -84,8 +84,8 @@ fn by_id(topic: &Topic) -> Key<'_> {
     (None, topic.id)
 }
 
-fn find<'a>(state: &DeleteTopicState, is_repeated: bool, image: &'a Image) -> Result<&'a Topic, Refusal> {
-    let invalid = |message: &str| Refusal::new(ErrorCode::InvalidRequest, message);
+fn find<'a>(state: &DeleteTopicState, is_repeated: bool, image: &'a Image) -> Result<&'a Topic, AdminRefusal> {
+    let invalid = |message: &str| AdminRefusal::new(ErrorCode::InvalidRequest, message);
     match (&state.name, state.topic_id.is_zero()) {
         (Some(_), false) => Err(invalid("You may not specify both topic name and topic id.")),
         (None, true) => Err(invalid("Neither topic name nor id were specified.")),
@@ -93,11 +93,13 @@ fn find<'a>(state: &DeleteTopicState, is_repeated: bool, image: &'a Image) -> Re
         (None, false) if is_repeated => Err(invalid("Duplicate topic id.")),
         (Some(name), true) => {
             let topic = image.topic(name);
-            topic.map(|topic| &**topic).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))
+            topic
+                .map(|topic| &**topic)
+                .ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, UNKNOWN_TOPIC))
         }
         (None, false) => {
             let topic = image.topic_by_id(state.topic_id);
-            topic.map(|topic| &**topic).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicId, UNKNOWN_TOPIC_ID))
+            topic.map(|topic| &**topic).ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicId, UNKNOWN_TOPIC_ID))
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::wire::admin::describe_cluster::{
 };
 
 pub fn answer(request: &DescribeClusterRequest, context: &Context<'_>) -> DescribeClusterResponse {
-    // Controllers have listeners of their own in Kafka (KIP-919). Here they have none; every listener is a broker's.
+    // In Kafka, controllers have their own listeners (KIP-919). Here every listener is a broker's.
     let wrong = match request.endpoint_type {
         ENDPOINT_BROKERS => None,
         ENDPOINT_CONTROLLERS => Some((

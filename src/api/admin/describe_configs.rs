@@ -1,9 +1,8 @@
-//! DescribeConfigs (key 32): every setting of a topic or of this node, where its value comes from, and what else it
-//! could be.
+//! DescribeConfigs (key 32): the settings of a topic or of this node, with the source and the synonyms of each value.
 
 use super::context::Context;
-use super::refusal::Refusal;
-use crate::api::gather::each_once_of_many;
+use super::refusal::AdminRefusal;
+use crate::api::gather::deduplicate_if_many;
 use crate::config::topic::{self, Overrides, TopicSetting};
 use crate::config::{BrokerConfig, Setting, broker};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicName};
@@ -34,30 +33,30 @@ pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> Descri
                 .collect(),
         }
     };
-    let resources = each_once_of_many(request.resources.iter(), |resource| {
+    let resources = deduplicate_if_many(request.resources.iter(), |resource| {
         (resource.resource_type, resource.resource_name.as_str())
     });
     DescribeConfigsResponse { results: resources.map(result).collect(), ..DescribeConfigsResponse::default() }
 }
 
-/// Null keys are all keys, and so are none.
+/// Null keys and an empty list both mean all keys.
 fn is_wanted(name: &str, resource: &DescribeConfigsResource) -> bool {
     let keys = resource.configuration_keys.as_deref().unwrap_or_default();
     keys.is_empty() || keys.iter().any(|key| key == name)
 }
 
-/// A setting with its value, as any answer shows it.
-pub(in crate::api) struct Entry {
+/// A setting with its value.
+pub(in crate::api) struct ConfigEntry {
     pub setting: &'static Setting,
     pub value: Option<String>,
     /// One of Kafka's `ConfigSource`.
     pub source: i8,
     is_read_only: bool,
-    /// What has been said about the value, the most decisive first.
+    /// The settings that determine the value, the one with the highest precedence first.
     synonyms: Vec<DescribeConfigsSynonym>,
 }
 
-impl Entry {
+impl ConfigEntry {
     fn into_wire(self, request: &DescribeConfigsRequest) -> DescribeConfigsEntry {
         DescribeConfigsEntry {
             name: self.setting.name.into(),
@@ -72,16 +71,17 @@ impl Entry {
     }
 }
 
-fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result<Vec<Entry>, Refusal> {
+fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result<Vec<ConfigEntry>, AdminRefusal> {
     let name = resource.resource_name.as_str();
     match resource.resource_type {
         RESOURCE_TOPIC => {
-            TopicName::new(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+            TopicName::new(name)
+                .map_err(|error| AdminRefusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
             let topic =
-                context.image.topic(name).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
+                context.image.topic(name).ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
             Ok(topic_entries(&as_read(&topic.overrides), context.config).collect())
         }
-        // The settings that all brokers share and that can be changed while they run: there are none.
+        // No setting can change while a broker runs, so no cluster-wide defaults exist.
         RESOURCE_BROKER if name.is_empty() => Ok(Vec::new()),
         RESOURCE_BROKER => {
             check_is_here(name, context, ("Broker", " or empty string"))?;
@@ -90,18 +90,18 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
         other => {
             let message =
                 format!("there are no configs for resources of type {other}, only for topics (2) and brokers (4)");
-            Err(Refusal::new(ErrorCode::InvalidRequest, message))
+            Err(AdminRefusal::new(ErrorCode::InvalidRequest, message))
         }
     }
 }
 
-/// Whether `name` is one of this node's brokers, or this node. Kafka calls it by different words in different APIs.
+/// Checks that `name` is this node or one of its brokers. Kafka's message differs between APIs.
 pub(in crate::api) fn check_is_here(
     name: &str,
     context: &Context<'_>,
     (what, or_else): (&str, &str),
-) -> Result<(), Refusal> {
-    let invalid = |message: String| Refusal::new(ErrorCode::InvalidRequest, message);
+) -> Result<(), AdminRefusal> {
+    let invalid = |message: String| AdminRefusal::new(ErrorCode::InvalidRequest, message);
     let id: i32 = name.parse().map_err(|_| invalid(format!("{what} id must be an integer, but it is: {name}")))?;
     let is_broker = node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node);
     if is_broker || NodeId(id) == context.node {
@@ -117,19 +117,19 @@ pub(in crate::api) fn check_is_here(
     Err(invalid(format!("Unexpected broker id, expected {}{or_else}, but received {id}", here.join(" or "))))
 }
 
-/// Overrides in the form in which a setting's value is told, however it was written: Kafka answers CreateTopics with
-/// what was written, and this.
+/// Overrides in the canonical form of their values. Kafka responds to CreateTopics with the values as written, and to
+/// DescribeConfigs with this form.
 fn as_read(overrides: &Overrides) -> Overrides {
     let read = |name: &str, text: &str| topic::setting(name)?.setting.parse(text).ok()?.to_text();
     overrides.iter().map(|(name, text)| (name.clone(), read(name, text).unwrap_or_else(|| text.clone()))).collect()
 }
 
-/// Every topic setting, for a topic with these overrides.
-pub(in crate::api) fn topic_entries(overrides: &Overrides, config: &BrokerConfig) -> impl Iterator<Item = Entry> {
+/// All settings of a topic with these overrides.
+pub(in crate::api) fn topic_entries(overrides: &Overrides, config: &BrokerConfig) -> impl Iterator<Item = ConfigEntry> {
     topic::SETTINGS.iter().map(|row| topic_entry(row, overrides, config))
 }
 
-fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &BrokerConfig) -> Entry {
+fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &BrokerConfig) -> ConfigEntry {
     let mut synonyms = Vec::new();
     let own = overrides.get(row.setting.name).filter(|text| row.setting.parse(text).is_ok());
     if let Some(text) = own {
@@ -140,7 +140,7 @@ fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &Broke
             synonyms.push(given_synonym(name, config));
         }
     }
-    // Of a chain such as log.retention.ms, .minutes, .hours, Kafka shows the default of the first alone.
+    // For a chain such as log.retention.ms, .minutes, .hours Kafka lists the default of the first setting only.
     synonyms.extend(row.falls_back_to.first().and_then(|(name, _)| default_synonym(name)));
     let (fallback, from) = topic::fallback(row, config);
     let source = match (&own, from) {
@@ -149,17 +149,17 @@ fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &Broke
         _ => SOURCE_DEFAULT,
     };
     let value = own.cloned().or_else(|| fallback.to_text());
-    Entry { setting: &row.setting, value, source, is_read_only: false, synonyms }
+    ConfigEntry { setting: &row.setting, value, source, is_read_only: false, synonyms }
 }
 
-fn broker_entry(setting: &'static Setting, config: &BrokerConfig) -> Entry {
+fn broker_entry(setting: &'static Setting, config: &BrokerConfig) -> ConfigEntry {
     let is_given = config.is_given(setting.name);
     let given = is_given.then(|| given_synonym(setting.name, config));
     let synonyms = given.into_iter().chain(default_synonym(setting.name)).collect();
     let value = config.value(setting.name).and_then(|value| value.to_text());
     let source = if is_given { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
     // Nothing of a running node can be changed from outside.
-    Entry { setting, value, source, is_read_only: true, synonyms }
+    ConfigEntry { setting, value, source, is_read_only: true, synonyms }
 }
 
 fn given_synonym(name: &str, config: &BrokerConfig) -> DescribeConfigsSynonym {

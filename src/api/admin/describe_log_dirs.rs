@@ -27,7 +27,7 @@ pub(in crate::api) async fn answer(
             result.total_bytes = i64::try_from(volume.total_bytes).unwrap_or(i64::MAX);
             result.usable_bytes = i64::try_from(volume.usable_bytes).unwrap_or(i64::MAX);
         }
-        Err(error) => tracing::warn!("cannot tell how large the volume of {} is: {error}", directory.display()),
+        Err(error) => tracing::warn!("cannot read the size of the volume of {}: {error}", directory.display()),
     }
     let image = server.shard.image();
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
@@ -53,7 +53,7 @@ fn is_wanted(topics: Option<&[DescribableLogDirTopic]>, name: &str, partition: P
     topics.is_none_or(|topics| topics.iter().any(|asked| asked.topic == name && asked.partitions.contains(&partition)))
 }
 
-/// Of this broker: in forward routing, of all shards.
+/// The logs of this broker. In forward routing a broker has all shards.
 async fn all(server: &Rc<Server>) -> Vec<LogSize> {
     let mut all = here(server);
     if server.shard.config.routing == Routing::Forward {
@@ -67,7 +67,7 @@ async fn all(server: &Rc<Server>) -> Vec<LogSize> {
     all
 }
 
-/// Of this shard.
+/// The logs of this shard.
 pub(in crate::api) fn here(server: &Server) -> Vec<LogSize> {
     let partitions = server.shard.all_partitions();
     let size = |partition: Rc<crate::partition::Partition>| LogSize {

@@ -1,4 +1,4 @@
-//! DescribeTopicPartitions (key 75): topics by name in order, page by page (KIP-966).
+//! DescribeTopicPartitions (key 75): topics in the order of their names, in pages (KIP-966).
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::wire::admin::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedPartition, DescribedTopic,
 };
 
-/// A page has no more partitions than this, whatever the client would take: Kafka's `max.request.partition.size.limit`.
+/// The most partitions in a page, whatever the client requests: Kafka's `max.request.partition.size.limit`.
 const PAGE_PARTITIONS_MAX: i32 = 2000;
 
 pub fn answer(request: &DescribeTopicPartitionsRequest, context: &Context<'_>) -> DescribeTopicPartitionsResponse {
@@ -52,7 +52,7 @@ pub fn answer(request: &DescribeTopicPartitionsRequest, context: &Context<'_>) -
     response
 }
 
-/// A cursor goes on from a topic that was asked for, or from any if all were.
+/// A cursor names a topic of the request, or any topic if the request is for all.
 fn is_cursor_valid(request: &DescribeTopicPartitionsRequest) -> bool {
     let Some(cursor) = &request.cursor else { return true };
     let is_asked = request.topics.is_empty() || request.topics.iter().any(|topic| topic.name == cursor.topic_name);
@@ -102,7 +102,7 @@ fn describe(topic: &Topic, range: std::ops::Range<usize>, context: &Context<'_>)
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: partitions.collect(),
-        // This API has no flag to ask for them: Kafka always says.
+        // This API has no flag for authorized operations; Kafka always sends them.
         topic_authorized_operations: Resource::Topic.all_authorized(),
         ..DescribedTopic::default()
     }

@@ -1,7 +1,7 @@
-//! FindCoordinator (key 10): which broker coordinates a group or a transactional id.
+//! FindCoordinator (key 10): the broker that coordinates a group or a transactional id.
 //!
-//! The internal topic is created when its first coordinator is asked for, and the answer names one that is already
-//! there. (Kafka answers COORDINATOR_NOT_AVAILABLE meanwhile and waits for the client to ask again.)
+//! The first request creates the internal topic, and its response already names the coordinator. (Kafka responds with
+//! COORDINATOR_NOT_AVAILABLE until the topic exists, and the client retries.)
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::wire::admin::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION,
 };
 
-/// The topic in which the coordinators of the request's keys keep their state. Share groups are not among them.
+/// The internal topic that holds the state of the requested coordinators. Share groups are not supported.
 fn topic_of(request: &FindCoordinatorRequest) -> Result<InternalTopic, ErrorCode> {
     match request.key_type {
         GROUP => Ok(InternalTopic::ConsumerOffsets),
@@ -28,19 +28,19 @@ fn topic_of(request: &FindCoordinatorRequest) -> Result<InternalTopic, ErrorCode
     }
 }
 
-/// The topic to create before the request is answered.
+/// The internal topic that has to be created first.
 pub fn missing(request: &FindCoordinatorRequest, context: &Context<'_>) -> Option<InternalTopic> {
     let asks = context.version < 4 || !request.coordinator_keys.is_empty();
     topic_of(request).ok().filter(|topic| asks && context.image.topic(topic.name()).is_none())
 }
 
-/// Creates what is missing, unless it is there by now.
+/// Plans the internal topic, unless it exists by now.
 pub fn plan(request: &FindCoordinatorRequest, context: &Context<'_>, random: &mut dyn FnMut() -> u64) -> Plan<()> {
     let mut plan = Plan { commands: Vec::new(), answer: () };
     if let Some(topic) = missing(request, context) {
         match plan_internal(topic, &mut context.image.clone(), context.config, random) {
             Ok(command) => plan.commands.push(command),
-            Err(refusal) => tracing::error!("{} cannot be created: {}", topic.name(), refusal.message),
+            Err(refusal) => tracing::error!("cannot create the internal topic {}: {}", topic.name(), refusal.message),
         }
     }
     plan
@@ -90,7 +90,7 @@ pub fn answer(request: &FindCoordinatorRequest, context: &Context<'_>) -> FindCo
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
     let Coordinator { node_id, host, port, error_code, .. } = find(&request.key);
-    // What Kafka says when there is nothing to say.
+    // Kafka's message on success.
     let error_message = Some(if error_code.is_error() { error_code.to_string() } else { "NONE".into() });
     FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..FindCoordinatorResponse::default() }
 }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::api::admin::fixture::{World, check_encodes, numbers};
 
-    fn asked(key_type: i8, keys: &[&str]) -> FindCoordinatorRequest {
+    fn request(key_type: i8, keys: &[&str]) -> FindCoordinatorRequest {
         let coordinator_keys = keys.iter().map(|key| (*key).into()).collect();
         FindCoordinatorRequest { key_type, coordinator_keys, ..FindCoordinatorRequest::default() }
     }
@@ -126,9 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_question_creates_the_topic_and_names_its_owner() {
+    fn the_first_request_creates_the_topic_and_names_its_owner() {
         let mut world = World::nodes(1);
-        let groups = asked(GROUP, &["a", "b", "a"]);
+        let groups = request(GROUP, &["a", "b", "a"]);
         assert_eq!(missing(&groups, &world.at(6)), Some(InternalTopic::ConsumerOffsets));
         create(&mut world, &groups);
         assert_eq!(missing(&groups, &world.at(6)), None);
@@ -142,29 +142,29 @@ mod tests {
         assert_eq!(response.coordinators[0], response.coordinators[2]);
         assert!(world.image.topic("__transaction_state").is_none());
         let mut world = World::nodes(1);
-        create(&mut world, &asked(TRANSACTION, &["t"]));
+        create(&mut world, &request(TRANSACTION, &["t"]));
         assert_eq!(world.image.topic("__transaction_state").unwrap().partitions.len(), 50);
     }
 
     #[test]
     fn one_key_is_answered_at_the_top_before_version_4() {
         let mut world = World::nodes(1);
-        let request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
-        assert_eq!(answer(&request, &world.at(3)).error_code, ErrorCode::CoordinatorNotAvailable);
-        assert_eq!(missing(&request, &world.at(0)), Some(InternalTopic::ConsumerOffsets));
-        create(&mut world, &asked(GROUP, &["g"]));
+        let old_request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
+        assert_eq!(answer(&old_request, &world.at(3)).error_code, ErrorCode::CoordinatorNotAvailable);
+        assert_eq!(missing(&old_request, &world.at(0)), Some(InternalTopic::ConsumerOffsets));
+        create(&mut world, &request(GROUP, &["g"]));
         for version in 0..4 {
-            let response = answer(&request, &world.at(version));
+            let response = answer(&old_request, &world.at(version));
             check_encodes(&response, version);
             assert_eq!((response.error_code, response.node_id / 1000), (ErrorCode::None, 1));
         }
     }
 
     #[test]
-    fn what_has_no_coordinator_here_is_refused_and_creates_nothing() {
+    fn an_unknown_key_type_is_rejected_and_creates_no_topic() {
         let world = World::nodes(1);
         for key_type in [2, -1, 7] {
-            let request = asked(key_type, &["g"]);
+            let request = request(key_type, &["g"]);
             assert_eq!(missing(&request, &world.at(6)), None);
             let response = answer(&request, &world.at(6));
             assert_eq!(
@@ -172,6 +172,6 @@ mod tests {
                 (ErrorCode::InvalidRequest, -1)
             );
         }
-        assert_eq!(missing(&asked(GROUP, &[]), &world.at(6)), None);
+        assert_eq!(missing(&request(GROUP, &[]), &world.at(6)), None);
     }
 }

@@ -7,8 +7,7 @@ use crate::metadata::{Command, Image, apply};
 use crate::model::NodeId;
 use crate::wire::{Message, frame};
 
-/// A cluster seen from node 1, and its configuration. Nodes have two shards and route directly unless a test says
-/// otherwise.
+/// A cluster as node 1 sees it, and its configuration. By default nodes have two shards and direct routing.
 #[derive(Clone)]
 pub(crate) struct World {
     pub image: Image,
@@ -27,7 +26,7 @@ impl World {
         self
     }
 
-    /// With a topic; one list of nodes for each partition.
+    /// Adds a topic, with one list of nodes for each partition.
     pub fn topic(mut self, name: &str, replicas: &[&[i32]]) -> World {
         self.run(&create_command(&self.image, name, replicas));
         self
@@ -46,7 +45,7 @@ impl World {
         Context { image: &self.image, config: &self.config, node: NodeId(1), listener: "PLAINTEXT", version }
     }
 
-    /// As after these commands were committed.
+    /// Applies committed commands.
     pub fn commit(&mut self, commands: &[Command]) {
         if !commands.is_empty() {
             self.image = apply(&self.image, self.image.index + 1, commands).unwrap().0;
@@ -54,7 +53,7 @@ impl World {
     }
 }
 
-/// Numbers that only look random.
+/// A deterministic sequence of numbers.
 pub(crate) fn numbers() -> impl FnMut() -> u64 {
     let mut state = 7u64;
     move || {
@@ -63,7 +62,7 @@ pub(crate) fn numbers() -> impl FnMut() -> u64 {
     }
 }
 
-/// Every answer must fit the version that it is given at.
+/// Asserts that a response can be encoded at a version.
 pub(crate) fn check_encodes<M: Message>(response: &M, version: i16) {
     if let Err(unencodable) = frame::encode_response(response, version, 1) {
         panic!("{unencodable}");

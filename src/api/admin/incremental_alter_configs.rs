@@ -1,10 +1,10 @@
-//! IncrementalAlterConfigs (key 44): some of a topic's settings are set, removed, or, if they are lists, get words
-//! more or less; the others stay (KIP-339).
+//! IncrementalAlterConfigs (key 44): sets or deletes some of a topic's overrides, or adds and removes words of list
+//! values (KIP-339).
 
-use super::alter_configs::{Id, change, check, repeated, told};
+use super::alter_configs::{Id, change, check, error_fields, repeated};
 use super::change::Change;
 use super::context::Context;
-use super::refusal::Refusal;
+use super::refusal::AdminRefusal;
 use crate::config::topic::{self, Overrides};
 use crate::config::{Kind, Value};
 use crate::controller::Plan;
@@ -39,13 +39,13 @@ pub fn plan(request: &IncrementalAlterConfigsRequest, context: &Context<'_>) -> 
     Plan { commands, answer: IncrementalAlterConfigsResponse { responses, ..Default::default() } }
 }
 
-/// The answer when nothing of the request could be done.
+/// The response when the controller rejects the request as a whole.
 pub fn refuse_all(
     request: &IncrementalAlterConfigsRequest,
     code: ErrorCode,
     message: &str,
 ) -> IncrementalAlterConfigsResponse {
-    let refuse = |resource| response(resource, Err(Refusal::new(code, message)));
+    let refuse = |resource| response(resource, Err(AdminRefusal::new(code, message)));
     IncrementalAlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
 }
 
@@ -55,9 +55,9 @@ fn id_of(resource: &IncrementalAlterConfigsResource) -> Id<'_> {
 
 fn response(
     resource: &IncrementalAlterConfigsResource,
-    outcome: Result<(), Refusal>,
+    outcome: Result<(), AdminRefusal>,
 ) -> IncrementalAlterConfigsResourceResponse {
-    let (error_code, error_message) = told(outcome);
+    let (error_code, error_message) = error_fields(outcome);
     let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.clone());
     IncrementalAlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
 }
@@ -66,7 +66,7 @@ fn plan_one(
     resource: &IncrementalAlterConfigsResource,
     is_repeated: bool,
     context: &Context<'_>,
-) -> Result<Option<Command>, Refusal> {
+) -> Result<Option<Command>, AdminRefusal> {
     let is_null = |config: &IncrementalAlterableConfig| config.config_operation != DELETE && config.value.is_none();
     let keys = resource.configs.iter().map(|config| (config.name.as_str(), is_null(config)));
     if !check(id_of(resource), is_repeated, keys, context)? {
@@ -84,7 +84,7 @@ fn carry_out(
     config: &IncrementalAlterableConfig,
     overrides: &mut Overrides,
     context: &Context<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), AdminRefusal> {
     let name = &config.name;
     let text = config.value.as_deref().unwrap_or_default();
     match config.config_operation {
@@ -105,18 +105,23 @@ fn carry_out(
             overrides.insert(name.clone(), words.join(","));
         }
         other => {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unknown operations type {other}")));
+            return Err(AdminRefusal::new(ErrorCode::InvalidRequest, format!("Unknown operations type {other}")));
         }
     }
     Ok(())
 }
 
-/// The words of a list as it is in force now.
-fn words(name: &str, operation: &str, overrides: &Overrides, context: &Context<'_>) -> Result<Vec<String>, Refusal> {
+/// The words of a list setting's current value.
+fn words(
+    name: &str,
+    operation: &str,
+    overrides: &Overrides,
+    context: &Context<'_>,
+) -> Result<Vec<String>, AdminRefusal> {
     let is_list = |row: &&topic::TopicSetting| matches!(row.setting.kind, Kind::ListOf(_) | Kind::ThrottledReplicas);
     let row = topic::setting(name).filter(is_list).ok_or_else(|| {
         let message = format!("Can't {operation} to key {name} because its type is not LIST.");
-        Refusal::new(ErrorCode::InvalidConfig, message)
+        AdminRefusal::new(ErrorCode::InvalidConfig, message)
     })?;
     let own = overrides.get(name).and_then(|text| row.setting.parse(text).ok());
     match own.unwrap_or_else(|| topic::fallback(row, context.config).0) {

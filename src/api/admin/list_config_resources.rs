@@ -1,5 +1,5 @@
-//! ListConfigResources (key 74): which resources have configs. Client metrics and groups have none here, and brokers no
-//! loggers that could be set.
+//! ListConfigResources (key 74): the resources that have configs: topics and brokers. Client metrics, groups and broker
+//! loggers have none here.
 
 use super::context::Context;
 use crate::model::ErrorCode;
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_and_brokers_have_configs_and_nothing_else_has() {
+    fn only_topics_and_brokers_have_configs() {
         let named = |resource_type, names: &[&str]| -> Vec<(i8, String)> {
             names.iter().map(|name| (resource_type, name.to_string())).collect()
         };

@@ -1,9 +1,9 @@
-//! Metadata (key 3): who the brokers are, and who leads what.
+//! Metadata (key 3): the brokers, the topics, and the leader of each partition.
 //!
-//! A topic that is asked for by name, does not exist and may be created is created first, and the answer already has
-//! it: a client then needs no second request. (Kafka answers UNKNOWN_TOPIC_OR_PARTITION, creates it meanwhile, and
-//! waits for the client to ask again.) So the server asks [`missing`] first, proposes [`plan`] if there is something
-//! missing, and then calls [`answer`] with the image after it.
+//! A topic that is named, does not exist and may be auto-created is created first, so the response already has it and
+//! the client needs no second request. (Kafka responds with UNKNOWN_TOPIC_OR_PARTITION and creates the topic
+//! meanwhile; the client retries.) [`answer_known`] serves requests without missing topics; [`create_missing`] the
+//! others.
 
 use std::collections::HashSet;
 
@@ -25,11 +25,11 @@ use crate::wire::admin::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };
 
-/// Topics that were to be created and could not be.
+/// The topics that could not be created.
 pub type NotCreated = Vec<(TopicName, ErrorCode)>;
 
-/// The topics to create before the request is answered: no more at a time than CreateTopics would. The others are
-/// unknown so far, and whoever asks again has the next ones.
+/// The topics to create first: at most as many as CreateTopics would. The others are unknown in this response, and the
+/// client's next request creates more of them.
 pub fn missing(request: &MetadataRequest, context: &Context<'_>) -> Vec<TopicName> {
     if !context.config.auto_create_topics_enable
         || !request.allow_auto_topic_creation
@@ -41,14 +41,14 @@ pub fn missing(request: &MetadataRequest, context: &Context<'_>) -> Vec<TopicNam
     let names = asked.filter_map(|topic| TopicName::new(topic.name.as_deref()?).ok());
     let mut seen = HashSet::new();
     names
-        // Whoever needs an internal topic creates it in the shape that it needs.
+        // Coordinators create the internal topics, with their own partition counts.
         .filter(|name| context.image.topic(name.as_str()).is_none() && !is_internal(name.as_str()))
         .filter(|name| seen.insert(name.clone()))
         .take((PARTITIONS_PER_REQUEST_MAX / context.config.num_partitions as usize).max(1))
         .collect()
 }
 
-/// Creates `names` with the broker's defaults, but for those that exist by now. `random` gives fresh random numbers.
+/// Plans `names` with the broker's defaults, except topics that exist by now. `random` returns a fresh random number.
 pub fn plan(
     names: &[TopicName],
     image: &Image,
@@ -123,7 +123,7 @@ fn topics(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCre
     }
     let asked = request.topics.as_deref().unwrap_or_default();
     if let Some(code) = fault(request, context) {
-        // As Kafka does: the request as a whole is refused, and every entry says so.
+        // Kafka rejects the request as a whole, with an error in each topic.
         return asked
             .iter()
             .map(|topic| named(topic.name.clone().or(Some(String::new())), topic.topic_id, code))
@@ -139,7 +139,7 @@ fn topics(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCre
     topics
 }
 
-/// Topic ids came with version 10, but not the right to ask by them (KIP-516): that came with 12.
+/// Versions 10 and 11 have topic ids, but clients may use them only from version 12 on (KIP-516).
 fn fault(request: &MetadataRequest, context: &Context<'_>) -> Option<ErrorCode> {
     let mut asked = request.topics.iter().flatten();
     let is_wrong = context.version < 12 && asked.any(|topic| topic.name.is_none() || !topic.topic_id.is_zero());

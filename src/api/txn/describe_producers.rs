@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::api::admin::refusal::UNKNOWN_TOPIC;
-use crate::api::gather::{by_topic, each_once_of_many};
+use crate::api::gather::{by_topic, deduplicate_if_many};
 use crate::api::server::Server;
 use crate::model::{ErrorCode, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
@@ -27,7 +27,7 @@ pub(in crate::api) async fn answer(
             Err(error) => Err((ErrorCode::InvalidTopicException, error.to_string())),
         };
         let mut partitions = Vec::new();
-        for partition_index in each_once_of_many(asked.into_iter(), |partition_index| *partition_index) {
+        for partition_index in deduplicate_if_many(asked.into_iter(), |partition_index| *partition_index) {
             let mut response =
                 DescribeProducersPartitionResponse { partition_index, ..DescribeProducersPartitionResponse::default() };
             let place = match &topic {

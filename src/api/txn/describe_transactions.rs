@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::transactions::{ask, check_coordinator};
-use crate::api::gather::each_once_of_many;
+use crate::api::gather::deduplicate_if_many;
 use crate::api::server::Server;
 use crate::model::ErrorCode;
 use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
@@ -17,7 +17,7 @@ pub(in crate::api) async fn answer(
     _version: i16,
 ) -> DescribeTransactionsResponse {
     let mut response = DescribeTransactionsResponse::default();
-    for id in each_once_of_many(request.transactional_ids.into_iter(), String::clone) {
+    for id in deduplicate_if_many(request.transactional_ids.into_iter(), String::clone) {
         response.transaction_states.push(describe(server, id).await);
     }
     response

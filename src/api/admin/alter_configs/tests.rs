@@ -14,8 +14,8 @@ fn ask(world: &mut World, resource: AlterConfigsResource, validate_only: bool) -
     let plan = plan(&AlterConfigsRequest { resources: vec![resource], validate_only }, &world.at(2));
     (0..=2).for_each(|version| check_encodes(&plan.answer, version));
     world.commit(&plan.commands);
-    let told = plan.answer.responses.into_iter().next().expect("one for one");
-    (told.error_code, told.error_message)
+    let result = plan.answer.responses.into_iter().next().expect("one for one");
+    (result.error_code, result.error_message)
 }
 
 fn overrides(world: &World) -> Vec<String> {
@@ -24,7 +24,7 @@ fn overrides(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_named_goes_back_to_its_default() {
+fn settings_that_are_not_named_return_to_their_defaults() {
     let mut world = World::nodes(1).topic("a", &[&[1]]);
     let mut check = |configs: &[(&str, Option<&str>)], expected: &[&str]| {
         assert_eq!(ask(&mut world, resource(RESOURCE_TOPIC, "a", configs), false), (ErrorCode::None, None));
@@ -37,7 +37,7 @@ fn what_is_not_named_goes_back_to_its_default() {
 }
 
 #[test]
-fn validate_only_and_what_is_refused_change_nothing() {
+fn validate_only_and_rejected_requests_change_nothing() {
     let mut world = World::nodes(1).topic("a", &[&[1]]);
     ask(&mut world, resource(RESOURCE_TOPIC, "a", &[("retention.ms", Some("5"))]), false);
     assert_eq!(ask(&mut world, resource(RESOURCE_TOPIC, "a", &[]), true), (ErrorCode::None, None));
@@ -58,6 +58,6 @@ fn validate_only_and_what_is_refused_change_nothing() {
 fn refusing_all_names_every_resource() {
     let resources = vec![resource(RESOURCE_TOPIC, "a", &[]), resource(RESOURCE_TOPIC, "b", &[])];
     let request = AlterConfigsRequest { resources, ..Default::default() };
-    let told = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
-    assert_eq!(told.iter().filter(|told| told.error_code == ErrorCode::KafkaStorageError).count(), 2);
+    let result = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
+    assert_eq!(result.iter().filter(|result| result.error_code == ErrorCode::KafkaStorageError).count(), 2);
 }

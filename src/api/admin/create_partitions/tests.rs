@@ -63,7 +63,7 @@ fn new_partitions_have_as_many_replicas_as_the_old_ones() {
 }
 
 #[test]
-fn chosen_replicas_are_taken_or_refused_as_kafka_does() {
+fn chosen_replicas_are_accepted_or_rejected_as_in_kafka() {
     let world = World::nodes(2).topic("a", &[&[1]]);
     let plan = plan_for(&world, vec![topic("a", 3, Some(&[&[2001], &[1000]]))], false);
     let Command::CreatePartitions { have, replicas, .. } = &plan.commands[0] else { panic!("{:?}", plan.commands) };
@@ -88,7 +88,7 @@ fn validate_only_changes_nothing_and_a_huge_count_allocates_nothing() {
 }
 
 #[test]
-fn refusing_all_names_every_topic() {
+fn refuse_all_names_every_topic() {
     let topics = vec![topic("a", 1, None), topic("b", 1, None)];
     let request = CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() };
     let results = refuse_all(&request, ErrorCode::RequestTimedOut, "too slow").results;

@@ -36,7 +36,7 @@ fn plan_at(
     let request = CreateTopicsRequest { topics, validate_only, ..CreateTopicsRequest::default() };
     let plan = plan(&request, &world.at(version), &mut numbers());
     check_encodes(&plan.answer, version);
-    // What was planned applies to the image it was planned on.
+    // The plan applies to the image on which it was made.
     world.clone().commit(&plan.commands);
     plan
 }
@@ -53,7 +53,7 @@ fn check_refused(world: &World, version: i16, topic: CreatableTopic, code: Error
 #[test]
 fn statement_31_minus_one_is_the_brokers_default() {
     let world = World::nodes(3).set(&["num.partitions=5", "default.replication.factor=2"]);
-    // KIP-464 speaks of version 4; Kafka 4.3 does not look at the version.
+    // KIP-464 requires version 4; Kafka 4.3 ignores the version.
     for version in 2..=7 {
         let plan = plan_at(&world, version, vec![topic("t", -1, -1)], false);
         let Command::CreateTopic { replicas, .. } = &plan.commands[0] else { panic!("{:?}", plan.commands) };
@@ -142,7 +142,7 @@ fn statement_33_names_that_differ_in_dots_collide_within_a_request_too() {
 }
 
 #[test]
-fn numbers_that_make_no_topic_are_refused_as_kafka_does() {
+fn invalid_numbers_are_rejected_as_in_kafka() {
     let world = World::nodes(1);
     let check =
         |partitions, factor, code, message| check_refused(&world, 5, topic("t", partitions, factor), code, message);
@@ -150,12 +150,12 @@ fn numbers_that_make_no_topic_are_refused_as_kafka_does() {
     check(-2, 1, ErrorCode::InvalidPartitions, "non-positive");
     check(1, 0, ErrorCode::InvalidReplicationFactor, "larger than 0");
     check(1, -2, ErrorCode::InvalidReplicationFactor, "larger than 0");
-    // A node with two brokers is still one place.
+    // Two brokers of one node are one replica.
     check(1, 2, ErrorCode::InvalidReplicationFactor, "only 1 node(s) are up");
 }
 
 #[test]
-fn too_many_partitions_refuse_the_whole_request() {
+fn too_many_partitions_reject_the_whole_request() {
     let world = World::nodes(1);
     for topics in [
         vec![topic("small", 1, 1), topic("big", i32::MAX, 1), topic("big2", i32::MAX, 1)],
@@ -169,7 +169,7 @@ fn too_many_partitions_refuse_the_whole_request() {
 }
 
 #[test]
-fn chosen_replicas_are_taken_as_they_are() {
+fn chosen_replicas_are_used_unchanged() {
     let world = World::nodes(2);
     let asked = manual("t", -1, -1, &[(1, &[2001, 1000]), (0, &[1001, 2000])]);
     let plan = plan_at(&world, 5, vec![asked], false);
@@ -180,7 +180,7 @@ fn chosen_replicas_are_taken_as_they_are() {
 }
 
 #[test]
-fn chosen_replicas_that_make_no_sense_are_refused_as_kafka_does() {
+fn invalid_replica_choices_are_rejected_as_in_kafka() {
     let world = World::nodes(2);
     let check = |assignments: &[(i32, &[i32])], message| {
         check_refused(&world, 5, manual("t", -1, -1, assignments), ErrorCode::InvalidReplicaAssignment, message);
@@ -205,7 +205,7 @@ fn chosen_replicas_that_make_no_sense_are_refused_as_kafka_does() {
 }
 
 #[test]
-fn configs_that_are_wrong_are_refused_as_kafka_does() {
+fn invalid_configs_are_rejected_as_in_kafka() {
     let world = World::nodes(1);
     let check = |configs: &[(&str, Option<&str>)], message| {
         check_refused(&world, 5, configured("t", configs), ErrorCode::InvalidConfig, message);
@@ -222,10 +222,10 @@ fn configs_that_are_wrong_are_refused_as_kafka_does() {
         &[("min.compaction.lag.ms", Some("9")), ("max.compaction.lag.ms", Some("8"))],
         "(9) > max.compaction.lag.ms (8)",
     );
-    // A config comes before the numbers.
+    // Configs are checked before the numbers.
     let both = CreatableTopic { num_partitions: 0, ..configured("t", &[("nope", Some("1"))]) };
     check_refused(&world, 5, both, ErrorCode::InvalidConfig, "nope");
-    // Given twice, the last one counts.
+    // The last value of a repeated config wins.
     let plan =
         plan_at(&world, 5, vec![configured("t", &[("retention.ms", Some("1")), ("retention.ms", Some("2"))])], false);
     let Command::CreateTopic { overrides, .. } = &plan.commands[0] else { panic!("{:?}", plan.commands) };
@@ -244,7 +244,7 @@ fn topic_ids_are_random_uuids_that_do_not_look_like_options() {
 }
 
 #[test]
-fn refusing_all_names_every_topic() {
+fn refuse_all_names_every_topic() {
     let request =
         CreateTopicsRequest { topics: vec![topic("a", 1, 1), topic("b", 1, 1)], ..CreateTopicsRequest::default() };
     let response = refuse_all(&request, ErrorCode::RequestTimedOut, "too slow");

@@ -54,7 +54,7 @@ fn statement_35_unknown_names_and_ids_have_errors_of_their_own() {
 }
 
 #[test]
-fn a_topic_named_twice_or_both_ways_or_not_at_all_is_left_alone() {
+fn a_repeated_or_ambiguous_topic_is_not_deleted() {
     let world = World::nodes(1).topic("a", &[&[1]]);
     let id = world.image.topic("a").unwrap().id;
     let both = DeleteTopicState { name: Some("a".into()), topic_id: id };
@@ -77,7 +77,7 @@ fn a_topic_named_twice_or_both_ways_or_not_at_all_is_left_alone() {
 }
 
 #[test]
-fn old_versions_name_topics_in_a_list_of_their_own() {
+fn old_versions_name_topics_in_a_separate_list() {
     let world = World::nodes(1).topic("a", &[&[1]]);
     let request =
         DeleteTopicsRequest { topic_names: vec!["a".into(), "nope".into()], ..DeleteTopicsRequest::default() };
@@ -90,7 +90,7 @@ fn old_versions_name_topics_in_a_list_of_their_own() {
 }
 
 #[test]
-fn where_deletion_is_off_every_topic_says_so() {
+fn every_topic_gets_an_error_when_deletion_is_disabled() {
     let world = World::nodes(1).set(&["delete.topic.enable=false"]).topic("a", &[&[1]]);
     let request = DeleteTopicsRequest { topic_names: vec!["a".into()], ..DeleteTopicsRequest::default() };
     for (version, code) in [(1, ErrorCode::InvalidRequest), (3, ErrorCode::TopicDeletionDisabled)] {

@@ -9,7 +9,7 @@ fn ask(world: &World, version: i16, request: DescribeClusterRequest) -> Describe
 }
 
 #[test]
-fn the_cluster_is_its_id_its_live_brokers_and_a_controller_among_them() {
+fn the_response_has_the_cluster_id_the_live_brokers_and_a_live_controller() {
     let world = World::nodes(2).without_node(2);
     for version in 0..=2 {
         let response = ask(&world, version, DescribeClusterRequest::default());
@@ -24,7 +24,7 @@ fn the_cluster_is_its_id_its_live_brokers_and_a_controller_among_them() {
 }
 
 #[test]
-fn fenced_brokers_are_named_when_asked_for() {
+fn fenced_brokers_are_listed_on_request() {
     let request = DescribeClusterRequest { include_fenced_brokers: true, ..DescribeClusterRequest::default() };
     let response = ask(&World::nodes(2).without_node(2), 2, request);
     let fenced: Vec<_> = response.brokers.iter().map(|broker| (broker.broker_id, broker.is_fenced)).collect();
@@ -32,7 +32,7 @@ fn fenced_brokers_are_named_when_asked_for() {
 }
 
 #[test]
-fn controllers_have_no_endpoint_here_and_other_kinds_none_at_all() {
+fn controller_endpoints_and_unknown_endpoint_types_are_rejected() {
     for (endpoint_type, code) in
         [(ENDPOINT_CONTROLLERS, ErrorCode::MismatchedEndpointType), (9, ErrorCode::UnsupportedEndpointType)]
     {
@@ -44,7 +44,7 @@ fn controllers_have_no_endpoint_here_and_other_kinds_none_at_all() {
 }
 
 #[test]
-fn authorized_operations_are_said_when_asked_for() {
+fn authorized_operations_are_sent_on_request() {
     let request =
         DescribeClusterRequest { include_cluster_authorized_operations: true, ..DescribeClusterRequest::default() };
     assert_eq!(ask(&World::nodes(1), 0, request).cluster_authorized_operations, 8096);

@@ -112,7 +112,7 @@ fn statement_38_a_broker_is_described_by_its_id_its_nodes_id_or_no_name() {
 }
 
 #[test]
-fn what_does_not_exist_is_refused_on_its_own() {
+fn an_unknown_resource_is_rejected_on_its_own() {
     let world = world(&[], &[]);
     let code = |kind, name| ask(&world, resource(kind, name, None)).error_code;
     assert_eq!(code(RESOURCE_TOPIC, "nope"), ErrorCode::UnknownTopicOrPartition);
@@ -124,6 +124,6 @@ fn what_does_not_exist_is_refused_on_its_own() {
     };
     let response = answer(&both, &world.at(1));
     assert_eq!(response.results[1].error_code, ErrorCode::None);
-    // Neither was asked for.
+    // The request asks for neither.
     assert!(response.results[1].configs.iter().all(|entry| entry.synonyms.is_empty() && entry.documentation.is_none()));
 }

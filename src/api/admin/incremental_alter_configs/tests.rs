@@ -18,7 +18,7 @@ fn topic(name: &str, changes: &[Change<'_>]) -> IncrementalAlterConfigsResource 
     resource(RESOURCE_TOPIC, name, changes)
 }
 
-/// Asks, lets the change happen, and tells what was answered to each.
+/// Sends a request, applies the change, and returns the error fields of each resource.
 fn ask(
     world: &mut World,
     resources: Vec<IncrementalAlterConfigsResource>,
@@ -28,7 +28,7 @@ fn ask(
     let plan = plan(&request, &world.at(1));
     (0..=1).for_each(|version| check_encodes(&plan.answer, version));
     world.commit(&plan.commands);
-    plan.answer.responses.into_iter().map(|told| (told.error_code, told.error_message)).collect()
+    plan.answer.responses.into_iter().map(|result| (result.error_code, result.error_message)).collect()
 }
 
 fn overrides(world: &World, topic: &str) -> Vec<String> {
@@ -56,7 +56,7 @@ fn statement_39_lists_get_words_more_or_less() {
         assert_eq!(ask(&mut world, vec![topic("a", &[("cleanup.policy", operation, Some(value))])], false), [DONE]);
         assert_eq!(overrides(&world, "a"), [format!("cleanup.policy={expected}")]);
     };
-    // Nothing was set, so the default is what is added to.
+    // Without an override, append extends the default.
     check(APPEND, "compact", "delete,compact");
     check(APPEND, "compact,delete", "delete,compact");
     check(SUBTRACT, "delete", "compact");
@@ -65,7 +65,7 @@ fn statement_39_lists_get_words_more_or_less() {
 }
 
 #[test]
-fn what_is_added_to_is_the_value_in_force() {
+fn append_extends_the_current_value() {
     let mut world = World::nodes(1).set(&["log.cleanup.policy=compact"]).topic("a", &[&[1]]);
     ask(&mut world, vec![topic("a", &[("cleanup.policy", APPEND, Some("delete"))])], false);
     assert_eq!(overrides(&world, "a"), ["cleanup.policy=compact,delete"]);
@@ -75,8 +75,8 @@ fn what_is_added_to_is_the_value_in_force() {
 fn each_resource_is_changed_whole_or_not_at_all() {
     let mut world = World::nodes(1).topic("a", &[&[1]]).topic("b", &[&[1]]);
     let half = topic("a", &[("retention.ms", SET, Some("5")), ("retention.bytes", SET, Some("many"))]);
-    let told = ask(&mut world, vec![half, topic("b", &[("retention.ms", SET, Some("6"))])], false);
-    assert_eq!((told[0].0, &told[1]), (ErrorCode::InvalidConfig, &DONE));
+    let result = ask(&mut world, vec![half, topic("b", &[("retention.ms", SET, Some("6"))])], false);
+    assert_eq!((result[0].0, &result[1]), (ErrorCode::InvalidConfig, &DONE));
     assert_eq!((overrides(&world, "a").len(), overrides(&world, "b").len()), (0, 1));
 }
 
@@ -94,14 +94,14 @@ fn validate_only_and_no_difference_change_nothing() {
 fn check_refused(resource: IncrementalAlterConfigsResource, code: ErrorCode, message: &str) {
     let mut world = World::nodes(1).topic("a", &[&[1]]);
     let before = world.image.clone();
-    let told = ask(&mut world, vec![resource], false);
-    assert_eq!(told[0].0, code, "{told:?}");
-    assert!(told[0].1.as_deref().unwrap().contains(message), "{told:?}");
+    let result = ask(&mut world, vec![resource], false);
+    assert_eq!(result[0].0, code, "{result:?}");
+    assert!(result[0].1.as_deref().unwrap().contains(message), "{result:?}");
     assert_eq!(world.image, before);
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_reason() {
+fn an_invalid_change_is_rejected_with_the_reason() {
     use ErrorCode::{InvalidConfig, InvalidRequest, InvalidTopicException, UnknownTopicOrPartition};
     let set = |name, value| [(name, SET, Some(value))];
     check_refused(topic("a", &set("nope", "1")), InvalidConfig, "Unknown topic config name: nope");
@@ -131,19 +131,19 @@ fn what_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_resource_that_is_named_twice_is_refused_twice_and_others_are_not() {
+fn a_repeated_resource_is_rejected_each_time_and_others_are_not() {
     let mut world = World::nodes(1).topic("a", &[&[1]]).topic("b", &[&[1]]);
     let set = |name| topic(name, &[("retention.ms", SET, Some("5"))]);
-    let told = ask(&mut world, vec![set("a"), set("b"), set("a")], false);
-    let codes: Vec<_> = told.iter().map(|told| told.0).collect();
+    let result = ask(&mut world, vec![set("a"), set("b"), set("a")], false);
+    let codes: Vec<_> = result.iter().map(|result| result.0).collect();
     assert_eq!(codes, [ErrorCode::InvalidRequest, ErrorCode::None, ErrorCode::InvalidRequest]);
     assert_eq!((overrides(&world, "a").len(), overrides(&world, "b").len()), (0, 1));
 }
 
 #[test]
-fn refusing_all_names_every_resource() {
+fn refuse_all_names_every_resource() {
     let request =
         IncrementalAlterConfigsRequest { resources: vec![topic("a", &[]), topic("b", &[])], ..Default::default() };
-    let told = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
-    assert_eq!(told.iter().filter(|told| told.error_code == ErrorCode::KafkaStorageError).count(), 2);
+    let result = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
+    assert_eq!(result.iter().filter(|result| result.error_code == ErrorCode::KafkaStorageError).count(), 2);
 }

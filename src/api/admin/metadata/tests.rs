@@ -19,7 +19,7 @@ fn ask(world: &World, version: i16, request: &MetadataRequest) -> MetadataRespon
     answer(request, &world.at(version), &NotCreated::new())
 }
 
-/// Name and error of each topic of the answer.
+/// The name and error of each topic of the response.
 fn topics_of(response: &MetadataResponse) -> Vec<(Option<&str>, ErrorCode)> {
     response.topics.iter().map(|topic| (topic.name.as_deref(), topic.error_code)).collect()
 }
@@ -66,7 +66,7 @@ fn statement_22_a_topic_is_created_when_asked_for_and_is_in_the_answer() {
     let response = answer(&request, &world.at(9), &plan.answer);
     let new = &response.topics[1];
     assert_eq!((new.error_code, new.partitions.len(), new.topic_id.is_zero()), (ErrorCode::None, 3, false));
-    // Another connection was faster.
+    // Another connection has created the topic meanwhile.
     assert_eq!(super::plan(&names, &world.image, &world.config, &mut numbers()).commands, []);
 }
 
@@ -148,7 +148,7 @@ fn statement_26_a_partition_without_leader_still_names_its_replicas() {
     let replica = 2000 + i32::from(shard_of(topic_id(&world), 0, 2).0);
     assert_eq!((partition.leader_id, &partition.replica_nodes), (-1, &vec![replica]));
     assert_eq!((&partition.isr_nodes, &partition.offline_replicas), (&vec![replica], &vec![replica]));
-    // A broker that is down is not one to connect to.
+    // A fenced broker is not listed.
     assert!(response.brokers.iter().all(|broker| broker.node_id / 1000 == 1));
 }
 
@@ -203,7 +203,7 @@ fn statement_29_authorized_operations_are_said_when_asked_for() {
         ..by_name(&["a", "nope"])
     };
     let response = ask(&world, 10, &request);
-    // The numbers that Kafka 4.3 answers without an authorizer, for a topic it does not know too.
+    // Kafka 4.3 sends these numbers without an authorizer, also for an unknown topic.
     assert_eq!(response.cluster_authorized_operations, 8096);
     assert!(response.topics.iter().all(|topic| topic.topic_authorized_operations == 3576));
 }
@@ -226,7 +226,7 @@ fn statement_30_brokers_are_named_by_the_address_of_the_listener_asked_on() {
 }
 
 #[test]
-fn every_partition_is_led_by_a_broker_of_the_answer_and_they_go_round() {
+fn partitions_are_spread_over_the_brokers_of_the_response() {
     let world = routed("direct").topic("a", &[&[1][..]; 8]);
     let response = ask(&world, 12, &by_name(&["a"]));
     let mut leads = std::collections::BTreeMap::new();
@@ -246,7 +246,7 @@ fn internal_topics_are_marked() {
 }
 
 #[test]
-fn every_answer_fits_every_version() {
+fn every_response_encodes_at_every_version() {
     let world = World::nodes(2).topic("a", &[&[1, 2], &[2]]).without_node(2);
     for version in 0..=13 {
         let request = by_name(&["a", "nope", "a b"]);
