@@ -18,6 +18,7 @@ use crate::runtime::sync::{First, Notify, Permits, first};
 use crate::runtime::{self, Class, Mono};
 use crate::shard::Shard;
 
+/// A partition of an internal topic and its state machine.
 pub struct Ledger<M> {
     shard: Rc<Shard>,
     partition: Rc<Partition>,
@@ -62,6 +63,7 @@ impl<M: StateMachine> Ledger<M> {
         ledger
     }
 
+    /// The partition that stores the records.
     pub fn partition(&self) -> &Rc<Partition> {
         &self.partition
     }

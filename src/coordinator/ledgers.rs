@@ -11,6 +11,7 @@ use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::runtime::{self, Class};
 use crate::shard::Shard;
 
+/// The ledgers of one internal topic on one shard.
 pub struct Ledgers<M> {
     shard: Rc<Shard>,
     ledgers: RefCell<HashMap<PartitionIndex, Rc<Ledger<M>>>>,

@@ -59,11 +59,14 @@ use topic::InternalTopic;
 /// The time of a step. Deadlines use the monotonic clock; records use the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
+    /// For deadlines.
     pub mono: Mono,
+    /// For records, in milliseconds since the epoch.
     pub wall_ms: i64,
 }
 
 impl Now {
+    /// Reads both clocks.
     pub fn read() -> Now {
         Now { mono: clock::now(), wall_ms: clock::wall_ms() }
     }
@@ -72,8 +75,11 @@ impl Now {
 /// One record of an internal partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplayedRecord<'a> {
+    /// The record's offset in the partition.
     pub offset: Offset,
+    /// The record's timestamp.
     pub timestamp_ms: i64,
+    /// The record's key, which begins with its version.
     pub key: &'a [u8],
     /// `None` is a tombstone: it deletes the key's state.
     pub value: Option<&'a [u8]>,
@@ -87,12 +93,16 @@ pub enum Unreadable {
     /// A newer release wrote the record. The load skips it, as Kafka does.
     #[error("its key has the unknown version {0}")]
     UnknownKey(i16),
+    /// Every record of an internal topic has a key.
     #[error("it has no key")]
     NoKey,
+    /// The key or the value is not in Kafka's format.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// The value has a version that this release cannot read.
     #[error("its OffsetCommitValue has the unknown version {0}")]
     UnknownOffsetValue(i16),
+    /// Kafka has no transaction state with this number.
     #[error("it has the unknown transaction state {0}")]
     UnknownTransactionState(i8),
     /// A consumer group's record, while a classic group of that id has members.
@@ -102,6 +112,7 @@ pub enum Unreadable {
 
 /// A state machine over one internal partition. Pure: its inputs are its records, its steps and their [`Now`].
 pub trait StateMachine: Sized + 'static {
+    /// The internal topic that stores the records.
     const TOPIC: InternalTopic;
 
     /// Applies a record. Only this function changes state that must survive a restart. The machine must be able to

@@ -19,6 +19,7 @@ impl<K> Default for Timers<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Timers<K> {
+    /// Sets or moves the deadline of a key.
     pub fn set(&mut self, key: K, at: Mono) {
         if let Some(before) = self.at.insert(key.clone(), at) {
             self.order.remove(&(before, key.clone()));
@@ -26,16 +27,19 @@ impl<K: Clone + Eq + Hash + Ord> Timers<K> {
         self.order.insert((at, key));
     }
 
+    /// Removes the deadline of a key.
     pub fn cancel(&mut self, key: &K) {
         if let Some((key, at)) = self.at.remove_entry(key) {
             self.order.remove(&(at, key));
         }
     }
 
+    /// The deadline of a key.
     pub fn get(&self, key: &K) -> Option<Mono> {
         self.at.get(key).copied()
     }
 
+    /// The earliest deadline.
     pub fn next(&self) -> Option<Mono> {
         self.order.first().map(|(at, _)| *at)
     }

@@ -3,6 +3,7 @@
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
 
+/// An internal topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InternalTopic {
     /// Groups: their members and their committed offsets.
@@ -12,8 +13,10 @@ pub enum InternalTopic {
 }
 
 impl InternalTopic {
+    /// All internal topics.
     pub const ALL: [InternalTopic; 2] = [InternalTopic::ConsumerOffsets, InternalTopic::TransactionState];
 
+    /// The topic's name.
     pub fn name(self) -> &'static str {
         match self {
             InternalTopic::ConsumerOffsets => "__consumer_offsets",
@@ -21,6 +24,7 @@ impl InternalTopic {
         }
     }
 
+    /// The configured number of partitions.
     pub fn partitions(self, config: &BrokerConfig) -> usize {
         let partitions = match self {
             InternalTopic::ConsumerOffsets => config.offsets_topic_num_partitions,

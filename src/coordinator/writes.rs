@@ -17,6 +17,7 @@ pub struct Writes<M> {
 }
 
 impl<M> Writes<M> {
+    /// No records and no callbacks.
     pub fn new(now: Now) -> Writes<M> {
         Writes { now, batch: None, producer: None, after_append: Vec::new() }
     }
@@ -38,6 +39,7 @@ impl<M> Writes<M> {
         self.after_append.push(Box::new(callback));
     }
 
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.batch.is_none()
     }

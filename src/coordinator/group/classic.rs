@@ -23,6 +23,7 @@ use crate::wire::group::sync_group::SyncGroupResponse;
 /// The protocol type whose member metadata names topics. The metadata of all other types is opaque.
 pub const CONSUMER: &str = "consumer";
 
+/// The phase of a classic group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClassicGroupState {
     Empty,
@@ -53,6 +54,7 @@ impl ClassicGroupState {
         }
     }
 }
+/// A member of a classic group.
 
 pub struct ClassicMember {
     pub id: Rc<str>,
@@ -75,6 +77,7 @@ pub struct ClassicMember {
 }
 
 impl ClassicMember {
+    /// The member's metadata for a protocol.
     pub fn metadata(&self, protocol: Option<&str>) -> Bytes {
         let of = self.protocols.iter().find(|own| Some(own.name.as_str()) == protocol);
         of.map(|own| own.metadata.clone()).unwrap_or_default()
@@ -86,10 +89,12 @@ impl ClassicMember {
         !self.is_new && (self.joining.is_some() || self.syncing.is_some())
     }
 
+    /// Whether the member has a `group.instance.id` (KIP-345).
     pub fn is_static(&self) -> bool {
         self.instance_id.is_some()
     }
 }
+/// The members and the rebalance of a classic group.
 
 pub struct ClassicGroup {
     pub state: ClassicGroupState,
@@ -119,6 +124,7 @@ pub struct ClassicGroup {
 }
 
 impl ClassicGroup {
+    /// An empty group.
     pub fn new(now_ms: i64) -> ClassicGroup {
         ClassicGroup {
             state: ClassicGroupState::Empty,
@@ -144,6 +150,7 @@ impl ClassicGroup {
         self.state == ClassicGroupState::Empty
     }
 
+    /// Enters the next state, which must be legal.
     pub fn transition_to(&mut self, state: ClassicGroupState, now_ms: i64) {
         assert!(self.state.can_become(state), "a group cannot go from {} to {}", self.state.name(), state.name());
         if state == ClassicGroupState::Stable {
@@ -154,14 +161,17 @@ impl ClassicGroup {
         self.state_timestamp_ms = now_ms;
     }
 
+    /// Whether the member is the leader.
     pub fn is_leader(&self, member: &str) -> bool {
         self.leader.as_deref() == Some(member)
     }
 
+    /// The number of pending joins.
     pub fn joining_count(&self) -> usize {
         self.members.values().filter(|member| member.joining.is_some()).count()
     }
 
+    /// Whether all members, and all ids that have not joined yet, wait in a join.
     pub fn has_all_joined(&self) -> bool {
         self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some())
     }
@@ -171,6 +181,7 @@ impl ClassicGroup {
         self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
 
+    /// Whether the protocol type is that of consumers.
     pub fn is_consumer(&self) -> bool {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
@@ -187,6 +198,7 @@ impl ClassicGroup {
         if self.members.contains_key(id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
+    /// Adds a member. The first one becomes the leader.
     pub fn add(&mut self, member: ClassicMember, protocol_type: &str) {
         if self.members.is_empty() {
             self.protocol_type = Some(protocol_type.into());

@@ -19,10 +19,13 @@ use crate::wire::group::offset_fetch::{
 /// The fields of OffsetCommit and TxnOffsetCommit that identify a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Committer<'a> {
+    /// Empty: none.
     pub member_id: &'a str,
+    /// `group.instance.id` of a static member.
     pub instance_id: Option<&'a str>,
     /// Negative: none.
     pub generation: i32,
+    /// The request is a TxnOffsetCommit.
     pub is_transactional: bool,
 }
 
@@ -163,6 +166,7 @@ impl Groups {
         OffsetFetchResponseGroup { group_id: request.group_id.clone(), topics, error_code: ErrorCode::None }
     }
 
+    /// Deletes committed offsets, except those of topics that the group subscribes to.
     pub fn delete_offsets(
         &mut self,
         request: &OffsetDeleteRequest,

@@ -33,6 +33,7 @@ impl Groups {
         .collect()
     }
 
+    /// Describes a classic group.
     pub fn describe(&self, group_id: &str) -> DescribedGroup {
         let refuse = |message: String| DescribedGroup {
             error_code: ErrorCode::GroupIdNotFound,

@@ -15,7 +15,9 @@ use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 /// The client that joins, and the capabilities of its API version.
 #[derive(Clone, Debug)]
 pub struct Joiner {
+    /// `client.id`.
     pub client_id: String,
+    /// The client's address.
     pub client_host: String,
     /// From version 4 on, the coordinator first assigns an id to a dynamic member, which then joins with it (KIP-394).
     pub needs_member_id: bool,
@@ -28,6 +30,7 @@ fn refuse(answer: Sender<JoinGroupResponse>, error_code: ErrorCode, member_id: &
 }
 
 impl Groups {
+    /// Handles a join. The response is sent when the join phase ends, or at once if the join fails.
     pub fn join(
         &mut self,
         request: JoinGroupRequest,

@@ -8,6 +8,7 @@ use crate::wire::group::heartbeat::HeartbeatRequest;
 use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse};
 
 impl Groups {
+    /// Handles a heartbeat of a classic member.
     pub fn heartbeat(
         &mut self,
         request: &HeartbeatRequest,
@@ -35,6 +36,7 @@ impl Groups {
         }
     }
 
+    /// Removes the members of a LeaveGroup request.
     pub fn leave(&mut self, request: &LeaveGroupRequest, now: Now, writes: &mut Writes<Groups>) -> LeaveGroupResponse {
         if self.is_consumer_group(&request.group_id) {
             return self.leave_in_consumer_group(request, now, writes);

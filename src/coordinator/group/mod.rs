@@ -101,6 +101,7 @@ impl GroupKind {
     }
 }
 
+/// A group and its offsets.
 pub struct Group {
     id: Rc<str>,
     kind: GroupKind,

@@ -9,12 +9,17 @@ use crate::model::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TopicId};
 /// One committed offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommittedOffset {
+    /// The next offset that the group reads.
     pub offset: Offset,
+    /// -1 if the client sent none.
     pub leader_epoch: LeaderEpoch,
+    /// The client's metadata, unchanged.
     pub metadata: Box<str>,
+    /// The time of the commit.
     pub commit_timestamp_ms: i64,
     /// -1 if the broker's retention applies.
     pub expire_timestamp_ms: i64,
+    /// Zero if the client sent the topic's name.
     pub topic_id: TopicId,
     /// The offset of its record. Of two commits the later record wins, whatever the order in which their transactions
     /// end.
@@ -22,6 +27,7 @@ pub struct CommittedOffset {
 }
 
 impl CommittedOffset {
+    /// The offset of a record, which lies at `record_offset`.
     pub fn new(value: &OffsetValue<'_>, record_offset: Offset) -> CommittedOffset {
         CommittedOffset {
             offset: value.offset,
@@ -35,6 +41,7 @@ impl CommittedOffset {
     }
 }
 
+/// The offsets of one topic.
 pub type ByPartition = HashMap<PartitionIndex, CommittedOffset, BuildHasherDefault<PartitionHasher>>;
 
 /// Hashes a partition index with one multiplication: a restart with a million offsets hashes each. Clients cannot
@@ -63,14 +70,17 @@ pub struct OffsetTable {
 }
 
 impl OffsetTable {
+    /// The offset of a partition.
     pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<&CommittedOffset> {
         self.topics.get(topic)?.get(&partition)
     }
 
+    /// Whether it has no offsets.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
+    /// Adds an offset, or replaces the partition's earlier one.
     pub fn insert(&mut self, topic: &str, partition: PartitionIndex, committed: CommittedOffset) {
         match self.topics.get_mut(topic) {
             Some(partitions) => drop(partitions.insert(partition, committed)),
@@ -78,6 +88,7 @@ impl OffsetTable {
         }
     }
 
+    /// Removes the offset of a partition.
     pub fn remove(&mut self, topic: &str, partition: PartitionIndex) {
         if let Some(partitions) = self.topics.get_mut(topic) {
             partitions.remove(&partition);
@@ -92,10 +103,12 @@ impl OffsetTable {
         self.topics.iter().map(|(topic, partitions)| (&**topic, partitions))
     }
 
+    /// The partitions of a topic that have an offset.
     pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = PartitionIndex> {
         self.topics.get(topic).into_iter().flat_map(|partitions| partitions.keys().copied())
     }
 
+    /// All offsets, unordered.
     pub fn all(&self) -> impl Iterator<Item = (&str, PartitionIndex, &CommittedOffset)> {
         self.topics()
             .flat_map(|(topic, partitions)| partitions.iter().map(move |(at, committed)| (topic, *at, committed)))
@@ -105,12 +118,14 @@ impl OffsetTable {
 /// All offsets of a group: committed, and pending in open transactions.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Offsets {
+    /// Offsets that a fetch returns.
     pub committed: OffsetTable,
     /// By producer. A fetch does not return them before the transaction commits.
     pub pending: HashMap<ProducerId, OffsetTable>,
 }
 
 impl Offsets {
+    /// Whether there are neither committed nor pending offsets.
     pub fn is_empty(&self) -> bool {
         self.committed.is_empty() && self.pending.is_empty()
     }
@@ -125,6 +140,7 @@ impl Offsets {
         self.committed.get(topic, partition).is_some() || self.is_unstable(topic, partition)
     }
 
+    /// Removes the offsets of a partition, committed and pending.
     pub fn remove(&mut self, topic: &str, partition: PartitionIndex) {
         self.committed.remove(topic, partition);
         self.pending.retain(|_, table| {

@@ -27,6 +27,8 @@ use crate::coordinator::Unreadable;
 use crate::model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use crate::wire::{Reader, Writer};
 
+/// The key of a record. The table in the module's doc lists the values.
+#[allow(missing_docs)] // The variants and their fields are the rows of that table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key<'a> {
     Offset { group: &'a str, topic: &'a str, partition: PartitionIndex },
@@ -41,6 +43,7 @@ pub enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
+    /// Parses the key of a record.
     pub fn parse(bytes: &'a [u8]) -> Result<Key<'a>, Unreadable> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
@@ -59,6 +62,7 @@ impl<'a> Key<'a> {
         })
     }
 
+    /// The key as Kafka writes it.
     pub fn to_bytes(self) -> Vec<u8> {
         let mut w = Writer::new(0, false);
         match self {
@@ -94,10 +98,13 @@ fn within_group(w: &mut Writer, version: i16, group: &str, name: &str) {
 /// A committed offset of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OffsetValue<'a> {
+    /// The next offset that the group reads.
     pub offset: Offset,
     /// -1 if the client sent none.
     pub leader_epoch: LeaderEpoch,
+    /// The client's metadata, unchanged.
     pub metadata: &'a str,
+    /// The time of the commit.
     pub commit_timestamp_ms: i64,
     /// -1 if the broker's retention applies.
     pub expire_timestamp_ms: i64,
@@ -106,6 +113,7 @@ pub struct OffsetValue<'a> {
 }
 
 impl<'a> OffsetValue<'a> {
+    /// Parses the value of a record, of any version.
     pub fn parse(bytes: &'a [u8]) -> Result<OffsetValue<'a>, Unreadable> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
@@ -133,6 +141,7 @@ impl<'a> OffsetValue<'a> {
         Ok(value)
     }
 
+    /// The value in the version that Kafka writes.
     pub fn to_bytes(self) -> Vec<u8> {
         // Only version 1 has the expiry time. It lacks the leader epoch.
         let version = if self.expire_timestamp_ms >= 0 { 1 } else { 4 };

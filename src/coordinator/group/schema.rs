@@ -136,6 +136,7 @@ impl crate::wire::tests::Sample for OptionalClassicMetadata {
 macro_rules! value {
     ($($name:ident: written $written:literal, flexible from $flexible:literal, known up to $max:literal;)*) => {$(
         impl $name {
+            /// Parses a value with its version.
             pub fn parse(bytes: &[u8]) -> Result<$name, Malformed> {
                 let mut r = Reader::new(bytes);
                 r.set_flexible(false);
@@ -149,6 +150,7 @@ macro_rules! value {
                 Ok(value)
             }
 
+            /// The value with its version, as Kafka writes it.
             pub fn to_bytes(&self) -> Vec<u8> {
                 let mut w = Writer::new($written, false);
                 w.i16($written);

@@ -15,6 +15,7 @@ fn refuse(answer: Sender<SyncGroupResponse>, error_code: ErrorCode) {
 }
 
 impl Groups {
+    /// Handles a sync. The response is sent when the leader has assigned, or at once if the sync fails.
     pub fn sync(
         &mut self,
         request: SyncGroupRequest,

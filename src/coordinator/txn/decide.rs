@@ -9,6 +9,7 @@ use crate::record::control::Ending;
 /// The parameters of InitProducerId.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InitProducer {
+    /// The timeout of the producer's transactions.
     pub timeout_ms: i32,
     /// The producer's current id and epoch, if it has them (KIP-360).
     pub expected: Option<(ProducerId, ProducerEpoch)>,
@@ -17,10 +18,8 @@ pub struct InitProducer {
 /// The result of a decision that may need a fresh producer id, which the machine cannot allocate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProducerDecision {
-    Producer {
-        id: ProducerId,
-        epoch: ProducerEpoch,
-    },
+    /// The producer's id and epoch after the decision.
+    Producer { id: ProducerId, epoch: ProducerEpoch },
     /// Nothing was decided: call again with a fresh producer id.
     NeedsProducerId,
 }

@@ -51,13 +51,18 @@ use crate::runtime::sync::Notify;
 /// Kafka's time limits for transactions, in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The longest timeout that a producer may request.
     pub max_timeout_ms: i32,
+    /// How long an unused id is kept.
     pub id_expiration_ms: i64,
+    /// The interval of the search for expired transactions.
     pub abort_interval_ms: u64,
+    /// The interval of the search for unused ids.
     pub expire_interval_ms: u64,
 }
 
 impl Settings {
+    /// The settings of a broker's configuration.
     pub fn of(config: &BrokerConfig) -> Settings {
         Settings {
             max_timeout_ms: config.transaction_max_timeout_ms,
@@ -97,10 +102,15 @@ impl PreparedQueue {
 /// The markers that complete a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PendingMarkers {
+    /// The producer id that the markers carry.
     pub producer_id: ProducerId,
+    /// The epoch that the markers carry.
     pub producer_epoch: ProducerEpoch,
+    /// Commit or abort.
     pub ending: Ending,
+    /// The transaction ended under `transaction.version=2`.
     pub is_v2: bool,
+    /// The partitions that need a marker.
     pub partitions: Vec<(Box<str>, i32)>,
 }
 
@@ -115,6 +125,7 @@ pub struct Transactions {
 }
 
 impl Transactions {
+    /// No transactional ids. Decided transactions are queued in `prepared`.
     pub fn new(settings: Rc<Settings>, prepared: Rc<PreparedQueue>) -> Transactions {
         Transactions { by_id: HashMap::new(), settings, prepared, next_abort: None, next_expire: None }
     }
@@ -154,6 +165,7 @@ impl Transactions {
         self.by_id.iter().map(|(id, transaction)| (&**id, transaction)).collect()
     }
 
+    /// The state of a transactional id.
     pub fn get(&self, id: &str) -> Option<&Transaction> {
         self.by_id.get(id)
     }

@@ -33,6 +33,7 @@ message! {
 }
 
 impl TransactionLogValue {
+    /// Parses a value with its version.
     pub fn parse(bytes: &[u8]) -> Result<TransactionLogValue, Malformed> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
@@ -46,6 +47,7 @@ impl TransactionLogValue {
         Ok(value)
     }
 
+    /// The value with its version, as Kafka writes it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut w = Writer::new(VERSION, false);
         w.i16(VERSION);
@@ -65,6 +67,7 @@ pub fn parse_key(bytes: &[u8]) -> Result<&str, Unreadable> {
     }
 }
 
+/// The key of a transactional id.
 pub fn key(transactional_id: &str) -> Vec<u8> {
     let mut w = Writer::new(0, false);
     w.i16(0);

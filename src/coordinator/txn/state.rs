@@ -15,14 +15,17 @@ macro_rules! states {
         pub enum TransactionState { $($(#[$doc])* $name = $code),* }
 
         impl TransactionState {
+            /// The state with Kafka's number.
             pub fn from_code(code: i8) -> Option<TransactionState> {
                 match code { $($code => Some(TransactionState::$name),)* _ => None }
             }
 
+            /// The state with Kafka's name.
             pub fn from_name(name: &str) -> Option<TransactionState> {
                 match name { $(stringify!($name) => Some(TransactionState::$name),)* _ => None }
             }
 
+            /// Kafka's name.
             pub fn name(self) -> &'static str {
                 match self { $(TransactionState::$name => stringify!($name)),* }
             }
@@ -44,6 +47,7 @@ states! {
 }
 
 impl TransactionState {
+    /// The end is decided and markers are still to be written.
     pub fn is_prepared(self) -> bool {
         matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }
@@ -74,8 +78,10 @@ impl TransactionState {
 /// From this epoch on a producer id is exhausted: the highest epoch is reserved for fencing.
 const EPOCH_EXHAUSTED: ProducerEpoch = ProducerEpoch::MAX - 1;
 
+/// The state of a transactional id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transaction {
+    /// The current producer id.
     pub producer_id: ProducerId,
     /// -1 before the first producer.
     pub epoch: ProducerEpoch,
@@ -85,21 +91,27 @@ pub struct Transaction {
     pub previous_producer_id: ProducerId,
     /// The producer id after this transaction ends; -1 unless the epochs are exhausted.
     pub next_producer_id: ProducerId,
+    /// The timeout of a transaction.
     pub timeout_ms: i32,
+    /// The state of the id.
     pub state: TransactionState,
+    /// The partitions of the open or ending transaction.
     pub partitions: BTreeMap<Box<str>, BTreeSet<PartitionIndex>>,
     /// -1 without a transaction.
     pub start_ms: i64,
+    /// The time of the last transition.
     pub last_update_ms: i64,
     /// `transaction.version` at the last end or added partition.
     pub client_version: i16,
 }
 
+/// Whether a producer id with this epoch must be replaced.
 pub fn is_exhausted(epoch: ProducerEpoch) -> bool {
     epoch >= EPOCH_EXHAUSTED
 }
 
 impl Transaction {
+    /// A new transactional id without a producer epoch.
     pub fn new(producer_id: ProducerId, timeout_ms: i32, now_ms: i64) -> Transaction {
         Transaction {
             producer_id,
@@ -116,14 +128,17 @@ impl Transaction {
         }
     }
 
+    /// Whether the last end or added partition used `transaction.version=2`.
     pub fn is_v2(&self) -> bool {
         self.client_version >= 2
     }
 
+    /// Whether the transaction is open for longer than its timeout.
     pub fn is_timed_out(&self, now_ms: i64) -> bool {
         self.state == TransactionState::Ongoing && self.start_ms.saturating_add(i64::from(self.timeout_ms)) < now_ms
     }
 
+    /// Whether the id has been idle for the expiration time.
     pub fn is_unused_for(&self, now_ms: i64, expiration_ms: i64) -> bool {
         self.state.is_idle() && now_ms.saturating_sub(self.last_update_ms) >= expiration_ms
     }
@@ -137,10 +152,12 @@ impl Transaction {
         }
     }
 
+    /// Whether the partition belongs to the transaction.
     pub fn has(&self, topic: &str, partition: PartitionIndex) -> bool {
         self.partitions.get(topic).is_some_and(|partitions| partitions.contains(&partition))
     }
 
+    /// The record's value.
     pub fn to_value(&self) -> TransactionLogValue {
         let partitions = self.partitions.iter().map(|(topic, partitions)| TransactionLogPartitions {
             topic: topic.to_string(),
@@ -160,6 +177,7 @@ impl Transaction {
         }
     }
 
+    /// The state that a record's value describes.
     pub fn from_value(value: &TransactionLogValue) -> Result<Transaction, Unreadable> {
         let state = TransactionState::from_code(value.transaction_status);
         let state = state.ok_or(Unreadable::UnknownTransactionState(value.transaction_status))?;

@@ -25,13 +25,17 @@ pub type Partitions = BTreeMap<TopicId, BTreeSet<PartitionIndex>>;
 
 /// A member, as the assignors see it.
 pub struct Subscriber {
+    /// The member id.
     pub id: Rc<str>,
+    /// `group.instance.id` of a static member.
     pub instance_id: Option<Rc<str>>,
+    /// The topics that it subscribes to.
     pub topics: Rc<BTreeSet<TopicId>>,
     /// Its current target.
     pub current: Partitions,
 }
 
+/// The server-side assignors of Kafka.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Assignor {
     /// Members get equal numbers of partitions and keep as many of their own as possible.
@@ -44,6 +48,7 @@ impl Assignor {
     /// In the order of Kafka's `group.consumer.assignors`: the first is the default.
     pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
 
+    /// The name that clients and `group.consumer.assignors` use.
     pub fn name(self) -> &'static str {
         match self {
             Assignor::Uniform => "uniform",
@@ -51,6 +56,7 @@ impl Assignor {
         }
     }
 
+    /// The assignor with this name.
     pub fn from_name(name: &str) -> Option<Assignor> {
         Self::ALL.into_iter().find(|assignor| assignor.name() == name)
     }

@@ -13,6 +13,7 @@ use crate::wire::group::consumer_group_describe::{
 };
 
 impl Groups {
+    /// Describes a consumer group.
     pub fn describe_consumer_group(&self, group_id: &str, now: Now) -> Result<DescribedConsumerGroup, GroupRefusal> {
         match self.groups.get(group_id).map(|group| &group.kind) {
             None => return Err(GroupRefusal::new(ErrorCode::GroupIdNotFound, format!("Group {group_id} not found."))),

@@ -18,15 +18,21 @@ const VERSION_MAX: i16 = 3;
 /// Partitions by topic name.
 pub type PartitionsByName = Vec<(String, Vec<PartitionIndex>)>;
 
+/// A consumer's subscription and the partitions that it reports.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Subscription {
+    /// At most the highest known version.
     pub version: i16,
+    /// The topics that it subscribes to.
     pub topics: Vec<String>,
+    /// The partitions that it reports, from version 1 on.
     pub owned: PartitionsByName,
+    /// The consumer's rack, from version 3 on.
     pub rack_id: Option<String>,
 }
 
 impl Subscription {
+    /// Parses any version.
     pub fn parse(bytes: &[u8]) -> Result<Subscription, Malformed> {
         let mut r = Reader::new(bytes);
         r.set_flexible(false);
@@ -49,8 +55,10 @@ impl Subscription {
     }
 }
 
+/// A consumer's assignment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Assignment {
+    /// The assigned partitions.
     pub assigned: PartitionsByName,
     /// The client's own assignor has added user data.
     pub has_user_data: bool,

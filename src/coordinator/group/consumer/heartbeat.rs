@@ -25,7 +25,9 @@ const WAITING_INTERVAL_MS: i32 = 500;
 /// The sender of a request, as its connection identifies it.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
+    /// `client.id`.
     pub id: &'a str,
+    /// The client's address.
     pub host: &'a str,
 }
 
@@ -37,6 +39,7 @@ pub(super) struct MemberUpdate {
 }
 
 impl Groups {
+    /// Handles a heartbeat: the member joins, stays or leaves.
     pub fn consumer_heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,

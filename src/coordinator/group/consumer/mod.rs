@@ -63,11 +63,14 @@ use member::{ConsumerMember, MemberState};
 /// The error of a rejected request, with a message: this protocol carries one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupRefusal {
+    /// The error code of the response.
     pub error: ErrorCode,
+    /// The error message of the response.
     pub message: String,
 }
 
 impl GroupRefusal {
+    /// A refusal with this message.
     pub fn new(error: ErrorCode, message: impl Into<String>) -> GroupRefusal {
         GroupRefusal { error, message: message.into() }
     }
@@ -80,13 +83,16 @@ impl From<ErrorCode> for GroupRefusal {
     }
 }
 
+/// The state of a consumer group, derived from its epochs and members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsumerGroupState {
+    /// It has no members.
     Empty,
     /// The target belongs to an older epoch.
     Assigning,
     /// Some members have not reached their target.
     Reconciling,
+    /// All members have reached their targets.
     Stable,
 }
 
@@ -108,19 +114,25 @@ const FIRST_EPOCH: i32 = 1;
 /// The topics that match a pattern.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResolvedRegex {
+    /// The names of the matching topics.
     pub topics: BTreeSet<String>,
     /// The index of the metadata image that was searched.
     pub version: i64,
+    /// The time of the search.
     pub timestamp_ms: i64,
 }
 
+/// A consumer group, as its records describe it.
 pub struct ConsumerGroup {
+    /// The epoch of the group. A change of members or topics raises it.
     pub epoch: i32,
     /// The hash of the topics that the group reads, as of the last epoch that a topic change raised.
     metadata_hash: i64,
+    /// Members by id.
     pub members: BTreeMap<Rc<str>, Rc<ConsumerMember>>,
     /// Members by `group.instance.id`.
     pub instances: HashMap<Rc<str>, Rc<str>>,
+    /// The epoch of the target; at most the group's.
     pub target_epoch: i32,
     target_timestamp_ms: i64,
     targets: HashMap<Rc<str>, Rc<Partitions>>,
@@ -155,6 +167,7 @@ impl Default for ConsumerGroup {
 }
 
 impl ConsumerGroup {
+    /// The state of the group.
     pub fn state(&self) -> ConsumerGroupState {
         if self.members.is_empty() {
             ConsumerGroupState::Empty
@@ -167,10 +180,12 @@ impl ConsumerGroup {
         }
     }
 
+    /// The member with this id.
     pub fn member(&self, id: &str) -> Option<&Rc<ConsumerMember>> {
         self.members.get(id)
     }
 
+    /// The current member of a static instance.
     pub fn static_member(&self, instance_id: &str) -> Option<&Rc<ConsumerMember>> {
         self.members.get(self.instances.get(instance_id)?)
     }
@@ -198,6 +213,7 @@ impl ConsumerGroup {
         members.flat_map(|member| self.reads(member)).collect()
     }
 
+    /// Whether a member reads the topic.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.members.values().any(|member| self.reads(member).any(|read| read == topic))
     }
