@@ -11,7 +11,7 @@
 //! frame -> request   header, origin                     -> table   which handler, on which shard
 //!   data/            produce, fetch, offsets of partitions, and the parts of a fetch response (answer)
 //!   group/           requests to group coordinators; request finds the group's owner
-//!   txn/             requests to transaction coordinators; transactions finishes what they have decided
+//!   txn/             requests to transaction coordinators; transactions writes markers of decided ones
 //!   admin/           metadata, topics, configurations; change runs a change on the controller's shard
 //! remote             requests of other shards           outcome   response, nothing, or a closed connection
 //! ```

@@ -166,7 +166,7 @@ fn given_synonym(name: &str, config: &BrokerConfig) -> DescribeConfigsSynonym {
     synonym(name, config.value(name).and_then(|value| value.to_text()), SOURCE_STATIC_BROKER)
 }
 
-/// A default that is null is nobody's word.
+/// A null default is not listed as a synonym.
 fn default_synonym(name: &str) -> Option<DescribeConfigsSynonym> {
     let value = broker::setting(name)?.default_value().to_text()?;
     Some(synonym(name, Some(value), SOURCE_DEFAULT))

@@ -11,7 +11,7 @@ use crate::wire::admin::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedPartition, DescribedTopic,
 };
 
-/// The most partitions in a page, whatever the client requests: Kafka's `max.request.partition.size.limit`.
+/// The most partitions in a page, even if the client requests more: Kafka's `max.request.partition.size.limit`.
 const PAGE_PARTITIONS_MAX: i32 = 2000;
 
 pub fn answer(request: &DescribeTopicPartitionsRequest, context: &Context<'_>) -> DescribeTopicPartitionsResponse {

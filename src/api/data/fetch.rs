@@ -38,7 +38,7 @@ use crate::wire::{Malformed, NodeEndpoint, Topic};
 
 /// The first version of Fetch whose readers understand ZSTD (KIP-110).
 const ZSTD_FROM: i16 = 10;
-/// The longest wait, whatever the request asks for. A response finds out that a client has disconnected.
+/// The longest wait, even if the request asks for more. Only a response detects a client that is gone.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// One partition of the request, and its owner.

@@ -1,4 +1,5 @@
-//! ConsumerGroupDescribe (key 69): consumer groups, their members, and what these have and are to have (KIP-848).
+//! ConsumerGroupDescribe (key 69): consumer groups, their members, and the current and target assignment of each
+//! (KIP-848).
 
 use super::request::{Framed, GroupRequest, GroupsByOwner};
 use crate::api::gather::as_asked;

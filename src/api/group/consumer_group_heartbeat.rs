@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and is told what it may have
+//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, stays or leaves, and receives its assignment
 //! (KIP-848).
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable, host_of};
@@ -7,7 +7,7 @@ use crate::model::ErrorCode;
 use crate::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::{Malformed, Reader};
 
-/// From here on members choose their own ids (KIP-1082).
+/// The first version whose members choose their own ids (KIP-1082).
 const OWN_IDS_FROM: i16 = 1;
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
@@ -25,12 +25,12 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     let client = Client { id: &call.client_id, host: &host };
     let stepped = ledger.step(|groups, now, writes| groups.consumer_heartbeat(&request, client, now, writes)).await;
     Ok(Box::pin(async move {
-        let told = durable(&ledger, stepped).await.map_err(GroupRefusal::from).and_then(|told| told);
-        call.respond(&told.unwrap_or_else(refuse))
+        let response = durable(&ledger, stepped).await.map_err(GroupRefusal::from).and_then(|response| response);
+        call.respond(&response.unwrap_or_else(refuse))
     }))
 }
 
-/// What can be said without looking at the group.
+/// The checks that need no group state.
 fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[String]) -> Result<(), GroupRefusal> {
     let invalid = |message: &str| Err(GroupRefusal::new(ErrorCode::InvalidRequest, message));
     let is_empty = |text: &Option<String>| text.as_deref().is_some_and(|text| text.trim().is_empty());

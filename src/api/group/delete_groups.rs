@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42): groups that nobody is in, with all that they have committed.
+//! DeleteGroups (key 42): deletes groups without members, and their committed offsets.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     }))
 }
 
-/// In as many steps as it takes: a group may have more offsets than fit one batch.
+/// Deletes a group in several steps, because its offsets may not fit one batch.
 async fn delete(group: &str, ledger: &Ledger<Groups>) -> Result<(), ErrorCode> {
     while !ledger.step(|groups, now, writes| groups.delete(group, now, writes)).await?? {}
     ledger.wait_durable().await

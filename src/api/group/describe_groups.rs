@@ -1,4 +1,4 @@
-//! DescribeGroups (key 15): groups, their members, and what these were assigned.
+//! DescribeGroups (key 15): groups, their members, and the assignments of the members.
 
 use super::request::{Framed, GroupRequest, GroupsByOwner};
 use crate::api::gather::as_asked;
@@ -27,7 +27,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
             };
             let mut described = described.unwrap_or_else(|error| refuse(group, error));
             if call.header.version < 6 && described.error_code == ErrorCode::GroupIdNotFound {
-                // Before KIP-1043 a group that is not there was one that is dead.
+                // Before KIP-1043 an unknown group had the state Dead and no error.
                 (described.error_code, described.error_message) = (ErrorCode::None, None);
             }
             if request.include_authorized_operations && !described.error_code.is_error() {

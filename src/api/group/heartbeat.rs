@@ -1,4 +1,4 @@
-//! Heartbeat (key 12): a member is alive, and hears whether its generation still is.
+//! Heartbeat (key 12): keeps a member alive, and reports when its generation has ended.
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::model::ErrorCode;
@@ -16,12 +16,12 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
         GroupOwner::Unavailable(error) => return Ok(call.respond_now(&answer(Err(error)))),
     };
     let stepped = ledger.step(|groups, now, writes| groups.heartbeat(&request, now, writes)).await;
-    Ok(Box::pin(async move { call.respond(&answer(durable(&ledger, stepped).await.and_then(|told| told))) }))
+    Ok(Box::pin(async move { call.respond(&answer(durable(&ledger, stepped).await.and_then(|alive| alive))) }))
 }
 
-fn answer(told: Result<(), ErrorCode>) -> HeartbeatResponse {
-    let error_code = match told {
-        // While the group is being loaded every member counts as one.
+fn answer(alive: Result<(), ErrorCode>) -> HeartbeatResponse {
+    let error_code = match alive {
+        // While the group is loading, every member counts as alive.
         Ok(()) | Err(ErrorCode::CoordinatorLoadInProgress) => ErrorCode::None,
         Err(error) => error,
     };

@@ -1,4 +1,5 @@
-//! JoinGroup (key 11): a member enters its group, or the next generation of it. Answered when all have joined.
+//! JoinGroup (key 11): a member joins its group or the next generation. The response follows when all members have
+//! joined.
 
 use super::request::{Framed, GroupOwner, GroupRequest, host_of};
 use crate::coordinator::group::Joiner;
@@ -7,8 +8,7 @@ use crate::runtime::sync::oneshot;
 use crate::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::{Malformed, Reader};
 
-/// What Kafka's own clients allow a `group.instance.id`. It goes into the member's id, and that has to fit what an
-/// int16 can count.
+/// The longest `group.instance.id` that Kafka's clients allow. It is part of the member id, whose length is an int16.
 const INSTANCE_ID_CHARACTERS_MAX: usize = 249;
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
@@ -44,7 +44,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     let stepped = ledger.step(|groups, now, writes| groups.join(request, joiner, sender, now, writes)).await;
     Ok(Box::pin(async move {
         let answered = match stepped {
-            // Whoever is let go without an answer has lost its coordinator.
+            // A dropped sender means that this shard no longer coordinates the group.
             Ok(()) => receiver.await.map_err(|_| ErrorCode::NotCoordinator),
             Err(error) => Err(error),
         };
@@ -60,7 +60,7 @@ fn refuse(error_code: ErrorCode, member_id: String, version: i16) -> JoinGroupRe
     for_version(JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() }, version)
 }
 
-/// Null came with version 7.
+/// Before version 7 the protocol name cannot be null.
 fn for_version(mut response: JoinGroupResponse, version: i16) -> JoinGroupResponse {
     if version < 7 {
         response.protocol_name.get_or_insert_default();

@@ -1,4 +1,4 @@
-//! LeaveGroup (key 13): members go.
+//! LeaveGroup (key 13): members leave their group.
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::model::ErrorCode;
@@ -24,7 +24,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     Ok(Box::pin(async move {
         let mut response = durable(&ledger, stepped).await.unwrap_or_else(refuse);
         if version < 3 {
-            // One member, and one error for it.
+            // Before version 3 the request has one member, and the response one error.
             for member in std::mem::take(&mut response.members) {
                 response.error_code = member.error_code;
             }

@@ -17,8 +17,8 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
             };
             match listed {
                 Ok(listed) => response.groups.extend(listed),
-                // A partition that is on its way elsewhere has no groups; one that is being loaded has, and who knows
-                // which.
+                // A partition that moves away has no groups. A partition that is loading has groups that are not known
+                // yet, which is an error.
                 Err(ErrorCode::NotCoordinator) => {}
                 Err(error) => response.error_code = error,
             }

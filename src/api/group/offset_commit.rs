@@ -1,4 +1,4 @@
-//! OffsetCommit (key 8): how far a group has read.
+//! OffsetCommit (key 8): commits the offsets of a group.
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::api::gather::by_topic;
@@ -34,7 +34,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     }))
 }
 
-/// Takes out what no topic has, and answers for it. What stays is named.
+/// Removes unknown topics and partitions, and returns their errors. Sets the names of the topics that stay.
 fn take_unknown(request: &mut OffsetCommitRequest, version: i16, image: &Image) -> OffsetCommitResponse {
     let mut refused = OffsetCommitResponse::default();
     request.topics.retain_mut(|asked| {
@@ -67,9 +67,9 @@ fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRe
     OffsetCommitResponse { topics, ..OffsetCommitResponse::default() }
 }
 
-/// One entry for each topic.
+/// Merges two responses, with one entry for each topic.
 fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
-    // The usual case, without more ado.
+    // The common case needs no map.
     if response.topics.is_empty() && more.topics.len() == 1 {
         return more;
     }

@@ -1,4 +1,4 @@
-//! OffsetDelete (key 47): forgets what a group has committed for some partitions.
+//! OffsetDelete (key 47): deletes the committed offsets of some partitions.
 
 use super::request::{Framed, GroupOwner, GroupRequest, durable};
 use crate::api::gather::by_topic;

@@ -1,4 +1,4 @@
-//! OffsetFetch (key 9): how far groups have read.
+//! OffsetFetch (key 9): the committed offsets of groups.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::wire::group::offset_fetch::{
 };
 use crate::wire::{Malformed, Reader};
 
-/// From here on several groups may be asked for.
+/// The first version with several groups in a request.
 const GROUPS_FROM: i16 = 8;
 const IDS_FROM: i16 = 10;
 
@@ -36,7 +36,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
         let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
         let asked = group.topics.clone().unwrap_or_default();
         let mut groups = fetch(&call, vec![group], request.require_stable).await?;
-        call.respond(&alone(groups.pop().expect("one was asked for"), &asked, version))
+        call.respond(&single_group(groups.pop().expect("the request has one group"), &asked, version))
     }))
 }
 
@@ -49,7 +49,7 @@ async fn fetch(
     let by_id = call.header.version >= IDS_FROM;
     let mut answers: Vec<OffsetFetchResponseGroup> = Vec::with_capacity(groups.len());
     let ids: Vec<String> = groups.iter().map(|group| group.group_id.clone()).collect();
-    // A group may be asked for more than once, by several members.
+    // A request may repeat a group, for several members.
     let mut asked: BTreeMap<&str, Vec<OffsetFetchRequestGroup>> = BTreeMap::new();
     for (id, group) in ids.iter().zip(groups) {
         asked.entry(id).or_default().push(group);
@@ -61,13 +61,15 @@ async fn fetch(
         if call.header.version >= GROUPS_FROM {
             request.groups = part;
         } else {
-            let OffsetFetchRequestGroup { group_id, topics, .. } = part.into_iter().next().expect("one was asked for");
-            (request.group_id, request.topics) = (group_id, topics.map(|topics| topics.into_iter().map(old).collect()));
+            let OffsetFetchRequestGroup { group_id, topics, .. } =
+                part.into_iter().next().expect("the request has one group");
+            (request.group_id, request.topics) =
+                (group_id, topics.map(|topics| topics.into_iter().map(topic_before_groups).collect()));
         }
         let response: OffsetFetchResponse = call.ask(*owner, &request).await?;
         match call.header.version >= GROUPS_FROM {
             true => answers.extend(response.groups),
-            false => answers.push(new(request.group_id, response)),
+            false => answers.push(group_from_single(request.group_id, response)),
         }
     }
     for (group, error_code) in &by_owner.unavailable {
@@ -108,7 +110,7 @@ async fn fetch(
     Ok(answers)
 }
 
-/// Takes out the topics that nobody knows, and answers for them. What stays is named.
+/// Removes unknown topics, and returns their errors. Sets the names of the topics that stay.
 fn take_unknown(group: &mut OffsetFetchRequestGroup, image: &Image) -> Vec<OffsetFetchResponseTopics> {
     let mut refused = Vec::new();
     if let Some(topics) = &mut group.topics {
@@ -132,13 +134,17 @@ fn take_unknown(group: &mut OffsetFetchRequestGroup, image: &Image) -> Vec<Offse
     refused
 }
 
-fn old(topic: OffsetFetchRequestTopics) -> crate::wire::group::offset_fetch::OffsetFetchRequestTopic {
+fn topic_before_groups(topic: OffsetFetchRequestTopics) -> crate::wire::group::offset_fetch::OffsetFetchRequestTopic {
     let OffsetFetchRequestTopics { name, partition_indexes, .. } = topic;
     crate::wire::group::offset_fetch::OffsetFetchRequestTopic { name, partition_indexes }
 }
 
-/// One group's answer in the form of the time before several could be asked for.
-fn alone(group: OffsetFetchResponseGroup, asked: &[OffsetFetchRequestTopics], version: i16) -> OffsetFetchResponse {
+/// The response for one group, before version 8.
+fn single_group(
+    group: OffsetFetchResponseGroup,
+    asked: &[OffsetFetchRequestTopics],
+    version: i16,
+) -> OffsetFetchResponse {
     let mut response = OffsetFetchResponse { error_code: group.error_code, ..OffsetFetchResponse::default() };
     let topics = group.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| OffsetFetchResponsePartition {
@@ -152,7 +158,7 @@ fn alone(group: OffsetFetchResponseGroup, asked: &[OffsetFetchRequestTopics], ve
     });
     response.topics = topics.collect();
     if version < 2 && response.error_code.is_error() {
-        // There is no other place to say it.
+        // Before version 2 only partitions have an error field.
         let refuse = |index: &i32| OffsetFetchResponsePartition {
             partition_index: *index,
             committed_offset: -1,
@@ -169,8 +175,8 @@ fn alone(group: OffsetFetchResponseGroup, asked: &[OffsetFetchRequestTopics], ve
     response
 }
 
-/// The reverse of [`alone`], for an answer of another shard.
-fn new(group_id: String, response: OffsetFetchResponse) -> OffsetFetchResponseGroup {
+/// The reverse of [`single_group`], for a response of another shard.
+fn group_from_single(group_id: String, response: OffsetFetchResponse) -> OffsetFetchResponseGroup {
     let topics = response.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| OffsetFetchResponsePartitions {
             partition_index: partition.partition_index,

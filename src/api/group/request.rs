@@ -136,7 +136,7 @@ impl GroupRequest {
         outcome::encode(message, &self.header)
     }
 
-    /// A response that waits for nothing.
+    /// Responds without waiting.
     pub fn respond_now<M: Message>(&self, message: &M) -> Framed {
         let response = self.respond(message);
         Box::pin(async move { response })

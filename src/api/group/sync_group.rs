@@ -1,4 +1,4 @@
-//! SyncGroup (key 14): every member is given what the leader has assigned to it.
+//! SyncGroup (key 14): the leader sends the assignment, and each member receives its part.
 
 use super::request::{Framed, GroupOwner, GroupRequest};
 use crate::model::ErrorCode;
@@ -8,7 +8,7 @@ use crate::wire::{Malformed, Reader};
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let request: SyncGroupRequest = call.decode(body)?;
-    // From version 5 on a member says what it takes the protocol to be.
+    // From version 5 on a member sends the protocol that it expects.
     if call.header.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         return Ok(call.respond_now(&refuse(ErrorCode::InconsistentGroupProtocol)));
     }
@@ -21,7 +21,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
         GroupOwner::Unavailable(error) => return Ok(call.respond_now(&refuse(error))),
     };
     let (sender, receiver) = oneshot();
-    // A refused append is told to everybody who waits, by the machine itself.
+    // If the append fails, the state machine itself answers all waiting members.
     let stepped = ledger.step(|groups, now, writes| groups.sync(request, sender, now, writes)).await;
     Ok(Box::pin(async move {
         let response = match receiver.await {
@@ -36,7 +36,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     }))
 }
 
-/// A member of a group that is being loaded tries again.
+/// While the group is loading, the member joins again.
 fn refuse(error_code: ErrorCode) -> SyncGroupResponse {
     let error_code = match error_code {
         ErrorCode::CoordinatorLoadInProgress => ErrorCode::RebalanceInProgress,

@@ -1,7 +1,7 @@
-//! TxnOffsetCommit (key 28): how far a group has read, if a transaction is committed (KIP-98, KIP-447).
+//! TxnOffsetCommit (key 28): commits offsets of a group as part of a transaction (KIP-98, KIP-447).
 //!
-//! The group's partition of `__consumer_offsets` is in the transaction as any other that the producer writes to:
-//! added by AddOffsetsToTxn before, or from version 5 on right here (KIP-890).
+//! The group's partition of `__consumer_offsets` is a partition of the transaction. AddOffsetsToTxn adds it; from
+//! version 5 on this request adds it (KIP-890).
 
 use std::rc::Rc;
 
@@ -22,9 +22,9 @@ use crate::wire::group::txn_offset_commit::{
 };
 use crate::wire::{Malformed, Reader};
 
-/// From here on the partition is added by the commit.
+/// The first version that adds the partition to the transaction.
 const ADDS_FROM: i16 = 5;
-/// From here on a client knows TRANSACTION_ABORTABLE.
+/// The first version whose clients know TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 4;
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
@@ -75,7 +75,7 @@ async fn commit(
     step.await?
 }
 
-/// Still, now that it is this request's turn.
+/// Checks again in the step itself: the transaction may have ended during the verification.
 fn is_in_transaction(
     partition: &Partition,
     producer: (ProducerId, ProducerEpoch),
@@ -85,7 +85,7 @@ fn is_in_transaction(
         || verification.is_some_and(|verification| verification.membership(false) != Membership::ByLog)
 }
 
-/// Asks the transaction's coordinator, wherever it is, to let the partition be part of the transaction.
+/// Verifies with the transaction's coordinator that the partition is in the transaction, or adds it.
 async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
     let version = call.header.version;
     let producer = (request.producer_id, request.producer_epoch);
@@ -102,15 +102,15 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
         ErrorCode::None => return Ok(()),
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::TransactionAbortable if version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
-        // Of the transaction's coordinator, not of the group's: the client is to ask again, and not to look for
-        // another one.
+        // These errors concern the transaction's coordinator. The client must retry here, and not look for another
+        // group coordinator.
         ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => ErrorCode::CoordinatorLoadInProgress,
         ErrorCode::ConcurrentTransactions if version < ADDS_FROM => ErrorCode::CoordinatorLoadInProgress,
         other => other,
     })
 }
 
-/// Takes out partitions that do not exist, and answers for them.
+/// Removes unknown partitions, and returns their errors.
 fn take_unknown(request: &mut TxnOffsetCommitRequest, image: &Image) -> TxnOffsetCommitResponse {
     let mut refused = TxnOffsetCommitResponse::default();
     request.topics.retain_mut(|asked| {
@@ -137,9 +137,9 @@ fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCo
     TxnOffsetCommitResponse { throttle_time_ms: 0, topics }
 }
 
-/// One entry for each topic.
+/// Merges two responses, with one entry for each topic.
 fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
-    // The usual case, without more ado.
+    // The common case needs no map.
     if response.topics.is_empty() && more.topics.len() == 1 {
         return more;
     }

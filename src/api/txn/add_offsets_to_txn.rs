@@ -1,4 +1,4 @@
-//! AddOffsetsToTxn (key 25): a group's partition of `__consumer_offsets` becomes part of a transaction.
+//! AddOffsetsToTxn (key 25): adds a group's partition of `__consumer_offsets` to a transaction.
 
 use std::rc::Rc;
 
@@ -31,7 +31,7 @@ async fn add(server: &Rc<Server>, request: AddOffsetsToTxnRequest) -> ErrorCode 
         return error;
     }
     let image = server.shard.image();
-    // Who has found the group's coordinator has had the topic made.
+    // A client finds the group's coordinator first, which creates the topic.
     let Some(offsets) = image.topic(InternalTopic::ConsumerOffsets.name()) else {
         return ErrorCode::CoordinatorNotAvailable;
     };

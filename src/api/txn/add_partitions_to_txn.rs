@@ -1,4 +1,4 @@
-//! AddPartitionsToTxn (key 24): partitions become part of a transaction. All of a transaction's are added or none.
+//! AddPartitionsToTxn (key 24): adds partitions to a transaction, all of them or none.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
 };
 
-/// From here on it is brokers that ask, for several transactions at once.
+/// The first version that brokers send, with several transactions.
 const BATCHED_FROM: i16 = 4;
 
 pub(in crate::api) async fn answer(
@@ -24,7 +24,7 @@ pub(in crate::api) async fn answer(
 ) -> AddPartitionsToTxnResponse {
     let mut response = AddPartitionsToTxnResponse::default();
     if version < BATCHED_FROM {
-        let asked = Asked {
+        let asked = TransactionPartitions {
             producer: (request.producer_id, request.producer_epoch),
             transactional_id: request.transactional_id,
             topics: request.topics,
@@ -35,7 +35,7 @@ pub(in crate::api) async fn answer(
         return response;
     }
     for transaction in request.transactions {
-        let asked = Asked {
+        let asked = TransactionPartitions {
             producer: (transaction.producer_id, transaction.producer_epoch),
             transactional_id: transaction.transactional_id.clone(),
             topics: transaction.topics,
@@ -49,8 +49,8 @@ pub(in crate::api) async fn answer(
     response
 }
 
-/// What is asked about one transaction.
-struct Asked {
+/// One transaction of the request.
+struct TransactionPartitions {
     producer: (ProducerId, ProducerEpoch),
     transactional_id: String,
     topics: Vec<AddPartitionsToTxnTopic>,
@@ -58,16 +58,16 @@ struct Asked {
     verify_only: bool,
 }
 
-impl Asked {
+impl TransactionPartitions {
     async fn answer(self, server: &Rc<Server>, version: i16) -> Vec<AddPartitionsToTxnTopicResult> {
         let partitions: Vec<(String, i32)> =
             self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
         let image = server.shard.image();
-        let errors = match refused(&image, &partitions, self.is_batched) {
+        let errors = match unknown_partitions(&image, &partitions, self.is_batched) {
             Some(errors) => errors,
             None => self.ask(server, partitions.clone()).await,
         };
-        // Clients of that time know no PRODUCER_FENCED.
+        // PRODUCER_FENCED came with version 2.
         let in_version = |error| match error {
             ErrorCode::ProducerFenced if version < 2 => ErrorCode::InvalidProducerEpoch,
             error => error,
@@ -103,12 +103,12 @@ impl Asked {
     }
 }
 
-/// With one partition that cannot be added, the others are not attempted.
-fn refused(image: &Image, partitions: &[(String, i32)], is_by_broker: bool) -> Option<Vec<ErrorCode>> {
+/// The errors, if a partition cannot be added. The other partitions then get OPERATION_NOT_ATTEMPTED.
+fn unknown_partitions(image: &Image, partitions: &[(String, i32)], is_by_broker: bool) -> Option<Vec<ErrorCode>> {
     let is_there =
         |topic: &str, partition: i32| image.topic(topic).is_some_and(|topic| topic.partition(partition).is_some());
     let errors = partitions.iter().map(|(topic, partition)| match () {
-        // A client's offsets are in a transaction by AddOffsetsToTxn.
+        // Clients add `__consumer_offsets` with AddOffsetsToTxn.
         () if is_internal(topic) && !is_by_broker => ErrorCode::TopicAuthorizationFailed,
         () if !is_there(topic, *partition) => ErrorCode::UnknownTopicOrPartition,
         () => ErrorCode::None,

@@ -1,5 +1,5 @@
-//! DescribeProducers (key 61): who writes to a partition, and since where in a transaction: hanging transactions are
-//! found with it (KIP-664).
+//! DescribeProducers (key 61): the producers of a partition, with the start offset of each open transaction.
+//! Operators find hanging transactions with it (KIP-664).
 
 use std::rc::Rc;
 
@@ -56,7 +56,7 @@ pub(in crate::api) async fn answer(
     DescribeProducersResponse { throttle_time_ms: 0, topics }
 }
 
-/// On the owning shard.
+/// The producers of a partition of this shard.
 pub(in crate::api) fn producers(server: &Server, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
     let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     Ok(partition.producer_snapshots())

@@ -1,4 +1,4 @@
-//! DescribeTransactions (key 65): what coordinators know of transactional ids (KIP-664).
+//! DescribeTransactions (key 65): the state of transactional ids (KIP-664).
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! EndTxn (key 26): a transaction is committed or aborted. The answer is given when that is decided for good; the
-//! markers follow.
+//! EndTxn (key 26): commits or aborts a transaction. The response is sent when the decision is durable; the markers
+//! follow.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ pub(in crate::api) async fn answer(server: &Rc<Server>, request: EndTxnRequest, 
         Ok((producer_id, producer_epoch)) => {
             EndTxnResponse { producer_id, producer_epoch, ..EndTxnResponse::default() }
         }
-        // Clients of that time know no PRODUCER_FENCED.
+        // PRODUCER_FENCED came with version 2.
         Err(ErrorCode::ProducerFenced) if version < 2 => {
             EndTxnResponse { error_code: ErrorCode::InvalidProducerEpoch, ..EndTxnResponse::default() }
         }

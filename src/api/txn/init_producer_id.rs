@@ -1,5 +1,5 @@
-//! InitProducerId (key 22): an id for a producer whose resends are to be recognised, and for a transactional one the
-//! next epoch, which ends whatever went before (KIP-98, KIP-360).
+//! InitProducerId (key 22): gives an idempotent producer an id. A transactional producer also gets the next epoch,
+//! which fences its predecessor and aborts the predecessor's transaction (KIP-98, KIP-360).
 
 use std::rc::Rc;
 
@@ -36,16 +36,16 @@ async fn init(server: &Rc<Server>, request: InitProducerIdRequest) -> Result<(Pr
     }
 }
 
-/// The transactional id, if the producer has one; or the error to answer with.
+/// Checks the request. Returns the transactional id, if the producer has one.
 fn check(request: &InitProducerIdRequest) -> Result<Option<&str>, ErrorCode> {
-    // KIP-360: an id without its epoch, or the other way round, means nothing.
+    // KIP-360: the producer id and its epoch are both given or both -1.
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return Err(ErrorCode::InvalidRequest);
     }
     match request.transactional_id.as_deref() {
-        // An idempotent producer that brings an id is given a fresh one all the same.
+        // An idempotent producer gets a fresh id, even if it sends one.
         None => Ok(None),
-        // "No transactional id" is null; an empty one would be shared by whoever forgot to set it.
+        // Null means no transactional id. An empty id would be shared by all producers that left it empty.
         Some("") => Err(ErrorCode::InvalidRequest),
         Some(id) => Ok(Some(id)),
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_and_its_epoch_belong_together_and_an_empty_transactional_id_is_none() {
+    fn an_id_without_its_epoch_and_an_empty_transactional_id_are_rejected() {
         check_request(None, -1, -1, Ok(None));
         check_request(None, 5, 3, Ok(None));
         check_request(None, 5, -1, Err(ErrorCode::InvalidRequest));

@@ -1,4 +1,4 @@
-//! ListTransactions (key 66): a broker's transactional ids, filtered (KIP-664, KIP-994, KIP-1152).
+//! ListTransactions (key 66): the transactional ids of a broker, with filters (KIP-664, KIP-994, KIP-1152).
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::router::message::{self, Reply};
 use crate::runtime::clock;
 use crate::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse, ListedTransaction};
 
-/// What a pattern may grow to, compiled.
+/// The largest size of a compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 pub(in crate::api) async fn answer(
@@ -59,7 +59,7 @@ pub(in crate::api) async fn answer(
     response
 }
 
-/// Of this broker: in forward routing, of all shards.
+/// The transactions of this broker. In forward routing a broker has all shards.
 async fn all(server: &Rc<Server>) -> Result<Vec<message::ListedTransaction>, ErrorCode> {
     let mut all = transactions::list(server).await?;
     if server.shard.config.routing == Routing::Forward {

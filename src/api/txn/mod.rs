@@ -1,3 +1,8 @@
+//! Requests of transactional and idempotent producers, and the admin requests about transactions.
+//!
+//! [`transactions`] calls the coordinator of a transactional id on its shard, and writes the markers of decided
+//! transactions.
+
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod describe_producers;

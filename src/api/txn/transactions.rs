@@ -1,4 +1,5 @@
-//! Transactions across the node: asking a coordinator wherever it is, and finishing what coordinators have decided.
+//! Transactions across the node: calls the coordinator of a transactional id on its shard, and writes the markers of
+//! transactions whose end is decided.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use crate::router::message::{
 use crate::runtime::clock;
 use crate::runtime::{self, Class};
 
-/// A partition's markers are tried again after so long.
+/// The pause before markers are written again.
 const RETRY: Duration = Duration::from_millis(100);
-/// A transaction that begins while the one before is still being finished waits for it so long (Kafka:
-/// `add.partitions.to.txn.retry.backoff.max.ms`), for that takes about one flush; its producer would wait longer.
+/// The longest wait of a transaction's first partition for the end of the previous transaction (Kafka:
+/// `add.partitions.to.txn.retry.backoff.max.ms`). The end takes about one flush; a retry of the producer takes longer.
 const FINISH_WAIT: Duration = Duration::from_millis(100);
 
 type Producer = (ProducerId, ProducerEpoch);
@@ -38,10 +39,10 @@ pub(in crate::api) fn start(server: &Rc<Server>) {
     });
 }
 
-/// Writes the markers of a transaction whose end is decided, for as long as it takes.
+/// Writes the markers of a transaction whose end is decided. Retries until all are written.
 async fn finish(server: &Rc<Server>, id: &str) {
     let Ok(ledger) = server.transactions.ledger(id) else { return };
-    // No marker before the decision is durable: after a crash it would not be known any more.
+    // Markers are written only after the decision is durable, because a crash would lose the decision.
     if ledger.wait_durable().await.is_err() {
         return;
     }
@@ -52,11 +53,11 @@ async fn finish(server: &Rc<Server>, id: &str) {
         machine.complete(id, &pending_markers, now, writes)
     };
     while let Err(error) = ledger.step(complete).await {
-        // A full disk passes.
+        // Retries, because a full disk gets space again.
         if server.shard.failure().is_some() || ledger.is_closed() {
             return;
         }
-        tracing::debug!("{id}: its end is noted again: {error}");
+        tracing::debug!("{id}: retrying to complete the transaction: {error}");
         runtime::sleep(RETRY).await;
     }
 }
@@ -68,7 +69,7 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
     let mut left = pending_markers.partitions.clone();
     while !left.is_empty() {
         let image = server.shard.image();
-        // A partition that has been deleted has nothing left to end.
+        // A deleted partition needs no marker.
         let mut places: Vec<(TopicPartition, ShardId)> = Vec::new();
         left.retain(|(topic, partition)| {
             let place = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition);
@@ -79,13 +80,13 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
         let mut errors = end_transactions(server, places, end).await.into_iter();
         left.retain(|(topic, partition)| match errors.next().expect("one for one") {
             ErrorCode::None | ErrorCode::UnknownTopicOrPartition => false,
-            // Somebody has gone on with a higher epoch, so this transaction has been ended there by another hand.
+            // The partition has a higher epoch of the producer, so the transaction has already ended there.
             error @ (ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced) => {
-                tracing::warn!("{id}: the marker for {topic}-{partition} is not wanted any more: {error}");
+                tracing::warn!("{id}: {topic}-{partition} does not need the marker any more: {error}");
                 false
             }
             error => {
-                tracing::debug!("{id}: the marker for {topic}-{partition} is tried again: {error}");
+                tracing::debug!("{id}: retrying to write the marker to {topic}-{partition}: {error}");
                 true
             }
         });
@@ -98,8 +99,8 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
     }
 }
 
-/// Whether this broker is one that a client may ask about the transactional id: the coordinator, or in forward routing
-/// the node that has it.
+/// Checks that this broker accepts requests about the transactional id. In direct routing only its coordinator does; in
+/// forward routing every shard of the coordinator's node does.
 pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(), ErrorCode> {
     let (_, owner) = server.transactions.owner(id)?;
     match server.shard.config.routing {
@@ -108,7 +109,7 @@ pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(),
     }
 }
 
-/// Asks the coordinator of a transactional id, on whichever shard it is. The answer is durable.
+/// Calls the coordinator of a transactional id on its shard. The answer is durable.
 pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
     match server.transactions.owner(&ask.transactional_id) {
         Err(error) => refuse(&ask.what, error),
@@ -120,9 +121,9 @@ pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> Tra
     }
 }
 
-/// As [`ask`], for who appends to a log of this shard next, and answers when that is durable. A coordinator on this
-/// shard lets it go on at once: what it has written lies before the append in the same journal, of which a crash
-/// leaves a beginning (COOR-4).
+/// Like [`ask`], for a caller that appends to a log of this shard next and responds when the append is durable. A
+/// coordinator on this shard answers before its records are durable: they precede the append in the same journal, and a
+/// crash leaves a prefix of the journal (COOR-4).
 pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
     let owner = server.transactions.owner(&ask.transactional_id);
     if owner.is_ok_and(|(_, owner)| owner != server.shard.id) {
@@ -135,7 +136,7 @@ pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) 
     let answer = decide(server, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
     let goes_on =
         matches!(&answer, TransactionAnswer::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
-    // Behind a refusal nothing follows that would be waited for.
+    // After an error the caller appends nothing, so the answer itself has to be durable.
     match goes_on {
         true => answer,
         false => ledger.wait_durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
@@ -152,7 +153,7 @@ fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
     }
 }
 
-/// On the coordinator's shard.
+/// Answers a call on the coordinator's shard.
 pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
     let ledger = match server.transactions.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
@@ -207,7 +208,7 @@ async fn decide(
     })
 }
 
-/// Decides, with a producer id at hand if one turns out to be needed.
+/// Runs `decide`, again with a fresh producer id if the decision needs one.
 async fn with_producer_id(
     server: &Rc<Server>,
     mut decide: impl AsyncFnMut(Option<ProducerId>) -> Result<ProducerDecision, ErrorCode>,
@@ -217,7 +218,7 @@ async fn with_producer_id(
         match decide(fresh).await? {
             ProducerDecision::Producer { id, epoch } => return Ok((id, epoch)),
             ProducerDecision::NeedsProducerId => {
-                assert!(fresh.is_none(), "an id was at hand");
+                assert!(fresh.is_none(), "the decision had a fresh producer id");
                 fresh = Some(producer_id(server).await?);
             }
         }
@@ -258,7 +259,7 @@ fn describe(machine: &Transactions, id: &str) -> Option<DescribedTransaction> {
     })
 }
 
-/// All transactional ids that this shard coordinates.
+/// The transactional ids that this shard coordinates.
 pub(in crate::api) async fn list(server: &Rc<Server>) -> Result<Vec<ListedTransaction>, ErrorCode> {
     let mut listed = Vec::new();
     for ledger in server.transactions.all() {

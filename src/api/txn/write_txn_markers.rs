@@ -1,4 +1,4 @@
-//! WriteTxnMarkers (key 27): transactions end in partitions, on the word of their coordinator or of an operator.
+//! WriteTxnMarkers (key 27): writes the end markers of transactions, for a coordinator or an operator.
 
 use std::rc::Rc;
 
@@ -69,15 +69,15 @@ fn place(
     partition: i32,
 ) -> Result<(TopicPartition, ShardId), ErrorCode> {
     if marker.producer_id < 0 || marker.producer_epoch < 0 {
-        // Kafka: UNKNOWN_SERVER_ERROR, by an exception of the batch's builder.
+        // Kafka's batch builder throws an exception, which becomes UNKNOWN_SERVER_ERROR.
         return Err(ErrorCode::InvalidRequest);
     }
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     server.locate(image, topic, partition)
 }
 
-/// Ends a producer's transaction in these partitions, wherever they are on this node. Answers for each, in their
-/// order, when its marker is durable.
+/// Ends a producer's transaction in these partitions of this node. Returns one result for each, in order, when its
+/// marker is durable.
 pub(in crate::api) async fn end_transactions(
     server: &Rc<Server>,
     places: Vec<(TopicPartition, ShardId)>,
@@ -112,7 +112,7 @@ pub(in crate::api) async fn end_transactions(
     places.iter().map(|(_, owner)| *owner).map(next).map(|error| error.expect("one for one")).collect()
 }
 
-/// In partitions of this shard.
+/// Ends a transaction in partitions of this shard.
 pub(in crate::api) async fn end_here(
     server: &Server,
     partitions: &[TopicPartition],
@@ -127,7 +127,7 @@ pub(in crate::api) async fn end_here(
                 errors.push(ErrorCode::None);
             }
             Err(error) => {
-                tracing::info!("a marker of producer {} was refused: {error}", end.producer_id);
+                tracing::info!("rejected a transaction marker of producer {}: {error}", end.producer_id);
                 errors.push(error);
             }
         }
@@ -139,7 +139,7 @@ pub(in crate::api) async fn end_here(
     errors
 }
 
-/// Where groups commit, their coordinator writes the marker: its state is what the log says.
+/// In a partition of `__consumer_offsets` the group coordinator writes the marker, because its state follows the log.
 async fn end_in(server: &Server, id: TopicPartition, end: &EndTransaction) -> Result<Sequence, ErrorCode> {
     if let Some(ledger) = server.groups.of_partition(id) {
         return ledger.end_transaction(end).await;

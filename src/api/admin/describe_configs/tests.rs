@@ -64,7 +64,7 @@ fn statement_37_every_topic_config_is_described_with_its_default() {
 }
 
 #[test]
-fn statement_37_a_value_says_who_decided_it() {
+fn statement_37_each_value_has_its_source() {
     let world = world(
         &["log.segment.bytes=2097152", "log.retention.hours=2", "log.cleanup.policy=compact"],
         &[("cleanup.policy", "delete"), ("max.message.bytes", "5")],

@@ -87,7 +87,7 @@ fn statement_22_nothing_is_created_unless_both_sides_want_it() {
 }
 
 #[test]
-fn statement_22_what_cannot_be_created_says_why() {
+fn statement_22_a_topic_that_cannot_be_created_gets_the_reason() {
     let world = World::nodes(1).set(&["default.replication.factor=2"]).topic("a.b", &[&[1]]);
     let request = by_name(&["new", "a_b"]);
     let plan = plan(&missing(&request, &world.at(9)), &world.image, &world.config, &mut numbers());
@@ -192,7 +192,7 @@ fn statement_28_the_cluster_id_is_there_and_constant() {
 }
 
 #[test]
-fn statement_29_authorized_operations_are_said_when_asked_for() {
+fn statement_29_authorized_operations_are_sent_on_request() {
     let world = World::nodes(1).topic("a", &[&[1]]);
     let response = ask(&world, 10, &by_name(&["a"]));
     assert_eq!(response.cluster_authorized_operations, OPERATIONS_NOT_ASKED);
