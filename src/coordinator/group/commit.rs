@@ -69,13 +69,15 @@ impl Groups {
             generation,
             is_transactional: false,
         };
-        let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
             Some(GroupKind::Consumer(group)) => {
                 if let Some(older_epoch) = group.check_commit(&committer, knows_absence)? {
                     for topic in &request.topics {
                         let id = self.id_of(&topic.name, topic.topic_id);
-                        topic.partitions.iter().try_for_each(|asked| older_epoch.check(id, asked.partition_index))?;
+                        topic
+                            .partitions
+                            .iter()
+                            .try_for_each(|requested| older_epoch.check(id, requested.partition_index))?;
                     }
                 }
             }
@@ -100,23 +102,17 @@ impl Groups {
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
-                let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-                let error_code = if utf16_len(metadata) > metadata_bytes_max {
-                    ErrorCode::OffsetMetadataTooLarge
-                } else {
-                    let (group, topic_name) = (&request.group_id, &topic.name);
-                    let key = Key::Offset { group, topic: topic_name, partition: partition.partition_index };
-                    let value = OffsetValue {
-                        offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata,
-                        commit_timestamp_ms: now.wall_ms,
-                        expire_timestamp_ms,
-                        topic_id: topic.topic_id,
-                    };
-                    writes.put(&key.to_bytes(), Some(&value.to_bytes()));
-                    ErrorCode::None
+                let (group, topic_name) = (&request.group_id, &topic.name);
+                let key = Key::Offset { group, topic: topic_name, partition: partition.partition_index };
+                let value = OffsetValue {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.as_deref().unwrap_or_default(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms,
+                    topic_id: topic.topic_id,
                 };
+                let error_code = self.put_offset(key, value, writes);
                 let partition_index = partition.partition_index;
                 partitions.push(OffsetCommitResponsePartition { partition_index, error_code });
             }
@@ -124,6 +120,15 @@ impl Groups {
             response.topics.push(OffsetCommitResponseTopic { name, topic_id, partitions });
         }
         Ok(response)
+    }
+
+    /// Writes an offset, unless its metadata is too long.
+    pub(super) fn put_offset(&self, key: Key<'_>, value: OffsetValue<'_>, writes: &mut Writes<Groups>) -> ErrorCode {
+        if utf16_len(value.metadata) > self.config.offset_metadata_max_bytes as usize {
+            return ErrorCode::OffsetMetadataTooLarge;
+        }
+        writes.put(&key.to_bytes(), Some(&value.to_bytes()));
+        ErrorCode::None
     }
 
     /// The topic's id, looked up by name if the request has none.
@@ -199,7 +204,7 @@ impl Groups {
 }
 
 /// The length in UTF-16 units (Java's `String.length`), by which Kafka limits the metadata.
-pub(super) fn utf16_len(text: &str) -> usize {
+fn utf16_len(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 

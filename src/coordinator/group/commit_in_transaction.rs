@@ -1,6 +1,6 @@
 //! TxnOffsetCommit: commits offsets that take effect when the transaction commits.
 
-use super::commit::{Committer, utf16_len};
+use super::commit::Committer;
 use super::consumer::ConsumerGroup;
 use super::record::{Key, OffsetValue};
 use super::{GroupKind, Groups};
@@ -31,28 +31,21 @@ impl Groups {
             None if request.generation_id < 0 => {}
             None => return Err(ErrorCode::IllegalGeneration),
         }
-        let metadata_bytes_max = self.config.offset_metadata_max_bytes as usize;
         let mut response = TxnOffsetCommitResponse::default();
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let partition_index = partition.partition_index;
-                let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-                let mut error_code = ErrorCode::None;
-                if utf16_len(metadata) > metadata_bytes_max {
-                    error_code = ErrorCode::OffsetMetadataTooLarge;
-                } else {
-                    let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
-                    let value = OffsetValue {
-                        offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata,
-                        commit_timestamp_ms: now.wall_ms,
-                        expire_timestamp_ms: -1,
-                        topic_id: TopicId::ZERO,
-                    };
-                    writes.put(&key.to_bytes(), Some(&value.to_bytes()));
-                }
+                let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
+                let value = OffsetValue {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.as_deref().unwrap_or_default(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms: -1,
+                    topic_id: TopicId::ZERO,
+                };
+                let error_code = self.put_offset(key, value, writes);
                 partitions.push(TxnOffsetCommitResponsePartition { partition_index, error_code });
             }
             response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions });
@@ -72,7 +65,10 @@ impl Groups {
             if let Some(older_epoch) = group.check_commit(committer, true)? {
                 for topic in &request.topics {
                     let id = self.id_of(&topic.name, TopicId::ZERO);
-                    topic.partitions.iter().try_for_each(|asked| older_epoch.check(id, asked.partition_index))?;
+                    topic
+                        .partitions
+                        .iter()
+                        .try_for_each(|requested| older_epoch.check(id, requested.partition_index))?;
                 }
             }
             Ok(())

@@ -11,7 +11,7 @@ impl Groups {
     /// Lists the groups that match. An empty filter matches all.
     pub fn list(&self, request: &ListGroupsRequest) -> Vec<ListedGroup> {
         let passes = |filter: &[String], name: &str| {
-            filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(name))
+            filter.is_empty() || filter.iter().any(|requested| requested.eq_ignore_ascii_case(name))
         };
         let all = self.groups.values().map(|group| {
             let (group_type, state, protocol_type) = match &group.kind {

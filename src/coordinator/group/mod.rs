@@ -17,7 +17,7 @@
 //!
 //! Does not know connections or API versions. Runs on the thread of the shard that owns the partition.
 
-pub mod assign;
+mod assign;
 mod classic;
 mod commit;
 mod commit_in_transaction;
@@ -26,7 +26,7 @@ mod describe;
 mod expire;
 mod join;
 mod member;
-pub mod offsets;
+mod offsets;
 mod rebalance;
 pub mod record;
 pub mod schema;

@@ -168,8 +168,8 @@ impl Offsets {
         }
         for (topic, partitions) in table.topics {
             for (partition, committed) in partitions {
-                let newer = self.committed.get(&topic, partition);
-                if newer.is_none_or(|there| committed.record_offset > there.record_offset) {
+                let current = self.committed.get(&topic, partition);
+                if current.is_none_or(|current| committed.record_offset > current.record_offset) {
                     self.committed.insert(&topic, partition, committed);
                 }
             }

@@ -44,7 +44,8 @@ impl ClassicStep<'_> {
         if let Err(error) = classic.check_member(&request.member_id, request.group_instance_id.as_deref()) {
             return refuse(answer, error);
         }
-        let differs = |asked: &Option<String>, own: &Option<String>| asked.is_some() && own.is_some() && asked != own;
+        let differs =
+            |requested: &Option<String>, own: &Option<String>| requested.is_some() && own.is_some() && requested != own;
         if request.generation_id != classic.generation {
             return refuse(answer, ErrorCode::IllegalGeneration);
         }

@@ -70,7 +70,7 @@ impl Transactions {
                 return Err(ErrorCode::ConcurrentTransactions);
             }
             TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort => {}
-            TransactionState::PrepareCommit | TransactionState::PrepareAbort => unreachable!("asked above"),
+            TransactionState::PrepareCommit | TransactionState::PrepareAbort => unreachable!("rejected above"),
             TransactionState::Dead | TransactionState::PrepareEpochFence => return Err(ErrorCode::UnknownServerError),
         }
         let mut next = Transaction {

@@ -44,7 +44,7 @@ impl World {
             ProducerDecision::NeedsProducerId => {
                 match self.step(|machine, now, writes| machine.init(ID, init, Some(FRESH), now, writes))? {
                     ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
-                    ProducerDecision::NeedsProducerId => panic!("there was one"),
+                    ProducerDecision::NeedsProducerId => panic!("a fresh producer id was provided"),
                 }
             }
         }
@@ -66,7 +66,7 @@ impl World {
             ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
             ProducerDecision::NeedsProducerId => match self.step(end(Some(FRESH + 1)))? {
                 ProducerDecision::Producer { id, epoch } => Ok((id, epoch)),
-                ProducerDecision::NeedsProducerId => panic!("there was one"),
+                ProducerDecision::NeedsProducerId => panic!("a fresh producer id was provided"),
             },
         }
     }

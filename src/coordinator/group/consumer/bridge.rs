@@ -104,10 +104,11 @@ impl Groups {
         let malformed =
             |_| GroupRefusal::new(ErrorCode::UnknownServerError, "The embedded consumer protocol is malformed.");
         let subscription = Subscription::parse(&request.protocols[0].metadata.0).map_err(malformed)?;
-        let there = request.group_instance_id.as_deref().and_then(|instance_id| step.group.static_member(instance_id));
-        let replaces_last = there.is_some_and(|there| step.is_downgrade_by_replacing(there));
-        let old = match (request.group_instance_id.as_deref(), there.cloned()) {
-            (Some(_), Some(there)) if is_unknown => step.replace_static_member(&there, &member_id),
+        let existing =
+            request.group_instance_id.as_deref().and_then(|instance_id| step.group.static_member(instance_id));
+        let replaces_last = existing.is_some_and(|existing| step.is_downgrade_by_replacing(existing));
+        let old = match (request.group_instance_id.as_deref(), existing.cloned()) {
+            (Some(_), Some(existing)) if is_unknown => step.replace_static_member(&existing, &member_id),
             (Some(instance_id), _) if !is_unknown => {
                 let group_id = step.id.clone();
                 ConsumerMember::clone(step.group.check_member(&group_id, &member_id, Some(instance_id))?)
@@ -115,21 +116,9 @@ impl Groups {
             _ => step
                 .group
                 .member(&member_id)
-                .map_or_else(|| ConsumerMember::new(member_id.clone()), |there| ConsumerMember::clone(there)),
+                .map_or_else(|| ConsumerMember::new(member_id.clone()), |existing| ConsumerMember::clone(existing)),
         };
-        let mut new = old.clone();
-        new.instance_id = request.group_instance_id.as_deref().map(Rc::from).or(new.instance_id);
-        new.rack_id = subscription.rack_id.clone().or(new.rack_id);
-        if request.rebalance_timeout_ms != -1 {
-            new.rebalance_timeout_ms = request.rebalance_timeout_ms;
-        }
-        new.topics = Rc::new(subscription.topics.iter().cloned().collect());
-        new.regex = Some(String::new());
-        (new.client_id, new.client_host) = (joiner.client_id, joiner.client_host);
-        new.classic = Some(ClassicMemberMetadata {
-            session_timeout_ms: request.session_timeout_ms,
-            supported_protocols: request.protocols.clone(),
-        });
+        let mut new = member_from_join(&old, request, &subscription, joiner);
         let MemberUpdate { group_epoch, has_new_subscription } =
             step.update_description(&old, &new, newest_topic_at)?;
         let reported = owned_partitions_by_id(&subscription, &image);
@@ -169,7 +158,8 @@ impl Groups {
         let instance_id = request.group_instance_id.as_deref();
         let member = step.classic_member(&request.member_id, instance_id, request.generation_id)?;
         let classic = member.classic.as_ref().expect("checked above");
-        let differs = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|asked| asked != own);
+        let differs =
+            |requested: &Option<String>, own: &str| requested.as_deref().is_some_and(|requested| requested != own);
         if differs(&request.protocol_type, super::CONSUMER) || differs(&request.protocol_name, member.protocol_name()) {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
@@ -286,6 +276,29 @@ impl ConsumerStep<'_> {
         }
         Ok(member.clone())
     }
+}
+
+/// The member with the description of this request. Absent fields keep their values.
+fn member_from_join(
+    old: &ConsumerMember,
+    request: &JoinGroupRequest,
+    subscription: &Subscription,
+    joiner: Joiner,
+) -> ConsumerMember {
+    let mut new = old.clone();
+    new.instance_id = request.group_instance_id.as_deref().map(Rc::from).or(new.instance_id);
+    new.rack_id = subscription.rack_id.clone().or(new.rack_id);
+    if request.rebalance_timeout_ms != -1 {
+        new.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    new.topics = Rc::new(subscription.topics.iter().cloned().collect());
+    new.regex = Some(String::new());
+    (new.client_id, new.client_host) = (joiner.client_id, joiner.client_host);
+    new.classic = Some(ClassicMemberMetadata {
+        session_timeout_ms: request.session_timeout_ms,
+        supported_protocols: request.protocols.clone(),
+    });
+    new
 }
 
 /// The member's assignment in the version of its subscription. Deleted topics are left out.

@@ -104,7 +104,7 @@ impl Groups {
                         let Some(group) = self.groups.get_mut(group_id) else { continue };
                         let GroupKind::Consumer(group) = &mut group.kind else { continue };
                         group.due.insert(member.clone(), at);
-                        if self.timers.get(&key).is_some_and(|there| there <= at) {
+                        if self.timers.get(&key).is_some_and(|earlier| earlier <= at) {
                             continue;
                         }
                     }

@@ -83,17 +83,17 @@ impl Groups {
         writes: &mut Writes<Groups>,
     ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let joins = request.member_epoch == 0;
-        let made = if joins { self.group_to_join(&request.group_id, now, writes)? } else { None };
+        let created = if joins { self.group_to_join(&request.group_id, now, writes)? } else { None };
         let member_id: Rc<str> = match request.member_id.as_str() {
             "" => self.fresh_uuid().into(),
             id => id.into(),
         };
         let (image, config) = (self.image.clone(), self.config.clone());
         let newest_topic_at = self.newest_topic_at;
-        let there = self.groups.get(request.group_id.as_str());
-        let (id, group) = match (&made, there) {
-            (Some(made), Some(Group { id, .. })) => (id.clone(), made),
-            (Some(made), None) => (request.group_id.as_str().into(), made),
+        let existing = self.groups.get(request.group_id.as_str());
+        let (id, group) = match (&created, existing) {
+            (Some(created), Some(Group { id, .. })) => (id.clone(), created),
+            (Some(created), None) => (request.group_id.as_str().into(), created),
             (None, Some(Group { id, kind: GroupKind::Consumer(group), .. })) => (id.clone(), group),
             (None, Some(_)) => return Err(not_a_consumer_group(&request.group_id)),
             (None, None) => {
@@ -257,21 +257,21 @@ impl ConsumerStep<'_> {
         let (id, epoch) = (self.id.clone(), request.member_epoch);
         let joins = epoch == 0;
         let instance_id = request.instance_id.as_deref();
-        let there = instance_id.and_then(|instance_id| self.group.static_member(instance_id)).cloned();
-        let member = match (instance_id, there) {
-            (Some(instance_id), Some(there)) if joins => {
-                if there.classic.is_none() && there.epoch != STATIC_LEAVE_EPOCH {
+        let existing = instance_id.and_then(|instance_id| self.group.static_member(instance_id)).cloned();
+        let member = match (instance_id, existing) {
+            (Some(instance_id), Some(existing)) if joins => {
+                if existing.classic.is_none() && existing.epoch != STATIC_LEAVE_EPOCH {
                     let message = format!(
                         "Static member {member_id} with instance id {instance_id} cannot join the group because the \
                          instance id is owned by {} member.",
-                        there.id
+                        existing.id
                     );
                     return Err(GroupRefusal::new(ErrorCode::UnreleasedInstanceId, message));
                 }
-                return Ok(self.replace_static_member(&there, member_id));
+                return Ok(self.replace_static_member(&existing, member_id));
             }
             (Some(_), None) | (None, _) if joins => match self.group.member(member_id) {
-                Some(there) => ConsumerMember::clone(there),
+                Some(existing) => ConsumerMember::clone(existing),
                 None => ConsumerMember::new(member_id.clone()),
             },
             _ => ConsumerMember::clone(self.group.check_member(&id, member_id, instance_id)?),

@@ -339,8 +339,8 @@ impl ConsumerGroup {
             Key::Target { .. } => (self.target_epoch, self.target_timestamp_ms) = (-1, 0),
             Key::MemberTarget { member, .. } => drop(self.targets.remove(member)),
             Key::MemberCurrent { member, .. } => {
-                if let Some(there) = self.members.get(member) {
-                    let mut member = ConsumerMember::clone(there);
+                if let Some(existing) = self.members.get(member) {
+                    let mut member = ConsumerMember::clone(existing);
                     (member.epoch, member.previous_epoch) = (-1, -1);
                     member.assigned.clear();
                     member.revoking.clear();
