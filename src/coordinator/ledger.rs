@@ -158,9 +158,7 @@ impl<M: StateMachine> Ledger<M> {
         };
         self.with_machine(|machine| callbacks.into_iter().for_each(|callback| callback(machine, now, appended)))?;
         let deadline = self.with_machine(|machine| machine.deadline())?;
-        if deadline
-            .is_some_and(|deadline| self.armed_deadline.get().is_none_or(|armed_deadline| deadline < armed_deadline))
-        {
+        if deadline.is_some_and(|next| self.armed_deadline.get().is_none_or(|armed| next < armed)) {
             self.rearm.notify_all();
         }
         appended.map(|()| answer)
@@ -213,8 +211,8 @@ impl<M: StateMachine> Ledger<M> {
                 let record = record.expect("the builder made a valid batch");
                 let offset = produced.base_offset + i64::from(record.offset_delta);
                 assert!(offset < self.partition.log_end(), "COOR-3: the log has every record that is replayed");
-                let entry = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
-                machine.replay(&entry).expect("a machine can read what it wrote");
+                let replayed = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
+                machine.replay(&replayed).expect("a machine can read what it wrote");
             }
         })
     }

@@ -124,7 +124,7 @@ fn replay_batch<M: StateMachine>(
         if header.is_control() {
             continue;
         }
-        let replayed = replayed_record(header, record.offset, &record).and_then(|entry| machine.replay(&entry));
+        let replayed = replayed_record(header, record.offset, &record).and_then(|record| machine.replay(&record));
         match replayed {
             Ok(()) => {}
             Err(Unreadable::UnknownKey(_)) => unknown += 1,

@@ -117,7 +117,7 @@ pub trait StateMachine: Sized + 'static {
 
     /// Applies a record. Only this function changes state that must survive a restart. The machine must be able to
     /// replay every record that it wrote itself.
-    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable>;
+    fn replay(&mut self, record: &ReplayedRecord<'_>) -> Result<(), Unreadable>;
 
     /// A producer's transaction has ended: its records in this partition take effect (`is_committed`), or are
     /// discarded.

@@ -46,14 +46,14 @@ struct Notes {
 impl StateMachine for Notes {
     const TOPIC: InternalTopic = InternalTopic::ConsumerOffsets;
 
-    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
-        match (entry.key, entry.value) {
+    fn replay(&mut self, record: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
+        match (record.key, record.value) {
             (b"newer", _) => return Err(Unreadable::UnknownKey(9)),
             (b"broken", _) => return Err(Unreadable::NoKey),
             (key, Some(value)) => drop(self.notes.insert(key.into(), value.into())),
             (key, None) => drop(self.notes.remove(key)),
         }
-        self.offsets.push(entry.offset);
+        self.offsets.push(record.offset);
         Ok(())
     }
 

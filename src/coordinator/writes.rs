@@ -87,9 +87,9 @@ impl<M: super::StateMachine> Writes<M> {
         if let (Some(accepted), Ok(())) = (&accepted, appended) {
             for record in Records::new(&accepted.header, &accepted.records) {
                 let offset = offset + written.len() as i64;
-                let entry = super::load::replayed_record(&accepted.header, offset, &record.unwrap()).unwrap();
-                machine.replay(&entry).unwrap();
-                written.push((entry.key.to_vec(), entry.value.map(<[u8]>::to_vec)));
+                let replayed = super::load::replayed_record(&accepted.header, offset, &record.unwrap()).unwrap();
+                machine.replay(&replayed).unwrap();
+                written.push((replayed.key.to_vec(), replayed.value.map(<[u8]>::to_vec)));
             }
         }
         for callback in callbacks {

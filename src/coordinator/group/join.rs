@@ -73,10 +73,7 @@ impl Groups {
     }
 
     fn fresh_member_id(&mut self, prefix: &str) -> String {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&(self.random)().to_be_bytes());
-        bytes[8..].copy_from_slice(&(self.random)().to_be_bytes());
-        format!("{prefix}-{}", uuid::Builder::from_random_bytes(bytes).into_uuid())
+        format!("{prefix}-{}", uuid::Builder::from_random_bytes(self.random_bytes()).into_uuid())
     }
 }
 
@@ -149,7 +146,7 @@ impl ClassicStep<'_> {
         }
         let classic = &*self.classic;
         let has_changed = classic.members[&id].protocols != request.protocols;
-        let is_told = match classic.state {
+        let is_answered_at_once = match classic.state {
             ClassicGroupState::PreparingRebalance => false,
             // It may have missed the response of this generation.
             ClassicGroupState::CompletingRebalance => !has_changed,
@@ -157,7 +154,7 @@ impl ClassicStep<'_> {
             ClassicGroupState::Stable => !has_changed && !classic.is_leader(&id),
             ClassicGroupState::Empty => return refuse(answer, ErrorCode::UnknownMemberId, &id),
         };
-        if is_told {
+        if is_answered_at_once {
             let _ = answer.send(self.join_response(&id));
             return;
         }

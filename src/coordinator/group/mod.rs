@@ -198,10 +198,14 @@ impl Groups {
 
     /// A random unique id in Kafka's notation.
     fn fresh_uuid(&mut self) -> String {
+        TopicId(self.random_bytes()).to_string()
+    }
+
+    fn random_bytes(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(self.random)().to_be_bytes());
         bytes[8..].copy_from_slice(&(self.random)().to_be_bytes());
-        TopicId(bytes).to_string()
+        bytes
     }
 
     fn get_or_create(&mut self, id: &str, now: Now) -> &mut Group {
@@ -210,12 +214,12 @@ impl Groups {
 
     fn replay_offset(
         &mut self,
-        entry: &ReplayedRecord<'_>,
+        record: &ReplayedRecord<'_>,
         group_id: &str,
         topic: &str,
         partition: i32,
     ) -> Result<(), Unreadable> {
-        let Some(value) = entry.value else {
+        let Some(value) = record.value else {
             if let Some(group) = self.groups.get_mut(group_id) {
                 group.offsets.remove(topic, partition);
             }
@@ -224,8 +228,8 @@ impl Groups {
         let value = OffsetValue::parse(value)?;
         // A group with manual assignment exists only by its commits.
         let group = get_or_create(&mut self.groups, group_id, value.commit_timestamp_ms);
-        let committed = CommittedOffset::new(&value, entry.offset);
-        match entry.transaction {
+        let committed = CommittedOffset::new(&value, record.offset);
+        match record.transaction {
             None => group.offsets.committed.insert(topic, partition, committed),
             Some((producer, _)) => {
                 group.offsets.pending.entry(producer).or_default().insert(topic, partition, committed);
@@ -242,8 +246,8 @@ impl Groups {
         Ok(())
     }
 
-    fn replay_classic(&mut self, entry: &ReplayedRecord<'_>, id: &str) -> Result<(), Unreadable> {
-        let Some(value) = entry.value else {
+    fn replay_classic(&mut self, record: &ReplayedRecord<'_>, id: &str) -> Result<(), Unreadable> {
+        let Some(value) = record.value else {
             // The tombstone is older than the consumer group's own records: the group was upgraded from classic.
             if let Some(group) = self.groups.get_mut(id)
                 && matches!(group.kind, GroupKind::Classic(_))
@@ -251,7 +255,7 @@ impl Groups {
                 for alarm in [Alarm::Join, Alarm::Sync] {
                     self.timers.cancel(&(group.id.clone(), alarm));
                 }
-                self.reset_kind(id, entry.timestamp_ms);
+                self.reset_kind(id, record.timestamp_ms);
             }
             return Ok(());
         };
@@ -260,20 +264,20 @@ impl Groups {
             return Ok(());
         }
         let value = GroupMetadataValue::parse(value)?;
-        get_or_create(&mut self.groups, id, entry.timestamp_ms).kind = GroupKind::Classic(classic_group_from(value));
+        get_or_create(&mut self.groups, id, record.timestamp_ms).kind = GroupKind::Classic(classic_group_from(value));
         Ok(())
     }
 
-    fn replay_consumer(&mut self, entry: &ReplayedRecord<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
-        let Some(value) = entry.value else {
+    fn replay_consumer(&mut self, record: &ReplayedRecord<'_>, id: &str, key: &Key<'_>) -> Result<(), Unreadable> {
+        let Some(value) = record.value else {
             if let Some(group) = self.consumer_mut(id)
                 && !group.replay_tombstone(key)
             {
-                self.reset_kind(id, entry.timestamp_ms);
+                self.reset_kind(id, record.timestamp_ms);
             }
             return Ok(());
         };
-        let group = get_or_create(&mut self.groups, id, entry.timestamp_ms);
+        let group = get_or_create(&mut self.groups, id, record.timestamp_ms);
         if let GroupKind::Classic(classic) = &group.kind {
             if !classic.members.is_empty() {
                 return Err(Unreadable::NotAConsumerGroup(id.to_owned()));
@@ -345,18 +349,18 @@ fn classic_group_from(value: GroupMetadataValue) -> ClassicGroup {
 impl StateMachine for Groups {
     const TOPIC: InternalTopic = InternalTopic::ConsumerOffsets;
 
-    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
-        let key = Key::parse(entry.key)?;
+    fn replay(&mut self, record: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
+        let key = Key::parse(record.key)?;
         match key {
-            Key::Offset { group, topic, partition } => self.replay_offset(entry, group, topic, partition),
-            Key::Group { group } => self.replay_classic(entry, group),
+            Key::Offset { group, topic, partition } => self.replay_offset(record, group, topic, partition),
+            Key::Group { group } => self.replay_classic(record, group),
             Key::ConsumerGroup { group }
             | Key::SubscriptionMetadata { group }
             | Key::Member { group, .. }
             | Key::Target { group }
             | Key::MemberTarget { group, .. }
             | Key::MemberCurrent { group, .. }
-            | Key::Regex { group, .. } => self.replay_consumer(entry, group, &key),
+            | Key::Regex { group, .. } => self.replay_consumer(record, group, &key),
         }
     }
 

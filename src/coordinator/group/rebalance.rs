@@ -27,7 +27,8 @@ pub(super) struct ClassicStep<'a> {
 /// The session timeout until a member's first join is answered: it cannot send heartbeats (Kafka's constant).
 pub(super) const NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 5 * 60 * 1000;
 
-fn ms(millis: i32) -> Duration {
+/// A duration of a client's timeout. Negative timeouts count as zero.
+pub(super) fn ms(millis: i32) -> Duration {
     Duration::from_millis(millis.max(0) as u64)
 }
 

@@ -120,8 +120,8 @@ impl Transactions {
         if is_producer { Ok(known) } else { Err(ErrorCode::ProducerFenced) }
     }
 
-    /// KAFKA-18660: check this before the producer. The answer of an end may already have given the producer an id or
-    /// epoch that takes effect only when all markers are written.
+    /// The id's transaction, unless its markers are being written. KAFKA-18660: callers check this before the producer.
+    /// The answer to an end may have given the producer an id or epoch that takes effect only after the markers.
     fn check_not_prepared(&self, id: &str) -> Result<&Transaction, ErrorCode> {
         let known = self.by_id.get(id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
         if known.state.is_prepared() { Err(ErrorCode::ConcurrentTransactions) } else { Ok(known) }

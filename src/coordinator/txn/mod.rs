@@ -2,9 +2,9 @@
 //! KIP-360, KIP-890).
 //!
 //! ```text
-//! InitProducerId -> Empty -> AddPartitions -> Ongoing -> EndTxn -> Prepare{Commit,Abort} -> markers -> Complete{Commit,Abort}
-//!                     ^                          | timed out, or a new InitProducerId: the epoch is raised, then as EndTxn
-//!                     +--------------------------+--- a Complete state continues like Empty
+//! InitProducerId -> Empty -> AddPartitions -> Ongoing -> EndTxn -> Prepare{Commit,Abort} -> markers -> Complete
+//!                     ^                          |   timeout, or a new InitProducerId: raise the epoch, then as EndTxn
+//!                     +--------------------------+--- Complete{Commit,Abort} continues like Empty
 //! ```
 //! Owns the state of each transactional id of the partition. Input: the decisions of InitProducerId,
 //! AddPartitionsToTxn, AddOffsetsToTxn and EndTxn, and timeouts. Output: records, and the queue of transactions that
@@ -88,7 +88,7 @@ impl PreparedQueue {
         self.arrived.notify_all();
     }
 
-    /// Waits for the next transaction to complete.
+    /// Waits for the next transaction that needs markers, and removes it from the queue.
     pub async fn next(&self) -> Box<str> {
         loop {
             if let Some(id) = self.ids.borrow_mut().pop_front() {
@@ -179,9 +179,9 @@ const SWEPT_BYTES_MAX: usize = 128 << 10;
 impl StateMachine for Transactions {
     const TOPIC: InternalTopic = InternalTopic::TransactionState;
 
-    fn replay(&mut self, entry: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
-        let id = parse_key(entry.key)?;
-        match entry.value {
+    fn replay(&mut self, record: &ReplayedRecord<'_>) -> Result<(), Unreadable> {
+        let id = parse_key(record.key)?;
+        match record.value {
             None => drop(self.by_id.remove(id)),
             Some(value) => {
                 let value = TransactionLogValue::parse(value)?;

@@ -91,8 +91,8 @@ impl World {
         *self = world();
         (self.now, self.offset) = (now, offset);
         let key = key(ID);
-        let entry = ReplayedRecord { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
-        self.machine.replay(&entry).expect("readable");
+        let record = ReplayedRecord { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
+        self.machine.replay(&record).expect("readable");
         self.step(|machine, now, writes| machine.on_loaded(&Default::default(), now, writes));
     }
 

@@ -25,14 +25,14 @@ use crate::wire::group::leave_group::{LeaveGroupRequest, LeaveGroupResponse, Mem
 use crate::wire::group::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 /// The group becomes classic and its members must rejoin.
-type HasToRebalance = bool;
+type NeedsRebalance = bool;
 
 /// The result of a classic member's join.
 enum JoinOutcome {
     /// The new id with which the client must join again.
     NeedsId(String),
     /// The member, once its records are appended.
-    Member { member: Box<ConsumerMember>, becomes_classic: Option<HasToRebalance> },
+    Member { member: Box<ConsumerMember>, becomes_classic: Option<NeedsRebalance> },
 }
 
 impl Groups {
@@ -68,8 +68,8 @@ impl Groups {
                     member_id: (*member.id).into(),
                     ..JoinGroupResponse::default()
                 };
-                if let Some(has_to_rebalance) = becomes_classic {
-                    self.downgrade_with(&group_id, *member, has_to_rebalance, now, writes);
+                if let Some(needs_rebalance) = becomes_classic {
+                    self.downgrade_with(&group_id, *member, needs_rebalance, now, writes);
                 }
                 writes.after_append(move |_, _, appended| {
                     let _ = answer.send(match appended {
@@ -127,14 +127,14 @@ impl Groups {
             // A member that has not reached its target still holds, or still lacks, partitions that the classic group
             // would assume otherwise.
             let mut others = step.group.members.values().filter(|member| member.instance_id != old.instance_id);
-            let mut has_to_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
-            if !has_to_rebalance {
+            let mut needs_rebalance = epoch < group_epoch || !others.all(|member| member.is_reconciled_to(epoch));
+            if !needs_rebalance {
                 let target = super::target::Target { epoch, partitions: step.current_target(&new) };
                 new = step.reconcile(&new, &target, has_new_subscription, Some(&reported))?;
-                has_to_rebalance = !new.is_reconciled_to(epoch);
+                needs_rebalance = !new.is_reconciled_to(epoch);
             }
             step.change_alarms_after_append();
-            return Ok(JoinOutcome::Member { member: Box::new(new), becomes_classic: Some(has_to_rebalance) });
+            return Ok(JoinOutcome::Member { member: Box::new(new), becomes_classic: Some(needs_rebalance) });
         }
         let target = step.update_target(&new, group_epoch);
         let new = step.reconcile(&new, &target, has_new_subscription, Some(&reported))?;

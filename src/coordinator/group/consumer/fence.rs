@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::super::{Alarm, GroupKind, Groups};
 use super::member::{ConsumerMember, MemberState};
 use super::{AlarmChange, ConsumerStep};
+use crate::coordinator::group::rebalance::ms;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 
@@ -35,10 +35,6 @@ impl ConsumerStep<'_> {
             self.alarms.push((alarm(member.clone()), AlarmChange::Cancel));
         }
     }
-}
-
-fn ms(millis: i32) -> Duration {
-    Duration::from_millis(millis.max(0) as u64)
 }
 
 impl Groups {

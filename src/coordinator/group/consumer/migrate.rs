@@ -78,12 +78,12 @@ impl Groups {
     }
 
     /// The same when a static member of the consumer protocol returns as a classic member. Its records are already
-    /// written. `has_to_rebalance`: some members have not reached their target.
+    /// written. `needs_rebalance`: some members have not reached their target.
     pub(super) fn downgrade_with(
         &mut self,
         group_id: &str,
         joining: ConsumerMember,
-        has_to_rebalance: bool,
+        needs_rebalance: bool,
         now: Now,
         writes: &mut Writes<Groups>,
     ) {
@@ -98,18 +98,18 @@ impl Groups {
         let classic = downgraded(step.group.epoch, &members, &image, now);
         step.put_group_tombstones();
         step.put_member_tombstones(&joining_id);
-        self.become_classic(group_id, classic, has_to_rebalance, writes);
+        self.become_classic(group_id, classic, needs_rebalance, writes);
     }
 
     fn become_classic(
         &mut self,
         group_id: &str,
         mut classic: ClassicGroup,
-        has_to_rebalance: bool,
+        needs_rebalance: bool,
         writes: &mut Writes<Groups>,
     ) {
         tracing::info!("group {group_id}: downgraded from the consumer to the classic protocol");
-        if has_to_rebalance {
+        if needs_rebalance {
             // A record without a leader makes a restart begin the rebalance, too.
             classic.leader = None;
         }
@@ -125,7 +125,7 @@ impl Groups {
             let mut step = groups.classic_step(&group_id, now, &mut writes).expect("set to classic above");
             let members: Vec<Rc<str>> = step.classic.members.keys().cloned().collect();
             members.iter().for_each(|member| step.renew_session(member));
-            if has_to_rebalance {
+            if needs_rebalance {
                 step.begin_rebalance("it was a consumer group");
             }
         });

@@ -126,7 +126,7 @@ pub struct ResolvedRegex {
 pub struct ConsumerGroup {
     /// The epoch of the group. A change of members or topics raises it.
     pub epoch: i32,
-    /// The hash of the topics that the group reads, as of the last epoch that a topic change raised.
+    /// The hash of the topics that the group reads, computed when the epoch was last raised for them.
     metadata_hash: i64,
     /// Members by id.
     pub members: BTreeMap<Rc<str>, Rc<ConsumerMember>>,

@@ -35,28 +35,26 @@ pub fn next_member(
     reads: &dyn Fn(TopicId) -> bool,
     is_owned: &dyn Fn(TopicId, PartitionIndex) -> bool,
 ) -> Result<ConsumerMember, GroupRefusal> {
-    let next = match member.state {
-        MemberState::Stable if member.epoch != goal.epoch => advance(member, member.epoch, goal, reads, is_owned),
-        MemberState::Stable if goal.has_new_subscription => drop_unread(member, goal, reads),
-        MemberState::Stable => member.clone(),
-        MemberState::UnrevokedPartitions if owns_any(goal.reported, &member.revoking) => {
-            if goal.has_new_subscription {
-                drop_unread(member, goal, reads)
-            } else {
-                member.clone()
+    let next =
+        match member.state {
+            MemberState::Stable if member.epoch != goal.epoch => advance(member, member.epoch, goal, reads, is_owned),
+            MemberState::Stable if goal.has_new_subscription => drop_unread(member, goal, reads),
+            MemberState::Stable => member.clone(),
+            MemberState::UnrevokedPartitions if owns_any(goal.reported, &member.revoking) => {
+                if goal.has_new_subscription { drop_unread(member, goal, reads) } else { member.clone() }
             }
-        }
-        MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => {
-            advance(member, member.epoch, goal, reads, is_owned)
-        }
-        MemberState::Unknown if goal.reported.is_none_or(|reported| !reported.is_empty()) => {
-            return Err(GroupRefusal::new(
-                ErrorCode::FencedMemberEpoch,
-                "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
-            ));
-        }
-        MemberState::Unknown => advance(member, goal.epoch, goal, reads, is_owned),
-    };
+            MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => {
+                advance(member, member.epoch, goal, reads, is_owned)
+            }
+            MemberState::Unknown if goal.reported.is_none_or(|reported| !reported.is_empty()) => {
+                return Err(GroupRefusal::new(
+                    ErrorCode::FencedMemberEpoch,
+                    "The consumer group member is in a unknown state. The member must abandon all its partitions and \
+                 rejoin.",
+                ));
+            }
+            MemberState::Unknown => advance(member, goal.epoch, goal, reads, is_owned),
+        };
     Ok(next)
 }
 

@@ -1,5 +1,5 @@
 //! Subscriptions by pattern. A separate step, not the heartbeat, searches all topic names and writes the matching ones.
-//! Patterns have RE2's syntax, which the `regex` crate implements but for corner cases. They match a whole name.
+//! Patterns have RE2's syntax, which the `regex` crate implements except for corner cases. They match a whole name.
 
 use std::collections::BTreeSet;
 
@@ -104,7 +104,7 @@ impl ConsumerStep<'_> {
         };
         for pattern in group.readers.keys() {
             let Ok(compiled) = compile(pattern) else {
-                // The log is Kafka's, whose engine accepted the pattern.
+                // Kafka wrote the log, and its engine accepted the pattern.
                 tracing::error!("group {id}: the pattern `{pattern}` cannot be compiled and matches no topic");
                 continue;
             };
