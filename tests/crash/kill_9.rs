@@ -299,7 +299,8 @@ fn acknowledged_records_survive_kill_9_once_and_in_order() {
     recoveries.sort_unstable();
     // A lost or repeated record has failed the test above.
     say(&format!(
-        "\nkill -9\n rounds  records acknowledged  lost  duplicated  recovery: median      most\n {rounds:>6}  {total:>20}     0           0  {:>16.0?}  {:>8.0?}\n",
+        "\nkill -9\n rounds  records acknowledged  lost  duplicated  recovery: median      most\n\
+         \x20{rounds:>6}  {total:>20}     0           0  {:>16.0?}  {:>8.0?}\n",
         recoveries[recoveries.len() / 2],
         recoveries[recoveries.len() - 1],
     ));

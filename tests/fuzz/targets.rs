@@ -1,7 +1,7 @@
 //! Every decoder and every reader of files, as a function of bytes.
 //!
-//! A target panics when a promise is broken, and returns otherwise, whatever the bytes are. The first byte of a message
-//! target chooses the version. Shared by the smoke run (`tests/costs/fuzz.rs`) and the coverage-guided one (`tests/fuzz/`).
+//! A target panics when the code breaks a promise, and returns for any other input. The first byte of a message target
+//! chooses the version. The smoke run (`tests/costs/fuzz.rs`) and the coverage-guided run (`tests/fuzz/`) share them.
 
 use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
@@ -24,21 +24,21 @@ use tidemill::wire::*;
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
-    /// The most that it may allocate for an input of so many bytes.
+    /// The limit of allocated bytes for an input of the given size.
     pub allocates_max: fn(usize) -> usize,
 }
 
-/// A value in memory is larger than on the wire: an empty string is 1 byte there and 24 here. This is by how much, twice:
-/// what is read is written again.
+/// The limit of memory per byte on the wire: an empty string has 1 byte there and 24 in memory. Twice, because each
+/// decoded message is encoded again.
 const fn decoded(bytes: usize) -> usize {
     4096 + 160 * bytes
 }
 
-/// Batches are decompressed up to a limit that the topic's settings give.
+/// Batches are decompressed up to this limit, which a topic's settings give.
 const DECODED_BYTES_MAX: usize = 1 << 20;
 
 const fn decompressed(bytes: usize) -> usize {
-    // A codec's own tables, and its output growing to the limit by doubling.
+    // The codec's tables, and its output, which grows to the limit by doubling.
     16 * bytes + 4 * DECODED_BYTES_MAX + (12 << 20)
 }
 
@@ -78,7 +78,8 @@ pub const TARGETS: &[Target] = targets! {
     "ListGroupsRequest" message::<group::list_groups::ListGroupsRequest>, decoded;
     "ListGroupsResponse" message::<group::list_groups::ListGroupsResponse>, decoded;
     "ConsumerGroupHeartbeatRequest" message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>, decoded;
-    "ConsumerGroupHeartbeatResponse" message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
+    "ConsumerGroupHeartbeatResponse"
+        message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
     "ConsumerGroupDescribeRequest" message::<group::consumer_group_describe::ConsumerGroupDescribeRequest>, decoded;
     "ConsumerGroupDescribeResponse" message::<group::consumer_group_describe::ConsumerGroupDescribeResponse>, decoded;
     "DeleteGroupsRequest" message::<group::delete_groups::DeleteGroupsRequest>, decoded;
@@ -115,8 +116,10 @@ pub const TARGETS: &[Target] = targets! {
     "DescribeProducersResponse" message::<txn::describe_producers::DescribeProducersResponse>, decoded;
     "AlterConfigsRequest" message::<admin::alter_configs::AlterConfigsRequest>, decoded;
     "AlterConfigsResponse" message::<admin::alter_configs::AlterConfigsResponse>, decoded;
-    "IncrementalAlterConfigsRequest" message::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
-    "IncrementalAlterConfigsResponse" message::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
+    "IncrementalAlterConfigsRequest"
+        message::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
+    "IncrementalAlterConfigsResponse"
+        message::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
     "DeleteRecordsRequest" message::<data::delete_records::DeleteRecordsRequest>, decoded;
     "DeleteRecordsResponse" message::<data::delete_records::DeleteRecordsResponse>, decoded;
     "DescribeAclsRequest" message::<admin::describe_acls::DescribeAclsRequest>, decoded;
@@ -133,8 +136,10 @@ pub const TARGETS: &[Target] = targets! {
     "CreatePartitionsResponse" message::<admin::create_partitions::CreatePartitionsResponse>, decoded;
     "DescribeClusterRequest" message::<admin::describe_cluster::DescribeClusterRequest>, decoded;
     "DescribeClusterResponse" message::<admin::describe_cluster::DescribeClusterResponse>, decoded;
-    "DescribeTopicPartitionsRequest" message::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
-    "DescribeTopicPartitionsResponse" message::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
+    "DescribeTopicPartitionsRequest"
+        message::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
+    "DescribeTopicPartitionsResponse"
+        message::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
     "batches" walk, decompressed;
     "batch as a leader judges it" judge, decompressed;
     "batch as compaction leaves it" compacted, |bytes| 3 * decompressed(bytes);
@@ -167,7 +172,7 @@ fn message<M: Message>(bytes: &[u8]) {
         M::decode(&mut reader, version)
     };
     let Ok(message) = decode(body) else { return };
-    // What was read can be written, and then reads as the same. Fields that only a hostile peer sets may not be writable.
+    // A decoded message can be encoded and decodes to the same. Fields that only a hostile peer sets may be rejected.
     let Ok(frame) = frame::encode_response(&message, version, 7) else { return };
     let header = 4 + 4 + usize::from(api.is_flexible(version) && M::API != ApiKey::ApiVersions);
     let again = decode(&frame[header..]).expect("what was written can be read");
@@ -219,7 +224,7 @@ fn group_metadata(bytes: &[u8]) {
     }
 }
 
-/// What classic consumers tell each other.
+/// The subscriptions and assignments of classic consumers.
 fn embedded_protocol(bytes: &[u8]) {
     let _ = Subscription::parse(bytes);
     if let Ok(assignment) = Assignment::parse(bytes) {
@@ -269,7 +274,7 @@ fn fetch_response(bytes: &[u8]) {
     }
 }
 
-/// As a consumer reads what was fetched.
+/// Reads a Fetch response's records as a consumer does.
 fn walk(bytes: &[u8]) {
     let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
     for batch in batches(bytes) {
@@ -284,9 +289,9 @@ fn walk(bytes: &[u8]) {
     }
 }
 
-/// Of a batch that a leader might have taken, any of the records; its checksum says which, and whether there is a horizon.
+/// Filters a batch as compaction does. Its checksum chooses the kept records, and whether there is a delete horizon.
 fn compacted(bytes: &[u8]) {
-    // Timestamps may take more bytes afterwards.
+    // Timestamps may need more bytes afterwards.
     let (mut before, mut after) = (Decompressor::new(DECODED_BYTES_MAX), Decompressor::new(4 * DECODED_BYTES_MAX));
     let Some(Ok(batch)) = batches(bytes).next() else { return };
     let choice = batch.header.crc as u8;
@@ -325,7 +330,7 @@ fn compacted(bytes: &[u8]) {
 }
 
 fn judge(bytes: &[u8]) {
-    // A CRC that holds, so that what is behind it is reached.
+    // A valid CRC, so that the code behind the check is reached.
     let mut bytes = bytes.to_vec();
     if let Some(crc) = bytes.get(21..).map(crc32c::crc32c) {
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());

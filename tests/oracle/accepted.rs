@@ -1,17 +1,17 @@
-//! Every difference from Kafka that is meant, with its reason. One that no longer occurs fails the test.
+//! All intended differences from Kafka with their reasons. A row that no longer occurs fails the test.
 
 use std::cell::Cell;
 
 use super::pair::Difference;
 
-/// A difference that is meant. `*` stands for anything.
+/// An intended difference. `*` matches any text.
 pub struct Accepted {
     /// `Api / case / path`.
     pub at: &'static str,
     pub kafka: &'static str,
     pub tidemill: &'static str,
     pub why: &'static str,
-    /// Whether it need not occur in every run.
+    /// Whether it may be absent from a run.
     is_by_chance: bool,
 }
 
@@ -19,7 +19,7 @@ const fn accepted(at: &'static str, kafka: &'static str, tidemill: &'static str,
     Accepted { at, kafka, tidemill, why, is_by_chance: false }
 }
 
-/// An order that Kafka draws from a hash map, whose keys may be topic ids: random in every run.
+/// An order that Kafka takes from a hash map, whose keys may be topic ids: it differs in each run.
 const fn any_order(at: &'static str) -> Accepted {
     Accepted { at, kafka: "*", tidemill: "*", why: "Kafka's order is that of a hash map", is_by_chance: true }
 }
@@ -35,9 +35,9 @@ const CLUSTER_WIDE: &str =
 const COLLIDES: &str = "Kafka creates one of two names that collide when they come in one request";
 const CAUGHT_NOWHERE: &str = "Kafka trips over an exception that nobody thought of";
 
-/// The table. The first row that fits counts.
+/// The table. The first matching row counts.
 pub const ACCEPTED: &[Accepted] = &[
-    // What each has of its own.
+    // Values that each broker chooses.
     accepted("* / brokers[1].port", "*", "*", "each has its own port"),
     accepted("* / cluster_id", "*", "*", "each has its own cluster"),
     accepted("* / brokers[1].rack", "None", "node-1", "a node without a rack is one of its own"),
@@ -46,7 +46,7 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("ApiVersions / * / supported_features[*]", THERE, ABSENT, "features of what is not served"),
     accepted("ApiVersions / * / finalized_features[*]", THERE, ABSENT, "features of what is not served"),
     accepted("ApiVersions / * / finalized_features_epoch", "*", "*", "each its own metadata log's"),
-    // DescribeConfigs, and CreateTopics, which tells the configs of the new topic.
+    // DescribeConfigs, and CreateTopics, which returns the configs of the new topic.
     any_order("* / *.configs.order"),
     accepted("* / *.configs[tidemill.flush.ack]", ABSENT, THERE, "a setting of our own"),
     accepted("* / *.configs[min.insync.replicas].config_source", "3", "5", CLUSTER_WIDE),
@@ -313,7 +313,7 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
 ];
 
-/// The table, and how often each row was needed.
+/// The table, and the number of uses of each row.
 pub struct Ledger {
     used: Vec<Cell<usize>>,
 }
@@ -334,13 +334,13 @@ impl Ledger {
         row.is_some()
     }
 
-    /// The rows that nothing needed.
+    /// The unused rows.
     pub fn unused(&self) -> impl Iterator<Item = &'static Accepted> {
         ACCEPTED.iter().zip(&self.used).filter(|(row, used)| used.get() == 0 && !row.is_by_chance).map(|(row, _)| row)
     }
 }
 
-/// Whether `text` is `pattern`, where `*` stands for any text, and in brackets for any one name.
+/// Whether `text` matches `pattern`: `*` matches any text, and within brackets one name.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(start) else { return false };

@@ -1,5 +1,5 @@
-//! An answer's bytes as something with `Debug`, for every API that is served; and the same bytes written again, which
-//! holds the codec to what Kafka itself writes.
+//! Decodes a response of every served API to a value with `Debug`, and encodes it again, which checks the codec against
+//! Kafka's own bytes.
 
 use serde_json::Value;
 use tidemill::model::ErrorCode;
@@ -50,7 +50,7 @@ use tidemill::wire::{ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame
 
 use super::tree::tree;
 
-/// An answer, and what this codec would have written for it.
+/// A response, and the bytes that our codec writes for it.
 pub struct Decoded {
     pub tree: Value,
     pub is_written_alike: bool,
@@ -115,7 +115,7 @@ fn declared<M: Message + std::fmt::Debug>(r: &mut Reader<'_>, version: i16) -> R
     written_alike(r, version, |r| M::decode(r, version), M::encode, |message| tree(message))
 }
 
-/// Decodes, writes again what was decoded, and compares the bytes.
+/// Decodes a response, encodes it again, and compares the bytes.
 fn written_alike<'a, T>(
     r: &mut Reader<'a>,
     version: i16,
@@ -139,7 +139,7 @@ fn topic_of(topic: Topic<'_>) -> String {
     }
 }
 
-/// The answers to Produce and Fetch name a topic with every partition; here it has its partitions below it.
+/// Produce and Fetch responses decode to a topic per partition; this groups the partitions by topic.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
 struct ByTopic<H, P> {
@@ -210,11 +210,11 @@ struct Fetched {
     partition: i32,
     head: PartitionHead,
     batches: Vec<Stored>,
-    /// Of a batch that the limit cut.
+    /// The bytes of a batch that the limit cut off.
     torn_bytes: usize,
 }
 
-/// A batch with its records told by their length and checksum: the header's CRC is over both.
+/// A batch whose records are shown as length and checksum, because the header's CRC covers the header as well.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
 struct Stored {

@@ -1,4 +1,4 @@
-//! A case: what is asked, step by step, at each version of an API.
+//! A case: the requests, step by step, at each version of an API.
 
 use tidemill::model::TopicId;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
@@ -7,19 +7,19 @@ use tidemill::wire::{ApiKey, Message, Topic, frame};
 use super::pair::{ID, Side};
 use super::tree::Paths;
 
-/// One frame: of the case's API and version, or of others.
+/// One request, of the case's API and version or of another one.
 pub struct Step {
     pub api: ApiKey,
-    /// None: the case's own.
+    /// `None`: the version of the case.
     at: Option<i16>,
     ask: Ask,
 }
 
-/// Given the case's version and the step's own.
+/// Makes a frame for the case's version and the step's version.
 type Ask = Box<dyn Fn(&Side, i16, i16) -> Vec<u8>>;
 
 impl Step {
-    /// Asks a side, in a case that is at `version`.
+    /// Sends the step's request to a broker, in a case at `version`.
     pub fn ask(&self, side: &Side, version: i16) -> Paths {
         side.ask(self.api, self.at.unwrap_or(version), &self.frame(side, version))
     }
@@ -34,24 +34,24 @@ pub struct Case {
     pub name: &'static str,
     pub since: i16,
     pub until: i16,
-    /// It only reads, and what it reads may take Kafka a moment to know.
+    /// The case only reads, and Kafka may need a moment to know the result.
     pub settles: bool,
     pub steps: Vec<Step>,
 }
 
-/// At every version that is served.
+/// A case at every served version.
 pub fn case(api: ApiKey, name: &'static str, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
     Case::new(api, name).then(ask)
 }
 
 impl Case {
-    /// At every version that is served, and without steps yet.
+    /// A case at every served version, without steps.
     pub fn new(api: ApiKey, name: &'static str) -> Case {
         let served = api.api();
         Case { api, name, since: served.served_from, until: served.max, settles: false, steps: vec![] }
     }
 
-    /// From a version on.
+    /// Limits the case to versions from this one on.
     pub fn since(self, since: i16) -> Case {
         Case { since, ..self }
     }
@@ -64,13 +64,13 @@ impl Case {
         Case { settles: true, ..self }
     }
 
-    /// And what is asked next.
+    /// Adds a request of the same API.
     pub fn then(self, ask: impl Fn(&Side, i16) -> Vec<u8> + 'static) -> Case {
         let api = self.api;
         self.and(api, None, move |side, _, at| ask(side, at))
     }
 
-    /// And what is asked of another API, at a version of its own or at the case's.
+    /// Adds a request of another API, at a version of its own or at the case's.
     pub fn and(
         mut self,
         api: ApiKey,
@@ -82,12 +82,12 @@ impl Case {
     }
 }
 
-/// A declared message as a frame.
+/// Encodes a declared message as a frame.
 pub fn say(message: &impl Message, version: i16) -> Vec<u8> {
     frame::encode_request(message, version, ID, Some("oracle")).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A message that no declaration would write: its body by hand.
+/// A frame with a hand-written body, which no declared message can encode.
 pub fn say_by_hand(api: ApiKey, version: i16, body: impl FnOnce(&mut tidemill::wire::Writer)) -> Vec<u8> {
     let mut w = frame::request(api.api(), version, ID, Some("oracle"));
     body(&mut w);
@@ -101,7 +101,7 @@ pub fn fetch(request: &FetchRequest<'_>, version: i16) -> Vec<u8> {
 /// An id that no topic has.
 pub const NOBODYS: TopicId = TopicId([0x5a; 16]);
 
-/// A topic as Fetch names it at `version`.
+/// The topic's name or id, as Fetch has it at `version`.
 pub fn in_fetch(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {
     if version >= 13 { Topic::Id(side.id(topic)) } else { Topic::Name(topic) }
 }

@@ -1,13 +1,13 @@
-//! Kafka as the oracle: a real Apache Kafka 4.3 and a Tidemill node are sent the same bytes, and what they answer is
-//! compared field by field, for every API and every version that Tidemill advertises.
+//! Kafka as the oracle. Apache Kafka 4.3 and a Tidemill node get the same bytes, and their responses are compared field
+//! by field, for every API and version that Tidemill advertises.
 //!
-//! | file | its one idea |
+//! | file | content |
 //! |---|---|
-//! | `cases/*.rs` | the table: what is asked, one file per API; a new case is one entry |
-//! | `accepted.rs` | every difference that is meant, with its reason; one that no longer occurs fails the test |
-//! | `pair.rs` | the two brokers, and what each chooses for itself (topic ids, ports, its clock), mapped |
-//! | `answer.rs`, `tree.rs` | an answer's bytes as paths and values |
-//! | `segments.rs` | what both store of the same requests, and whether each opens the other's directory |
+//! | `cases/*.rs` | the table of requests, one file per API; a new case is one entry |
+//! | `accepted.rs` | all intended differences with their reasons; a row that no longer occurs fails the test |
+//! | `pair.rs` | the two brokers, and the mapping of values that each chooses (topic ids, ports, its clock) |
+//! | `answer.rs`, `tree.rs` | a response as paths and values |
+//! | `segments.rs` | the stored bytes of both, and whether each broker opens the other's directory |
 //!
 //! A difference prints as `ListOffsets v7 / case / topics[a].partitions[1].error_code: Kafka .., Tidemill ..`.
 
@@ -29,7 +29,7 @@ use pair::{Side, compare};
 use support::node::Node;
 use support::say;
 
-/// Says which case it was that a broker did not answer at all.
+/// Names the case when a broker does not answer.
 struct ToldOnPanic<'a>(&'a str, i16);
 
 impl Drop for ToldOnPanic<'_> {
@@ -42,7 +42,7 @@ impl Drop for ToldOnPanic<'_> {
 
 #[test]
 fn both_answer_alike() {
-    // What DescribeConfigs is to find set by hand, on both.
+    // Settings that DescribeConfigs must report as set, on both.
     const SET: [&str; 8] = [
         "log.retention.hours=100",
         "log.roll.ms=500000000",
@@ -51,7 +51,7 @@ fn both_answer_alike() {
         "offsets.topic.replication.factor=1",
         "transaction.state.log.replication.factor=1",
         "transaction.state.log.min.isr=1",
-        // Who joins is assigned to at once.
+        // A joining member gets its assignment at once.
         "group.consumer.assignment.interval.ms=0",
     ];
     let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
@@ -64,7 +64,7 @@ fn both_answer_alike() {
     let ledger = Ledger::new();
     let only = std::env::var("TIDEMILL_ORACLE_ONLY").unwrap_or_default();
     let (mut cases, mut asked) = (0, 0);
-    // The same difference at many versions is told once.
+    // A difference at several versions is reported once.
     let mut wrong: BTreeMap<String, Vec<i16>> = BTreeMap::new();
     for case in cases::all() {
         let place = format!("{:?} / {}", case.api, case.name);

@@ -1,8 +1,8 @@
-//! The two brokers: each is asked the same, and what it answers becomes paths that mean the same on both.
+//! The two brokers. Each gets the same request, and its response becomes paths and values that are comparable.
 //!
-//! What each broker chooses for itself is mapped, by what it is and not by where it stands: topic ids to the topic's name,
-//! ports to one word, times on the broker's own clock to `<now>`, and producer ids to how many have been told before. Session
-//! ids are mapped where they are told. Broker ids need no mapping: both are broker 1.
+//! Values that each broker chooses are mapped by their meaning, not by their path: topic ids to the topic's name, ports
+//! to one word, times on the broker's clock to `<now>`, and producer ids to the number of earlier ids. Session ids are
+//! mapped where they are returned. Broker ids need no mapping: both are broker 1.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -19,25 +19,26 @@ use super::tree::{ORDER, Paths, flatten};
 use crate::support::talk::{Talk, now_ms};
 use crate::support::wait_for;
 
-/// Of every request.
+/// The correlation id of every request.
 pub const ID: i32 = 7;
-/// Of the question behind each request, whose answer ends the wait for one that does not come (acks=0).
+/// The correlation id of a second request behind each one. Its response ends the wait where the first request has no
+/// response (acks=0).
 const PROBE: i32 = -42;
 
-/// One of the two brokers, and what it was learned to call things.
+/// One of the two brokers, and the mapping of its values.
 pub struct Side {
     pub name: &'static str,
     address: String,
     talk: RefCell<Option<Talk>>,
     began_ms: i64,
     topics: RefCell<HashMap<String, String>>,
-    /// Of the last Fetch answer that opened a session.
+    /// The session id of the last Fetch response that opened a session.
     session_id: Cell<i32>,
-    /// That the last JoinGroup answer gave out.
+    /// The member id of the last JoinGroup response.
     member_id: RefCell<String>,
-    /// Ids and epochs that producers were told to go by, the last one last.
+    /// The producer ids and epochs that the broker returned, in order.
     producers: RefCell<Vec<(i64, i16)>>,
-    /// Answers that the codec would have written otherwise.
+    /// Responses that our codec encodes in another way.
     pub written_otherwise: RefCell<Vec<String>>,
 }
 
@@ -56,7 +57,7 @@ impl Side {
         }
     }
 
-    /// The id of a topic that is there: on Kafka it may take a moment to be.
+    /// The id of an existing topic; Kafka may need a moment to know it.
     pub fn id(&self, topic: &str) -> TopicId {
         let id = wait_for("the topic has an id", Duration::from_secs(10), || {
             let asked = MetadataRequestTopic { name: Some(topic.into()), ..Default::default() };
@@ -76,13 +77,13 @@ impl Side {
         self.member_id.borrow().clone()
     }
 
-    /// What a producer was told to go by: the last time, or so many times before.
+    /// The last returned producer id and epoch, or the one so many responses before.
     pub fn producer(&self, before: usize) -> (i64, i16) {
         let producers = self.producers.borrow();
         producers[producers.len() - 1 - before]
     }
 
-    /// Waits until the transactional id has no transaction that is open or being ended.
+    /// Waits until the transactional id has no open and no completing transaction.
     pub fn settle(&self, transactional_id: &str) {
         let request = DescribeTransactionsRequest { transactional_ids: vec![transactional_id.into()] };
         wait_for("the transaction has ended", Duration::from_secs(20), || {
@@ -92,7 +93,7 @@ impl Side {
         });
     }
 
-    /// Sends one frame and reads the answer, or finds that there is none.
+    /// Sends one frame and reads the response, or finds that there is none.
     pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
         let mut talk = self.talk.borrow_mut().take().unwrap_or_else(|| Talk::to(&self.address));
         let probe = frame::encode_request(
@@ -114,7 +115,7 @@ impl Side {
         if talk.receive().is_some() {
             *self.talk.borrow_mut() = Some(talk);
         }
-        // KIP-511: who asks with an unknown version of ApiVersions is answered at version 0.
+        // KIP-511: an unknown version of ApiVersions is answered at version 0.
         let version = if api == ApiKey::ApiVersions && !api.api().serves(version) { 0 } else { version };
         match decode(api, version, &first) {
             Ok(mut decoded) => {
@@ -128,7 +129,7 @@ impl Side {
         }
     }
 
-    /// Takes note of what later requests name, and calls it by what it is.
+    /// Stores the values that later requests name, and maps them.
     fn learn(&self, api: ApiKey, answer: &mut Value) {
         match api {
             ApiKey::Fetch => {
@@ -163,8 +164,8 @@ impl Side {
         self.name_producers(answer);
     }
 
-    /// Calls producers by when their ids were first told. A batch's checksum is over its producer's id, and over its time, which
-    /// in a marker is the broker's.
+    /// Maps producer ids by the order of their first occurrence. Masks a batch's checksum, which covers the producer id
+    /// and the timestamp, and the broker sets the timestamp of a marker.
     fn name_producers(&self, value: &mut Value) {
         match value {
             Value::Array(elements) => elements.iter_mut().for_each(|element| self.name_producers(element)),
@@ -188,7 +189,7 @@ impl Side {
         }
     }
 
-    /// What a value means, on either side.
+    /// The mapped value, the same on both sides.
     fn text(&self, value: &Value) -> String {
         match value {
             Value::Number(number) => {
@@ -227,11 +228,11 @@ pub struct Difference {
     pub tidemill: String,
 }
 
-/// What is said of a path that only the other one has.
+/// The value of a path that only the other broker has.
 pub const ABSENT: &str = "(absent)";
 
-/// Asks both, Kafka again while it has not heard of its own controller's changes yet; what is `accepted` is left out.
-/// `settles`: any difference may be that.
+/// Sends the request to both and returns the differences that are not `accepted`. Kafka gets it again while its broker
+/// lags behind its controller. `settles`: any difference may come from that lag.
 pub fn compare(
     kafka: &Side,
     tidemill: &Side,
@@ -239,7 +240,7 @@ pub fn compare(
     ask: impl Fn(&Side) -> Paths,
     accepted: impl Fn(&Difference) -> bool,
 ) -> Vec<Difference> {
-    /// What a broker answers that is behind: nothing was done then, and asking again does no harm.
+    /// The errors of a lagging broker. It changed nothing, so the request may be repeated.
     const BEHIND: [&str; 7] = [
         "UnknownTopicOrPartition",
         "UnknownTopicId",
@@ -268,7 +269,7 @@ fn differences(kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
     let mut differences: Vec<Difference> = Vec::new();
     let mut absent: Vec<String> = Vec::new();
     for path in all {
-        // Of an element that only one has, the element is the difference.
+        // An element that only one broker has is one difference.
         if absent.iter().any(|element| path.starts_with(element)) {
             continue;
         }
@@ -288,7 +289,7 @@ fn differences(kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
     differences
 }
 
-/// The elements, in their order, that the other one has too.
+/// The elements that the other broker has too, in order.
 fn in_both(of: &str, other: &str) -> String {
     let other: Vec<&str> = other.split('|').collect();
     of.split('|').filter(|element| other.contains(element)).collect::<Vec<_>>().join("|")

@@ -1,9 +1,9 @@
-//! What both store of the same requests, and that each goes on with what the other wrote.
+//! The segments that both brokers store for the same requests, and whether each continues with the other's.
 //!
-//! One topic of small segments and every codec, one whose records the broker stamps. The bytes of every batch are
-//! compared, file by file, but for the leader's epoch and the time of the append. Then the directories are exchanged.
-//! (tests/clients/dump_log.rs has the rest: that kafka-dump-log reads our segments and indexes, and that real clients read an
-//! adopted directory.)
+//! One topic has small segments and every codec, another LogAppendTime. The bytes of every batch are compared, file by
+//! file, except the leader epoch and the time of the append. Then the directories are exchanged.
+//! tests/clients/dump_log.rs also checks that kafka-dump-log reads our segments and indexes, and that real clients read
+//! an adopted directory.
 
 use std::fs;
 use std::path::Path;
@@ -25,20 +25,20 @@ const TOPICS: [(&str, &[(&str, &str)]); 2] = [
     ("stamped", &[("message.timestamp.type", "LogAppendTime"), ("segment.bytes", "1048576")]),
 ];
 
-/// A batch of several records and some 10 KB, and every third one is an idempotent producer's.
+/// A batch of several records and about 10 KB. Every third batch is an idempotent producer's.
 fn batch(i: i64, codec: Codec) -> Vec<u8> {
     let options = match i % 3 {
         0 => BatchOptions { codec, producer_id: 7000 + i, producer_epoch: 0, base_sequence: 0, ..Default::default() },
         _ => BatchOptions { codec, ..Default::default() },
     };
     let key = i.to_string();
-    // Compressible, but not to nothing.
+    // Partly compressible.
     let value: String = (0..2000).map(|n| char::from(b'a' + ((n * (i + 7)) ^ (n >> 3)) as u8 % 23)).collect();
     let records: Vec<_> = (0..5).map(|n| (base() + i - n, (n % 2 == 0).then_some(&*key), &*value)).collect();
     build(options, &records)
 }
 
-/// A stored batch without what each broker decides for itself.
+/// A stored batch without the fields that each broker sets.
 #[derive(PartialEq, Eq, Debug)]
 struct Stored {
     header: BatchHeader,
@@ -58,7 +58,7 @@ fn stored(bytes: &[u8], topic: &str) -> Vec<Stored> {
     stored.collect()
 }
 
-/// Names and contents of a partition's segments, in order.
+/// Names and contents of a partition's segments, sorted.
 fn segments(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let mut found: Vec<_> = entries
@@ -73,7 +73,7 @@ fn segments(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Everything that a topic's only partition answers.
+/// Fetches all records of a topic's only partition.
 fn read(client: &mut Client, topic: &str) -> Vec<Stored> {
     let position = Position { partition: 0, offset: 0 };
     let options = FetchOptions { max_bytes: 50 << 20, partition_max_bytes: 50 << 20, ..FetchOptions::default() };
@@ -90,7 +90,7 @@ fn read(client: &mut Client, topic: &str) -> Vec<Stored> {
     stored(&bytes, topic)
 }
 
-/// Puts the files of one partition's directory in place of those of another's, which keeps its own topic id.
+/// Replaces the files of one partition's directory by those of another; the topic id stays.
 fn replace(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("the scratch directory can be written");
     let is_metadata = |path: &Path| path.ends_with("partition.metadata");
@@ -152,8 +152,8 @@ fn both_store_the_same_and_each_goes_on_with_what_the_other_wrote() {
         ));
     }
 
-    // Tidemill, as a node that has never run, adopts what Kafka wrote; Kafka, which adopts no topic that it does not know,
-    // finds what Tidemill wrote in the place of its own.
+    // A new Tidemill node adopts Kafka's directory. Kafka adopts no unknown topic, so Tidemill's files replace those of
+    // an existing one.
     let mut adopter = Node::stopped_tidemill("segments-adopter", &["--shards", "1"]);
     for (topic, _) in TOPICS {
         replace(&kafka.partition_dir(topic, 0), &adopter.partition_dir(topic, 0));

@@ -1,8 +1,8 @@
-//! An answer as a flat map from paths to values, so that a difference prints as the one field that differs.
+//! A response as a flat map from paths to values, so that a difference prints as one field.
 //!
-//! Whatever has `Debug` becomes a tree by its pretty print. Elements of an array that say what they are about (a topic's
-//! name, a partition's index) are found by that and not by their place, so that one missing element is one difference;
-//! the order itself is one more path, `topics.order`.
+//! Any value with `Debug` becomes a tree by its pretty print. Array elements with a key (a topic's name, a partition's
+//! index) are matched by the key and not by position, so that one missing element is one difference. The order of the
+//! elements is a path of its own, `topics.order`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// From `topics[name=a].partitions[0].error_code` to its value as text.
 pub type Paths = BTreeMap<String, String>;
 
-/// The fields that tell one element of an array from another, the first that is there.
+/// The key fields of array elements; the first present one counts.
 const IDENTITIES: &[&str] = &[
     "resource_name",
     "name",
@@ -28,9 +28,9 @@ const IDENTITIES: &[&str] = &[
     "transactional_id",
     "producer_id",
 ];
-/// The value of a path to an element; what is in it has paths of its own.
+/// The value of a path to an element; its fields have paths of their own.
 const THERE: &str = "there";
-/// The end of the path to an array's order.
+/// The last part of the path to an array's order.
 pub const ORDER: &str = ".order";
 
 pub fn tree(what: &impl Debug) -> Value {
@@ -40,7 +40,7 @@ pub fn tree(what: &impl Debug) -> Value {
     value(first, &mut lines)
 }
 
-/// `first` is the line that the value begins in, behind the field's name if it has one.
+/// `first` is the line in which the value starts, without the field's name.
 fn value<'a>(first: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> Value {
     let first = first.strip_suffix(',').unwrap_or(first);
     let closes = |line: &str| matches!(line.trim_end_matches(','), "}" | "]" | ")");
@@ -54,7 +54,7 @@ fn value<'a>(first: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> Value
             }
             Value::Object(fields)
         }
-        // Some(..) and the like are what is in them; a tuple is a list.
+        // Some(..) and other wrappers become their contents; a tuple is a list.
         open @ (b'[' | b'(') => {
             let mut elements = Vec::new();
             while let Some(line) = lines.next().filter(|line| !closes(line)) {
@@ -67,7 +67,7 @@ fn value<'a>(first: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> Value
     }
 }
 
-/// The values by their paths; `text` says what a value is called, in the context of all of them.
+/// The values by their paths; `text` maps a value with all others as context.
 pub fn flatten(tree: &Value, text: &impl Fn(&Value) -> String) -> Paths {
     let mut paths = Paths::new();
     walk("", tree, text, &mut paths);

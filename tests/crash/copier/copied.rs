@@ -1,7 +1,8 @@
 //! The value of a copied record: its transaction, and the input record that it copies.
 //!
 //! ```text
-//! transactional id | incarnation | transaction | index | count | will abort | input partition | input offset | input value
+//! transactional id | incarnation | transaction | index | count | will abort
+//!     | input partition | input offset | input value
 //! ```
 //!
 //! Every copier program in tests/clients/ writes this format, and takes the output partition from the number in the

@@ -708,7 +708,8 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
         let indexed = partition.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
         if partition.last_stable_offset() != stable || indexed != aborted {
             return Err(format!(
-                "{name}: the last stable offset is {}, by the batches {stable}; aborted are {indexed:?}, by the batches {aborted:?}",
+                "{name}: the last stable offset is {}, by the batches {stable}; \
+                 aborted are {indexed:?}, by the batches {aborted:?}",
                 partition.last_stable_offset(),
             ));
         }

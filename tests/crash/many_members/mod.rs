@@ -186,7 +186,8 @@ fn fifty(protocol: &str, rebalances_a_change: usize) {
 
 fn report(what: &str, followed: &Followed, settled: Duration) {
     say(&format!(
-        "  {what}: {} joins, {} leaves, {} crashes, {} generations; {} records in {} commits, {} read again after crashes; \
+        "  {what}: {} joins, {} leaves, {} crashes, {} generations; \
+         {} records in {} commits, {} read again after crashes; \
          settled at first after {settled:.1?}",
         followed.joins,
         followed.leaves,

@@ -13,7 +13,8 @@ fn followed(steps: &str) -> Result<(i64, usize), String> {
 
 #[test]
 fn steps_that_keep_the_rules_are_counted() {
-    let handed_over = "a JOINS; a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5; b JOINS; a REVOKED 1 0; b ASSIGNED 2 0; \
+    let handed_over = "a JOINS; a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5; b JOINS; a REVOKED 1 0; \
+                       b ASSIGNED 2 0; \
                        b READ 0 5 9; b COMMITTED 2 0:10; b REVOKED 2 0; b LEFT";
     assert_eq!(followed(handed_over), Ok((0, 3)));
     let after_a_crash = "a JOINS; a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5; a READ 0 5 7; a CRASHES; b JOINS; \

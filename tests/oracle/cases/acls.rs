@@ -1,4 +1,4 @@
-//! DescribeAcls, CreateAcls and DeleteAcls, where there is no authorizer.
+//! DescribeAcls, CreateAcls and DeleteAcls without an authorizer.
 
 use tidemill::wire::ApiKey;
 use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
@@ -7,7 +7,7 @@ use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
 
 use super::super::case::{Case, case, say};
 
-/// Type of resource, type of pattern, operation, permission.
+/// Resource type, pattern type, operation, permission.
 type Kinds = [i8; 4];
 
 fn describe(name: &'static str, kinds: Kinds) -> Case {

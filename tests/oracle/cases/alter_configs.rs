@@ -53,7 +53,7 @@ fn change(name: &'static str, resources: &'static [Changed]) -> Case {
     case(INCREMENTAL, name, move |_, v| incremental(v, resources, false))
 }
 
-/// One config of a topic that is there.
+/// One config of an existing topic.
 fn one(name: &'static str, config: &'static [Change]) -> Case {
     case(INCREMENTAL, name, move |_, v| incremental(v, &[(TOPIC, "altered", config)], false))
 }
@@ -62,7 +62,7 @@ fn set(name: &'static str, resources: &'static [Set]) -> Case {
     case(LEGACY, name, move |_, v| legacy(v, resources, false))
 }
 
-/// What is set by then, in the words of DescribeConfigs; `name` tells after which cases.
+/// The settings at this point, from DescribeConfigs; `name` states after which cases.
 fn look(name: &'static str) -> Case {
     let describe = |topic: &str, v: i16| {
         let resource_name = topic.into();
@@ -185,7 +185,7 @@ fn replaced() -> Vec<Case> {
         look("after AlterConfigs to nothing"),
         set("an unknown topic", &[(TOPIC, "nope", &[])]),
         set("bad names", &[(TOPIC, "..", &[]), (TOPIC, "", &[]), (TOPIC, "a b", &[])]),
-        // A resource twice is not asked for: Kafka trips over its own answer, and sends none.
+        // No case names a resource twice: Kafka fails to encode its response, and sends none.
         set("no resources", &[]),
         set("a broker's static config", &[(BROKER, "1", &[("num.partitions", Some("5"))])]),
         set("a broker's nothing", &[(BROKER, "1", &[]), (BROKER, "", &[])]),

@@ -1,8 +1,8 @@
-//! Groups whose members the server assigns to (KIP-848): who may join, what each is told to read and to let go of, and what the
-//! other requests of groups make of them.
+//! Groups with server-side assignment (KIP-848): joins, assignments and revocations, and the other group requests on
+//! such groups.
 //!
-//! Members choose their own ids, so that both brokers know the same. A group's name is the case's and the version, so that each
-//! has its own.
+//! Members choose their ids, so that both brokers have the same. A group's name is the case's name and the version, so
+//! that each case has its own group.
 
 use tidemill::wire::group::consumer_group_describe::ConsumerGroupDescribeRequest;
 use tidemill::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
@@ -31,7 +31,7 @@ type Beat = ConsumerGroupHeartbeatRequest;
 /// The topic of these cases, of three partitions.
 const TOPIC: &str = "subscribed";
 
-/// What a member says that joins.
+/// The heartbeat of a joining member.
 fn joining(group: &str, member: &str) -> Beat {
     Beat {
         group_id: group.into(),
@@ -43,17 +43,17 @@ fn joining(group: &str, member: &str) -> Beat {
     }
 }
 
-/// What it says when nothing is new.
+/// The heartbeat of a member without changes.
 fn beating(group: &str, member: &str, member_epoch: i32) -> Beat {
     Beat { group_id: group.into(), member_id: member.into(), member_epoch, ..Beat::default() }
 }
 
-/// One heartbeat, of a group named by the case and the version.
+/// A case of one heartbeat, in a group named by the case and the version.
 fn beat(name: &'static str, make: fn(&str, &Side, i16) -> Beat) -> Case {
     Case::new(ApiKey::ConsumerGroupHeartbeat, name).beats(make)
 }
 
-/// Partitions of the topic, as a member says that it has them.
+/// Partitions of the topic that a member reports as owned.
 fn owned(side: &Side, partitions: &[i32]) -> Option<Vec<TopicPartitions>> {
     let topic_partitions = TopicPartitions { topic_id: side.id(TOPIC), partitions: partitions.to_vec() };
     Some(if partitions.is_empty() { vec![] } else { vec![topic_partitions] })
@@ -69,7 +69,7 @@ impl Case {
         self.and(ApiKey::ConsumerGroupHeartbeat, None, move |side, v, at| say(&make(&id(name, v), side, v), at))
     }
 
-    /// Of a group of another case, which has only one version.
+    /// The group of another case, which has only one version.
     fn members_shown(self, at: i16) -> Case {
         let name = self.name;
         self.and(ApiKey::ConsumerGroupDescribe, at, move |_, v, at| {
@@ -129,12 +129,12 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-// ---- what is refused at once ------------------------------------------------------------------------------------
+// ---- invalid requests -------------------------------------------------------------------------------------------
 
 fn invalid() -> Vec<Case> {
     vec![
         beat("no group", |_, _, _| joining("", "m")),
-        // Version 0 makes ids up; from 1 on members do.
+        // In version 0 the broker makes the member id; from version 1 the member does.
         beat("no member id", |group, _, _| joining(group, "")),
         beat("no member id later", |group, _, _| beating(group, "", 5)),
         beat("no member id at the end", |group, _, _| beating(group, "", -1)),
@@ -228,7 +228,7 @@ fn lives() -> Vec<Case> {
     vec![
         life("alone")
             .beats(|group, _, _| joining(group, "a"))
-            // Its answer was lost.
+            // A retry: the response was lost.
             .beats(|group, _, _| joining(group, "a"))
             .beats(|group, _, _| beating(group, "a", 1))
             .beats(|group, side, _| Beat { topic_partitions: owned(side, &[0, 1, 2]), ..beating(group, "a", 1) })
@@ -264,7 +264,7 @@ fn lives() -> Vec<Case> {
             .beats(|group, _, _| joining(group, "b"))
             .members_shown(1)
             .beats(|group, _, _| beating(group, "b", 2))
-            // It is told to let go, takes its time, and has let go.
+            // The member must revoke partitions, delays that, and then confirms it.
             .beats(|group, _, _| beating(group, "a", 1))
             .beats(|group, side, _| Beat { topic_partitions: owned(side, &[0, 1, 2]), ..beating(group, "a", 1) })
             .beats(|group, _, _| beating(group, "b", 2))
@@ -272,7 +272,7 @@ fn lives() -> Vec<Case> {
             .beats(|group, side, _| Beat { topic_partitions: owned(side, &[]), ..beating(group, "a", 1) })
             .beats(|group, _, _| beating(group, "b", 2))
             .members_shown(1)
-            // An epoch ago, and before that.
+            // The previous epoch, and the one before.
             .beats(|group, side, _| Beat { topic_partitions: owned(side, &[]), ..beating(group, "a", 1) })
             .beats(|group, side, _| Beat { topic_partitions: owned(side, &[0, 1, 2]), ..beating(group, "a", 1) })
             .beats(|group, _, _| beating(group, "a", 1))
@@ -292,7 +292,7 @@ fn lives() -> Vec<Case> {
             .fetches_as(Some(""), -1)
             .fetches_as(None, -1)
             .then_deleted()
-            // Who rejoins starts anew; who leaves gives all to the other.
+            // A member that rejoins starts over; a member that leaves frees its partitions for the other.
             .beats(|group, _, _| joining(group, "b"))
             .beats(|group, _, _| beating(group, "a", -1))
             .beats(|group, _, _| beating(group, "b", 2))
@@ -324,13 +324,13 @@ fn instances() -> Vec<Case> {
     vec![
         beat("an instance", |group, _, _| instance(joining(group, "a")))
             .beats(|group, _, _| instance(beating(group, "a", 1)))
-            // Somebody else would have its name.
+            // Another member with the same instance id.
             .beats(|group, _, _| instance(joining(group, "b")))
             .beats(|group, _, _| instance(beating(group, "b", 1)))
             .beats(|group, _, _| beating(group, "a", 1))
             .beats(|group, _, _| Beat { instance_id: Some("j".into()), ..beating(group, "a", 1) })
             .beats(|group, _, _| instance(beating(group, "b", -2)))
-            // It goes for a while, and comes back as another.
+            // It leaves temporarily, and returns with another member id.
             .beats(|group, _, _| instance(beating(group, "a", -2)))
             .members_shown(1)
             .beats(|group, _, _| instance(beating(group, "a", 1)))
@@ -341,7 +341,7 @@ fn instances() -> Vec<Case> {
             .beats(|group, _, _| instance(beating(group, "b", 1)))
             .commits_as(9, "a", 1)
             .commits_as(9, "b", 1)
-            // And as itself.
+            // And with its own member id.
             .beats(|group, _, _| instance(beating(group, "b", -2)))
             .beats(|group, _, _| instance(joining(group, "b")))
             .beats(|group, _, _| instance(beating(group, "b", -1)))
@@ -349,7 +349,7 @@ fn instances() -> Vec<Case> {
     ]
 }
 
-// ---- what the other requests make of them -----------------------------------------------------------------------
+// ---- other requests on such groups ------------------------------------------------------------------------------
 
 fn list(name: &'static str, states: &'static [&'static str], types: &'static [&'static str]) -> Case {
     case(ApiKey::ListGroups, name, move |_, v| {
@@ -420,7 +420,7 @@ fn others() -> Vec<Case> {
         case(ApiKey::JoinGroup, "a consumers' group, under an id", move |_, v| {
             say(&join(group(), "stranger", None, v), v)
         }),
-        // Statement 120: a classic member among them.
+        // Statement 120: a classic member joins.
         last_version(of(ApiKey::ConsumerGroupHeartbeat, "mixed"))
             .beats(|group, _, _| joining(group, "a"))
             .and(ApiKey::JoinGroup, 9, |_, v, at| say(&classic(&id("mixed", v), at), at))
@@ -445,7 +445,7 @@ fn others() -> Vec<Case> {
             })
             .members_shown(1)
             .beats(|group, _, _| beating(group, "a", -1)),
-        // A consumer among classic members, and where others work.
+        // A consumer in a group of classic members, and in a group of another protocol type.
         case(ApiKey::JoinGroup, "classics", |_, v| say(&join(group_of_classics(), "", Some("i"), v), v))
             .since(9)
             .and(ApiKey::SyncGroup, 5, |side, _, at| {
@@ -468,7 +468,7 @@ fn others() -> Vec<Case> {
         .and(ApiKey::ConsumerGroupHeartbeat, 1, |_, _, at| say(&joining("workers", "a"), at))
         .and(ApiKey::ConsumerGroupHeartbeat, 1, |_, _, at| say(&beating("workers", "a", 1), at))
         .and(ApiKey::ConsumerGroupHeartbeat, 1, |_, _, at| say(&beating("workers", "a", -1), at)),
-        // A simple one has nobody in it, and becomes theirs.
+        // A simple group has no members, and becomes a consumer group.
         last_version(of(ApiKey::ConsumerGroupHeartbeat, "simple until then"))
             .commits_as(9, "", -1)
             .beats(|group, _, _| joining(group, "a"))
@@ -482,7 +482,7 @@ fn group_of_classics() -> String {
     "classics".into()
 }
 
-/// A classic member that can be assigned to: it says what it has.
+/// A classic member whose subscription states its owned partitions.
 fn classic(group: &str, at: i16) -> JoinGroupRequest {
     let mut request = join(group.into(), "", Some("i"), at);
     // Version 1, of one topic, without user data and owned partitions.

@@ -48,7 +48,7 @@ fn try_out(version: i16, topics: Vec<CreatableTopic>) -> Vec<u8> {
     say(&CreateTopicsRequest { topics, timeout_ms: 10_000, validate_only: true }, version)
 }
 
-/// The topics that other cases ask about.
+/// The topics of the other cases.
 fn for_the_others() -> Vec<CreatableTopic> {
     vec![
         topic("plain", 3, &[]),

@@ -1,4 +1,4 @@
-//! DeleteRecords, and what readers find afterwards.
+//! DeleteRecords, and reads afterwards.
 
 use tidemill::record::Codec;
 use tidemill::record::builder::BatchOptions;
@@ -36,7 +36,7 @@ fn of(name: &'static str, topics: &'static [(&'static str, &'static [(i32, i64)]
     case(API, name, move |_, v| delete(v, topics))
 }
 
-/// Topics of which everything is deleted, in part or whole. Three partitions, each with ten records in three batches.
+/// Topics whose records are deleted, in part or all. Three partitions, each with ten records in three batches.
 fn create() -> Case {
     case(ApiKey::CreateTopics, "the topics of DeleteRecords", |_, v| {
         let topic = |name: &str, policy: Option<&str>| CreatableTopic {
@@ -70,7 +70,7 @@ fn write(name: &'static str, topic: &'static str) -> Case {
         batch(Codec::Gzip, &[100, 400, 200, 300]),
         batch(Codec::None, &[310, 320, 330]),
     ];
-    // A partition at a time: Kafka is asked again when it is behind, and may have taken the others by then.
+    // One partition per request: a lagging Kafka gets the request again, and may have stored the other partitions.
     let step = move |batch: &[u8], partition: i32| {
         let records = batch.to_vec();
         move |side: &super::super::pair::Side, v: i16| {
@@ -83,7 +83,7 @@ fn write(name: &'static str, topic: &'static str) -> Case {
     steps.fold(first, Case::then).since(13)
 }
 
-/// What ListOffsets and Fetch say of the partitions.
+/// ListOffsets and Fetch of the partitions.
 fn look(name: &'static str) -> [Case; 2] {
     let list = case(ApiKey::ListOffsets, name, |_, v| {
         let asked = |(partition_index, timestamp)| ListOffsetsPartition {
@@ -95,7 +95,7 @@ fn look(name: &'static str) -> [Case; 2] {
             name: "purged".into(),
             partitions: (0..3).map(|partition| asked((partition, timestamp))).collect(),
         };
-        // A partition may be named once: one time to a request.
+        // A request may name a partition once.
         say(&ListOffsetsRequest { topics: vec![topic(EARLIEST)], ..Default::default() }, v)
     })
     .then(|_, v| list_at(v, LATEST))
@@ -127,7 +127,7 @@ pub fn cases() -> Vec<Case> {
         write("keyed records for DeleteRecords", "purged-compact"),
         write("other records for DeleteRecords", "purged-both"),
         of("nothing", &[("purged", &[(0, 0)])]),
-        // In the middle of the compressed batch; at its begin; at the end.
+        // Inside the compressed batch, at its start, and at the end.
         of("up to an offset", &[("purged", &[(0, 5), (1, 3), (2, 10)])]),
     ];
     cases.extend(look("after DeleteRecords"));

@@ -15,7 +15,7 @@ fn one(name: &'static str, partition: i32, offset: i64) -> Case {
     with(name, partition, offset, |part, _| part)
 }
 
-/// The same with more said about the partition.
+/// As `one`, with more fields of the partition set.
 fn with(
     name: &'static str,
     partition: i32,
@@ -28,7 +28,7 @@ fn with(
     })
 }
 
-/// All three partitions from the start, with more said about the request.
+/// All three partitions from the start, with more fields of the request set.
 fn all(name: &'static str, more: impl Fn(FetchRequest<'static>) -> FetchRequest<'static> + 'static) -> Case {
     case(API, name, move |side, v| {
         let topic = in_fetch(side, v, "read");

@@ -1,4 +1,4 @@
-//! Fetch sessions (KIP-227): opened, gone on with, refused, closed.
+//! Fetch sessions (KIP-227): open, continue, refuse, close.
 
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::data::fetch::FetchRequest;
@@ -27,7 +27,7 @@ fn ask(side: &Side, v: i16, id: i32, epoch: i32, parts: &[(i32, i64)], forgotten
     fetch(&request, v)
 }
 
-/// The next request of the session that is open.
+/// The next request of the open session.
 fn next(epoch: i32, parts: &'static [(i32, i64)], forgotten: &'static [i32]) -> impl Fn(&Side, i16) -> Vec<u8> {
     move |side, v| ask(side, v, side.session_id(), epoch, parts, forgotten)
 }

@@ -1,4 +1,4 @@
-//! Frames that are not what they should be: versions unknown, bodies cut or too long, keys of no API.
+//! Malformed frames: unknown versions, truncated or overlong bodies, unknown keys.
 
 use tidemill::wire::{API_TABLE, ApiKey};
 
@@ -7,7 +7,7 @@ use super::super::pair::{ID, Side};
 
 type Mangle = fn(&[u8], usize, i16) -> Vec<u8>;
 
-/// What is done to a frame, given where its body starts and its version.
+/// A change to a frame, given the start of its body and its version.
 const MANGLED: &[(&str, Mangle)] = &[
     ("no body", |frame, body, _| frame[..body].to_vec()),
     ("half of the body", |frame, body, _| frame[..body + (frame.len() - body) / 2].to_vec()),
@@ -37,7 +37,7 @@ fn mangled(api: ApiKey, name: &'static str, mangle: Mangle) -> Option<Case> {
     let step = move |side: &Side, version: i16| {
         let step = well_formed.steps.iter().find(|step| step.api == api).expect("a case of it");
         let frame = step.frame(side, version);
-        // Length, key, version, correlation id, client id, and where the version has them tags.
+        // Length, key, version, correlation id, client id, and the tags of flexible versions.
         let header = 4 + 2 + 2 + 4 + 2 + "oracle".len() + usize::from(api.api().is_flexible(version));
         let mut frame = mangle(&frame, header, version);
         let length = (frame.len() - 4) as i32;

@@ -1,7 +1,7 @@
-//! Groups: who coordinates them, their members, and what they have committed.
+//! Groups: coordinators, members and committed offsets.
 //!
-//! Members' ids are the broker's to choose, so most members here are static: of these the instance is ours to name, and the id
-//! that it was given is looked up in the last answer.
+//! The broker chooses member ids, so most members here are static: the case names the instance, and takes the member id
+//! from the last response.
 
 use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, GROUP, TRANSACTION};
 use tidemill::wire::group::delete_groups::DeleteGroupsRequest;
@@ -38,7 +38,7 @@ fn find(name: &'static str, key_type: i8, keys: &'static [&'static str]) -> Case
     })
 }
 
-/// A commit by name, or by id where that is how; `offsets` are partition, offset and metadata.
+/// A commit by topic name, or by id from the version that has it; `offsets` are partition, offset and metadata.
 fn commit(
     side: &Side,
     v: i16,
@@ -68,7 +68,7 @@ fn commit(
     say(&request, v)
 }
 
-/// What a group has committed; no topics is all.
+/// Fetches the committed offsets of groups; without topics, all of them.
 fn fetch_offsets(side: &Side, v: i16, groups: &[&str], topics: Option<&[(&'static str, &[i32])]>) -> Vec<u8> {
     let mut request = OffsetFetchRequest::default();
     if v < 8 {
@@ -116,7 +116,7 @@ pub fn join(group: String, member_id: &str, instance: Option<&str>, v: i16) -> J
     }
 }
 
-/// To the topic `small`, as a consumer of version 0 writes it.
+/// A subscription to the topic `small`, as a consumer of version 0 encodes it.
 fn subscription() -> Bytes {
     Bytes([&[0, 0, 0, 0, 0, 1, 0, 5][..], b"small", &[255, 255, 255, 255]].concat())
 }
@@ -208,7 +208,7 @@ fn coordinators() -> Vec<Case> {
     ]
 }
 
-/// Committed by nobody's member.
+/// Commits without a member.
 fn offsets() -> Vec<Case> {
     let long: &'static str = "m".repeat(4097).leak();
     vec![
@@ -283,7 +283,7 @@ fn offsets() -> Vec<Case> {
     ]
 }
 
-/// Requests of members that no group has.
+/// Requests of unknown members.
 fn strangers() -> Vec<Case> {
     vec![
         case(ApiKey::JoinGroup, "an empty group id", |_, v| say(&join(String::new(), "", Some("i"), v), v)),
@@ -327,7 +327,7 @@ fn strangers() -> Vec<Case> {
     ]
 }
 
-/// One static member: its group forms, works and ends. The group's name has the version in it, so that each has its own.
+/// One static member: its group forms, is stable, and ends. The group's name contains the version.
 fn members() -> Vec<Case> {
     let group = |v: i16| format!("static-{v}");
     let own = move |side: &Side| side.member_id();
@@ -342,7 +342,7 @@ fn members() -> Vec<Case> {
             .then(move |_, v| say(&join(group(v), "stranger", Some("k"), v), v))
             .then(move |_, v| say(&join(group(v), "stranger", None, v), v)),
         another_kind(),
-        // Version 9 of JoinGroup was the last one: its group is the one that the others look at.
+        // Version 9 of JoinGroup was the last one, so the other cases use its group.
         case(ApiKey::Heartbeat, "before the assignment", move |side, v| {
             say(&heartbeat(group(9), 1, &own(side), Some("i"), v), v)
         }),
@@ -398,7 +398,7 @@ fn members() -> Vec<Case> {
     ]
 }
 
-/// Statement 117: what is no consumer is a member all the same, and what it says is nobody's business.
+/// Statement 117: members of any protocol type are served, and the broker does not parse their metadata.
 fn another_kind() -> Case {
     let group = |v: i16| format!("workers-{v}");
     case(ApiKey::JoinGroup, "of another kind", move |_, v| {

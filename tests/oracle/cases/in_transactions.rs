@@ -1,4 +1,4 @@
-//! What is in transactions, and who sees it: records, markers and the offsets of groups.
+//! The contents of transactions and their visibility: records, markers and the offsets of groups.
 
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
@@ -39,7 +39,7 @@ fn batch(producer: (i64, i16), sequence: i32, is_transactional: bool) -> Vec<u8>
 }
 
 impl Case {
-    /// Two records in the producer's transaction.
+    /// Produces two records in the producer's transaction.
     fn produces(
         self,
         at: impl Into<Option<i16>>,
@@ -56,7 +56,7 @@ impl Case {
         })
     }
 
-    /// Two records of the same producer in no transaction.
+    /// Produces two records of the same producer outside a transaction.
     fn produces_plainly(self, at: impl Into<Option<i16>>, who: Who, partition: i32, sequence: i32) -> Case {
         self.and(ApiKey::Produce, at, move |side, _, at| {
             let batch = batch(who(side), sequence, false);
@@ -80,7 +80,7 @@ fn records() -> Vec<Case> {
             .adds(3, OWN, &[(TOPIC, &[0])])
             .produces(None, OWN, TOPIC, 0, 0)
             .produces(None, OWN, TOPIC, 0, 2)
-            // Again, and with a gap.
+            // A repeat, and a gap.
             .produces(None, OWN, TOPIC, 0, 0)
             .produces(None, OWN, TOPIC, 0, 9)
             .produces(None, OWN, TOPIC, 1, 0)
@@ -150,7 +150,7 @@ fn records() -> Vec<Case> {
 
 // ---- readers ----------------------------------------------------------------------------------------------------
 
-/// Of the topic that readers look at, up to where no transaction is open, or all.
+/// Reads the topic up to the last stable offset, or all of it.
 fn reads(names: [&'static str; 4]) -> Vec<Case> {
     let read = |name, isolation_level| {
         let from = move |offset| {
@@ -172,7 +172,7 @@ fn reads(names: [&'static str; 4]) -> Vec<Case> {
                 special(-5, 9),
                 special(base() + 1, 1),
             ];
-            // Kafka answers for one of several questions about a partition.
+            // Kafka answers only one of several entries for a partition.
             let timestamp = timestamps.iter().flatten().copied();
             let topics = timestamp.map(|timestamp| ListOffsetsTopic {
                 name: "committed".into(),
@@ -213,7 +213,7 @@ fn readers() -> Vec<Case> {
             say(&DescribeProducersRequest { topics }, v)
         }),
         case(ApiKey::DescribeProducers, "of nothing", |_, v| say(&DescribeProducersRequest::default(), v)),
-        // Offsets 0 and 1, and outside of it 2.
+        // Offsets 0 and 1, and 2 outside the transaction.
         today("the first one").produces(12, OWN, "committed", 0, 0),
         case(ApiKey::Produce, "by nobody", |side, v| {
             to_one(side, v, "committed", &build(BatchOptions::default(), &[(base() + 2, None, "c")]))
@@ -284,7 +284,7 @@ impl Case {
         })
     }
 
-    /// What the group has committed, and the same if it is stable.
+    /// Fetches the group's committed offsets, and again with require_stable.
     fn fetches(mut self, group: &'static str) -> Case {
         for require_stable in [false, true] {
             self = self.and(ApiKey::OffsetFetch, 9, move |_, _, at| {
@@ -378,7 +378,7 @@ fn offsets() -> Vec<Case> {
     cases
 }
 
-/// A static member that commits what it has read in its transaction.
+/// A static member that commits its offsets in its transaction.
 fn member() -> Case {
     const NAME: &str = "a member's offsets";
     const GROUP: &str = "read-in-transactions";
@@ -515,7 +515,7 @@ fn markers() -> Vec<Case> {
         marks("of a negative epoch", vec![vec![Mark { epoch: -1, ..of(7_600_000) }]]),
         marks("of a negative coordinator", vec![vec![Mark { coordinator_epoch: -1, ..of(7_700_000) }]]),
         case(ApiKey::WriteTxnMarkers, "no markers", |_, v| mark(&[], v)),
-        // An operator's: `kafka-transactions.sh abort`.
+        // As `kafka-transactions.sh abort` sends it.
         with_producer(ApiKey::WriteTxnMarkers, "by hand")
             .produces(12, OWN, "marked", 0, 0)
             .then(|side, v| {

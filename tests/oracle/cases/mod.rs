@@ -1,4 +1,4 @@
-//! The table of cases. They run in this order, on the same two brokers: what one writes, the next may read.
+//! The table of cases. They run in this order on the same two brokers, so a case may read the data of earlier ones.
 
 mod acls;
 mod alter_configs;

@@ -29,7 +29,7 @@ fn of(name: &'static str, make: fn() -> Vec<CreatePartitionsTopic>) -> Case {
 
 pub fn cases() -> Vec<Case> {
     vec![
-        // Each version has one more; the first topic begins with 2.
+        // Each version adds one partition; the first topic starts with 2.
         case(API, "one more", |_, v| create(v, vec![more("default-counts-7", i32::from(v) + 4, None)])),
         case(API, "two more where told", |_, v| {
             create(v, vec![more("plain-7", i32::from(v) * 2 + 4, Some(&[&[1], &[1]]))])
@@ -54,7 +54,7 @@ pub fn cases() -> Vec<Case> {
         of("fewer", || vec![more("plain", 1, None)]),
         of("none", || vec![more("plain", 0, None)]),
         of("a negative number", || vec![more("plain", -1, None)]),
-        // More than 10,000 at once are not asked for: Kafka bounds that in CreateTopics alone, and would make them.
+        // No case requests more than 10,000 at once: Kafka limits that only in CreateTopics, and would create them.
         of("a topic twice", || vec![more("plain", 5, None), more("plain", 6, None), more("empty", 1, None)]),
         of("too few assignments", || vec![more("plain", 5, Some(&[&[1]]))]),
         of("too many assignments", || vec![more("plain", 4, Some(&[&[1], &[1]]))]),

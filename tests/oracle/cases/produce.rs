@@ -1,4 +1,4 @@
-//! Produce: what is taken, what is refused, and by which words.
+//! Produce: accepted and rejected batches, with their errors.
 
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
@@ -11,7 +11,7 @@ use crate::support::talk::now_ms;
 
 const API: ApiKey = ApiKey::Produce;
 
-/// A topic as Produce names it at `version`.
+/// The topic's name or id, as Produce has it at `version`.
 pub fn named(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {
     if version >= 13 { Topic::Id(side.id(topic)) } else { Topic::Name(topic) }
 }
@@ -34,7 +34,7 @@ fn acks(name: &'static str, acks: i16, topic: &'static str, partition: i32) -> C
     })
 }
 
-/// An hour ago: the same in every run of the process, so that both are sent the same.
+/// An hour ago, fixed for the process, so that both brokers get the same bytes.
 pub fn base() -> i64 {
     static BASE: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
     *BASE.get_or_init(|| now_ms() - 3_600_000)
@@ -56,7 +56,7 @@ pub fn three(codec: Codec) -> Vec<u8> {
     )
 }
 
-/// The batch with another header, and the CRC that goes with it.
+/// The batch with a changed header and a matching CRC.
 fn changed(change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
     let mut batch = three(Codec::None);
     let mut header = BatchHeader::decode(&batch).expect("a header");
@@ -72,7 +72,7 @@ fn patched(at: usize, byte: u8) -> Vec<u8> {
     batch
 }
 
-/// What was stored: behind a produce case of the same topic.
+/// Reads the stored batches, after a produce case of the same topic.
 fn stored(name: &'static str, topic: &'static str) -> Case {
     case(ApiKey::Fetch, name, move |side, v| {
         let partitions = vec![part(in_fetch(side, v, topic), 0, 0)];
@@ -125,7 +125,7 @@ pub fn cases() -> Vec<Case> {
             let twice = vec![(0, Some(&records[..])), (0, Some(&records[..]))];
             Produce { acks: -1, transactional_id: None, topics: vec![(named(side, v, "forgiven"), twice)] }.frame(v)
         }),
-        // Null records are not asked: Kafka's request handler fails on them and never answers.
+        // No case sends null records: Kafka's request handler fails on them and never answers.
         one("empty records", "plain", Vec::new),
         one("a header cut", "plain", || three(Codec::None)[..40].to_vec()),
         one("five bytes", "plain", || vec![0; 5]),

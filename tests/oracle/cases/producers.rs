@@ -11,7 +11,7 @@ fn init(name: &'static str, request: InitProducerIdRequest) -> Case {
     case(ApiKey::InitProducerId, name, move |_, v| say(&request, v))
 }
 
-/// Batches of one producer per version: epoch, first sequence, how many records.
+/// Batches of one producer per version: epoch, first sequence, record count.
 fn sequences(name: &'static str, producer: i64, batches: &'static [(i16, i32, usize)]) -> Case {
     let mut steps = batches.iter().map(move |&(producer_epoch, base_sequence, count)| {
         move |side: &super::super::pair::Side, v: i16| {

@@ -1,7 +1,7 @@
-//! Transactions: what their coordinator lets a producer do, and what a group's offsets and a partition's records make of it.
+//! Transactions: the coordinator's rules for producers.
 //!
-//! A producer's id is the broker's to choose, so each step looks up what the last answer told. Its transactional id is the
-//! case's name and the version, so that each has its own. No transaction is left open for longer than the cases need.
+//! The broker chooses producer ids, so each step takes the id from the last response. The transactional id is the
+//! case's name and the version, so that each case has its own. Transaction timeouts are only as long as the cases need.
 
 use tidemill::wire::ApiKey;
 use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, TRANSACTION};
@@ -17,14 +17,14 @@ use tidemill::wire::txn::list_transactions::ListTransactionsRequest;
 use super::super::case::{Case, case, say};
 use super::super::pair::Side;
 
-/// A producer's id and epoch, as a step is to give them.
+/// The producer id and epoch that a step sends.
 pub type Who = fn(&Side) -> (i64, i16);
 
-/// What a producer says that has none yet.
+/// A producer without an id.
 pub const NOBODY: Who = |_| (-1, -1);
-/// What the last answer told.
+/// The id and epoch of the last response.
 pub const OWN: Who = |side| side.producer(0);
-/// What the answer before that told.
+/// The id and epoch of the response before the last one.
 pub const BEFORE: Who = |side| side.producer(1);
 pub const NEXT_EPOCH: Who = |side| {
     let (id, epoch) = side.producer(0);
@@ -42,7 +42,7 @@ pub fn id(name: &str, version: i16) -> String {
     format!("{name} {version}")
 }
 
-/// A case whose first step makes a producer.
+/// A case whose first step initialises a producer.
 pub fn with_producer(api: ApiKey, name: &'static str) -> Case {
     Case::new(api, name).and(ApiKey::InitProducerId, 5, init(name, NOBODY))
 }
@@ -69,7 +69,7 @@ impl Case {
         self.and(ApiKey::EndTxn, at, move |side, v, at| end(&id(name, v), who(side), committed, at))
     }
 
-    /// Waits until the transaction has ended, and asks what has become of it.
+    /// Waits until the transaction has ended, and describes it.
     pub fn settles(self) -> Case {
         let name = self.name;
         self.and(ApiKey::DescribeTransactions, 0, move |side, v, at| {
@@ -123,7 +123,7 @@ fn add(transactional_id: &str, producer: (i64, i16), all: &[(&str, &[i32])], at:
     }
 }
 
-/// As brokers do: several transactions at once, or merely asking after them.
+/// As brokers send it: several transactions in one request, or only their verification.
 type Transaction<'a> = (&'a str, (i64, i16), bool, &'a [(&'a str, &'a [i32])]);
 
 fn add_all(transactions: &[Transaction<'_>], at: i16) -> Vec<u8> {
@@ -200,7 +200,7 @@ fn producers() -> Vec<Case> {
             .inits(None, NOBODY)
             .inits(None, OWN)
             .inits(None, OWN)
-            // A retry: the answer was lost.
+            // A retry: the response was lost.
             .inits(None, BEFORE)
             .inits(None, NOBODY)
             .inits(None, BEFORE)
@@ -219,7 +219,7 @@ fn producers() -> Vec<Case> {
             .settles()
             .inits(None, NOBODY)
             .then_described()
-            // The one that was interrupted.
+            // The interrupted transaction.
             .adds(3, BEFORE, &[(TOPIC, &[0])])
             .ends(4, BEFORE, true)
             .ends(5, BEFORE, true)
@@ -309,7 +309,7 @@ fn additions() -> Vec<Case> {
                 let name = id("brokers ask after partitions", v);
                 add_all(&[(&name, side.producer(0), true, &[(TOPIC, &[0, 99]), ("nope", &[0])])], v)
             })
-            // No transactions are not asked about: Kafka never answers.
+            // No case sends an empty list: Kafka never answers it.
             .ends(4, OWN, true)
             .settles(),
         case(AddOffsetsToTxn, "of an id that nobody knows", |_, v| add_offsets("nobody's", (5, 0), "g", v)),
@@ -350,7 +350,7 @@ fn ends() -> Vec<Case> {
                 .adds(3, OWN, &[(TOPIC, &[0, 1])])
                 .ends(None, OWN, committed)
                 .settles()
-                // Up to version 4 the epoch stays, so that this is a retry.
+                // Up to version 4 the epoch stays, so this is a retry.
                 .until(4)
                 .ends(None, OWN, committed)
                 .ends(None, OWN, !committed)

@@ -1,4 +1,4 @@
-//! Files that lines are appended to all the while, and which of their lines came out at the other end, how often.
+//! Growing input files, and a count of each of their lines in the output.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,7 +17,7 @@ fn line(file: usize, n: usize) -> String {
     format!("{file}:{n}:{}\n", std::str::from_utf8(letters).expect("letters"))
 }
 
-/// Appends to its files until it is told to end.
+/// A thread that appends to its files until it is stopped.
 pub struct Appender {
     files: Vec<PathBuf>,
     is_over: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ impl Appender {
     const TICK: Duration = Duration::from_millis(20);
     const LINES_A_TICK: usize = 5;
 
-    /// Begins at `lines` in files that have so many already.
+    /// Starts with line `lines` in files that already contain so many.
     pub fn start(files: &[PathBuf], lines: &[usize]) -> Appender {
         let is_over = Arc::new(AtomicBool::new(false));
         let (paths, is_told, mut lines) = (files.to_vec(), is_over.clone(), lines.to_vec());
@@ -43,7 +43,7 @@ impl Appender {
                     if !is_last {
                         (0..Self::LINES_A_TICK).for_each(|i| text += &line(n, lines[n] + i));
                         lines[n] += Self::LINES_A_TICK;
-                        // The last line is whole with the next tick: who reads now sees a part of it.
+                        // The next tick completes the last line: a reader sees a part of it until then.
                         rest[n] = text.split_off(text.len() - 4);
                     }
                     file.write_all(text.as_bytes()).expect("appended");
@@ -57,7 +57,7 @@ impl Appender {
         Appender { files: files.to_vec(), is_over, thread }
     }
 
-    /// Ends with whole lines; how many each file has.
+    /// Completes the last lines and stops; returns the number of lines of each file.
     pub fn end(self) -> Vec<usize> {
         self.is_over.store(true, Ordering::Relaxed);
         let lines = self.thread.join().expect("the appender does not panic");
@@ -69,7 +69,7 @@ impl Appender {
     }
 }
 
-/// How often each line was seen.
+/// The number of times that each line was seen.
 #[derive(Default)]
 pub struct Seen {
     times: Vec<Vec<u32>>,
@@ -80,7 +80,7 @@ impl Seen {
         Seen { times: vec![Vec::new(); count] }
     }
 
-    /// Counts a line, without its end; panics unless it is one, to the byte. Which file's, and which.
+    /// Counts a line without its line end, and returns its file and number. Panics unless it equals that line.
     pub fn take(&mut self, text: &str) -> (usize, usize) {
         let mut fields = text.split(':');
         let mut number = || fields.next().and_then(|n| n.parse::<usize>().ok());
@@ -92,7 +92,7 @@ impl Seen {
         (file, n)
     }
 
-    /// The lines of each file up to the last that was seen.
+    /// The number of lines of each file up to the last one seen.
     pub fn ends(&self) -> Vec<usize> {
         self.times.iter().map(Vec::len).collect()
     }
@@ -101,7 +101,7 @@ impl Seen {
         self.times.iter().flatten().map(|n| *n as usize).sum()
     }
 
-    /// Each line's first time counts once; the rest are repeats.
+    /// The number of repeats: all occurrences of a line after its first.
     pub fn repeats(&self) -> usize {
         self.times.iter().flatten().map(|n| n.saturating_sub(1) as usize).sum()
     }
@@ -110,7 +110,7 @@ impl Seen {
         self.times.iter().zip(lines).all(|(times, lines)| times.len() == *lines && !times.contains(&0))
     }
 
-    /// Which lines were seen any number of times but `wanted` of their file's.
+    /// The lines whose count differs from `wanted` of their file.
     pub fn other_than(&self, lines: &[usize], wanted: &[u32]) -> Vec<String> {
         let mut wrong = Vec::new();
         for (file, times) in self.times.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Seen {
     }
 }
 
-/// A file that the sink appends to, read as it grows.
+/// The file that the sink appends to, read as it grows.
 pub struct Sink {
     path: PathBuf,
     position: u64,

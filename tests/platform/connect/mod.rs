@@ -1,9 +1,9 @@
 //! Kafka Connect, distributed and unmodified: files through a topic into a file, while workers and the node are killed.
 //!
-//! | file | its one idea |
+//! | file | content |
 //! |---|---|
-//! | `workers.rs` | two workers of one Connect cluster, and what their REST interface is asked |
-//! | `lines.rs` | files that lines are appended to all the while, and what came out at the other end, how often |
+//! | `workers.rs` | two workers of one Connect cluster, and requests to their REST interface |
+//! | `lines.rs` | growing input files, and a count of each of their lines in the output |
 //!
 //! `TIDEMILL_TEST_PEER=kafka` runs it against Apache Kafka 4.3.
 
@@ -27,8 +27,8 @@ const FILES: usize = 4;
 const PARTITIONS: usize = 3;
 const SINK_TASKS: usize = 2;
 
-/// The topic as a reader of committed records gets it: every line of every file so often as `wanted` says for the file, and
-/// in the file's order within a partition unless it was read twice. What the topic has beside them is of no interest.
+/// Reads the committed records of the topic. Each line of a file must occur `wanted` times, and in the file's order
+/// within a partition unless the file was read twice. Other records of the topic are ignored.
 fn topic_has(kcat: &str, node: &Node, lines: &[usize], wanted: &[u32]) {
     let mut command = Command::new(kcat);
     command.args(["-b", node.bootstrap(), "-C", "-t", "lines", "-o", "beginning", "-e", "-q", "-f", "%p %s\\n"]);
@@ -48,7 +48,7 @@ fn topic_has(kcat: &str, node: &Node, lines: &[usize], wanted: &[u32]) {
     assert!(wrong.is_empty(), "{} lines lost or doubled: {:#?}", wrong.len(), &wrong[..wrong.len().min(10)]);
 }
 
-/// Connect's own topics are as it asked for them.
+/// Connect's internal topics have the settings that it requested.
 fn internal_topics_are_compacted(node: &Node) {
     let mut client = ledger::connect(node.bootstrap());
     for (topic, partitions) in [("connect-configs", 1), ("connect-offsets", 25), ("connect-status", 5)] {
@@ -59,9 +59,9 @@ fn internal_topics_are_compacted(node: &Node) {
     }
 }
 
-/// What a worker complains of on any cluster: that it has read less of its configurations than the group's leader; that the
-/// transaction before is still being ended, on a slow disk; and that a source task did not stop within five seconds: one that is
-/// stopped as it starts asks the herder whether it may, and the herder's thread waits for it to stop.
+/// Warnings that a worker logs on any cluster. It has read fewer configurations than the group's leader. The previous
+/// transaction is still being completed, on a slow disk. A source task did not stop within five seconds: a task that is
+/// stopped while it starts waits for the herder, and the herder's thread waits for the task.
 const EVERYDAY: [&str; 3] =
     ["Catching up to assignment's config offset", "CONCURRENT_TRANSACTIONS", "Graceful stop of task source-"];
 
@@ -116,7 +116,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     phases.done("all tasks run, on both workers");
 
     let mut sink = Sink::new(&sink_file, FILES);
-    // Lines that are not written yet when this is called have come out of the other end when it returns.
+    // When this returns, lines that were written after its call are in the output.
     let newer_lines_arrive = |sink: &mut Sink, what: &str| {
         let written = |file: &PathBuf| fs::read(file).expect("the file").iter().filter(|b| **b == b'\n').count();
         let marks: Vec<usize> = files.iter().map(|file| written(file) + 1).collect();
@@ -127,7 +127,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
         phases.done(&format!("new lines of every file arrive {what}"));
     };
     newer_lines_arrive(&mut sink, "at first");
-    // With Kafka it complains of more: tasks that start slowly, leaders that are not there yet.
+    // With Kafka a worker logs more warnings: slow task starts, missing leaders.
     for worker in workers.iter().filter(|_| node.peer() == Peer::Tidemill) {
         let complaints = worker.jvm.complaints(0, &EVERYDAY);
         assert!(complaints.is_empty(), "{}, while all was well:\n{}", worker.jvm.name(), complaints.join("\n"));
@@ -137,8 +137,8 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     workers[1].waits_for("RUNNING", &connectors, &both[1..]);
     newer_lines_arrive(&mut sink, "after a worker was killed");
 
-    // Kafka 4.3, killed as the one node of its cluster, was seen to leave transactions without their end, and readers of
-    // committed records wait for ever; told to stop, it had the tasks at a standstill for minutes too.
+    // A single node of Kafka 4.3 was observed to leave transactions without markers after a kill, so that readers of
+    // committed records wait forever. A clean stop also stalled the tasks for minutes.
     if node.peer() == Peer::Tidemill {
         node.kill();
         node.restart();
@@ -155,7 +155,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     workers[0].waits_for("RUNNING", &connectors, &both[..1]);
     newer_lines_arrive(&mut sink, "after the other worker was killed");
 
-    // Nobody is there for a while; lines that are written meanwhile, and configurations, are there when somebody is.
+    // No worker runs for a while. Lines and configurations from that time are picked up after the restart.
     let configs = |worker: &Worker| connectors.map(|(name, _)| worker.gets(&format!("/connectors/{name}/config")));
     let before = configs(&workers[0]);
     assert_eq!(workers[0].jvm.stop().code(), Some(143), "a worker that is told to stop stops");
@@ -171,7 +171,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     topic_has(&kcat, &node, &lines, &[1; FILES]);
     phases.done(&format!("{total} lines are in the topic, once; {} repeats in the sink's file", sink.seen.repeats()));
 
-    // A sink without offsets begins from the start, a source without offsets too.
+    // A sink or a source without offsets starts from the beginning.
     let committed = workers[0].forgets("sink");
     assert_eq!(committed.len(), PARTITIONS, "{committed:?}");
     let had = sink.seen.total();

@@ -1,4 +1,4 @@
-//! Two workers of one Connect cluster, and what their REST interface is asked.
+//! Two workers of one Connect cluster, and requests to their REST interface.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::jvm::Jvm;
 use crate::support::scratch::Ports;
 use crate::support::{rest, wait_for};
 
-/// A worker that starts, or a group that rebalances, on a machine with other work.
+/// Deadline of a worker's start or a group's rebalance on a machine with other load.
 pub const WITHIN: Duration = Duration::from_secs(120);
 
 pub struct Worker {
@@ -23,7 +23,7 @@ impl Worker {
         let port = ports.first() + n;
         let name = format!("worker-{n}");
         let properties = dir.join(format!("{name}.properties"));
-        // Kafka's own numbers of partitions for the internal topics; the delays that a test need not wait for made short.
+        // Kafka's default partition counts of the internal topics, and short delays.
         let text = format!(
             "bootstrap.servers={bootstrap}\ngroup.id=connect\nlisteners=HTTP://127.0.0.1:{port}\n\
              key.converter=org.apache.kafka.connect.storage.StringConverter\n\
@@ -33,7 +33,8 @@ impl Worker {
              status.storage.topic=connect-status\nstatus.storage.replication.factor=-1\n\
              exactly.once.source.support=enabled\nconsumer.isolation.level=read_committed\n\
              offset.flush.interval.ms=1000\nscheduled.rebalance.max.delay.ms=500\n\
-             session.timeout.ms=6000\nheartbeat.interval.ms=1000\nconsumer.session.timeout.ms=6000\nplugin.discovery=service_load\n"
+             session.timeout.ms=6000\nheartbeat.interval.ms=1000\nconsumer.session.timeout.ms=6000\n\
+             plugin.discovery=service_load\n"
         );
         fs::write(&properties, text).expect("the scratch directory can be written");
         let properties = properties.to_str().expect("the work tree's path is UTF-8");
@@ -43,12 +44,12 @@ impl Worker {
         Worker { jvm, port }
     }
 
-    /// As the worker names itself in the tasks that it runs.
+    /// The worker's id in the status of its tasks.
     pub fn id(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Asks until the answer is of `wanted` status: a worker that starts, and a group that rebalances, refuse for a while.
+    /// Repeats a request until its status is `wanted`: starting workers and rebalancing groups refuse for a while.
     pub fn asks(&self, method: &str, path: &str, body: Option<&Value>, wanted: &[u16]) -> Value {
         let mut last = None;
         let until = Instant::now() + WITHIN;
@@ -66,12 +67,12 @@ impl Worker {
         self.asks("GET", path, None, &[200])
     }
 
-    /// Creates the connector, or gives it another configuration.
+    /// Creates the connector, or replaces its configuration.
     pub fn configures(&self, connector: &str, config: &Value) {
         self.asks("PUT", &format!("/connectors/{connector}/config"), Some(config), &[200, 201]);
     }
 
-    /// Stops a connector, deletes its offsets, and has it go on; what its offsets were.
+    /// Stops a connector, deletes its offsets, and resumes it; returns the deleted offsets.
     pub fn forgets(&self, connector: &str) -> Vec<Value> {
         let path = |what: &str| format!("/connectors/{connector}/{what}");
         self.asks("PUT", &path("stop"), None, &[202, 204]);
@@ -83,7 +84,8 @@ impl Worker {
         offsets
     }
 
-    /// Waits until every connector and `tasks` tasks of it are in `state`, on `workers` alone unless there are none; which worker has which task.
+    /// Waits until every connector and `tasks` tasks of it are in `state`. Unless `workers` is empty, they must run on
+    /// these workers only. Returns the worker of each task.
     pub fn waits_for(&self, state: &str, connectors: &[(&str, usize)], workers: &[String]) -> Vec<(String, String)> {
         let mut seen = Value::Null;
         let deadline = Instant::now() + WITHIN;
@@ -115,7 +117,7 @@ impl Worker {
     }
 }
 
-/// Waits until each worker answers for itself and knows the cluster.
+/// Waits until each worker answers and knows the cluster.
 pub fn ready(workers: &[Worker]) {
     for worker in workers {
         wait_for(&format!("{} answers", worker.jvm.name()), WITHIN, || {

@@ -1,12 +1,12 @@
-//! MirrorMaker 2, unmodified, between Apache Kafka and Tidemill, both ways at once: topics and their settings, records, and
-//! how far groups have read.
+//! MirrorMaker 2, unmodified, between Apache Kafka and Tidemill in both directions: topics with their settings,
+//! records, and the offsets of groups.
 //!
-//! | file | its one idea |
+//! | file | content |
 //! |---|---|
-//! | `side.rs` | one of the two clusters: its topics, groups and settings, as its own clients see them |
+//! | `side.rs` | one of the two clusters: its topics, groups and settings, as clients see them |
 //!
-//! To Tidemill it mirrors exactly once, so that the records there are the source's and no others; to Kafka it mirrors as
-//! it does by default, and may say things twice after it was killed.
+//! To Tidemill it mirrors exactly once: the mirror has exactly the source's records. To Kafka it mirrors with its
+//! defaults, and may repeat records after a kill.
 //!
 //! `TIDEMILL_TEST_PEER=kafka` puts a second Apache Kafka in Tidemill's place.
 
@@ -28,17 +28,19 @@ use crate::support::{ledger, peers, say, turn, wait_for};
 use side::{Found, Side};
 
 const WITHIN: Duration = Duration::from_secs(120);
-/// Written before anything is mirrored, by the Java client, with headers, nulls and timestamps of all kinds.
+/// Records that the Java client writes before MirrorMaker starts, with headers, nulls and timestamps of all kinds.
 const AT_FIRST: usize = 3000;
-/// Written by kcat, this many at a time, while MirrorMaker runs, is killed and runs again.
+/// Records that kcat writes per step while MirrorMaker runs, is killed and restarts.
 const AT_ONCE: usize = 50;
 
 fn properties(kafka: &Side, mill: &Side, port: u16) -> String {
     let (k, m) = (kafka.alias, mill.alias);
     let mut text = format!(
-        "clusters={k},{m}\n{k}.bootstrap.servers={}\n{m}.bootstrap.servers={}\n{k}->{m}.enabled=true\n{m}->{k}.enabled=true\n\
+        "clusters={k},{m}\n{k}.bootstrap.servers={}\n{m}.bootstrap.servers={}\n{k}->{m}.enabled=true\n\
+         {m}->{k}.enabled=true\n\
          {k}->{m}.topics=orders,prices\n{m}->{k}.topics=events,rates\n\
-         {m}.exactly.once.source.support=enabled\ndedicated.mode.enable.internal.rest=true\nlisteners=HTTP://127.0.0.1:{port}\n\
+         {m}.exactly.once.source.support=enabled\ndedicated.mode.enable.internal.rest=true\n\
+         listeners=HTTP://127.0.0.1:{port}\n\
          tasks.max=2\nreplication.factor=1\nsync.group.offsets.enabled=true\n",
         kafka.node.bootstrap(),
         mill.node.bootstrap(),
@@ -53,7 +55,7 @@ fn properties(kafka: &Side, mill: &Side, port: u16) -> String {
     ] {
         text += &format!("{topic}.replication.factor=1\n");
     }
-    // What it does every minute or ten, it does every second; what waits for a member that died waits no longer than it must.
+    // Periodic work runs every second instead of every minute or ten, and the timeouts of dead members are short.
     for interval in [
         "refresh.topics",
         "refresh.groups",
@@ -74,7 +76,7 @@ fn properties(kafka: &Side, mill: &Side, port: u16) -> String {
     text
 }
 
-/// One of Kafka's own command-line tools.
+/// Runs one of Kafka's command-line tools.
 fn tool(jars: &str, class: &str, arguments: &[&str]) {
     let mut command = Command::new("java");
     command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars, class]).args(arguments);
@@ -82,7 +84,7 @@ fn tool(jars: &str, class: &str, arguments: &[&str]) {
     assert!(ended.ok(), "{class} {arguments:?}: {}", ended.tail());
 }
 
-/// Reads what there is as a member of a group, and commits; the offsets of the first and the last record by partition.
+/// Reads to the end as a group member, and commits. Returns the first and last offset read of each partition.
 fn member(java: &Program, side: &Side, topic: &str, group: &str) -> BTreeMap<i32, (i64, i64)> {
     let arguments = [
         ("bootstrap", side.node.bootstrap().to_string()),
@@ -96,8 +98,8 @@ fn member(java: &Program, side: &Side, topic: &str, group: &str) -> BTreeMap<i32
     numbers.map(|n| (n[0] as i32, (n[1], n[2]))).collect()
 }
 
-/// Panics unless `mirrored` has the source's records in their order, by partition. What was said twice is left out if that
-/// `may` be; how many they were.
+/// Panics unless `mirrored` has the source's records in order, by partition. Returns the number of repeated records,
+/// which must be zero unless repeats are legal.
 fn same(what: &str, source: &[Vec<Found>], mirrored: &[Vec<Found>], may_repeat: bool) -> usize {
     assert_eq!(source.len(), mirrored.len(), "{what}: partitions");
     let mut repeats = 0;
@@ -118,7 +120,8 @@ fn same(what: &str, source: &[Vec<Found>], mirrored: &[Vec<Found>], may_repeat: 
     repeats
 }
 
-/// Of each partition: how many of the source's records the group had read there, and from where on the mirror's group goes on.
+/// For each partition: the number of source records that the group had read, and the start offset of the mirror's
+/// group.
 fn goes_on(what: &str, read: &[usize], mirrored: &[Vec<Found>], got: &BTreeMap<i32, (i64, i64)>) -> String {
     let mut again = Vec::new();
     for (partition, found) in mirrored.iter().enumerate() {
@@ -139,7 +142,7 @@ fn lengths(records: &[Vec<Found>]) -> Vec<usize> {
     records.iter().map(Vec::len).collect()
 }
 
-/// Does it even when a test panics: threads that wait to be told would be waited for.
+/// Stops the threads also when a test panics; otherwise the test waits for them forever.
 struct OnDrop<F: Fn()>(F);
 
 impl<F: Fn()> Drop for OnDrop<F> {
@@ -162,7 +165,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
     let started = Instant::now();
     let done = |what: &str| say(&format!("  {:>5.1} s  {what}", started.elapsed().as_secs_f64()));
 
-    // Two topics on each side, one of them compacted, with settings of their own.
+    // Two topics on each side with non-default settings, one of them compacted.
     for (side, plain, compacted) in [(&kafka, "orders", "prices"), (&mill, "events", "rates")] {
         let mut client = side.client();
         let settings = [("retention.ms", "7200000"), ("max.message.bytes", "900000"), ("segment.bytes", "4194304")];
@@ -194,7 +197,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
     }
     done("all of them have arrived");
 
-    // Groups read what there is so far; how far they came is told on the other side.
+    // Groups read to the end; MirrorMaker translates their offsets to the other side.
     let read: Vec<Vec<usize>> = std::thread::scope(|scope| {
         let all = flows.map(|(from, _, topic, _, group)| {
             let java = java.clone();
@@ -214,7 +217,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
     }
     done("the groups' offsets are known on the other side");
 
-    // A stream of records, and while it runs: other settings, more partitions, a kill.
+    // During a stream of records: changed settings, more partitions, and a kill.
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
@@ -293,7 +296,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
         assert_eq!(from.settings(topic), to.settings(mirrored), "{mirrored}");
     }
     assert_eq!(mirror.stop().code(), Some(143), "MirrorMaker ends when it is told to");
-    // What MirrorMaker keeps here about itself and about offsets, as it asked for it.
+    // MirrorMaker's internal topics here have the settings that it requested.
     let own =
         ["mm2-configs.kafka", "mm2-offsets.kafka", "mm2-status.kafka", "kafka.checkpoints", "mm2-offset-syncs.kafka"];
     for (name, partitions) in own.iter().zip([1, 25, 5, 1, 1]) {

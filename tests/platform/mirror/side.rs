@@ -1,4 +1,4 @@
-//! One of the two clusters: what its topics, groups and settings are, as its own clients see them.
+//! One of the two clusters: its topics, groups and settings, as clients see them.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::run::run;
 
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// A record and where it lies.
+/// A record and its offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     pub offset: i64,
@@ -22,7 +22,7 @@ pub struct Found {
 }
 
 pub struct Side {
-    /// The cluster's name in MirrorMaker's configuration, and in the names of topics that come from it.
+    /// The cluster's name in MirrorMaker's configuration, and the prefix of topics that are mirrored from it.
     pub alias: &'static str,
     pub node: Node,
     pub kcat: String,
@@ -50,7 +50,7 @@ impl Side {
         found
     }
 
-    /// Appends records `first..end` of kcat's by the rule, wherever its partitioner places them.
+    /// Lets kcat append records `first..end` of the rule; its partitioner places them.
     pub fn writes(&self, topic: &str, records: Vec<u8>) {
         self.kcat(&["-P", "-t", topic, "-K", "\\t", "-Z", "-H", "client=kcat", "-X", "acks=all"], Some(records));
     }
@@ -63,7 +63,7 @@ impl Side {
         ended.stdout
     }
 
-    /// How many partitions a topic has, if it is there.
+    /// The partition count of a topic, if the topic exists.
     pub fn partitions(&self, topic: &str) -> Option<usize> {
         let topics = self.client().all_topics().expect("metadata");
         topics.iter().find(|found| found.name == topic).map(|found| found.partitions.len())
@@ -76,13 +76,13 @@ impl Side {
         listed.iter().filter_map(|end| end.offset).sum()
     }
 
-    /// What is set on a topic itself.
+    /// The topic-level settings of a topic.
     pub fn settings(&self, topic: &str) -> BTreeMap<String, String> {
         let settings = self.client().topic_settings(topic).expect("settings");
         settings.into_iter().filter(|s| s.is_own).map(|s| (s.name, s.value.unwrap_or_default())).collect()
     }
 
-    /// What a group has committed for a topic, by partition.
+    /// A group's committed offsets of a topic, by partition.
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
         let all = self.client().committed(group).expect("offsets");
         all.into_iter().filter(|((of, _), _)| of == topic).map(|((_, partition), offset)| (partition, offset)).collect()

@@ -1,4 +1,4 @@
-//! An instance of the application: a process with a state directory, killed and started again on what it left.
+//! An instance of the application: a process with a state directory that survives kills and restarts.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Number 0 is a static member with two threads: it keeps its place in the group while it is away (KIP-345). The others
-    /// are dynamic.
+    /// Number 0 is a static member with two threads, and keeps its assignment while it is down (KIP-345). The others
+    /// are dynamic members.
     pub fn start(program: &Program, node: &Node, guarantee: &str, n: usize) -> Instance {
         let name = format!("instance-{n}");
         let mut arguments = vec![
@@ -48,7 +48,7 @@ impl Instance {
         self.child = Some(spawn(command).unwrap_or_else(|e| panic!("{}: {e}", self.name)));
     }
 
-    /// Kills the process as a crash would. It must have been alive.
+    /// Sends SIGKILL. The process must be alive.
     pub fn kill(&mut self) {
         self.check();
         let mut child = self.child.take().expect("it runs");
@@ -56,7 +56,7 @@ impl Instance {
         let _ = child.wait();
     }
 
-    /// Panics if it has ended by itself: nothing that happens to a broker may be fatal to an application.
+    /// Panics if the process has exited by itself: no event on a broker may be fatal to an application.
     pub fn check(&mut self) {
         let Some(child) = &mut self.child else { return };
         if let Some(status) = child.try_wait().expect("a child of ours") {
@@ -64,7 +64,7 @@ impl Instance {
         }
     }
 
-    /// Asks it to end, and waits until it has, with all of its work committed.
+    /// Sends SIGTERM and waits until it exits with all of its work committed.
     pub fn stop(&mut self) {
         self.check();
         let mut child = self.child.take().expect("it runs");

@@ -1,4 +1,4 @@
-//! What the application is given, made from a seed, and what it must make of it.
+//! The application's input, made from a seed, and the output that follows from it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::support::chance::Chance;
 
 pub const PARTITIONS: u64 = 4;
-/// Records of a pair lie no further apart.
+/// The join window: the largest time between the records of a pair.
 pub const WINDOW_MS: i64 = 2_000;
 const WORDS: u64 = 300;
 const KEYS: u64 = 40;
-/// Between two records, in their own time.
+/// The time between two records, in their timestamps.
 const STEP_MS: i64 = 4;
 
-/// Input and output of one run.
+/// Input and expected output of one run.
 pub struct Input {
-    /// A record a line: topic, partition, timestamp, key, value.
+    /// One record per line: topic, partition, timestamp, key, value.
     pub records: String,
-    /// By word: how often it is there.
+    /// The number of occurrences of each word.
     pub counts: BTreeMap<String, u64>,
-    /// Of `joined`: key and value, in order.
+    /// Keys and values of `joined`, in order.
     pub pairs: Vec<(String, String)>,
 }
 
@@ -33,11 +33,11 @@ struct Half {
 impl Input {
     /// `count` records: half of them lines, the others for the join.
     ///
-    /// No two have one timestamp: after a restart a join's window store numbers what it holds of one key and one
-    /// timestamp from 0 again, and so may lose one of them (with any broker).
+    /// All timestamps differ. After a restart a join's window store numbers the records of one key and timestamp from 0
+    /// again, and so may lose one of two equal ones (with any broker).
     pub fn new(chance: &mut Chance, count: usize) -> Input {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-        // Nothing is in the future, or past any retention.
+        // No timestamp is in the future or beyond retention.
         let base = (now - Duration::from_secs(1_800)).as_millis() as i64;
         let mut input = Input { records: String::new(), counts: BTreeMap::new(), pairs: Vec::new() };
         let (mut left, mut right) = (Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ impl Input {
 
     fn half(&mut self, topic: &str, side: char, key: u64, timestamp: i64, n: usize) -> Half {
         let value = format!("{side}{n}");
-        // Both topics by the same rule, or their partitions could not be joined.
+        // Both topics use the same partitioning, which the join needs.
         self.record(topic, key % PARTITIONS, timestamp, &format!("k{key}"), &value);
         Half { key, timestamp, value }
     }
@@ -83,7 +83,7 @@ impl Input {
         }
     }
 
-    /// How many records `counts` gets.
+    /// The number of records in `counts`.
     pub fn count_of_counts(&self) -> u64 {
         self.counts.values().sum()
     }

@@ -1,15 +1,15 @@
-//! Kafka Streams, unmodified, with `processing.guarantee=exactly_once_v2` on a node: what it writes is what can be computed
-//! without it, whatever is killed in between.
+//! Kafka Streams, unmodified, with `processing.guarantee=exactly_once_v2` on a node. Its output equals the computed
+//! output, though instances and the node are killed.
 //!
-//! One application of two topologies, in three instances: words are counted (through a repartition topic and a store with a
-//! changelog), and two streams are joined within a window. While an idempotent producer writes their input, instances and the
-//! node are killed with kill -9 at random and started again. At the end a reader of committed records must find each word's
-//! counts from 1 to n, each once and in order, and each pair of the join once.
+//! One application of two topologies runs in three instances. It counts words (through a repartition topic and a store
+//! with a changelog) and joins two streams within a window. While an idempotent producer writes the input, instances
+//! and the node are killed with kill -9 at random and restarted. At the end a reader of committed records must find
+//! each word's counts from 1 to n, each once and in order, and each pair of the join once.
 //!
 //! ```text
 //! TIDEMILL_STREAMS_SEED=7 TIDEMILL_STREAMS_KILLS=40 cargo test --release --test platform streams -- --nocapture
-//! TIDEMILL_STREAMS_GUARANTEE=at_least_once cargo test --release --test platform streams    must fail: there are duplicates
-//! TIDEMILL_TEST_PEER=kafka cargo test --release --test platform streams                    the same against Apache Kafka
+//! TIDEMILL_STREAMS_GUARANTEE=at_least_once cargo test --release --test platform streams    must fail with duplicates
+//! TIDEMILL_TEST_PEER=kafka cargo test --release --test platform streams                    against Apache Kafka
 //! ```
 
 mod application;
@@ -31,14 +31,14 @@ use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::{Client, ClientConfig};
 
-/// Records of input for each kill, and how many of them are written in a second.
+/// Input records per kill, and per second.
 const RECORDS_A_KILL: u64 = 1_500;
 const RECORDS_A_SECOND: u64 = 280;
-/// For whatever the application does, on a machine that has much else to do.
+/// Deadline of each step of the application on a loaded machine.
 const WITHIN: Duration = Duration::from_secs(240);
 
-/// For both peers, so that a dead instance and its transaction are noticed soon, and changelogs are compacted while they are
-/// read.
+/// Settings of both peers: dead instances and their transactions time out soon, and changelogs are compacted while they
+/// are read.
 const SETTINGS: [&str; 5] = [
     "group.initial.rebalance.delay.ms=500",
     "group.min.session.timeout.ms=1000",
@@ -47,7 +47,7 @@ const SETTINGS: [&str; 5] = [
     "log.retention.check.interval.ms=2000",
 ];
 
-/// A node of the peer under test; of Tidemill one core is a broker, or, with an even seed, the node is.
+/// Starts a node of the peer under test. With Tidemill each shard is a broker, or with an even seed the node is one.
 fn node(seed: u64) -> Option<Node> {
     match Peer::chosen() {
         Peer::Kafka => Node::kafka_with("streams", &SETTINGS),
@@ -64,7 +64,7 @@ fn connect(node: &Node) -> Client {
     Client::connect(config).expect("the node is ready")
 }
 
-/// Topics that are there when this returns: Kafka answers before they are.
+/// Creates topics and waits until they exist: Kafka answers earlier.
 fn create_topics(client: &mut Client) {
     let names = ["lines", "left", "right", "counts", "joined"];
     for name in names {
@@ -75,7 +75,7 @@ fn create_topics(client: &mut Client) {
     wait_for("the topics are there", WITHIN, || names.iter().all(|name| client.topic(name).is_ok()).then_some(()));
 }
 
-/// How far the output has come, committed or not. A Kafka that was just started has yet to learn of its topics.
+/// The log ends of the output, committed or not. A Kafka that has just started does not know its topics yet.
 fn ends(client: &mut Client) -> i64 {
     let partitions: Vec<i32> = (0..PARTITIONS as i32).collect();
     let mut end = |topic| {
@@ -101,7 +101,7 @@ fn feed(program: &Program, node: &Node, input: &Input) -> Child {
     spawn(command).expect("java was run before")
 }
 
-/// Reads until there is as much as there should be, or it is too late; gives back what was read.
+/// Reads until the expected number of records or the deadline; returns the records.
 fn read(program: &Program, node: &Node, input: &Input) -> String {
     let file = node.scratch().join("output");
     let (counts, pairs) = (input.count_of_counts(), input.pairs.len());
@@ -117,7 +117,7 @@ fn read(program: &Program, node: &Node, input: &Input) -> String {
     std::fs::read_to_string(file).expect("the program wrote it")
 }
 
-/// What is killed, and for how long it is gone.
+/// The victims of one kill, and the time until their restart.
 struct Blow {
     instance: Option<usize>,
     node: bool,
@@ -125,12 +125,12 @@ struct Blow {
 }
 
 impl Blow {
-    /// A third of them hit the node; of these some an instance as well. A node of Kafka is let live: after kill -9 a single one
-    /// was seen to leave a commit without markers, so that its group's offsets stayed unstable for ever.
+    /// A third of the kills hit the node, and some of these also an instance. A Kafka node is not killed: after kill -9
+    /// a single node was observed to leave a commit without markers, and its group's offsets stayed unstable forever.
     fn new(chance: &mut Chance, n: u64, instances: usize) -> Blow {
         let node = n % 3 == 1 && Peer::chosen() == Peer::Tidemill;
         let instance = (!node || chance.one_in(3)).then(|| chance.below(instances as u64) as usize);
-        // Less than a session, or more than one: then its tasks have gone to others.
+        // Shorter than a session timeout, or longer: then its tasks move to other instances.
         let pause = if chance.one_in(3) { 5_000 } else { chance.below(1_500) };
         Blow { instance, node, pause: Duration::from_millis(pause) }
     }
@@ -174,11 +174,11 @@ fn results_are_exactly_once_though_instances_and_the_node_are_killed() {
     let (mut last, mut fed) = (0, None);
     for n in 0..kills {
         let blow = Blow::new(&mut chance, n, instances.len());
-        // Most blows come when work goes on again, some before.
+        // Most kills wait until work continues, some do not.
         if n == 0 || !chance.one_in(3) {
             wait_for("the application goes on", WITHIN, || {
                 instances.iter_mut().for_each(Instance::check);
-                // Work may be at its end before the kills are, where those take long.
+                // The input may be finished before the kills are, where kills take long.
                 fed = fed.or_else(|| feeding.try_wait().expect("a child of ours"));
                 (fed.is_some() || ends(&mut client) > last).then_some(())
             });

@@ -1,13 +1,13 @@
-//! What the application has written, as a reader of committed records sees it, against what it should have.
+//! Compares the application's committed output with the expected output.
 
 use std::collections::BTreeMap;
 
 use crate::streams::input::Input;
 
-/// The store of the counts, as its log tells it.
+/// The changelog of the store of counts.
 pub const CHANGELOG: &str = "streams-counts-store-changelog";
 
-/// Panics with the first differences. `text` has a record a line: topic, partition, offset, key, value.
+/// Panics with the first differences. `text` has one record per line: topic, partition, offset, key, value.
 pub fn check(input: &Input, text: &str) {
     let mut counts: BTreeMap<&str, Vec<(u64, &str)>> = BTreeMap::new();
     let mut pairs = Vec::new();
@@ -26,7 +26,7 @@ pub fn check(input: &Input, text: &str) {
         }
     }
     let mut wrong = Vec::new();
-    // Each word's counts go to one partition, so their order there is that of the counting.
+    // All counts of a word are in one partition, in the order of counting.
     for (word, told) in &counts {
         let total = input.counts.get(*word).copied().unwrap_or(0);
         if let Some(n) = (0..told.len()).find(|&n| told[n].0 != n as u64 + 1) {

@@ -1,4 +1,4 @@
-//! What the application has left in the cluster: its internal topics as it wanted them, and no transaction that is still open.
+//! The application's traces in the cluster: internal topics with the requested settings, and no open transaction.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::streams::input::PARTITIONS;
 use crate::streams::output::CHANGELOG;
 use crate::support::wait_for;
 
-/// Internal topics, and settings that Streams gives them.
+/// Internal topics with the settings that Streams requests.
 const INTERNAL: [(&str, &[(&str, &str)]); 4] = [
     ("streams-by-word-repartition", &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("segment.ms", "4000")]),
     (CHANGELOG, &[("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime"), ("segment.ms", "4000")]),
@@ -30,12 +30,12 @@ pub fn check(client: &mut Client) {
         }
     }
     for name in ["lines", "left", "right", "counts", "joined"].into_iter().chain(INTERNAL.map(|(name, _)| name)) {
-        // What the last instance that was killed had begun is aborted when it times out.
+        // A timeout aborts the open transaction of the last killed instance.
         wait_for(&format!("no transaction is open in {name}"), Duration::from_secs(60), || all_is_stable(client, name));
     }
 }
 
-/// Whether a reader of committed records can read everything.
+/// Whether a reader of committed records reaches the log end.
 fn all_is_stable(client: &mut Client, name: &str) -> Option<()> {
     let partitions: Vec<i32> = (0..PARTITIONS as i32).collect();
     let ends = client.list_offsets(name, &partitions, LATEST).expect("it is there");
