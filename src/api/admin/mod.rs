@@ -1,7 +1,7 @@
 //! Requests about the cluster's metadata: brokers, topics, configurations, ACLs.
 //!
-//! A handler is a pure function of the request and a [`context::Context`]. Requests that change metadata run on the
-//! controller's shard ([`change`]).
+//! A handler is a pure function of the request and a `context::Context`. Requests that change metadata run on the
+//! controller's shard (`change`).
 
 pub(crate) mod acls;
 pub(crate) mod alter_configs;

@@ -1,6 +1,6 @@
 //! Requests about partitions' data: produce, fetch, offsets, and record deletion.
 //!
-//! [`produce`] is the first stage of a Produce request, [`produced`] the second. A fetch response is an [`answer`]: it keeps
+//! `produce` is the first stage of a Produce request, `produced` the second. A fetch response is an `answer`: it keeps
 //! positions in segments instead of records.
 
 pub(crate) mod answer;

@@ -1,6 +1,6 @@
 //! Requests to group coordinators: both protocols' membership, offsets, and the admin requests about groups.
 //!
-//! Input: a decoded body and a [`request::GroupRequest`]. Output: a response's frame. [`request`] finds the group's owner.
+//! Input: a decoded body and a `request::GroupRequest`. Output: a response's frame. `request` finds the group's owner.
 //! Does not know: how a group's state changes (`coordinator::group`), or where it is stored.
 
 pub(crate) mod consumer_group_describe;

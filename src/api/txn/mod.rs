@@ -1,6 +1,6 @@
 //! Requests of transactional and idempotent producers, and the admin requests about transactions.
 //!
-//! [`transactions`] calls the coordinator of a transactional id on its shard, and writes the markers of decided
+//! `transactions` calls the coordinator of a transactional id on its shard, and writes the markers of decided
 //! transactions.
 
 pub(crate) mod add_offsets_to_txn;
