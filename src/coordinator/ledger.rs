@@ -212,7 +212,7 @@ impl<M: StateMachine> Ledger<M> {
                 let offset = produced.base_offset + i64::from(record.offset_delta);
                 assert!(offset < self.partition.log_end(), "COOR-3: the log has every record that is replayed");
                 let replayed = load::replayed_record(&batch.header, offset, &record).expect("every record has a key");
-                machine.replay(&replayed).expect("a machine can read what it wrote");
+                machine.replay(&replayed).expect("a machine can replay its own records");
             }
         })
     }

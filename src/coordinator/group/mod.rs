@@ -12,7 +12,7 @@
 //! Subscriptions, assignments and commit metadata are opaque bytes: the coordinator stores and returns them unchanged.
 //!
 //! Invariants:
-//! - GROUP-1: a generation becomes stable only when the log has it.
+//! - GROUP-1: a generation becomes stable only after its record is in the log.
 //! - GROUP-3: an offset of an open transaction is not fetched, and makes its partition unstable (`require_stable`).
 //!
 //! Does not know connections or API versions. Runs on the thread of the shard that owns the partition.
@@ -56,7 +56,7 @@ use offsets::{CommittedOffset, Offsets};
 use rebalance::ClassicStep;
 use record::{Key, OffsetValue};
 
-/// The delay before a consumer group's alarm is retried whose records could not be written.
+/// The delay before the retry of a consumer group's alarm, if the log rejected its records.
 const ALARM_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The purpose of a group's deadline.
@@ -259,7 +259,7 @@ impl Groups {
             }
             return Ok(());
         };
-        // A loaded group is newer than the record that it has just written.
+        // After the load, memory is at least as new as the group's own record.
         if self.is_loaded {
             return Ok(());
         }
@@ -416,7 +416,7 @@ impl StateMachine for Groups {
     }
 
     fn on_deadline(&mut self, now: Now, writes: &mut Writes<Groups>) {
-        // One alarm per step: the records of several groups could exceed one batch.
+        // Stop after the first group that writes: the records of several groups could exceed one batch.
         while writes.is_empty()
             && let Some((group, alarm)) = self.timers.take_due(now.mono)
         {

@@ -84,7 +84,7 @@ impl ClassicStep<'_> {
         }
     }
 
-    /// Writes the generation. It becomes stable when the log has it (GROUP-1).
+    /// Writes the generation. It becomes stable when the log has appended it (GROUP-1).
     fn assign(&mut self, request: SyncGroupRequest) {
         let given: std::collections::HashMap<String, Bytes> =
             request.assignments.into_iter().map(|of| (of.member_id, of.assignment)).collect();

@@ -358,8 +358,9 @@ fn statement_110_a_returning_static_member_keeps_its_assignment_and_fences_the_o
     assert_eq!(world.heartbeat(1, &joined.member_id), Ok(()));
 }
 
+// GROUP-1
 #[test]
-fn group_1_a_generation_that_cannot_be_written_is_not_stable() {
+fn a_generation_that_cannot_be_written_is_not_stable() {
     let mut world = World::new(&[]);
     let (a, b) = (world.join(""), world.join(""));
     world.pass(6000);
@@ -505,8 +506,9 @@ fn a_deleted_group_loses_the_offsets_of_open_transactions_too() {
     assert_eq!(world.state(), "none");
 }
 
+// GROUP-3
 #[test]
-fn group_3_offsets_of_an_open_transaction_are_unstable_and_invisible() {
+fn offsets_of_an_open_transaction_are_unstable_and_invisible() {
     let mut world = World::new(&[]);
     world.commit(-1, "", "t", 5).unwrap();
     for (is_committed, expected) in [(false, 5), (true, 9)] {

@@ -338,8 +338,8 @@ fn run(assignor: Assignor, is_mixed: bool, steps: Vec<Step>) {
 }
 
 proptest! {
-    #[test]
     // ASSIGN-1
+    #[test]
     fn random_groups_are_balanced_complete_and_sticky(steps in proptest::collection::vec(step(), 1..25)) {
         for assignor in Assignor::ALL {
             for is_mixed in [false, true] {

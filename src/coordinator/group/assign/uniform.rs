@@ -46,8 +46,7 @@ pub(super) fn homogeneous(members: &[&Subscriber], topics: &[Topic]) -> Vec<Part
             }
         }
         if larger > 0 {
-            // Leave the larger share to a later member that already has it, unless the remaining members are just
-            // enough.
+            // Leave the larger share to a later member that already has one, unless all remaining members need one.
             let are_others_left = members.len() - member > larger;
             if room > 0 && are_others_left {
                 room -= 1;

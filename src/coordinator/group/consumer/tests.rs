@@ -137,8 +137,9 @@ fn counts(consumers: &[TestConsumer]) -> Vec<usize> {
     consumers.iter().map(|consumer| consumer.has.len()).collect()
 }
 
+// CONS-1
 #[test]
-fn statement_119_cons_1_a_partition_moves_only_after_its_owner_has_revoked_it() {
+fn statement_119_a_partition_moves_only_after_its_owner_has_revoked_it() {
     let mut world = World::with_image(EAGER, topics());
     let mut a = TestConsumer::new("a", &["t"]);
     let answer = a.beat(&mut world).unwrap();
@@ -163,8 +164,9 @@ fn statement_119_cons_1_a_partition_moves_only_after_its_owner_has_revoked_it() 
     assert_eq!(describe(&world).group_state, "Stable");
 }
 
+// CONS-1
 #[test]
-fn cons_1_random_members_never_share_a_partition_and_all_partitions_are_assigned() {
+fn random_members_never_share_a_partition_and_all_partitions_are_assigned() {
     for seed in 0..200u64 {
         let mut dice = seed;
         let mut roll = move |below: usize| {
@@ -415,8 +417,9 @@ fn targets_are_made_no_more_often_than_configured() {
     assert_eq!((describe(&world).assignment_epoch, world.state()), (3, "Stable"));
 }
 
+// CONS-3
 #[test]
-fn cons_3_a_new_target_is_written_for_all_members_in_one_step() {
+fn a_new_target_is_written_for_all_members_in_one_step() {
     let mut world = World::with_image(EAGER, topics());
     TestConsumer::new("a", &["t"]).beat(&mut world).unwrap();
     let before = world.log.len();
