@@ -1,4 +1,5 @@
-//! One stage: the validation of a batch (structure, CRC, every record), compared with its CRC alone, which is the minimum.
+//! One stage: the validation of a batch (structure, CRC, every record), compared with its CRC alone, which is the
+//! minimum.
 //!
 //! The two alternate, so that a disturbance of the machine affects both. Each figure is the median of the rounds.
 //!

@@ -1,5 +1,5 @@
-//! One stage: reads of a log that is not in memory, compared with bare O_DIRECT reads of the same file. The bare reads have
-//! the size of the log's pages, and eight are in flight.
+//! One stage: reads of a log that is not in memory, compared with bare O_DIRECT reads of the same file. The bare reads
+//! have the size of the log's pages, and eight are in flight.
 //!
 //! TMPDIR selects the disk. cargo bench --bench cold_read
 

@@ -1,9 +1,9 @@
-//! One stage: the group commit of the journal, compared with a bare loop of RWF_DSYNC writes on the same runtime. Both have
-//! the same write size and queue depth, and write to a preallocated file.
+//! One stage: the group commit of the journal, compared with a bare loop of RWF_DSYNC writes on the same runtime. Both
+//! have the same write size and queue depth, and write to a preallocated file.
 //!
-//! Each appender of the journal has one batch in flight and waits until it is durable. The bare loop writes blocks of the
-//! journal's mean group size. So "groups MB/s" compares the cost of everything but the device, and "batches/write" is
-//! the gain from shared flushes.
+//! Each appender of the journal has one batch in flight and waits until it is durable. The bare loop writes blocks of
+//! the journal's mean group size. So "groups MB/s" compares the cost of everything but the device, and "batches/write"
+//! is the gain from shared flushes.
 //!
 //! TMPDIR selects the disk. cargo bench --bench group_commit
 

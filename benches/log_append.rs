@@ -1,6 +1,7 @@
 //! One stage: the append of a batch to its log in memory (reservation, copy, indexes), compared with the copy alone.
 //!
-//! Both fill the same number of new 1 MiB blocks of the arena. The two alternate; each figure is the median of the rounds.
+//! Both fill the same number of new 1 MiB blocks of the arena. The two alternate; each figure is the median of the
+//! rounds.
 //!
 //! cargo bench --bench log_append
 

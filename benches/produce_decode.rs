@@ -1,7 +1,8 @@
 //! One stage: the decoding of a Produce request, compared with the `kafka-protocol` crate (design decision D5).
 //!
-//! Both decode the same body and visit the records of every partition. The crate reads from `Bytes`, its cheapest input.
-//! The two alternate, so that a disturbance of the machine affects both. Each figure is the median of the rounds.
+//! Both decode the same body and visit the records of every partition. The crate reads from `Bytes`, its cheapest
+//! input. The two alternate, so that a disturbance of the machine affects both. Each figure is the median of the
+//! rounds.
 //!
 //! cargo bench --bench produce_decode
 

@@ -114,8 +114,8 @@ fn medians(outcomes: &[Outcome]) -> Outcome {
     }
 }
 
-/// Runs on its own thread. Sends its address to `ready`, and serves `connections` connections until they close. Returns its
-/// CPU time and `io_uring_enter` calls from the moment at which all are connected.
+/// Runs on its own thread. Sends its address to `ready`, and serves `connections` connections until they close. Returns
+/// its CPU time and `io_uring_enter` calls from the moment at which all are connected.
 type EchoServer = fn(core: usize, connections: usize, ready: mpsc::Sender<SocketAddr>) -> (Duration, Option<u64>);
 
 fn echo(seconds: Duration, server_core: usize, client_core: usize, server: EchoServer) -> Outcome {

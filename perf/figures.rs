@@ -1,4 +1,4 @@
-//! Figures of two brokers beside each other: of whom, of what, against which goal, and the table of them in Markdown.
+//! The figures of a comparison between brokers: sides, metrics, goals, and their table in Markdown.
 
 #![allow(dead_code, reason = "every bench uses its own part of this file")]
 
@@ -6,20 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// Who is measured.
+use super::statistics::median;
+
+/// A broker and its configuration. Each is a column of the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Side {
     Kafka,
     KafkaFlushed,
     Tidemill,
     TidemillForward,
-    /// No broker: a bare durable write in place of each request.
+    /// No broker: a bare durable write instead of each request.
     Disk,
 }
 
 impl Side {
     pub const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
-    /// For loads of a given rate.
+    /// For loads with a fixed rate.
     pub const PACED: [Side; 4] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::Disk];
     pub const BROKERS: [Side; 2] = [Side::Kafka, Side::Tidemill];
     pub const ROUTINGS: [Side; 2] = [Side::TidemillForward, Side::Tidemill];
@@ -35,7 +37,7 @@ impl Side {
     }
 }
 
-/// What a figure is of. Times are in microseconds.
+/// What a figure measures. Times are in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Metric {
     MegabytesPerSecond,
@@ -50,24 +52,44 @@ pub enum Metric {
     CommitsPerSecond,
     TransactionsPerSecond,
     RecordsPerSecond,
-    /// p99 of the same load while a log is compacted.
+    /// The p99 of the same load while a log is compacted.
     P99Compacting,
-    /// Until all members of a group have what they shall have: after all have joined, one has left, one has come.
+    /// The time until a group has its target assignment after all members have joined; after one has left; and after
+    /// one has joined.
     AllJoined,
     OneLeft,
     OneCame,
-    /// From a process's start until every coordinator answers, after a clean stop; and after kill -9.
+    /// The time from the start of the process until every coordinator responds, after a clean stop and after kill -9.
     AnsweringAfterStop,
     AnsweringAfterKill,
-    /// The part of both that is not the broker's own start.
+    /// The part of it after the broker reported that it is ready.
     LoadedAfterStop,
     LoadedAfterKill,
 }
 
-/// By side, the medians of the rounds.
-pub type Figures = BTreeMap<Side, BTreeMap<Metric, f64>>;
+/// The figures of one round.
+pub type Round = BTreeMap<Metric, f64>;
 
-/// What is wanted of Tidemill's figure: a multiple of another, or so much.
+/// The medians of the rounds, by side.
+pub type Figures = BTreeMap<Side, Round>;
+
+/// The median of each metric over the rounds of each side.
+pub fn medians(rounds: BTreeMap<Side, Vec<Round>>) -> Figures {
+    let medians = |rounds: Vec<Round>| {
+        let metrics = rounds[0].keys().copied();
+        let of = |metric: Metric| median(rounds.iter().filter_map(|round| round.get(&metric).copied()).collect());
+        metrics.map(|metric| (metric, of(metric))).collect()
+    };
+    rounds.into_iter().map(|(side, rounds)| (side, medians(rounds))).collect()
+}
+
+/// Prints one round while the bench runs.
+pub fn print_round(round: usize, side: Side, shown: &[Metric], figures: &Round) {
+    let shown: Vec<String> = shown.iter().map(|metric| figure(*metric, figures)).collect();
+    println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
+}
+
+/// A limit for a figure of Tidemill: a multiple of another figure, or an absolute value.
 pub struct Goal {
     metric: Metric,
     against: Against,
@@ -76,31 +98,35 @@ pub struct Goal {
 }
 
 enum Against {
+    /// The same metric of another side.
     Side(Side),
-    /// Another figure of Tidemill's own.
+    /// Another metric of Tidemill.
     Metric(Metric),
     Nothing,
 }
 
 impl Goal {
+    /// At least `factor` times the figure of `against`.
     pub const fn at_least(metric: Metric, against: Side, factor: f64) -> Goal {
         Goal { metric, against: Against::Side(against), factor, is_minimum: true }
     }
 
+    /// At most `factor` times the figure of `against`.
     pub const fn at_most(metric: Metric, against: Side, factor: f64) -> Goal {
         Goal { metric, against: Against::Side(against), factor, is_minimum: false }
     }
 
+    /// At most `factor` times another metric of Tidemill.
     pub const fn at_most_of_own(metric: Metric, own: Metric, factor: f64) -> Goal {
         Goal { metric, against: Against::Metric(own), factor, is_minimum: false }
     }
 
-    /// In the metric's own unit.
+    /// At most `most`, in the unit of the metric.
     pub const fn below(metric: Metric, most: f64) -> Goal {
         Goal { metric, against: Against::Nothing, factor: most, is_minimum: false }
     }
 
-    /// "3.4x the MB/s of ... (goal: >= 3x)"; marked when it is missed.
+    /// "3.40x MB/s of ... (goal >= 3.00x)", with a mark if the goal is missed. `None` if a figure is missing.
     fn verdict(&self, figures: &Figures) -> Option<String> {
         let of = |side: Side, metric: Metric| figures.get(&side)?.get(&metric).copied();
         let own = of(Side::Tidemill, self.metric)?;
@@ -122,6 +148,7 @@ impl Goal {
     }
 }
 
+/// One work, as a row of the table.
 pub struct Row {
     pub title: &'static str,
     pub shown: &'static [Metric],
@@ -129,6 +156,7 @@ pub struct Row {
     pub figures: Figures,
 }
 
+/// The name of a metric in the table.
 pub fn name(metric: Metric) -> &'static str {
     match metric {
         Metric::MegabytesPerSecond => "MB/s",
@@ -154,7 +182,7 @@ pub fn name(metric: Metric) -> &'static str {
     }
 }
 
-/// A figure with its unit, in as many digits as mean something.
+/// A figure with its unit, rounded to its significant digits.
 pub fn figure(metric: Metric, figures: &BTreeMap<Metric, f64>) -> String {
     let Some(value) = figures.get(&metric).copied() else { return format!("no {}", name(metric)) };
     match metric {
@@ -189,7 +217,7 @@ fn time(us: f64) -> String {
     }
 }
 
-/// A line for each row, a column for each side, and last what Tidemill's figures are beside the others'.
+/// The table: a line for each row, a column for each side, and a last column with the goals.
 pub fn render(rows: &[Row]) -> String {
     let mut text = String::new();
     let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("a string takes it");
@@ -200,7 +228,7 @@ pub fn render(rows: &[Row]) -> String {
     for row in rows {
         let cell = |side: &Side| match row.figures.get(side) {
             Some(figures) => {
-                // Bare writes have no broker whose CPU could be told.
+                // Bare writes have no broker, so they have no CPU figure.
                 let known = row.shown.iter().filter(|metric| *side != Side::Disk || figures.contains_key(metric));
                 known.map(|metric| figure(*metric, figures)).collect::<Vec<_>>().join(", ")
             }
@@ -215,11 +243,11 @@ pub fn render(rows: &[Row]) -> String {
 
 const END: &str = "<!-- end -->";
 
-/// Puts the table between its marks, the ones of the same options.
+/// Replaces the table between its marks in `path`. The marks contain the bench and its options.
 pub fn write(path: &Path, table: &str, bench: &str, options: &str) {
     let begin = format!("<!-- made by `cargo bench --bench {bench} --{options} --write` -->");
-    let text = std::fs::read_to_string(path).expect("perf/README.md is there");
-    let (before, rest) = text.split_once(&begin).expect("perf/README.md has the mark where the table begins");
-    let (_, after) = rest.split_once(END).expect("perf/README.md has the mark where the table ends");
-    std::fs::write(path, format!("{before}{begin}\n{table}{END}{after}")).expect("perf/README.md can be written");
+    let text = std::fs::read_to_string(path).expect("perf/README.md exists");
+    let (before, rest) = text.split_once(&begin).expect("perf/README.md has the mark at the start of the table");
+    let (_, after) = rest.split_once(END).expect("perf/README.md has the mark at the end of the table");
+    std::fs::write(path, format!("{before}{begin}\n{table}{END}{after}")).expect("perf/README.md is writable");
 }

@@ -1,5 +1,5 @@
-//! What the machine itself takes for the two things that one acknowledged record cannot do without: alone, and the write at
-//! a given rate, where the disk's own stalls show.
+//! The lower bounds that the machine sets: the latency of one durable write and of one loopback round trip, and of
+//! durable writes at a rate, which show the stalls of the disk.
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
@@ -12,34 +12,37 @@ use hdrhistogram::Histogram;
 use rustix::io::ReadWriteFlags;
 use tidemill::runtime::AlignedBuf;
 
+use super::statistics;
+
 const TIMES: usize = 3_000;
 const BLOCK: usize = 4096;
 const FILE_BYTES: usize = 64 << 20;
 
-/// Medians.
+/// The lower bounds, as medians.
 pub struct Floors {
-    /// A block written with `RWF_DSYNC` and `O_DIRECT`, into a file that was written before.
+    /// A write of one block with `RWF_DSYNC` and `O_DIRECT` to a preallocated file.
     pub durable_write: Duration,
-    /// A small message over the loopback and back, between two threads that sleep.
+    /// A small message over the loopback and its response, between two threads that sleep.
     pub round_trip: Duration,
 }
 
 impl Floors {
+    /// Both together, in microseconds.
     pub fn sum_us(&self) -> f64 {
         (self.durable_write + self.round_trip).as_secs_f64() * 1e6
     }
 }
 
+/// Measures both bounds. `directory` is on the disk of the brokers.
 pub fn measure(directory: &Path) -> Floors {
     Floors { durable_write: durable_write(directory), round_trip: round_trip() }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    Duration::from_secs_f64(statistics::median(times.map(|time| time.as_secs_f64()).collect()))
 }
 
-/// A file that was written before, and is written over and over.
+/// A preallocated file that is overwritten repeatedly.
 struct Target {
     path: PathBuf,
     file: File,
@@ -49,18 +52,18 @@ struct Target {
 impl Target {
     fn create(directory: &Path) -> Target {
         let path = directory.join("floor");
-        std::fs::write(&path, vec![1; FILE_BYTES]).expect("the disk has room");
+        std::fs::write(&path, vec![1; FILE_BYTES]).expect("the disk has space");
         let mut open = File::options();
-        let file = open.write(true).custom_flags(libc::O_DIRECT).open(&path).expect("just written");
-        file.sync_all().expect("a disk that works");
+        let file = open.write(true).custom_flags(libc::O_DIRECT).open(&path).expect("the file exists");
+        file.sync_all().expect("the disk works");
         Target { path, file, buffer: AlignedBuf::alloc(64 << 10).expect("within the budget") }
     }
 
-    /// The nth write of `bytes`, on stable storage when it returns.
+    /// The nth write of `bytes` bytes. It is on stable storage when the call returns.
     fn write(&self, nth: usize, bytes: usize) {
         let position = (nth % (FILE_BYTES / bytes) * bytes) as u64;
         let slices = [IoSlice::new(&self.buffer[..bytes])];
-        rustix::io::pwritev2(&self.file, &slices, position, ReadWriteFlags::DSYNC).expect("a disk that works");
+        rustix::io::pwritev2(&self.file, &slices, position, ReadWriteFlags::DSYNC).expect("the disk works");
     }
 }
 
@@ -77,14 +80,14 @@ fn durable_write(directory: &Path) -> Duration {
         target.write(nth, BLOCK);
         begun.elapsed()
     };
-    median((0..TIMES).map(write).collect())
+    median((0..TIMES).map(write))
 }
 
-/// Microseconds of durable writes of `bytes` that come `rate` times a second, each from the moment it was due: what a broker
-/// of no cost of its own would answer, were each request a write.
+/// The latencies in microseconds of `rate` durable writes of `bytes` bytes per second, each from its due time. A broker
+/// without any cost of its own, and with one write per request, would have these latencies.
 pub fn paced_writes(directory: &Path, bytes: usize, rate: u32, lasts: Duration) -> Histogram<u64> {
     let target = Target::create(directory);
-    let mut times = Histogram::new(3).expect("three digits are few");
+    let mut times = Histogram::new(3).expect("three digits are supported");
     let begun = Instant::now();
     for nth in 0.. {
         let due = begun + Duration::from_secs(1) * nth / rate;
@@ -93,7 +96,7 @@ pub fn paced_writes(directory: &Path, bytes: usize, rate: u32, lasts: Duration) 
         }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         target.write(nth as usize, bytes);
-        times.record(due.elapsed().as_micros() as u64).expect("it grows");
+        times.record(due.elapsed().as_micros() as u64).expect("the histogram grows");
     }
     times
 }
@@ -118,8 +121,8 @@ fn round_trip() -> Duration {
         stream.read_exact(&mut buffer[..64]).expect("an open connection");
         begun.elapsed()
     });
-    let median = median(times.collect());
+    let median = median(times);
     drop(stream);
-    echo.join().expect("the echo ends well");
+    echo.join().expect("the echo thread does not panic");
     median
 }

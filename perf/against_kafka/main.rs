@@ -1,15 +1,15 @@
-//! The node against Apache Kafka 4.3: same client, same machine, same disk, same run.
+//! Compares the node with Apache Kafka 4.3: same client, same machine, same disk, same run.
 //!
-//! Both brokers run side by side, one at a time is loaded, in turns, several rounds; figures are medians. Kafka is measured
-//! as it comes (acknowledged is not flushed) and with a flush per message; Tidemill flushes before it acknowledges. A run
-//! that had errors is told of and counts for nothing.
+//! Both brokers run at the same time. Only one of them is under load, in turns, for several rounds; the figures are
+//! medians. Kafka is measured with its defaults (it acknowledges before the flush) and with a flush per message.
+//! Tidemill flushes before it acknowledges. A run with errors is printed and its figures are discarded.
 //!
 //! ```text
-//! cargo bench --bench against_kafka                               the whole table, about a quarter of an hour
+//! cargo bench --bench against_kafka                                the whole table, about a quarter of an hour
 //! cargo bench --bench against_kafka -- --rounds 1 --only "16 rec"  one row, quickly
-//! cargo bench --bench against_kafka -- --write                    the table and the plots go to perf/
-//! cargo bench --bench against_kafka -- --hard --write             the cases that flatter nobody, a table of their own
-//! cargo bench --bench against_kafka -- --routings                 direct against forward routing instead
+//! cargo bench --bench against_kafka -- --write                     writes the table and the plots to perf/
+//! cargo bench --bench against_kafka -- --hard --write              the hard cases, in a table of their own
+//! cargo bench --bench against_kafka -- --routings                  direct routing against forward routing instead
 //! ```
 
 #[path = "../../tests/support/mod.rs"]
@@ -30,28 +30,28 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use figures::{Figures, Goal, Metric, Row, Side, figure};
+use figures::{Figures, Goal, Metric, Round, Row, Side};
 use serde_json::Value;
-use statistics::median;
 use support::node::Node;
 
+/// One load, and a row of the table.
 struct Work {
     title: &'static str,
-    /// Of `tidemill perf`; the topic and the broker are added.
+    /// The arguments of `tidemill perf`, without the topic and the broker.
     arguments: &'static str,
     partitions: u32,
     sides: &'static [Side],
     shown: &'static [Metric],
     goals: &'static [Goal],
-    /// Another load on the same broker meanwhile, on a topic of its own.
+    /// The arguments of a second load on the same broker at the same time, on its own topic.
     beside: Option<&'static str>,
-    /// Connections that say nothing, to the same broker.
+    /// The number of connections to the same broker that send nothing.
     idle_connections: usize,
-    /// For [`Side::Disk`]: how often something of what size is written.
+    /// For [`Side::Disk`]: writes per second, and the size of each in bytes.
     writes: (u32, usize),
 }
 
-/// A plain load, with nothing beside it.
+/// A load without a second load.
 const PLAIN: Work = Work {
     title: "",
     arguments: "",
@@ -170,7 +170,7 @@ const WORKS: [Work; 10] = [
     },
 ];
 
-/// What flatters nobody.
+/// Loads that are hard for Tidemill, for Kafka, or for both.
 const HARD_WORKS: [Work; 9] = [
     Work {
         title: "100 connections with one request of 1 record in flight each",
@@ -212,7 +212,8 @@ const HARD_WORKS: [Work; 9] = [
     },
     Work {
         title: "past the retention limit: 50 MB/s, segments of 8 MiB of which 4 are kept, looked at every second",
-        arguments: "latency --batch-records 16 --rate 3050 --config segment.bytes=8388608 --config retention.bytes=33554432",
+        arguments: "latency --batch-records 16 --rate 3050 \
+                    --config segment.bytes=8388608 --config retention.bytes=33554432",
         shown: &[P50, P99, P999],
         ..PLAIN
     },
@@ -233,7 +234,7 @@ const HARD_WORKS: [Work; 9] = [
     },
 ];
 
-/// So that a few seconds see retention at work.
+/// A short interval, so that retention runs several times in a measurement of a few seconds.
 const RETENTION_CHECK: &str = "log.retention.check.interval.ms=1000";
 
 struct Options {
@@ -250,19 +251,20 @@ fn options() -> Options {
         Options { rounds: 3, seconds: "6".into(), only: None, writes: false, compares_routings: false, is_hard: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
-            "--rounds" => options.rounds = value().parse().expect("--rounds wants a number"),
+            "--rounds" => options.rounds = value().parse().expect("--rounds needs a number"),
             "--seconds" => options.seconds = value(),
             "--only" => options.only = Some(value()),
             "--write" => options.writes = true,
             "--routings" => options.compares_routings = true,
             "--hard" => options.is_hard = true,
-            // cargo's own.
+            // `cargo bench` passes it.
             "--bench" => {}
             other => {
                 panic!(
-                    "{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --hard, --routings and --write"
+                    "{other}: the options are --rounds N, --seconds N, --only PART_OF_A_TITLE, --hard, --routings and \
+                     --write"
                 )
             }
         }
@@ -272,7 +274,7 @@ fn options() -> Options {
 
 struct Brokers {
     tidemill: Node,
-    /// Kafka; or Tidemill in forward routing, when routings are compared.
+    /// Kafka, or with `--routings` Tidemill in forward routing.
     other: Node,
 }
 
@@ -292,7 +294,7 @@ impl Brokers {
         command
     }
 
-    /// `tidemill perf` against one of them; `None`, and why on the screen, when it had errors.
+    /// Runs `tidemill perf` against one side. Prints the errors and returns `None` if there were any.
     fn perf(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Option<Value> {
         let output = self.perf_command(side, topic, partitions, arguments).output().expect("tidemill runs");
         let report: Option<Value> = serde_json::from_slice(&output.stdout).ok();
@@ -300,8 +302,8 @@ impl Brokers {
         match report {
             Some(report) if output.status.success() && is_good(&report) => Some(report),
             report => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                println!("  {side:?} did not do it: {} {said}", report.map_or(Value::Null, |mut r| r["errors"].take()));
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                println!("  {side:?} failed: {} {stderr}", report.map_or(Value::Null, |mut r| r["errors"].take()));
                 None
             }
         }
@@ -311,13 +313,13 @@ impl Brokers {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
         command.args(["topic", "delete", topic, "--bootstrap", self.of(side).bootstrap()]);
         let _ = command.output();
-        // What one side has left in the page cache is not to be written out during the other's turn.
+        // Write the page cache out now, so that it does not disturb the turn of the other side.
         let _ = Command::new("sync").status();
         std::thread::sleep(Duration::from_secs(1));
     }
 }
 
-fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
+fn figures_of(report: &Value) -> Round {
     let latency = if report["end_to_end_us"].is_object() { &report["end_to_end_us"] } else { &report["produce_us"] };
     let all = [
         (Metric::MegabytesPerSecond, &report["mb_per_second"]),
@@ -333,61 +335,61 @@ fn figures_of(report: &Value) -> BTreeMap<Metric, f64> {
     all.into_iter().filter_map(|(metric, value)| Some((metric, value.as_f64()?))).collect()
 }
 
+/// Runs all rounds of a work.
 fn run(work: &Work, sides: &[Side], brokers: &Brokers, options: &Options) -> Figures {
-    let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
-    let mut note = |round: usize, side: Side, figures: BTreeMap<Metric, f64>| {
-        let shown: Vec<String> = work.shown.iter().map(|metric| figure(*metric, &figures)).collect();
-        println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
-        rounds.entry(side).or_default().push(figures);
-    };
-    let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
+    let mut rounds: BTreeMap<Side, Vec<Round>> = BTreeMap::new();
     for round in 0..options.rounds {
         for turn in 0..sides.len() {
             let side = sides[(turn + round) % sides.len()];
-            if side == Side::Disk {
-                let lasts = Duration::from_secs_f64(options.seconds.parse().expect("--seconds wants a number"));
-                let (rate, bytes) = work.writes;
-                let times = floors::paced_writes(brokers.tidemill.scratch(), bytes, rate, lasts);
-                let at = |quantile| times.value_at_quantile(quantile) as f64;
-                let figures = BTreeMap::from([(P50, at(0.5)), (P99, at(0.99)), (P999, at(0.999))]);
-                note(round, side, figures);
-                continue;
+            let figures = match side {
+                Side::Disk => Some(run_disk(work, brokers, options)),
+                _ => run_broker(work, side, round, brokers, options),
+            };
+            if let Some(figures) = figures {
+                figures::print_round(round, side, work.shown, &figures);
+                rounds.entry(side).or_default().push(figures);
             }
-            let topic = format!("perf-{round}-{side:?}").to_lowercase();
-            if verb == "consume" {
-                let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
-                if brokers.perf(side, &topic, work.partitions, &fill).is_none() {
-                    continue;
-                }
-            }
-            let mut arguments: Vec<&str> = vec![verb];
-            arguments.extend(rest.split_whitespace());
-            arguments.extend(["--seconds", &options.seconds]);
-            let beside = work.beside.map(|beside| {
-                let arguments: Vec<&str> = beside.split_whitespace().chain(["--seconds", "3600"]).collect();
-                let mut command = brokers.perf_command(side, &format!("{topic}-beside"), work.partitions, &arguments);
-                command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tidemill runs")
-            });
-            let connect = |_| TcpStream::connect(brokers.of(side).bootstrap()).expect("the broker accepts");
-            let idle: Vec<TcpStream> = (0..work.idle_connections).map(connect).collect();
-            if let Some(report) = brokers.perf(side, &topic, work.partitions, &arguments) {
-                note(round, side, figures_of(&report));
-            }
-            drop(idle);
-            if let Some(mut beside) = beside {
-                let _ = beside.kill();
-                let _ = beside.wait();
-                brokers.delete(side, &format!("{topic}-beside"));
-            }
-            brokers.delete(side, &topic);
         }
     }
-    let medians = |rounds: Vec<BTreeMap<Metric, f64>>| {
-        let metrics = rounds[0].keys().copied();
-        let of = |metric: Metric| median(rounds.iter().filter_map(|round| round.get(&metric).copied()).collect());
-        metrics.map(|metric| (metric, of(metric))).collect()
-    };
-    rounds.into_iter().map(|(side, rounds)| (side, medians(rounds))).collect()
+    figures::medians(rounds)
+}
+
+/// One round of bare durable writes.
+fn run_disk(work: &Work, brokers: &Brokers, options: &Options) -> Round {
+    let lasts = Duration::from_secs_f64(options.seconds.parse().expect("--seconds needs a number"));
+    let (rate, bytes) = work.writes;
+    let times = floors::paced_writes(brokers.tidemill.scratch(), bytes, rate, lasts);
+    let at = |quantile| times.value_at_quantile(quantile) as f64;
+    BTreeMap::from([(P50, at(0.5)), (P99, at(0.99)), (P999, at(0.999))])
+}
+
+/// One round on one broker, with its second load and its idle connections. `None` if it had errors.
+fn run_broker(work: &Work, side: Side, round: usize, brokers: &Brokers, options: &Options) -> Option<Round> {
+    let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
+    let topic = format!("perf-{round}-{side:?}").to_lowercase();
+    if verb == "consume" {
+        let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
+        brokers.perf(side, &topic, work.partitions, &fill)?;
+    }
+    let mut arguments: Vec<&str> = vec![verb];
+    arguments.extend(rest.split_whitespace());
+    arguments.extend(["--seconds", &options.seconds]);
+    let beside = work.beside.map(|beside| {
+        let arguments: Vec<&str> = beside.split_whitespace().chain(["--seconds", "3600"]).collect();
+        let mut command = brokers.perf_command(side, &format!("{topic}-beside"), work.partitions, &arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("tidemill runs")
+    });
+    let connect = |_| TcpStream::connect(brokers.of(side).bootstrap()).expect("the broker accepts");
+    let idle: Vec<TcpStream> = (0..work.idle_connections).map(connect).collect();
+    let report = brokers.perf(side, &topic, work.partitions, &arguments);
+    drop(idle);
+    if let Some(mut beside) = beside {
+        let _ = beside.kill();
+        let _ = beside.wait();
+        brokers.delete(side, &format!("{topic}-beside"));
+    }
+    brokers.delete(side, &topic);
+    report.as_ref().map(figures_of)
 }
 
 fn main() {
@@ -403,10 +405,10 @@ fn main() {
     let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &["--set", RETENTION_CHECK]), other };
     let begun = Instant::now();
     let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
-    let mut lives = BTreeMap::from([(other_side, lifecycle::begin(&mut brokers.other))]);
-    lives.insert(Side::Tidemill, lifecycle::begin(&mut brokers.tidemill));
+    let mut lifecycles = BTreeMap::from([(other_side, lifecycle::measure_start(&mut brokers.other))]);
+    lifecycles.insert(Side::Tidemill, lifecycle::measure_start(&mut brokers.tidemill));
     if !options.compares_routings {
-        println!("warming Kafka up for half a minute");
+        println!("warming up Kafka for half a minute");
         brokers.perf(Side::Kafka, "warm", 16, &["produce", "--seconds", "25"]);
         brokers.delete(Side::Kafka, "warm");
     }
@@ -422,11 +424,11 @@ fn main() {
         rows.push(Row { title: work.title, shown: work.shown, goals: work.goals, figures });
     }
     let floors = floors::measure(brokers.tidemill.scratch());
-    for (side, life) in &mut lives {
+    for (side, lifecycle) in &mut lifecycles {
         let node = if *side == Side::Tidemill { &mut brokers.tidemill } else { &mut brokers.other };
-        lifecycle::end(node, life, &options.seconds);
+        lifecycle::measure_restart(node, lifecycle, &options.seconds);
     }
-    let text = table::render(&rows, &floors, &lives, options.rounds, &options.seconds);
+    let text = table::render(&rows, &floors, &lifecycles, options.rounds, &options.seconds);
     println!("\n{text}");
     if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");

@@ -1,4 +1,4 @@
-//! Two pictures: how much more, and how late.
+//! The two plots of perf/: throughput relative to Kafka, and latency percentiles.
 
 use std::path::Path;
 
@@ -10,16 +10,17 @@ use super::{Metric, Side};
 const COLOURS: [RGBColor; 3] = [RGBColor(150, 150, 150), RGBColor(214, 137, 16), RGBColor(20, 110, 180)];
 const SIZE: (u32, u32) = (900, 420);
 
+/// Writes `latency.svg` and `throughput.svg`.
 pub fn write(directory: &Path, rows: &[Row]) {
     for row in rows {
         if row.title.starts_with("2,000 requests/s") && row.title.ends_with(", 1 partition") {
-            latency(&directory.join("latency.svg"), row).expect("perf/ can be written");
+            latency(&directory.join("latency.svg"), row).expect("perf/ is writable");
         }
     }
-    throughput(&directory.join("throughput.svg"), rows).expect("perf/ can be written");
+    throughput(&directory.join("throughput.svg"), rows).expect("perf/ is writable");
 }
 
-/// Latency over percentiles at a fixed rate, both axes as people read them: logarithmic upwards.
+/// Latency by percentile at a fixed rate. The latency axis is logarithmic.
 fn latency(path: &Path, row: &Row) -> Result<(), Box<dyn std::error::Error>> {
     const POINTS: [(Metric, &str); 4] =
         [(Metric::P50, "p50"), (Metric::P90, "p90"), (Metric::P99, "p99"), (Metric::P999, "p99.9")];
@@ -73,9 +74,9 @@ fn throughput(path: &Path, rows: &[Row]) -> Result<(), Box<dyn std::error::Error
         _ => String::new(),
     };
     chart.configure_mesh().disable_y_mesh().y_labels(2 * rows.len() + 1).y_label_formatter(&name).draw()?;
-    for (place, (against, colour)) in [Side::Kafka, Side::KafkaFlushed].into_iter().zip(COLOURS).enumerate() {
+    for (number, (against, colour)) in [Side::Kafka, Side::KafkaFlushed].into_iter().zip(COLOURS).enumerate() {
         let bars = rows.iter().enumerate().filter_map(|(at, row)| {
-            let top = rows.len() as f64 - at as f64 - 0.15 - 0.35 * place as f64;
+            let top = rows.len() as f64 - at as f64 - 0.15 - 0.35 * number as f64;
             Some(Rectangle::new([(0.5, top), (ratio(row, against)?, top - 0.33)], colour.filled()))
         });
         chart

@@ -1,15 +1,22 @@
-//! The figures as a table, and beside it what the machine takes and how the brokers live.
+//! The output of the bench: the table of figures, the floors of the machine, and the lifecycle of the brokers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::figures::{self, Metric, Row, Side, name};
 use super::floors::Floors;
-use super::lifecycle::Life;
+use super::lifecycle::Lifecycle;
 
-pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, rounds: usize, seconds: &str) -> String {
+/// Renders the output as Markdown. `rounds` and `seconds` are the options of the run.
+pub fn render(
+    rows: &[Row],
+    floors: &Floors,
+    lifecycles: &BTreeMap<Side, Lifecycle>,
+    rounds: usize,
+    seconds: &str,
+) -> String {
     let mut text = String::new();
-    let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("a string takes it");
+    let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("writing to a string succeeds");
     line(format_args!(
         "Medians of {rounds} alternating rounds of {seconds} s each. CPU is the broker's, all threads.\n"
     ));
@@ -42,13 +49,14 @@ pub fn render(rows: &[Row], floors: &Floors, lives: &BTreeMap<Side, Life>, round
         "\n| life | start to first record | idle CPU | memory at start, after load | back after kill -9 |"
     ));
     line(format_args!("|---|---|---|---|---|"));
-    for (side, life) in lives {
-        let (at_start, after) = (life.resident_at_start >> 20, life.resident_after_load >> 20);
-        let (start, restart) = (life.start.as_secs_f64(), life.restart.as_secs_f64());
-        let data = life.data_bytes as f64 / 1e9;
-        let idle = life.idle_percent;
+    for (side, lifecycle) in lifecycles {
+        let (at_start, after) = (lifecycle.resident_at_start >> 20, lifecycle.resident_after_load >> 20);
+        let (start, restart) = (lifecycle.start.as_secs_f64(), lifecycle.restart.as_secs_f64());
+        let data = lifecycle.data_bytes as f64 / 1e9;
+        let idle = lifecycle.idle_percent;
         line(format_args!(
-            "| {} | {start:.2} s | {idle:.1}% of a core | {at_start} MiB, {after} MiB | {restart:.2} s with {data:.1} GB |",
+            "| {} | {start:.2} s | {idle:.1}% of a core | {at_start} MiB, {after} MiB | {restart:.2} s with \
+             {data:.1} GB |",
             side.title()
         ));
     }

@@ -1,4 +1,4 @@
-//! Where to send what: topics are made, coordinators and leaders are found, as a client does before its work begins.
+//! Creates topics, and looks up leaders and coordinators, before a load starts.
 
 use std::time::Duration;
 
@@ -10,56 +10,58 @@ use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordi
 use super::support::wait_for;
 use super::talk::Talk;
 
-const SOON: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn client(bootstrap: &str) -> Client {
     Client::connect(ClientConfig { bootstrap: bootstrap.into(), ..ClientConfig::default() }).expect("a broker")
 }
 
+/// Creates a topic and waits until the broker knows it.
 pub fn create(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
     let configs = configs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let new = NewTopic { name: topic.into(), partitions: Some(partitions), replication_factor: None, configs };
     client(bootstrap).create_topic(&new).expect("created");
-    // Kafka answers before all of it knows the topic.
-    wait_for("the new topic is known", SOON, || client(bootstrap).topic(topic).is_ok().then_some(()));
+    // Kafka responds before its brokers know the topic.
+    wait_for("the new topic is known", DEADLINE, || client(bootstrap).topic(topic).is_ok().then_some(()));
 }
 
+/// Deletes a topic.
 pub fn delete(bootstrap: &str, topic: &str) {
     client(bootstrap).delete_topic(topic).expect("deleted");
 }
 
-/// The addresses of the partitions' leaders.
+/// The address of the leader of each partition.
 pub fn leaders(bootstrap: &str, topic: &str) -> Vec<String> {
     let mut client = client(bootstrap);
-    let topic = client.topic(topic).expect("it has leaders").clone();
+    let topic = client.topic(topic).expect("the topic has leaders").clone();
     let address = |leader: i32| client.cluster().brokers[&leader].address();
     topic.partitions.iter().map(|partition| address(partition.leader_id)).collect()
 }
 
-/// The addresses of the coordinators of `keys`, which are groups or transactional ids.
+/// The address of the coordinator of each of `keys`, which are groups or transactional ids.
 pub fn coordinators(bootstrap: &str, key_type: i8, keys: &[String]) -> Vec<String> {
     let mut talk = Talk::to(bootstrap);
     let request = FindCoordinatorRequest { key_type, coordinator_keys: keys.to_vec(), ..Default::default() };
-    // The first question makes the internal topic.
-    wait_for("every key has a coordinator", SOON, || {
-        let answer: FindCoordinatorResponse = talk.call(&request, 6);
+    // The first request creates the internal topic.
+    wait_for("every key has a coordinator", DEADLINE, || {
+        let response: FindCoordinatorResponse = talk.call(&request, 6);
         let find = |key: &String| {
-            let found = answer.coordinators.iter().find(|found| found.key == *key).expect("one answer for each key");
+            let found = response.coordinators.iter().find(|found| found.key == *key).expect("one result for each key");
             (found.error_code == ErrorCode::None).then(|| format!("{}:{}", found.host, found.port))
         };
         keys.iter().map(find).collect()
     })
 }
 
-/// Calls until the coordinator takes the request: one that loads, or finishes what came before, says so.
-pub fn retried<A>(mut call: impl FnMut() -> (ErrorCode, A)) -> A {
+/// Retries `call` while the coordinator is loading or completes an earlier transaction. Panics on other errors.
+pub fn retried<R>(mut call: impl FnMut() -> (ErrorCode, R)) -> R {
     use ErrorCode::{ConcurrentTransactions, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    let waits = [ConcurrentTransactions, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator];
+    let retriable = [ConcurrentTransactions, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator];
     loop {
         match call() {
-            (ErrorCode::None, answer) => return answer,
-            (error, _) if waits.contains(&error) => std::thread::sleep(Duration::from_millis(1)),
-            (error, _) => panic!("refused: {error}"),
+            (ErrorCode::None, response) => return response,
+            (error, _) if retriable.contains(&error) => std::thread::sleep(Duration::from_millis(1)),
+            (error, _) => panic!("rejected: {error}"),
         }
     }
 }

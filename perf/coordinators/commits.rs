@@ -1,4 +1,4 @@
-//! OffsetCommit: many groups, each of which commits again and again.
+//! OffsetCommit: many groups, each of which commits repeatedly.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -22,19 +22,22 @@ use super::window::{self, Window};
 pub const TOPIC: &str = "committed";
 pub const PARTITIONS: i32 = 100;
 const GROUPS: usize = 256;
-/// By name, as most clients do.
+/// The version in which topics have names, as most clients use it.
 pub const VERSION: i16 = 9;
-/// Where a template's offset goes.
+/// The placeholder of the offset in a template.
 const MARK: i64 = 0x6d61_726b_6d61_726b;
 
+/// The size of the load.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub connections: usize,
+    /// Requests in flight on each connection.
     pub in_flight: usize,
-    /// Of each commit.
+    /// Partitions in each commit.
     pub partitions: i32,
 }
 
+/// A commit of one offset for all `partitions`.
 pub fn request(group: &str, partitions: Range<i32>, offset: i64) -> OffsetCommitRequest {
     let partition = |partition_index| OffsetCommitRequestPartition {
         partition_index,
@@ -47,14 +50,14 @@ pub fn request(group: &str, partitions: Range<i32>, offset: i64) -> OffsetCommit
     OffsetCommitRequest { group_id: group.into(), topics: vec![topic], ..Default::default() }
 }
 
-/// The first refusal in an answer.
-pub fn error_of(answer: &OffsetCommitResponse) -> ErrorCode {
-    let mut codes = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
+/// The first error in a response.
+pub fn error_of(response: &OffsetCommitResponse) -> ErrorCode {
+    let mut codes = response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
     codes.find(|code| code.is_error()).unwrap_or(ErrorCode::None)
 }
 
-/// So that every group's coordinator is there and has loaded before the clock runs.
-fn settle(groups: &[String], addresses: &[String]) {
+/// Commits once for each group, so that every coordinator has loaded before the measurement.
+fn warm_up(groups: &[String], addresses: &[String]) {
     let mut talks: BTreeMap<&String, Talk> = BTreeMap::new();
     for (group, address) in groups.iter().zip(addresses) {
         let talk = talks.entry(address).or_insert_with(|| Talk::to(address));
@@ -62,19 +65,20 @@ fn settle(groups: &[String], addresses: &[String]) {
     }
 }
 
+/// One round.
 pub fn run(node: &Node, load: Load, lasts: Duration) -> BTreeMap<Metric, f64> {
     let groups: Vec<String> = (0..GROUPS).map(|n| format!("commits-{n}")).collect();
     let addresses = cluster::coordinators(node.bootstrap(), GROUP, &groups);
-    settle(&groups, &addresses);
+    warm_up(&groups, &addresses);
     let mut by_address: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (group, address) in groups.iter().zip(&addresses) {
         by_address.entry(address).or_default().push(group);
     }
-    // Each connection has groups of its own, of one coordinator's node.
+    // Each connection has its own groups, all of which have their coordinator at the connection's address.
     let addresses = by_address.len();
     let share = |n: usize| {
         let (at, sharing) = (n % addresses, (load.connections - n % addresses).div_ceil(addresses));
-        let (address, groups) = by_address.iter().nth(at).expect("one of them");
+        let (address, groups) = by_address.iter().nth(at).expect("the index is below the length");
         let own: Vec<&str> = groups.iter().copied().skip(n / addresses).step_by(sharing).collect();
         (address.to_string(), own)
     };
@@ -89,16 +93,16 @@ pub fn run(node: &Node, load: Load, lasts: Duration) -> BTreeMap<Metric, f64> {
         drive(&address, &templates, load.in_flight, window)
     });
     let mut figures = measured.figures(Metric::CommitsPerSecond);
-    figures.insert(Metric::CpuPerRequest, measured.cpu_us_per_answer());
+    figures.insert(Metric::CpuPerRequest, measured.cpu_us_per_request());
     figures
 }
 
-/// One connection's commits, `in_flight` at a time.
+/// Sends commits on one connection, with `in_flight` requests in flight.
 fn drive(address: &str, templates: &[Template], in_flight: usize, window: &Window) -> Histogram<u64> {
-    let mut line = Connection::to(address);
+    let mut connection = Connection::to(address);
     let mut latencies = window::latencies();
     let mut waiting: VecDeque<(Instant, usize)> = VecDeque::new();
-    // A good answer differs from the one before in its correlation id alone.
+    // The latest good response to each template, without its correlation id. An equal response needs no decoding.
     let mut good: Vec<Vec<u8>> = vec![Vec::new(); templates.len()];
     let mut out = Vec::new();
     let mut sent = 0;
@@ -111,34 +115,35 @@ fn drive(address: &str, templates: &[Template], in_flight: usize, window: &Windo
                 waiting.push_back((now, turn));
                 sent += 1;
             }
-            line.send(&out);
+            connection.send(&out);
             out.clear();
         }
         if waiting.is_empty() {
             return latencies;
         }
         loop {
-            let answer = line.answer();
-            let (begun, turn) = waiting.pop_front().expect("an answer to each request");
-            if answer[4..] != good[turn][..] {
-                check(answer);
-                good[turn] = answer[4..].to_vec();
+            let response = connection.response();
+            let (begun, turn) = waiting.pop_front().expect("each response has a request");
+            if response[4..] != good[turn][..] {
+                check(response);
+                good[turn] = response[4..].to_vec();
             }
-            window.note(begun, &mut latencies);
-            if !line.has_answer() {
+            window.record(begun, &mut latencies);
+            if !connection.has_response() {
                 break;
             }
         }
     }
 }
 
-fn check(answer: &[u8]) {
-    let answer = decode(answer);
-    assert_eq!(error_of(&answer), ErrorCode::None, "{answer:?}");
+fn check(response: &[u8]) {
+    let response = decode(response);
+    assert_eq!(error_of(&response), ErrorCode::None, "{response:?}");
 }
 
-pub fn decode(answer: &[u8]) -> OffsetCommitResponse {
-    let mut reader = Reader::new(answer);
+/// Decodes a response frame without its length prefix.
+pub fn decode(response: &[u8]) -> OffsetCommitResponse {
+    let mut reader = Reader::new(response);
     frame::decode_response_header(&mut reader, ApiKey::OffsetCommit.api(), VERSION).expect("a header");
-    OffsetCommitResponse::decode(&mut reader, VERSION).expect("an answer to OffsetCommit")
+    OffsetCommitResponse::decode(&mut reader, VERSION).expect("a response to OffsetCommit")
 }

@@ -1,5 +1,5 @@
-//! Compaction beside a load that has a rate: the load's latency while keyed records are written into a log that is compacted,
-//! and into one that is not. All else is the same.
+//! The effect of compaction on a load with a fixed rate: the load's latency while keyed records are written to a log
+//! that is compacted, and to one that is not. Everything else is equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,21 +17,21 @@ use super::support::node::Node;
 use super::talk::{Talk, now_ms};
 
 const FOREGROUND: &str = "beside-compaction";
-/// Keyed records: 4 MB/s, all but the latest of a thousand keys to be compacted away.
+/// The keyed records: 4 MB/s. Compaction keeps only the latest record of each of the thousand keys.
 const KEYS: usize = 1000;
 const VALUE_BYTES: usize = 1000;
 const BATCH_RECORDS: usize = 100;
 const BATCHES_PER_SECOND: u32 = 40;
-/// So that it goes on all the time.
+/// A short pause between compactions, so that compaction runs most of the time.
 pub const SETTING: &str = "log.cleaner.backoff.ms=100";
 const SEGMENT: (&str, &str) = ("segment.bytes", "2097152");
 
-/// The load's p50 and p99 without compaction, and its p99 beside it. `None`: it did not come to that.
+/// The p50 and p99 of the load without compaction, and its p99 with compaction. `None` if the log was not compacted.
 pub fn run(node: &Node, round: usize, lasts: Duration) -> Option<BTreeMap<Metric, f64>> {
     let mut figures = BTreeMap::new();
-    // Who is first changes from round to round.
+    // The order alternates from round to round.
     for compacts in [!round.is_multiple_of(2), round.is_multiple_of(2)] {
-        let (p50, p99) = beside(node, compacts, lasts)?;
+        let (p50, p99) = measure(node, compacts, lasts)?;
         if compacts {
             figures.insert(Metric::P99Compacting, p99);
         } else {
@@ -41,7 +41,8 @@ pub fn run(node: &Node, round: usize, lasts: Duration) -> Option<BTreeMap<Metric
     Some(figures)
 }
 
-fn beside(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
+/// The p50 and p99 of the load while keyed records are written to another topic.
+fn measure(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
     let topic = if compacts { "compacted" } else { "not-compacted" };
     let policy = ("cleanup.policy", if compacts { "compact" } else { "delete" });
     let dirty = ("min.cleanable.dirty.ratio", "0.1");
@@ -51,18 +52,19 @@ fn beside(node: &Node, compacts: bool, lasts: Duration) -> Option<(f64, f64)> {
         let until = Instant::now() + lasts + Duration::from_secs(2);
         let writer = scope.spawn(move || write(&leader, topic, until));
         let report = foreground(node, lasts);
-        (report, writer.join().expect("the writer works"))
+        (report, writer.join().expect("the writer does not panic"))
     });
     let kept = size_of(&node.partition_dir(topic, 0));
     cluster::delete(node.bootstrap(), topic);
     cluster::delete(node.bootstrap(), FOREGROUND);
     if compacts && kept > written / 2 {
-        println!("  of {written} bytes {kept} are left: that is no compaction");
+        println!("  {kept} of {written} bytes are left: the log was not compacted");
         return None;
     }
     Some((report["produce_us"]["p50"].as_f64()?, report["produce_us"]["p99"].as_f64()?))
 }
 
+/// Runs the load and returns its report.
 fn foreground(node: &Node, lasts: Duration) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.args(["perf", "latency", "--batch-records", "1", "--rate", "2000", "--partitions", "16", "--json"]);
@@ -71,7 +73,7 @@ fn foreground(node: &Node, lasts: Duration) -> Value {
     serde_json::from_slice(&command.output().expect("tidemill runs").stdout).unwrap_or_default()
 }
 
-/// Writes at the rate; how many bytes.
+/// Writes keyed records at a fixed rate. Returns the number of bytes.
 fn write(leader: &str, topic: &str, until: Instant) -> u64 {
     let value = [b'v'; VALUE_BYTES];
     let batch = |first: usize| {
@@ -91,14 +93,14 @@ fn write(leader: &str, topic: &str, until: Instant) -> u64 {
         }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let batch = &batches[n as usize % batches.len()];
-        let answer = talk.produce_one(topic, 0, batch);
-        assert_eq!(answer.code, ErrorCode::None, "{answer:?}");
+        let response = talk.produce_one(topic, 0, batch);
+        assert_eq!(response.code, ErrorCode::None, "{response:?}");
         bytes += batch.len() as u64;
     }
     bytes
 }
 
-/// Of a partition's segments.
+/// The total size of a partition's segments.
 fn size_of(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let logs = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));

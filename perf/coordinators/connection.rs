@@ -1,5 +1,4 @@
-//! A connection whose requests were made before the clock runs: they leave ahead, several in one call, and their answers are
-//! read as they come.
+//! A connection for precomputed requests. It sends several requests in one call, ahead of their responses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,19 +8,21 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-/// Nothing here takes this long; a broker that says nothing for so long has lost the request.
+/// The limit for a response. Every request takes less time, so a broker that exceeds it has lost the request.
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 << 10;
 
+/// A blocking connection to a broker.
 pub struct Connection {
     stream: TcpStream,
-    /// What has come is at `start..end`.
+    /// The received bytes are at `start..end`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Connection {
+    /// Connects to `host:port`.
     pub fn to(address: &str) -> Connection {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).expect("a socket option");
@@ -29,17 +30,18 @@ impl Connection {
         Connection { stream, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
-    /// To wait for.
+    /// The socket, for a poll.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// Sends one or more complete frames.
     pub fn send(&mut self, frames: &[u8]) {
-        self.stream.write_all(frames).expect("the broker takes what is sent");
+        self.stream.write_all(frames).expect("the connection is open");
     }
 
-    /// The next answer without its length, waited for.
-    pub fn answer(&mut self) -> &[u8] {
+    /// Waits for the next response, and returns it without its length prefix.
+    pub fn response(&mut self) -> &[u8] {
         let end = loop {
             match self.next_end() {
                 Some(end) => break end,
@@ -51,11 +53,12 @@ impl Connection {
         &self.buffer[from..end]
     }
 
-    /// Whether the next answer is here, whole.
-    pub fn has_answer(&self) -> bool {
+    /// Whether the next response has been received completely.
+    pub fn has_response(&self) -> bool {
         self.next_end().is_some()
     }
 
+    /// The end of the next complete response in the buffer.
     fn next_end(&self) -> Option<usize> {
         let prefix = self.buffer[self.start..self.end].first_chunk()?;
         let end = self.start + 4 + u32::from_be_bytes(*prefix) as usize;
@@ -68,27 +71,28 @@ impl Connection {
         if self.buffer.len() - self.end < READ_BYTES / 2 {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        let bytes = self.stream.read(&mut self.buffer[self.end..]).expect("an answer within the minute");
+        let bytes = self.stream.read(&mut self.buffer[self.end..]).expect("a response within a minute");
         assert!(bytes > 0, "the broker closed the connection");
         self.end += bytes;
     }
 }
 
-/// A request whose correlation id, and some numbers in its body, are put in place before it leaves.
+/// A precomputed request. Each send gets its own correlation id and its own number in the body.
 pub struct Template {
     frame: Vec<u8>,
+    /// The positions of the number.
     numbers_at: Vec<usize>,
 }
 
 impl Template {
-    /// `frame` has `mark` wherever the number is to be.
+    /// `frame` contains `mark` at each position of the number.
     pub fn new(frame: Vec<u8>, mark: i64) -> Template {
         let mark = mark.to_be_bytes();
         let numbers_at = frame.windows(8).enumerate().filter(|(_, window)| *window == mark).map(|(at, _)| at).collect();
         Template { frame, numbers_at }
     }
 
-    /// Appends the frame to `out`.
+    /// Appends the frame with this correlation id and number to `out`.
     pub fn put(&self, correlation_id: i32, number: i64, out: &mut Vec<u8>) {
         let from = out.len();
         out.extend_from_slice(&self.frame);
@@ -99,7 +103,7 @@ impl Template {
     }
 }
 
-/// A request of an API that is not in `tidemill::wire`, at a flexible version.
+/// Encodes a request of `kafka_protocol`, at a flexible version.
 pub fn frame_of(key: i16, version: i16, request: &impl Encodable) -> Vec<u8> {
     let header = RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
     let mut frame = BytesMut::new();
@@ -111,8 +115,8 @@ pub fn frame_of(key: i16, version: i16, request: &impl Encodable) -> Vec<u8> {
     frame.to_vec()
 }
 
-/// The answer to it.
-pub fn message_in<M: Decodable>(mut answer: &[u8], version: i16) -> M {
-    ResponseHeader::decode(&mut answer, 1).expect("a header");
-    M::decode(&mut answer, version).expect("an answer of that version")
+/// Decodes the response to such a request.
+pub fn message_in<M: Decodable>(mut response: &[u8], version: i16) -> M {
+    ResponseHeader::decode(&mut response, 1).expect("a header");
+    M::decode(&mut response, version).expect("a response of that version")
 }

@@ -1,5 +1,5 @@
-//! A copier with exactly-once: it reads a batch of committed records, writes them elsewhere and commits how far it has read,
-//! all in one transaction; then the next. Several of them, each with a partition of its own.
+//! Copiers with exactly-once semantics. Each transaction reads a batch of committed records, produces them to another
+//! topic, and commits the consumed offset. Each copier has its own partition.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use super::window;
 pub const FROM: &str = "copied-from";
 pub const TO: &str = "copied-to";
 pub const COPIERS: i32 = 4;
-/// Of a transaction, each of 100 bytes.
+/// Records in a transaction, each of 100 bytes.
 pub const RECORDS: usize = 100;
-/// Batches in each partition: a copier that has read them all begins anew.
+/// Batches in each partition. At the end, a copier starts again from the first.
 const BATCHES: i64 = 100;
 
-/// Makes both topics, and what is copied.
+/// Creates both topics and fills the first.
 pub fn prepare(bootstrap: &str) {
     for topic in [FROM, TO] {
         cluster::create(bootstrap, topic, COPIERS, &[]);
@@ -35,12 +35,13 @@ pub fn prepare(bootstrap: &str) {
     for (partition, leader) in cluster::leaders(bootstrap, FROM).iter().enumerate() {
         let mut talk = Talk::to(leader);
         for _ in 0..BATCHES {
-            let answer = talk.produce_one(FROM, partition as i32, &batch);
-            assert_eq!(answer.code, ErrorCode::None, "{answer:?}");
+            let response = talk.produce_one(FROM, partition as i32, &batch);
+            assert_eq!(response.code, ErrorCode::None, "{response:?}");
         }
     }
 }
 
+/// One round.
 pub fn run(node: &Node, lasts: Duration) -> BTreeMap<Metric, f64> {
     let (sources, targets) = (cluster::leaders(node.bootstrap(), FROM), cluster::leaders(node.bootstrap(), TO));
     let begin = |n: i32| (n, Producer::new(node.bootstrap(), &format!("copier-{n}")));
@@ -52,32 +53,32 @@ pub fn run(node: &Node, lasts: Duration) -> BTreeMap<Metric, f64> {
         let mut source = Talk::to(&sources[partition as usize]);
         let mut target = producer.leader(&targets[partition as usize]);
         let mut latencies = window::latencies();
-        let mut fetch = ask(&mut source, partition, 0);
+        let mut fetch = send_fetch(&mut source, partition, 0);
         while window.is_open() {
             let begun = Instant::now();
             let records = receive(&mut source, fetch).partitions.remove(0).records;
-            let batch = batches(&records).next().expect("there is more to read").expect("whole");
+            let batch = batches(&records).next().expect("the partition has more batches").expect("a complete batch");
             let next = batch.header.next_offset();
-            // The next batch is on its way while this one is written, as a consumer reads ahead.
-            fetch = ask(&mut source, partition, next % (BATCHES * RECORDS as i64));
+            // Fetch the next batch while this one is written, as a consumer reads ahead.
+            fetch = send_fetch(&mut source, partition, next % (BATCHES * RECORDS as i64));
             producer.produce(&mut target, TO, partition, &batch);
             producer.commit(&mut coordinator, &group, FROM, partition, next);
             producer.end();
-            window.note(begun, &mut latencies);
+            window.record(begun, &mut latencies);
         }
         receive(&mut source, fetch);
         latencies
     });
     let mut figures = measured.figures(Metric::TransactionsPerSecond);
     figures.insert(Metric::RecordsPerSecond, measured.per_second() * RECORDS as f64);
-    figures.insert(Metric::CpuPerRequest, measured.cpu_us_per_answer());
+    figures.insert(Metric::CpuPerRequest, measured.cpu_us_per_request());
     figures
 }
 
 const FETCH_VERSION: i16 = 11;
 
-/// Asks for one batch, the one at `offset`.
-fn ask(talk: &mut Talk, partition: i32, offset: i64) -> i32 {
+/// Sends a fetch for one batch, the one at `offset`. Returns the correlation id.
+fn send_fetch(talk: &mut Talk, partition: i32, offset: i64) -> i32 {
     let part = FetchPartition { partition_max_bytes: 1, ..FetchPartition::new(Topic::Name(FROM), partition, offset) };
     let request = FetchRequest {
         max_wait_ms: 500,

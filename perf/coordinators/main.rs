@@ -1,16 +1,17 @@
-//! The coordinators of groups and transactions against Apache Kafka 4.3's: same client, same machine, same disk, same run.
+//! Compares the coordinators of groups and transactions with those of Apache Kafka 4.3: same client, same machine, same
+//! disk, same run.
 //!
-//! Both brokers run side by side with their default settings, one at a time is loaded, in turns, several rounds; figures are
-//! medians. Kafka is measured as it comes (what is committed is not flushed) and with a flush per message; Tidemill flushes
-//! before it answers. Clients send frames that cost next to nothing to make, so what is seen is the broker. A request that is
-//! refused ends the run.
+//! Both brokers run at the same time with their default settings. Only one of them is under load, in turns, for several
+//! rounds; the figures are medians. Kafka is measured with its defaults (it responds before the flush) and with a flush
+//! per message. Tidemill flushes before it responds. The clients send precomputed frames, so that the figures show the
+//! cost of the broker. A rejected request ends the run.
 //!
 //! ```text
-//! cargo bench --bench coordinators                           the whole table, about five minutes
-//! cargo bench --bench coordinators -- --write                ... which goes to perf/README.md
+//! cargo bench --bench coordinators                              the whole table, about five minutes
+//! cargo bench --bench coordinators -- --write                   writes the table to perf/README.md
 //! cargo bench --bench coordinators -- --rounds 1 --only copier  one row, quickly
-//! cargo bench --bench coordinators -- --tidemill             without Kafka
-//! cargo bench --bench coordinators -- --kafka NAME=VALUE     ... with Kafka set so
+//! cargo bench --bench coordinators -- --tidemill                without Kafka
+//! cargo bench --bench coordinators -- --kafka NAME=VALUE        with this setting of Kafka
 //! ```
 
 #[path = "../../tests/support/mod.rs"]
@@ -37,34 +38,34 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use figures::{Figures, Goal, Metric, Row, Side, figure};
-use statistics::median;
+use figures::{Figures, Goal, Metric, Round, Row, Side};
 use support::node::Node;
 use support::talk;
 
 use Metric::*;
 use Side::{Kafka, KafkaFlushed};
 
-/// What is done in one round of one side.
+/// The load of one round on one side.
 #[derive(Clone, Copy)]
 enum Load {
     Commits(commits::Load),
+    /// With this number of producers.
     Transactions(i32),
     Copier,
     Rebalance,
-    /// The same where an assignment is made as soon as it is wanted, not once a second at the most.
+    /// As `Rebalance`, with [`rebalance::EAGER`].
     EagerRebalance,
     Compaction,
     Recovery,
 }
 
-/// Which nodes a load is for.
+/// The nodes that a load runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nodes {
-    /// Of its own: they are stopped and killed.
+    /// Nodes that the load stops and kills.
     Restarted,
     Ordinary,
-    /// With [`rebalance::EAGER`].
+    /// Nodes with [`rebalance::EAGER`].
     Eager,
 }
 
@@ -78,6 +79,7 @@ impl Load {
     }
 }
 
+/// A row of the table.
 struct Work {
     title: &'static str,
     load: Load,
@@ -88,7 +90,8 @@ struct Work {
 
 const WORKS: [Work; 10] = [
     Work {
-        title: "1 million committed offsets of 10,000 groups: from the process's start until all 50 coordinators answer",
+        title: "1 million committed offsets of 10,000 groups: \
+                from the process's start until all 50 coordinators answer",
         load: Load::Recovery,
         sides: &Side::BROKERS,
         shown: &[AnsweringAfterStop, LoadedAfterStop, AnsweringAfterKill, LoadedAfterKill],
@@ -137,7 +140,7 @@ const WORKS: [Work; 10] = [
         goals: &[Goal::at_least(RecordsPerSecond, Kafka, 2.0), Goal::at_least(RecordsPerSecond, KafkaFlushed, 2.0)],
     },
     Work {
-        title: "group of 100 members over 200 partitions (KIP-848): until all have what they shall have",
+        title: "group of 100 members over 200 partitions (KIP-848): until every member has its target assignment",
         load: Load::Rebalance,
         sides: &Side::BROKERS,
         shown: &[AllJoined, OneLeft, OneCame],
@@ -148,7 +151,8 @@ const WORKS: [Work; 10] = [
         ],
     },
     Work {
-        title: "the same with `group.consumer.assignment.interval.ms=0`: Kafka waits 1,000 by default, Tidemill 30 at this size",
+        title: "the same with `group.consumer.assignment.interval.ms=0`: \
+                Kafka waits 1,000 by default, Tidemill 30 at this size",
         load: Load::EagerRebalance,
         sides: &Side::BROKERS,
         shown: &[AllJoined, OneLeft, OneCame],
@@ -159,7 +163,8 @@ const WORKS: [Work; 10] = [
         ],
     },
     Work {
-        title: "2,000 requests/s of 1 record, 16 partitions, beside a log of keyed records that is compacted all the time",
+        title: "2,000 requests/s of 1 record, 16 partitions, \
+                beside a log of keyed records that is compacted all the time",
         load: Load::Compaction,
         sides: &Side::BROKERS,
         shown: &[P50, P99, P99Compacting],
@@ -173,7 +178,7 @@ struct Options {
     only: Option<String>,
     writes: bool,
     has_kafka: bool,
-    /// Of Kafka, in place of its defaults.
+    /// Settings of Kafka that replace its defaults.
     settings: Vec<String>,
 }
 
@@ -182,20 +187,20 @@ fn options() -> Options {
         Options { rounds: 3, seconds: 1.5, only: None, writes: false, has_kafka: true, settings: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
-            "--rounds" => options.rounds = value().parse().expect("--rounds wants a number"),
-            "--seconds" => options.seconds = value().parse().expect("--seconds wants a number"),
+            "--rounds" => options.rounds = value().parse().expect("--rounds needs a number"),
+            "--seconds" => options.seconds = value().parse().expect("--seconds needs a number"),
             "--only" => options.only = Some(value()),
             "--write" => options.writes = true,
             "--tidemill" => options.has_kafka = false,
             "--kafka" => options.settings.push(value()),
-            // cargo's own.
+            // `cargo bench` passes it.
             "--bench" => {}
             other => {
                 panic!(
-                    "{other}: there are --rounds N, --seconds N, --only PART_OF_A_TITLE, --tidemill, --kafka NAME=VALUE \
-                     and --write"
+                    "{other}: the options are --rounds N, --seconds N, --only PART_OF_A_TITLE, --tidemill, \
+                     --kafka NAME=VALUE and --write"
                 )
             }
         }
@@ -209,7 +214,7 @@ struct Brokers {
 }
 
 impl Brokers {
-    /// None: Kafka is wanted and cannot be installed.
+    /// Starts both brokers. `None` if Kafka cannot be installed.
     fn start(nodes: Nodes, options: &Options) -> Option<Brokers> {
         let settings = if nodes == Nodes::Eager { [rebalance::EAGER] } else { [compaction::SETTING] };
         let kafka = match options.has_kafka {
@@ -233,7 +238,8 @@ impl Brokers {
     }
 }
 
-fn once(load: Load, node: &mut Node, round: usize, lasts: Duration) -> Option<BTreeMap<Metric, f64>> {
+/// One round of a load. `None` if the node cannot carry it out.
+fn once(load: Load, node: &mut Node, round: usize, lasts: Duration) -> Option<Round> {
     match load {
         Load::Commits(load) => Some(commits::run(node, load, lasts)),
         Load::Transactions(producers) => Some(transactions::run(node, producers, lasts)),
@@ -244,39 +250,34 @@ fn once(load: Load, node: &mut Node, round: usize, lasts: Duration) -> Option<BT
     }
 }
 
+/// Runs all rounds of a work.
 fn run(work: &Work, brokers: &mut Brokers, options: &Options) -> Figures {
-    let mut rounds: BTreeMap<Side, Vec<BTreeMap<Metric, f64>>> = BTreeMap::new();
+    let mut rounds: BTreeMap<Side, Vec<Round>> = BTreeMap::new();
     let sides: Vec<Side> =
         work.sides.iter().copied().filter(|side| options.has_kafka || *side == Side::Tidemill).collect();
     for round in 0..options.rounds {
         for turn in 0..sides.len() {
             let side = sides[(turn + round) % sides.len()];
-            // Kafka's restarts take most of the time, and no goal is a multiple of them.
+            // Kafka restarts in one round only: they take most of the time, and no goal depends on them.
             if matches!(work.load, Load::Recovery) && side != Side::Tidemill && round > 0 {
                 continue;
             }
-            let node = brokers.of(side).expect("only sides that run");
+            let node = brokers.of(side).expect("the filter leaves only sides that run");
             if side != Side::Tidemill {
                 kafka_flush::set(node, side == Side::KafkaFlushed);
             }
             let Some(figures) = once(work.load, node, round, Duration::from_secs_f64(options.seconds)) else {
-                println!("  {} cannot do it", side.title());
+                println!("  {} does not support this load", side.title());
                 continue;
             };
-            let shown: Vec<String> = work.shown.iter().map(|metric| figure(*metric, &figures)).collect();
-            println!("  round {} {:<24} {}", round + 1, side.title(), shown.join(", "));
+            figures::print_round(round, side, work.shown, &figures);
             rounds.entry(side).or_default().push(figures);
         }
     }
-    let medians = |rounds: Vec<BTreeMap<Metric, f64>>| {
-        let metrics = rounds[0].keys().copied();
-        let of = |metric: Metric| median(rounds.iter().filter_map(|round| round.get(&metric).copied()).collect());
-        metrics.map(|metric| (metric, of(metric))).collect()
-    };
-    rounds.into_iter().map(|(side, rounds)| (side, medians(rounds))).collect()
+    figures::medians(rounds)
 }
 
-/// What the loads find there; and Kafka's first seconds, which are slow in a JVM.
+/// Creates the topics and data of the loads. Warms up Kafka, because the first seconds of a JVM are slow.
 fn prepare(nodes: Nodes, brokers: &mut Brokers, options: &Options) {
     for node in brokers.all() {
         if nodes == Nodes::Restarted {
@@ -302,12 +303,12 @@ fn prepare(nodes: Nodes, brokers: &mut Brokers, options: &Options) {
 fn main() {
     let options = options();
     let begun = Instant::now();
-    let is_wanted = |work: &&Work| options.only.as_ref().is_none_or(|only| work.title.contains(only.as_str()));
+    let is_selected = |work: &&Work| options.only.as_ref().is_none_or(|only| work.title.contains(only.as_str()));
     let mut rows = BTreeMap::new();
     for nodes in [Nodes::Restarted, Nodes::Ordinary, Nodes::Eager] {
-        let is_of_these = |(_, work): &(usize, &Work)| is_wanted(work) && work.load.nodes() == nodes;
-        let works: Vec<(usize, &Work)> = WORKS.iter().enumerate().filter(is_of_these).collect();
-        if works.is_empty() || (nodes == Nodes::Eager && !rebalance::is_known()) {
+        let is_for_nodes = |(_, work): &(usize, &Work)| is_selected(work) && work.load.nodes() == nodes;
+        let works: Vec<(usize, &Work)> = WORKS.iter().enumerate().filter(is_for_nodes).collect();
+        if works.is_empty() || (nodes == Nodes::Eager && !rebalance::is_supported()) {
             continue;
         }
         let Some(mut brokers) = Brokers::start(nodes, &options) else {
@@ -322,13 +323,14 @@ fn main() {
     }
     let rows: Vec<Row> = rows.into_values().collect();
     let text = format!(
-        "Medians of {} alternating rounds of {} s each (of Kafka's restarts, one). CPU is the broker's, all threads.\n\n{}",
+        "Medians of {} alternating rounds of {} s each (of Kafka's restarts, one). CPU is the broker's, all threads.\
+         \n\n{}",
         options.rounds,
         options.seconds,
         figures::render(&rows)
     );
     println!("\n{text}");
-    println!("{:.0} s in all", begun.elapsed().as_secs_f64());
+    println!("{:.0} s in total", begun.elapsed().as_secs_f64());
     if options.writes {
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf/README.md");
         figures::write(&readme, &text, "coordinators", "");

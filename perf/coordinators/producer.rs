@@ -1,5 +1,5 @@
-//! A transactional producer of the second protocol version (KIP-890): it produces, commits a group's offsets and ends its
-//! transaction, one request after another, and goes on with the epoch that the end gave it.
+//! A transactional producer of protocol version 2 (KIP-890). It produces, commits the offsets of a group and ends the
+//! transaction, one request after another. Then it uses the epoch from the EndTxn response.
 
 use std::collections::HashMap;
 
@@ -17,16 +17,19 @@ use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerI
 use super::cluster::{coordinators, retried};
 use super::talk::Talk;
 
+/// A transactional producer and its connection to the transaction coordinator.
 pub struct Producer {
+    /// The transactional id.
     id: String,
     coordinator: Talk,
     producer_id: i64,
     epoch: i16,
-    /// The next of each partition.
+    /// The next sequence of each partition.
     sequences: HashMap<i32, i32>,
 }
 
 impl Producer {
+    /// Initializes the producer with the transactional id `id`.
     pub fn new(bootstrap: &str, id: &str) -> Producer {
         let mut coordinator = Talk::to(&coordinators(bootstrap, TRANSACTION, &[id.into()])[0]);
         let request = InitProducerIdRequest {
@@ -35,25 +38,25 @@ impl Producer {
             ..Default::default()
         };
         let (producer_id, epoch) = retried(|| {
-            let answer: InitProducerIdResponse = coordinator.call(&request, 5);
-            (answer.error_code, (answer.producer_id, answer.producer_epoch))
+            let response: InitProducerIdResponse = coordinator.call(&request, 5);
+            (response.error_code, (response.producer_id, response.producer_epoch))
         });
         Producer { id: id.into(), coordinator, producer_id, epoch, sequences: HashMap::new() }
     }
 
-    /// A connection that this producer's records go over.
+    /// A connection to a leader for this producer's records.
     pub fn leader(&self, address: &str) -> Talk {
         let mut talk = Talk::to(address);
         talk.transactional_id = Some(self.id.clone());
         talk
     }
 
-    /// Sends a batch's records as its own.
+    /// Produces the records of a batch as part of the transaction.
     pub fn produce(&mut self, leader: &mut Talk, topic: &str, partition: i32, batch: &Batch<'_>) {
         let sequence = self.sequences.entry(partition).or_default();
         let mut header = batch.header;
         header.base_offset = 0;
-        header.attributes = attributes(header.codec().expect("known"), TimestampType::CreateTime, true, false);
+        header.attributes = attributes(header.codec().expect("a known codec"), TimestampType::CreateTime, true, false);
         (header.producer_id, header.producer_epoch, header.base_sequence) = (self.producer_id, self.epoch, *sequence);
         header.crc = header.crc_with(batch.stored_records());
         let bytes = [&header.encode()[..], batch.stored_records()].concat();
@@ -61,6 +64,7 @@ impl Producer {
         retried(|| (leader.produce(12, -1, &[(Topic::Name(topic), partition, &bytes)])[0].code, ()));
     }
 
+    /// Commits the offset of a group as part of the transaction.
     pub fn commit(&mut self, group_coordinator: &mut Talk, group: &str, topic: &str, partition: i32, offset: i64) {
         let partition = TxnOffsetCommitRequestPartition {
             partition_index: partition,
@@ -77,8 +81,8 @@ impl Producer {
             ..Default::default()
         };
         retried(|| {
-            let answer: TxnOffsetCommitResponse = group_coordinator.call(&request, 5);
-            (answer.topics[0].partitions[0].error_code, ())
+            let response: TxnOffsetCommitResponse = group_coordinator.call(&request, 5);
+            (response.topics[0].partitions[0].error_code, ())
         });
     }
 
@@ -90,9 +94,9 @@ impl Producer {
             producer_epoch: self.epoch,
             committed: true,
         };
-        let answer: EndTxnResponse = self.coordinator.call(&request, 5);
-        assert_eq!(answer.error_code, ErrorCode::None, "the end of a transaction of {}", self.id);
-        (self.producer_id, self.epoch) = (answer.producer_id, answer.producer_epoch);
+        let response: EndTxnResponse = self.coordinator.call(&request, 5);
+        assert_eq!(response.error_code, ErrorCode::None, "EndTxn of {}", self.id);
+        (self.producer_id, self.epoch) = (response.producer_id, response.producer_epoch);
         self.sequences.clear();
     }
 }

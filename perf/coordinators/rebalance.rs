@@ -1,8 +1,10 @@
-//! A group of the next-generation protocol (KIP-848): a hundred members, each with a connection of its own, all in one thread.
-//! How soon everybody has what it shall have, after all have come, after one has left, after one more has come.
+//! A consumer group (KIP-848) of a hundred members, each with its own connection, all on one thread. Measures the time
+//! until every member has its target assignment: after all have joined, after one has left, and after one more has
+//! joined.
 //!
-//! A member asks again [`PAUSE`] after each answer, and at once when it has something to tell, as a client does. The pause is
-//! shorter than a client's (the coordinator tells it to come every 5 s), so that what is measured is the coordinator.
+//! A member sends a heartbeat [`PAUSE`] after each response, and at once when its partitions have changed, as a client
+//! does. The pause is shorter than that of a client (the coordinator sets 5 s), so that the time is that of the
+//! coordinator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,26 +27,29 @@ use super::talk::Talk;
 pub const TOPIC: &str = "shared-out";
 pub const PARTITIONS: usize = 200;
 pub const MEMBERS: usize = 100;
-/// Assignments are made when they are wanted. By default Kafka lets a second pass after one, in which more may change, and
-/// Tidemill 0.1 ms for each member and partition.
+/// Makes the coordinator compute each assignment at once. By default it waits after the previous one, to combine
+/// changes: Kafka for a second, Tidemill for 0.1 ms per member and partition.
 pub const EAGER: &str = "group.consumer.assignment.interval.ms=0";
 const PAUSE: Duration = Duration::from_millis(10);
 const WITHIN: Duration = Duration::from_secs(60);
 
 const KEY: i16 = 68;
 const VERSION: i16 = 1;
+/// The member epoch of a heartbeat that leaves the group.
 const LEAVES: i32 = -1;
 
 struct Member {
     id: StrBytes,
-    line: Connection,
+    connection: Connection,
     epoch: i32,
     owned: BTreeSet<i32>,
-    /// What it owns has changed, and the coordinator has not been told; or is being told.
-    has_news: bool,
-    is_telling: bool,
+    /// `owned` has changed since the latest heartbeat.
+    has_change: bool,
+    /// The heartbeat in flight reports a change.
+    is_reporting: bool,
+    /// A heartbeat is in flight.
     is_waiting: bool,
-    /// When it asks next.
+    /// When the next heartbeat is due.
     next: Instant,
 }
 
@@ -56,26 +61,26 @@ struct Group {
     joined: usize,
 }
 
-/// Whether Tidemill speaks the protocol, and has the setting.
-pub fn is_known() -> bool {
+/// Whether Tidemill supports the protocol.
+pub fn is_supported() -> bool {
     ApiKey::from_code(KEY).is_some()
 }
 
-/// `None`: the broker does not speak the protocol.
+/// One round. `None` if the broker does not support the protocol.
 pub fn run(node: &Node, round: usize) -> Option<BTreeMap<Metric, f64>> {
     let mut group = Group::new(node, &format!("shared-out-{round}-{}", std::process::id()))?;
     let mut figures = BTreeMap::new();
     let mut note = |metric, took: Duration| figures.insert(metric, took.as_secs_f64() * 1e6);
     (0..MEMBERS).for_each(|_| group.join());
-    note(Metric::AllJoined, group.settle());
+    note(Metric::AllJoined, group.reconcile());
     let leaver = group.members.remove(MEMBERS / 2);
     let leaver = group.leave(leaver);
-    note(Metric::OneLeft, group.settle());
+    note(Metric::OneLeft, group.reconcile());
     drop(leaver);
     group.join();
-    note(Metric::OneCame, group.settle());
+    note(Metric::OneCame, group.reconcile());
     for member in std::mem::take(&mut group.members) {
-        group.leave(member).line.answer();
+        group.leave(member).connection.response();
     }
     Some(figures)
 }
@@ -83,38 +88,38 @@ pub fn run(node: &Node, round: usize) -> Option<BTreeMap<Metric, f64>> {
 impl Group {
     fn new(node: &Node, id: &str) -> Option<Group> {
         let mut talk = Talk::to(node.bootstrap());
-        let answer: tidemill::wire::admin::api_versions::ApiVersionsResponse =
+        let response: tidemill::wire::admin::api_versions::ApiVersionsResponse =
             talk.call(&tidemill::wire::admin::api_versions::ApiVersionsRequest::default(), 0);
-        answer.api_keys.iter().find(|api| api.api_key == KEY && api.max_version >= VERSION)?;
+        response.api_keys.iter().find(|api| api.api_key == KEY && api.max_version >= VERSION)?;
         let named = MetadataRequestTopic { name: Some(TOPIC.into()), ..Default::default() };
-        let answer: MetadataResponse =
+        let response: MetadataResponse =
             talk.call(&MetadataRequest { topics: Some(vec![named]), ..Default::default() }, 12);
         let coordinator = cluster::coordinators(node.bootstrap(), GROUP, &[id.to_string()]).remove(0);
         let id = StrBytes::from_string(id.to_string());
-        Some(Group { id, topic_id: answer.topics[0].topic_id.0, coordinator, members: Vec::new(), joined: 0 })
+        Some(Group { id, topic_id: response.topics[0].topic_id.0, coordinator, members: Vec::new(), joined: 0 })
     }
 
     fn join(&mut self) {
         self.joined += 1;
         self.members.push(Member {
             id: StrBytes::from_string(format!("member-{}", self.joined)),
-            line: Connection::to(&self.coordinator),
+            connection: Connection::to(&self.coordinator),
             epoch: 0,
             owned: BTreeSet::new(),
-            has_news: true,
-            is_telling: false,
+            has_change: true,
+            is_reporting: false,
             is_waiting: false,
             next: Instant::now(),
         });
     }
 
-    /// Says that the member leaves, and does not wait for an answer.
+    /// Sends the heartbeat that leaves the group, and does not wait for the response.
     fn leave(&self, mut member: Member) -> Member {
         if member.is_waiting {
-            member.line.answer();
+            member.connection.response();
         }
         member.epoch = LEAVES;
-        member.line.send(&self.heartbeat(&member));
+        member.connection.send(&self.heartbeat(&member));
         member
     }
 
@@ -131,38 +136,39 @@ impl Group {
             .with_member_epoch(member.epoch)
             .with_rebalance_timeout_ms(if joins { 300_000 } else { -1 })
             .with_subscribed_topic_names(joins.then(|| vec![StrBytes::from_static_str(TOPIC).into()]))
-            .with_topic_partitions((member.has_news && member.epoch != LEAVES).then(owned));
+            .with_topic_partitions((member.has_change && member.epoch != LEAVES).then(owned));
         frame_of(KEY, VERSION, &request)
     }
 
-    /// Members ask and answer until all is as it shall be; how long that took.
-    fn settle(&mut self) -> Duration {
+    /// Sends and receives heartbeats until the group is stable. Returns the time that it took.
+    fn reconcile(&mut self) -> Duration {
         let begun = Instant::now();
-        while !self.is_settled() {
-            assert!(begun.elapsed() < WITHIN, "the group has not settled: {}", self.told());
+        while !self.is_stable() {
+            assert!(begun.elapsed() < WITHIN, "the group is not stable: {}", self.summary());
             for at in 0..self.members.len() {
                 let member = &self.members[at];
-                if !member.is_waiting && (member.has_news || member.next <= Instant::now()) {
+                if !member.is_waiting && (member.has_change || member.next <= Instant::now()) {
                     let frame = self.heartbeat(member);
                     let member = &mut self.members[at];
-                    (member.is_waiting, member.is_telling, member.has_news) = (true, member.has_news, false);
-                    member.line.send(&frame);
+                    (member.is_waiting, member.is_reporting, member.has_change) = (true, member.has_change, false);
+                    member.connection.send(&frame);
                 }
             }
             for at in self.readable() {
-                self.members[at].hear(self.topic_id);
+                self.members[at].receive(self.topic_id);
             }
         }
         begun.elapsed()
     }
 
-    /// All in one epoch, and each partition with one member, evenly; and the coordinator has been told so.
-    fn is_settled(&self) -> bool {
+    /// All members are in one epoch, each partition has one member, the assignment is even, and the coordinator has
+    /// received every change.
+    fn is_stable(&self) -> bool {
         let members = self.members.len();
         let (least, most) = (PARTITIONS / members, PARTITIONS.div_ceil(members));
         let is_done = |member: &Member| {
-            !member.has_news
-                && !member.is_telling
+            !member.has_change
+                && !member.is_reporting
                 && member.epoch == self.members[0].epoch
                 && (least..=most).contains(&member.owned.len())
         };
@@ -172,45 +178,47 @@ impl Group {
             && owned().collect::<BTreeSet<_>>().len() == PARTITIONS
     }
 
-    fn told(&self) -> String {
+    /// Epoch and number of partitions of each member.
+    fn summary(&self) -> String {
         let of = |member: &Member| format!("{}:{}", member.epoch, member.owned.len());
         self.members.iter().map(of).collect::<Vec<_>>().join(" ")
     }
 
-    /// Waits for answers, or for somebody to be due.
+    /// Waits for responses until the next heartbeat is due. Returns the members that have a response.
     fn readable(&self) -> Vec<usize> {
         let due = self.members.iter().filter(|member| !member.is_waiting).map(|member| member.next).min();
         let wait = due.map_or(PAUSE, |due| due.saturating_duration_since(Instant::now()));
         let mut polled: Vec<PollFd<'_>> =
-            self.members.iter().map(|member| PollFd::new(member.line.stream(), PollFlags::IN)).collect();
+            self.members.iter().map(|member| PollFd::new(member.connection.stream(), PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
-        rustix::event::poll(&mut polled, Some(&timeout)).expect("connections to wait for");
+        rustix::event::poll(&mut polled, Some(&timeout)).expect("the sockets are open");
         let readable = polled.iter().enumerate().filter(|(_, polled)| !polled.revents().is_empty());
         readable.map(|(at, _)| at).collect()
     }
 }
 
 impl Member {
-    fn hear(&mut self, topic_id: [u8; 16]) {
-        let told: ConsumerGroupHeartbeatResponse = message_in(self.line.answer(), VERSION);
-        (self.is_waiting, self.is_telling) = (false, false);
+    /// Receives a heartbeat response and adopts its assignment.
+    fn receive(&mut self, topic_id: [u8; 16]) {
+        let response: ConsumerGroupHeartbeatResponse = message_in(self.connection.response(), VERSION);
+        (self.is_waiting, self.is_reporting) = (false, false);
         self.next = Instant::now() + PAUSE;
-        match ErrorCode::from_code(told.error_code).expect("a known code") {
+        match ErrorCode::from_code(response.error_code).expect("a known code") {
             ErrorCode::None => {}
-            // Says again what it has said.
+            // Report the partitions again.
             ErrorCode::CoordinatorLoadInProgress | ErrorCode::CoordinatorNotAvailable => {
-                self.has_news = true;
+                self.has_change = true;
                 return;
             }
-            error => panic!("a heartbeat is refused: {error} {:?}", told.error_message),
+            error => panic!("a heartbeat is rejected: {error} {:?}", response.error_message),
         }
-        self.epoch = told.member_epoch;
-        let Some(assignment) = told.assignment else { return };
-        let of_topic = assignment.topic_partitions.iter().filter(|given| given.topic_id.as_bytes() == &topic_id);
-        let given: BTreeSet<i32> = of_topic.flat_map(|given| given.partitions.iter().copied()).collect();
-        if given != self.owned {
-            self.owned = given;
-            self.has_news = true;
+        self.epoch = response.member_epoch;
+        let Some(assignment) = response.assignment else { return };
+        let of_topic = assignment.topic_partitions.iter().filter(|topic| topic.topic_id.as_bytes() == &topic_id);
+        let assigned: BTreeSet<i32> = of_topic.flat_map(|topic| topic.partitions.iter().copied()).collect();
+        if assigned != self.owned {
+            self.owned = assigned;
+            self.has_change = true;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A million committed offsets, and a node that starts with them: how soon every coordinator partition answers.
+//! The start of a node with a million committed offsets: the time until every coordinator partition responds.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,25 +18,25 @@ use super::figures::Metric;
 use super::support::node::Node;
 use super::talk::Talk;
 
-/// With as many partitions each as the topic has, committed ten at a time.
+/// Each group commits every partition of the topic, ten in one request.
 const GROUPS: usize = 10_000;
 const AT_A_TIME: i32 = 10;
-/// Of `__consumer_offsets`: Kafka's default.
+/// The partitions of `__consumer_offsets`: Kafka's default.
 const COORDINATORS: usize = 50;
 const WITHIN: Duration = Duration::from_secs(120);
-/// Between two rounds of questions.
+/// Between two rounds of requests.
 const PAUSE: Duration = Duration::from_millis(5);
 
 fn group(n: usize) -> String {
     format!("remembered-{n}")
 }
 
-/// Different for each group and partition.
+/// The committed offset of group `n`, in each partition.
 fn offset(n: usize) -> i64 {
     1_000_000 + n as i64
 }
 
-/// Commits all of them.
+/// Commits the offsets of all groups.
 pub fn prepare(node: &Node) {
     const AHEAD: usize = 64;
     cluster::create(node.bootstrap(), TOPIC, PARTITIONS, &[]);
@@ -47,10 +47,10 @@ pub fn prepare(node: &Node) {
         chunk.iter().zip(addresses).for_each(|(n, address)| by_address.entry(address).or_default().push(*n));
     }
     for (address, of_address) in by_address {
-        let mut line = Connection::to(&address);
+        let mut connection = Connection::to(&address);
         let commits = |n: usize| (0..PARTITIONS / AT_A_TIME).map(move |part| (n, part * AT_A_TIME));
         let mut left: Vec<(usize, i32)> = of_address.into_iter().flat_map(commits).collect();
-        // A coordinator that has just been made may still load: it is asked again.
+        // Retry the commits that a new coordinator rejects while it is loading.
         while !left.is_empty() {
             let mut again = Vec::new();
             for chunk in left.chunks(AHEAD) {
@@ -58,12 +58,12 @@ pub fn prepare(node: &Node) {
                     let request = commits::request(&groups[*n], *from..from + AT_A_TIME, offset(*n));
                     frame::encode_request(&request, commits::VERSION, 0, None).expect("encodable")
                 };
-                line.send(&chunk.iter().flat_map(frame).collect::<Vec<u8>>());
+                connection.send(&chunk.iter().flat_map(frame).collect::<Vec<u8>>());
                 for commit in chunk {
-                    match commits::error_of(&commits::decode(line.answer())) {
+                    match commits::error_of(&commits::decode(connection.response())) {
                         ErrorCode::None => {}
                         ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator => again.push(*commit),
-                        error => panic!("a commit is refused: {error}"),
+                        error => panic!("a commit is rejected: {error}"),
                     }
                 }
             }
@@ -72,8 +72,8 @@ pub fn prepare(node: &Node) {
     }
 }
 
-/// Starts the node, and waits until each coordinator tells what its group has committed. From the process's start, and the part
-/// of it after the node said that it is ready.
+/// Restarts the node and waits until each coordinator returns the offsets of a group. Returns the time since the start
+/// of the process, and the time since the node reported that it is ready.
 fn restart(node: &mut Node) -> (Duration, Duration) {
     let mut of: BTreeMap<i32, usize> = BTreeMap::new();
     for n in 0..GROUPS {
@@ -86,11 +86,11 @@ fn restart(node: &mut Node) -> (Duration, Duration) {
     let mut left: Vec<usize> = of.into_values().collect();
     let mut talks: BTreeMap<String, Talk> = BTreeMap::new();
     while !left.is_empty() {
-        assert!(ready.elapsed() < WITHIN, "{} coordinators do not answer", left.len());
+        assert!(ready.elapsed() < WITHIN, "{} coordinators do not respond", left.len());
         let names: Vec<String> = left.iter().map(|n| group(*n)).collect();
         let addresses = cluster::coordinators(node.bootstrap(), GROUP, &names);
-        let asked: Vec<_> = left.iter().copied().zip(addresses).collect();
-        left = asked
+        let pending: Vec<_> = left.iter().copied().zip(addresses).collect();
+        left = pending
             .into_iter()
             .filter(|(n, address)| {
                 let talk = talks.entry(address.clone()).or_insert_with(|| Talk::to(address));
@@ -98,35 +98,35 @@ fn restart(node: &mut Node) -> (Duration, Duration) {
             })
             .map(|(n, _)| n)
             .collect();
-        // Who asks all the time takes the time that loading needs.
+        // Requests without a pause would take CPU time from the loading.
         std::thread::sleep(PAUSE);
     }
     (begun.elapsed(), ready.elapsed())
 }
 
-/// Whether the group's coordinator answers; what it answers must be what was committed.
+/// Whether the group's coordinator has loaded. Panics if it returns other offsets than those that were committed.
 fn has_loaded(talk: &mut Talk, n: usize) -> bool {
     let topics = OffsetFetchRequestTopics {
         name: TOPIC.into(),
         partition_indexes: (0..PARTITIONS).collect(),
         ..Default::default()
     };
-    let asked = OffsetFetchRequestGroup { group_id: group(n), topics: Some(vec![topics]), ..Default::default() };
-    let request = OffsetFetchRequest { groups: vec![asked], ..Default::default() };
-    let answer: OffsetFetchResponse = talk.call(&request, 8);
-    let told = &answer.groups[0];
-    match told.error_code {
+    let requested = OffsetFetchRequestGroup { group_id: group(n), topics: Some(vec![topics]), ..Default::default() };
+    let request = OffsetFetchRequest { groups: vec![requested], ..Default::default() };
+    let response: OffsetFetchResponse = talk.call(&request, 8);
+    let fetched = &response.groups[0];
+    match fetched.error_code {
         ErrorCode::None => {
-            let mut offsets = told.topics[0].partitions.iter().map(|partition| partition.committed_offset);
-            assert!(offsets.all(|told| told == offset(n)), "{} has lost offsets: {told:?}", group(n));
+            let mut offsets = fetched.topics[0].partitions.iter().map(|partition| partition.committed_offset);
+            assert!(offsets.all(|committed| committed == offset(n)), "{} has lost offsets: {fetched:?}", group(n));
             true
         }
         ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => false,
-        error => panic!("offsets are not told: {error}"),
+        error => panic!("cannot fetch the offsets: {error}"),
     }
 }
 
-/// A restart after a clean stop, and one after a kill.
+/// Measures a restart after a clean stop, and one after a kill.
 pub fn run(node: &mut Node) -> BTreeMap<Metric, f64> {
     node.stop();
     let stopped = restart(node);

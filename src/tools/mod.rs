@@ -3,8 +3,8 @@
 //! - Owns: the arguments and the output of each subcommand, and [`client`], a small blocking client over `std::net`.
 //! - Inputs: arguments, standard input, the address of a broker.
 //! - Outputs: tables, lines or JSON on standard output; progress and errors on standard error.
-//! - Does not know: whether the broker is Tidemill. Versions are negotiated, so the commands work with every broker that
-//!   speaks the Kafka protocol. Only [`inspect`] reads files.
+//! - Does not know: whether the broker is Tidemill. Versions are negotiated, so the commands work with every broker
+//!   that speaks the Kafka protocol. Only [`inspect`] reads files.
 //! - Runs on the main thread of the process. It starts no shard and no ring.
 
 pub mod client;

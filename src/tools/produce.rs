@@ -1,7 +1,7 @@
 //! `tidemill produce`: produces one record per input line.
 //!
-//! A thread reads the lines. The main thread adds them to one batch per partition, and sends the batches when one is full
-//! or when the input pauses for [`LINGER`].
+//! A thread reads the lines. The main thread adds them to one batch per partition, and sends the batches when one is
+//! full or when the input pauses for [`LINGER`].
 
 use super::Failure;
 use super::client::partitioner::partition_of_key;
@@ -53,7 +53,8 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=64 << 20)
     )]
     batch_bytes: u32,
-    /// Send no producer id and sequences; the command then fails if a response is lost, since a retry might append twice
+    /// Send no producer id and sequences; the command then fails if a response is lost, since a retry might append
+    /// twice
     #[arg(long)]
     no_idempotence: bool,
     #[command(flatten)]

@@ -70,7 +70,8 @@ impl Connection {
         &self.address
     }
 
-    /// KIP-511: sends the newest ApiVersions; a broker without that version responds with its range, encoded as version 0.
+    /// KIP-511: sends the newest ApiVersions; a broker without that version responds with its range, encoded as version
+    /// 0.
     fn negotiate(&mut self) -> Result<(), ClientError> {
         let mut version = ApiKey::ApiVersions.api().max;
         let response = loop {

@@ -164,8 +164,8 @@ impl Client {
         Ok((connection.send(ApiKey::Produce, version, correlation_id, &frame)?, version))
     }
 
-    /// Waits until the brokers have processed the batches that were sent with [`Acks::None`]. A broker that rejects such
-    /// a batch closes the connection, and this call then returns that error.
+    /// Waits until the brokers have processed the batches that were sent with [`Acks::None`]. A broker that rejects
+    /// such a batch closes the connection, and this call then returns that error.
     pub fn sync(&mut self) -> Result<(), ClientError> {
         self.brokers.values_mut().try_for_each(super::Connection::sync)
     }

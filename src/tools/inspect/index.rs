@@ -118,8 +118,8 @@ fn aborted_transactions(
     };
     let mut by_last_offset: BTreeMap<i64, usize> =
         entries.iter().enumerate().map(|(number, entry)| (entry.last_offset, number)).collect();
-    // An entry without a batch is not damage: compaction may have removed the marker. Bytes that no checkpoint covers are
-    // not checked.
+    // An entry without a batch is not damage: compaction may have removed the marker. Bytes that no checkpoint covers
+    // are not checked.
     for batch in batches.iter().take_while(|batch| (batch.position as u64) < covered_bytes) {
         let header = &batch.header;
         let in_batch: Vec<i64> =

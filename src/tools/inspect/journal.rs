@@ -211,7 +211,8 @@ fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], repo
         .min();
     if let Some(ahead) = ahead {
         let what = format!(
-            "group {sequence} is damaged or missing, but group {ahead} after it is complete: acknowledged records are lost"
+            "group {sequence} is damaged or missing, but group {ahead} after it is complete: acknowledged records \
+             are lost"
         );
         report.damage(&ended.path, position, what);
         return;

@@ -122,8 +122,8 @@ fn partition_files(
     Ok(PartitionFiles { directory, logs, last_base, state, has_node: states.is_some() })
 }
 
-/// Replaces segments with their compacted `.swap` files if the checkpoint names those. The next start of the node renames
-/// them.
+/// Replaces segments with their compacted `.swap` files if the checkpoint names those. The next start of the node
+/// renames them.
 fn apply_pending_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
     if !state.sealed.iter().any(|segment| segment.is_swap) {
         return;

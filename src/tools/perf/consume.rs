@@ -97,8 +97,8 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Fetches until all partitions are at their ends, or with `--seconds` until the window ends. Fails if no records arrive
-/// for `timeout`.
+/// Fetches until all partitions are at their ends, or with `--seconds` until the window ends. Fails if no records
+/// arrive for `timeout`.
 fn drive(
     args: &Consume,
     connections: &mut [FetchConnection],

@@ -1,5 +1,5 @@
-//! The loop of `produce` and `latency`. It keeps a number of requests in flight, or sends requests at a rate and measures
-//! each latency from the time at which the request was due.
+//! The loop of `produce` and `latency`. It keeps a number of requests in flight, or sends requests at a rate and
+//! measures each latency from the time at which the request was due.
 
 use super::progress::Progress;
 use super::report::{Latencies, Report, latencies};

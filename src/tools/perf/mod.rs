@@ -4,11 +4,11 @@
 //! - Inputs: arguments, the address of a broker, and its process id if it runs on this machine.
 //! - Outputs: a table or JSON on standard output.
 //! - Does not know: whether the broker is Tidemill. It works with every broker that supports Produce v7 and Fetch v11.
-//! - Runs on the main thread with a few non-blocking sockets. Requests are encoded once and sent many times, so that the
-//!   broker has the cores of a small machine to itself.
+//! - Runs on the main thread with a few non-blocking sockets. Requests are encoded once and sent many times, so that
+//!   the broker has the cores of a small machine to itself.
 //!
-//! With `--rate` the load is open: the latency of a request counts from the time at which it was due, even if an earlier
-//! request was late. A stall is then visible in every request that it delayed (no coordinated omission).
+//! With `--rate` the load is open: the latency of a request counts from the time at which it was due, even if an
+//! earlier request was late. A stall is then visible in every request that it delayed (no coordinated omission).
 //!
 //! ```text
 //! requests.rs  the Produce and Fetch frames                   socket.rs    sends and receives frames without waiting

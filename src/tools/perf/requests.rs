@@ -54,8 +54,8 @@ pub fn produce_frames(
     Ok(frames)
 }
 
-/// A Fetch frame without a session, for the partitions and offsets in `next`. The broker waits up to 500 ms for the first
-/// byte.
+/// A Fetch frame without a session, for the partitions and offsets in `next`. The broker waits up to 500 ms for the
+/// first byte.
 pub fn fetch_frame(
     topic: &str,
     next: impl Iterator<Item = (i32, i64)>,

@@ -149,8 +149,8 @@ impl Socket {
     }
 }
 
-/// Waits up to `at_most` until a socket is readable, or writable if it has queued pieces. Returns for each socket whether
-/// it must be read.
+/// Waits up to `at_most` until a socket is readable, or writable if it has queued pieces. Returns for each socket
+/// whether it must be read.
 pub fn wait<'a>(sockets: impl Iterator<Item = &'a Socket>, at_most: Duration) -> Result<Vec<bool>, Failure> {
     let mut polled: Vec<PollFd<'_>> = sockets
         .map(|socket| {

@@ -73,8 +73,8 @@ fn wait_for_leaders(client: &mut Client, target: &Target) -> Result<TopicInfo, F
 
 /// Assigns partitions to connections. Each element is a connection: the index of its leader, and its partitions.
 ///
-/// Every leader has at least one connection. If a leader has more connections than partitions, several connections share
-/// a partition. With `exclusive`, the leader gets fewer connections instead.
+/// Every leader has at least one connection. If a leader has more connections than partitions, several connections
+/// share a partition. With `exclusive`, the leader gets fewer connections instead.
 pub fn assign_connections(leaders: &[Leader], connections: usize, exclusive: bool) -> Vec<(usize, Vec<i32>)> {
     let connections = connections.max(leaders.len());
     let mut assigned = Vec::with_capacity(connections);
