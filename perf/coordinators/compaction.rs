@@ -1,5 +1,5 @@
-//! The effect of compaction on a load with a fixed rate: the load's latency while keyed records are written to a log
-//! that is compacted, and to one that is not. Everything else is equal.
+//! The effect of compaction on a load with a fixed rate: the latency of the load while keyed records are written to a
+//! compacted log, and while they are written to a log without compaction. Everything else is equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 /// How a client connects to a cluster.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `host:port`, or several separated by commas. The client uses the first one that accepts a connection.
+    /// `host:port`, or several separated by commas. The client uses the first that accepts a connection.
     pub bootstrap: String,
     /// The client id in every request header.
     pub client_id: String,

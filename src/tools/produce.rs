@@ -73,6 +73,7 @@ enum AcksArg {
     None,
 }
 
+/// The value of `--compression`.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CompressionArg {
     None,

@@ -18,6 +18,7 @@ use crate::wire::admin::incremental_alter_configs::{
 /// The parameters of a new topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTopic {
+    /// Up to 249 characters of `[a-zA-Z0-9._-]`; the broker checks it.
     pub name: String,
     /// `None` is the broker's default.
     pub partitions: Option<i32>,
@@ -30,6 +31,7 @@ pub struct NewTopic {
 /// One setting of a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicSetting {
+    /// Kafka's name, such as `retention.ms`.
     pub name: String,
     /// `None` for a sensitive value, which the broker does not return.
     pub value: Option<String>,

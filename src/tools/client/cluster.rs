@@ -24,8 +24,11 @@ pub struct Cluster {
 /// One broker as the metadata advertises it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerInfo {
+    /// The advertised host name or IP address.
     pub host: String,
+    /// The advertised port.
     pub port: i32,
+    /// The setting `broker.rack`.
     pub rack: Option<String>,
 }
 
@@ -43,6 +46,7 @@ impl BrokerInfo {
 /// One topic and the leaders of its partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicInfo {
+    /// The topic's name.
     pub name: String,
     /// Zero from a broker without topic ids.
     pub topic_id: TopicId,
@@ -55,11 +59,15 @@ pub struct TopicInfo {
 /// One partition: its leader and its replicas, as broker ids.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionLeader {
+    /// The partition number.
     pub partition: i32,
     /// -1 while the partition has no leader.
     pub leader_id: i32,
+    /// -1 from brokers before Metadata v7.
     pub leader_epoch: i32,
+    /// All replicas; the first is the preferred leader.
     pub replicas: Vec<i32>,
+    /// The in-sync replicas.
     pub in_sync: Vec<i32>,
 }
 

@@ -149,6 +149,7 @@ impl Connection {
         self.send(api, version, correlation_id, &frame)
     }
 
+    /// The error of a request that the negotiated version cannot express.
     pub(super) fn unencodable(&self, api: ApiKey, source: crate::wire::Unencodable) -> ClientError {
         ClientError::Unencodable { address: self.address.clone(), api: api.api().name, source }
     }

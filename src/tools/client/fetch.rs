@@ -10,7 +10,9 @@ use crate::wire::data::fetch::{AbortedTransaction, FetchPartition, FetchRequest,
 /// The next offset to fetch from a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Position {
+    /// The partition number.
     pub partition: i32,
+    /// The offset of the first record to return.
     pub offset: i64,
 }
 
@@ -37,8 +39,11 @@ impl Default for FetchOptions {
 /// The result of a fetch from one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fetched {
+    /// The partition number.
     pub partition: i32,
+    /// The end of the committed records.
     pub high_watermark: i64,
+    /// The end of the records that `read_committed` returns.
     pub last_stable_offset: i64,
     /// -1 from brokers before Fetch v5.
     pub log_start_offset: i64,

@@ -20,6 +20,7 @@ pub use crate::wire::group::list_groups::ListedGroup;
 /// A group of either kind, as its coordinator describes it.
 #[derive(Debug)]
 pub struct Group {
+    /// The group id.
     pub id: String,
     /// Kafka's name of the state. `Dead` means that the group does not exist.
     pub state: String,
@@ -27,16 +28,20 @@ pub struct Group {
     pub protocol_type: String,
     /// How partitions are assigned: the members' protocol, or the coordinator's assignor.
     pub protocol: String,
+    /// In the order of the coordinator's response.
     pub members: Vec<Member>,
 }
 
 /// A member of a group.
 #[derive(Debug)]
 pub struct Member {
+    /// The member id.
     pub id: String,
-    /// `None` for a dynamic member.
+    /// The setting `group.instance.id`. `None` for a dynamic member.
     pub instance_id: Option<String>,
+    /// The client id of the member's requests.
     pub client_id: String,
+    /// The address of the member, as the coordinator sees it.
     pub client_host: String,
     /// The assigned partitions. Empty if the group is not a consumer group.
     pub assigned: Vec<(String, i32)>,

@@ -12,7 +12,9 @@ pub use crate::wire::data::list_offsets::{EARLIEST, LATEST, MAX_TIMESTAMP};
 /// The result for one partition. `offset` is `None` if no record has the timestamp or a later one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListedOffset {
+    /// The partition number.
     pub partition: i32,
+    /// The offset of the first record with the timestamp or a later one, or the earliest or latest offset.
     pub offset: Option<i64>,
     /// The timestamp of the record at that offset, in ms; -1 for the earliest and latest offsets.
     pub timestamp: i64,

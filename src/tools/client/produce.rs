@@ -23,6 +23,7 @@ pub enum Acks {
 /// A complete record batch for one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionBatch {
+    /// The partition number.
     pub partition: i32,
     /// The encoded batch, with its CRC.
     pub batch: Vec<u8>,
@@ -31,14 +32,18 @@ pub struct PartitionBatch {
 /// The offset of an appended batch. With [`Acks::None`] the offset is unknown and `base_offset` is -1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Appended {
+    /// The partition number.
     pub partition: i32,
+    /// The offset of the first record of the batch.
     pub base_offset: i64,
 }
 
 /// The identity of an idempotent producer, and its next sequence for each partition (KIP-98).
 #[derive(Clone, Debug)]
 pub struct ProducerIdentity {
+    /// The producer id that the broker assigned.
     pub producer_id: ProducerId,
+    /// The epoch of the producer id.
     pub producer_epoch: ProducerEpoch,
     next_sequences: BTreeMap<(String, i32), i32>,
 }

@@ -12,7 +12,7 @@ use crate::wire::data::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsR
 use crate::wire::data::produce::{ProduceRequest, ProduceResponse, ProducedPartition};
 use crate::wire::frame::{self, Refused, RequestHeader};
 use crate::wire::txn::init_producer_id::InitProducerIdResponse;
-use crate::wire::{API_TABLE, ApiKey, Reader, Topic};
+use crate::wire::{API_TABLE, ApiKey, Reader, Topic, Unencodable};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -137,40 +137,8 @@ fn respond(request: &[u8], state: &mut PeerState) -> Reply {
             let identity = InitProducerIdResponse { producer_id: 77, ..Default::default() };
             whole(frame::encode_response(&identity, version, correlation_id))
         }
-        ApiKey::Produce => {
-            let request = ProduceRequest::decode(&mut reader, version).unwrap();
-            for partition in request.partitions() {
-                let header = crate::record::BatchHeader::decode(partition.records).unwrap();
-                state.sequences.push(header.base_sequence);
-            }
-            if !state.produce_replies.is_empty() {
-                match state.produce_replies.remove(0) {
-                    // A frame in the script stands for NOT_LEADER_OR_FOLLOWER.
-                    Reply::Frame(_) => {
-                        return produced(&request, version, correlation_id, ErrorCode::NotLeaderOrFollower);
-                    }
-                    other => return other,
-                }
-            }
-            if request.acks == 0 {
-                Reply::Silence
-            } else {
-                produced(&request, version, correlation_id, ErrorCode::None)
-            }
-        }
-        ApiKey::Fetch => {
-            let request = FetchRequest::decode(&mut reader, version).unwrap();
-            let code = if state.fetch_errors.is_empty() { ErrorCode::None } else { state.fetch_errors.remove(0) };
-            let head = FetchHead { throttle_time_ms: 0, error_code: ErrorCode::None, session_id: 0 };
-            let mut writer: FetchResponseWriter<&[u8]> = FetchResponseWriter::new(version, correlation_id, head, 1);
-            writer.topic(request.partitions[0].topic, request.partitions.len());
-            let batch = batch(3);
-            for partition in &request.partitions {
-                let records = if code.is_error() { &[][..] } else { &batch };
-                writer.partition(&PartitionHead::refused(partition.partition, code), [records]);
-            }
-            whole(writer.finish(&[]).map(|pieces| pieces.to_vec()))
-        }
+        ApiKey::Produce => respond_to_produce(&mut reader, version, correlation_id, state),
+        ApiKey::Fetch => whole(respond_to_fetch(&mut reader, version, correlation_id, state)),
         ApiKey::ListOffsets => {
             let partitions = (0..2).map(|partition_index| ListOffsetsPartitionResponse {
                 partition_index,
@@ -183,6 +151,43 @@ fn respond(request: &[u8], state: &mut PeerState) -> Reply {
         }
         other => panic!("{other:?} is not scripted"),
     }
+}
+
+fn respond_to_produce(reader: &mut Reader<'_>, version: i16, correlation_id: i32, state: &mut PeerState) -> Reply {
+    let request = ProduceRequest::decode(reader, version).unwrap();
+    for partition in request.partitions() {
+        let header = crate::record::BatchHeader::decode(partition.records).unwrap();
+        state.sequences.push(header.base_sequence);
+    }
+    if !state.produce_replies.is_empty() {
+        match state.produce_replies.remove(0) {
+            // A frame in the script stands for NOT_LEADER_OR_FOLLOWER.
+            Reply::Frame(_) => {
+                return produced(&request, version, correlation_id, ErrorCode::NotLeaderOrFollower);
+            }
+            other => return other,
+        }
+    }
+    if request.acks == 0 { Reply::Silence } else { produced(&request, version, correlation_id, ErrorCode::None) }
+}
+
+fn respond_to_fetch(
+    reader: &mut Reader<'_>,
+    version: i16,
+    correlation_id: i32,
+    state: &mut PeerState,
+) -> Result<Vec<u8>, Unencodable> {
+    let request = FetchRequest::decode(reader, version).unwrap();
+    let code = if state.fetch_errors.is_empty() { ErrorCode::None } else { state.fetch_errors.remove(0) };
+    let head = FetchHead { throttle_time_ms: 0, error_code: ErrorCode::None, session_id: 0 };
+    let mut writer: FetchResponseWriter<&[u8]> = FetchResponseWriter::new(version, correlation_id, head, 1);
+    writer.topic(request.partitions[0].topic, request.partitions.len());
+    let batch = batch(3);
+    for partition in &request.partitions {
+        let records = if code.is_error() { &[][..] } else { &batch };
+        writer.partition(&PartitionHead::refused(partition.partition, code), [records]);
+    }
+    writer.finish(&[]).map(|pieces| pieces.to_vec())
 }
 
 fn metadata(reader: &mut Reader<'_>, version: i16, state: &PeerState) -> MetadataResponse {

@@ -35,18 +35,22 @@ pub struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
+    /// A printer for records of `topic`. `fields` precede the value in the text format.
     pub fn new(topic: &'a str, format: Format, fields: &'a [Field], count_max: u64) -> Printer<'a> {
         Printer { topic, format, fields, count_max, printed: 0 }
     }
 
+    /// The number of printed records.
     pub fn printed(&self) -> u64 {
         self.printed
     }
 
+    /// Whether the maximum is reached.
     pub fn is_done(&self) -> bool {
         self.printed >= self.count_max
     }
 
+    /// Prints one record of a batch with this header.
     pub fn print(
         &mut self,
         partition: i32,

@@ -2,23 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::locate::data_directory;
 use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::controller::recover::{Refused, recover};
+use crate::metadata::Image;
 
 /// Reports the newest metadata log of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     let (data, meta) = data_directory(path, report)?;
-    let directory = data.metadata_directory();
-    let entries = std::fs::read_dir(&directory).map_err(|error| cannot_read(&directory, error))?;
-    let mut logs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    logs.retain(|path| path.extension().is_some_and(|extension| extension == "tml"));
-    logs.sort();
-    let Some(log) = logs.pop() else {
-        return Err(Failure::new(format!("{} contains no metadata log", directory.display())));
-    };
+    let log = newest_log(&data.metadata_directory())?;
     let bytes = std::fs::read(&log).map_err(|error| cannot_read(&log, error))?;
     let recovered = match recover(&bytes) {
         Ok(recovered) => recovered,
@@ -42,21 +37,7 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         let (found, expected) = (&image.cluster_id, &meta.cluster_id);
         report.damage(&log, 0, format!("it belongs to cluster {found}, but meta.properties names {expected}"));
     }
-    let mut rows = table_of_numbers(&["topic", "id", "partitions", "settings"], 2);
-    let mut topics = Vec::new();
-    for topic in image.topics() {
-        let settings = format!("{:?}", topic.overrides);
-        rows.add_row([
-            topic.name.to_string(),
-            topic.id.to_string(),
-            topic.partitions.len().to_string(),
-            settings.clone(),
-        ]);
-        let leaders: Vec<Value> = topic.partitions.iter().map(|p| json!(p.leader.map(|leader| leader.0))).collect();
-        topics.push(json!({
-            "name": topic.name.to_string(), "id": topic.id.to_string(), "leaders": leaders, "settings": settings,
-        }));
-    }
+    let (rows, topics) = topics(image);
     let nodes: Vec<Value> = image
         .nodes()
         .map(|node| json!({"id": node.id.0, "incarnation": node.incarnation, "shards": node.shards, "rack": node.rack}))
@@ -89,4 +70,26 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         report.field(name, value);
     }
     Ok(())
+}
+
+/// The metadata log with the highest number.
+fn newest_log(directory: &Path) -> Result<PathBuf, Failure> {
+    let entries = std::fs::read_dir(directory).map_err(|error| cannot_read(directory, error))?;
+    let mut logs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "tml"));
+    logs.sort();
+    logs.pop().ok_or_else(|| Failure::new(format!("{} contains no metadata log", directory.display())))
+}
+
+/// The topics of the image, as a table and as documents.
+fn topics(image: &Image) -> (Table, Vec<Value>) {
+    let mut rows = table_of_numbers(&["topic", "id", "partitions", "settings"], 2);
+    let mut documents = Vec::new();
+    for topic in image.topics() {
+        let (name, id, settings) = (topic.name.to_string(), topic.id.to_string(), format!("{:?}", topic.overrides));
+        rows.add_row([name.clone(), id.clone(), topic.partitions.len().to_string(), settings.clone()]);
+        let leaders: Vec<Value> = topic.partitions.iter().map(|p| json!(p.leader.map(|leader| leader.0))).collect();
+        documents.push(json!({ "name": name, "id": id, "leaders": leaders, "settings": settings }));
+    }
+    (rows, documents)
 }
