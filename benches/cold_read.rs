@@ -34,14 +34,15 @@ async fn fill(directory: &Path) {
     let value = [7u8; 1024];
     (0..16).for_each(|_| builder.append(0, None, Some(&value), std::iter::empty()));
     let mut batch = builder.finish();
-    let log =
-        Log::create(directory, Rc::<TopicConfig>::default(), Memory::new(MEMORY_BYTES)).await.expect("a directory");
+    let log = Log::create(directory, Rc::<TopicConfig>::default(), Memory::new(MEMORY_BYTES))
+        .await
+        .expect("the directory is writable");
     for number in 0..LOG_BYTES / batch.len() {
         let base_offset = number as i64 * 16;
         batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
         batch[12..16].copy_from_slice(&0i32.to_be_bytes());
-        while !log.reserve(batch.len(), 16, 0).await.expect("a disk that works") {
-            log.flush().await.expect("a disk with space");
+        while !log.reserve(batch.len(), 16, 0).await.expect("the disk works") {
+            log.flush().await.expect("the disk has space");
         }
         let appended = AppendedBatch {
             base_offset,
@@ -52,7 +53,7 @@ async fn fill(directory: &Path) {
         };
         log.append(&appended, &[&batch], 0);
     }
-    log.close().await.expect("a disk that works");
+    log.close().await.expect("the disk works");
 }
 
 /// MB/s of reads of `bytes` each, one after the other, as a consumer fetches.
@@ -60,16 +61,16 @@ async fn read_log(directory: &Path, bytes: usize) -> f64 {
     let memory = Memory::new(MEMORY_BYTES);
     let log = Log::open(directory, Rc::<TopicConfig>::default(), Known::Nothing, memory, &mut |_, _| {})
         .await
-        .expect("our own log");
+        .expect("the log is readable");
     // Opening the log has read every batch. Only the end of the log is still in memory; the start is cold again.
     let (end, mut offset, mut total) = (log.end_offset(), log.start_offset(), 0);
     let start = Instant::now();
     while offset < end {
         let request = ReadRequest { from: offset, bytes_max: bytes, limit: end, at_least_one: true, knows_zstd: true };
-        let mut read = log.read(&request).await.expect("our own log");
+        let mut read = log.read(&request).await.expect("the log is readable");
         for extent in &mut read.extents {
             while extent.bytes() > 0 {
-                let part = extent.load(WINDOW_BYTES).await.expect("our own log");
+                let part = extent.load(WINDOW_BYTES).await.expect("the log is readable");
                 extent.advance(part.len());
             }
         }
@@ -81,8 +82,9 @@ async fn read_log(directory: &Path, bytes: usize) -> f64 {
 
 /// MB/s of bare reads.
 async fn read_bare(path: &Path) -> f64 {
-    let file = File::open(path, Open { read: true, direct: true, ..Open::default() }).await.expect("the log's file");
-    let length = file.len().await.expect("a length");
+    let file =
+        File::open(path, Open { read: true, direct: true, ..Open::default() }).await.expect("the file of the log");
+    let length = file.len().await.expect("the file has a length");
     let next = Rc::new(Cell::new(0u64));
     let start = Instant::now();
     let tasks: Vec<_> = (0..DEPTH)
@@ -94,7 +96,7 @@ async fn read_bare(path: &Path) -> f64 {
                     let position = next.replace(next.get() + PAGE_BYTES);
                     let (read, back) = file.read_at(buf, 0, PAGE_BYTES as usize, position).await;
                     buf = back;
-                    assert!(read.expect("a disk that works") > 0);
+                    assert!(read.expect("the disk works") > 0);
                 }
             })
         })

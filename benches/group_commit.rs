@@ -48,8 +48,8 @@ async fn run_journal(journal: &Rc<Journal>, appenders: usize, records: usize) ->
                     let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 0, base_offset };
                     base_offset += 1;
                     let sequence = journal.append(entry, &HEADER, &records, true);
-                    journal.durable_to(sequence).await.expect("the device takes it");
-                    // Nothing here reads the journal back.
+                    journal.durable_to(sequence).await.expect("the disk works");
+                    // The journal is not replayed, so its space is released at once.
                     journal.release(&journal.position());
                 }
             })
@@ -81,7 +81,7 @@ async fn run_bare(file: &File, bytes: usize, depth: usize) -> f64 {
                 while start.elapsed() < ROUND {
                     let position = next.get();
                     next.set(if position + 2 * bytes as u64 > FILE_BYTES { 0 } else { position + bytes as u64 });
-                    file.write_at(group.clone(), position, Durability::DataSync).await.expect("the device takes it");
+                    file.write_at(group.clone(), position, Durability::DataSync).await.expect("the disk works");
                     writes.set(writes.get() + 1);
                 }
             })
@@ -96,14 +96,14 @@ async fn run_bare(file: &File, bytes: usize, depth: usize) -> f64 {
 /// A file whose blocks have all been written.
 async fn preallocate(path: &Path) -> File {
     let open = Open { read: true, write: true, create: true, direct: true, ..Open::default() };
-    let file = File::open(path, open).await.expect("a file");
+    let file = File::open(path, open).await.expect("the file opens");
     let mut zeros = AlignedBuf::alloc(1 << 20).expect("within the budget");
     zeros.fill(0);
     let zeros = Slice::from(zeros);
     for position in (0..FILE_BYTES).step_by(1 << 20) {
-        file.write_at(zeros.clone(), position, Durability::Cached).await.expect("a disk with space");
+        file.write_at(zeros.clone(), position, Durability::Cached).await.expect("the disk has space");
     }
-    file.sync_all().await.expect("a flush");
+    file.sync_all().await.expect("the disk works");
     file
 }
 
@@ -119,7 +119,7 @@ async fn compare(directory: PathBuf) {
             let directory = directory.join(format!("journal-{depth}-{appenders}-{records}"));
             let settings =
                 Settings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
-            let journal = Journal::create(settings).await.expect("a directory");
+            let journal = Journal::create(settings).await.expect("the directory is writable");
             let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
             // Warm up until both files exist.
             run_journal(&journal, appenders, records).await;

@@ -220,7 +220,7 @@ fn time(us: f64) -> String {
 /// The table: a line for each row, a column for each side, and a last column with the goals.
 pub fn render(rows: &[Row]) -> String {
     let mut text = String::new();
-    let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("a string takes it");
+    let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("writing to a string succeeds");
     let sides: BTreeSet<Side> = rows.iter().flat_map(|row| row.figures.keys().copied()).collect();
     let titles: Vec<&str> = sides.iter().map(|side| side.title()).collect();
     line(format_args!("| work | {} | Tidemill against them |", titles.join(" | ")));

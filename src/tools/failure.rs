@@ -49,7 +49,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Writing the output failed.
+/// An error while writing the output.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         let is_pipe_closed = error.kind() == std::io::ErrorKind::BrokenPipe;

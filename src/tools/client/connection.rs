@@ -1,4 +1,4 @@
-//! One connection to one broker: frames out, frames in, and the versions both sides speak.
+//! A connection to one broker: sends and receives frames, and negotiates API versions.
 
 use super::ClientError;
 use crate::model::ErrorCode;
@@ -70,8 +70,7 @@ impl Connection {
         &self.address
     }
 
-    /// KIP-511: sends the newest ApiVersions; a broker without that version responds with its range, encoded as version
-    /// 0.
+    /// KIP-511: sends the newest ApiVersions. A broker without that version responds with its range, in version 0.
     fn negotiate(&mut self) -> Result<(), ClientError> {
         let mut version = ApiKey::ApiVersions.api().max;
         let response = loop {

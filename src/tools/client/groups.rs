@@ -210,7 +210,7 @@ impl Client {
     }
 
     /// Calls a group's coordinator. Retries until the deadline while the coordinator is loading, moving or unreachable.
-    /// `read` takes a response apart into the error code that decides about a retry, and the result.
+    /// `read` splits a response into the error code that decides about a retry, and the result.
     fn call_coordinator<R: Message, T>(
         &mut self,
         group: &str,
