@@ -5,7 +5,7 @@ use super::client::Client;
 use super::client::groups::{Group, Member, Offsets};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::connect::Connect;
-use super::table::{align_right, counted, number_or_dash, table};
+use super::output::{align_right, counted, number_or_dash, print_deleted, table};
 use super::time::{now_ms, parse_ms};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -341,11 +341,7 @@ fn run_delete(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     for name in &args.names {
         client.delete_group(name)?;
-        if args.connect.json {
-            writeln!(out, "{}", json!({ "group": name, "deleted": true }))?;
-        } else {
-            writeln!(out, "deleted group {name}")?;
-        }
+        print_deleted("group", name, args.connect.json, out)?;
     }
     Ok(())
 }

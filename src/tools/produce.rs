@@ -8,7 +8,7 @@ use super::client::partitioner::partition_of_key;
 use super::client::produce::{Acks, PartitionBatch, ProducerIdentity};
 use super::client::{Client, ClientError};
 use super::connect::Connect;
-use super::table::counted;
+use super::output::counted;
 use super::time::now_ms;
 use super::topic::key_and_value;
 use crate::record::builder::{BatchBuilder, BatchOptions};

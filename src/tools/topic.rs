@@ -5,7 +5,7 @@ use super::client::admin::{NewTopic, TopicSetting};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::client::{Client, ClientError, PartitionLeader, TopicInfo};
 use super::connect::Connect;
-use super::table::{align_right, counted, number_or_dash, table};
+use super::output::{align_right, counted, number_or_dash, print_deleted, table};
 use crate::model::ErrorCode;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -330,11 +330,7 @@ fn run_delete(args: Delete, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     for name in &args.names {
         client.delete_topic(name)?;
-        if args.connect.json {
-            writeln!(out, "{}", json!({ "topic": name, "deleted": true }))?;
-        } else {
-            writeln!(out, "deleted topic {name}")?;
-        }
+        print_deleted("topic", name, args.connect.json, out)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::client::{Client, ClientError};
 use super::connect::Connect;
-use super::table::{align_right, or_dash, table, table_of_numbers};
+use super::output::{align_right, or_dash, table, table_of_numbers};
 use crate::model::ErrorCode;
 use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, TRANSACTION};
 use crate::wire::txn::describe_producers::{

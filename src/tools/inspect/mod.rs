@@ -28,7 +28,7 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::table::table_of_numbers;
+use super::output::table_of_numbers;
 
 /// The arguments of `tidemill inspect`.
 #[derive(clap::Args, Debug)]

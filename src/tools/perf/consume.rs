@@ -10,7 +10,7 @@ use super::window::Window;
 use crate::model::ErrorCode;
 use crate::tools::Failure;
 use crate::tools::client::offsets::{EARLIEST, LATEST};
-use crate::tools::table::counted;
+use crate::tools::output::counted;
 use crate::wire::Reader;
 use crate::wire::data::fetch::FetchResponse;
 use std::collections::BTreeMap;

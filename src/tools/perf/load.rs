@@ -11,7 +11,7 @@ use super::{Load, Target};
 use crate::model::ErrorCode;
 use crate::tools::Failure;
 use crate::tools::client::offsets::LATEST;
-use crate::tools::table::counted;
+use crate::tools::output::counted;
 use crate::wire::Reader;
 use crate::wire::data::fetch::FetchResponse;
 use crate::wire::data::produce::ProduceResponse;

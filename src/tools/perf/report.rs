@@ -1,7 +1,7 @@
 //! The result of a run, as tables or as JSON.
 
 use super::window::Usage;
-use crate::tools::table::table_of_numbers;
+use crate::tools::output::table_of_numbers;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -1,6 +1,9 @@
-//! Output shared by the commands: aligned tables without borders, counts, and optional numbers.
+//! Output shared by the commands: aligned tables without borders, counts, optional numbers, and deletions.
+
+use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
+use serde_json::json;
 
 /// An empty table without borders.
 pub fn table(header: &[&str]) -> Table {
@@ -33,6 +36,15 @@ pub fn counted(count: usize, noun: &str) -> String {
 /// The number, or `-` for `None`.
 pub fn number_or_dash(number: Option<i64>) -> String {
     number.map_or("-".into(), |number| number.to_string())
+}
+
+/// Reports a deleted topic or group, as text or JSON.
+pub fn print_deleted(noun: &str, name: &str, is_json: bool, out: &mut impl Write) -> io::Result<()> {
+    if is_json {
+        writeln!(out, "{}", json!({ (noun): name, "deleted": true }))
+    } else {
+        writeln!(out, "deleted {noun} {name}")
+    }
 }
 
 /// The number, or `-` for a negative one, which the protocol uses for "none".
