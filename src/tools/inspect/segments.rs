@@ -65,9 +65,9 @@ impl Segment<'_> {
                     break;
                 }
             };
-            self.check_batch(&batch, expected, report);
-            expected = expected.max(batch.header.last_offset() + 1);
             let is_intact = batch.is_intact();
+            self.check_batch(&batch, is_intact, expected, report);
+            expected = expected.max(batch.header.last_offset() + 1);
             rows.add_row(batch_row(&batch, is_intact));
             let mut document = batch_document(&batch, is_intact);
             if with_records && is_intact {
@@ -106,11 +106,10 @@ impl Segment<'_> {
         }
     }
 
-    /// Checks the CRC of a batch, and that it does not overlap the batch before it.
-    fn check_batch(&self, batch: &Batch<'_>, expected: i64, report: &mut Report) {
+    /// Reports a batch that fails its CRC, or that overlaps the batch before it.
+    fn check_batch(&self, batch: &Batch<'_>, is_intact: bool, expected: i64, report: &mut Report) {
         let base_offset = batch.header.base_offset;
         let position = batch.position as u64;
-        let is_intact = batch.is_intact();
         if !is_intact && self.covered_bytes.is_some_and(|covered_bytes| position >= covered_bytes) {
             let log = self.log.display();
             report.note(format!("{log} at byte {position}: a batch that no checkpoint covers fails its CRC"));
