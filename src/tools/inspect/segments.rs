@@ -21,7 +21,7 @@ pub fn inspect(path: &Path, with_records: bool, report: &mut Report) -> Result<(
         for (base, log) in &files.logs {
             let bytes = std::fs::read(log).map_err(|error| cannot_read(log, error))?;
             let covered_bytes = files.covered_bytes(*base, bytes.len() as u64);
-            let segment = Segment { files: &files, base: *base, log, bytes: &bytes, covered_bytes };
+            let segment = InspectedSegment { files: &files, base: *base, log, bytes: &bytes, covered_bytes };
             documents.push(segment.inspect(&mut end, with_records, report));
         }
         let Some(state) = &files.state else { continue };
@@ -38,7 +38,7 @@ pub fn inspect(path: &Path, with_records: bool, report: &mut Report) -> Result<(
 }
 
 /// One segment in memory.
-struct Segment<'a> {
+struct InspectedSegment<'a> {
     files: &'a PartitionFiles,
     base: i64,
     log: &'a Path,
@@ -47,7 +47,7 @@ struct Segment<'a> {
     covered_bytes: Option<u64>,
 }
 
-impl Segment<'_> {
+impl InspectedSegment<'_> {
     /// Checks all batches and returns the document of the segment. `end` is the end offset of the previous segment, and
     /// afterwards that of this one.
     fn inspect(&self, end: &mut Option<i64>, with_records: bool, report: &mut Report) -> Value {
