@@ -38,6 +38,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use crate::for_each_message;
 pub use api_table::{API_TABLE, Api, ApiKey};
 pub use data::{CurrentLeader, NodeEndpoint};
 pub use message::{Bytes, Message, Wire};

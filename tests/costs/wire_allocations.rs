@@ -80,6 +80,20 @@ fn message_is_bounded<M: Message>() {
     }
 }
 
+macro_rules! each_declared_message_is_bounded {
+    (@ hand_written $($message:tt)*) => {};
+    (@ declared $request:path, $response:path) => {
+        message_is_bounded::<$request>();
+        message_is_bounded::<$response>();
+    };
+    ($(
+        $kind:ident $key:ident = $code:literal $versions:tt
+        $room:ident::$module:ident::{$request:ident, $response:ident};
+    )*) => {
+        $(each_declared_message_is_bounded!(@ $kind $room::$module::$request, $room::$module::$response);)*
+    };
+}
+
 #[test]
 fn decoding_allocates_for_bytes_that_are_there_only() {
     own_process::run(module_path!(), "decoding_allocates_for_bytes_that_are_there_only", check_decoders);
@@ -97,68 +111,5 @@ fn check_decoders() {
         is_bounded("FetchRequest", |body| drop(data::fetch::FetchRequest::decode(&mut Reader::new(body), version)));
         is_bounded("FetchResponse", |body| drop(data::fetch::FetchResponse::decode(&mut Reader::new(body), version)));
     }
-    message_is_bounded::<admin::api_versions::ApiVersionsRequest>();
-    message_is_bounded::<admin::api_versions::ApiVersionsResponse>();
-    message_is_bounded::<admin::metadata::MetadataRequest>();
-    message_is_bounded::<admin::metadata::MetadataResponse>();
-    message_is_bounded::<data::list_offsets::ListOffsetsRequest>();
-    message_is_bounded::<data::list_offsets::ListOffsetsResponse>();
-    message_is_bounded::<group::offset_commit::OffsetCommitRequest>();
-    message_is_bounded::<group::offset_commit::OffsetCommitResponse>();
-    message_is_bounded::<group::offset_fetch::OffsetFetchRequest>();
-    message_is_bounded::<group::offset_fetch::OffsetFetchResponse>();
-    message_is_bounded::<group::join_group::JoinGroupRequest>();
-    message_is_bounded::<group::join_group::JoinGroupResponse>();
-    message_is_bounded::<group::heartbeat::HeartbeatRequest>();
-    message_is_bounded::<group::heartbeat::HeartbeatResponse>();
-    message_is_bounded::<group::leave_group::LeaveGroupRequest>();
-    message_is_bounded::<group::leave_group::LeaveGroupResponse>();
-    message_is_bounded::<group::sync_group::SyncGroupRequest>();
-    message_is_bounded::<group::sync_group::SyncGroupResponse>();
-    message_is_bounded::<group::describe_groups::DescribeGroupsRequest>();
-    message_is_bounded::<group::describe_groups::DescribeGroupsResponse>();
-    message_is_bounded::<group::list_groups::ListGroupsRequest>();
-    message_is_bounded::<group::list_groups::ListGroupsResponse>();
-    message_is_bounded::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>();
-    message_is_bounded::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>();
-    message_is_bounded::<group::consumer_group_describe::ConsumerGroupDescribeRequest>();
-    message_is_bounded::<group::consumer_group_describe::ConsumerGroupDescribeResponse>();
-    message_is_bounded::<group::delete_groups::DeleteGroupsRequest>();
-    message_is_bounded::<group::delete_groups::DeleteGroupsResponse>();
-    message_is_bounded::<group::offset_delete::OffsetDeleteRequest>();
-    message_is_bounded::<group::offset_delete::OffsetDeleteResponse>();
-    message_is_bounded::<admin::find_coordinator::FindCoordinatorRequest>();
-    message_is_bounded::<admin::find_coordinator::FindCoordinatorResponse>();
-    message_is_bounded::<admin::create_topics::CreateTopicsRequest>();
-    message_is_bounded::<admin::create_topics::CreateTopicsResponse>();
-    message_is_bounded::<admin::delete_topics::DeleteTopicsRequest>();
-    message_is_bounded::<admin::delete_topics::DeleteTopicsResponse>();
-    message_is_bounded::<txn::init_producer_id::InitProducerIdRequest>();
-    message_is_bounded::<txn::init_producer_id::InitProducerIdResponse>();
-    message_is_bounded::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>();
-    message_is_bounded::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>();
-    message_is_bounded::<admin::describe_configs::DescribeConfigsRequest>();
-    message_is_bounded::<admin::describe_configs::DescribeConfigsResponse>();
-    message_is_bounded::<admin::alter_configs::AlterConfigsRequest>();
-    message_is_bounded::<admin::alter_configs::AlterConfigsResponse>();
-    message_is_bounded::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>();
-    message_is_bounded::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>();
-    message_is_bounded::<data::delete_records::DeleteRecordsRequest>();
-    message_is_bounded::<data::delete_records::DeleteRecordsResponse>();
-    message_is_bounded::<admin::describe_acls::DescribeAclsRequest>();
-    message_is_bounded::<admin::describe_acls::DescribeAclsResponse>();
-    message_is_bounded::<admin::create_acls::CreateAclsRequest>();
-    message_is_bounded::<admin::create_acls::CreateAclsResponse>();
-    message_is_bounded::<admin::delete_acls::DeleteAclsRequest>();
-    message_is_bounded::<admin::delete_acls::DeleteAclsResponse>();
-    message_is_bounded::<admin::describe_log_dirs::DescribeLogDirsRequest>();
-    message_is_bounded::<admin::describe_log_dirs::DescribeLogDirsResponse>();
-    message_is_bounded::<admin::list_config_resources::ListConfigResourcesRequest>();
-    message_is_bounded::<admin::list_config_resources::ListConfigResourcesResponse>();
-    message_is_bounded::<admin::create_partitions::CreatePartitionsRequest>();
-    message_is_bounded::<admin::create_partitions::CreatePartitionsResponse>();
-    message_is_bounded::<admin::describe_cluster::DescribeClusterRequest>();
-    message_is_bounded::<admin::describe_cluster::DescribeClusterResponse>();
-    message_is_bounded::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>();
-    message_is_bounded::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>();
+    tidemill::wire::for_each_message!(each_declared_message_is_bounded);
 }

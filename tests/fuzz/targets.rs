@@ -3,6 +3,8 @@
 //! A target panics when the code breaks a promise, and returns for any other input. The first byte of a message target
 //! chooses the version. The smoke run (`tests/costs/fuzz.rs`) and the coverage-guided run (`tests/fuzz/`) share them.
 
+use std::sync::LazyLock;
+
 use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
 use tidemill::coordinator::group::record::{Key, OffsetValue};
@@ -21,6 +23,7 @@ use tidemill::record::validate::{Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Decompressor, HEADER_BYTES, Marker, Records, TimestampType, batches};
 use tidemill::wire::*;
 
+#[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
@@ -43,103 +46,39 @@ const fn decompressed(bytes: usize) -> usize {
 }
 
 macro_rules! targets {
+    ($(@ $message:ident $run:expr, $allocates_max:expr;)*) => {
+        &[$(Target { name: stringify!($message), run: $run, allocates_max: $allocates_max }),*]
+    };
     ($($name:literal $run:expr, $allocates_max:expr;)*) => {
         &[$(Target { name: $name, run: $run, allocates_max: $allocates_max }),*]
     };
 }
 
-pub const TARGETS: &[Target] = targets! {
+/// All targets: the messages, then the readers of everything else.
+pub static TARGETS: LazyLock<Vec<Target>> = LazyLock::new(|| [MESSAGES, OTHERS].concat());
+
+macro_rules! message_targets {
+    (@ hand_written ProduceRequest $message:ty) => { produce_request };
+    (@ hand_written ProduceResponse $message:ty) => { produce_response };
+    (@ hand_written FetchRequest $message:ty) => { fetch_request };
+    (@ hand_written FetchResponse $message:ty) => { fetch_response };
+    (@ declared $name:ident $message:ty) => { message::<$message> };
+    ($(
+        $kind:ident $key:ident = $code:literal $versions:tt
+        $room:ident::$module:ident::{$request:ident, $response:ident};
+    )*) => {
+        targets! {$(
+            @ $request message_targets!(@ $kind $request $room::$module::$request), decoded;
+            @ $response message_targets!(@ $kind $response $room::$module::$response), decoded;
+        )*}
+    };
+}
+
+const MESSAGES: &[Target] = tidemill::wire::for_each_message!(message_targets);
+
+const OTHERS: &[Target] = targets! {
     "frame length" frame_length, decoded;
     "request header" request_header, decoded;
-    "ProduceRequest" produce_request, decoded;
-    "ProduceResponse" produce_response, decoded;
-    "FetchRequest" fetch_request, decoded;
-    "FetchResponse" fetch_response, decoded;
-    "ApiVersionsRequest" message::<admin::api_versions::ApiVersionsRequest>, decoded;
-    "ApiVersionsResponse" message::<admin::api_versions::ApiVersionsResponse>, decoded;
-    "MetadataRequest" message::<admin::metadata::MetadataRequest>, decoded;
-    "MetadataResponse" message::<admin::metadata::MetadataResponse>, decoded;
-    "ListOffsetsRequest" message::<data::list_offsets::ListOffsetsRequest>, decoded;
-    "ListOffsetsResponse" message::<data::list_offsets::ListOffsetsResponse>, decoded;
-    "OffsetCommitRequest" message::<group::offset_commit::OffsetCommitRequest>, decoded;
-    "OffsetCommitResponse" message::<group::offset_commit::OffsetCommitResponse>, decoded;
-    "OffsetFetchRequest" message::<group::offset_fetch::OffsetFetchRequest>, decoded;
-    "OffsetFetchResponse" message::<group::offset_fetch::OffsetFetchResponse>, decoded;
-    "JoinGroupRequest" message::<group::join_group::JoinGroupRequest>, decoded;
-    "JoinGroupResponse" message::<group::join_group::JoinGroupResponse>, decoded;
-    "HeartbeatRequest" message::<group::heartbeat::HeartbeatRequest>, decoded;
-    "HeartbeatResponse" message::<group::heartbeat::HeartbeatResponse>, decoded;
-    "LeaveGroupRequest" message::<group::leave_group::LeaveGroupRequest>, decoded;
-    "LeaveGroupResponse" message::<group::leave_group::LeaveGroupResponse>, decoded;
-    "SyncGroupRequest" message::<group::sync_group::SyncGroupRequest>, decoded;
-    "SyncGroupResponse" message::<group::sync_group::SyncGroupResponse>, decoded;
-    "DescribeGroupsRequest" message::<group::describe_groups::DescribeGroupsRequest>, decoded;
-    "DescribeGroupsResponse" message::<group::describe_groups::DescribeGroupsResponse>, decoded;
-    "ListGroupsRequest" message::<group::list_groups::ListGroupsRequest>, decoded;
-    "ListGroupsResponse" message::<group::list_groups::ListGroupsResponse>, decoded;
-    "ConsumerGroupHeartbeatRequest" message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>, decoded;
-    "ConsumerGroupHeartbeatResponse"
-        message::<group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse>, decoded;
-    "ConsumerGroupDescribeRequest" message::<group::consumer_group_describe::ConsumerGroupDescribeRequest>, decoded;
-    "ConsumerGroupDescribeResponse" message::<group::consumer_group_describe::ConsumerGroupDescribeResponse>, decoded;
-    "DeleteGroupsRequest" message::<group::delete_groups::DeleteGroupsRequest>, decoded;
-    "DeleteGroupsResponse" message::<group::delete_groups::DeleteGroupsResponse>, decoded;
-    "OffsetDeleteRequest" message::<group::offset_delete::OffsetDeleteRequest>, decoded;
-    "OffsetDeleteResponse" message::<group::offset_delete::OffsetDeleteResponse>, decoded;
-    "FindCoordinatorRequest" message::<admin::find_coordinator::FindCoordinatorRequest>, decoded;
-    "FindCoordinatorResponse" message::<admin::find_coordinator::FindCoordinatorResponse>, decoded;
-    "CreateTopicsRequest" message::<admin::create_topics::CreateTopicsRequest>, decoded;
-    "CreateTopicsResponse" message::<admin::create_topics::CreateTopicsResponse>, decoded;
-    "DeleteTopicsRequest" message::<admin::delete_topics::DeleteTopicsRequest>, decoded;
-    "DeleteTopicsResponse" message::<admin::delete_topics::DeleteTopicsResponse>, decoded;
-    "InitProducerIdRequest" message::<txn::init_producer_id::InitProducerIdRequest>, decoded;
-    "InitProducerIdResponse" message::<txn::init_producer_id::InitProducerIdResponse>, decoded;
-    "OffsetForLeaderEpochRequest" message::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>, decoded;
-    "OffsetForLeaderEpochResponse" message::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>, decoded;
-    "DescribeConfigsRequest" message::<admin::describe_configs::DescribeConfigsRequest>, decoded;
-    "DescribeConfigsResponse" message::<admin::describe_configs::DescribeConfigsResponse>, decoded;
-    "AddPartitionsToTxnRequest" message::<txn::add_partitions_to_txn::AddPartitionsToTxnRequest>, decoded;
-    "AddPartitionsToTxnResponse" message::<txn::add_partitions_to_txn::AddPartitionsToTxnResponse>, decoded;
-    "AddOffsetsToTxnRequest" message::<txn::add_offsets_to_txn::AddOffsetsToTxnRequest>, decoded;
-    "AddOffsetsToTxnResponse" message::<txn::add_offsets_to_txn::AddOffsetsToTxnResponse>, decoded;
-    "EndTxnRequest" message::<txn::end_txn::EndTxnRequest>, decoded;
-    "EndTxnResponse" message::<txn::end_txn::EndTxnResponse>, decoded;
-    "DescribeTransactionsRequest" message::<txn::describe_transactions::DescribeTransactionsRequest>, decoded;
-    "DescribeTransactionsResponse" message::<txn::describe_transactions::DescribeTransactionsResponse>, decoded;
-    "ListTransactionsRequest" message::<txn::list_transactions::ListTransactionsRequest>, decoded;
-    "ListTransactionsResponse" message::<txn::list_transactions::ListTransactionsResponse>, decoded;
-    "TxnOffsetCommitRequest" message::<group::txn_offset_commit::TxnOffsetCommitRequest>, decoded;
-    "TxnOffsetCommitResponse" message::<group::txn_offset_commit::TxnOffsetCommitResponse>, decoded;
-    "WriteTxnMarkersRequest" message::<txn::write_txn_markers::WriteTxnMarkersRequest>, decoded;
-    "WriteTxnMarkersResponse" message::<txn::write_txn_markers::WriteTxnMarkersResponse>, decoded;
-    "DescribeProducersRequest" message::<txn::describe_producers::DescribeProducersRequest>, decoded;
-    "DescribeProducersResponse" message::<txn::describe_producers::DescribeProducersResponse>, decoded;
-    "AlterConfigsRequest" message::<admin::alter_configs::AlterConfigsRequest>, decoded;
-    "AlterConfigsResponse" message::<admin::alter_configs::AlterConfigsResponse>, decoded;
-    "IncrementalAlterConfigsRequest"
-        message::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>, decoded;
-    "IncrementalAlterConfigsResponse"
-        message::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>, decoded;
-    "DeleteRecordsRequest" message::<data::delete_records::DeleteRecordsRequest>, decoded;
-    "DeleteRecordsResponse" message::<data::delete_records::DeleteRecordsResponse>, decoded;
-    "DescribeAclsRequest" message::<admin::describe_acls::DescribeAclsRequest>, decoded;
-    "DescribeAclsResponse" message::<admin::describe_acls::DescribeAclsResponse>, decoded;
-    "CreateAclsRequest" message::<admin::create_acls::CreateAclsRequest>, decoded;
-    "CreateAclsResponse" message::<admin::create_acls::CreateAclsResponse>, decoded;
-    "DeleteAclsRequest" message::<admin::delete_acls::DeleteAclsRequest>, decoded;
-    "DeleteAclsResponse" message::<admin::delete_acls::DeleteAclsResponse>, decoded;
-    "DescribeLogDirsRequest" message::<admin::describe_log_dirs::DescribeLogDirsRequest>, decoded;
-    "DescribeLogDirsResponse" message::<admin::describe_log_dirs::DescribeLogDirsResponse>, decoded;
-    "ListConfigResourcesRequest" message::<admin::list_config_resources::ListConfigResourcesRequest>, decoded;
-    "ListConfigResourcesResponse" message::<admin::list_config_resources::ListConfigResourcesResponse>, decoded;
-    "CreatePartitionsRequest" message::<admin::create_partitions::CreatePartitionsRequest>, decoded;
-    "CreatePartitionsResponse" message::<admin::create_partitions::CreatePartitionsResponse>, decoded;
-    "DescribeClusterRequest" message::<admin::describe_cluster::DescribeClusterRequest>, decoded;
-    "DescribeClusterResponse" message::<admin::describe_cluster::DescribeClusterResponse>, decoded;
-    "DescribeTopicPartitionsRequest"
-        message::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>, decoded;
-    "DescribeTopicPartitionsResponse"
-        message::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>, decoded;
     "batches" walk, decompressed;
     "batch as a leader judges it" judge, decompressed;
     "batch as compaction leaves it" compacted, |bytes| 3 * decompressed(bytes);

@@ -4,49 +4,9 @@
 use serde_json::Value;
 use tidemill::model::ErrorCode;
 use tidemill::record::{BatchHeader, batches};
-use tidemill::wire::admin::alter_configs::AlterConfigsResponse;
-use tidemill::wire::admin::api_versions::ApiVersionsResponse;
-use tidemill::wire::admin::create_acls::CreateAclsResponse;
-use tidemill::wire::admin::create_partitions::CreatePartitionsResponse;
-use tidemill::wire::admin::create_topics::CreateTopicsResponse;
-use tidemill::wire::admin::delete_acls::DeleteAclsResponse;
-use tidemill::wire::admin::delete_topics::DeleteTopicsResponse;
-use tidemill::wire::admin::describe_acls::DescribeAclsResponse;
-use tidemill::wire::admin::describe_cluster::DescribeClusterResponse;
-use tidemill::wire::admin::describe_configs::DescribeConfigsResponse;
-use tidemill::wire::admin::describe_log_dirs::DescribeLogDirsResponse;
-use tidemill::wire::admin::describe_topic_partitions::DescribeTopicPartitionsResponse;
-use tidemill::wire::admin::find_coordinator::FindCoordinatorResponse;
-use tidemill::wire::admin::incremental_alter_configs::IncrementalAlterConfigsResponse;
-use tidemill::wire::admin::list_config_resources::ListConfigResourcesResponse;
-use tidemill::wire::admin::metadata::MetadataResponse;
-use tidemill::wire::data::delete_records::DeleteRecordsResponse;
 use tidemill::wire::data::fetch::{FetchResponse, FetchResponseWriter, FetchedPartition, PartitionHead};
-use tidemill::wire::data::list_offsets::ListOffsetsResponse;
-use tidemill::wire::data::offset_for_leader_epoch::OffsetForLeaderEpochResponse;
 use tidemill::wire::data::produce::{ProduceResponse, ProducedPartition};
-use tidemill::wire::group::consumer_group_describe::ConsumerGroupDescribeResponse;
-use tidemill::wire::group::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
-use tidemill::wire::group::delete_groups::DeleteGroupsResponse;
-use tidemill::wire::group::describe_groups::DescribeGroupsResponse;
-use tidemill::wire::group::heartbeat::HeartbeatResponse;
-use tidemill::wire::group::join_group::JoinGroupResponse;
-use tidemill::wire::group::leave_group::LeaveGroupResponse;
-use tidemill::wire::group::list_groups::ListGroupsResponse;
-use tidemill::wire::group::offset_commit::OffsetCommitResponse;
-use tidemill::wire::group::offset_delete::OffsetDeleteResponse;
-use tidemill::wire::group::offset_fetch::OffsetFetchResponse;
-use tidemill::wire::group::sync_group::SyncGroupResponse;
-use tidemill::wire::group::txn_offset_commit::TxnOffsetCommitResponse;
-use tidemill::wire::txn::add_offsets_to_txn::AddOffsetsToTxnResponse;
-use tidemill::wire::txn::add_partitions_to_txn::AddPartitionsToTxnResponse;
-use tidemill::wire::txn::describe_producers::DescribeProducersResponse;
-use tidemill::wire::txn::describe_transactions::DescribeTransactionsResponse;
-use tidemill::wire::txn::end_txn::EndTxnResponse;
-use tidemill::wire::txn::init_producer_id::InitProducerIdResponse;
-use tidemill::wire::txn::list_transactions::ListTransactionsResponse;
-use tidemill::wire::txn::write_txn_markers::WriteTxnMarkersResponse;
-use tidemill::wire::{ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame};
+use tidemill::wire::{self, ApiKey, Message, NodeEndpoint, Reader, Topic, Writer, frame};
 
 use super::tree::tree;
 
@@ -60,50 +20,26 @@ pub fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<Decoded, String
     let mut reader = Reader::new(bytes);
     frame::decode_response_header(&mut reader, api.api(), version).map_err(|error| error.to_string())?;
     let r = &mut reader;
-    let decoded = match api {
-        ApiKey::Produce => produce(r, version),
-        ApiKey::Fetch => fetch(r, version, bytes),
-        ApiKey::ListOffsets => declared::<ListOffsetsResponse>(r, version),
-        ApiKey::Metadata => declared::<MetadataResponse>(r, version),
-        ApiKey::OffsetCommit => declared::<OffsetCommitResponse>(r, version),
-        ApiKey::OffsetFetch => declared::<OffsetFetchResponse>(r, version),
-        ApiKey::JoinGroup => declared::<JoinGroupResponse>(r, version),
-        ApiKey::Heartbeat => declared::<HeartbeatResponse>(r, version),
-        ApiKey::LeaveGroup => declared::<LeaveGroupResponse>(r, version),
-        ApiKey::SyncGroup => declared::<SyncGroupResponse>(r, version),
-        ApiKey::DescribeGroups => declared::<DescribeGroupsResponse>(r, version),
-        ApiKey::ListGroups => declared::<ListGroupsResponse>(r, version),
-        ApiKey::DeleteGroups => declared::<DeleteGroupsResponse>(r, version),
-        ApiKey::ConsumerGroupHeartbeat => declared::<ConsumerGroupHeartbeatResponse>(r, version),
-        ApiKey::ConsumerGroupDescribe => declared::<ConsumerGroupDescribeResponse>(r, version),
-        ApiKey::OffsetDelete => declared::<OffsetDeleteResponse>(r, version),
-        ApiKey::FindCoordinator => declared::<FindCoordinatorResponse>(r, version),
-        ApiKey::ApiVersions => declared::<ApiVersionsResponse>(r, version),
-        ApiKey::CreateTopics => declared::<CreateTopicsResponse>(r, version),
-        ApiKey::DeleteTopics => declared::<DeleteTopicsResponse>(r, version),
-        ApiKey::DeleteRecords => declared::<DeleteRecordsResponse>(r, version),
-        ApiKey::DescribeAcls => declared::<DescribeAclsResponse>(r, version),
-        ApiKey::CreateAcls => declared::<CreateAclsResponse>(r, version),
-        ApiKey::DeleteAcls => declared::<DeleteAclsResponse>(r, version),
-        ApiKey::DescribeLogDirs => declared::<DescribeLogDirsResponse>(r, version),
-        ApiKey::ListConfigResources => declared::<ListConfigResourcesResponse>(r, version),
-        ApiKey::InitProducerId => declared::<InitProducerIdResponse>(r, version),
-        ApiKey::OffsetForLeaderEpoch => declared::<OffsetForLeaderEpochResponse>(r, version),
-        ApiKey::AddPartitionsToTxn => declared::<AddPartitionsToTxnResponse>(r, version),
-        ApiKey::AddOffsetsToTxn => declared::<AddOffsetsToTxnResponse>(r, version),
-        ApiKey::EndTxn => declared::<EndTxnResponse>(r, version),
-        ApiKey::DescribeTransactions => declared::<DescribeTransactionsResponse>(r, version),
-        ApiKey::ListTransactions => declared::<ListTransactionsResponse>(r, version),
-        ApiKey::TxnOffsetCommit => declared::<TxnOffsetCommitResponse>(r, version),
-        ApiKey::WriteTxnMarkers => declared::<WriteTxnMarkersResponse>(r, version),
-        ApiKey::DescribeProducers => declared::<DescribeProducersResponse>(r, version),
-        ApiKey::DescribeConfigs => declared::<DescribeConfigsResponse>(r, version),
-        ApiKey::AlterConfigs => declared::<AlterConfigsResponse>(r, version),
-        ApiKey::IncrementalAlterConfigs => declared::<IncrementalAlterConfigsResponse>(r, version),
-        ApiKey::CreatePartitions => declared::<CreatePartitionsResponse>(r, version),
-        ApiKey::DescribeCluster => declared::<DescribeClusterResponse>(r, version),
-        ApiKey::DescribeTopicPartitions => declared::<DescribeTopicPartitionsResponse>(r, version),
-    }?;
+    macro_rules! decode_response {
+        (@ hand_written Produce $response:ty) => {
+            produce(r, version)
+        };
+        (@ hand_written Fetch $response:ty) => {
+            fetch(r, version, bytes)
+        };
+        (@ declared $key:ident $response:ty) => {
+            declared::<$response>(r, version)
+        };
+        ($(
+            $kind:ident $key:ident = $code:literal $versions:tt
+            $room:ident::$module:ident::{$request:ident, $response:ident};
+        )*) => {
+            match api {
+                $(ApiKey::$key => decode_response!(@ $kind $key wire::$room::$module::$response),)*
+            }
+        };
+    }
+    let decoded = tidemill::wire::for_each_message!(decode_response)?;
     match reader.remaining() {
         0 => Ok(decoded),
         more => Err(format!("{more} bytes behind the answer")),

@@ -123,63 +123,24 @@ fn by_hand(targets: &mut Vec<Target>) {
     }
 }
 
+macro_rules! declared_targets {
+    (@ $targets:ident hand_written $($message:tt)*) => {};
+    (@ $targets:ident declared $request:path, $response:path) => {
+        declared::<$request>(&mut $targets);
+        declared::<$response>(&mut $targets);
+    };
+    ($(
+        $kind:ident $key:ident = $code:literal $versions:tt $room:ident::$module:ident::{$request:ident, $response:ident};
+    )*) => {{
+        let mut targets = Vec::new();
+        $(declared_targets!(@ targets $kind $room::$module::$request, $room::$module::$response);)*
+        targets
+    }};
+}
+
 fn targets() -> Vec<Target> {
-    let mut targets = Vec::new();
+    let mut targets = for_each_message!(declared_targets);
     by_hand(&mut targets);
-    declared::<admin::api_versions::ApiVersionsRequest>(&mut targets);
-    declared::<admin::api_versions::ApiVersionsResponse>(&mut targets);
-    declared::<admin::metadata::MetadataRequest>(&mut targets);
-    declared::<admin::metadata::MetadataResponse>(&mut targets);
-    declared::<data::list_offsets::ListOffsetsRequest>(&mut targets);
-    declared::<data::list_offsets::ListOffsetsResponse>(&mut targets);
-    declared::<admin::create_topics::CreateTopicsRequest>(&mut targets);
-    declared::<admin::create_topics::CreateTopicsResponse>(&mut targets);
-    declared::<admin::delete_topics::DeleteTopicsRequest>(&mut targets);
-    declared::<admin::delete_topics::DeleteTopicsResponse>(&mut targets);
-    declared::<txn::init_producer_id::InitProducerIdRequest>(&mut targets);
-    declared::<txn::init_producer_id::InitProducerIdResponse>(&mut targets);
-    declared::<data::offset_for_leader_epoch::OffsetForLeaderEpochRequest>(&mut targets);
-    declared::<data::offset_for_leader_epoch::OffsetForLeaderEpochResponse>(&mut targets);
-    declared::<admin::describe_configs::DescribeConfigsRequest>(&mut targets);
-    declared::<admin::describe_configs::DescribeConfigsResponse>(&mut targets);
-    declared::<admin::alter_configs::AlterConfigsRequest>(&mut targets);
-    declared::<admin::alter_configs::AlterConfigsResponse>(&mut targets);
-    declared::<admin::incremental_alter_configs::IncrementalAlterConfigsRequest>(&mut targets);
-    declared::<admin::incremental_alter_configs::IncrementalAlterConfigsResponse>(&mut targets);
-    declared::<data::delete_records::DeleteRecordsRequest>(&mut targets);
-    declared::<data::delete_records::DeleteRecordsResponse>(&mut targets);
-    declared::<admin::describe_acls::DescribeAclsRequest>(&mut targets);
-    declared::<admin::describe_acls::DescribeAclsResponse>(&mut targets);
-    declared::<admin::create_acls::CreateAclsRequest>(&mut targets);
-    declared::<admin::create_acls::CreateAclsResponse>(&mut targets);
-    declared::<admin::delete_acls::DeleteAclsRequest>(&mut targets);
-    declared::<admin::delete_acls::DeleteAclsResponse>(&mut targets);
-    declared::<admin::describe_log_dirs::DescribeLogDirsRequest>(&mut targets);
-    declared::<admin::describe_log_dirs::DescribeLogDirsResponse>(&mut targets);
-    declared::<admin::list_config_resources::ListConfigResourcesRequest>(&mut targets);
-    declared::<admin::list_config_resources::ListConfigResourcesResponse>(&mut targets);
-    declared::<admin::create_partitions::CreatePartitionsRequest>(&mut targets);
-    declared::<admin::create_partitions::CreatePartitionsResponse>(&mut targets);
-    declared::<txn::add_partitions_to_txn::AddPartitionsToTxnRequest>(&mut targets);
-    declared::<txn::add_partitions_to_txn::AddPartitionsToTxnResponse>(&mut targets);
-    declared::<txn::add_offsets_to_txn::AddOffsetsToTxnRequest>(&mut targets);
-    declared::<txn::add_offsets_to_txn::AddOffsetsToTxnResponse>(&mut targets);
-    declared::<txn::end_txn::EndTxnRequest>(&mut targets);
-    declared::<txn::end_txn::EndTxnResponse>(&mut targets);
-    declared::<txn::describe_transactions::DescribeTransactionsRequest>(&mut targets);
-    declared::<txn::describe_transactions::DescribeTransactionsResponse>(&mut targets);
-    declared::<txn::list_transactions::ListTransactionsRequest>(&mut targets);
-    declared::<txn::list_transactions::ListTransactionsResponse>(&mut targets);
-    declared::<group::txn_offset_commit::TxnOffsetCommitRequest>(&mut targets);
-    declared::<group::txn_offset_commit::TxnOffsetCommitResponse>(&mut targets);
-    declared::<txn::write_txn_markers::WriteTxnMarkersRequest>(&mut targets);
-    declared::<txn::write_txn_markers::WriteTxnMarkersResponse>(&mut targets);
-    declared::<txn::describe_producers::DescribeProducersRequest>(&mut targets);
-    declared::<txn::describe_producers::DescribeProducersResponse>(&mut targets);
-    declared::<admin::describe_cluster::DescribeClusterRequest>(&mut targets);
-    declared::<admin::describe_cluster::DescribeClusterResponse>(&mut targets);
-    declared::<admin::describe_topic_partitions::DescribeTopicPartitionsRequest>(&mut targets);
-    declared::<admin::describe_topic_partitions::DescribeTopicPartitionsResponse>(&mut targets);
     targets
 }
 
