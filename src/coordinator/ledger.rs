@@ -55,7 +55,7 @@ impl<M: StateMachine> Ledger<M> {
             rearm: Notify::new(),
         });
         if ledger.partition.log_end() == ledger.partition.log_start() {
-            *ledger.phase.borrow_mut() = Phase::Ready(machine);
+            ledger.enter(Phase::Ready(machine));
             runtime::spawn(Class::Foreground, "coordinator", ledger.clone().run());
         } else {
             runtime::spawn(Class::Foreground, "coordinator load", ledger.clone().load(machine));
@@ -70,8 +70,17 @@ impl<M: StateMachine> Ledger<M> {
 
     /// Drops the machine with its waiters. Every later step fails.
     pub(super) fn close(&self) {
-        *self.phase.borrow_mut() = Phase::Closed;
+        self.enter(Phase::Closed);
         self.rearm.notify_all();
+    }
+
+    /// Enters the next phase: Ready or Failed after Loading, and Closed at the end.
+    fn enter(&self, next: Phase<M>) {
+        let mut phase = self.phase.borrow_mut();
+        let is_legal =
+            matches!((&*phase, &next), (Phase::Loading, Phase::Ready(_) | Phase::Failed) | (_, Phase::Closed));
+        assert!(is_legal, "a ledger loads once, and stays closed");
+        *phase = next;
     }
 
     async fn load(self: Rc<Self>, mut machine: M) {
@@ -80,11 +89,11 @@ impl<M: StateMachine> Ledger<M> {
             _ if self.is_closed() => return,
             Ok(()) => {
                 tracing::debug!("{} loaded in {:?}", self.name(), started.elapsed());
-                *self.phase.borrow_mut() = Phase::Ready(machine);
+                self.enter(Phase::Ready(machine));
             }
             Err(why) => {
                 tracing::error!("{} cannot be loaded; its coordinator is unavailable: {why}", self.name());
-                *self.phase.borrow_mut() = Phase::Failed;
+                self.enter(Phase::Failed);
                 return;
             }
         }

@@ -17,7 +17,28 @@ use crate::coordinator::{Now, Writes};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 use crate::runtime::Mono;
-use crate::wire::Bytes;
+use crate::wire::{Bytes, Malformed};
+
+/// Why a classic group cannot become a consumer group, in Kafka's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum UpgradeError {
+    #[error("online upgrade is disabled.")]
+    Disabled,
+    #[error("the group does not use the consumer embedded protocol.")]
+    OtherProtocol,
+    #[error("the group size exceeds the consumer group maximum size.")]
+    TooLarge,
+    #[error("the embedded consumer protocol is malformed.")]
+    Malformed(Malformed),
+    /// A member without any protocol.
+    #[error("the embedded consumer protocol is malformed.")]
+    NoProtocol,
+    #[error(
+        "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor \
+         before re-attempting the upgrade."
+    )]
+    CustomAssignor,
+}
 
 impl Groups {
     /// Writes a classic group as a consumer group and returns it. Every member keeps its assignment, in an epoch equal
@@ -32,19 +53,19 @@ impl Groups {
         let Some(Group { id, kind: GroupKind::Classic(classic), .. }) = self.groups.get_mut(group_id) else {
             unreachable!("the caller matched a classic group")
         };
-        let refuse = |why: &str| {
+        let refuse = |why: UpgradeError| {
             let message = format!("Cannot upgrade classic group {group_id} to consumer group because {why}");
             tracing::info!("{message}");
             GroupRefusal::new(ErrorCode::GroupIdNotFound, message)
         };
         if !config.group_consumer_migration_policy.upgrades {
-            return Err(refuse("online upgrade is disabled."));
+            return Err(refuse(UpgradeError::Disabled));
         }
         if !classic.is_consumer() {
-            return Err(refuse("the group does not use the consumer embedded protocol."));
+            return Err(refuse(UpgradeError::OtherProtocol));
         }
         if classic.members.len() > config.group_consumer_max_size as usize {
-            return Err(refuse("the group size exceeds the consumer group maximum size."));
+            return Err(refuse(UpgradeError::TooLarge));
         }
         let upgraded = upgraded(classic, &image).map_err(refuse)?;
         // Waiting members must rejoin, and will find a consumer group.
@@ -178,21 +199,19 @@ impl ConsumerStep<'_> {
 }
 
 /// Converts a classic group to a consumer group, or returns the reason why it cannot.
-fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, &'static str> {
-    const MALFORMED: &str = "the embedded consumer protocol is malformed.";
+fn upgraded(classic: &ClassicGroup, image: &Image) -> Result<ConsumerGroup, UpgradeError> {
     let epoch = classic.generation;
     let mut group = ConsumerGroup { epoch, target_epoch: epoch, ..ConsumerGroup::default() };
     for member in classic.members.values() {
-        let assignment = Assignment::parse(&member.assignment.0).map_err(|_| MALFORMED)?;
+        let assignment = Assignment::parse(&member.assignment.0).map_err(UpgradeError::Malformed)?;
         if assignment.has_user_data {
-            return Err("an unsupported custom assignor is in use. Please refer to the documentation or switch to a \
-                        default assignor before re-attempting the upgrade.");
+            return Err(UpgradeError::CustomAssignor);
         }
         // During the first rebalance no protocol is selected yet.
         let protocol = member.protocols.iter().find(|own| classic.protocol.as_ref() == Some(&own.name));
         let metadata = protocol.or(member.protocols.first()).map(|protocol| &protocol.metadata.0);
-        let subscription = metadata.map(|metadata| Subscription::parse(metadata)).ok_or(MALFORMED)?;
-        let subscription = subscription.map_err(|_| MALFORMED)?;
+        let subscription = metadata.map(|metadata| Subscription::parse(metadata)).ok_or(UpgradeError::NoProtocol)?;
+        let subscription = subscription.map_err(UpgradeError::Malformed)?;
         let (mut target, mut assigned) = (Partitions::new(), Owned::new());
         for (name, partitions) in &assignment.assigned {
             if let Some(topic) = image.topic(name) {
