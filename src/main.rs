@@ -18,7 +18,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Serve(tidemill::serve::Args),
-    /// Create, list, describe and delete topics
+    /// Create, list, describe, alter and delete topics, and delete their oldest records
     Topic(tools::topic::Args),
     /// List, describe and delete groups, and reset their committed offsets
     Group(tools::group::Args),

@@ -22,6 +22,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 /// The arguments of `tidemill consume`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// The topic to read
     topic: String,
     /// Read only this partition; may be repeated [default: all]
     #[arg(long = "partition", short, value_parser = clap::value_parser!(i32).range(0..))]

@@ -38,6 +38,7 @@ struct List {
 
 #[derive(clap::Args, Debug)]
 struct Named {
+    /// The groups
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
@@ -46,6 +47,7 @@ struct Named {
 
 #[derive(clap::Args, Debug)]
 struct Reset {
+    /// The group
     name: String,
     /// A topic, or some of its partitions as TOPIC:0,1; may be repeated
     #[arg(long = "topic", value_name = "TOPIC[:P,P]", required_unless_present = "all_topics")]
@@ -182,7 +184,10 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     for name in &args.names {
         let group = client.describe_group(name)?;
         if group.state == "Dead" {
-            return Err(Failure::new(format!("there is no group {name:?}; `tidemill group list` shows all")));
+            return Err(Failure::with_hint(
+                format!("group {name:?} does not exist"),
+                "list the groups with `tidemill group list`",
+            ));
         }
         let rows = group_partitions(&mut client, &group)?;
         if args.connect.json {

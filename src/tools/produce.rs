@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 /// The arguments of `tidemill produce`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// The topic to produce to
     topic: String,
     /// Read the lines from a file instead of standard input
     #[arg(long, short, value_name = "PATH")]

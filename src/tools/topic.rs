@@ -35,6 +35,7 @@ enum Verb {
 
 #[derive(clap::Args, Debug)]
 struct Create {
+    /// The topic
     name: String,
     /// The number of partitions [default: the broker's]
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
@@ -63,6 +64,7 @@ struct List {
 
 #[derive(clap::Args, Debug)]
 struct Describe {
+    /// The topics
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
@@ -72,6 +74,7 @@ struct Describe {
 #[derive(clap::Args, Debug)]
 #[group(id = "change", required = true, multiple = true, args = ["configs", "delete_configs"])]
 struct Alter {
+    /// The topic
     name: String,
     /// A topic setting, such as retention.ms=3600000; may be repeated
     #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -85,6 +88,7 @@ struct Alter {
 
 #[derive(clap::Args, Debug)]
 struct Delete {
+    /// The topics
     #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
@@ -93,6 +97,7 @@ struct Delete {
 
 #[derive(clap::Args, Debug)]
 struct DeleteRecords {
+    /// The topic
     name: String,
     /// The first offset to keep, or `end` to keep none
     #[arg(long, value_name = "OFFSET|end", value_parser = offset_or_end)]

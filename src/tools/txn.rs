@@ -50,6 +50,7 @@ struct List {
 
 #[derive(clap::Args, Debug)]
 struct Describe {
+    /// The transactional ids
     #[arg(required_unless_present = "topic", value_name = "TRANSACTIONAL-ID")]
     ids: Vec<String>,
     /// Show the producers of this topic's partitions instead
@@ -61,8 +62,10 @@ struct Describe {
 
 #[derive(clap::Args, Debug)]
 struct Abort {
+    /// The topic
     #[arg(long)]
     topic: String,
+    /// The partition number
     #[arg(long)]
     partition: i32,
     /// The offset of the transaction's first record in the partition

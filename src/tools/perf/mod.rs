@@ -109,10 +109,10 @@ struct Load {
         value_parser = clap::value_parser!(i16).range(-1..=1)
     )]
     acks: i16,
-    /// The length of the measurement
+    /// The length of the measurement, in seconds
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
-    /// The time to run before the measurement
+    /// The time to run before the measurement, in seconds
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     warmup: f64,
     /// Poll for responses without sleeping; saves microseconds and uses a whole core
@@ -170,7 +170,7 @@ struct Consume {
     /// The limit for one response, in bytes
     #[arg(long, default_value_t = 50 << 20, value_parser = clap::value_parser!(i32).range(1..))]
     answer_bytes: i32,
-    /// Read the topic repeatedly for this time [default: once, to the end]
+    /// Read the topic repeatedly for this time, in seconds [default: once, to the end]
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// Compute the CRC of every batch

@@ -35,7 +35,7 @@ impl Window {
     /// `warmup` and `seconds` are in seconds. Fails if there is no process with one of the `pids`.
     pub fn new(warmup: f64, seconds: Option<f64>, pids: &[u32]) -> Result<Window, Failure> {
         for &pid in pids {
-            read_counters(pid).ok_or_else(|| Failure::new(format!("there is no process {pid}")))?;
+            read_counters(pid).ok_or_else(|| Failure::new(format!("process {pid} does not exist")))?;
         }
         let begins = Instant::now() + Duration::from_secs_f64(warmup);
         let ends = seconds.map(|seconds| begins + Duration::from_secs_f64(seconds));
