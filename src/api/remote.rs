@@ -14,7 +14,7 @@ use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{self, Refusal};
 use crate::partition::fetch::{Fetched, Request as FetchRequest};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
-use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, Request, Stretch};
+use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, ShardRequest, Stretch};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
@@ -82,9 +82,9 @@ impl Appends {
 }
 
 /// Answers one request of another shard. Does not wait; the reply follows when it is known.
-pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: Request) {
+pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: ShardRequest) {
     let request = match request {
-        Request::Produce { batches, request, transactional_id } => {
+        ShardRequest::Produce { batches, request, transactional_id } => {
             let queue = &appends[usize::from(from.0)];
             queue.waiting.borrow_mut().push_back(Append { call, batches, request, transactional_id });
             queue.arrived.notify_all();
@@ -95,40 +95,42 @@ pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: 
     let server = server.clone();
     runtime::spawn(Class::Foreground, "remote request", async move {
         let reply = match request {
-            Request::Produce { .. } => unreachable!("queued above"),
-            Request::Fetch { partitions, bytes_max, copy_max } => {
+            ShardRequest::Produce { .. } => unreachable!("queued above"),
+            ShardRequest::Fetch { partitions, bytes_max, copy_max } => {
                 Reply::Fetched(fetch(&server, partitions, bytes_max, copy_max).await)
             }
-            Request::Read { stretch, bytes_max } => Reply::Read(read(&server, stretch, bytes_max).await),
-            Request::Watch { partitions, isolation, wait_ms } => {
+            ShardRequest::Read { stretch, bytes_max } => Reply::Read(read(&server, stretch, bytes_max).await),
+            ShardRequest::Watch { partitions, isolation, wait_ms } => {
                 watch(&server, partitions, isolation, wait_ms).await;
                 Reply::Watched
             }
-            Request::ListOffsets(lists) => {
+            ShardRequest::ListOffsets(lists) => {
                 let mut offsets = Vec::with_capacity(lists.len());
                 for list in lists {
                     offsets.push(list_offsets::list_offset(&server, list).await);
                 }
                 Reply::Offsets(offsets)
             }
-            Request::DeleteRecords(asked) => Reply::RecordsDeleted(server.shard.delete_records(&asked).await),
-            Request::EpochEnds(ends) => {
+            ShardRequest::DeleteRecords(asked) => Reply::RecordsDeleted(server.shard.delete_records(&asked).await),
+            ShardRequest::EpochEnds(ends) => {
                 Reply::EpochEnds(ends.into_iter().map(|end| offset_for_leader_epoch::epoch_end(&server, end)).collect())
             }
-            Request::EndTransactions { partitions, end } => {
+            ShardRequest::EndTransactions { partitions, end } => {
                 Reply::Ended(write_txn_markers::end_here(&server, &partitions, &end).await)
             }
-            Request::Transaction(ask) => Reply::Transaction(transactions::answer(&server, *ask).await),
-            Request::ListTransactions => Reply::Transactions(transactions::list(&server).await),
-            Request::ProducerId => Reply::ProducerId(transactions::producer_id(&server).await),
-            Request::ReserveProducerIds(highest) => {
+            ShardRequest::Transaction(ask) => Reply::Transaction(transactions::answer(&server, *ask).await),
+            ShardRequest::ListTransactions => Reply::Transactions(transactions::list(&server).await),
+            ShardRequest::ProducerId => Reply::ProducerId(transactions::producer_id(&server).await),
+            ShardRequest::ReserveProducerIds(highest) => {
                 Reply::ProducerIdsReserved(transactions::reserve_producer_ids(&server, highest).await)
             }
-            Request::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
-            Request::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
-            Request::Apply(image) => Reply::Applied(server.apply_image(image).await.map_err(|error| error.to_string())),
-            Request::Coordinate(request) => Reply::Coordinated(table::answer_forwarded(&server, *request).await),
-            Request::Admin(request) => {
+            ShardRequest::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
+            ShardRequest::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
+            ShardRequest::Apply(image) => {
+                Reply::Applied(server.apply_image(image).await.map_err(|error| error.to_string()))
+            }
+            ShardRequest::Coordinate(request) => Reply::Coordinated(table::answer_forwarded(&server, *request).await),
+            ShardRequest::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: table::answer_at_controller(&server, *request).await }))
             }
         };

@@ -14,7 +14,7 @@ use crate::disk::StorageError;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
 use crate::router::Router;
-use crate::router::message::{Reply, Request};
+use crate::router::message::{Reply, ShardRequest};
 use crate::runtime::{self, Class, Permits};
 use crate::shard::Shard;
 
@@ -87,7 +87,7 @@ impl Server {
     /// Applies an image on every shard of the node.
     async fn publish(&self, image: Arc<Image>) {
         let calls: Vec<_> =
-            self.other_shards().map(|shard| self.router.call(shard, Request::Apply(image.clone()))).collect();
+            self.other_shards().map(|shard| self.router.call(shard, ShardRequest::Apply(image.clone()))).collect();
         if let Err(error) = self.apply_image(image).await {
             tracing::error!("a metadata change failed on the controller's shard: {error}");
         }

@@ -28,7 +28,7 @@ use crate::api::txn::{
     add_offsets_to_txn, add_partitions_to_txn, describe_producers, describe_transactions, end_txn, init_producer_id,
     list_transactions, write_txn_markers,
 };
-use crate::router::message::{AdminRequest, CoordinateRequest, Reply, Request};
+use crate::router::message::{AdminRequest, CoordinateRequest, Reply, ShardRequest};
 use crate::wire::frame::RequestHeader;
 use crate::wire::{Api, ApiKey, Malformed, Message, Reader};
 
@@ -248,7 +248,7 @@ fn to_controller(request: ClientRequest<'_>) -> Pending {
         if server.shard.id == CONTROLLER {
             return answer_at_controller(&server, forwarded).await.into();
         }
-        match server.router.call(CONTROLLER, Request::Admin(Box::new(forwarded))).reply().await {
+        match server.router.call(CONTROLLER, ShardRequest::Admin(Box::new(forwarded))).reply().await {
             Reply::Admin(reply) => reply.frame.into(),
             _ => unreachable!("an admin call is answered by Admin"),
         }

@@ -178,7 +178,7 @@ impl Connection {
         let received = [partial.bytes(), &rest].concat();
         let listener = self.origin.listener.to_string();
         let hand_over = HandOver { socket, peer, received, listener };
-        self.server.router.tell(shard, Message::Adopt(Box::new(hand_over)));
+        self.server.router.send(shard, Message::Adopt(Box::new(hand_over)));
         self.started.notify_all();
         Ok(true)
     }

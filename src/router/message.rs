@@ -22,7 +22,7 @@ pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
 pub enum Message {
     Request {
         id: u64,
-        request: Request,
+        request: ShardRequest,
     },
     Reply {
         id: u64,
@@ -32,7 +32,7 @@ pub enum Message {
     Adopt(Box<HandOver>),
 }
 
-pub enum Request {
+pub enum ShardRequest {
     /// Append, and answer when it may be acknowledged (`acks` 0: when it is appended).
     Produce {
         batches: Batches,
@@ -70,7 +70,7 @@ pub enum Request {
     /// How large the shard's partitions are.
     LogSizes,
     /// To the coordinator of the transactional id.
-    Transaction(Box<TransactionAsk>),
+    Transaction(Box<TransactionRequest>),
     /// The transactional ids that the shard coordinates.
     ListTransactions,
     /// To the controller's shard: a producer id that nobody has.
@@ -97,7 +97,7 @@ pub enum Reply {
     Ended(Vec<ErrorCode>),
     Producers(Result<Vec<ProducerSnapshot>, ErrorCode>),
     LogSizes(Vec<LogSize>),
-    Transaction(TransactionAnswer),
+    Transaction(TransactionReply),
     Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
     ProducerId(Result<ProducerId, ErrorCode>),
     ProducerIdsReserved(Result<(), String>),
@@ -131,7 +131,7 @@ pub struct RemoteFetched {
     /// Where the reader goes on.
     pub next_offset: Offset,
     pub bytes: usize,
-    /// Where the records are, each with a copy of its first bytes; not of all, see [`Request::Fetch`].
+    /// Where the records are, each with a copy of its first bytes; not of all, see [`ShardRequest::Fetch`].
     pub records: Vec<(Stretch, Vec<u8>)>,
     pub aborted: Vec<AbortedTransaction>,
 }
@@ -161,13 +161,13 @@ pub struct EpochEnd {
 
 /// What is asked of a transactional id's coordinator.
 #[derive(Clone, Debug)]
-pub struct TransactionAsk {
+pub struct TransactionRequest {
     pub transactional_id: String,
-    pub what: TransactionWhat,
+    pub operation: TransactionOperation,
 }
 
 #[derive(Clone, Debug)]
-pub enum TransactionWhat {
+pub enum TransactionOperation {
     Init {
         timeout_ms: i32,
         expected: Option<(ProducerId, ProducerEpoch)>,
@@ -191,7 +191,7 @@ pub enum TransactionWhat {
 }
 
 #[derive(Clone, Debug)]
-pub enum TransactionAnswer {
+pub enum TransactionReply {
     /// To `Init` and `End`: what the producer goes on with.
     Producer(Result<(ProducerId, ProducerEpoch), ErrorCode>),
     /// To `Add` and `Verify`: for each partition.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use crate::model::ShardId;
 use crate::runtime::Endpoint;
 use crate::runtime::sync::{Permit, Receiver, Sender, oneshot};
-use message::{Message, Reply, Request};
+use message::{Message, Reply, ShardRequest};
 
 pub struct Router {
     own: ShardId,
@@ -57,12 +57,12 @@ impl Router {
     }
 
     /// Sends a request at once, before anything that is sent later (FIFO per pair of shards).
-    pub fn call(&self, to: ShardId, request: Request) -> Call {
+    pub fn call(&self, to: ShardId, request: ShardRequest) -> Call {
         self.call_holding(to, request, None)
     }
 
     /// As [`call`](Self::call), with a permit that is held until the reply.
-    pub fn call_holding(&self, to: ShardId, request: Request, held: Option<Permit>) -> Call {
+    pub fn call_holding(&self, to: ShardId, request: ShardRequest, held: Option<Permit>) -> Call {
         let id = self.next_call.get();
         self.next_call.set(id + 1);
         let (sender, receiver) = oneshot();
@@ -72,7 +72,7 @@ impl Router {
     }
 
     /// Hands something over that needs no answer.
-    pub fn tell(&self, to: ShardId, message: Message) {
+    pub fn send(&self, to: ShardId, message: Message) {
         self.endpoint.send(to.0.into(), message);
     }
 

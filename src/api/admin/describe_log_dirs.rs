@@ -58,7 +58,7 @@ async fn all(server: &Rc<Server>) -> Vec<LogSize> {
     let mut all = here(server);
     if server.shard.config.routing == Routing::Forward {
         for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
-            match server.router.call(shard, message::Request::LogSizes).reply().await {
+            match server.router.call(shard, message::ShardRequest::LogSizes).reply().await {
                 Reply::LogSizes(sizes) => all.extend(sizes),
                 _ => unreachable!("a call for sizes is answered by LogSizes"),
             }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::api::server::Server;
 use crate::log::read::Extent;
 use crate::model::ShardId;
-use crate::router::message::{Reply, Request, Stretch};
+use crate::router::message::{Reply, ShardRequest, Stretch};
 use crate::runtime::Permit;
 use crate::runtime::buf::Slice;
 use crate::wire::Payload;
@@ -172,7 +172,7 @@ impl Answer {
 impl Remote {
     /// Copies the next bytes from the other shard.
     async fn copy(&self, server: &Server) -> Result<Slice, String> {
-        let request = Request::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
+        let request = ShardRequest::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
         match server.router.call(self.shard, request).reply().await {
             Reply::Read(Ok(bytes)) => Ok(Slice::from(bytes)),
             Reply::Read(Err(why)) => Err(why),

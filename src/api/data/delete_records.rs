@@ -39,7 +39,7 @@ pub(in crate::api) async fn answer(
         .into_iter()
         .map(|(owner, asked)| {
             let ids: Vec<TopicPartition> = asked.iter().map(|(id, _)| *id).collect();
-            (ids, server.router.call(owner, message::Request::DeleteRecords(asked)))
+            (ids, server.router.call(owner, message::ShardRequest::DeleteRecords(asked)))
         })
         .collect();
     let mut starts: HashMap<TopicPartition, Result<Offset, ErrorCode>> = HashMap::new();

@@ -358,8 +358,9 @@ impl Plan {
         }
         for (shard, partitions) in calls {
             let wait_ms = (deadline.since(clock::now())).as_millis() as u64 + 1;
-            let call =
-                server.router.call(shard, message::Request::Watch { partitions, isolation: self.isolation, wait_ms });
+            let call = server
+                .router
+                .call(shard, message::ShardRequest::Watch { partitions, isolation: self.isolation, wait_ms });
             watched.borrow_mut().push(shard);
             let (waiter, watched) = (waiter.clone(), watched.clone());
             runtime::spawn(runtime::Class::Foreground, "fetch watch", async move {
@@ -434,7 +435,7 @@ impl Plan {
             return;
         }
         let copy_max = COPY_BYTES / usize::from(server.shard.shards - 1);
-        let request = message::Request::Fetch { partitions, bytes_max: *left, copy_max };
+        let request = message::ShardRequest::Fetch { partitions, bytes_max: *left, copy_max };
         let Reply::Fetched(fetched) = server.router.call(shard, request).reply().await else {
             unreachable!("a fetch call is answered by Fetched")
         };

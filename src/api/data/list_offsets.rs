@@ -47,7 +47,7 @@ pub(in crate::api) async fn answer(
                     if owner == server.shard.id {
                         list_offset(server, list).await
                     } else {
-                        let call = server.router.call(owner, message::Request::ListOffsets(vec![list]));
+                        let call = server.router.call(owner, message::ShardRequest::ListOffsets(vec![list]));
                         match call.reply().await {
                             Reply::Offsets(mut offsets) => offsets.pop().expect("one for one"),
                             _ => unreachable!("a list call is answered by Offsets"),

@@ -34,7 +34,7 @@ pub(in crate::api) async fn answer(
                     if owner == server.shard.id {
                         epoch_end(server, end)
                     } else {
-                        match server.router.call(owner, message::Request::EpochEnds(vec![end])).reply().await {
+                        match server.router.call(owner, message::ShardRequest::EpochEnds(vec![end])).reply().await {
                             Reply::EpochEnds(mut ends) => ends.pop().expect("one for one"),
                             _ => unreachable!("an epoch call is answered by EpochEnds"),
                         }

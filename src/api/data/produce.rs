@@ -19,7 +19,7 @@ use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::append::{Refusal, Request};
 use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
-use crate::router::message::{self, Batches, TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{self, Batches, TransactionOperation, TransactionReply, TransactionRequest};
 use crate::runtime::clock;
 use crate::shard::TRANSACTIONS_V2_FROM;
 use crate::wire::data::produce::ProduceRequest;
@@ -120,7 +120,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         let transactional_id = request.transactional_id.map(str::to_owned);
         let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
         let held = server.crossing.acquire(bytes as u64).await;
-        let request = message::Request::Produce { batches, request: rules, transactional_id };
+        let request = message::ShardRequest::Produce { batches, request: rules, transactional_id };
         produce.calls.push(server.router.call_holding(owner, request, Some(held)));
     }
     Ok(pending::Pending::Produce(produce))
@@ -163,12 +163,12 @@ pub(in crate::api) async fn verify<'a>(
         return verified.iter().map(|_| Err(refusal.clone())).collect();
     }
     let partitions = unknown.iter().map(|(_, partition)| partition.clone()).collect();
-    let what = match request.produce_version {
-        TRANSACTIONS_V2_FROM.. => TransactionWhat::Add { producer, partitions, version: 2 },
-        _ => TransactionWhat::Verify { producer, partitions },
+    let operation = match request.produce_version {
+        TRANSACTIONS_V2_FROM.. => TransactionOperation::Add { producer, partitions, version: 2 },
+        _ => TransactionOperation::Verify { producer, partitions },
     };
-    let ask = TransactionAsk { transactional_id: transactional_id.unwrap_or_default().into(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(server, ask).await else {
+    let ask = TransactionRequest { transactional_id: transactional_id.unwrap_or_default().into(), operation };
+    let TransactionReply::Partitions(errors) = transactions::ask_ahead(server, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     for ((at, _), error) in unknown.into_iter().zip(errors) {

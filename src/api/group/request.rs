@@ -20,7 +20,7 @@ use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
 use crate::model::{ErrorCode, ShardId};
 use crate::router;
-use crate::router::message::{CoordinateRequest, Reply, Request};
+use crate::router::message::{CoordinateRequest, Reply, ShardRequest};
 use crate::wire::frame::{self, RequestHeader};
 use crate::wire::{Malformed, Message, Reader};
 
@@ -112,7 +112,7 @@ impl GroupRequest {
 
     fn send(&self, owner: ShardId, frame: Vec<u8>) -> router::Call {
         let (listener, peer) = (self.listener.to_string(), self.peer);
-        self.server.router.call(owner, Request::Coordinate(Box::new(CoordinateRequest { frame, listener, peer })))
+        self.server.router.call(owner, ShardRequest::Coordinate(Box::new(CoordinateRequest { frame, listener, peer })))
     }
 
     /// Sends another shard its part of the request, and decodes the response.

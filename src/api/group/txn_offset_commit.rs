@@ -15,7 +15,7 @@ use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::partition::Partition;
 use crate::partition::producers::Membership;
 use crate::partition::transactions::Verification;
-use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
@@ -90,12 +90,12 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
     let version = call.header.version;
     let producer = (request.producer_id, request.producer_epoch);
     let partitions = vec![(partition.name.to_string(), partition.id.partition)];
-    let what = match version {
-        ADDS_FROM.. => TransactionWhat::Add { producer, partitions, version: 2 },
-        _ => TransactionWhat::Verify { producer, partitions },
+    let operation = match version {
+        ADDS_FROM.. => TransactionOperation::Add { producer, partitions, version: 2 },
+        _ => TransactionOperation::Verify { producer, partitions },
     };
-    let ask = TransactionAsk { transactional_id: request.transactional_id.clone(), what };
-    let TransactionAnswer::Partitions(errors) = transactions::ask_ahead(&call.server, ask).await else {
+    let ask = TransactionRequest { transactional_id: request.transactional_id.clone(), operation };
+    let TransactionReply::Partitions(errors) = transactions::ask_ahead(&call.server, ask).await else {
         unreachable!("an addition is answered by Partitions")
     };
     Err(match errors[0] {

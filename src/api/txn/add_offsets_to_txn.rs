@@ -7,7 +7,7 @@ use crate::api::server::Server;
 use crate::coordinator::partition_of;
 use crate::coordinator::topic::InternalTopic;
 use crate::model::ErrorCode;
-use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
 pub(in crate::api) async fn answer(
@@ -36,13 +36,13 @@ async fn add(server: &Rc<Server>, request: AddOffsetsToTxnRequest) -> ErrorCode 
         return ErrorCode::CoordinatorNotAvailable;
     };
     let partition = partition_of(&request.group_id, offsets.partitions.len());
-    let what = TransactionWhat::Add {
+    let operation = TransactionOperation::Add {
         producer: (request.producer_id, request.producer_epoch),
         partitions: vec![(offsets.name.to_string(), partition)],
         version: 0,
     };
-    match ask(server, TransactionAsk { transactional_id: request.transactional_id, what }).await {
-        TransactionAnswer::Partitions(errors) => errors[0],
+    match ask(server, TransactionRequest { transactional_id: request.transactional_id, operation }).await {
+        TransactionReply::Partitions(errors) => errors[0],
         _ => unreachable!("an addition is answered by Partitions"),
     }
 }

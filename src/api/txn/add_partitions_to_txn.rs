@@ -8,7 +8,7 @@ use crate::api::server::Server;
 use crate::metadata::Image;
 use crate::metadata::image::is_internal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
-use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::txn::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnResult,
     AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
@@ -92,12 +92,12 @@ impl TransactionPartitions {
         }
         let producer = self.producer;
         let version = if self.is_batched { 2 } else { 0 };
-        let what = match self.verify_only {
-            true => TransactionWhat::Verify { producer, partitions },
-            false => TransactionWhat::Add { producer, partitions, version },
+        let operation = match self.verify_only {
+            true => TransactionOperation::Verify { producer, partitions },
+            false => TransactionOperation::Add { producer, partitions, version },
         };
-        match ask(server, TransactionAsk { transactional_id: self.transactional_id, what }).await {
-            TransactionAnswer::Partitions(errors) => errors,
+        match ask(server, TransactionRequest { transactional_id: self.transactional_id, operation }).await {
+            TransactionReply::Partitions(errors) => errors,
             _ => unreachable!("an addition is answered by Partitions"),
         }
     }

@@ -40,10 +40,12 @@ pub(in crate::api) async fn answer(
             let producers = match place {
                 Err(error) => Err(error),
                 Ok((id, owner)) if owner == server.shard.id => producers(server, id),
-                Ok((id, owner)) => match server.router.call(owner, message::Request::Producers(id)).reply().await {
-                    Reply::Producers(producers) => producers,
-                    _ => unreachable!("a producers call is answered by Producers"),
-                },
+                Ok((id, owner)) => {
+                    match server.router.call(owner, message::ShardRequest::Producers(id)).reply().await {
+                        Reply::Producers(producers) => producers,
+                        _ => unreachable!("a producers call is answered by Producers"),
+                    }
+                }
             };
             match producers {
                 Ok(producers) => response.active_producers = producers.into_iter().map(state).collect(),

@@ -6,7 +6,7 @@ use super::transactions::{ask, check_coordinator};
 use crate::api::gather::deduplicate_if_many;
 use crate::api::server::Server;
 use crate::model::ErrorCode;
-use crate::router::message::{self, TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{self, TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::txn::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, DescribedTransaction, DescribedTransactionTopic,
 };
@@ -46,8 +46,8 @@ async fn look_up(server: &Rc<Server>, id: String) -> Result<message::DescribedTr
         return Err(ErrorCode::InvalidRequest);
     }
     check_coordinator(server, &id)?;
-    match ask(server, TransactionAsk { transactional_id: id, what: TransactionWhat::Describe }).await {
-        TransactionAnswer::Described(described) => described,
+    match ask(server, TransactionRequest { transactional_id: id, operation: TransactionOperation::Describe }).await {
+        TransactionReply::Described(described) => described,
         _ => unreachable!("a description is answered by Described"),
     }
 }

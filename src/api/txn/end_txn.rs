@@ -7,7 +7,7 @@ use super::transactions::{ask, check_coordinator};
 use crate::api::server::Server;
 use crate::model::ErrorCode;
 use crate::record::control::Ending;
-use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
 
 pub(in crate::api) async fn answer(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> EndTxnResponse {
@@ -29,13 +29,13 @@ pub(in crate::api) async fn answer(server: &Rc<Server>, request: EndTxnRequest, 
 
 async fn end(server: &Rc<Server>, request: EndTxnRequest, version: i16) -> Result<(i64, i16), ErrorCode> {
     check_coordinator(server, &request.transactional_id)?;
-    let what = TransactionWhat::End {
+    let operation = TransactionOperation::End {
         producer: (request.producer_id, request.producer_epoch),
         ending: if request.committed { Ending::Commit } else { Ending::Abort },
         version: if version >= 5 { 2 } else { 0 },
     };
-    match ask(server, TransactionAsk { transactional_id: request.transactional_id, what }).await {
-        TransactionAnswer::Producer(producer) => producer,
+    match ask(server, TransactionRequest { transactional_id: request.transactional_id, operation }).await {
+        TransactionReply::Producer(producer) => producer,
         _ => unreachable!("an end is answered by Producer"),
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::transactions::{ask, check_coordinator, producer_id};
 use crate::api::server::Server;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
-use crate::router::message::{TransactionAnswer, TransactionAsk, TransactionWhat};
+use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
 use crate::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 pub(in crate::api) async fn answer(
@@ -29,9 +29,9 @@ async fn init(server: &Rc<Server>, request: InitProducerIdRequest) -> Result<(Pr
     };
     check_coordinator(server, transactional_id)?;
     let expected = (request.producer_id != -1).then_some((request.producer_id, request.producer_epoch));
-    let what = TransactionWhat::Init { timeout_ms: request.transaction_timeout_ms, expected };
-    match ask(server, TransactionAsk { transactional_id: transactional_id.into(), what }).await {
-        TransactionAnswer::Producer(producer) => producer,
+    let operation = TransactionOperation::Init { timeout_ms: request.transaction_timeout_ms, expected };
+    match ask(server, TransactionRequest { transactional_id: transactional_id.into(), operation }).await {
+        TransactionReply::Producer(producer) => producer,
         _ => unreachable!("an init is answered by Producer"),
     }
 }

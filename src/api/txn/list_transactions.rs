@@ -64,7 +64,7 @@ async fn all(server: &Rc<Server>) -> Result<Vec<message::ListedTransaction>, Err
     let mut all = transactions::list(server).await?;
     if server.shard.config.routing == Routing::Forward {
         for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
-            match server.router.call(shard, message::Request::ListTransactions).reply().await {
+            match server.router.call(shard, message::ShardRequest::ListTransactions).reply().await {
                 Reply::Transactions(listed) => all.extend(listed?),
                 _ => unreachable!("a list call is answered by Transactions"),
             }

@@ -14,7 +14,8 @@ use crate::model::{ErrorCode, ProducerEpoch, ProducerId, ShardId, TopicPartition
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Marker;
 use crate::router::message::{
-    DescribedTransaction, ListedTransaction, Reply, Request, TransactionAnswer, TransactionAsk, TransactionWhat,
+    DescribedTransaction, ListedTransaction, Reply, ShardRequest, TransactionOperation, TransactionReply,
+    TransactionRequest,
 };
 use crate::runtime::clock;
 use crate::runtime::{self, Class};
@@ -110,11 +111,11 @@ pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(),
 }
 
 /// Calls the coordinator of a transactional id on its shard. The answer is durable.
-pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionRequest) -> TransactionReply {
     match server.transactions.owner(&ask.transactional_id) {
-        Err(error) => refuse(&ask.what, error),
+        Err(error) => refuse(&ask.operation, error),
         Ok((_, owner)) if owner == server.shard.id => answer(server, ask).await,
-        Ok((_, owner)) => match server.router.call(owner, Request::Transaction(Box::new(ask))).reply().await {
+        Ok((_, owner)) => match server.router.call(owner, ShardRequest::Transaction(Box::new(ask))).reply().await {
             Reply::Transaction(answer) => answer,
             _ => unreachable!("a transaction call is answered by Transaction"),
         },
@@ -124,85 +125,85 @@ pub(in crate::api) async fn ask(server: &Rc<Server>, ask: TransactionAsk) -> Tra
 /// Like [`ask`], for a caller that appends to a log of this shard next and responds when the append is durable. A
 /// coordinator on this shard answers before its records are durable: they precede the append in the same journal, and a
 /// crash leaves a prefix of the journal (COOR-4).
-pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+pub(in crate::api) async fn ask_ahead(server: &Rc<Server>, ask: TransactionRequest) -> TransactionReply {
     let owner = server.transactions.owner(&ask.transactional_id);
     if owner.is_ok_and(|(_, owner)| owner != server.shard.id) {
         return self::ask(server, ask).await;
     }
     let ledger = match server.transactions.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
-        Err(error) => return refuse(&ask.what, error),
+        Err(error) => return refuse(&ask.operation, error),
     };
-    let answer = decide(server, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.what, error));
+    let answer = decide(server, &ledger, &ask).await.unwrap_or_else(|error| refuse(&ask.operation, error));
     let goes_on =
-        matches!(&answer, TransactionAnswer::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
+        matches!(&answer, TransactionReply::Partitions(errors) if !errors.iter().any(|error| error.is_error()));
     // After an error the caller appends nothing, so the answer itself has to be durable.
     match goes_on {
         true => answer,
-        false => ledger.wait_durable().await.map_or_else(|error| refuse(&ask.what, error), |()| answer),
+        false => ledger.wait_durable().await.map_or_else(|error| refuse(&ask.operation, error), |()| answer),
     }
 }
 
-fn refuse(what: &TransactionWhat, error: ErrorCode) -> TransactionAnswer {
-    match what {
-        TransactionWhat::Init { .. } | TransactionWhat::End { .. } => TransactionAnswer::Producer(Err(error)),
-        TransactionWhat::Add { partitions, .. } | TransactionWhat::Verify { partitions, .. } => {
-            TransactionAnswer::Partitions(vec![error; partitions.len()])
+fn refuse(operation: &TransactionOperation, error: ErrorCode) -> TransactionReply {
+    match operation {
+        TransactionOperation::Init { .. } | TransactionOperation::End { .. } => TransactionReply::Producer(Err(error)),
+        TransactionOperation::Add { partitions, .. } | TransactionOperation::Verify { partitions, .. } => {
+            TransactionReply::Partitions(vec![error; partitions.len()])
         }
-        TransactionWhat::Describe => TransactionAnswer::Described(Err(error)),
+        TransactionOperation::Describe => TransactionReply::Described(Err(error)),
     }
 }
 
 /// Answers a call on the coordinator's shard.
-pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionAsk) -> TransactionAnswer {
+pub(in crate::api) async fn answer(server: &Rc<Server>, ask: TransactionRequest) -> TransactionReply {
     let ledger = match server.transactions.ledger(&ask.transactional_id) {
         Ok(ledger) => ledger,
-        Err(error) => return refuse(&ask.what, error),
+        Err(error) => return refuse(&ask.operation, error),
     };
     match decide(server, &ledger, &ask).await {
         Ok(answer) => match ledger.wait_durable().await {
             Ok(()) => answer,
-            Err(error) => refuse(&ask.what, error),
+            Err(error) => refuse(&ask.operation, error),
         },
-        Err(error) => refuse(&ask.what, error),
+        Err(error) => refuse(&ask.operation, error),
     }
 }
 
 async fn decide(
     server: &Rc<Server>,
     ledger: &Ledger<Transactions>,
-    ask: &TransactionAsk,
-) -> Result<TransactionAnswer, ErrorCode> {
+    ask: &TransactionRequest,
+) -> Result<TransactionReply, ErrorCode> {
     let id = &*ask.transactional_id;
-    Ok(match &ask.what {
-        TransactionWhat::Init { timeout_ms, expected } => {
+    Ok(match &ask.operation {
+        TransactionOperation::Init { timeout_ms, expected } => {
             let init = InitProducer { timeout_ms: *timeout_ms, expected: *expected };
-            TransactionAnswer::Producer(
+            TransactionReply::Producer(
                 with_producer_id(server, async |fresh| {
                     ledger.step(|machine, now, writes| machine.init(id, init, fresh, now, writes)).await?
                 })
                 .await,
             )
         }
-        TransactionWhat::End { producer, ending, version: 2 } => TransactionAnswer::Producer(
+        TransactionOperation::End { producer, ending, version: 2 } => TransactionReply::Producer(
             with_producer_id(server, async |fresh| {
                 ledger.step(|machine, now, writes| machine.end_v2(id, *producer, *ending, fresh, now, writes)).await?
             })
             .await,
         ),
-        TransactionWhat::End { producer, ending, .. } => {
+        TransactionOperation::End { producer, ending, .. } => {
             let ended = ledger.step(|machine, now, writes| machine.end_v1(id, *producer, *ending, now, writes)).await?;
-            TransactionAnswer::Producer(ended.map(|()| *producer))
+            TransactionReply::Producer(ended.map(|()| *producer))
         }
-        TransactionWhat::Add { producer, partitions, version } => {
+        TransactionOperation::Add { producer, partitions, version } => {
             let added = add(server, ledger, id, *producer, partitions, *version).await?;
-            TransactionAnswer::Partitions(vec![added.err().unwrap_or(ErrorCode::None); partitions.len()])
+            TransactionReply::Partitions(vec![added.err().unwrap_or(ErrorCode::None); partitions.len()])
         }
-        TransactionWhat::Verify { producer, partitions } => {
+        TransactionOperation::Verify { producer, partitions } => {
             let verified = ledger.step(|machine, _, _| machine.verify(id, *producer, partitions)).await?;
-            TransactionAnswer::Partitions(verified.unwrap_or_else(|error| vec![error; partitions.len()]))
+            TransactionReply::Partitions(verified.unwrap_or_else(|error| vec![error; partitions.len()]))
         }
-        TransactionWhat::Describe => TransactionAnswer::Described(
+        TransactionOperation::Describe => TransactionReply::Described(
             ledger.step(|machine, _, _| describe(machine, id)).await?.ok_or(ErrorCode::TransactionalIdNotFound),
         ),
     })
@@ -283,7 +284,7 @@ pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerI
     if server.shard.id == CONTROLLER {
         return server.controller().producer_id(server.node()).await;
     }
-    match server.router.call(CONTROLLER, Request::ProducerId).reply().await {
+    match server.router.call(CONTROLLER, ShardRequest::ProducerId).reply().await {
         Reply::ProducerId(id) => id,
         _ => unreachable!("a producer id call is answered by ProducerId"),
     }
@@ -296,7 +297,7 @@ pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> R
         let reserved = server.controller().reserve_producer_ids(server.node(), highest).await;
         return reserved.map_err(|error| error.to_string());
     }
-    match server.router.call(CONTROLLER, Request::ReserveProducerIds(highest)).reply().await {
+    match server.router.call(CONTROLLER, ShardRequest::ReserveProducerIds(highest)).reply().await {
         Reply::ProducerIdsReserved(reserved) => reserved,
         _ => unreachable!("a reservation is answered by ProducerIdsReserved"),
     }

@@ -97,7 +97,7 @@ pub(in crate::api) async fn end_transactions(
     let calls: Vec<_> = remote
         .into_iter()
         .map(|(shard, partitions)| {
-            (shard, server.router.call(shard, message::Request::EndTransactions { partitions, end }))
+            (shard, server.router.call(shard, message::ShardRequest::EndTransactions { partitions, end }))
         })
         .collect();
     let mut ended = vec![(server.shard.id, end_here(server, &here, &end).await.into_iter())];
