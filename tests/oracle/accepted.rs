@@ -26,26 +26,25 @@ const fn any_order(at: &'static str) -> Accepted {
 
 const ABSENT: &str = "(absent)";
 const THERE: &str = "there";
-const OWN_WORDS: &str = "the code says it all; the words are our own";
-const OFFSETS_WITH_ERRORS: &str = "Kafka tells no offsets with an error; here they say what would be in range";
-const HOURS_OVERLOOKED: &str =
-    "log.retention.hours is set by hand; Kafka overlooks it where it says whose value this is";
+const OWN_WORDS: &str = "the error code is equal; the message is our own";
+const OFFSETS_WITH_ERRORS: &str = "Kafka returns no offsets with an error; Tidemill returns the legal range";
+const HOURS_OVERLOOKED: &str = "log.retention.hours is set; Kafka ignores it when it names the source of the value";
 const CLUSTER_WIDE: &str =
-    "Kafka's eligible leader replicas write it into the cluster's dynamic configs, which do not exist here";
-const COLLIDES: &str = "Kafka creates one of two names that collide when they come in one request";
-const CAUGHT_NOWHERE: &str = "Kafka trips over an exception that nobody thought of";
+    "Kafka's eligible leader replicas write it to the cluster's dynamic configs, which Tidemill does not have";
+const COLLIDES: &str = "Kafka creates one of two colliding names when one request has both";
+const CAUGHT_NOWHERE: &str = "Kafka fails with an unexpected exception";
 
 /// The table. The first matching row counts.
 pub const ACCEPTED: &[Accepted] = &[
     // Values that each broker chooses.
     accepted("* / brokers[1].port", "*", "*", "each has its own port"),
     accepted("* / cluster_id", "*", "*", "each has its own cluster"),
-    accepted("* / brokers[1].rack", "None", "node-1", "a node without a rack is one of its own"),
+    accepted("* / brokers[1].rack", "None", "node-1", "a node without a rack is a rack of its own"),
     // ApiVersions.
-    accepted("ApiVersions / * / api_keys[*]", THERE, ABSENT, "what is not served is not advertised"),
-    accepted("ApiVersions / * / supported_features[*]", THERE, ABSENT, "features of what is not served"),
-    accepted("ApiVersions / * / finalized_features[*]", THERE, ABSENT, "features of what is not served"),
-    accepted("ApiVersions / * / finalized_features_epoch", "*", "*", "each its own metadata log's"),
+    accepted("ApiVersions / * / api_keys[*]", THERE, ABSENT, "APIs that are not served are not advertised"),
+    accepted("ApiVersions / * / supported_features[*]", THERE, ABSENT, "features of APIs that are not served"),
+    accepted("ApiVersions / * / finalized_features[*]", THERE, ABSENT, "features of APIs that are not served"),
+    accepted("ApiVersions / * / finalized_features_epoch", "*", "*", "each has its own metadata log"),
     // DescribeConfigs, and CreateTopics, which returns the configs of the new topic.
     any_order("* / *.configs.order"),
     accepted("* / *.configs[tidemill.flush.ack]", ABSENT, THERE, "a setting of our own"),
@@ -64,7 +63,7 @@ pub const ACCEPTED: &[Accepted] = &[
         "DescribeConfigs / * / *.configs[segment.ms].synonyms[log.roll.hours]",
         THERE,
         ABSENT,
-        "where log.roll.ms is set by hand, and only there, Kafka tells the default of the other",
+        "Kafka returns the default of log.roll.hours only where log.roll.ms is set",
     ),
     accepted(
         "DescribeConfigs / a broker with synonyms / *.configs[log.roll.ms].synonyms[log.roll.hours]",
@@ -72,9 +71,9 @@ pub const ACCEPTED: &[Accepted] = &[
         ABSENT,
         "another setting, described on its own",
     ),
-    accepted("DescribeConfigs / * / results[1].configs[*]", THERE, ABSENT, "settings that Tidemill has no use for"),
+    accepted("DescribeConfigs / * / results[1].configs[*]", THERE, ABSENT, "settings that Tidemill does not have"),
     accepted("DescribeConfigs / * / results[1].configs[*]", ABSENT, THERE, "settings of our own"),
-    accepted("DescribeConfigs / * / *.documentation", "*", "*", "our own words"),
+    accepted("DescribeConfigs / * / *.documentation", "*", "*", "the text is our own"),
     accepted(
         "DescribeConfigs / a broker* / results[1].configs[*].read_only",
         "false",
@@ -84,7 +83,12 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeConfigs / a broker* / results[1].configs[listeners].*", "*", "*", "each has its own"),
     accepted("DescribeConfigs / a broker* / results[1].configs[advertised.listeners].*", "*", "*", "each has its own"),
     accepted("DescribeConfigs / a broker* / results[1].configs[log.dirs].*", "*", "*", "one directory, not a list"),
-    accepted("DescribeConfigs / a broker* / results[1].configs[node.id].*", "4", "5", "set by hand in one of the two"),
+    accepted(
+        "DescribeConfigs / a broker* / results[1].configs[node.id].*",
+        "4",
+        "5",
+        "set explicitly in one of the two",
+    ),
     accepted("DescribeConfigs / a broker's loggers / results[1].*", "*", "*", "loggers cannot be set"),
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
     accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
@@ -102,28 +106,28 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeLogDirs / * / results[0].log_dir", "*", "*", "each has its own"),
     Accepted {
         is_by_chance: true,
-        ..accepted("DescribeLogDirs / * / results[0].usable_bytes", "*", "*", "it changes from moment to moment")
+        ..accepted("DescribeLogDirs / * / results[0].usable_bytes", "*", "*", "it changes all the time")
     },
     accepted(
         "DescribeLogDirs / * / results[0].topics[__*].partitions[*].partition_size",
         "*",
         "*",
-        "each has its own partitions for what is asked of it alone, and writes some of it otherwise",
+        "internal topics differ in partitions and in some records",
     ),
     accepted(
         "DescribeLogDirs / * / results[0].topics[beside].partitions[0].partition_size",
         "0",
         "*",
-        "a segment that is written to stays, though all of its records were deleted",
+        "the active segment stays, though all of its records were deleted",
     ),
     accepted("DescribeLogDirs / * / results[0].topics[col_lide*", THERE, ABSENT, COLLIDES),
     accepted("ListConfigResources / * / config_resources[col_lide*", THERE, ABSENT, COLLIDES),
-    accepted("ListConfigResources / * / config_resources[1*", "*", "*", "Kafka lists each broker's loggers too"),
+    accepted("ListConfigResources / * / config_resources[1*", "*", "*", "Kafka also lists each broker's loggers"),
     accepted(
         "ListOffsets / the largest timestamp after DeleteRecords / topics[purged].partitions[*].leader_epoch",
         "0",
         "-1",
-        "the record was deleted, and what is left of its batch begins later",
+        "the record was deleted, and the rest of its batch starts later",
     ),
     any_order("ListConfigResources / * / config_resources.order"),
     // Groups.
@@ -144,7 +148,7 @@ pub const ACCEPTED: &[Accepted] = &[
         "ConsumerGroupHeartbeat / two share / heartbeat_interval_ms",
         "5000",
         "500",
-        "who waits for what others give up is to look again soon",
+        "a member that waits for revocations of others heartbeats again soon",
     ),
     // Transactions.
     any_order("AddPartitionsToTxn / * / *.order"),
@@ -157,9 +161,14 @@ pub const ACCEPTED: &[Accepted] = &[
         "AddPartitionsToTxn / nothing is added / *[transactional]",
         THERE,
         ABSENT,
-        "a topic of which no partition was named",
+        "a topic without partitions in the request",
     ),
-    accepted("WriteTxnMarkers / where nothing is / markers[*]", ABSENT, THERE, "Kafka forgets who named no partition"),
+    accepted(
+        "WriteTxnMarkers / where nothing is / markers[*]",
+        ABSENT,
+        THERE,
+        "Kafka omits a producer without partitions",
+    ),
     accepted(
         "WriteTxnMarkers / of a negative * / *.error_code",
         "UnknownServerError",
@@ -176,7 +185,7 @@ pub const ACCEPTED: &[Accepted] = &[
         "Fetch / two are mixed / topics[*].partitions[0].head.aborted_transactions[*]",
         THERE,
         ABSENT,
-        "it is behind what was handed out; Kafka looks as far as its sparse index can tell",
+        "it is behind the returned range; Kafka searches up to the next entry of its sparse index",
     ),
     // FindCoordinator.
     accepted("FindCoordinator / * / *port", "*", "*", "each has its own port"),
@@ -200,32 +209,42 @@ pub const ACCEPTED: &[Accepted] = &[
         "CreateTopics / two names that collide / topics[*",
         "*",
         "*",
-        "Kafka looks at topics that exist, and so makes both of a request whose metrics collide",
+        "Kafka checks collisions only with existing topics, and so creates both names of one request",
     ),
-    accepted("* / topics[col_lide*]", THERE, ABSENT, "the other one of two names that collide"),
+    accepted("* / topics[col_lide*]", THERE, ABSENT, "the second one of two colliding names"),
     // DeleteTopics, CreatePartitions.
     any_order("DeleteTopics / * / responses.order"),
     // Metadata, DescribeTopicPartitions.
     any_order("Metadata / * / topics.order"),
-    accepted("Metadata / by * / brokers[1]", ABSENT, THERE, "Kafka leaves the brokers out where it refuses the whole"),
-    accepted("Metadata / by * / controller_id", "-1", "1", "Kafka leaves the brokers out where it refuses the whole"),
-    accepted("Metadata / by ids and names / topics[*]", ABSENT, THERE, "where ids are given, Kafka overlooks names"),
+    accepted(
+        "Metadata / by * / brokers[1]",
+        ABSENT,
+        THERE,
+        "Kafka omits the brokers when it refuses the whole request",
+    ),
+    accepted("Metadata / by * / controller_id", "-1", "1", "Kafka omits the brokers when it refuses the whole request"),
+    accepted("Metadata / by ids and names / topics[*]", ABSENT, THERE, "Kafka ignores names when the request has ids"),
     accepted(
         "Metadata / by id twice / topics[plain again]",
         ABSENT,
         THERE,
-        "where ids are given, Kafka overlooks names",
+        "Kafka ignores names when the request has ids",
     ),
     accepted("Metadata / by neither / *", "*", "*", CAUGHT_NOWHERE),
     accepted("DescribeTopicPartitions / bad names / topics*", "*", "*", CAUGHT_NOWHERE),
     // ListOffsets, OffsetForLeaderEpoch.
     any_order("ListOffsets / * / topics[*].partitions.order"),
-    accepted("ListOffsets / an unknown isolation level / *", "*", "*", "Kafka fails; here everything but 1 sees all"),
+    accepted(
+        "ListOffsets / an unknown isolation level / *",
+        "*",
+        "*",
+        "Kafka fails; here every level but 1 reads all records",
+    ),
     accepted(
         "OffsetForLeaderEpoch / a very negative epoch / *",
         "*",
         "-1",
-        "no epoch is negative; Kafka says where the first one begins, as of any that is too small",
+        "no epoch is negative; Kafka returns the start of the first one, as for any epoch below it",
     ),
     // Produce.
     any_order("Produce / * / topics.order"),
@@ -234,31 +253,31 @@ pub const ACCEPTED: &[Accepted] = &[
         "Produce / * / topics[*].partitions[*].error_message",
         "None",
         "*",
-        "Kafka says only of some refusals why; a producer's log is the better for it",
+        "Kafka explains only some errors; a message helps in a producer's log",
     ),
     accepted(
         "Produce / * / topics[*].partitions[*].log_start_offset",
         "*",
         "-1",
-        "Kafka tells it with some refusals; no client looks at it then",
+        "Kafka returns it with some errors; no client reads it then",
     ),
     accepted(
         "Produce / * / topics[*].partitions[*].log_append_time_ms",
         "*",
         "-1",
-        "of a batch that it has already, Kafka tells the producer's own time as if it had stamped it",
+        "for a duplicate batch Kafka returns the producer's timestamp as if it were the append time",
     ),
     accepted(
         "Produce / a byte too many / topics[*].partitions[0].*",
         "*",
         "*",
-        "Kafka drops what is behind the batch; to acknowledge that would be a lie",
+        "Kafka drops the bytes behind the batch and acknowledges; Tidemill rejects them",
     ),
     accepted(
         "Produce / a partition twice / topics[*].partitions[0*",
         "*",
         "*",
-        "Kafka drops the batch of one of the two without a word",
+        "Kafka drops one of the two batches silently",
     ),
     accepted(
         "Produce / an unknown codec / *.error_code",
@@ -286,31 +305,36 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("Fetch / * / topics[*].partitions[*].head.high_watermark", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.last_stable_offset", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.log_start_offset", "-1", "*", OFFSETS_WITH_ERRORS),
-    accepted("Fetch / a negative number of bytes* / *", "*", "*", "Kafka fails; here it is none, so one batch"),
-    accepted("Fetch / an unknown isolation level / *", "*", "*", "Kafka fails; here everything but 1 reads all"),
-    accepted("Fetch / a partition twice / *", "*", "*", "Kafka answers the second alone"),
+    accepted(
+        "Fetch / a negative number of bytes* / *",
+        "*",
+        "*",
+        "Kafka fails; here it means zero, which returns one batch",
+    ),
+    accepted(
+        "Fetch / an unknown isolation level / *",
+        "*",
+        "*",
+        "Kafka fails; here every level but 1 reads all records",
+    ),
+    accepted("Fetch / a partition twice / *", "*", "*", "Kafka answers only the second one"),
     accepted(
         "Fetch / * / head.session_id",
         "<session>",
         "0",
-        "no session is kept for nothing (KIP-227 leaves it to us)",
+        "no session is kept without partitions (KIP-227 allows both)",
     ),
-    accepted("Fetch / at most no* byte in all / *", "*", "*", "shards take turns in who reads first"),
-    accepted("Fetch / at most one byte in all / *", "*", "*", "shards take turns in who reads first"),
+    accepted("Fetch / at most no* byte in all / *", "*", "*", "shards take turns in reading first"),
+    accepted("Fetch / at most one byte in all / *", "*", "*", "shards take turns in reading first"),
     accepted("Fetch / at most some bytes of a partition / *.torn_bytes", "*", "0", "whole batches only (statement 83)"),
-    accepted("Fetch / what a stamped topic stores / *.header.crc", "*", "*", "it is over the time of the append"),
+    accepted("Fetch / what a stamped topic stores / *.header.crc", "*", "*", "it covers the time of the append"),
     accepted(
         "Fetch / zstd for whom it is new / *",
         "*",
         "*",
-        "KIP-110; Kafka hands out what those readers cannot read",
+        "KIP-110; Kafka returns zstd to readers that do not know it",
     ),
-    accepted(
-        "Fetch / a stranger as follower / *",
-        "*",
-        "*",
-        "there are no followers yet: whoever asks reads as a consumer",
-    ),
+    accepted("Fetch / a stranger as follower / *", "*", "*", "there are no followers yet: every reader is a consumer"),
 ];
 
 /// The table, and the number of uses of each row.

@@ -99,7 +99,7 @@ pub fn fetch(request: &FetchRequest<'_>, version: i16) -> Vec<u8> {
 }
 
 /// An id that no topic has.
-pub const NOBODYS: TopicId = TopicId([0x5a; 16]);
+pub const UNKNOWN_ID: TopicId = TopicId([0x5a; 16]);
 
 /// The topic's name or id, as Fetch has it at `version`.
 pub fn in_fetch(side: &Side, version: i16, topic: &'static str) -> Topic<'static> {

@@ -30,9 +30,9 @@ use support::node::Node;
 use support::say;
 
 /// Names the case when a broker does not answer.
-struct ToldOnPanic<'a>(&'a str, i16);
+struct NamedOnPanic<'a>(&'a str, i16);
 
-impl Drop for ToldOnPanic<'_> {
+impl Drop for NamedOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             say(&format!("  at v{} of {}", self.1, self.0));
@@ -76,7 +76,7 @@ fn both_answer_alike() {
             for step in &case.steps {
                 asked += 1;
                 let place = format!("{:?} / {}", step.api, case.name);
-                let _told = ToldOnPanic(&place, version);
+                let _named = NamedOnPanic(&place, version);
                 let ask = |side: &Side| step.ask(side, version);
                 for difference in
                     compare(&kafka, &tidemill, case.settles, ask, |difference| ledger.accepts(&place, difference))

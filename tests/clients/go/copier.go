@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A copier copies a topic in transactions, as a member of a group. It says what becomes of each transaction: COMMITTED,
-// ABORTED (on purpose), HALTED (where it was told to wait) and REFUSED, each with id, incarnation and number.
+// A copier copies a topic in transactions, as a member of a group. It prints the outcome of each transaction: COMMITTED,
+// ABORTED (on purpose), HALTED (at the requested point) and REFUSED, each with id, incarnation and number.
 type copier struct {
 	a           map[string]string
 	incarnation int
@@ -34,7 +34,7 @@ func runCopier(ctx context.Context, a map[string]string) {
 	go c.listen()
 	for !c.isOver.Load() {
 		if err := c.copy(ctx); err != nil {
-			// What a program does that cannot go on: it begins anew, and its transactional id ends what it left.
+			// After a fatal error the program starts over, and its transactional id ends the open transaction.
 			fmt.Println("GAVE UP", err)
 			time.Sleep(100 * time.Millisecond)
 		}

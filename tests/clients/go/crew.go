@@ -18,8 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A crew is many members of one group in one process. It is told who joins, leaves and crashes, and says every step of
-// every member in the order in which they happen (tests/crash/many_members/step.rs).
+// A crew is many members of one group in one process. It takes commands to join, leave and crash, and prints every step
+// of every member in order (tests/crash/many_members/step.rs).
 type crew struct {
 	mu      sync.Mutex
 	a       map[string]string
@@ -68,7 +68,7 @@ func runCrew(a map[string]string) {
 	}
 }
 
-// say tells a step, unless the member has crashed: then it is not there to tell.
+// say prints a step, unless the member has crashed.
 func (w *worker) say(verb string, what ...any) {
 	w.crew.mu.Lock()
 	defer w.crew.mu.Unlock()
@@ -129,7 +129,7 @@ func (w *worker) dial(ctx context.Context, network, host string) (net.Conn, erro
 // crash cuts every connection and lets none be opened any more: to the broker that is what a killed process is.
 func (w *worker) crash() {
 	w.crew.mu.Lock()
-	w.tell("CRASHES") // The last that is heard of it.
+	w.tell("CRASHES") // The member's last line.
 	w.isCrashed = true
 	for conn := range w.conns {
 		conn.Close()
@@ -175,7 +175,7 @@ func (w *worker) gives(verb string, partitions []int32) {
 	}
 }
 
-// commit commits what was read since the last time. The caller is in a poll or in a callback, so nothing is taken away.
+// commit commits the offsets read since the last commit. The caller is in a poll or a callback, so no partition is revoked.
 func (w *worker) commit(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

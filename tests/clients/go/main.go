@@ -1,4 +1,4 @@
-// franz-go: newest protocol versions, strict about what it is answered; kadm for the admin calls.
+// franz-go: newest protocol versions and strict decoding; kadm for the admin calls.
 package main
 
 import (
@@ -79,7 +79,7 @@ func client(bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-// Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed.
+// Reads as a member of a group until no record arrives for a while, commits its offsets, and leaves.
 func member(ctx context.Context, bootstrap, topic, group string, silence int) {
 	assigned := false
 	var mu sync.Mutex

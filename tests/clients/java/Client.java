@@ -40,11 +40,11 @@ import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** The Java client: newest protocol versions, idempotent unless told otherwise, the one most people use. */
+/** The Java client: newest protocol versions, idempotent by default, the most common client. */
 public final class Client {
     private static final int SECONDS = 60;
 
-    /** Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed. */
+    /** Reads as a member of a group until no record arrives for a while, commits its offsets, and leaves. */
     private static void member(String bootstrap, String topic, String group, String protocol, long silence) {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", bootstrap);
@@ -385,7 +385,7 @@ public final class Client {
         }
     }
 
-    /** Topic configs that Connect, MirrorMaker or a UI reads; every one must be told with its value. */
+    /** Topic configs that Connect, MirrorMaker or a UI reads; each must be returned with its value. */
     private static final Set<String> TOPIC_CONFIGS = Set.of("cleanup.policy", "compression.type", "delete.retention.ms",
         "file.delete.delay.ms", "flush.messages", "flush.ms", "index.interval.bytes", "max.compaction.lag.ms",
         "max.message.bytes", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms",

@@ -19,8 +19,8 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * Copies a topic in transactions, as a member of a group. It says what becomes of each transaction:
- * COMMITTED, ABORTED (on purpose), HALTED (where it was told to wait) and REFUSED, each with id, incarnation and number.
+ * Copies a topic in transactions, as a member of a group. It prints the outcome of each transaction:
+ * COMMITTED, ABORTED (on purpose), HALTED (at the requested point) and REFUSED, each with id, incarnation and number.
  */
 final class Copier {
     private final Map<String, String> a;
@@ -43,7 +43,7 @@ final class Copier {
             try {
                 copier.copy();
             } catch (Exception e) {
-                // What a program does that cannot go on: it begins anew, and its transactional id ends what it left.
+                // After a fatal error the program starts over, and its transactional id ends the open transaction.
                 say("GAVE UP " + e);
                 Thread.sleep(100);
             }
@@ -167,7 +167,7 @@ final class Copier {
         }
     }
 
-    /** Back to what is committed: what was polled since has not been copied. */
+    /** Seeks to the committed offsets: records polled since then were not copied. */
     private static void rewind(KafkaConsumer<String, String> consumer) {
         Map<TopicPartition, OffsetAndMetadata> committed = consumer.committed(consumer.assignment());
         for (TopicPartition at : consumer.assignment()) {

@@ -18,7 +18,7 @@ import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** What a client meets at the edges: the largest record and one larger, offsets out of range, a wait for what is not there yet. */
+/** Edge cases of a client: the largest record and a larger one, offsets out of range, a wait for future records. */
 final class Edges {
     private static final int LARGE = 1_000_000;
 
@@ -33,7 +33,7 @@ final class Edges {
         Properties p = new Properties();
         p.put("bootstrap.servers", bootstrap);
         p.put("compression.type", codec);
-        p.put("max.request.size", "20000000"); // So that it is the broker who refuses.
+        p.put("max.request.size", "20000000"); // So that the broker rejects the record, not the client.
         p.put("buffer.memory", "67108864");
         p.put("delivery.timeout.ms", "60000");
         return new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());

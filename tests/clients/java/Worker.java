@@ -17,7 +17,7 @@ import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** A member of a group that tells every step (tests/crash/many_members/step.rs), and leaves when it is told to. */
+/** A member of a group that prints every step (tests/crash/many_members/step.rs), and leaves on request. */
 final class Worker implements ConsumerRebalanceListener {
     private final Map<String, String> a;
     private final KafkaConsumer<byte[], byte[]> consumer;

@@ -201,7 +201,7 @@ async function bulk(a) {
   }
 }
 
-// Reads as a member of a group until nothing comes for a while, and leaves with what it has read committed.
+// Reads as a member of a group until no record arrives for a while, commits its offsets, and leaves.
 async function member(bootstrap, topic, group, silence) {
   const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR })
   const consumer = kafka.consumer({ groupId: group })

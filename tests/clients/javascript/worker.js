@@ -1,4 +1,4 @@
-// A member of a group that tells every step (tests/crash/many_members/step.rs), and leaves when it is told to.
+// A member of a group that prints every step (tests/crash/many_members/step.rs), and leaves on request.
 'use strict'
 
 const { AssignerProtocol } = require('kafkajs')

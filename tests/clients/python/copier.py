@@ -1,6 +1,6 @@
 """Copies a topic in transactions (of version 1), as a member of a group, by librdkafka.
 
-It says what becomes of each transaction: COMMITTED, ABORTED (on purpose), HALTED (where it was told to wait) and REFUSED,
+It prints the outcome of each transaction: COMMITTED, ABORTED (on purpose), HALTED (at the requested point) and REFUSED,
 each with id, incarnation and number.
 """
 
@@ -30,7 +30,7 @@ class Copier:
             try:
                 self.copy()
             except KafkaException as e:
-                # What a program does that cannot go on: it begins anew, and its transactional id ends what it left.
+                # After a fatal error the program starts over, and its transactional id ends the open transaction.
                 say("GAVE UP", e.args[0])
                 time.sleep(0.1)
             self.incarnation += 1
@@ -82,7 +82,7 @@ class Copier:
             }
         )
         gathered = []
-        # A rebalance comes within a poll. What was gathered before it may be somebody else's now.
+        # A rebalance happens within a poll. Records collected before it may belong to another member now.
         consumer.subscribe([a["input"]], on_revoke=lambda *_: gathered.clear(), on_lost=lambda *_: gathered.clear())
         try:
             number = 0
@@ -138,6 +138,6 @@ class Copier:
 
     @staticmethod
     def rewind(consumer):
-        """Back to what is committed: what was polled since has not been copied."""
+        """Seeks to the committed offsets: records polled since then were not copied."""
         for at in consumer.committed(consumer.assignment(), SECONDS):
             consumer.seek(TopicPartition(at.topic, at.partition, max(at.offset, 0)))

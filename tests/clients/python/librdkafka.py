@@ -95,7 +95,7 @@ def consumer_of(bootstrap):
 
 
 def member(bootstrap, topic, group, goes_on):
-    """Reads as a member of a group, and leaves when told to, with what it has read committed."""
+    """Reads as a member of a group, commits its offsets, and leaves on request."""
     assigned = []
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
                          "enable.auto.commit": False, "partition.assignment.strategy": "range"})

@@ -33,7 +33,7 @@ def answers(admin, topic, partitions):
 
 
 def member(bootstrap, topic, group, goes_on):
-    """Reads as a member of a group, and leaves when told to, with what it has read committed."""
+    """Reads as a member of a group, commits its offsets, and leaves on request."""
     consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
                              enable_auto_commit=False)
     was_assigned = False
@@ -59,7 +59,7 @@ class Listener(AsyncConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked):
         await self.worker.commit_before_it_is_too_late()
-        # When a rebalance begins anew before it was through, kafka-python gives back once more what it has given back.
+        # When a rebalance restarts before it has completed, kafka-python revokes the same partitions again.
         gives = self.has.intersection(at.partition for at in revoked)
         self.has -= gives
         self.worker.gives("REVOKED", self.worker.generation(), gives)

@@ -1,4 +1,4 @@
-"""A member of a group tells every step (tests/crash/many_members/step.rs), and leaves when it is told to."""
+"""A member of a group that prints every step (tests/crash/many_members/step.rs), and leaves on request."""
 
 import random
 import sys
@@ -10,7 +10,7 @@ from records import say
 
 
 class Teller:
-    """What all members do alike: tell, count what is read and not committed, and wait for the word to leave."""
+    """The common part of all members: print steps, track uncommitted offsets, and wait for the request to leave."""
 
     def __init__(self, name):
         self.name = name
@@ -35,7 +35,7 @@ class Teller:
 
     @contextmanager
     def committing(self, generation):
-        """Around a commit of all that was read, which raises what is wrong."""
+        """Wraps a commit of all read offsets, and prints its outcome."""
         told = ",".join(f"{p}:{offset}" for p, offset in self.read.items())
         try:
             yield

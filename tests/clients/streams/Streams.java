@@ -2,8 +2,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * Kafka Streams and what stands around it, a mode each: `app` is an instance of the application, `feed` writes its input,
- * `read` reads its output. What the records are is the caller's business: tests/platform/streams/.
+ * Kafka Streams and the programs around it, one mode each: `app` is an instance of the application, `feed` writes its
+ * input, `read` reads its output. The caller defines the records: tests/platform/streams/.
  */
 public final class Streams {
     private Streams() {}

@@ -355,9 +355,9 @@ fn recycled(directory: &Path, sequence: u64) -> Vec<u8> {
 
 /// The captured log output.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Said {
+impl io::Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -391,7 +391,7 @@ fn damage_is_reported_or_harmless() {
             ..scene
         };
         harm(&copied);
-        let said = Said::default();
+        let said = CapturedLog::default();
         let writer = said.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let opened = tracing::subscriber::with_default(log, || load::reopen(&place, &ledger.image_at(usize::MAX)));

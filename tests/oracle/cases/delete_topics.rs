@@ -5,7 +5,7 @@ use tidemill::wire::ApiKey;
 use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
-use super::super::case::{Case, NOBODYS, case, say};
+use super::super::case::{Case, UNKNOWN_ID, case, say};
 
 const API: ApiKey = ApiKey::DeleteTopics;
 
@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         by_name("an unknown topic twice", &["nope", "nope"]),
         by_name("a topic three times beside another", &["small", "small", "nope", "small"]),
         case(API, "by id", |side, v| delete(v, vec![by_id(side.id("a-double-7"))])).since(6),
-        case(API, "by an unknown id", |_, v| delete(v, vec![by_id(NOBODYS), by_id(NOBODYS)])).since(6),
+        case(API, "by an unknown id", |_, v| delete(v, vec![by_id(UNKNOWN_ID), by_id(UNKNOWN_ID)])).since(6),
         case(API, "by id twice", |side, v| delete(v, vec![by_id(side.id("small")), by_id(side.id("small"))])).since(6),
         case(API, "by id and by name", |side, v| delete(v, vec![by_id(side.id("small")), named("small")])).since(6),
         case(API, "by name and by id", |side, v| delete(v, vec![named("small"), by_id(side.id("small"))])).since(6),

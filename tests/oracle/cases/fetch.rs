@@ -5,7 +5,7 @@ use tidemill::record::builder::BatchOptions;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::{ApiKey, Topic};
 
-use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};
+use super::super::case::{Case, Produce, UNKNOWN_ID, case, fetch, in_fetch, part};
 use super::produce::{base, build};
 
 const API: ApiKey = ApiKey::Fetch;
@@ -117,11 +117,11 @@ pub fn cases() -> Vec<Case> {
         all("a cluster id", |request| FetchRequest { cluster_id: Some("elsewhere"), ..request }).since(12),
         case(API, "no topics", |_, v| fetch(&FetchRequest::default(), v)),
         case(API, "an unknown topic", |_, v| {
-            let topic = if v >= 13 { Topic::Id(NOBODYS) } else { Topic::Name("nope") };
+            let topic = if v >= 13 { Topic::Id(UNKNOWN_ID) } else { Topic::Name("nope") };
             fetch(&FetchRequest { partitions: vec![part(topic, 0, 0), part(topic, 1, 0)], ..Default::default() }, v)
         }),
         case(API, "an unknown topic beside one with records", |side, v| {
-            let topic = if v >= 13 { Topic::Id(NOBODYS) } else { Topic::Name("nope") };
+            let topic = if v >= 13 { Topic::Id(UNKNOWN_ID) } else { Topic::Name("nope") };
             let partitions = vec![part(topic, 0, 0), part(in_fetch(side, v, "read"), 1, 0)];
             fetch(&FetchRequest { partitions, ..Default::default() }, v)
         }),

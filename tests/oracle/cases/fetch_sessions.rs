@@ -4,7 +4,7 @@ use tidemill::record::builder::BatchOptions;
 use tidemill::wire::data::fetch::FetchRequest;
 use tidemill::wire::{ApiKey, Topic};
 
-use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};
+use super::super::case::{Case, Produce, UNKNOWN_ID, case, fetch, in_fetch, part};
 use super::super::pair::Side;
 use super::produce::{base, build};
 
@@ -34,7 +34,7 @@ fn next(epoch: i32, parts: &'static [(i32, i64)], forgotten: &'static [i32]) -> 
 
 pub fn cases() -> Vec<Case> {
     let elsewhere = |side: &Side, v: i16, epoch: i32| {
-        let topic = if v >= 13 { Topic::Id(NOBODYS) } else { Topic::Name("nope") };
+        let topic = if v >= 13 { Topic::Id(UNKNOWN_ID) } else { Topic::Name("nope") };
         let partitions = vec![part(topic, 0, 0)];
         let (session_id, session_epoch) = (if epoch == 0 { 0 } else { side.session_id() }, epoch);
         fetch(&FetchRequest { session_id, session_epoch, partitions, ..Default::default() }, v)

@@ -22,7 +22,7 @@ use tidemill::wire::group::offset_fetch::{
 use tidemill::wire::group::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use tidemill::wire::{ApiKey, Bytes};
 
-use super::super::case::{Case, NOBODYS, case, say};
+use super::super::case::{Case, UNKNOWN_ID, case, say};
 use super::super::pair::Side;
 
 fn find(name: &'static str, key_type: i8, keys: &'static [&'static str]) -> Case {
@@ -56,7 +56,7 @@ fn commit(
     let mut asked =
         OffsetCommitRequestTopic { name: topic.into(), partitions: partitions.collect(), ..Default::default() };
     if v >= 10 {
-        asked.topic_id = if topic == "nope" { NOBODYS } else { side.id(topic) };
+        asked.topic_id = if topic == "nope" { UNKNOWN_ID } else { side.id(topic) };
     }
     let request = OffsetCommitRequest {
         group_id: group.into(),
@@ -84,7 +84,7 @@ fn fetch_offsets(side: &Side, v: i16, groups: &[&str], topics: Option<&[(&'stati
         let topic = |(name, indexes): &(&'static str, &[i32])| OffsetFetchRequestTopics {
             name: (*name).into(),
             topic_id: match v {
-                10.. if *name == "nope" => NOBODYS,
+                10.. if *name == "nope" => UNKNOWN_ID,
                 10.. => side.id(name),
                 _ => tidemill::model::TopicId::ZERO,
             },

@@ -15,7 +15,7 @@ use super::super::case::{Case, Produce, case, fetch, in_fetch, part, say};
 use super::super::pair::Side;
 use super::groups::{join, sync};
 use super::produce::{base, build, named, to_one};
-use super::transactions::{BEFORE, NEXT_EPOCH, OTHER_ID, OWN, TOPIC, Topics, Who, id, with_producer};
+use super::transactions::{BEFORE, NEXT_EPOCH, OTHER_ID, OWN, ProducerOf, TOPIC, Topics, id, with_producer};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = records();
@@ -43,23 +43,23 @@ impl Case {
     fn produces(
         self,
         at: impl Into<Option<i16>>,
-        who: Who,
+        producer: ProducerOf,
         topic: &'static str,
         partition: i32,
         sequence: i32,
     ) -> Case {
         let name = self.name;
         self.and(ApiKey::Produce, at, move |side, v, at| {
-            let batch = batch(who(side), sequence, true);
+            let batch = batch(producer(side), sequence, true);
             let topics = vec![(named(side, at, topic), vec![(partition, Some(&batch[..]))])];
             Produce { acks: -1, transactional_id: Some(&id(name, v)), topics }.frame(at)
         })
     }
 
     /// Produces two records of the same producer outside a transaction.
-    fn produces_plainly(self, at: impl Into<Option<i16>>, who: Who, partition: i32, sequence: i32) -> Case {
+    fn produces_plainly(self, at: impl Into<Option<i16>>, producer: ProducerOf, partition: i32, sequence: i32) -> Case {
         self.and(ApiKey::Produce, at, move |side, _, at| {
-            let batch = batch(who(side), sequence, false);
+            let batch = batch(producer(side), sequence, false);
             let topics = vec![(named(side, at, TOPIC), vec![(partition, Some(&batch[..]))])];
             Produce { acks: -1, transactional_id: None, topics }.frame(at)
         })
@@ -277,10 +277,10 @@ fn commit(transactional_id: &str, producer: (i64, i16), commit: &Commit, offset:
 }
 
 impl Case {
-    fn commits(self, who: Who, what: Commit) -> Case {
+    fn commits(self, producer: ProducerOf, what: Commit) -> Case {
         let name = self.name;
         self.and(ApiKey::TxnOffsetCommit, None, move |side, v, at| {
-            commit(&id(name, v), who(side), &what, 100 + i64::from(v), at)
+            commit(&id(name, v), producer(side), &what, 100 + i64::from(v), at)
         })
     }
 

@@ -4,7 +4,7 @@ use tidemill::model::TopicId;
 use tidemill::wire::ApiKey;
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
-use super::super::case::{Case, NOBODYS, case, say};
+use super::super::case::{Case, UNKNOWN_ID, case, say};
 
 const API: ApiKey = ApiKey::Metadata;
 
@@ -50,9 +50,9 @@ pub fn cases() -> Vec<Case> {
         .since(8)
         .until(10),
         case(API, "by id", |side, v| say(&about(vec![by_id(side.id("plain"))]), v)).since(10),
-        case(API, "by an unknown id", |_, v| say(&about(vec![by_id(NOBODYS)]), v)).since(10),
+        case(API, "by an unknown id", |_, v| say(&about(vec![by_id(UNKNOWN_ID)]), v)).since(10),
         case(API, "by ids and names", |side, v| {
-            say(&about(vec![named("small"), by_id(side.id("plain")), by_id(NOBODYS), named("nope")]), v)
+            say(&about(vec![named("small"), by_id(side.id("plain")), by_id(UNKNOWN_ID), named("nope")]), v)
         })
         .since(12),
         case(API, "by id and name at once", |side, v| {

@@ -5,7 +5,7 @@ use tidemill::record::header::PREFIX_BYTES;
 use tidemill::record::{BatchHeader, Codec, HEADER_BYTES};
 use tidemill::wire::{ApiKey, Topic};
 
-use super::super::case::{Case, NOBODYS, Produce, case, fetch, in_fetch, part};
+use super::super::case::{Case, Produce, UNKNOWN_ID, case, fetch, in_fetch, part};
 use super::super::pair::Side;
 use crate::support::talk::now_ms;
 
@@ -95,7 +95,7 @@ pub fn cases() -> Vec<Case> {
         acks("too few in sync", -1, "two-in-sync", 0),
         acks("too few in sync and nobody asks", 1, "two-in-sync", 0),
         case(API, "an unknown topic", |_, v| {
-            let topic = if v >= 13 { Topic::Id(NOBODYS) } else { Topic::Name("nope") };
+            let topic = if v >= 13 { Topic::Id(UNKNOWN_ID) } else { Topic::Name("nope") };
             let records = three(Codec::None);
             Produce { acks: -1, transactional_id: None, topics: vec![(topic, vec![(0, Some(&records[..]))])] }.frame(v)
         }),

@@ -18,19 +18,19 @@ use super::super::case::{Case, case, say};
 use super::super::pair::Side;
 
 /// The producer id and epoch that a step sends.
-pub type Who = fn(&Side) -> (i64, i16);
+pub type ProducerOf = fn(&Side) -> (i64, i16);
 
 /// A producer without an id.
-pub const NOBODY: Who = |_| (-1, -1);
+pub const NO_PRODUCER: ProducerOf = |_| (-1, -1);
 /// The id and epoch of the last response.
-pub const OWN: Who = |side| side.producer(0);
+pub const OWN: ProducerOf = |side| side.producer(0);
 /// The id and epoch of the response before the last one.
-pub const BEFORE: Who = |side| side.producer(1);
-pub const NEXT_EPOCH: Who = |side| {
+pub const BEFORE: ProducerOf = |side| side.producer(1);
+pub const NEXT_EPOCH: ProducerOf = |side| {
     let (id, epoch) = side.producer(0);
     (id, epoch + 1)
 };
-pub const OTHER_ID: Who = |side| {
+pub const OTHER_ID: ProducerOf = |side| {
     let (id, epoch) = side.producer(0);
     (id + 1_000_000, epoch)
 };
@@ -44,29 +44,29 @@ pub fn id(name: &str, version: i16) -> String {
 
 /// A case whose first step initialises a producer.
 pub fn with_producer(api: ApiKey, name: &'static str) -> Case {
-    Case::new(api, name).and(ApiKey::InitProducerId, 5, init(name, NOBODY))
+    Case::new(api, name).and(ApiKey::InitProducerId, 5, init(name, NO_PRODUCER))
 }
 
 impl Case {
     /// At a version of its own, or at the case's.
-    pub fn inits(self, at: impl Into<Option<i16>>, who: Who) -> Case {
+    pub fn inits(self, at: impl Into<Option<i16>>, producer: ProducerOf) -> Case {
         let name = self.name;
-        self.and(ApiKey::InitProducerId, at, init(name, who))
+        self.and(ApiKey::InitProducerId, at, init(name, producer))
     }
 
-    pub fn adds(self, at: impl Into<Option<i16>>, who: Who, topics: Topics) -> Case {
+    pub fn adds(self, at: impl Into<Option<i16>>, producer: ProducerOf, topics: Topics) -> Case {
         let name = self.name;
-        self.and(ApiKey::AddPartitionsToTxn, at, move |side, v, at| add(&id(name, v), who(side), topics, at))
+        self.and(ApiKey::AddPartitionsToTxn, at, move |side, v, at| add(&id(name, v), producer(side), topics, at))
     }
 
-    pub fn adds_offsets(self, at: impl Into<Option<i16>>, who: Who, group: &'static str) -> Case {
+    pub fn adds_offsets(self, at: impl Into<Option<i16>>, producer: ProducerOf, group: &'static str) -> Case {
         let name = self.name;
-        self.and(ApiKey::AddOffsetsToTxn, at, move |side, v, at| add_offsets(&id(name, v), who(side), group, at))
+        self.and(ApiKey::AddOffsetsToTxn, at, move |side, v, at| add_offsets(&id(name, v), producer(side), group, at))
     }
 
-    pub fn ends(self, at: impl Into<Option<i16>>, who: Who, committed: bool) -> Case {
+    pub fn ends(self, at: impl Into<Option<i16>>, producer: ProducerOf, committed: bool) -> Case {
         let name = self.name;
-        self.and(ApiKey::EndTxn, at, move |side, v, at| end(&id(name, v), who(side), committed, at))
+        self.and(ApiKey::EndTxn, at, move |side, v, at| end(&id(name, v), producer(side), committed, at))
     }
 
     /// Waits until the transaction has ended, and describes it.
@@ -86,9 +86,9 @@ impl Case {
 
 pub type Topics = &'static [(&'static str, &'static [i32])];
 
-fn init(name: &'static str, who: Who) -> impl Fn(&Side, i16, i16) -> Vec<u8> + 'static {
+fn init(name: &'static str, producer: ProducerOf) -> impl Fn(&Side, i16, i16) -> Vec<u8> + 'static {
     move |side, v, at| {
-        let (producer_id, producer_epoch) = who(side);
+        let (producer_id, producer_epoch) = producer(side);
         let request = InitProducerIdRequest {
             transactional_id: Some(id(name, v)),
             transaction_timeout_ms: 600_000,
@@ -188,7 +188,10 @@ fn producers() -> Vec<Case> {
             }
         })
         .since(1),
-        init("a producer comes again and again").inits(None, NOBODY).inits(None, NOBODY).inits(None, NOBODY),
+        init("a producer comes again and again")
+            .inits(None, NO_PRODUCER)
+            .inits(None, NO_PRODUCER)
+            .inits(None, NO_PRODUCER),
         timeout("the longest timeout", 900_000),
         timeout("too long a timeout", 900_001),
         timeout("the longest timeout there is", i32::MAX),
@@ -197,12 +200,12 @@ fn producers() -> Vec<Case> {
         timeout("another timeout", 1),
         init("a producer raises its epoch")
             .since(3)
-            .inits(None, NOBODY)
+            .inits(None, NO_PRODUCER)
             .inits(None, OWN)
             .inits(None, OWN)
             // A retry: the response was lost.
             .inits(None, BEFORE)
-            .inits(None, NOBODY)
+            .inits(None, NO_PRODUCER)
             .inits(None, BEFORE)
             .inits(None, NEXT_EPOCH)
             .inits(None, OTHER_ID)
@@ -215,9 +218,9 @@ fn producers() -> Vec<Case> {
         // Statement 65.
         with_producer(ApiKey::InitProducerId, "a producer is interrupted")
             .adds(3, OWN, &[(TOPIC, &[0])])
-            .inits(None, NOBODY)
+            .inits(None, NO_PRODUCER)
             .settles()
-            .inits(None, NOBODY)
+            .inits(None, NO_PRODUCER)
             .then_described()
             // The interrupted transaction.
             .adds(3, BEFORE, &[(TOPIC, &[0])])
@@ -236,7 +239,7 @@ fn producers() -> Vec<Case> {
             .inits(None, OWN)
             .settles()
             .inits(None, OWN)
-            .inits(None, NOBODY)
+            .inits(None, NO_PRODUCER)
             .then_described(),
     ]
 }
@@ -277,8 +280,8 @@ fn additions() -> Vec<Case> {
         partitions("others add partitions")
             .adds(None, NEXT_EPOCH, &[(TOPIC, &[0])])
             .adds(None, OTHER_ID, &[(TOPIC, &[0])])
-            .adds(None, NOBODY, &[(TOPIC, &[0])])
-            .inits(5, NOBODY)
+            .adds(None, NO_PRODUCER, &[(TOPIC, &[0])])
+            .inits(5, NO_PRODUCER)
             .adds(None, BEFORE, &[(TOPIC, &[0])])
             .then_described(),
         partitions("brokers ask after partitions")
@@ -337,7 +340,7 @@ fn ends() -> Vec<Case> {
             .adds(3, OWN, &[(TOPIC, &[0])])
             .ends(None, NEXT_EPOCH, true)
             .ends(None, OTHER_ID, true)
-            .ends(None, NOBODY, true)
+            .ends(None, NO_PRODUCER, true)
             .ends(None, |side| (side.producer(0).0, -1), true)
             .then_described()
             .ends(4, OWN, false)
