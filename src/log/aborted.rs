@@ -1,13 +1,14 @@
 //! A segment's aborted transactions, byte for byte Kafka's `.txnindex`.
 //!
 //! ```text
-//! 34 bytes an entry, big-endian: i16 version (0), i64 producer id, i64 first offset, i64 last offset, i64 last stable offset
+//! 34 bytes an entry, big-endian: i16 version (0), i64 producer id, i64 first offset, i64 last offset,
+//!                                i64 last stable offset
 //! ```
 //! The entry of a transaction is in the segment of its marker; the marker's offset is the entry's last offset. The last
 //! stable offset is the partition's after the marker: a transaction that is aborted later begins at or above it.
 //!
-//! A segment without aborted transactions has no file. Unlike the other indexes, this one is flushed before a checkpoint
-//! counts on it. An index that fails its check is rebuilt from the `.log`.
+//! A segment without aborted transactions has no file. Unlike the other indexes, this one is flushed before a
+//! checkpoint counts on it. An index that fails its check is rebuilt from the `.log`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,8 +143,8 @@ impl OpenTransactions {
         assert!(is_new, "two transactions begin at offset {offset}");
     }
 
-    /// Ends the producer's transaction by a marker at `offset`. `None` when no transaction was open (statement 77: no trace
-    /// of an empty transaction remains).
+    /// Ends the producer's transaction by a marker at `offset`. `None` when no transaction was open (statement 77: no
+    /// trace of an empty transaction remains).
     pub fn end(&mut self, producer_id: ProducerId, ending: Ending, offset: Offset) -> Option<Ended> {
         let first_offset = self.by_producer.remove(&producer_id)?;
         let was_known = self.firsts.remove(&first_offset);

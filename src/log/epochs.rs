@@ -67,7 +67,8 @@ impl Epochs {
         after.checked_sub(1).map(|at| self.entries[at].0)
     }
 
-    /// Drops the epochs that end at or below `start`, where the log begins now. The epoch that holds `start` begins there.
+    /// Drops the epochs that end at or below `start`, where the log begins now. The epoch that holds `start` begins
+    /// there.
     pub fn truncate_before(&mut self, start: Offset) {
         let after = self.entries.partition_point(|(_, first)| *first <= start);
         if after > 1 {

@@ -63,8 +63,8 @@ impl Indexes {
         Indexes { offsets: offsets.to_vec(), times: times.to_vec(), bytes_since_entry: 0 }
     }
 
-    /// Notes an appended batch, as Kafka's `LogSegment.append` does: one entry per `interval` bytes. `max_timestamp` and
-    /// its offset are the segment's so far, this batch included.
+    /// Notes an appended batch, as Kafka's `LogSegment.append` does: one entry per `interval` bytes. `max_timestamp`
+    /// and its offset are the segment's so far, this batch included.
     #[expect(clippy::too_many_arguments, reason = "each is one fact about the batch, and there are three callers")]
     pub fn note(
         &mut self,
@@ -76,7 +76,6 @@ impl Indexes {
         max_timestamp: i64,
         offset_of_max: Offset,
     ) {
-        assert!(last_offset >= base, "a batch of the segment from {base} ends at {last_offset}");
         if self.bytes_since_entry > interval {
             let last = self.offsets.last();
             debug_assert!(last.is_none_or(|last| u64::from(last.position) < position), "{last:?}, then {position}");
@@ -87,8 +86,8 @@ impl Indexes {
         self.bytes_since_entry += bytes;
     }
 
-    /// Adds a time entry if it moves time forward; also called once when a segment is sealed, so that the last
-    /// entry always tells the segment's largest timestamp.
+    /// Adds a time entry if its timestamp is later than the last one. Also called once when a segment is sealed, so that
+    /// the last entry has the segment's largest timestamp.
     pub fn note_time(&mut self, base: Offset, max_timestamp: i64, offset_of_max: Offset) {
         if max_timestamp < 0 || offset_of_max < base {
             return;

@@ -1,15 +1,15 @@
-//! One partition's log: an unbroken row of segments, Kafka's to the byte.
+//! One partition's log: a sequence of segments, byte for byte Kafka's.
 //!
-//! In come whole batches whose offsets are decided; out go byte ranges of them. What was appended is in memory at
-//! once and in the segment files some time later ([`segment`]); durability is the journal's business, not this
-//! module's. It does not know requests, high watermarks or acknowledgements: whoever reads says up to where.
+//! Owns: the segments, their indexes, and the log's directory. Inputs: whole batches with their offsets assigned, and
+//! checkpoints that were stored. Outputs: byte ranges of batches, and the state that a checkpoint stores of the log.
+//! Appended bytes are in memory at once and in the segment files some time later ([`segment`]). The journal makes them
+//! durable, not this module. It does not know requests, high watermarks or acknowledgements: the reader passes a limit.
 //!
 //! Invariants:
-//! - LOG-1: segments are contiguous: each one begins at the offset where the one before ends, or later (gaps are
-//!   what compaction leaves; never overlaps).
-//! - LOG-2: log start <= every readable offset < log end; both only grow (until truncation by a leader change).
-//! - LOG-3: a segment is removed only when the stored checkpoint has a later one as the active one (so that no replay
-//!   appends to it), and when it is durable that the log begins behind it.
+//! - LOG-1: segments never overlap: each begins at or behind the end of the one before it; compaction leaves gaps.
+//! - LOG-2: log start <= every readable offset < log end; both only grow, until a leader change truncates the log.
+//! - LOG-3: a segment is removed only below the durable log start, and below the active segment of the stored
+//!   checkpoint, so that no replay appends to it.
 //! - LOG-4: compacted segments wait for a checkpoint only when no stored one names swaps of the log ([`clean::swap`]).
 //!
 //! Runs on the thread of the shard that owns the partition.
@@ -43,17 +43,18 @@ use epochs::Epochs;
 use segment::Segment;
 use tail::Memory;
 
-/// What an append states of a batch; its bytes are given beside it.
+/// The offsets and times of a batch that is appended; its bytes are passed beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendedBatch {
     pub base_offset: Offset,
     pub last_offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub max_timestamp: i64,
-    /// Of the record that bears it.
+    /// Of the record with the largest timestamp.
     pub offset_of_max_timestamp: Offset,
 }
 
+/// A partition's log.
 pub struct Log {
     directory: PathBuf,
     config: RefCell<Rc<TopicConfig>>,
@@ -63,27 +64,27 @@ pub struct Log {
     start_offset: Cell<Offset>,
     /// At or behind `start_offset`; see [`retain`].
     decided_log_start: Cell<Offset>,
-    /// Segments that the checkpoint names are not there, and so far nothing says that the log begins behind them.
-    unexplained: RefCell<Option<StorageError>>,
+    /// Segments that the checkpoint names are missing, and no log start behind them is known so far.
+    missing_segments: RefCell<Option<StorageError>>,
     epochs: RefCell<Epochs>,
     epochs_stored: Cell<usize>,
     memory: Rc<Memory>,
-    /// Where the latest reads ended: (offset, segment's number, position). A consumer that goes on starts there.
+    /// Where the latest reads ended: (offset, segment's number, position). A consumer's next read starts there.
     hints: RefCell<[(Offset, u64, u64); 8]>,
     next_hint: Cell<usize>,
     /// The active segment's base offset in the checkpoint that is on stable storage; LOG-3.
     checkpointed_base: Cell<Offset>,
-    /// Everything below has been compacted.
+    /// All offsets below it are compacted.
     cleaned_to: Cell<Offset>,
     swap: RefCell<Option<Swap>>,
     swap_was_withdrawn: Cell<bool>,
     /// The checkpoint that is on stable storage names swaps; LOG-4.
     swap_is_named: Cell<bool>,
-    /// Segments that compaction has replaced, for who may still ask for them.
+    /// Segments that compaction has replaced, kept for readers that refer to them by number.
     replaced: Rc<RefCell<Vec<Rc<Segment>>>>,
-    is_uncleanable: Cell<bool>,
-    /// One at a time changes what files the directory has, but for the appends at its end.
-    upkeep: Permits,
+    is_cleaning_disabled: Cell<bool>,
+    /// Held by the one task that may add, rename or remove files in the directory. Rolling a segment does not need it.
+    files: Permits,
     is_discarded: Cell<bool>,
 }
 
@@ -97,6 +98,15 @@ impl Log {
         memory: Rc<Memory>,
     ) -> Log {
         assert!(!segments.is_empty(), "a log has an active segment");
+        for (first, next) in segments.iter().zip(segments.iter().skip(1)) {
+            let (end, base) = (first.end_offset(), next.base_offset);
+            assert!(end <= base, "LOG-1: a segment ends at {end}, and the next one begins at {base}");
+            assert!(first.is_sealed(), "only the last segment is active, not the one from {}", first.base_offset);
+        }
+        let last = segments.back().expect("not empty");
+        assert!(!last.is_sealed(), "the last segment is active, the one from {} is sealed", last.base_offset);
+        let end = last.end_offset();
+        assert!(start_offset <= end, "LOG-2: log start {start_offset} <= log end {end}");
         let checkpointed_base = segments.back().expect("not empty").base_offset;
         Log {
             directory: directory.to_owned(),
@@ -105,7 +115,7 @@ impl Log {
             segments: RefCell::new(segments),
             start_offset: Cell::new(start_offset),
             decided_log_start: Cell::new(start_offset),
-            unexplained: RefCell::new(None),
+            missing_segments: RefCell::new(None),
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
             memory,
@@ -117,16 +127,18 @@ impl Log {
             swap_was_withdrawn: Cell::new(false),
             swap_is_named: Cell::new(false),
             replaced: Rc::default(),
-            is_uncleanable: Cell::new(false),
-            upkeep: Permits::new(1),
+            is_cleaning_disabled: Cell::new(false),
+            files: Permits::new(1),
             is_discarded: Cell::new(false),
         }
     }
 
+    /// The directory of the log's files.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
+    /// The first offset that readers see.
     pub fn start_offset(&self) -> Offset {
         self.start_offset.get()
     }
@@ -136,10 +148,12 @@ impl Log {
         self.active().end_offset()
     }
 
+    /// The bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.borrow().iter().map(|segment| segment.size()).sum()
     }
 
+    /// The number of segments, with the active one.
     pub fn segment_count(&self) -> usize {
         self.segments.borrow().len()
     }
@@ -149,24 +163,27 @@ impl Log {
         self.config.borrow().clone()
     }
 
+    /// Replaces the topic's settings.
     pub fn set_config(&self, config: Rc<TopicConfig>) {
         self.roll_after_ms.set(roll_after_ms(&config));
         *self.config.borrow_mut() = config;
     }
 
+    /// The leader epochs and their start offsets.
     pub fn epochs(&self) -> std::cell::Ref<'_, Epochs> {
         self.epochs.borrow()
     }
 
+    /// The segment that takes appends.
     pub fn active(&self) -> Rc<Segment> {
         self.segments.borrow().back().expect("a log has an active segment").clone()
     }
 
     // ---- append -------------------------------------------------------------------------------------------------
 
-    /// Makes sure that [`append`](Self::append) of a batch of `bytes` will find room, rolling to a new segment if
-    /// that is due. False: memory is short; wait for [`Memory::freed`] and ask again. Nothing is promised across
-    /// an await of the caller's own.
+    /// Reserves room for [`append`](Self::append) of a batch of `bytes`, and rolls to a new segment if that is due.
+    /// Returns false if memory is short: wait for [`Memory::freed`] and try again. The reservation holds until the
+    /// caller's next await.
     pub async fn reserve(&self, bytes: usize, records: u32, now_ms: i64) -> Result<bool, StorageError> {
         if self.should_roll(bytes, records, now_ms) {
             self.roll();
@@ -178,12 +195,12 @@ impl Log {
         active.reserve(bytes).await
     }
 
-    /// Whether a batch of `bytes` can be appended at once, without waiting for anything.
+    /// Whether a batch of `bytes` can be appended without [`reserve`](Self::reserve).
     pub fn has_room(&self, bytes: usize, records: u32, now_ms: i64) -> bool {
         !self.should_roll(bytes, records, now_ms) && self.active().has_room(bytes)
     }
 
-    /// Room that was reserved, and is not used after all, goes back to the shard. Whoever else waits reserves anew.
+    /// Releases reserved room that no append has used. Other tasks that rely on it must reserve again.
     pub fn release_reservation(&self) {
         self.active().release_reservation();
     }
@@ -211,26 +228,31 @@ impl Log {
             return;
         }
         let next = Segment::new(&self.directory, active.end_offset(), self.memory.clone());
+        assert!(next.base_offset > active.base_offset, "LOG-1: two segments begin at {}", next.base_offset);
         active.seal();
         self.segments.borrow_mut().push_back(next);
     }
 
     /// Appends one whole batch, given in pieces, at the log's end.
     pub fn append(&self, batch: &AppendedBatch, pieces: &[&[u8]], now_ms: i64) {
-        assert!(batch.base_offset >= self.end_offset(), "LOG-1: offsets only grow");
+        let end = self.end_offset();
+        assert!(batch.base_offset >= end, "LOG-1: an append at {}, before the end {end}", batch.base_offset);
+        assert!(batch.last_offset >= batch.base_offset, "a batch ends before it begins: {batch:?}");
         self.epochs.borrow_mut().note(batch.leader_epoch, batch.base_offset);
         let interval = self.config.borrow().index_interval_bytes;
         self.active().append(batch, pieces, now_ms, interval);
+        assert_eq!(self.end_offset(), batch.last_offset + 1);
     }
 
-    /// The marker that was appended last aborted this transaction.
+    /// Notes a transaction that the marker appended last has aborted.
     pub fn note_aborted(&self, aborted: AbortedTransaction) {
-        assert_eq!(aborted.last_offset + 1, self.end_offset(), "an entry lies with its marker");
+        assert_eq!(aborted.last_offset + 1, self.end_offset(), "an entry is in the segment of its marker");
         self.active().note_aborted(aborted);
     }
 
-    /// The aborted transactions that a reader of the offsets `from..to` meets records of, in the order of their markers.
+    /// The aborted transactions with records in `from..to`, in the order of their markers.
     pub fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+        assert!(from <= to, "offsets {from}..{to}");
         let mut found = Vec::new();
         let segments = self.segments.borrow();
         let first = segments.partition_point(|segment| segment.end_offset() <= from);
@@ -249,11 +271,12 @@ impl Log {
 
     // ---- write-back ---------------------------------------------------------------------------------------------
 
+    /// Whether a segment has bytes or entries that are not flushed.
     pub fn is_dirty(&self) -> bool {
         self.segments.borrow().iter().rev().any(|segment| segment.is_dirty())
     }
 
-    /// Writes and flushes all that was appended before the call; sealed segments are cut and get their indexes.
+    /// Writes and flushes everything appended before the call. Cuts sealed segments and stores their indexes.
     pub async fn flush(&self) -> Result<(), StorageError> {
         let segments: Vec<_> = self.segments.borrow().iter().filter(|segment| segment.is_dirty()).cloned().collect();
         for segment in segments {
@@ -268,7 +291,7 @@ impl Log {
         self.store_epochs().await
     }
 
-    /// For a graceful stop: everything flushed, the active segment cut to its length and its indexes stored.
+    /// Flushes everything for a graceful stop, cuts the active segment to its length and stores its indexes.
     pub async fn close(&self) -> Result<(), StorageError> {
         self.flush().await?;
         let active = self.active();
@@ -286,17 +309,21 @@ impl Log {
         Ok(())
     }
 
-    /// A checkpoint with this state of the log is on stable storage.
+    /// Notes that a checkpoint with this state of the log is on stable storage, and finishes the swap that it names.
     pub async fn checkpoint_stored(&self, state: &PartitionState) -> Result<(), StorageError> {
         self.checkpointed_base.set(self.checkpointed_base.get().max(state.segment_base_offset));
+        let active = self.active().base_offset;
+        let stored = state.segment_base_offset;
+        assert!(stored <= active, "LOG-3: the checkpoint's active segment {stored} lies behind the log's {active}");
         let names_swap = state.sealed.iter().any(|segment| segment.is_swap);
         self.swap_is_named.set(names_swap);
         if names_swap { self.finish_swap().await } else { Ok(()) }
     }
 
-    /// Waits until nobody else changes what files the directory has, and keeps it so.
+    /// Waits until no other task adds, renames or removes files in the directory, and excludes them until the permit
+    /// ends.
     pub async fn lock_files(&self) -> Permit {
-        self.upkeep.acquire(1).await
+        self.files.acquire(1).await
     }
 
     fn is_discarded(&self) -> bool {

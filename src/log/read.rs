@@ -1,18 +1,18 @@
-//! Reading: from an offset to where whole batches lie, and from a timestamp to an offset.
+//! Reading: from an offset to the positions of whole batches, and from a timestamp to an offset.
 //!
-//! Both go the same way: segment, sparse index, then from batch header to batch header. What is in memory is
-//! answered without waiting; what is not is loaded and looked at again. What is found are [`Extent`]s, not bytes: an
-//! answer that waits for its reader's socket holds no log memory.
+//! Both walk the same way: segment, sparse index, then from batch header to batch header. Headers in memory are read
+//! without waiting; others are loaded from the file first. A read returns [`Extent`]s, not bytes: a response that waits
+//! for its client's socket holds no log memory.
 
 use std::rc::Rc;
 
-use super::segment::{Missing, PeekError, Peeked, Segment};
+use super::segment::{PeekError, Peeked, Segment};
 use super::{Log, StorageError};
 use crate::model::Offset;
 use crate::record::codec::Codec;
 use crate::runtime::buf::Slice;
 
-/// Where bytes are: a stretch of one segment. It keeps the segment's file, and nothing in memory.
+/// A range of bytes of one segment. It keeps the segment's file open, and nothing in memory.
 #[derive(Clone)]
 pub struct Extent {
     segment: Rc<Segment>,
@@ -21,32 +21,36 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// Its length.
     pub fn bytes(&self) -> usize {
         (self.to - self.from) as usize
     }
 
-    /// The segment's number and the positions in it, by which [`Log::extent`] finds the stretch again.
+    /// The segment's number and the positions in it, from which [`Log::extent`] builds the extent again.
     pub fn location(&self) -> (u64, std::ops::Range<u64>) {
         (self.segment.number, self.from..self.to)
     }
 
-    /// Takes `bytes` off the front.
+    /// Removes `bytes` from the front.
     pub fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.bytes(), "{bytes} of {} bytes", self.bytes());
         self.from += bytes as u64;
     }
 
-    /// What of `bytes_max` bytes, from the one behind the first `skipped`, is in memory without a gap. Answers how many
-    /// bytes that is.
+    /// Adds the bytes behind the first `skipped` that are in memory without a gap, at most `bytes_max`. Returns their
+    /// number.
     pub fn cached(&self, skipped: usize, bytes_max: usize, into: &mut Vec<Slice>) -> usize {
+        assert!(skipped <= self.bytes(), "{skipped} of {} bytes are skipped", self.bytes());
         let from = self.from + skipped as u64;
         let to = self.to.min(from.saturating_add(bytes_max as u64));
         (self.segment.cached(from, to, into) - from) as usize
     }
 
-    /// The first of its bytes, some of them at least, read from the file if need be; up to `bytes_max` are brought into
+    /// Returns its first bytes, at least one, and reads them from the file if necessary. Loads up to `bytes_max` into
     /// memory with them.
     pub async fn load(&self, bytes_max: usize) -> Result<Slice, StorageError> {
+        assert!(bytes_max > 0, "a load of no bytes");
+        debug_assert!(self.bytes() > 0, "an empty extent");
         loop {
             let mut slices = Vec::new();
             if self.cached(0, bytes_max, &mut slices) > 0 {
@@ -61,58 +65,62 @@ impl Extent {
     }
 }
 
-/// What a reader wants.
+/// The offset to read from, and the limits of a read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRequest {
     pub from: Offset,
     pub bytes_max: usize,
-    /// Nothing that begins at or behind it.
+    /// Batches that begin at or behind this offset are not returned.
     pub limit: Offset,
-    /// One batch, if there is one, even when it is larger than `bytes_max` (KIP-74).
+    /// Return the first batch even if it is larger than `bytes_max` (KIP-74).
     pub at_least_one: bool,
-    /// A reader of the time before ZSTD (KIP-110) takes such batches for garbage: it gets those before the first.
+    /// A client from before ZSTD (KIP-110) cannot read such batches: it gets the batches before the first of them.
     pub knows_zstd: bool,
 }
 
-/// A stretch of whole batches.
+/// Whole batches that a read has found.
 #[derive(Default)]
 pub struct Read {
     pub extents: Vec<Extent>,
     pub bytes: usize,
-    /// The offset behind the last batch; where the reader goes on. Equal to where it began when there is nothing.
+    /// The offset behind the last batch, from which the next read continues. Without batches, the offset of the
+    /// request.
     pub next_offset: Offset,
-    /// Nothing was read, for a reader that does not know ZSTD.
+    /// The first batch is ZSTD, and the client cannot read it.
     pub begins_with_zstd: bool,
 }
 
-/// Where a timestamp search ended.
+/// The result of a search by timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimedOffset {
     pub offset: Offset,
     pub timestamp: i64,
 }
 
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("offset {asked} is outside of {start}..={end}")]
-    OutOfRange { asked: Offset, start: Offset, end: Offset },
+    #[error("offset {requested} is outside of {start}..={end}")]
+    OutOfRange { requested: Offset, start: Offset, end: Offset },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Longest walk from an index entry before a window is loaded at once.
+/// Bytes that a walk from batch to batch loads at a time.
 const WALK_BYTES: u64 = 64 << 10;
-/// Of a segment that has to be read from its file, one read takes this much: what is found is to be in memory still
-/// when it is sent.
+/// The most bytes of a read that comes from the file: they must still be in memory when they are sent.
 const COLD_BYTES_MAX: u64 = 1 << 20;
 
 impl Log {
-    /// Whole batches from the one that holds `from` on, as many as fit. An offset inside a batch yields that batch from
-    /// its base offset. From disk it may be fewer than would fit, never none.
+    /// Finds whole batches, beginning with the batch at `request.from`, as many as fit. An offset inside a batch
+    /// returns the whole batch. A read from disk may return fewer than would fit, but at least one.
+    ///
+    /// # Errors
+    /// If `request.from` is outside of the log, or a segment is unreadable or removed.
     pub async fn read(&self, request: &ReadRequest) -> Result<Read, ReadError> {
         let (start, end) = (self.start_offset(), self.end_offset());
         if request.from < start || request.from > end {
-            return Err(ReadError::OutOfRange { asked: request.from, start, end });
+            return Err(ReadError::OutOfRange { requested: request.from, start, end });
         }
         let mut read = Read { next_offset: request.from, ..Read::default() };
         while read.next_offset < request.limit {
@@ -127,7 +135,7 @@ impl Log {
         Ok(read)
     }
 
-    /// Adds one segment's batches. True: the reader wants more, from the next segment.
+    /// Adds one segment's batches. Returns true if the read continues in the next segment.
     async fn read_segment(
         &self,
         segment: &Rc<Segment>,
@@ -152,7 +160,7 @@ impl Log {
                     segment.load(missing.position, left).await?;
                     continue;
                 }
-                Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
+                Err(PeekError::Damaged(position)) => return Err(segment.damaged_error(position).into()),
             };
             let is_first = read.bytes == 0 && position == start;
             if batch.base_offset >= request.limit
@@ -178,7 +186,7 @@ impl Log {
         Ok(wants_more && segment.is_sealed())
     }
 
-    /// A stretch that [`Extent::location`] told of; `None` when the segment is gone.
+    /// The extent of an [`Extent::location`]; `None` if the segment is removed.
     pub fn extent(&self, segment: u64, positions: std::ops::Range<u64>) -> Option<Extent> {
         let (segments, replaced) = (self.segments.borrow(), self.replaced.borrow());
         let segment = segments.iter().rev().chain(&*replaced).find(|found| found.number == segment)?.clone();
@@ -189,7 +197,7 @@ impl Log {
         })
     }
 
-    /// The segment that holds `offset`, or the first one behind it.
+    /// The segment that holds `offset`, or the next one behind a gap.
     pub(super) fn segment_of(&self, offset: Offset) -> Option<Rc<Segment>> {
         let segments = self.segments.borrow();
         let after = segments.partition_point(|segment| segment.base_offset <= offset);
@@ -204,12 +212,10 @@ impl Log {
             None => segment.indexes().await?.position_before(segment.base_offset, offset),
         };
         loop {
-            match segment.peek(position) {
-                Ok(Some(batch)) if batch.last_offset >= offset => return Ok(Some((position, batch))),
-                Ok(Some(batch)) => position += batch.bytes,
-                Ok(None) => return Ok(None),
-                Err(PeekError::Missing(missing)) => walk_on(segment, missing).await?,
-                Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
+            match segment.peek_or_load(position, WALK_BYTES).await? {
+                Some(batch) if batch.last_offset >= offset => return Ok(Some((position, batch))),
+                Some(batch) => position += batch.bytes,
+                None => return Ok(None),
             }
         }
     }
@@ -229,8 +235,8 @@ impl Log {
         self.next_hint.set((at + 1) % hints.len());
     }
 
-    /// The first record below `limit` with a timestamp of at least `timestamp`: Kafka's ListOffsets. `in_batch`
-    /// looks into a batch's bytes at record precision.
+    /// Kafka's ListOffsets: the first record below `limit` with a timestamp of at least `timestamp`. `in_batch`
+    /// searches a batch's bytes for the record.
     pub async fn offset_for_timestamp(
         &self,
         timestamp: i64,
@@ -273,7 +279,7 @@ impl Log {
             if best.as_ref().is_some_and(|(timestamp, ..)| times.timestamp <= *timestamp) {
                 continue;
             }
-            // The segment's own answer holds unless its record is not visible yet (or of an unknown place): then walk.
+            // The segment's recorded offset is used if its record is visible. Otherwise walk the segment from its base.
             let from = if times.offset < limit { times.offset } else { segment.base_offset };
             let mut next = self.find(&segment, from).await?;
             while let Some((position, batch)) = next {
@@ -295,7 +301,7 @@ impl Log {
         }
     }
 
-    /// A segment's largest timestamp. A sealed one tells it in its last time entry.
+    /// A segment's largest timestamp. For a sealed segment that was not written here, it is in the last time entry.
     pub(super) async fn max_timestamp_of(&self, segment: &Rc<Segment>) -> Result<TimedOffset, StorageError> {
         let times = segment.times();
         if times.max_timestamp >= 0 {
@@ -308,26 +314,11 @@ impl Log {
     }
 
     async fn find_at(&self, segment: &Rc<Segment>, position: u64) -> Result<Option<(u64, Peeked)>, ReadError> {
-        loop {
-            match segment.peek(position) {
-                Ok(found) => return Ok(found.map(|batch| (position, batch))),
-                Err(PeekError::Missing(missing)) => walk_on(segment, missing).await?,
-                Err(PeekError::Damaged(position)) => return Err(damaged(segment, position)),
-            }
-        }
+        Ok(segment.peek_or_load(position, WALK_BYTES).await?.map(|batch| (position, batch)))
     }
 
     async fn batch_bytes(&self, segment: &Rc<Segment>, position: u64, bytes: u64) -> Result<Vec<u8>, ReadError> {
         let slices = segment.slices(position, position + bytes).await?;
         Ok(slices.iter().flat_map(|slice| slice.iter().copied()).collect())
     }
-}
-
-async fn walk_on(segment: &Rc<Segment>, missing: Missing) -> Result<(), StorageError> {
-    segment.load(missing.position, WALK_BYTES).await.map(drop)
-}
-
-fn damaged(segment: &Segment, position: u64) -> ReadError {
-    let why = format!("there is no whole batch at byte {position} of {}", segment.size());
-    ReadError::Storage(StorageError::format("a segment", segment.log_path(), why))
 }

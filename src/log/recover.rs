@@ -1,11 +1,12 @@
-//! Opening a log: what its files hold, made consistent with what the checkpoint promises.
+//! Opening a log: its files are made consistent with what the checkpoint vouches for.
 //!
-//! With a checkpoint entry, the entry is the truth: segments behind it and bytes behind its position were written
-//! but not flushed, so they are dropped, and the journal brings them again. A segment that is missing, or has less than
-//! the entry says, has lost acknowledged records, and the log refuses to open. Without an entry (a topic made since the
-//! last checkpoint, or a directory copied from an Apache Kafka broker) every batch is checked against its CRC, and the
-//! log ends before the first that fails, as Kafka's own recovery does it. What is kept is flushed then: the process that
-//! wrote it may have been killed before it was.
+//! With a checkpoint entry, the entry is the truth. Segments behind it, and bytes behind its position, were written but
+//! not flushed: recovery drops them, and the journal brings them again. If a segment is missing or shorter than the
+//! entry says, acknowledged records are lost, and opening the log fails.
+//!
+//! Without an entry (a topic created since the last checkpoint, or a directory copied from an Apache Kafka broker),
+//! recovery checks every batch against its CRC. The log ends before the first batch that fails, as in Kafka's own
+//! recovery. Recovery then flushes the files: the process that wrote them may have been killed before it did.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -29,30 +30,34 @@ use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
 use crate::runtime::file::{File, Open};
 
-/// From where on a batch's CRC counts.
+/// The first byte of a batch that its CRC covers.
 const CRC_FROM: u64 = 21;
 
-/// What is known of a log's files before they are looked at.
+/// The origin of a log's files, known before they are read.
 pub enum Known<'a> {
-    /// What the shard's checkpoint says.
+    /// The state in the shard's checkpoint.
     Checkpointed(&'a PartitionState),
-    /// The log was made here since the last checkpoint, and the journal has all of it.
+    /// The log was created here since the last checkpoint, and the journal has all of it.
     Journaled,
-    /// They came from elsewhere.
+    /// The files were copied from another broker.
     Nothing,
 }
 
+/// Called with each batch that no checkpoint vouches for, and with the marker in it, if any.
 pub type OnBatch<'a> = dyn FnMut(&BatchHeader, Option<Marker>) + 'a;
 
 impl Log {
-    /// A log of which nothing exists yet. The directory is made with the first write.
+    /// Creates an empty log and its directory.
     pub async fn create(directory: &Path, config: Rc<TopicConfig>, memory: Rc<Memory>) -> Result<Log, StorageError> {
         dir::create_all(directory).await.map_err(StorageError::io("create directory", directory))?;
         let segments = VecDeque::from([Segment::new(directory, 0, memory.clone())]);
         Ok(Log::assemble(directory, config, segments, 0, Epochs::default(), memory))
     }
 
-    /// The journal says that the log begins at `offset`. Everything that was appended before it said so is in the log.
+    /// Replays a log start from the journal. The log has everything that was appended before this entry.
+    ///
+    /// # Errors
+    /// If the log ends below `offset`: records are missing.
     pub fn replay_log_start(&self, offset: Offset) -> Result<(), StorageError> {
         let end = self.end_offset();
         if offset > end {
@@ -62,18 +67,20 @@ impl Log {
         self.decide_log_start(offset);
         self.advance_log_start(offset);
         if offset >= self.segments.borrow()[0].base_offset {
-            self.unexplained.take();
+            self.missing_segments.take();
         }
         Ok(())
     }
 
-    /// The journal was replayed to its end: what is missing now is lost.
+    /// Fails if segments are missing after the journal was replayed to its end: their records are lost.
     pub fn require_no_missing_segments(&self) -> Result<(), StorageError> {
-        self.unexplained.take().map_or(Ok(()), Err)
+        self.missing_segments.take().map_or(Ok(()), Err)
     }
 
-    /// Opens what is in `directory`. `on_batch` is told of every batch that the checkpoint does not vouch for, and what is
-    /// in it if it is a marker.
+    /// Opens the log in `directory`. Calls `on_batch` with every batch that the checkpoint does not vouch for.
+    ///
+    /// # Errors
+    /// If files are missing or shorter than the checkpoint says, are unreadable, or cannot be changed.
     pub async fn open(
         directory: &Path,
         config: Rc<TopicConfig>,
@@ -90,8 +97,8 @@ impl Log {
             }
             return Log::create(directory, config, memory).await;
         }
-        // Not in a directory that was made since the last checkpoint, of which none can have named swaps. In one from Apache
-        // Kafka, a swap is whole, and what it replaces may have gone.
+        // No checkpoint names swaps in a directory created since the last one. In a directory from Apache Kafka a swap
+        // is whole, and the segments that it replaces may be removed already.
         let swapped = |base| match known {
             Known::Checkpointed(state) => {
                 state.sealed.iter().find(|named| named.is_swap && named.base_offset == base).map(|named| named.bytes)
@@ -109,7 +116,7 @@ impl Log {
     }
 }
 
-/// The base offsets of the `.log` files, ascending. Leftovers of removed segments are cleared away.
+/// The base offsets of the `.log` files, ascending. Removes leftovers of removed segments.
 async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
     let names = dir::list(directory).map_err(StorageError::io("list directory", directory))?;
     let mut bases = Vec::new();
@@ -127,6 +134,7 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
     Ok(bases)
 }
 
+/// Cuts the file to `length`.
 async fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
     let open = Open { read: true, write: true, ..Open::default() };
     let file = File::open(path, open).await.map_err(StorageError::io("open segment", path))?;
@@ -159,7 +167,7 @@ async fn open_checkpointed(
     memory: Rc<Memory>,
 ) -> Result<Log, StorageError> {
     let active_base = state.segment_base_offset;
-    let (sealed, unexplained) = present(directory, &config, state, &bases)?;
+    let (sealed, missing_segments) = present(directory, &config, state, &bases)?;
     let mut segments = VecDeque::new();
     for (at, SealedSegment { base_offset, bytes, .. }) in sealed.iter().copied().enumerate() {
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
@@ -179,10 +187,10 @@ async fn open_checkpointed(
     } else if size > 0 {
         return Err(missing(directory, active_base, state.end_offset));
     }
-    // Nothing is taken away before all that must be there is.
+    // Check that every necessary file exists before any file is removed.
     let is_kept = |base: Offset| base == active_base || sealed.iter().any(|segment| segment.base_offset == base);
     for base in bases.iter().filter(|base| !is_kept(**base)) {
-        // Written behind the checkpoint; or retention took it, and a power failure gave it back.
+        // Written behind the checkpoint, or removed by retention and brought back by a power failure.
         remove_files(directory, *base).await?;
     }
     let active = Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
@@ -197,13 +205,13 @@ async fn open_checkpointed(
     let start = state.log_start_offset.max(segments[0].base_offset);
     let log = Log::assemble(directory, config, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
     log.cleaned_to.set(state.cleaned_to);
-    *log.unexplained.borrow_mut() = unexplained;
+    *log.missing_segments.borrow_mut() = missing_segments;
     log.swap_is_named.set(state.sealed.iter().any(|segment| segment.is_swap));
     Ok(log)
 }
 
-/// The segments' indexes of aborted transactions, with as many entries as the checkpoint says are flushed. When one is
-/// not as it was, all are made anew: a transaction begins in any segment before that of its marker.
+/// Reads the segments' indexes of aborted transactions, as far as the checkpoint vouches for them. If one is damaged,
+/// rebuilds all: a transaction can begin in any segment before that of its marker.
 async fn reopen_aborted(
     segments: &VecDeque<Rc<Segment>>,
     counts: impl Iterator<Item = u32>,
@@ -211,7 +219,7 @@ async fn reopen_aborted(
     for (segment, count) in segments.iter().zip(counts) {
         let (path, count) = (segment.aborted_path(), count as usize);
         if count == 0 {
-            // Written behind the checkpoint.
+            // The file was written behind the checkpoint.
             remove(segment.directory(), segment.base_offset, &["txnindex"]).await?;
             continue;
         }
@@ -221,7 +229,7 @@ async fn reopen_aborted(
                 segment.set_aborted(entries, count);
             }
             Err(why) => {
-                tracing::warn!("{}: {why}; the indexes of aborted transactions are made anew", path.display());
+                tracing::warn!("{}: {why}; rebuilding the indexes of aborted transactions", path.display());
                 return rebuild_aborted(segments).await;
             }
         }
@@ -229,7 +237,7 @@ async fn reopen_aborted(
     Ok(())
 }
 
-/// Walks a log's batches for its markers.
+/// Walks a log's batches and rebuilds the indexes of aborted transactions from its markers.
 async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), StorageError> {
     let mut open = OpenTransactions::default();
     for segment in segments {
@@ -245,10 +253,10 @@ async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), Storage
     Ok(())
 }
 
-/// Markers are small; who made a control batch of megabytes did not mean one.
+/// Markers are small: a larger control batch is not read as one.
 const MARKER_BYTES_MAX: u64 = 4096;
 
-/// The header of the batch at `position`, and what is in it if it is a marker.
+/// The header of the batch at `position`, and the marker in it, if any.
 async fn open_batch(
     segment: &Rc<Segment>,
     position: u64,
@@ -263,8 +271,7 @@ async fn open_batch(
     Ok((header, Marker::parse(&header, &stored)))
 }
 
-/// The CRC of the batch at `position`, whose bytes are never held all at once: its length may be damaged, and reach to the
-/// segment's end.
+/// The CRC of the batch at `position`. Never holds all of its bytes: a damaged length may reach to the segment's end.
 async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<u32, StorageError> {
     let (mut at, end) = (position + CRC_FROM, position + batch.bytes);
     let mut crc = 0;
@@ -276,9 +283,10 @@ async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<
     Ok(crc)
 }
 
-/// Those of the checkpoint's sealed segments that are there: all, but for the first ones when the log begins behind them.
-/// That may be for the journal to say; until then there is an error. With retention it need not be said: where disk and
-/// journal are full, segments go without a word.
+/// The checkpoint's sealed segments that exist. Only the first ones may be missing, if the log begins behind them.
+///
+/// Returns the error to report unless the journal brings such a log start. With retention none is necessary: when disk
+/// and journal are full, retention removes segments without journaling it.
 fn present<'a>(
     directory: &Path,
     config: &TopicConfig,
@@ -310,7 +318,7 @@ fn missing(directory: &Path, base: Offset, end: Offset) -> StorageError {
     StorageError::format("a segment", file_path(directory, base, "log"), why)
 }
 
-/// The file has these bytes; what lies behind them was not flushed, and is cut off.
+/// Fails if the file has fewer than `bytes`; cuts off bytes behind them, which were not flushed.
 async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
     let found = length_of(path).await?;
     if found < bytes {
@@ -321,7 +329,7 @@ async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
     if found > bytes { cut(path, bytes).await } else { Ok(()) }
 }
 
-/// The active segment's indexes, from what the last checkpoint stored of them, completed by walking the rest.
+/// Loads the active segment's indexes from their files if they match the segment, and rebuilds them otherwise.
 async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError> {
     if let Ok(mut stored) = active.read_indexes().await {
         stored.truncate(active.base_offset, active.size(), active.end_offset());
@@ -338,8 +346,9 @@ async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError>
     Ok(())
 }
 
-/// Opens segments that nothing vouches for: each batch must be whole, match its CRC and follow the one before. Compaction
-/// elsewhere may have left gaps; in a log of our own a gap is where a power failure took a segment.
+/// Opens segments that no checkpoint vouches for: each batch must be whole, match its CRC and follow the one before.
+/// `may_have_gaps`: another broker's compaction leaves gaps; in a log created here, a gap is a segment lost by a power
+/// failure.
 async fn open_unknown(
     directory: &Path,
     config: Rc<TopicConfig>,
@@ -355,7 +364,10 @@ async fn open_unknown(
     let mut is_cut = false;
     for base in bases {
         if !is_cut && base > end && !may_have_gaps {
-            tracing::warn!("{}: nothing lies between {end} and {base}, the journal brings it", directory.display());
+            tracing::warn!(
+                "{}: the records between {end} and {base} are missing, the journal brings them",
+                directory.display()
+            );
             is_cut = true;
         }
         if is_cut || base < end {
@@ -379,15 +391,16 @@ async fn open_unknown(
         }
         flush(&path).await?;
         if !may_have_gaps {
-            // Ours, and perhaps as a power failure left them: made anew when they are asked for.
+            // A power failure may have damaged them: the next read rebuilds them.
             remove_indexes(directory, base).await?;
         }
-        // What the batches tell is stored with the next checkpoint.
+        // The entries found in the batches are stored before the next checkpoint.
         remove(directory, base, &["txnindex"]).await?;
+        assert!(end <= base && base <= scanned.end_offset, "LOG-1: {base}..{} behind {end}", scanned.end_offset);
         end = scanned.end_offset;
         kept.push((base, scanned));
     }
-    // The last that was kept is the active one, whatever lay behind it.
+    // The last kept segment is the active one.
     let sealed = kept.len().saturating_sub(1);
     let mut segments: VecDeque<Rc<Segment>> = VecDeque::new();
     for (at, (base, scanned)) in kept.into_iter().enumerate() {
@@ -414,6 +427,7 @@ async fn flush(path: &Path) -> Result<(), StorageError> {
     file.sync_data().await.map_err(StorageError::flush("flush segment", path))
 }
 
+/// The part of a segment that a scan accepted, and why it ends there.
 struct Scanned {
     size: u64,
     end_offset: Offset,
@@ -465,7 +479,9 @@ async fn scan_segment(
         epochs.note(batch.leader_epoch, batch.base_offset);
         scanned.aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
         on_batch(&header, marker);
+        assert!(batch.last_offset >= batch.base_offset, "a batch ends before it begins: {batch:?}");
         scanned.size += batch.bytes;
         scanned.end_offset = batch.last_offset + 1;
+        assert!(scanned.size <= segment.size(), "a scan ends at the segment's end");
     }
 }

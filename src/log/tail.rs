@@ -1,9 +1,9 @@
-//! The memory in which logs hold their newest bytes, and the rule by which it is given back.
+//! The memory that holds the newest bytes of logs, and its eviction.
 //!
-//! A [`Chunk`] is a piece of a segment file's image, at the very position that it has in the file: batches are
-//! appended into it, fetches send from it, and write-back writes from it with direct I/O, so no byte is copied
-//! twice. [`Memory`] is one shard's allowance for chunks and for pages read back from disk; the oldest of each go
-//! first, and a chunk goes only when it is in the segment file.
+//! A [`Chunk`] is a piece of a segment file's image, at the position that it has in the file. Appends fill it, fetches
+//! send from it, and write-back writes from it with direct I/O, so no byte is copied twice. [`Memory`] is one shard's
+//! budget for chunks and for pages read back from disk. The oldest of each are evicted first; a chunk only once it is
+//! in the file.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,80 +19,86 @@ use crate::runtime::timeout;
 /// The largest chunk, and so the largest single write-back.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
+/// A piece of a segment's image in memory.
 pub struct Chunk {
-    /// Its position in the segment file; whole blocks.
+    /// Its position in the segment file: the start of a block.
     pub start: u64,
     pub buf: AppendBuf,
 }
 
 impl Chunk {
+    /// The position behind its last byte.
     pub fn end(&self) -> u64 {
         self.start + self.buf.len() as u64
     }
 
+    /// Whether it takes no more bytes.
     pub fn is_full(&self) -> bool {
         self.buf.len() == self.buf.capacity()
     }
 
     /// Bytes `from..to` of the segment file, which this chunk holds.
     pub fn slice(&self, from: u64, to: u64) -> Slice {
+        assert!(self.start <= from && to <= self.end(), "{from}..{to} of {}..{}", self.start, self.end());
         self.buf.slice((from - self.start) as usize..(to - self.start) as usize)
     }
 }
 
-/// A chunk or a page by its place: whose it is, where it begins, and what it counts for.
-struct Held {
+/// A chunk or a page of a segment, and the bytes that it counts for.
+struct Resident {
     segment: Weak<Segment>,
     start: u64,
     bytes: usize,
 }
 
-/// One kind of what is held, oldest first.
+/// The chunks or the pages of a shard, oldest first.
 #[derive(Default)]
 struct Queue {
     bytes: Cell<usize>,
-    held: RefCell<VecDeque<Held>>,
+    held: RefCell<VecDeque<Resident>>,
 }
 
 impl Queue {
     fn push(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
-        self.held.borrow_mut().push_back(Held { segment: Rc::downgrade(segment), start, bytes });
+        self.held.borrow_mut().push_back(Resident { segment: Rc::downgrade(segment), start, bytes });
     }
 
-    fn pop(&self) -> Option<Held> {
+    fn pop(&self) -> Option<Resident> {
         self.held.borrow_mut().pop_front()
     }
 
-    fn gone(&self, held: &Held) {
-        self.bytes.set(self.bytes.get() - held.bytes);
+    fn release(&self, released: &Resident) {
+        let bytes = self.bytes.get();
+        assert!(released.bytes <= bytes, "{} bytes are released of {bytes}", released.bytes);
+        self.bytes.set(bytes - released.bytes);
     }
 }
 
-/// One shard's memory for log data. Single-threaded; shared by its logs.
+/// One shard's memory for log data, shared by its logs. Single-threaded.
 ///
-/// Chunks may take three quarters of it: what cannot be given back yet (on a full disk, all of it) leaves pages their
-/// share, so that reads go on. Pages take what chunks leave.
+/// Chunks take at most three quarters of it, pages the rest. On a full disk no chunk can be evicted, and reads continue
+/// in the pages' share.
 pub struct Memory {
     budget: usize,
     chunks: Queue,
     pages: Queue,
-    /// Bytes that are lent to something else than log data.
+    /// Bytes lent for other data than chunks and pages.
     lent: Cell<usize>,
     segments_made: Cell<u64>,
-    /// Segments with something worth writing, oldest first.
+    /// Segments to write back, oldest first.
     dirty: RefCell<VecDeque<Rc<Segment>>>,
-    /// Bytes of pages being read. Who reads waits here, so that what one reader waited for is still there when it looks.
+    /// Permits for bytes of pages that are being read. The bound keeps a loaded page in memory until its reader runs.
     pub loads: Permits,
     /// Wakes the write-back tasks.
     pub work: Notify,
-    /// Something was given back or written.
+    /// Memory was released or written back.
     pub freed: Notify,
     /// A page became evictable: tasks that wait for arena memory evict again.
     page_admitted: Notify,
 }
 
-/// See [`Memory::lend`].
+/// Bytes that [`Memory::lend`] has lent; they return when it is dropped.
 pub struct Loan {
     memory: Rc<Memory>,
     bytes: usize,
@@ -100,14 +106,16 @@ pub struct Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.memory.lent.set(self.memory.lent.get() - self.bytes);
+        let lent = self.memory.lent.get();
+        assert!(self.bytes <= lent, "{} bytes return of {lent} lent", self.bytes);
+        self.memory.lent.set(lent - self.bytes);
         self.memory.freed.notify_all();
     }
 }
 
-/// How many of the oldest chunks are looked at for one that can go: what is not written yet is passed over, but not
-/// without end; its write-back is on the way.
-const LOOKED_AT_MAX: usize = 64;
+/// How many of the oldest chunks one eviction scans. It skips chunks that are not written yet; they are queued for
+/// write-back.
+const SCANNED_MAX: usize = 64;
 
 /// How long a task that waits for memory pauses between two passes over the oldest log data.
 const EVICTION_PAUSE: Duration = Duration::from_millis(5);
@@ -130,36 +138,42 @@ impl Memory {
         })
     }
 
+    /// Bytes of chunks, pages and loans.
     pub fn used(&self) -> usize {
         self.chunks.bytes.get() + self.pages.bytes.get() + self.lent.get()
     }
 
-    /// A number that no other segment of the shard has.
+    /// A segment number, unique within the shard.
     pub fn next_segment_number(&self) -> u64 {
         self.segments_made.replace(self.segments_made.get() + 1)
     }
 
-    /// What may be lent in all: of the quarter that chunks leave to pages, half.
+    /// Bytes that can still be lent: loans take at most half of the quarter that chunks leave.
     pub fn lendable(&self) -> usize {
         (self.budget / 8).saturating_sub(self.lent.get())
     }
 
-    /// Leaves `bytes` of the shard's memory to somebody, who allocates them, until the loan ends. Pages make way.
+    /// Lends `bytes` of the budget to a caller that allocates them itself, until the loan is dropped. Evicts pages for
+    /// it.
     pub fn lend(self: &Rc<Self>, bytes: usize) -> Loan {
-        assert!(bytes <= self.lendable(), "{bytes} bytes of {}", self.lendable());
+        assert!(bytes <= self.lendable(), "a loan of {bytes} bytes, and {} can be lent", self.lendable());
         while self.used() + bytes > self.budget && self.evict_page() {}
         self.lent.set(self.lent.get() + bytes);
         Loan { memory: self.clone(), bytes }
     }
 
-    /// What chunks may take. Each batch was in them as a whole when it was appended.
+    /// The most bytes that chunks take, and so an upper bound of a batch: each one was in chunks as a whole.
     pub fn chunk_bytes_max(&self) -> usize {
         self.budget / 4 * 3
     }
 
-    /// A fresh chunk of `bytes` at `start` of the segment, if memory allows.
+    /// Allocates a chunk of `bytes` at `start` of the segment.
+    ///
+    /// # Errors
+    /// If chunks have their share of the budget, or the arena is full, and nothing can be evicted now.
     pub fn chunk(&self, segment: &Rc<Segment>, start: u64, bytes: usize) -> Result<Rc<Chunk>, OverBudget> {
-        assert!(start.is_multiple_of(BLOCK_BYTES as u64));
+        assert!(start.is_multiple_of(BLOCK_BYTES as u64), "a chunk begins at a block, not at {start}");
+        assert!((1..=CHUNK_BYTES_MAX).contains(&bytes), "a chunk of {bytes} bytes");
         while self.chunks.bytes.get() + bytes > self.chunk_bytes_max() {
             if !self.evict_chunk() {
                 self.work.notify_all();
@@ -168,7 +182,7 @@ impl Memory {
         }
         while self.used() + bytes > self.budget && self.evict_page() {}
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
-            // The shard's arena is full with other things than log data; the oldest of that makes way.
+            // Other data fill the shard's arena: evict the oldest log data for this chunk.
             self.evict(bytes);
             AppendBuf::alloc(bytes)
         })?;
@@ -176,14 +190,15 @@ impl Memory {
         Ok(Rc::new(Chunk { start, buf }))
     }
 
-    /// An unused chunk goes: one of the newest.
+    /// Releases a chunk that holds no bytes. It is one of the newest, so the scan begins at the back.
     pub fn release_unused(&self, segment: &Segment, unused: &Chunk) {
-        let is_it = |held: &Held| held.start == unused.start && std::ptr::eq(held.segment.as_ptr(), segment);
+        assert!(unused.buf.is_empty(), "a chunk with {} bytes is in use", unused.buf.len());
+        let is_it = |held: &Resident| held.start == unused.start && std::ptr::eq(held.segment.as_ptr(), segment);
         let held = {
             let mut held = self.chunks.held.borrow_mut();
             held.iter().rposition(is_it).and_then(|at| held.remove(at))
         };
-        held.inspect(|held| self.chunks.gone(held));
+        held.inspect(|held| self.chunks.release(held));
         self.freed.notify_all();
     }
 
@@ -194,12 +209,12 @@ impl Memory {
         self.page_admitted.notify_all();
     }
 
-    /// Whether memory is so short that write-back should take chunks that are not full yet.
+    /// Whether memory is so short that write-back should write chunks that are not full yet.
     pub fn is_short(&self) -> bool {
         self.chunks.bytes.get() * 4 > self.chunk_bytes_max() * 3
     }
 
-    /// Gives back the oldest `bytes`, pages first, as far as that can be done at once.
+    /// Evicts the oldest `bytes`, pages first, as far as that is possible without waiting.
     pub fn evict(&self, bytes: usize) {
         let goal = self.used().saturating_sub(bytes);
         while self.used() > goal && (self.evict_page() || self.evict_chunk()) {}
@@ -220,9 +235,9 @@ impl Memory {
             self.evict(bytes);
             let has_evicted = self.used() < used;
             if !has_evicted {
-                unscanned = unscanned.saturating_sub(LOOKED_AT_MAX);
+                unscanned = unscanned.saturating_sub(SCANNED_MAX);
             }
-            // Readers may hold what was evicted: then the next pass evicts more.
+            // Readers may still hold evicted blocks: then the next pass evicts more.
             let is_done = !has_evicted && unscanned == 0;
             let pause = if is_done { EVICTION_RETRY } else { EVICTION_PAUSE };
             match timeout(pause, first(&mut block, changed)).await {
@@ -240,32 +255,33 @@ impl Memory {
         if let Some(segment) = page.segment.upgrade() {
             segment.evict_page(page.start);
         }
-        self.pages.gone(&page);
+        self.pages.release(&page);
         true
     }
 
-    /// Gives back the oldest chunk that the file has. False: there is none among those that were looked at.
+    /// Evicts the oldest chunk that is in its file. Returns false if there is none among the scanned ones.
     fn evict_chunk(&self) -> bool {
         let mut kept = Vec::new();
         let mut is_evicted = false;
-        while kept.len() < LOOKED_AT_MAX
+        while kept.len() < SCANNED_MAX
             && let Some(oldest) = self.chunks.pop()
         {
             let segment = oldest.segment.upgrade();
             if segment.as_ref().is_none_or(|segment| segment.evict_chunk(oldest.start)) {
-                self.chunks.gone(&oldest);
+                self.chunks.release(&oldest);
                 is_evicted = true;
                 break;
             }
             segment.inspect(|segment| self.mark_dirty(segment));
             kept.push(oldest);
         }
-        // To the back: on a full disk the oldest are all unwritten, and what is behind them must get its turn.
+        // Requeue at the back: on a full disk the oldest are all unwritten, and the next scan must reach those behind
+        // them.
         self.chunks.held.borrow_mut().extend(kept);
         is_evicted
     }
 
-    /// Puts the segment in the queue for write-back, once.
+    /// Queues the segment for write-back, unless it is queued already.
     pub fn mark_dirty(&self, segment: &Rc<Segment>) {
         if !segment.is_queued.replace(true) {
             self.dirty.borrow_mut().push_back(segment.clone());
@@ -276,7 +292,8 @@ impl Memory {
     /// The next segment to write back.
     pub fn take_dirty(&self) -> Option<Rc<Segment>> {
         let segment = self.dirty.borrow_mut().pop_front()?;
-        segment.is_queued.set(false);
+        let was_queued = segment.is_queued.replace(false);
+        assert!(was_queued, "a segment in the write-back queue is marked so");
         Some(segment)
     }
 }

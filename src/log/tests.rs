@@ -1,4 +1,4 @@
-//! The log on its own: memory, disk, and what readers get of them.
+//! Tests of a log alone: memory, disk, and the bytes that readers get.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ fn batch(offset: i64, codec: Codec, value_bytes: usize) -> Vec<u8> {
     builder.finish()
 }
 
-/// False: memory is short.
+/// Appends one batch; false if memory is short.
 async fn append(log: &Log, bytes: &[u8]) -> bool {
     if !log.reserve(bytes.len(), 1, 0).await.expect("a disk that works") {
         return false;
@@ -58,7 +58,7 @@ fn request(log: &Log, from: i64) -> ReadRequest {
     ReadRequest { from, bytes_max: 4 << 20, limit: log.end_offset(), at_least_one: true, knows_zstd: true }
 }
 
-/// The extents' bytes, a window at a time, as an answer sends them.
+/// The extents' bytes, loaded a window at a time, as a response sends them.
 async fn bytes_of(read: Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     for mut extent in read.extents {
@@ -71,7 +71,7 @@ async fn bytes_of(read: Read) -> Vec<u8> {
     bytes
 }
 
-/// Kafka's defaults, but time and size change nothing: no retention, no compaction, no segment that grows too old.
+/// Kafka's defaults, without limits of time and size: no retention, no compaction, no roll by age.
 pub fn unlimited() -> TopicConfig {
     TopicConfig {
         cleanup_policy: CleanupPolicy { deletes: false, compacts: false },
@@ -94,7 +94,7 @@ const VALUE_BYTES: usize = 100_000;
 const MEMORY_BYTES: usize = 4 << 20;
 
 #[test]
-fn what_was_found_is_found_again_when_memory_has_gone_round() {
+fn extents_are_readable_after_their_chunks_were_evicted() {
     let scratch = Scratch::new("round");
     let config = Config { arena_bytes_max: 2 * MEMORY_BYTES, ..Config::default() };
     let main = async || {
@@ -111,7 +111,7 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
             assert_eq!(read.next_offset, n + 1);
             kept.push((n, read.extents));
         }
-        // Five times the memory has gone through it: most of these are on disk alone. Eight readers at a time.
+        // The appends were five times the memory: most extents are only on disk. Eight readers at a time.
         let mut readers = Vec::new();
         for (n, extents) in kept {
             let memory = memory.clone();
@@ -126,11 +126,11 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
                 }
             }
         }
-        // From the start to the end, as a consumer reads.
+        // Read from start to end, as a consumer does.
         let (mut next, mut all) = (0, Vec::new());
         while next < log.end_offset() {
             let read = log.read(&request(&log, next)).await.unwrap();
-            assert!(read.next_offset > next, "a read below the end brings something");
+            assert!(read.next_offset > next, "a read below the end returns a batch");
             next = read.next_offset;
             all.extend(bytes_of(read).await);
         }
@@ -140,7 +140,7 @@ fn what_was_found_is_found_again_when_memory_has_gone_round() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
+fn unwritten_chunks_leave_readers_their_share_of_memory() {
     let scratch = Scratch::new("share");
     let main = async || {
         let memory = Memory::new(MEMORY_BYTES);
@@ -151,13 +151,13 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
             }
         }
         old.close().await.unwrap();
-        // Nothing of this one is ever written, as if the disk were full.
+        // This log is never written back, as if the disk were full.
         let new = Log::create(&scratch.0.join("new"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         let mut taken = 0;
         while append(&new, &batch(taken, Codec::None, VALUE_BYTES)).await {
             taken += 1;
         }
-        assert!(taken >= 20, "chunks may have three quarters of the memory, and had room for {taken} batches");
+        assert!(taken >= 20, "chunks may take three quarters of the memory, and took {taken} batches");
         let read = old.read(&request(&old, 0)).await.unwrap();
         assert!(read.bytes >= VALUE_BYTES);
         for _ in 0..3 {
@@ -176,7 +176,7 @@ fn what_cannot_be_written_leaves_readers_their_share_of_memory() {
 }
 
 #[test]
-fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behind() {
+fn reading_a_removed_segment_fails_and_no_file_is_left() {
     let scratch = Scratch::new("removed");
     let main = async || {
         let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
@@ -196,7 +196,7 @@ fn a_removed_segment_is_an_error_for_who_still_wants_it_and_leaves_no_file_behin
 }
 
 #[test]
-fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
+fn statement_97_clients_without_zstd_get_the_batches_before_the_first_zstd_batch() {
     let scratch = Scratch::new("zstd");
     let main = async || {
         let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
@@ -218,14 +218,14 @@ fn statement_97_readers_of_before_zstd_get_the_batches_before_the_first() {
 }
 
 #[test]
-fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
+fn reserving_the_next_chunk_does_not_evict_the_chunk_in_use() {
     let scratch = Scratch::new("own");
     let main = async || {
         let memory = Memory::new(1 << 20);
         let first = Log::create(&scratch.0.join("first"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         assert!(append(&first, &batch(0, Codec::None, 1_000)).await);
         first.flush().await.unwrap();
-        // The oldest chunk is written and has room left; all others cannot go.
+        // The oldest chunk is written and has room left; no other chunk can be evicted.
         let second = Log::create(&scratch.0.join("second"), Rc::new(unlimited()), memory.clone()).await.unwrap();
         let mut taken = 0;
         while append(&second, &batch(taken, Codec::None, 30_000)).await {
@@ -242,7 +242,7 @@ fn the_chunk_that_a_log_goes_on_in_does_not_make_way_for_its_own_next_one() {
     runtime::run(Config::default(), main).unwrap();
 }
 
-/// What a checkpoint would say of the log.
+/// The state of the log that a checkpoint stores.
 fn state(log: &Log) -> PartitionState {
     let active = log.active();
     let times = active.times();
@@ -264,7 +264,7 @@ fn state(log: &Log) -> PartitionState {
     }
 }
 
-/// Three segments, of a batch each.
+/// A log of three segments with one batch each.
 async fn three_segments(scratch: &Scratch) -> Log {
     let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
     for n in 0..3 {
@@ -275,12 +275,12 @@ async fn three_segments(scratch: &Scratch) -> Log {
 }
 
 #[test]
-fn log_3_segments_below_the_start_go_when_the_stored_checkpoint_has_a_later_active_one() {
+fn log_3_segments_below_the_start_are_removed_after_a_checkpoint_with_a_later_active_one() {
     let scratch = Scratch::new("start");
     let main = async || {
         let log = three_segments(&scratch).await;
         log.decide_log_start(2);
-        assert_eq!((state(&log).log_start_offset, log.start_offset()), (2, 0), "decided, and not to be seen yet");
+        assert_eq!((state(&log).log_start_offset, log.start_offset()), (2, 0), "decided, and not visible yet");
         assert_eq!(log.drop_segments().await.unwrap(), 0);
         log.advance_log_start(2);
         assert!(matches!(log.read(&request(&log, 1)).await, Err(ReadError::OutOfRange { start: 2, .. })));
@@ -290,7 +290,7 @@ fn log_3_segments_below_the_start_go_when_the_stored_checkpoint_has_a_later_acti
         assert_eq!((log.drop_segments().await.unwrap(), log.segment_count()), (2, 1));
         assert!(!log.waits_for_checkpoint());
         assert_eq!(bytes_of(log.read(&request(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
-        // In the middle of a segment the start is a number, and the segment stays.
+        // A start inside a segment is kept as a number, and the segment stays.
         log.decide_log_start(3);
         log.advance_log_start(3);
         assert_eq!((log.start_offset(), log.drop_segments().await.unwrap(), log.segment_count()), (3, 0, 1));
@@ -299,7 +299,7 @@ fn log_3_segments_below_the_start_go_when_the_stored_checkpoint_has_a_later_acti
 }
 
 #[test]
-fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_begin_behind_them() {
+fn missing_segments_are_an_error_unless_the_log_start_is_behind_them() {
     let scratch = Scratch::new("explained");
     let main = async || {
         let log = three_segments(&scratch).await;
@@ -333,7 +333,7 @@ fn missing_segments_are_lost_unless_the_checkpoint_or_the_journal_has_the_log_be
 }
 
 #[test]
-fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
+fn discarded_log_leaves_the_files_of_a_new_log_of_its_name() {
     let scratch = Scratch::new("discarded");
     let main = async || {
         let old = three_segments(&scratch).await;
@@ -356,7 +356,7 @@ fn a_log_that_is_discarded_leaves_the_files_of_who_has_its_name_now() {
 }
 
 #[test]
-fn records_without_a_time_are_as_old_as_their_file() {
+fn records_without_timestamps_are_as_old_as_their_file() {
     let scratch = Scratch::new("timeless");
     let main = async || {
         let settings = TopicConfig { retention_ms: 60_000, ..deleting() };
@@ -372,10 +372,82 @@ fn records_without_a_time_are_as_old_as_their_file() {
             log.append(&appended, &[&bytes], 0);
         }
         let now_ms = runtime::clock::wall_ms();
-        assert_eq!(log.retention_point(now_ms + 61_000, 2).await.unwrap(), None, "nothing is written yet");
+        assert_eq!(log.retention_point(now_ms + 61_000, 2).await.unwrap(), None, "no byte is written yet");
         log.flush().await.unwrap();
         assert_eq!(log.retention_point(now_ms + 50_000, 2).await.unwrap(), None);
         assert_eq!(log.retention_point(now_ms + 120_000, 2).await.unwrap(), Some(2));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+fn appended(base_offset: i64, last_offset: i64) -> AppendedBatch {
+    AppendedBatch { base_offset, last_offset, leader_epoch: 0, max_timestamp: -1, offset_of_max_timestamp: last_offset }
+}
+
+#[test]
+#[should_panic(expected = "LOG-1")]
+fn log_1_append_below_the_end_panics() {
+    let scratch = Scratch::new("overlap");
+    let main = async || {
+        let log = three_segments(&scratch).await;
+        let bytes = batch(2, Codec::None, 100);
+        assert!(log.reserve(bytes.len(), 1, 0).await.unwrap());
+        log.append(&appended(2, 2), &[&bytes], 0);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn log_1_each_segment_begins_at_the_end_of_the_one_before() {
+    let scratch = Scratch::new("contiguous");
+    let main = async || {
+        let log = three_segments(&scratch).await;
+        let segments = log.segments.borrow();
+        let ranges: Vec<_> = segments.iter().map(|segment| (segment.base_offset, segment.end_offset())).collect();
+        assert_eq!(ranges, [(0, 1), (1, 2), (2, 3)]);
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn log_2_log_start_never_moves_back() {
+    let scratch = Scratch::new("forward");
+    let main = async || {
+        let log = three_segments(&scratch).await;
+        log.decide_log_start(2);
+        log.advance_log_start(2);
+        log.decide_log_start(1);
+        log.advance_log_start(1);
+        assert_eq!((log.decided_log_start(), log.start_offset()), (2, 2));
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "LOG-2")]
+fn log_2_log_start_behind_the_end_panics() {
+    let scratch = Scratch::new("behind");
+    let main = async || three_segments(&scratch).await.decide_log_start(4);
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
+fn seg_1_and_seg_2_failed_write_back_moves_no_position() {
+    let scratch = Scratch::new("failed-write");
+    let main = async || {
+        let log = Log::create(&scratch.0, Rc::new(unlimited()), Memory::new(MEMORY_BYTES)).await.unwrap();
+        let bytes = batch(0, Codec::None, VALUE_BYTES);
+        assert!(append(&log, &bytes).await);
+        std::fs::remove_dir_all(&scratch.0).unwrap();
+        let segment = log.active();
+        assert!(segment.flush().await.is_err(), "the directory is missing");
+        assert_eq!((segment.flushed(), segment.written(), segment.size()), (0, 0, bytes.len() as u64));
+        log.roll();
+        assert!(segment.finish().await.is_err() && segment.is_dirty(), "a segment that is not flushed is not finished");
+        std::fs::create_dir_all(&scratch.0).unwrap();
+        segment.finish().await.unwrap();
+        assert_eq!((segment.flushed(), segment.written(), segment.is_dirty()), (segment.size(), segment.size(), false));
+        assert_eq!(std::fs::read(segment.log_path()).unwrap(), bytes);
     };
     runtime::run(Config::default(), main).unwrap();
 }

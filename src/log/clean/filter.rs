@@ -1,4 +1,5 @@
-//! What of a batch survives compaction. Pure: Kafka's `Cleaner.cleanInto`, its decisions in its order.
+//! Decides which records of a batch survive compaction: Kafka's `Cleaner.cleanInto`, with its decisions in its order.
+//! Pure.
 
 use std::collections::HashMap;
 
@@ -6,59 +7,64 @@ use super::keys::Keys;
 use super::transactions::Transactions;
 use crate::log::aborted::AbortedTransaction;
 use crate::model::{Offset, ProducerEpoch, ProducerId};
-use crate::record::header::HEADER_BYTES;
+use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::record::records::Record;
 use crate::record::retain;
 use crate::record::walk::Batch;
 use crate::record::{CodecError, Decompressor, RecordError, Records};
 
-/// Where the producers that a partition remembers wrote last: the batch there keeps their sequence, or their epoch.
+/// The last records of a partition's remembered producers. Their batches keep the producers' sequences and epochs.
 pub type LastRecords = HashMap<ProducerId, LastRecord>;
 
+/// Where a producer wrote last, and its epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastRecord {
-    /// `None` after a marker with nothing behind it.
+    /// `None` if a marker is the producer's last batch.
     pub offset: Option<Offset>,
     pub epoch: ProducerEpoch,
 }
 
-/// What is to be done with a batch.
+/// The decision about a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It stays as it is.
-    Whole,
-    /// These bytes take its place.
-    Part(Vec<u8>),
-    Gone,
+    /// It stays unchanged.
+    Keep,
+    /// These bytes replace it.
+    Rewrite(Vec<u8>),
+    /// It is left out.
+    Drop,
 }
 
-/// What is the same for every batch of a round.
+/// The inputs that are the same for every batch of a round.
 pub struct Rules {
     pub keys: Keys,
     pub producers: LastRecords,
     pub now_ms: i64,
     pub delete_retention_ms: i64,
-    /// Where the round ends. The last batch before it stays, if only by its header: it says where the next round begins.
+    /// Where the round ends. The last batch before it stays, if only by its header, so that the offset of the next
+    /// round's start exists.
     pub end: Offset,
 }
 
+/// Why a batch's records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("a record says that its offset is {0}")]
+    #[error("a record has offset {0}, outside of its batch")]
     Offset(Offset),
 }
 
+/// Judges the batches of a round, in the log's order.
 pub struct Filter {
     rules: Rules,
     pub transactions: Transactions,
-    /// Of aborted transactions whose markers stay.
+    /// Aborted transactions whose markers stay.
     pub aborted: Vec<AbortedTransaction>,
     decompressor: Decompressor,
-    /// Which records of the batch at hand stay.
+    /// Which records of the current batch stay.
     stays: Vec<bool>,
 }
 
@@ -68,27 +74,56 @@ impl Filter {
     }
 
     /// Judges the next batch of the log.
+    ///
+    /// # Errors
+    /// If its records cannot be decompressed or parsed.
     pub fn judge(&mut self, batch: &Batch<'_>) -> Result<Verdict, Unreadable> {
+        let verdict = self.decide(batch)?;
+        let header = &batch.header;
+        match &verdict {
+            Verdict::Keep => {}
+            Verdict::Rewrite(bytes) => {
+                let kept = BatchHeader::decode(bytes).expect("a rewritten batch has a header");
+                let (range, before) =
+                    ((kept.base_offset, kept.last_offset()), (header.base_offset, header.last_offset()));
+                assert_eq!(range, before, "CLEAN-1: the offsets of a batch never change");
+                assert!(kept.records_count <= header.records_count, "a batch gains no records");
+            }
+            Verdict::Drop => {
+                assert!(!is_last_of_producer(&self.rules, batch), "CLEAN-3: {header:?} is its producer's last batch");
+                assert!(header.next_offset() != self.rules.end, "the round's last batch stays");
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn decide(&mut self, batch: &Batch<'_>) -> Result<Verdict, Unreadable> {
         let header = &batch.header;
         let plain = self.decompressor.records(header, batch.stored_records())?;
-        let is_of_nothing = if header.is_control() {
-            let (is_of_nothing, aborted) = self.transactions.control(header, plain);
+        let is_obsolete = if header.is_control() {
+            let (is_obsolete, aborted) = self.transactions.control(header, plain);
             self.aborted.extend(aborted);
-            is_of_nothing
+            is_obsolete
         } else {
             self.transactions.batch(header)
         };
         let is_due = header.delete_horizon_ms().is_some_and(|horizon| horizon <= self.rules.now_ms);
-        let discards = is_of_nothing && (!header.is_control() || is_due);
+        let discards = is_obsolete && (!header.is_control() || is_due);
         let keeps_header = is_last_of_producer(&self.rules, batch) || header.next_offset() == self.rules.end;
         if discards && !keeps_header {
-            return Ok(Verdict::Gone);
+            return Ok(Verdict::Drop);
         }
         let (mut is_whole, mut has_tombstone, mut count) = (true, false, 0);
         self.stays.clear();
         for record in Records::new(header, plain) {
             let record = record?;
             let stays = !discards && (header.is_control() || stays(&self.rules, is_due, &record));
+            let is_unknown = record.offset > self.rules.keys.latest();
+            assert!(
+                stays || discards || !is_unknown,
+                "CLEAN-1: the map does not cover the record at {}",
+                record.offset
+            );
             self.stays.push(stays);
             is_whole &= stays;
             has_tombstone |= stays && record.value.is_none();
@@ -96,27 +131,29 @@ impl Filter {
         }
         if count == 0 {
             return Ok(match keeps_header {
-                true if batch.bytes.len() == HEADER_BYTES => Verdict::Whole,
-                true => Verdict::Part(retain::empty(header).to_vec()),
-                false => Verdict::Gone,
+                true if batch.bytes.len() == HEADER_BYTES => Verdict::Keep,
+                true => Verdict::Rewrite(retain::empty(header).to_vec()),
+                false => Verdict::Drop,
             });
         }
-        // KIP-534: who reads from the beginning has delete.retention.ms to see a tombstone, counted from the first
-        // compaction that leaves nothing of what it deletes: none whose map had no room for all of the batch's keys. Likewise
-        // the marker of a transaction of which nothing is left.
+        // KIP-534: a reader from the beginning has delete.retention.ms to see a tombstone. The time counts from the
+        // first compaction that leaves no record that the tombstone deletes; its map must cover all keys of the batch.
+        // The same holds for the marker of a transaction of which no record is left.
         let is_known = header.last_offset() <= self.rules.keys.latest();
-        let wants_horizon = (has_tombstone && is_known) || (is_of_nothing && header.is_control());
+        let wants_horizon = (has_tombstone && is_known) || (is_obsolete && header.is_control());
         let is_new = wants_horizon && header.delete_horizon_ms().is_none();
         if is_whole && !is_new {
-            return Ok(Verdict::Whole);
+            return Ok(Verdict::Keep);
         }
         let horizon = match is_new {
             true => Some(self.rules.now_ms.saturating_add(self.rules.delete_retention_ms)),
             false => header.delete_horizon_ms(),
         };
+        let is_early = is_new && horizon.is_some_and(|horizon| horizon < self.rules.now_ms);
+        assert!(!is_early, "CLEAN-2: a delete horizon of {horizon:?} at {} ms", self.rules.now_ms);
         let records = Records::new(header, plain).map(|record| record.expect("walked above"));
         let kept = records.zip(&self.stays).filter_map(|(record, stays)| stays.then_some(record));
-        Ok(Verdict::Part(retain::with_records(header, kept, horizon)))
+        Ok(Verdict::Rewrite(retain::with_records(header, kept, horizon)))
     }
 }
 
@@ -133,7 +170,7 @@ fn stays(rules: &Rules, is_due: bool, record: &Record<'_>) -> bool {
     if record.offset > rules.keys.latest() {
         return true;
     }
-    // A record without a key is of a time when the topic was not compacted.
+    // A record without a key was written before the topic was compacted.
     let Some(key) = record.key else { return false };
     let is_latest = rules.keys.offset_of(key).is_none_or(|latest| record.offset >= latest);
     is_latest && (record.value.is_some() || !is_due)

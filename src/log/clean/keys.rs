@@ -1,8 +1,8 @@
-//! The latest offset of each key in the part of a log that has not been compacted: Kafka's `SkimpyOffsetMap`.
+//! The key map: the latest offset of each key in the part of a log that was never compacted. Kafka's `SkimpyOffsetMap`.
 //!
-//! Blocks of the shard's memory, as one open-addressing table of 24 bytes a key: 16 of a keyed hash, 8 of the offset.
-//! The keys themselves are not kept: with 128 bits under a random secret, two keys that collide are not to be found, by
-//! accident or on purpose (Kafka takes MD5, for which they are).
+//! Blocks of the shard's memory form one open-addressing table of 24 bytes per key: 16 of a keyed hash, 8 of the
+//! offset. The keys themselves are not stored: the 128-bit hash has a random secret, so collisions are infeasible to
+//! find, by accident or on purpose. (For Kafka's MD5 they can be found.)
 
 use std::hash::Hasher;
 
@@ -12,23 +12,24 @@ use crate::model::Offset;
 use crate::runtime::buf::BLOCK_BYTES_MAX;
 use crate::runtime::{self, AlignedBuf};
 
-/// Hash, and offset + 1; 0 there is a free slot.
+/// A slot: the hash, then offset + 1, where 0 marks a free slot.
 pub const SLOT_BYTES: usize = 24;
-/// What one block holds.
+/// Slots in one block.
 pub const BLOCK_SLOTS: usize = BLOCK_BYTES_MAX / SLOT_BYTES;
 
+/// The key map of a round.
 pub struct Keys {
     blocks: Vec<AlignedBuf>,
     slots: usize,
     count: usize,
     load_factor: f64,
     hasher: SipHasher13,
-    /// Everything from where the map begins up to here is in it.
+    /// The map covers all offsets from its begin up to this one.
     latest: Offset,
 }
 
 impl Keys {
-    /// A map without room; `load_factor` of what it is given will be filled.
+    /// A map without slots. It is full when `load_factor` of its slots are taken.
     pub fn new(load_factor: f64) -> Keys {
         let mut secret = [0; 16];
         runtime::random_bytes(&mut secret);
@@ -36,10 +37,17 @@ impl Keys {
         Keys { blocks: Vec::new(), slots: 0, count: 0, load_factor, hasher, latest: -1 }
     }
 
-    /// Room for so many more slots, of one block at most; all of it before the first key.
+    /// Adds `slots` free slots in one block. All blocks are added before the first key.
     pub fn add(&mut self, mut block: AlignedBuf, slots: usize) {
-        assert!(self.count == 0 && self.slots == self.blocks.len() * BLOCK_SLOTS, "only the last block is not full");
-        assert!(slots <= BLOCK_SLOTS && slots * SLOT_BYTES <= block.capacity(), "{slots} slots");
+        assert!(
+            self.count == 0 && self.slots == self.blocks.len() * BLOCK_SLOTS,
+            "blocks are added before keys, and only the last one has fewer slots"
+        );
+        assert!(
+            slots <= BLOCK_SLOTS && slots * SLOT_BYTES <= block.capacity(),
+            "{slots} slots in {} bytes",
+            block.capacity()
+        );
         block[..slots * SLOT_BYTES].fill(0);
         self.blocks.push(block);
         self.slots += slots;
@@ -50,30 +58,33 @@ impl Keys {
         ((self.slots as f64 * self.load_factor) as usize).clamp(1, self.slots - 1)
     }
 
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.count
     }
 
+    /// Whether the map has no key.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The last offset of the part that the map speaks for; -1 of none.
+    /// The last offset that the map covers; -1 if it covers none.
     pub fn latest(&self) -> Offset {
         self.latest
     }
 
-    /// Everything up to `offset` has been looked at.
+    /// Notes that all records up to `offset` were read.
     pub fn reached(&mut self, offset: Offset) {
         self.latest = self.latest.max(offset);
     }
 
-    /// Notes that `key` is at `offset`, behind all that were noted before. False: the map is full, and goes no further.
+    /// Notes that a record at `offset`, behind all earlier ones, has `key`. Returns false if the map is full: then it
+    /// covers no more offsets.
     pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
         if self.count >= self.count_max() {
             return false;
         }
-        assert!(offset > self.latest, "a log's offsets ascend");
+        assert!(offset > self.latest, "CLEAN-1: the key at {offset} is not behind {}", self.latest);
         let hash = self.hash(key);
         let (block, at) = self.find(&hash);
         let slot = &mut self.blocks[block][at..at + SLOT_BYTES];
@@ -86,7 +97,7 @@ impl Keys {
         true
     }
 
-    /// The latest offset of `key` in what the map speaks for.
+    /// The latest offset of `key` among the covered offsets.
     pub fn offset_of(&self, key: &[u8]) -> Option<Offset> {
         let (block, at) = self.find(&self.hash(key));
         let stored = &self.blocks[block][at + 16..at + SLOT_BYTES];
@@ -100,7 +111,7 @@ impl Keys {
         hasher.finish128().as_bytes()
     }
 
-    /// Where the hash lies, or would: a block and a position in it.
+    /// The slot of the hash, or the free slot for it: a block and a position in it.
     fn find(&self, hash: &[u8; 16]) -> (usize, usize) {
         let first = u64::from_le_bytes(hash[..8].try_into().expect("8 bytes")) % self.slots as u64;
         let mut slot = first as usize;
@@ -120,8 +131,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_map_says_so_and_forgets_nothing() {
-        // One block that is not full, and one that is with one behind it.
+    fn full_map_refuses_keys_and_keeps_all_earlier_ones() {
+        // One partial block; one full block and a partial one behind it.
         for (slots, expected) in [(170, 153), (BLOCK_SLOTS + 9, 39_329)] {
             let mut keys = Keys::new(0.9);
             for at in (0..slots).step_by(BLOCK_SLOTS) {

@@ -1,23 +1,26 @@
-//! Compaction: of each key the last record stays, at its offset (Kafka's `LogCleaner`).
+//! Compaction: the last record of each key stays, at its offset (Kafka's `LogCleaner`).
 //!
 //! ```text
-//! plan      which sealed segments have never been compacted, and whether that is worth its while
-//! keys      those are read once: the latest offset of each of their keys
-//! filter    all segments up to there are read, and each record that a later one of its key supersedes is left out
-//! write     what stays goes to new segments, several small ones to one
-//! swap      with the next checkpoint they take the place of the old
+//! plan      which sealed segments were never compacted, and whether compaction is due
+//! keys      reads those once: the latest offset of each of their keys
+//! filter    reads all segments up to there, and drops each record that a later one of its key supersedes
+//! write     writes the remaining records to new segments; several small segments become one
+//! swap      the new segments replace the old ones with the next checkpoint
 //! ```
 //!
-//! In come a log, how far it may be compacted, and which producers are remembered; out come segments with gaps in their
-//! offsets. Pure are the plan, the map, the transactions and the filter. It does not know watermarks, shards or requests.
+//! Owns: the files with temporary names in a log's directory. Inputs: a log, the offset up to which it may be
+//! compacted, and the last batches of remembered producers. Outputs: segments with gaps in their offsets. The plan, the
+//! key map, the transactions and the filter are pure. It does not know watermarks, shards or requests. Runs on the
+//! shard's thread.
 //!
 //! Invariants:
-//! - CLEAN-1: a record stays if it is the last of its key, or lies at or above the round's end, unless its transaction was
-//!   aborted. Offsets never change.
+//! - CLEAN-1: a record stays if it is the last of its key, or lies at or above the round's end, unless its transaction
+//!   was aborted; offsets never change.
 //! - CLEAN-2: a tombstone or marker goes no earlier than `delete.retention.ms` after the first round that found nothing
 //!   before it to delete (KIP-534).
 //! - CLEAN-3: each remembered producer's last batch stays, if only by its header.
-//! - LOG-4: segments wait for a checkpoint only when no stored one names swaps of the log; see [`swap`].
+//!
+//! Only one swap may be in progress (LOG-4); see [`swap`].
 
 pub mod filter;
 pub mod keys;
@@ -49,10 +52,10 @@ use read::Reader;
 use transactions::Transactions;
 use write::{Writer, Written};
 
-/// Kafka's files, and what reads them, count positions in 31 bits.
+/// Kafka's indexes and tools hold positions in 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// What the shard lends to a compaction.
+/// The pace, memory limits and stop flag that the shard gives to a compaction.
 pub struct CleaningResources {
     pub pace: Pace,
     /// `log.cleaner.io.buffer.size`: half to read into, half to write from.
@@ -61,24 +64,24 @@ pub struct CleaningResources {
     pub keys_bytes_max: usize,
     /// `log.cleaner.io.buffer.load.factor`.
     pub load_factor: f64,
-    /// A batch that decompresses to more is not compacted.
+    /// The most bytes that a batch may decompress to; a larger one ends the compaction of its log.
     pub decoded_bytes_max: usize,
     /// Set when the shard stops.
     pub stopping: Rc<Cell<bool>>,
 }
 
-/// One pass over a log, from the map of its keys to the last segment that it changes.
+/// One compaction of a log, from the map of its keys to the last segment that it rewrites.
 pub struct Round {
     filter: Filter,
-    /// Where the next segment begins that is to be rewritten.
+    /// Segments below this offset are rewritten already.
     next: Offset,
-    /// Where the round ends; what lies at or above it was not looked at.
+    /// The round's end, exclusive: the key map covers the offsets below it.
     end: Offset,
     pub stats: CleaningStats,
     _loan: Loan,
 }
 
-/// What a round came to.
+/// The number of keys of a round, and its segments and bytes before and after.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct CleaningStats {
     pub keys: usize,
@@ -89,10 +92,13 @@ pub struct CleaningStats {
 }
 
 impl Log {
-    /// What there is to compact; nothing at or above `stable` is decided yet.
+    /// Plans a compaction, if there is something to compact. Transactions at or above `stable` may still be open.
     pub async fn plan_cleaning(&self, stable: Offset, now_ms: i64) -> Result<Option<Plan>, StorageError> {
         let config = self.config();
-        if !config.cleanup_policy.compacts || self.is_uncleanable.get() || self.is_discarded() || self.is_swap_pending()
+        if !config.cleanup_policy.compacts
+            || self.is_cleaning_disabled.get()
+            || self.is_discarded()
+            || self.is_swap_pending()
         {
             return Ok(None);
         }
@@ -119,14 +125,14 @@ impl Log {
         self.is_swap_pending() || !is_flushed
     }
 
-    /// LOG-4: whether more can be compacted only after another checkpoint.
+    /// LOG-4: whether another checkpoint must be stored before the next swap.
     pub fn is_swap_pending(&self) -> bool {
         self.has_swap() || self.swap_is_named.get()
     }
 
-    /// It is of no use to try again before a restart.
+    /// Stops compacting this log until the process restarts.
     pub fn disable_cleaning(&self) {
-        self.is_uncleanable.set(true);
+        self.is_cleaning_disabled.set(true);
     }
 
     fn sealed_segments(&self) -> Vec<Rc<Segment>> {
@@ -134,7 +140,7 @@ impl Log {
         segments.iter().take(segments.len() - 1).cloned().collect()
     }
 
-    /// Reads what has never been compacted for its keys, as far as the map has room for them.
+    /// Begins a round: reads the keys of the records that were never compacted, until the key map is full.
     pub async fn begin_cleaning(
         &self,
         plan: &Plan,
@@ -142,9 +148,10 @@ impl Log {
         now_ms: i64,
         resources: &CleaningResources,
     ) -> Result<Round, StorageError> {
+        assert!(plan.first_dirty < plan.end, "a plan covers offsets: {plan:?}");
         let _files = self.lock_files().await;
         self.swap_was_withdrawn.set(false);
-        // A key for every offset at the most.
+        // At most one key per offset.
         let slots_max = (resources.keys_bytes_max / SLOT_BYTES).min(self.memory.lendable() / SLOT_BYTES).max(2);
         let slots = (((plan.end - plan.first_dirty) as f64 / resources.load_factor) as usize).saturating_add(2);
         let slots = slots.min(slots_max);
@@ -158,6 +165,7 @@ impl Log {
         let mut decompressor = Decompressor::new(resources.decoded_bytes_max);
         self.read_keys(plan, &mut keys, &mut decompressor, resources).await?;
         let end = keys.latest() + 1;
+        assert!(end <= plan.end, "CLEAN-1: the key map covers offsets up to {end}, behind the plan's end {}", plan.end);
         let stats = CleaningStats { keys: keys.len(), ..CleaningStats::default() };
         let rules =
             Rules { keys, producers, now_ms, delete_retention_ms: self.config().delete_retention_ms, end: plan.end };
@@ -179,8 +187,8 @@ impl Log {
             let position = segment.indexes().await?.position_before(segment.base_offset, plan.first_dirty);
             let mut reader = Reader::new(segment, position, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
-                self.go_on(resources).await?;
-                let batch = batch_at(&bytes, 0).expect("as the reader found it");
+                self.pause_or_stop(resources).await?;
+                let batch = batch_at(&bytes, 0).expect("the reader returns whole batches");
                 let header = batch.header;
                 let unreadable = |why: Unreadable| unreadable(segment, &header, &why);
                 let plain = decompressor.records(&header, batch.stored_records()).map_err(|e| unreadable(e.into()))?;
@@ -205,19 +213,19 @@ impl Log {
                     keys.reached(header.last_offset());
                 }
             }
-            // What an earlier compaction has left out at its end.
+            // An earlier compaction may have dropped the segment's last records.
             keys.reached(segment.end_offset() - 1);
         }
         Ok(())
     }
 
-    /// Rewrites the next segments, one segment's worth, and puts them in line for a checkpoint. Called again when they are no
-    /// longer [in line](Self::is_swap_pending), until it answers that it was the last time.
+    /// Rewrites the next segments, up to one segment's size, and stages them for the next checkpoint. Returns true if
+    /// the round is done. Otherwise call it again once no swap is [pending](Self::is_swap_pending).
     pub async fn clean(&self, round: &mut Round, resources: &CleaningResources) -> Result<bool, StorageError> {
         let _files = self.lock_files().await;
         let cleaned = self.clean_groups(round, resources).await;
         let outcome = match cleaned {
-            // Retention has taken all of it meanwhile.
+            // Retention has removed all of its segments meanwhile.
             Ok((old, _)) if old.is_empty() => {
                 self.cleaned_to.set(round.end);
                 return Ok(true);
@@ -225,7 +233,7 @@ impl Log {
             Ok((old, written)) => {
                 let is_last = round.next >= round.end;
                 let cleaned_to = if is_last { round.end } else { self.cleaned_to.get() };
-                self.offer(old, written, cleaned_to).await.map(|()| is_last)
+                self.stage_swap(old, written, cleaned_to).await.map(|()| is_last)
             }
             Err(error) => Err(error),
         };
@@ -246,7 +254,7 @@ impl Log {
         let mut sealed = Vec::with_capacity(segments.len());
         for segment in &segments {
             sealed.push(Sealed { index_bytes: segment.index_bytes().await?, ..facts(segment) });
-            self.go_on(resources).await?;
+            self.pause_or_stop(resources).await?;
         }
         let (mut old, mut written) = (Vec::new(), Vec::new());
         let mut waiting_bytes = 0;
@@ -256,14 +264,16 @@ impl Log {
             let from = written.len();
             self.rewrite(group, round, resources, &mut written).await?;
             old.extend_from_slice(group);
-            round.next = group[group.len() - 1].end_offset();
+            let end = group[group.len() - 1].end_offset();
+            assert!(round.next < end, "a round advances: from {} to {end}", round.next);
+            round.next = end;
             let bytes = written[from..].iter().map(|segment| segment.bytes).sum::<u64>();
             waiting_bytes += bytes;
             round.stats.segments_before += group.len();
             round.stats.segments_after += written.len() - from;
             round.stats.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
             round.stats.bytes_after += bytes;
-            // Until the checkpoint has come, the disk holds them twice.
+            // The disk holds these segments twice until the next checkpoint.
             if waiting_bytes >= config.segment_bytes {
                 break;
             }
@@ -271,7 +281,7 @@ impl Log {
         Ok((old, written))
     }
 
-    /// Makes one segment of several; more only when what was compressed well by its producer has grown.
+    /// Rewrites several segments into one. Into more only if recompression made the records larger than a segment.
     async fn rewrite(
         &self,
         group: &[Rc<Segment>],
@@ -288,17 +298,17 @@ impl Log {
         };
         let mut writer = create(base).await?;
         for segment in group {
-            // Who reads it now may do so until it has; see `swap`.
+            // Readers keep the old segment's open file after the swap; see `swap`.
             segment.pin().await?;
             let mut reader = Reader::new(segment, 0, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
-                self.go_on(resources).await?;
-                let batch = batch_at(&bytes, 0).expect("as the reader found it");
+                self.pause_or_stop(resources).await?;
+                let batch = batch_at(&bytes, 0).expect("the reader returns whole batches");
                 let verdict = round.filter.judge(&batch).map_err(|why| unreadable(segment, &batch.header, &why))?;
                 let kept = match &verdict {
-                    Verdict::Whole => batch.bytes,
-                    Verdict::Part(bytes) => bytes,
-                    Verdict::Gone => continue,
+                    Verdict::Keep => batch.bytes,
+                    Verdict::Rewrite(bytes) => bytes,
+                    Verdict::Drop => continue,
                 };
                 if writer.size() + kept.len() as u64 > SEGMENT_BYTES_MAX {
                     let full = std::mem::replace(&mut writer, create(batch.header.base_offset).await?);
@@ -311,14 +321,11 @@ impl Log {
         Ok(())
     }
 
-    /// Between two batches, or segments.
-    async fn go_on(&self, resources: &CleaningResources) -> Result<(), StorageError> {
+    /// Yields the core if the turn is over. Fails if the log was deleted or the shard stops. Called between batches.
+    async fn pause_or_stop(&self, resources: &CleaningResources) -> Result<(), StorageError> {
         resources.pace.step().await;
         if self.is_discarded() || resources.stopping.get() {
-            return Err(StorageError::Refused(format!(
-                "{}: the compaction is not wanted any more",
-                name(&self.directory)
-            )));
+            return Err(StorageError::Refused(format!("{}: the compaction is cancelled", name(&self.directory))));
         }
         Ok(())
     }

@@ -1,40 +1,42 @@
-//! What of a log to compact, and which segments become one: Kafka's `LogCleanerManager` and its grouping. Pure.
+//! Plans a compaction and groups the segments that become one: Kafka's `LogCleanerManager` and its grouping. Pure.
 
 use std::ops::Range;
 
 use crate::config::TopicConfig;
 use crate::model::Offset;
 
-/// A segment before the active one, as far as planning goes. What was not asked for of its times is as if unknown.
+/// The facts about a sealed segment that planning needs. Times that the settings do not need stay -1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sealed {
     pub base_offset: Offset,
-    /// Where the next one begins.
+    /// The next segment's base offset.
     pub end_offset: Offset,
     pub bytes: u64,
     pub index_bytes: usize,
     pub max_timestamp: i64,
-    /// The largest of its first batch, by which the age of a segment goes; -1 when unknown.
+    /// The largest timestamp of its first batch, which determines the segment's age; -1 when unknown.
     pub first_timestamp: i64,
-    /// Flushed and cut; only then it is looked at.
+    /// Flushed and cut; other segments are not compacted yet.
     pub is_finished: bool,
 }
 
-/// A compaction that is possible.
+/// A possible compaction.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Plan {
-    /// Everything below has been compacted.
+    /// All offsets below it are compacted.
     pub first_dirty: Offset,
-    /// The first offset that stays as it is; a segment begins there.
+    /// The end of the compaction, exclusive; a segment begins there.
     pub end: Offset,
-    /// The share of bytes that have never been compacted.
+    /// The share of bytes that were never compacted.
     pub ratio: f64,
-    /// Worth its while, or overdue by `max.compaction.lag.ms`.
+    /// The ratio is above `min.cleanable.dirty.ratio`, or the compaction is overdue by `max.compaction.lag.ms`.
     pub is_due: bool,
 }
 
-/// `cleaned_to`: where the last compaction ended. `stable`: nothing at or above it is decided yet (Kafka's last stable
-/// offset). `None`: there is nothing to compact.
+/// Plans a compaction; `None` if there is nothing to compact.
+///
+/// `cleaned_to`: where the last compaction ended. `stable`: Kafka's last stable offset; transactions at or above it are
+/// open.
 pub fn plan(
     sealed: &[Sealed],
     log_start: Offset,
@@ -44,7 +46,7 @@ pub fn plan(
     now_ms: i64,
 ) -> Option<Plan> {
     let log_end = sealed.last()?.end_offset;
-    // Where the log was cut meanwhile, at either end, what is left counts as never compacted.
+    // If the log was truncated or its start has moved beyond `cleaned_to`, all of it counts as never compacted.
     let first_dirty = if (log_start..=log_end).contains(&cleaned_to) { cleaned_to } else { log_start };
     let is_too_young = |segment: &Sealed| {
         config.min_compaction_lag_ms > 0 && segment.max_timestamp > now_ms - config.min_compaction_lag_ms
@@ -59,13 +61,14 @@ pub fn plan(
     if dirty_bytes == 0 {
         return None;
     }
+    assert!(first_dirty < end && end <= stable, "a plan for {first_dirty}..{end}, stable up to {stable}");
     let ratio = dirty_bytes as f64 / (bytes(&sealed[..dirty_from]) + dirty_bytes) as f64;
     let oldest = dirty.iter().map(|segment| segment.first_timestamp).filter(|timestamp| *timestamp > 0).min();
     let is_overdue = oldest.is_some_and(|oldest| oldest < now_ms.saturating_sub(config.max_compaction_lag_ms));
     Some(Plan { first_dirty, end, ratio, is_due: ratio > config.min_cleanable_dirty_ratio || is_overdue })
 }
 
-/// Which of these neighbours become one segment: as many as fit its limits.
+/// Groups neighbouring segments that become one: as many as fit its limits.
 pub fn groups(sealed: &[Sealed], config: &TopicConfig) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let (mut bytes, mut index_bytes) = (0, 0);
@@ -87,6 +90,7 @@ pub fn groups(sealed: &[Sealed], config: &TopicConfig) -> Vec<Range<usize>> {
         bytes += segment.bytes;
         index_bytes += segment.index_bytes;
     }
+    assert_eq!(groups.last().map_or(0, |group| group.end), sealed.len(), "each segment is in one group");
     groups
 }
 
@@ -97,7 +101,7 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    /// Segments of 100 offsets and so many bytes.
+    /// Segments of 100 offsets each, with these sizes.
     fn row(bytes: &[u64]) -> Vec<Sealed> {
         let segment = |(at, bytes): (usize, &u64)| Sealed {
             base_offset: at as i64 * 100,
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_compacted_is_dirty_up_to_what_is_undecided() {
+    fn plan_covers_uncompacted_offsets_below_the_stable_offset() {
         let check = |cleaned_to, stable, expected: Option<(i64, i64, f64)>| {
             let found = plan(&row(&[10, 10, 10, 10]), 0, cleaned_to, stable, &compacting(), 1000);
             assert_eq!(found.map(|plan| (plan.first_dirty, plan.end, plan.ratio)), expected, "{cleaned_to} {stable}");
@@ -123,16 +127,16 @@ mod tests {
         check(200, 400, Some((200, 400, 0.5)));
         check(250, 400, Some((250, 400, 0.5)));
         check(400, 400, None);
-        // The log was cut short, or begins later now.
+        // The log was truncated, or its start has moved.
         check(500, 400, Some((0, 400, 1.0)));
         let moved = plan(&row(&[10; 4])[2..], 210, 100, 400, &compacting(), 1000).unwrap();
         assert_eq!((moved.first_dirty, moved.end, moved.ratio), (210, 400, 1.0));
         assert_eq!(plan(&[], 0, 0, 10, &compacting(), 1000), None);
-        assert_eq!(plan(&row(&[0, 0]), 0, 0, 200, &compacting(), 1000), None, "there is nothing in them");
+        assert_eq!(plan(&row(&[0, 0]), 0, 0, 200, &compacting(), 1000), None, "empty segments");
     }
 
     #[test]
-    fn young_and_unflushed_segments_hold_back_what_is_behind_them() {
+    fn plan_ends_before_a_young_or_unflushed_segment() {
         let lagging = TopicConfig { min_compaction_lag_ms: 985, ..compacting() };
         // Those of up to 10 are older than 985 ms at 1000.
         let found = plan(&row(&[10; 4]), 0, 0, 400, &lagging, 1000).unwrap();
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_due_by_its_ratio_or_by_its_age() {
+    fn plan_is_due_by_ratio_or_by_age() {
         let check = |cleaned_to, min_cleanable_dirty_ratio, max_compaction_lag_ms, expected| {
             let settings = TopicConfig { min_cleanable_dirty_ratio, max_compaction_lag_ms, ..compacting() };
             let found = plan(&row(&[10; 4]), 0, cleaned_to, 400, &settings, DAY_MS).unwrap();
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_become_one_within_the_limits_of_a_segment() {
+    fn groups_respect_the_limits_of_a_segment() {
         let ends = |row: &[Sealed], limits: &TopicConfig| -> Vec<(usize, usize)> {
             groups(row, limits).into_iter().map(|group| (group.start, group.end)).collect()
         };

@@ -1,5 +1,5 @@
-//! A finished segment's batches, one after the other, from its file: past the memory that readers share, which compaction
-//! would only wash out.
+//! Reads a finished segment's batches one after the other from its file. Bypasses the memory that readers share:
+//! compaction would evict their pages.
 
 use std::rc::Rc;
 
@@ -10,17 +10,18 @@ use crate::model::Offset;
 use crate::record::walk::{Batch, Broken, batch_at};
 use crate::runtime::Slice;
 
+/// A sequential reader of one segment.
 pub struct Reader<'a> {
     segment: &'a Rc<Segment>,
     pace: &'a Pace,
-    /// What one read takes.
+    /// Bytes of one read.
     read_bytes: usize,
     buffer: Slice,
-    /// The buffer's place in the file.
+    /// The buffer's position in the file.
     start: u64,
-    /// Where the next batch begins.
+    /// The next batch's position in the file.
     position: u64,
-    /// The least offset that it may have: what lies outside of the CRC is checked too.
+    /// The least base offset that the next batch may have. The CRC does not cover it.
     offset: Offset,
 }
 
@@ -37,10 +38,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next batch, its CRC checked. `None` at the segment's end.
+    /// Returns the next batch, with its CRC checked; `None` at the segment's end.
     ///
     /// # Errors
-    /// Of the file, or [`StorageError::Format`] where no sound batch begins.
+    /// If the file cannot be read, or [`StorageError::Format`] if no whole batch begins at the position.
     pub async fn next(&mut self) -> Result<Option<Slice>, StorageError> {
         let size = self.segment.size();
         let mut wanted = 0;
@@ -48,6 +49,7 @@ impl<'a> Reader<'a> {
             if self.position == size {
                 return Ok(None);
             }
+            assert!(self.start <= self.position && self.position < size, "byte {} of {size}", self.position);
             let at = (self.position - self.start) as usize;
             if at < self.buffer.len() {
                 match batch_at(&self.buffer, at) {
@@ -73,7 +75,7 @@ impl<'a> Reader<'a> {
                 }
             }
             let start = block_floor(self.position);
-            // A length that the file does not back is not read for.
+            // A damaged length must not cause a read behind the file's end.
             let bytes = (wanted + BLOCK_BYTES).max(self.read_bytes).min((size - start) as usize);
             self.buffer = self.segment.read_direct(start, bytes).await?;
             self.start = start;

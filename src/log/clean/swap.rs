@@ -1,21 +1,16 @@
-//! Compacted segments take the place of those that they were made from: all of them or none, whatever happens.
+//! The swap: compacted segments replace the ones they were written from, all or none, even if a step fails.
 //!
-//! ```text
-//! <base>.log.cleaned   being written; of no use to a restart
-//! <base>.log.swap      whole and flushed, its name too; of use if the checkpoint says so
-//! <base>.log           in its place
-//! ```
-//! The checkpoint decides: the one that names the new segments, as swaps, makes them the log. Before it is stored a
-//! restart finds the old segments untouched, and removes the swaps; afterwards it puts them in their places, if that was
-//! not done yet. So there is no moment at which the log is neither, and the checkpoint, which vouches for every byte of
-//! every sealed segment, is never wrong.
+//! The checkpoint decides: storing a checkpoint that names the new segments as swaps makes them the log. Before it is
+//! stored, a restart finds the old segments untouched and removes the swaps. Afterwards a restart puts the swaps in
+//! their places, if the process did not get to it. So the log is always one or the other, and the checkpoint, which
+//! vouches for every byte of every sealed segment, is never wrong. [`super::names`] lists the temporary names.
 //!
-//! In its place a segment has both names until that is flushed: a rename is one step for who looks, not for every disk
-//! that loses power, which may have let go of the one name and not have taken the other yet. A second swap waits until a
-//! checkpoint without the first is stored (LOG-4). On a full disk, where no checkpoint can be had, a swap that no stored one may
-//! name makes way.
+//! A swapped file keeps both names until the directory is synced: a rename is atomic for readers, but not across a
+//! power loss, which may drop the old name before the new one is on the device. A second swap waits until a checkpoint
+//! without the first is stored (LOG-4). On a full disk no checkpoint can be stored; then a swap that no stored
+//! checkpoint may name is withdrawn.
 //!
-//! Who reads an old segment meanwhile holds it, and its open file: a name that means another file now is not looked up.
+//! Readers keep an old segment and its open file alive: they never look up a name that may mean another file by now.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -35,28 +30,32 @@ use crate::runtime::{self, Class, dir};
 pub(in crate::log) struct Swap {
     old: Vec<Rc<Segment>>,
     new: Vec<Rc<Segment>>,
-    /// Up to where the log is compacted then.
+    /// The end of the compacted part of the log after the swap.
     cleaned_to: Offset,
-    /// A checkpoint that names it may be on stable storage.
+    /// A checkpoint that names the swap may be on stable storage.
     may_be_named: bool,
 }
 
 impl Swap {
-    /// Whether the segment that begins there makes way.
+    /// Whether the swap replaces the segment that begins at this offset.
     fn replaces(&self, base_offset: Offset) -> bool {
         self.old.iter().any(|segment| segment.base_offset == base_offset)
     }
 }
 
 impl Log {
-    /// Puts segments that are written in line for the next checkpoint, in place of `old`, which are neighbours.
-    pub(super) async fn offer(
+    /// Renames written segments to `.swap` and stages them for the next checkpoint. They replace `old`, which are
+    /// neighbours.
+    pub(super) async fn stage_swap(
         &self,
         old: Vec<Rc<Segment>>,
         written: Vec<Written>,
         cleaned_to: Offset,
     ) -> Result<(), StorageError> {
-        assert!(self.swap.borrow().is_none() && !self.swap_is_named.get(), "LOG-4: one swap at a time");
+        assert!(self.swap.borrow().is_none(), "LOG-4: a swap is staged while another one waits");
+        assert!(!self.swap_is_named.get(), "LOG-4: a swap is staged while a stored checkpoint names another one");
+        assert!(!old.is_empty() && !written.is_empty(), "{} segments replace {}", written.len(), old.len());
+        assert_eq!(old[0].base_offset, written[0].base_offset, "the new segments begin where the old ones do");
         for segment in &written {
             for extension in EXTENSIONS {
                 let from = temporary(&self.directory, segment.base_offset, extension, CLEANED);
@@ -86,7 +85,8 @@ impl Log {
         self.swap.borrow().is_some()
     }
 
-    /// The segments before the active one, as a checkpoint names them: with those that wait for it.
+    /// The segments before the active one, as the next checkpoint names them: with a staged swap instead of what it
+    /// replaces.
     pub fn sealed(&self) -> Vec<SealedSegment> {
         let state = |segment: &Rc<Segment>, is_swap| SealedSegment {
             base_offset: segment.base_offset,
@@ -101,23 +101,26 @@ impl Log {
             segments.iter().take(segments.len() - 1).filter(stays).map(|segment| state(segment, false)).collect();
         sealed.extend(swap.iter().flat_map(|swap| &swap.new).map(|segment| state(segment, true)));
         sealed.sort_unstable_by_key(|segment| segment.base_offset);
+        let ascends = |two: &[SealedSegment]| two[0].base_offset < two[1].base_offset;
+        debug_assert!(sealed.windows(2).all(ascends), "LOG-1: a checkpoint names {sealed:?}");
         sealed
     }
 
-    /// Up to where the log is compacted, as a checkpoint says it.
+    /// The end of the compacted part, as the next checkpoint stores it.
     pub fn cleaned_to(&self) -> Offset {
         self.swap.borrow().as_ref().map_or(self.cleaned_to.get(), |swap| swap.cleaned_to)
     }
 
-    /// A checkpoint with this state of the log is about to be stored: from here on a restart may want what it names.
+    /// Notes that a checkpoint with this state of the log is about to be stored: from here on a restart may need its
+    /// swaps.
     pub fn checkpoint_started(&self, state: &PartitionState) {
         if state.sealed.iter().any(|segment| segment.is_swap) {
-            self.swap.borrow_mut().as_mut().expect("it waits for a checkpoint").may_be_named = true;
+            self.swap.borrow_mut().as_mut().expect("a named swap waits for its checkpoint").may_be_named = true;
         }
     }
 
-    /// No checkpoint can be had for want of space, and the waiting segments take some: unless a stored one may name them, they
-    /// go, and the log is as it was. Not while a checkpoint is made, which may have noted them.
+    /// Withdraws a swap on a full disk, unless a stored checkpoint may name it: its files only take space that the
+    /// checkpoint needs. The log stays as it was. Must not run while a checkpoint is written, which may name the swap.
     pub async fn withdraw_swap(&self) {
         let can_go = || self.swap.borrow().as_ref().is_some_and(|swap| !swap.may_be_named);
         if !can_go() {
@@ -132,18 +135,18 @@ impl Log {
         self.abandon_cleaning().await;
     }
 
-    /// Whether segments of the round waited in vain.
+    /// Whether a swap was withdrawn since the round began.
     pub fn swap_was_withdrawn(&self) -> bool {
         self.swap_was_withdrawn.get()
     }
 
-    /// A checkpoint that names the waiting segments is on stable storage: they take their places.
+    /// Puts staged segments in their places. A checkpoint that names them is on stable storage.
     pub async fn finish_swap(&self) -> Result<(), StorageError> {
         let _files = self.lock_files().await;
         if self.is_discarded() {
             return Ok(());
         }
-        // It stays in line until all is done: a failure here is tried again after the next checkpoint.
+        // The swap stays staged until all is done: after a failure, the next checkpoint tries again.
         let new: Vec<Rc<Segment>> = match &*self.swap.borrow() {
             Some(swap) => swap.new.clone(),
             None => return Ok(()),
@@ -159,26 +162,32 @@ impl Log {
                 }
             }
         }
-        // Before a checkpoint that no longer calls them swaps: a restart would take the old files for the segments.
+        // Sync before the next checkpoint, which no longer names swaps: a restart must not take the old files for the
+        // segments.
         dir::sync(&self.directory).await.map_err(StorageError::flush("flush directory", &self.directory))?;
         for segment in &new {
             for extension in EXTENSIONS {
                 remove_if_there(&temporary(&self.directory, segment.base_offset, extension, SWAP)).await;
             }
         }
-        let Swap { old, new, cleaned_to, .. } = self.swap.borrow_mut().take().expect("nobody else takes it");
+        let Swap { old, new, cleaned_to, .. } =
+            self.swap.borrow_mut().take().expect("only this task, with the files locked, takes it");
         {
             let mut segments = self.segments.borrow_mut();
             let from = segments.partition_point(|segment| segment.base_offset < old[0].base_offset);
             let replaced: Vec<_> = segments.drain(from..from + old.len()).collect();
             assert!(
                 replaced.iter().zip(&old).all(|(a, b)| Rc::ptr_eq(a, b)),
-                "nobody else replaces segments meanwhile"
+                "only this task, with the files locked, replaces segments"
             );
             for (at, segment) in new.iter().enumerate() {
                 segments.insert(from + at, segment.clone());
             }
+            let next = &segments[from + new.len()];
+            let end = new.last().map_or(next.base_offset, |last| last.end_offset());
+            assert!(end <= next.base_offset, "LOG-1: the swap ends at {end}, in the segment from {}", next.base_offset);
         }
+        assert!(cleaned_to <= self.end_offset(), "the log is compacted up to {cleaned_to}, behind its end");
         self.cleaned_to.set(cleaned_to);
         let bases = old.iter().map(|segment| segment.base_offset);
         for base in bases.filter(|base| new.iter().all(|segment| segment.base_offset != *base)) {
@@ -190,7 +199,7 @@ impl Log {
         Ok(())
     }
 
-    /// Readers on other cores have asked for stretches of these by name; they get as long as for a removed segment.
+    /// Keeps replaced segments for readers on other cores, which refer to them by number, as long as removed segments.
     fn keep_replaced(&self, old: Vec<Rc<Segment>>) {
         let delay = Duration::from_millis(self.config().file_delete_delay_ms);
         let kept = Rc::downgrade(&self.replaced);
@@ -209,7 +218,7 @@ impl Log {
         });
     }
 
-    /// Lets go of the old segments, and takes away what a compaction that failed has left.
+    /// Unpins the old segments and removes the files of a failed compaction.
     pub(super) async fn abandon_cleaning(&self) {
         self.sealed_segments().iter().for_each(|segment| segment.unpin());
         if self.is_discarded() {
@@ -222,20 +231,20 @@ impl Log {
     }
 }
 
-/// Gives what is whole at `from` the name `to` as well, whatever that was before.
+/// Links the whole file `from` to the name `to` as well, and replaces a file of that name.
 async fn put_in_place(from: &Path, to: &Path) -> Result<(), StorageError> {
     if dir::exists(to) {
         dir::remove_file(to).await.map_err(StorageError::io("remove segment", to))?;
     }
     match dir::link(from, to).await {
-        // link(2): the file system has no second names.
+        // link(2): this file system has no hard links.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => dir::rename(from, to).await,
         linked => linked,
     }
     .map_err(StorageError::io("link segment", to))
 }
 
-/// What stays, a restart removes.
+/// Removes a file, if it exists. After a failure, the next restart removes it.
 async fn remove_if_there(path: &Path) {
     if dir::exists(path)
         && let Err(error) = dir::remove_file(path).await
@@ -244,8 +253,11 @@ async fn remove_if_there(path: &Path) {
     }
 }
 
-/// Before a log is opened: swaps that `named` knows, with their bytes at least, go to their places; what else there is of
-/// compactions goes.
+/// Before a log is opened: puts swaps in their places for which `named` returns a length, and removes all other files
+/// of compactions.
+///
+/// # Errors
+/// If a named swap has fewer bytes than `named` returns, or a file cannot be renamed or removed.
 pub(in crate::log) async fn recover_swaps(
     directory: &Path,
     named: impl Fn(Offset) -> Option<u64>,

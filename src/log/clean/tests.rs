@@ -1,4 +1,4 @@
-//! What survives: the filter batch by batch, and whole logs against a model, with restarts between.
+//! Tests of compaction: the filter batch by batch, and whole logs against a model, with restarts in between.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const RETENTION_MS: i64 = 1_000;
 
 // ---- the filter -------------------------------------------------------------------------------------------------
 
-/// Keys and values by name; "-" is a tombstone.
+/// A batch of these keys and values; the value "-" makes a tombstone.
 fn batch(base_offset: Offset, options: BatchOptions, records: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions { base_offset, ..options });
     for (n, (key, value)) in records.iter().enumerate() {
@@ -44,7 +44,7 @@ fn transactional(producer_id: i64) -> BatchOptions {
     BatchOptions { producer_id, producer_epoch: 0, base_sequence: 0, is_transactional: true, ..plain() }
 }
 
-/// KIP-98: version 0 and type, then the coordinator's epoch.
+/// A transaction's marker. KIP-98: version 0 and type, then the coordinator's epoch.
 fn marker(base_offset: Offset, producer_id: i64, commits: bool) -> Vec<u8> {
     let options = BatchOptions { base_sequence: -1, is_control: true, base_offset, ..transactional(producer_id) };
     let mut builder = BatchBuilder::new(options);
@@ -71,136 +71,140 @@ fn judge(filter: &mut Filter, bytes: &[u8]) -> Verdict {
     filter.judge(&batch_at(bytes, 0).unwrap()).unwrap()
 }
 
-/// What is left of a batch: its header, and of each record offset and key.
+/// The rest of a batch: its header, and the offset and key of each record.
 fn left(verdict: &Verdict, of: &[u8]) -> Option<(BatchHeader, Vec<(Offset, String)>)> {
     let bytes = match verdict {
-        Verdict::Whole => of,
-        Verdict::Part(bytes) => bytes,
-        Verdict::Gone => return None,
+        Verdict::Keep => of,
+        Verdict::Rewrite(bytes) => bytes,
+        Verdict::Drop => return None,
     };
     let batch = batch_at(bytes, 0).unwrap();
     assert!(batch.is_intact() && batch.bytes.len() == bytes.len());
     let mut decompressor = Decompressor::new(1 << 20);
     let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
     let records = Records::new(&batch.header, plain).map(Result::unwrap);
-    let told = records.map(|r| (r.offset, String::from_utf8_lossy(r.key.unwrap_or_default()).into_owned()));
-    Some((batch.header, told.collect()))
+    let kept = records.map(|r| (r.offset, String::from_utf8_lossy(r.key.unwrap_or_default()).into_owned()));
+    Some((batch.header, kept.collect()))
 }
 
 #[test]
-fn the_last_record_of_a_key_stays() {
+fn clean_1_last_record_of_a_key_stays_at_its_offset() {
     let mut f = filter(keys(&[("a", 12), ("b", 11), ("c", 20)], 20), LastRecords::new(), NOW_MS);
     let whole = batch(10, plain(), &[("a", "1"), ("b", "2"), ("a", "3"), ("x", "4")]);
     let (header, records) = left(&judge(&mut f, &whole), &whole).unwrap();
-    // Of a key that the map does not know, the last is where it was.
+    // A record stays if the map does not have its key.
     assert_eq!(records, [(11, "b".into()), (12, "a".into()), (13, "x".into())]);
     assert_eq!((header.base_offset, header.last_offset(), header.delete_horizon_ms()), (10, 13, None));
-    assert_eq!(judge(&mut f, &batch(14, plain(), &[("c", "5")])), Verdict::Gone);
-    assert_eq!(judge(&mut f, &batch(20, plain(), &[("c", "6")])), Verdict::Whole);
-    // Behind what the map speaks for, nothing is known.
-    assert_eq!(judge(&mut f, &batch(21, plain(), &[("c", "7"), ("c", "8")])), Verdict::Whole);
+    assert_eq!(judge(&mut f, &batch(14, plain(), &[("c", "5")])), Verdict::Drop);
+    assert_eq!(judge(&mut f, &batch(20, plain(), &[("c", "6")])), Verdict::Keep);
+    // Records behind the offsets that the map covers stay.
+    assert_eq!(judge(&mut f, &batch(21, plain(), &[("c", "7"), ("c", "8")])), Verdict::Keep);
 }
 
 #[test]
-fn a_record_without_a_key_goes() {
+fn record_without_a_key_is_dropped() {
     let mut f = filter(keys(&[], 20), LastRecords::new(), NOW_MS);
     let mut builder = BatchBuilder::new(plain());
-    builder.append(NOW_MS, None, Some(b"of a time before"), []);
-    assert_eq!(judge(&mut f, &builder.finish()), Verdict::Gone);
+    builder.append(NOW_MS, None, Some(b"without a key"), []);
+    assert_eq!(judge(&mut f, &builder.finish()), Verdict::Drop);
 }
 
 #[test]
-fn a_tombstone_stays_from_the_first_round_that_finds_it_for_its_time() {
+fn clean_2_tombstone_stays_for_the_retention_time_after_its_first_round() {
     for codec in Codec::ALL {
         let known = || keys(&[("a", 10), ("b", 11)], 20);
         let fresh = batch(10, BatchOptions { codec, ..plain() }, &[("a", "-"), ("b", "2")]);
         let (header, records) = left(&judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh), &fresh).unwrap();
         assert_eq!((header.delete_horizon_ms(), records.len()), (Some(NOW_MS + RETENTION_MS), 2), "{codec:?}");
-        let Verdict::Part(stamped) = judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh) else {
+        let Verdict::Rewrite(stamped) = judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh) else {
             panic!("it has a horizon now");
         };
         let later = |now_ms| judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped);
-        assert_eq!(later(NOW_MS + RETENTION_MS - 1), Verdict::Whole, "its horizon does not move");
+        assert_eq!(later(NOW_MS + RETENTION_MS - 1), Verdict::Keep, "its horizon does not move");
         let (header, records) = left(&later(NOW_MS + RETENTION_MS), &stamped).unwrap();
         assert_eq!(records, [(11, "b".into())]);
-        assert_eq!(header.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS), "as in Kafka, though nothing waits for it");
+        assert_eq!(
+            header.delete_horizon_ms(),
+            Some(NOW_MS + RETENTION_MS),
+            "it stays, as in Kafka, although no tombstone needs it"
+        );
     }
 }
 
 #[test]
-fn a_tombstones_time_begins_when_all_of_its_batch_was_looked_at() {
+fn clean_2_retention_time_begins_when_the_map_covers_the_whole_batch() {
     let fresh = batch(10, plain(), &[("a", "-"), ("b", "-")]);
     let check = |latest: &[(&str, Offset)], up_to, horizon| {
         let verdict = judge(&mut filter(keys(latest, up_to), LastRecords::new(), NOW_MS), &fresh);
         let (header, records) = left(&verdict, &fresh).unwrap();
         assert_eq!((header.delete_horizon_ms(), records.len()), (horizon, 2), "a map up to {up_to}");
     };
-    // The map has no room for what is behind it: what the tombstones delete may be there still.
+    // The map ends before the tombstones: records that they delete may still exist.
     check(&[("z", 5)], 5, None);
-    // A batch has one horizon, and this one's second tombstone is not there yet.
+    // A batch has one horizon, and the map does not cover its second tombstone.
     check(&[("a", 10)], 10, None);
     check(&[("a", 10), ("b", 11)], 11, Some(NOW_MS + RETENTION_MS));
 }
 
 #[test]
-fn aborted_records_go_and_their_marker_follows_when_its_time_has_come() {
+fn clean_2_aborted_records_are_dropped_and_their_marker_after_the_retention_time() {
     let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
     let known = || keys(&[("a", 20)], 20);
     let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
     let other = batch(12, transactional(8), &[("m", "1")]);
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
     f.transactions.expect(10, &[aborted]);
-    assert_eq!(judge(&mut f, &data), Verdict::Gone);
-    assert_eq!(judge(&mut f, &other), Verdict::Whole, "of a transaction that was committed");
-    assert_eq!(judge(&mut f, &end), Verdict::Whole, "who has read the records wants to know that they were aborted");
+    assert_eq!(judge(&mut f, &data), Verdict::Drop);
+    assert_eq!(judge(&mut f, &other), Verdict::Keep, "its transaction was committed");
+    assert_eq!(judge(&mut f, &end), Verdict::Keep, "a reader of the records needs the marker");
     assert_eq!(f.aborted, [aborted]);
-    // Another round: nothing of the transaction is left, so the marker's time begins.
+    // Next round: no record of the transaction is left, so the marker's retention time begins.
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
     f.transactions.expect(10, &[aborted]);
-    let Verdict::Part(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
-    assert_eq!(left(&Verdict::Whole, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
+    let Verdict::Rewrite(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
+    assert_eq!(left(&Verdict::Keep, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
     assert!(f.aborted.is_empty());
-    for (now_ms, expected) in [(NOW_MS + RETENTION_MS - 1, Verdict::Whole), (NOW_MS + RETENTION_MS, Verdict::Gone)] {
+    for (now_ms, expected) in [(NOW_MS + RETENTION_MS - 1, Verdict::Keep), (NOW_MS + RETENTION_MS, Verdict::Drop)] {
         assert_eq!(judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped), expected);
     }
 }
 
 #[test]
-fn a_commit_marker_stays_as_long_as_a_batch_of_its_transaction_does() {
+fn commit_marker_stays_in_a_round_that_reads_a_batch_of_its_transaction() {
     let commit = marker(13, 7, true);
     let mut f = filter(keys(&[("k", 30)], 30), LastRecords::new(), NOW_MS);
-    // It counts that the batch was there, not that it stays: the marker goes a round later.
-    assert_eq!(judge(&mut f, &batch(10, transactional(7), &[("k", "1")])), Verdict::Gone);
-    assert_eq!(judge(&mut f, &commit), Verdict::Whole);
-    assert!(matches!(judge(&mut f, &commit), Verdict::Part(_)), "nothing of a transaction comes before it");
+    // The round has read a batch, even if it drops it: the marker stays until a later round.
+    assert_eq!(judge(&mut f, &batch(10, transactional(7), &[("k", "1")])), Verdict::Drop);
+    assert_eq!(judge(&mut f, &commit), Verdict::Keep);
+    assert!(matches!(judge(&mut f, &commit), Verdict::Rewrite(_)), "no batch of its transaction comes before it");
 }
 
 #[test]
-fn the_last_batch_of_a_producer_stays_by_its_header() {
+fn clean_3_last_batch_of_a_producer_stays_by_its_header() {
     let options = BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, codec: Codec::Lz4, ..plain() };
     let known = || keys(&[("k", 30)], 30);
     let (first, last) = (batch(10, options, &[("k", "1")]), batch(11, options, &[("k", "2"), ("k", "3")]));
     let producers = LastRecords::from([(7, LastRecord { offset: Some(12), epoch: 2 })]);
     let mut f = filter(known(), producers.clone(), NOW_MS);
-    assert_eq!(judge(&mut f, &first), Verdict::Gone);
-    let Verdict::Part(empty) = judge(&mut f, &last) else { panic!("its records go") };
-    let (header, records) = left(&Verdict::Whole, &empty).unwrap();
+    assert_eq!(judge(&mut f, &first), Verdict::Drop);
+    let Verdict::Rewrite(empty) = judge(&mut f, &last) else { panic!("its records are dropped") };
+    let (header, records) = left(&Verdict::Keep, &empty).unwrap();
     assert!(records.is_empty());
     assert_eq!((header.last_offset(), header.last_sequence(), header.producer_epoch), (12, 6, 2));
-    assert_eq!(judge(&mut filter(known(), producers, NOW_MS), &empty), Verdict::Whole);
-    // It has written since, or is forgotten.
+    assert_eq!(judge(&mut filter(known(), producers, NOW_MS), &empty), Verdict::Keep);
+    // The producer has written a later batch.
     let moved = LastRecords::from([(7, LastRecord { offset: Some(40), epoch: 2 })]);
-    assert_eq!(judge(&mut filter(known(), moved, NOW_MS), &empty), Verdict::Gone);
-    // After a marker alone, the marker has its epoch.
+    assert_eq!(judge(&mut filter(known(), moved, NOW_MS), &empty), Verdict::Drop);
+    // If a marker is the last batch, the marker keeps the epoch.
     let fenced = LastRecords::from([(7, LastRecord { offset: None, epoch: 0 })]);
     let mut builder = filter(known(), fenced.clone(), NOW_MS);
-    let Verdict::Part(stamped) = judge(&mut builder, &marker(13, 7, true)) else { panic!("it has a horizon now") };
+    let Verdict::Rewrite(stamped) = judge(&mut builder, &marker(13, 7, true)) else { panic!("it has a horizon now") };
     let late = judge(&mut filter(known(), fenced, NOW_MS + RETENTION_MS), &stamped);
     assert!(left(&late, &stamped).unwrap().1.is_empty());
 }
 
 #[test]
-fn the_last_batch_of_a_round_stays_by_its_header() {
+fn last_batch_of_a_round_stays_by_its_header() {
     let mut f = filter(keys(&[("k", 2000)], 2000), LastRecords::new(), NOW_MS);
     let last = batch(998, plain(), &[("k", "1"), ("k", "2")]);
     let (header, records) = left(&judge(&mut f, &last), &last).unwrap();
@@ -262,7 +266,7 @@ struct Bench {
     memory: Rc<Memory>,
     written: Vec<Row>,
     transactions: OpenTransactions,
-    /// Of each producer's open transaction the offsets of its records.
+    /// The offsets of the records in each producer's open transaction.
     of_producer: [Vec<Offset>; 3],
     aborted: HashSet<Offset>,
 }
@@ -281,7 +285,7 @@ impl Bench {
         }
     }
 
-    /// Four sealed segments of ten batches each, of the same keys, as a checkpoint has them: 200 records.
+    /// Four sealed segments of ten batches each, all of the same keys and in a stored checkpoint: 200 records.
     async fn of_four_segments(directory: &Path) -> Bench {
         let mut bench = Bench::new(directory).await;
         for n in 0..40 {
@@ -290,7 +294,7 @@ impl Bench {
                 bench.log.roll();
             }
         }
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         bench
     }
 
@@ -313,7 +317,7 @@ impl Bench {
         self.append_bytes(&builder.finish(), base_offset, base_offset + records.len() as i64 - 1).await;
     }
 
-    /// Ends a producer's transaction; without one, the marker lies there all the same.
+    /// Appends a producer's marker, with or without an open transaction.
     async fn end(&mut self, producer_id: i64, ending: Ending) {
         let offset = self.log.end_offset();
         let (header, records) = control::Marker { ending, coordinator_epoch: 0 }.batch(producer_id, 0, NOW_MS, false);
@@ -344,7 +348,7 @@ impl Bench {
         self.transactions.first_offset().unwrap_or(self.log.end_offset())
     }
 
-    /// What a checkpoint would say of the log.
+    /// The state of the log that a checkpoint stores; flushes the log.
     async fn checkpoint(&self) -> PartitionState {
         let active = self.log.active();
         let state = PartitionState {
@@ -367,46 +371,46 @@ impl Bench {
         state
     }
 
-    /// A checkpoint is stored.
-    async fn checkpointed(&self) {
+    /// Stores a checkpoint.
+    async fn store_checkpoint(&self) {
         let state = self.checkpoint().await;
         self.log.checkpoint_stored(&state).await.unwrap();
     }
 
-    /// Checkpoints until what a step has written is in place.
-    async fn swapped(&self) {
+    /// Stores checkpoints until no swap is pending.
+    async fn finish_swaps(&self) {
         while self.log.is_swap_pending() {
-            self.checkpointed().await;
+            self.store_checkpoint().await;
         }
     }
 
-    /// Begins a round over what lies below `end`.
+    /// Begins a round over the offsets below `end`.
     async fn begin(&self, end: Offset) -> Round {
         let plan = self.log.plan_cleaning(end, NOW_MS).await.unwrap().unwrap();
         self.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await.unwrap()
     }
 
-    /// Compacts all that can be; where that ended.
+    /// Compacts as much as possible. Returns the end of the compacted part.
     async fn clean(&self, now_ms: i64, resources: &CleaningResources) -> Option<Offset> {
-        self.checkpointed().await;
+        self.store_checkpoint().await;
         if self.log.cleaning_needs_checkpoint() {
-            self.checkpointed().await;
+            self.store_checkpoint().await;
         }
         assert!(!self.log.cleaning_needs_checkpoint());
         let plan = self.log.plan_cleaning(self.stable_offset(), now_ms).await.unwrap()?;
         let mut round = self.log.begin_cleaning(&plan, LastRecords::new(), now_ms, resources).await.unwrap();
         loop {
             let is_last = self.log.clean(&mut round, resources).await.unwrap();
-            self.swapped().await;
+            self.finish_swaps().await;
             if is_last {
                 return Some(self.log.cleaned_to());
             }
         }
     }
 
-    /// As a restart finds it.
+    /// Reopens the log from a checkpoint, as a restart does.
     async fn reopen(&mut self) {
-        self.checkpointed().await;
+        self.store_checkpoint().await;
         let state = self.checkpoint().await;
         let directory = self.log.directory().to_owned();
         self.log.discard();
@@ -415,13 +419,13 @@ impl Bench {
         self.log = log.unwrap();
     }
 
-    /// What a reader of committed records gets; of others none is left below `end`. Behind it, in the segment that a full map
-    /// ended in, they go with the rest or stay for the next round.
+    /// The records that a read-committed consumer gets. Checks that no aborted record is left below `end`. In the
+    /// segment in which a full map ended, aborted records behind `end` may stay for the next round.
     async fn read_committed(&self, end: Offset) -> Vec<Row> {
         let mut rows = self.read().await;
         rows.retain(|row| {
             let is_aborted = self.aborted.contains(&row.0);
-            assert!(!is_aborted || row.0 >= end, "{row:?} was aborted, and all below {end} is compacted");
+            assert!(!is_aborted || row.0 >= end, "{row:?} was aborted, and is below the compacted end {end}");
             !is_aborted
         });
         rows
@@ -449,7 +453,7 @@ impl Bench {
     }
 }
 
-/// All of a log, as a consumer reads it: across the holes.
+/// All bytes of a log, as a consumer reads them, across gaps.
 async fn read_bytes(log: &Log) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let mut from = log.start_offset();
@@ -475,15 +479,15 @@ async fn read_bytes(log: &Log) -> Vec<Vec<u8>> {
     all
 }
 
-/// Of each key below `end` the last that was not aborted, and everything from `end` on. `forgets`: tombstones below `end`
-/// are gone as well.
-fn survivors(bench: &Bench, end: Offset, forgets: bool) -> Vec<Row> {
+/// The model: below `end` the last record of each key that was not aborted, and all records from `end` on.
+/// `drops_tombstones`: without the tombstones below `end`.
+fn survivors(bench: &Bench, end: Offset, drops_tombstones: bool) -> Vec<Row> {
     let mut last: HashMap<&[u8], Offset> = HashMap::new();
     for (offset, key, _) in bench.written.iter().filter(|row| row.0 < end && !bench.aborted.contains(&row.0)) {
         last.insert(key, *offset);
     }
     let is_last = |row: &Row| last.get(&row.1[..]) == Some(&row.0);
-    let stays = |row: &&Row| row.0 >= end || (is_last(row) && !(forgets && row.2.is_none()));
+    let stays = |row: &&Row| row.0 >= end || (is_last(row) && !(drops_tombstones && row.2.is_none()));
     bench.written.iter().filter(stays).filter(|row| !bench.aborted.contains(&row.0)).cloned().collect()
 }
 
@@ -494,7 +498,7 @@ enum Step {
     End(i64, Ending),
     Roll,
     Clean,
-    /// With a map for so many keys.
+    /// With a map for this many keys.
     CleanNarrowly(usize),
     Reopen,
 }
@@ -503,8 +507,10 @@ fn step() -> impl Strategy<Value = Step> {
     let record = (0..12u8, prop::option::weighted(0.8, any::<u8>()));
     let transacted = record.clone();
     prop_oneof![
-        8 => (0..5usize, prop::collection::vec(record, 1..30)).prop_map(|(codec, records)| Step::Append(codec, records)),
-        4 => (0..3i64, prop::collection::vec(transacted, 1..10)).prop_map(|(id, records)| Step::InTransaction(id, records)),
+        8 => (0..5usize, prop::collection::vec(record, 1..30))
+            .prop_map(|(codec, records)| Step::Append(codec, records)),
+        4 => (0..3i64, prop::collection::vec(transacted, 1..10))
+            .prop_map(|(id, records)| Step::InTransaction(id, records)),
         4 => (0..3i64, any::<bool>()).prop_map(|(id, commits)| {
             Step::End(id, if commits { Ending::Commit } else { Ending::Abort })
         }),
@@ -519,7 +525,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_log_that_is_compacted_again_and_again_is_its_model(steps in prop::collection::vec(step(), 1..40)) {
+    fn clean_1_repeated_compaction_matches_the_model(steps in prop::collection::vec(step(), 1..40)) {
         let scratch = Scratch::new("model");
         runtime::run(Config::default(), async || {
             let mut bench = Bench::new(&scratch.0).await;
@@ -543,7 +549,7 @@ proptest! {
             for id in 0..3 {
                 bench.end(id, Ending::Abort).await;
             }
-            // All is sealed; the tombstones' time passes, and in the next round they go.
+            // Seal all; after their retention time, the next round drops the tombstones.
             bench.append(Codec::None, &[(0, Some(1))]).await;
             bench.log.roll();
             end = bench.clean(NOW_MS, &resources()).await.unwrap();
@@ -553,13 +559,14 @@ proptest! {
             assert_eq!(end, bench.log.end_offset());
             assert_eq!(bench.read_committed(end).await, survivors(&bench, end, true));
             assert!(scratch.names(".cleaned").is_empty() && scratch.names(".swap").is_empty());
-            assert_eq!(scratch.names(".log").len(), 1 + usize::from(bench.log.active().written() > 0), "all became one");
+            let expected = 1 + usize::from(bench.log.active().written() > 0);
+            assert_eq!(scratch.names(".log").len(), expected, "all segments became one");
         }).unwrap();
     }
 }
 
 #[test]
-fn a_reader_of_a_replaced_segment_reads_what_it_was() {
+fn reader_of_a_replaced_segment_gets_the_old_bytes() {
     let scratch = Scratch::new("reader");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -570,7 +577,7 @@ fn a_reader_of_a_replaced_segment_reads_what_it_was() {
             }
         }
         bench.log.flush().await.unwrap();
-        // Nothing is left in memory: what is read later comes from the file.
+        // Evict everything: later reads come from the file.
         bench.memory.evict(MEMORY_BYTES);
         bench.log.evict_idle();
         let request = ReadRequest { from: 0, bytes_max: 1 << 20, limit: 2000, at_least_one: true, knows_zstd: true };
@@ -581,7 +588,7 @@ fn a_reader_of_a_replaced_segment_reads_what_it_was() {
         assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(1800));
         bench.memory.evict(MEMORY_BYTES);
         bench.log.evict_idle();
-        // By what it holds, and by name, as another core asks.
+        // Once by the extents held, and once by location, as another core reads.
         let named = places.into_iter().map(|(segment, positions)| bench.log.extent(segment, positions).unwrap());
         held.extend(named.collect::<Vec<_>>());
         let mut offsets = Vec::new();
@@ -607,7 +614,7 @@ fn a_reader_of_a_replaced_segment_reads_what_it_was() {
 }
 
 #[test]
-fn a_damaged_batch_ends_the_compaction_and_nothing_is_lost() {
+fn damaged_batch_ends_the_compaction_and_loses_no_record() {
     let scratch = Scratch::new("damaged");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -615,7 +622,7 @@ fn a_damaged_batch_ends_the_compaction_and_nothing_is_lost() {
             bench.append(Codec::None, &[(n, Some(n)); 5]).await;
         }
         bench.log.roll();
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         let path = scratch.0.join("00000000000000000000.log");
         let before = std::fs::read(&path).unwrap();
         let second = before.len() / 20;
@@ -639,7 +646,7 @@ fn a_damaged_batch_ends_the_compaction_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
+fn log_4_restart_takes_only_the_swap_that_its_checkpoint_names() {
     for is_named in [false, true] {
         let scratch = Scratch::new("restart");
         let main = async || {
@@ -647,10 +654,10 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
             let before = bench.checkpoint().await;
             let mut round = bench.begin(200).await;
             assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
-            assert_eq!(bench.read().await, bench.written, "until then, readers see the log as it was");
+            assert_eq!(bench.read().await, bench.written, "readers see the old segments until the swap");
             let after = bench.checkpoint().await;
             assert_eq!((after.sealed.len(), after.cleaned_to, before.cleaned_to), (1, 200, 0));
-            // The process ends here.
+            // The process stops here.
             bench.log.discard();
             let state = if is_named { &after } else { &before };
             let known = Known::Checkpointed(state);
@@ -660,7 +667,7 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
             assert_eq!(bench.read().await, survivors(&bench, end, false), "named: {is_named}");
             assert!(scratch.names(".swap").is_empty());
             assert_eq!(scratch.names(".log").len(), if is_named { 1 } else { 4 });
-            // Not before a checkpoint that names no swap: a second one would be taken for the first.
+            // First a checkpoint without swaps is necessary: a restart cannot distinguish a second swap from the first.
             assert_eq!(bench.log.cleaning_needs_checkpoint(), is_named);
             assert_eq!(bench.clean(NOW_MS, &resources()).await, (!is_named).then_some(200));
             assert_eq!(bench.read().await, survivors(&bench, 200, false));
@@ -669,7 +676,7 @@ fn a_restart_takes_the_swap_that_its_checkpoint_names_and_no_other() {
     }
 }
 
-/// Segments of a batch each, compacted one at a time.
+/// Segments of one batch each, compacted one at a time.
 const BOTH: CleanupPolicy = CleanupPolicy { deletes: true, compacts: true };
 
 fn narrow() -> TopicConfig {
@@ -677,7 +684,7 @@ fn narrow() -> TopicConfig {
 }
 
 #[test]
-fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_steps() {
+fn aborted_transaction_ends_even_if_retention_removes_its_marker_between_two_steps() {
     let scratch = Scratch::new("marker");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -689,28 +696,28 @@ fn an_aborted_transaction_ends_with_its_marker_though_that_goes_between_two_step
         bench.append_of(transactional(0), &[(4, Some(4))]).await;
         bench.end(0, Ending::Commit).await;
         bench.log.roll();
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         let mut round = bench.begin(6).await;
         // Up to the record between the transaction's batch and its marker.
         while round.next < 3 {
             assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
-            bench.swapped().await;
+            bench.finish_swaps().await;
         }
         assert_eq!(round.next, 3);
         bench.log.decide_log_start(4);
         bench.log.advance_log_start(4);
         assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
         while !bench.log.clean(&mut round, &resources()).await.unwrap() {
-            bench.swapped().await;
+            bench.finish_swaps().await;
         }
-        bench.checkpointed().await;
-        assert_eq!(bench.read().await, bench.written[3..], "what was committed stays");
+        bench.store_checkpoint().await;
+        assert_eq!(bench.read().await, bench.written[3..], "committed records stay");
     };
     runtime::run(Config::default(), main).unwrap();
 }
 
 #[test]
-fn retention_goes_past_what_compaction_has_emptied() {
+fn retention_skips_segments_that_compaction_has_emptied() {
     let scratch = Scratch::new("emptied");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -722,7 +729,7 @@ fn retention_goes_past_what_compaction_has_emptied() {
         let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
         assert_eq!(sizes, [false, false, true]);
         let retention = |retention_ms| TopicConfig { cleanup_policy: BOTH, retention_ms, ..narrow() };
-        // The records' times are NOW_MS and their offset.
+        // A record's timestamp is NOW_MS plus its offset.
         for (retention_ms, expected) in [(9, None), (7, Some(3)), (6, Some(4))] {
             bench.log.set_config(Rc::new(retention(retention_ms)));
             assert_eq!(bench.log.retention_point(NOW_MS + 10, 4).await.unwrap(), expected, "{retention_ms}");
@@ -732,14 +739,14 @@ fn retention_goes_past_what_compaction_has_emptied() {
 }
 
 #[test]
-fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
+fn log_4_swap_is_withdrawn_only_if_no_checkpoint_may_name_it() {
     let scratch = Scratch::new("withdrawn");
     let main = async || {
         let bench = Bench::of_four_segments(&scratch.0).await;
         for may_be_named in [false, true] {
             let mut round = bench.begin(200).await;
             assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
-            // A checkpoint has noted it, and comes to nothing; the second fails when it is stored.
+            // The first checkpoint is abandoned before it is stored, the second one while it is stored.
             let state = bench.checkpoint().await;
             if may_be_named {
                 bench.log.checkpoint_started(&state);
@@ -752,14 +759,14 @@ fn segments_that_no_checkpoint_may_name_make_way_and_others_do_not() {
                 (bench.written.clone(), round.next * i64::from(may_be_named))
             );
         }
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         assert_eq!(bench.read().await, survivors(&bench, 200, false));
     };
     runtime::run(Config::default(), main).unwrap();
 }
 
 #[test]
-fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
+fn step_loads_only_the_indexes_of_the_segments_that_it_rewrites() {
     let scratch = Scratch::new("indexes");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -767,7 +774,7 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
         for n in 0..20 {
             bench.append(Codec::None, &[(n, Some(n))]).await;
         }
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         let mut round = bench.begin(19).await;
         bench.log.evict_idle();
         assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
@@ -779,7 +786,7 @@ fn a_step_has_no_indexes_in_memory_but_those_of_what_it_rewrites() {
 }
 
 #[test]
-fn a_length_that_memory_has_no_room_for_is_damage() {
+fn batch_length_beyond_memory_is_damage() {
     let scratch = Scratch::new("length");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;
@@ -788,7 +795,7 @@ fn a_length_that_memory_has_no_room_for_is_damage() {
             bench.log.flush().await.unwrap();
         }
         bench.log.roll();
-        bench.checkpointed().await;
+        bench.store_checkpoint().await;
         let path = scratch.0.join("00000000000000000000.log");
         let mut bytes = std::fs::read(&path).unwrap();
         assert!(bytes.len() > MEMORY_BYTES);
@@ -798,18 +805,18 @@ fn a_length_that_memory_has_no_room_for_is_damage() {
         let plan = bench.log.plan_cleaning(350_000, NOW_MS).await.unwrap().unwrap();
         let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await;
         assert!(outcome.is_err_and(|error| error.to_string().contains("more than memory has room for")));
-        // A log that nothing vouches for ends there.
+        // A log that no checkpoint vouches for ends before the batch.
         bench.log.discard();
         let memory = bench.memory.clone();
         let log = Log::open(&scratch.0, Rc::new(settings()), Known::Nothing, memory, &mut |_, _| {}).await.unwrap();
         assert_eq!((log.end_offset(), log.size_bytes()), (0, 0));
     };
-    // What a length of the file's size would take is not there to be had.
+    // The arena has no room for a batch of the file's length.
     runtime::run(Config { arena_bytes_max: MEMORY_BYTES, ..Config::default() }, main).unwrap();
 }
 
 #[test]
-fn offsets_by_time_are_found_across_holes() {
+fn offsets_by_timestamp_are_found_across_gaps() {
     let scratch = Scratch::new("times");
     let main = async || {
         let mut bench = Bench::new(&scratch.0).await;

@@ -1,8 +1,8 @@
-//! Which transactional batches and markers compaction may take: Kafka's `CleanedTransactionMetadata`.
+//! Decides which transactional batches and markers compaction may drop: Kafka's `CleanedTransactionMetadata`.
 //!
-//! Records of aborted transactions go at once. A marker goes when no batch of its transaction is left, and then no
-//! earlier than its delete horizon, so that who read one of the batches reads the marker too. Batches are told of in the
-//! log's order, aborted transactions before the batches that they may be of.
+//! Records of aborted transactions are dropped at once. A marker is dropped when no batch of its transaction is left,
+//! but not before its delete horizon: a reader of one of the batches must read the marker too. The caller passes
+//! batches in the log's order, and aborted transactions before their batches.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -11,27 +11,32 @@ use crate::model::{Offset, ProducerId};
 use crate::record::control::{Ending, Marker};
 use crate::record::header::BatchHeader;
 
+/// The transactions at the current position of a round.
 #[derive(Default)]
 pub struct Transactions {
-    /// Not begun yet, by first offset.
+    /// Aborted transactions that begin behind the current position, by first offset.
     ahead: VecDeque<AbortedTransaction>,
-    /// Each with whether a batch of it was seen.
+    /// Open aborted transactions, each with whether a batch of it was read.
     aborted: HashMap<ProducerId, (AbortedTransaction, bool)>,
-    /// Of which a batch was seen.
+    /// Producers with an open transaction that will be committed, of which a batch was read.
     committed: HashSet<ProducerId>,
 }
 
 impl Transactions {
-    /// The aborted transactions that reach into the stretch which comes now, from `base` on. Of what lies between it and the
-    /// stretch before, segments may have gone meanwhile, and markers with them.
+    /// Sets the aborted transactions that reach into the next segments, from `base` on. Forgets those that end below:
+    /// retention may have removed segments in between, and their markers.
     pub fn expect(&mut self, base: Offset, aborted: &[AbortedTransaction]) {
         self.ahead.retain(|transaction| transaction.last_offset >= base);
         self.aborted.retain(|_, (transaction, _)| transaction.last_offset >= base);
         self.ahead.extend(aborted);
         self.ahead.make_contiguous().sort_by_key(|transaction| transaction.first_offset);
+        debug_assert!(
+            self.ahead.iter().all(|transaction| transaction.last_offset >= base),
+            "they end at or above {base}"
+        );
     }
 
-    /// A batch of records comes; whether it is of an aborted transaction.
+    /// Notes the next batch of records. Returns whether its transaction was aborted.
     pub fn batch(&mut self, header: &BatchHeader) -> bool {
         self.begin_up_to(header.last_offset());
         if !header.is_transactional() {
@@ -49,12 +54,12 @@ impl Transactions {
         }
     }
 
-    /// A control batch comes, with these records. Whether nothing of its transaction is left, and the aborted transaction
-    /// that it ends when something is: it must stay in the index.
+    /// Notes the next control batch, with its records. Returns whether no batch of its transaction is left. If one is
+    /// left and the transaction was aborted, also returns the transaction, which must stay in the index.
     pub fn control(&mut self, header: &BatchHeader, records: &[u8]) -> (bool, Option<AbortedTransaction>) {
         self.begin_up_to(header.last_offset());
         if header.records_count == 0 {
-            // An earlier compaction has emptied it.
+            // An earlier compaction has dropped its record.
             return (true, None);
         }
         match Marker::parse(header, records).map(|marker| marker.ending) {
@@ -69,8 +74,8 @@ impl Transactions {
 
     fn begin_up_to(&mut self, offset: Offset) {
         while self.ahead.front().is_some_and(|transaction| transaction.first_offset <= offset) {
-            let transaction = self.ahead.pop_front().expect("looked at just now");
-            // A transaction over several segments is told of by each.
+            let transaction = self.ahead.pop_front().expect("checked above");
+            // A transaction over several segments is passed with each of them.
             self.aborted.entry(transaction.producer_id).or_insert((transaction, false));
         }
     }

@@ -46,8 +46,8 @@ impl SegmentFile {
 
     /// Writes the chunk's bytes from position `written` on, and returns the position up to which the file has them now.
     ///
-    /// Direct I/O needs whole blocks: the write begins at the start of the block that holds `written`, and pads the last
-    /// block with zeros.
+    /// Direct I/O needs whole blocks: the write begins at the start of the block that holds `written`, and pads the
+    /// last block with zeros.
     pub async fn write_chunk(&self, chunk: &Chunk, written: u64) -> Result<u64, StorageError> {
         let end = chunk.end();
         assert!(chunk.start.is_multiple_of(BLOCK_BYTES as u64), "a chunk begins at a block, not at {}", chunk.start);
@@ -61,7 +61,7 @@ impl SegmentFile {
         Ok(end)
     }
 
-    /// Flushes what was written.
+    /// Flushes all earlier writes.
     pub async fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().await.map_err(StorageError::flush("flush segment", &*self.path))
     }

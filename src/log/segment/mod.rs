@@ -1,9 +1,9 @@
 //! One segment: a `.log` file, its indexes, and the part of it that is in memory.
 //!
-//! Owns: the segment's image. Its bytes are in up to three places: chunks (the newest bytes, perhaps not written yet), pages
-//! (read back from disk for a reader that is behind), and the file.
-//! Inputs: whole batches, with their offsets and times. Outputs: byte ranges, and files that Kafka's tools read.
-//! It does not know other segments, the log's start, or the journal. Runs on the thread of the shard that owns the log.
+//! Owns: the segment's image. Its bytes are in up to three places: chunks (the newest bytes, perhaps not written yet),
+//! pages (read back from disk for a reader that is behind), and the file. Inputs: whole batches, with their offsets and
+//! times. Outputs: byte ranges, and files that Kafka's tools read. It does not know other segments, the log's start, or
+//! the journal. Runs on the thread of the shard that owns the log.
 //!
 //! Invariants:
 //! - SEG-1: `flushed <= written <= size`: the device has the bytes below `flushed`, the file those below `written`.
@@ -11,8 +11,8 @@
 //! - SEG-3: a segment goes from active to sealed to finished, and from each of these to removed; never back.
 //!
 //! [`append`] fills the newest chunks, [`write_back`] brings them through [`file`] into the file and onto the device.
-//! [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles, [`remove`] deletes
-//! the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch to batch.
+//! [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles, [`remove`]
+//! deletes the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch to batch.
 
 mod aborted;
 mod append;

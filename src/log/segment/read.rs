@@ -7,8 +7,8 @@ use crate::disk::{StorageError, block_ceil, block_floor};
 use crate::runtime::buf::{AlignedBuf, Slice};
 use crate::runtime::{self, Class};
 
-/// Bytes of one cold read, at a multiple of itself. A large fetch and read-ahead have several in flight: a device needs at
-/// least 128 KiB at depth 8.
+/// Bytes of one cold read, at a multiple of itself. A large fetch and read-ahead have several in flight: a device needs
+/// at least 128 KiB at depth 8.
 pub const PAGE_BYTES: u64 = 256 << 10;
 /// Pages read ahead of a sequential reader.
 const READ_AHEAD_PAGES: u64 = 6;
@@ -24,8 +24,8 @@ fn page_start(position: u64) -> u64 {
 }
 
 impl Segment {
-    /// Adds the bytes from `from` up to `to` that are in memory without a gap, in as few slices as possible. Returns the
-    /// position where they end.
+    /// Adds the bytes from `from` up to `to` that are in memory without a gap, in as few slices as possible. Returns
+    /// the position where they end.
     pub fn cached(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> u64 {
         let content = self.content.borrow();
         assert!(from <= to && to <= content.size, "a read of {from}..{to} in a segment of {} bytes", content.size);
@@ -76,8 +76,8 @@ impl Segment {
         }
     }
 
-    /// Loads `want` bytes from `position` on into memory, with several reads at once. Reads ahead if the page before is in
-    /// memory, as for a sequential reader.
+    /// Loads `want` bytes from `position` on into memory, with several reads at once. Reads ahead if the page before is
+    /// in memory, as for a sequential reader.
     ///
     /// Returns the bytes from `position` to the end of its page, which the caller holds even if the page is evicted at
     /// once. Empty if the bytes came into memory by an append meanwhile.
@@ -174,8 +174,8 @@ impl Segment {
         StorageError::Refused(format!("{} was removed while it was read", self.log_path().display()))
     }
 
-    /// Reads bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short only
-    /// at the file's end.
+    /// Reads bytes of a finished segment from the file, at a block's start, past the memory that readers share. Short
+    /// only at the file's end.
     pub(in crate::log) async fn read_direct(&self, position: u64, bytes: usize) -> Result<Slice, StorageError> {
         assert!(!self.is_dirty(), "{}: a direct read of a segment that is not finished", self.log_path().display());
         assert_eq!(block_floor(position), position, "a direct read begins at a block");

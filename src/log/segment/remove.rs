@@ -59,7 +59,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Frees the disk space of a segment whose file has no name any more, in steps, as long as no reader holds the segment.
+    /// Frees the disk space of a segment whose file has no name any more, in steps, as long as no reader holds the
+    /// segment.
     pub(in crate::log) async fn release_space(self: Rc<Self>) {
         let Some(file) = self.file.borrow().clone() else { return };
         let mut bytes = self.written();

@@ -18,8 +18,8 @@ impl Segment {
         Ok(self.file.borrow_mut().get_or_insert(file).clone())
     }
 
-    /// Writes to the file what it lacks. `all`: also the last, partly filled block, padded with zeros; otherwise only
-    /// full chunks. Only one write-back runs at a time: a second call waits for the first.
+    /// Writes the bytes that the file lacks. `all`: also the last, partly filled block, padded with zeros; otherwise
+    /// only full chunks. Only one write-back runs at a time: a second call waits for the first.
     pub async fn write_back(&self, all: bool) -> Result<(), StorageError> {
         while self.is_writing.get() {
             self.changed.notified().await;
