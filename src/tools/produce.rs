@@ -1,7 +1,7 @@
 //! `tidemill produce`: produces one record per input line.
 //!
 //! A thread reads the lines. The main thread adds them to one batch per partition, and sends the batches when one is
-//! full or when the input pauses for [`LINGER`].
+//! full or when the input pauses for 5 ms (`LINGER`).
 
 use super::Failure;
 use super::client::partitioner::partition_of_key;
