@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use statistics::median;
-use tidemill::disk::journal::group::{Entry, Kind};
-use tidemill::disk::journal::{Journal, Settings};
+use tidemill::disk::journal::group::{EntryKind, JournalEntry};
+use tidemill::disk::journal::{Journal, JournalSettings};
 use tidemill::model::{TopicId, TopicPartition};
 use tidemill::runtime::{self, AlignedBuf, Class, Config, Durability, File, Open, Slice};
 
@@ -45,10 +45,10 @@ async fn run_journal(journal: &Rc<Journal>, appenders: usize, records: usize) ->
                 let mut base_offset = 0;
                 while !is_over.get() {
                     journal.reserve(HEADER.len() + records.len()).await.expect("the journal works");
-                    let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 0, base_offset };
+                    let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 0, base_offset };
                     base_offset += 1;
                     let sequence = journal.append(entry, &HEADER, &records, true);
-                    journal.durable_to(sequence).await.expect("the disk works");
+                    journal.wait_durable(sequence).await.expect("the disk works");
                     // The journal is not replayed, so its space is released at once.
                     journal.release(&journal.position());
                 }
@@ -118,7 +118,7 @@ async fn compare(directory: PathBuf) {
         for (appenders, records) in [(1, 1024), (16, 1024), (64, 1024), (64, 16 << 10)] {
             let directory = directory.join(format!("journal-{depth}-{appenders}-{records}"));
             let settings =
-                Settings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
+                JournalSettings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
             let journal = Journal::create(settings).await.expect("the directory is writable");
             let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
             // Warm up until both files exist.

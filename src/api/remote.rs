@@ -11,8 +11,8 @@ use crate::api::server::Server;
 use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
 use crate::model::{ErrorCode, ShardId, TopicPartition};
-use crate::partition::append::{self, Refusal};
-use crate::partition::fetch::{Fetched, Request as FetchRequest};
+use crate::partition::append::{AppendRefusal, AppendRequest};
+use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
 use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, ShardRequest, Stretch};
 use crate::runtime::sync::Notify;
@@ -22,7 +22,7 @@ use crate::runtime::{self, Class};
 struct Append {
     call: u64,
     batches: Batches,
-    request: append::Request,
+    request: AppendRequest,
     transactional_id: Option<String>,
 }
 
@@ -70,9 +70,9 @@ impl Appends {
             }
             let server = server.clone();
             runtime::spawn(Class::Foreground, "remote produce", async move {
-                if let Err(failure) = server.shard.committed_to(sequence).await {
+                if let Err(failure) = server.shard.wait_committed(sequence).await {
                     for result in produced.iter_mut().filter(|result| result.is_ok()) {
-                        *result = Err(Refusal::new(ErrorCode::KafkaStorageError, failure.clone()));
+                        *result = Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.clone()));
                     }
                 }
                 server.router.reply(from, call, Reply::Produced(produced));
@@ -140,7 +140,7 @@ pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: 
 
 async fn fetch(
     server: &Rc<Server>,
-    partitions: Vec<(TopicPartition, FetchRequest)>,
+    partitions: Vec<(TopicPartition, PartitionFetch)>,
     bytes_max: usize,
     mut copy_max: usize,
 ) -> Vec<RemoteFetched> {
@@ -148,7 +148,7 @@ async fn fetch(
     let mut is_empty = true;
     let mut all = Vec::with_capacity(partitions.len());
     for (id, request) in partitions {
-        let request = FetchRequest {
+        let request = PartitionFetch {
             bytes_max: request.bytes_max.min(left),
             at_least_one: request.at_least_one && is_empty,
             ..request
@@ -196,7 +196,7 @@ async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, i64)>, isol
     let here: Vec<_> = partitions.iter().filter_map(|(id, _)| server.shard.partition(*id)).collect();
     let has_moved = partitions
         .iter()
-        .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.limit(isolation) > *seen));
+        .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.read_limit(isolation) > *seen));
     let _registration = Registration::new(waiter.clone(), here);
     if !has_moved {
         let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;

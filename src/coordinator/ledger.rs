@@ -189,7 +189,7 @@ impl<M: StateMachine> Ledger<M> {
     /// COOR-4: waits until all records that steps have written so far are durable.
     pub async fn wait_durable(&self) -> Result<(), ErrorCode> {
         let sequence = self.sequence.get();
-        self.shard.committed_to(sequence).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))?;
+        self.shard.wait_committed(sequence).await.map_err(|_| code_of_append(ErrorCode::KafkaStorageError))?;
         assert!(self.shard.committed() >= sequence, "COOR-4: an answer leaves after its records are durable");
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::disk::StorageError;
 use crate::log::read::Extent;
 use crate::model::{ErrorCode, Offset};
 use crate::partition::Partition;
-use crate::partition::fetch::Request;
+use crate::partition::fetch::PartitionFetch;
 use crate::partition::purgatory::Isolation;
 use crate::record::codec::{CodecError, Decompressor};
 use crate::record::control::{Ending, Marker};
@@ -54,7 +54,7 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
     let mut unknown = 0u64;
     let mut since_yield = 0;
     while next < partition.high_watermark() {
-        let request = Request {
+        let request = PartitionFetch {
             fetch_offset: next,
             bytes_max: STRETCH_BYTES,
             current_leader_epoch: -1,

@@ -16,7 +16,7 @@ use crate::metadata::{Command, Image, apply_to};
 use crate::model::{ErrorCode, NodeId, ProducerId, ShardId};
 use crate::runtime::{self, Mono};
 use crate::shard::Shard;
-use crate::shard::open::Place;
+use crate::shard::open::ShardLocation;
 
 struct Scratch(PathBuf);
 
@@ -88,7 +88,7 @@ fn world() -> (Image, ShardId) {
 async fn open(directory: &Path, image: &Image, id: ShardId) -> Rc<Shard> {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 64 << 20;
-    let place = Place {
+    let place = ShardLocation {
         id,
         node: NodeId(1),
         shards: 2,
@@ -215,7 +215,7 @@ fn records_of_a_newer_release_are_skipped_and_unreadable_ones_fail_the_load() {
             writes.put(b"a", Some(b"1"));
             let (batch, _) = writes.into_parts();
             let appended = shard.append(&partition, &batch.unwrap(), 0).await.unwrap();
-            shard.committed_to(appended.sequence).await.unwrap();
+            shard.wait_committed(appended.sequence).await.unwrap();
             let ledger = Ledgers::new(&shard, Notes::default).ledger("any").unwrap();
             let loaded = loop {
                 match ledger.step(|notes, _, _| notes.notes.len()).await {

@@ -17,7 +17,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::disk::StorageError;
-use crate::disk::journal::Start;
+use crate::disk::journal::ReplayStart;
 use crate::disk::layout::replace_file;
 use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
@@ -42,7 +42,7 @@ pub struct Checkpoint {
     pub partitions: Vec<PartitionState>,
 }
 
-/// [`Start`], as it is stored.
+/// [`ReplayStart`], as it is stored.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalStart {
     pub file: u32,
@@ -117,17 +117,17 @@ pub struct ProducedBatch {
     pub timestamp: i64,
 }
 
-impl From<Start> for JournalStart {
-    fn from(start: Start) -> JournalStart {
-        let Start { file, position, sequence, previous_checksum, session, lap } = start;
+impl From<ReplayStart> for JournalStart {
+    fn from(start: ReplayStart) -> JournalStart {
+        let ReplayStart { file, position, sequence, previous_checksum, session, lap } = start;
         JournalStart { file, position, sequence, previous_checksum, session, lap }
     }
 }
 
-impl From<JournalStart> for Start {
-    fn from(start: JournalStart) -> Start {
+impl From<JournalStart> for ReplayStart {
+    fn from(start: JournalStart) -> ReplayStart {
         let JournalStart { file, position, sequence, previous_checksum, session, lap } = start;
-        Start { file, position, sequence, previous_checksum, session, lap }
+        ReplayStart { file, position, sequence, previous_checksum, session, lap }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Appending: judged, then given an offset, then in the log and the journal at once.
 
 use super::Partition;
-use super::producers::{Membership, Verdict};
+use super::producers::{Membership, ProducerVerdict};
 use crate::disk::StorageError;
-use crate::disk::journal::group::{Entry, Kind};
+use crate::disk::journal::group::{EntryKind, JournalEntry};
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::AppendedBatch;
 use crate::model::{ErrorCode, Offset};
@@ -26,34 +26,34 @@ pub struct Produced {
 
 /// Why a batch was not appended, for its producer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct AppendRefusal {
     pub error: ErrorCode,
     pub message: Option<String>,
     pub record_errors: Vec<RecordFault>,
 }
 
-impl Refusal {
-    pub fn new(error: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { error, message: Some(message.into()), record_errors: Vec::new() }
+impl AppendRefusal {
+    pub fn new(error: ErrorCode, message: impl Into<String>) -> AppendRefusal {
+        AppendRefusal { error, message: Some(message.into()), record_errors: Vec::new() }
     }
 }
 
-impl From<ErrorCode> for Refusal {
-    fn from(error: ErrorCode) -> Refusal {
-        Refusal { error, message: None, record_errors: Vec::new() }
+impl From<ErrorCode> for AppendRefusal {
+    fn from(error: ErrorCode) -> AppendRefusal {
+        AppendRefusal { error, message: None, record_errors: Vec::new() }
     }
 }
 
-impl From<Rejected> for Refusal {
-    fn from(rejected: Rejected) -> Refusal {
+impl From<Rejected> for AppendRefusal {
+    fn from(rejected: Rejected) -> AppendRefusal {
         let Rejected { error, message, record_errors } = rejected;
-        Refusal { error, message: Some(message), record_errors }
+        AppendRefusal { error, message: Some(message), record_errors }
     }
 }
 
 /// What the request says about the append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct AppendRequest {
     pub produce_version: i16,
     /// -1, 0 or 1.
     pub acks: i16,
@@ -65,9 +65,9 @@ impl Partition {
     pub fn judge<'a>(
         &self,
         records: &'a [u8],
-        request: &Request,
+        request: &AppendRequest,
         decompressor: &mut Decompressor,
-    ) -> Result<Accepted<'a>, Refusal> {
+    ) -> Result<Accepted<'a>, AppendRefusal> {
         let config = self.config();
         // A partition with fewer replicas than min.insync.replicas wants all of them, as since Kafka 4.0.
         let wanted = config.min_insync_replicas.min(self.replicas.get());
@@ -79,7 +79,7 @@ impl Partition {
                 self.in_sync_replicas.get(),
                 config.min_insync_replicas
             );
-            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, message));
+            return Err(AppendRefusal::new(ErrorCode::NotEnoughReplicas, message));
         }
         let rules = Rules {
             produce_version: request.produce_version,
@@ -111,11 +111,11 @@ impl Partition {
         self.log.release_reservation();
     }
 
-    /// Appends a new log start to the journal; [`begins_at`](Self::begins_at) follows when that is durable. There was
+    /// Appends a new log start to the journal; [`advance_log_start`](Self::advance_log_start) follows when that is durable. There was
     /// room in the journal since the last await.
     pub fn append_log_start(&self, journal: &Journal, start: Offset) -> Sequence {
         let leader_epoch = self.leader_epoch.get();
-        let entry = Entry { kind: Kind::LogStart, partition: self.id, leader_epoch, base_offset: start };
+        let entry = JournalEntry { kind: EntryKind::LogStart, partition: self.id, leader_epoch, base_offset: start };
         let sequence = journal.append_log_start(entry);
         self.log.decide_log_start(start);
         sequence
@@ -129,15 +129,15 @@ impl Partition {
         accepted: &Accepted<'_>,
         membership: Membership,
         now_ms: i64,
-    ) -> Result<Produced, Refusal> {
+    ) -> Result<Produced, AppendRefusal> {
         if self.deleted.get() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
         let header = &accepted.header;
         if header.has_producer() {
             match self.producers.borrow().check(header, membership) {
-                Ok(Verdict::Fresh) => {}
-                Ok(Verdict::Duplicate { base_offset, last_offset, timestamp }) => {
+                Ok(ProducerVerdict::Fresh) => {}
+                Ok(ProducerVerdict::Duplicate { base_offset, last_offset, timestamp }) => {
                     let is_stamped = accepted.log_append_time_ms() >= 0;
                     return Ok(Produced {
                         base_offset,
@@ -147,7 +147,7 @@ impl Partition {
                         sequence: if last_offset < self.high_watermark() { 0 } else { journal.last_appended() },
                     });
                 }
-                Err(refusal) => return Err(Refusal::new(refusal.error_code(), refusal.to_string())),
+                Err(refusal) => return Err(AppendRefusal::new(refusal.error_code(), refusal.to_string())),
             }
         }
         let delta = accepted.offset_delta_of_max_timestamp;
@@ -177,7 +177,7 @@ impl Partition {
         let base_offset = self.log.end_offset();
         let leader_epoch = self.leader_epoch.get();
         let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
-        let entry = Entry { kind: Kind::Batch, partition: self.id, leader_epoch, base_offset };
+        let entry = JournalEntry { kind: EntryKind::Batch, partition: self.id, leader_epoch, base_offset };
         let flush = self.config().flush_ack;
         let sequence = journal.append(entry, &stored, records, flush);
         let batch = AppendedBatch {

@@ -11,7 +11,7 @@ use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
 /// What one partition of a fetch asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct PartitionFetch {
     pub fetch_offset: Offset,
     pub bytes_max: usize,
     /// -1: not checked (KIP-320).
@@ -64,14 +64,14 @@ impl Partition {
         }
     }
 
-    pub async fn fetch(&self, request: &Request) -> Fetched {
+    pub async fn fetch(&self, request: &PartitionFetch) -> Fetched {
         if self.is_deleted() {
             return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
         }
         if let Err(error) = self.check_epoch(request.current_leader_epoch) {
             return Fetched::refused(error);
         }
-        let limit = self.limit(request.isolation);
+        let limit = self.read_limit(request.isolation);
         let mut fetched = Fetched {
             error: ErrorCode::None,
             high_watermark: self.high_watermark(),

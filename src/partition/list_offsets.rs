@@ -41,7 +41,7 @@ impl ListedOffset {
 impl Partition {
     /// Finds the offset that `query` asks for, below the limit of `isolation`.
     pub async fn list_offset(&self, query: OffsetQuery, isolation: Isolation) -> Result<ListedOffset, ErrorCode> {
-        let limit = self.limit(isolation);
+        let limit = self.read_limit(isolation);
         let found = match query {
             // KIP-320: the epoch in which a consumer at the end continues.
             OffsetQuery::Latest => {

@@ -38,7 +38,7 @@ pub const DECODED_BYTES_MAX: usize = 128 << 20;
 
 /// What the metadata image says of a partition: its leadership, and how many replicas it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct Leadership {
     pub leader_epoch: LeaderEpoch,
     pub replicas: usize,
     pub in_sync_replicas: usize,
@@ -66,7 +66,7 @@ impl Partition {
         id: TopicPartition,
         name: TopicName,
         log: Log,
-        standing: Standing,
+        leadership: Leadership,
         producers: Producers,
     ) -> Rc<Partition> {
         let high_watermark = Cell::new(log.end_offset());
@@ -74,9 +74,9 @@ impl Partition {
             id,
             name,
             log,
-            leader_epoch: Cell::new(standing.leader_epoch),
-            replicas: Cell::new(standing.replicas),
-            in_sync_replicas: Cell::new(standing.in_sync_replicas),
+            leader_epoch: Cell::new(leadership.leader_epoch),
+            replicas: Cell::new(leadership.replicas),
+            in_sync_replicas: Cell::new(leadership.in_sync_replicas),
             high_watermark,
             producers: RefCell::new(producers),
             ending: RefCell::new(VecDeque::new()),
@@ -124,7 +124,7 @@ impl Partition {
     }
 
     /// Up to where such a reader may see.
-    pub fn limit(&self, isolation: Isolation) -> Offset {
+    pub fn read_limit(&self, isolation: Isolation) -> Offset {
         match isolation {
             Isolation::ReadUncommitted => self.high_watermark(),
             Isolation::ReadCommitted => self.last_stable_offset(),
@@ -141,16 +141,16 @@ impl Partition {
     }
 
     /// Takes the leadership and the settings of a new metadata image.
-    pub fn update(&self, standing: Standing, config: Rc<TopicConfig>) {
-        assert!(standing.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
-        self.leader_epoch.set(standing.leader_epoch);
-        self.replicas.set(standing.replicas);
-        self.in_sync_replicas.set(standing.in_sync_replicas);
+    pub fn update(&self, leadership: Leadership, config: Rc<TopicConfig>) {
+        assert!(leadership.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
+        self.leader_epoch.set(leadership.leader_epoch);
+        self.replicas.set(leadership.replicas);
+        self.in_sync_replicas.set(leadership.in_sync_replicas);
         self.log.set_config(config);
     }
 
     /// Everything below `offset` is durable.
-    pub fn committed_to(&self, offset: Offset) {
+    pub fn advance_high_watermark(&self, offset: Offset) {
         // PART-2: several groups may report in one go, the later ones first.
         if offset > self.high_watermark.get() {
             assert!(offset <= self.log.end_offset(), "PART-1: high watermark <= log end");
@@ -167,7 +167,7 @@ impl Partition {
 
     /// The log begins at `offset`, and that is durable: who waits to read below it is told, and who reads what is committed
     /// may see further, if a transaction began there.
-    pub fn begins_at(&self, offset: Offset) {
+    pub fn advance_log_start(&self, offset: Offset) {
         assert!(offset <= self.high_watermark.get(), "PART-1: log start <= high watermark");
         self.log.advance_log_start(offset);
         self.waiters.fire(Isolation::ReadUncommitted);

@@ -26,7 +26,7 @@ pub const PRODUCERS_MAX_DEFAULT: usize = 10_000;
 
 /// What is to be done with a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum ProducerVerdict {
     /// Append it.
     Fresh,
     /// It is in the log already. Answer success with what the first append was told, once that one is as durable as
@@ -36,7 +36,7 @@ pub enum Verdict {
 
 /// Why a batch may not be appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum ProducerRefusal {
     #[error("Epoch of producer {producer_id} is {got}, which is smaller than the last seen epoch {current}")]
     OldEpoch { producer_id: ProducerId, got: ProducerEpoch, current: ProducerEpoch },
     #[error("Out of order sequence number for producer {producer_id}: {got} (incoming), {last} (current end)")]
@@ -68,18 +68,20 @@ pub enum Membership {
     Verified { is_v2: bool },
 }
 
-impl Refusal {
+impl ProducerRefusal {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             // Not PRODUCER_FENCED since Kafka 2.7: clients then abort the transaction and go on.
-            Refusal::OldEpoch { .. } | Refusal::OldMarker { .. } => ErrorCode::InvalidProducerEpoch,
+            ProducerRefusal::OldEpoch { .. } | ProducerRefusal::OldMarker { .. } => ErrorCode::InvalidProducerEpoch,
             // This is also the answer to a duplicate older than the batches kept; Kafka never sends
             // DUPLICATE_SEQUENCE_NUMBER any more.
-            Refusal::OutOfOrder { .. } | Refusal::NewEpochNotAtZero { .. } | Refusal::UnknownNotAtZero { .. } => {
-                ErrorCode::OutOfOrderSequenceNumber
+            ProducerRefusal::OutOfOrder { .. }
+            | ProducerRefusal::NewEpochNotAtZero { .. }
+            | ProducerRefusal::UnknownNotAtZero { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            ProducerRefusal::OutsideTransaction { .. } | ProducerRefusal::NoTransaction { .. } => {
+                ErrorCode::InvalidTxnState
             }
-            Refusal::OutsideTransaction { .. } | Refusal::NoTransaction { .. } => ErrorCode::InvalidTxnState,
-            Refusal::OldCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
+            ProducerRefusal::OldCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
         }
     }
 }
@@ -181,9 +183,9 @@ impl Producers {
     }
 
     /// Whether the batch with this header, fresh from a client, may be appended.
-    pub fn check(&self, header: &BatchHeader, membership: Membership) -> Result<Verdict, Refusal> {
+    pub fn check(&self, header: &BatchHeader, membership: Membership) -> Result<ProducerVerdict, ProducerRefusal> {
         if !header.has_producer() {
-            return Ok(Verdict::Fresh);
+            return Ok(ProducerVerdict::Fresh);
         }
         let producer_id = header.producer_id;
         let got = header.base_sequence;
@@ -193,43 +195,43 @@ impl Producers {
             let is_same = |batch: &&AppendedBatch| batch.first_sequence == first && batch.last_sequence == last;
             if let Some(seen) = producer.batches().iter().find(is_same) {
                 let AppendedBatch { base_offset, timestamp, .. } = *seen;
-                return Ok(Verdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
+                return Ok(ProducerVerdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
             }
         }
         // KIP-890: no transactional record gets into a log without its coordinator knowing of it.
         let is_outside = header.is_transactional() && !self.has_open(producer_id, header.producer_epoch);
         if is_outside && membership == Membership::ByLog {
-            return Err(Refusal::NoTransaction { producer_id });
+            return Err(ProducerRefusal::NoTransaction { producer_id });
         }
         let Some(producer) = self.producers.get(&producer_id) else {
             // Its state may have expired, so it may start anywhere.
             if got != 0 && membership == (Membership::Verified { is_v2: true }) {
-                return Err(Refusal::UnknownNotAtZero { producer_id, got });
+                return Err(ProducerRefusal::UnknownNotAtZero { producer_id, got });
             }
-            return Ok(Verdict::Fresh);
+            return Ok(ProducerVerdict::Fresh);
         };
         if header.producer_epoch < producer.epoch {
-            return Err(Refusal::OldEpoch { producer_id, got: header.producer_epoch, current: producer.epoch });
+            return Err(ProducerRefusal::OldEpoch { producer_id, got: header.producer_epoch, current: producer.epoch });
         }
         if got < 0 {
             // A coordinator's own record: it sends nothing twice, and numbers nothing.
         } else if header.producer_epoch > producer.epoch {
             if got != 0 {
                 let (epoch, current) = (header.producer_epoch, producer.epoch);
-                return Err(Refusal::NewEpochNotAtZero { producer_id, epoch, got, current });
+                return Err(ProducerRefusal::NewEpochNotAtZero { producer_id, epoch, got, current });
             }
         } else {
             // After a marker alone a producer has an epoch and no batches; it then starts at 0.
             let last = producer.batches().last().map_or(-1, |batch| batch.last_sequence);
             let expected = if last < 0 { 0 } else { advance_sequence(last, 1) };
             if got != expected {
-                return Err(Refusal::OutOfOrder { producer_id, got, last });
+                return Err(ProducerRefusal::OutOfOrder { producer_id, got, last });
             }
         }
         if self.open.of(producer_id).is_some() && !header.is_transactional() {
-            return Err(Refusal::OutsideTransaction { producer_id });
+            return Err(ProducerRefusal::OutsideTransaction { producer_id });
         }
-        Ok(Verdict::Fresh)
+        Ok(ProducerVerdict::Fresh)
     }
 
     /// Whether the producer, at this very epoch, has a transaction open here.
@@ -251,7 +253,7 @@ impl Producers {
         epoch: ProducerEpoch,
         marker: &Marker,
         is_v2: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProducerRefusal> {
         let Some(producer) = self.producers.get(&producer_id) else { return Ok(()) };
         // KAFKA-19999: at the current epoch, with nothing open, it is the last marker sent again, and is written again.
         // KAFKA-20090: nobody is given the highest epoch; whoever has had it all the same is let go.
@@ -259,11 +261,11 @@ impl Producers {
         let is_late = epoch < producer.epoch
             || (is_v2 && epoch == producer.epoch && self.open.of(producer_id).is_some() && !is_last);
         if is_late {
-            return Err(Refusal::OldMarker { producer_id, got: epoch, current: producer.epoch });
+            return Err(ProducerRefusal::OldMarker { producer_id, got: epoch, current: producer.epoch });
         }
         if marker.coordinator_epoch < producer.coordinator_epoch {
             let (got, current) = (marker.coordinator_epoch, producer.coordinator_epoch);
-            return Err(Refusal::OldCoordinator { producer_id, got, current });
+            return Err(ProducerRefusal::OldCoordinator { producer_id, got, current });
         }
         Ok(())
     }

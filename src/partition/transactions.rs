@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Partition;
-use super::append::{Produced, Refusal};
+use super::append::{AppendRefusal, Produced};
 use super::producers::Membership;
 use crate::disk::journal::Journal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
@@ -68,18 +68,23 @@ impl Partition {
     }
 
     /// The batch of a marker, without its offset, and whether it may be appended.
-    pub fn judge_marker(&self, end: &EndTransaction) -> Result<(), Refusal> {
+    pub fn check_marker(&self, end: &EndTransaction) -> Result<(), AppendRefusal> {
         if self.is_deleted() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
         let judged = self.producers.borrow().check_marker(end.producer_id, end.producer_epoch, &end.marker, end.is_v2);
-        judged.map_err(|refusal| Refusal::new(refusal.error_code(), refusal.to_string()))
+        judged.map_err(|refusal| AppendRefusal::new(refusal.error_code(), refusal.to_string()))
     }
 
     /// Appends the marker that ends a producer's transaction, or refuses it. There was room for it since the last await
     /// (PART-3).
-    pub fn append_marker(&self, journal: &Journal, end: &EndTransaction, now_ms: i64) -> Result<Produced, Refusal> {
-        self.judge_marker(end)?;
+    pub fn append_marker(
+        &self,
+        journal: &Journal,
+        end: &EndTransaction,
+        now_ms: i64,
+    ) -> Result<Produced, AppendRefusal> {
+        self.check_marker(end)?;
         let is_log_append_time = self.config().message_timestamp_type == TimestampType::LogAppendTime;
         let (header, records) = end.marker.batch(end.producer_id, end.producer_epoch, now_ms, is_log_append_time);
         let (offset, sequence) = self.put(journal, &header, &records, 0, now_ms);

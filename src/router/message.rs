@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
-use crate::partition::append::{self, Produced, Refusal};
-use crate::partition::fetch;
+use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
+use crate::partition::fetch::PartitionFetch;
 use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
 use crate::partition::producers::ProducerSnapshot;
 use crate::partition::purgatory::Isolation;
@@ -36,13 +36,13 @@ pub enum ShardRequest {
     /// Append, and answer when it may be acknowledged (`acks` 0: when it is appended).
     Produce {
         batches: Batches,
-        request: append::Request,
+        request: AppendRequest,
         /// Of the transaction that the batches are of, if they are.
         transactional_id: Option<String>,
     },
     /// `copy_max`: how much of what is found may come along.
     Fetch {
-        partitions: Vec<(TopicPartition, fetch::Request)>,
+        partitions: Vec<(TopicPartition, PartitionFetch)>,
         bytes_max: usize,
         copy_max: usize,
     },
@@ -86,7 +86,7 @@ pub enum ShardRequest {
 }
 
 pub enum Reply {
-    Produced(Vec<Result<Produced, Refusal>>),
+    Produced(Vec<Result<Produced, AppendRefusal>>),
     Fetched(Vec<RemoteFetched>),
     Read(Result<Vec<u8>, String>),
     Watched,

@@ -9,14 +9,14 @@ use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
 use crate::coordinator::topic::InternalTopic;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
-use crate::disk::journal::{Journal, Start};
+use crate::disk::journal::{Journal, ReplayStart};
 use crate::disk::layout::{DataDirectory, Meta};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image};
 use crate::model::{NodeId, ShardId, TopicId, TopicName, TopicPartition};
 use crate::runtime::{self, dir};
 use crate::shard::Shard;
-use crate::shard::open::Place;
+use crate::shard::open::ShardLocation;
 
 /// A cluster id as Kafka makes them: a random UUID in 22 characters of base64.
 pub fn fresh_cluster_id() -> String {
@@ -95,7 +95,7 @@ async fn spread_anew(
 ) -> Result<(), String> {
     let mut states: HashMap<TopicPartition, PartitionState> = HashMap::new();
     for shard in 0..old.shards {
-        let place = Place {
+        let place = ShardLocation {
             id: ShardId(shard),
             node: NodeId(old.node_id),
             shards: old.shards,
@@ -123,7 +123,7 @@ async fn spread_anew(
         spread.entry(shard_of(id.topic, id.partition, new.shards)).or_default().push(state);
     }
     for shard in (0..new.shards).map(ShardId) {
-        let place = Place {
+        let place = ShardLocation {
             id: shard,
             node: NodeId(new.node_id),
             shards: new.shards,
@@ -139,7 +139,7 @@ async fn spread_anew(
             journal_id: journal.id(),
             journal_files: journal.files_count(),
             session: journal.session(),
-            start: Start { session: 1, ..Start::BEGINNING }.into(),
+            start: ReplayStart { session: 1, ..ReplayStart::BEGINNING }.into(),
             is_clean: true,
             partitions: spread.remove(&shard).unwrap_or_default(),
         };

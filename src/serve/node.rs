@@ -21,7 +21,7 @@ use crate::router::Router;
 use crate::router::message::Message;
 use crate::runtime::{self, Class, Endpoint, InjectorReceiver, Listener, Stream};
 use crate::shard::Shard;
-use crate::shard::open::{Place, Report};
+use crate::shard::open::{OpenReport, ShardLocation};
 
 /// An order to stop.
 pub struct Stop;
@@ -36,7 +36,7 @@ pub struct Bound {
 
 /// What a shard says when it serves.
 pub struct Started {
-    pub report: Report,
+    pub report: OpenReport,
 }
 
 /// What the shards need to know of each other and the node before they open.
@@ -100,7 +100,7 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
             (opening, Some(controller))
         }
     };
-    let place = Place {
+    let place = ShardLocation {
         id: ShardId(shard),
         node: NodeId(config.node_id),
         shards,

@@ -41,7 +41,7 @@ impl Shard {
                     stored_at = now_at;
                     // The journal may have asked for the next one while this one was under way. It looks again when this task
                     // listens, for tasks run one after the other.
-                    self.journal.look_for_space();
+                    self.journal.recheck_space();
                 }
                 Some(false) => {
                     runtime::sleep(Duration::from_millis(500)).await;
@@ -72,7 +72,7 @@ impl Shard {
     }
 
     /// Asks for a checkpoint soon.
-    pub fn want_checkpoint(&self) {
+    pub fn request_checkpoint(&self) {
         self.checkpoint_wanted.notify_all();
     }
 

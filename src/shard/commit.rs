@@ -29,7 +29,7 @@ impl Shard {
     }
 
     /// Waits until the group may be acknowledged. Fails when it never will.
-    pub async fn committed_to(&self, sequence: Sequence) -> Result<(), String> {
+    pub async fn wait_committed(&self, sequence: Sequence) -> Result<(), String> {
         while self.committed.get() < sequence {
             if let Some(failure) = self.failure() {
                 return Err(failure);
@@ -61,7 +61,7 @@ impl Shard {
             let (_, partition, end_offset) = uncommitted.pop_front().expect("looked at just now");
             drop(uncommitted);
             if !partition.is_deleted() {
-                partition.committed_to(end_offset);
+                partition.advance_high_watermark(end_offset);
             }
         }
         // SHARD-1

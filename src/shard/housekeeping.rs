@@ -37,7 +37,7 @@ impl Shard {
         // LOG-3: what retention wants to remove must have left the checkpoint first. And what it has removed should not be
         // looked for by a restart.
         if changed {
-            self.want_checkpoint();
+            self.request_checkpoint();
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::metadata::owner::shard_of;
 use crate::metadata::{self, Image, Topic};
 use crate::model::{PartitionIndex, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
-use crate::partition::{Partition, Standing};
+use crate::partition::{Leadership, Partition};
 use crate::runtime::dir;
 use crate::runtime::{self, Class};
 
@@ -71,7 +71,7 @@ impl Shard {
     fn update_partition(&self, partition: &Partition, topic: &Topic) {
         let config = Rc::new(TopicConfig::resolve(&topic.overrides, &self.config));
         let state = &topic.partitions[partition.id.partition as usize];
-        partition.update(standing(state), config);
+        partition.update(leadership(state), config);
     }
 
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
@@ -87,7 +87,7 @@ impl Shard {
     /// Serves a partition whose log is open.
     pub(super) fn adopt(&self, id: TopicPartition, topic: &Topic, log: Log, producers: Producers) -> Rc<Partition> {
         let state = &topic.partitions[id.partition as usize];
-        let partition = Partition::new(id, topic.name.clone(), log, standing(state), producers);
+        let partition = Partition::new(id, topic.name.clone(), log, leadership(state), producers);
         self.partitions.borrow_mut().insert(id, partition.clone());
         partition
     }
@@ -162,6 +162,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn standing(state: &metadata::Partition) -> Standing {
-    Standing { leader_epoch: state.leader_epoch, replicas: state.replicas.len(), in_sync_replicas: state.isr.len() }
+fn leadership(state: &metadata::Partition) -> Leadership {
+    Leadership { leader_epoch: state.leader_epoch, replicas: state.replicas.len(), in_sync_replicas: state.isr.len() }
 }

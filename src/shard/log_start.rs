@@ -70,7 +70,7 @@ impl Shard {
             }
             partition.decide_log_start(point);
         }
-        partition.begins_at(point);
+        partition.advance_log_start(point);
         tracing::info!("{}-{}: retention has the log begin at {point}", partition.name, partition.id.partition);
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Shard {
     async fn is_durable_from(&self, partition: &Rc<Partition>, start: Offset) -> bool {
         let Ok(begun) = self.begin_at(partition.clone(), start).await else { return false };
         while !self.disk_full.get() {
-            if let Ok(outcome) = runtime::timeout(PATIENCE, self.committed_to(begun.sequence)).await {
+            if let Ok(outcome) = runtime::timeout(PATIENCE, self.wait_committed(begun.sequence)).await {
                 return outcome.is_ok();
             }
         }
@@ -110,12 +110,12 @@ impl Shard {
     /// Waits until it is durable; answers where the log begins.
     async fn finish(&self, begun: Begun) -> Result<Offset, ErrorCode> {
         let Begun { partition, start, sequence } = begun;
-        if let Err(failure) = self.committed_to(sequence).await {
+        if let Err(failure) = self.wait_committed(sequence).await {
             tracing::error!("{}-{}: its start cannot move: {failure}", partition.name, partition.id.partition);
             return Err(ErrorCode::KafkaStorageError);
         }
         if sequence > 0 {
-            partition.begins_at(start);
+            partition.advance_log_start(start);
         }
         Ok(partition.log_start())
     }
@@ -130,7 +130,7 @@ impl Shard {
                 waits |= partition.waits_for_checkpoint();
             }
             if waits {
-                shard.want_checkpoint();
+                shard.request_checkpoint();
             }
         });
     }

@@ -146,7 +146,7 @@ impl Shard {
         // Not the journal's own word: when it is full, and the shard has failed, what is appended stays unwritten (SHARD-3).
         let last = self.journal.last_appended();
         loop {
-            if let Ok(committed) = runtime::timeout(PATIENCE, self.committed_to(last)).await {
+            if let Ok(committed) = runtime::timeout(PATIENCE, self.wait_committed(last)).await {
                 break committed?;
             }
             // It may wait for space, and the task that makes some is not there any more.

@@ -10,9 +10,9 @@ use super::{Shard, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
-use crate::disk::journal::group::Kind;
+use crate::disk::journal::group::EntryKind;
 use crate::disk::journal::recover::{Replay, used_file};
-use crate::disk::journal::{self, Journal};
+use crate::disk::journal::{self, Journal, JournalSettings};
 use crate::disk::layout::DataDirectory;
 use crate::log::Log;
 use crate::log::recover::Known;
@@ -42,7 +42,7 @@ const REPLAY_TRIES: u32 = 10_000;
 
 /// Which shard to open, and where.
 #[derive(Clone)]
-pub struct Place {
+pub struct ShardLocation {
     pub id: ShardId,
     pub node: NodeId,
     pub shards: u16,
@@ -58,7 +58,7 @@ const FOREIGN_PRODUCER_ID_LIMIT: ProducerId = 1 << 40;
 
 /// What opening found; for the start-up report.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Report {
+pub struct OpenReport {
     pub partitions: usize,
     pub was_clean: bool,
     pub groups_replayed: u64,
@@ -68,9 +68,9 @@ pub struct Report {
     pub foreign_producer_id: Option<ProducerId>,
 }
 
-impl Place {
-    pub fn journal_settings(&self) -> journal::Settings {
-        journal::Settings {
+impl ShardLocation {
+    pub fn journal_settings(&self) -> JournalSettings {
+        JournalSettings {
             directory: self.data.journal_directory(self.layout, self.id.0),
             file_bytes: self.journal_file_bytes,
             files_max: (self.config.journal_bytes / self.journal_file_bytes).max(2) as u32,
@@ -83,7 +83,7 @@ impl Place {
 impl Shard {
     /// Opens the shard's part of the data directory as the image describes it. When it returns, all that was ever
     /// acknowledged is in the logs, and the shard's tasks run.
-    pub async fn open(place: Place, image: Arc<Image>) -> Result<(Rc<Shard>, Report), StorageError> {
+    pub async fn open(place: ShardLocation, image: Arc<Image>) -> Result<(Rc<Shard>, OpenReport), StorageError> {
         let checkpoint_path = place.data.checkpoint_path(place.layout, place.id.0);
         let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
         if checkpoint.is_some() {
@@ -132,7 +132,7 @@ impl Shard {
         // Log data takes what requests being received and journal buffers leave of the shard's memory.
         let memory = Memory::new((place.config.memory_bytes / 8 * 5) as usize);
         let mut report =
-            Report { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..Report::default() };
+            OpenReport { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..OpenReport::default() };
         let states = checkpoint
             .as_ref()
             .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
@@ -203,7 +203,7 @@ struct Opened {
 }
 
 async fn open_logs(
-    place: &Place,
+    place: &ShardLocation,
     image: &Image,
     states: Option<HashMap<TopicPartition, PartitionState>>,
     memory: &Rc<Memory>,
@@ -248,7 +248,7 @@ async fn open_logs(
 }
 
 async fn open_log(
-    place: &Place,
+    place: &ShardLocation,
     id: TopicPartition,
     topic: &Topic,
     cluster_id: &str,
@@ -284,7 +284,7 @@ async fn replay_into(
     replay: &mut Replay,
     logs: &mut HashMap<TopicPartition, Opened>,
     memory: &Rc<Memory>,
-    report: &mut Report,
+    report: &mut OpenReport,
 ) -> Result<(), StorageError> {
     let now_ms = clock::wall_ms();
     while let Some(group) = replay.next_group().await? {
@@ -293,7 +293,7 @@ async fn replay_into(
         for (entry, batch) in group.entries() {
             // A topic that has been deleted since.
             let Some(opened) = logs.get_mut(&entry.partition) else { continue };
-            if entry.kind == Kind::LogStart {
+            if entry.kind == EntryKind::LogStart {
                 opened.log.replay_log_start(entry.base_offset)?;
                 continue;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Shard;
 use crate::model::{ErrorCode, TopicPartition};
 use crate::partition::Partition;
-use crate::partition::append::{Produced, Refusal, Request};
+use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::producers::Membership;
 use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verification};
 use crate::record::validate::Accepted;
@@ -33,9 +33,9 @@ impl Shard {
         &self,
         id: TopicPartition,
         records: &[u8],
-        request: &Request,
+        request: &AppendRequest,
         verification: Option<&Verification>,
-    ) -> Result<Produced, Refusal> {
+    ) -> Result<Produced, AppendRefusal> {
         let Some(partition) = self.partition(id) else {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
@@ -53,11 +53,11 @@ impl Shard {
         partition: &Rc<Partition>,
         built: &Accepted<'_>,
         now_ms: i64,
-    ) -> Result<Produced, Refusal> {
+    ) -> Result<Produced, AppendRefusal> {
         let bytes_max = partition.config().max_message_bytes;
         if built.total_bytes() > bytes_max {
             let message = format!("A batch of {} bytes is larger than {bytes_max}.", built.total_bytes());
-            return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+            return Err(AppendRefusal::new(ErrorCode::MessageTooLarge, message));
         }
         self.append_accepted(partition, built, || Membership::Verified { is_v2: false }, now_ms).await
     }
@@ -68,11 +68,11 @@ impl Shard {
         accepted: &Accepted<'_>,
         membership: impl Fn() -> Membership,
         now_ms: i64,
-    ) -> Result<Produced, Refusal> {
+    ) -> Result<Produced, AppendRefusal> {
         let bytes = accepted.total_bytes();
         if bytes > self.journal.batch_bytes_max() {
             let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
-            return Err(Refusal::new(ErrorCode::MessageTooLarge, message));
+            return Err(AppendRefusal::new(ErrorCode::MessageTooLarge, message));
         }
         let _room = self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
         let end_offset = partition.log_end();
@@ -90,7 +90,7 @@ impl Shard {
         partition: &Rc<Partition>,
         end: &EndTransaction,
         now_ms: i64,
-    ) -> Result<Produced, Refusal> {
+    ) -> Result<Produced, AppendRefusal> {
         let _room = self.room(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
         let produced = partition.append_marker(&self.journal, end, now_ms)?;
         self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
@@ -104,19 +104,25 @@ impl Shard {
         bytes: usize,
         records: u32,
         now_ms: i64,
-    ) -> Result<Room<'a>, Refusal> {
+    ) -> Result<Room<'a>, AppendRefusal> {
         let room = Room(partition);
         while !partition.has_room(&self.journal, bytes, records, now_ms) {
             self.make_room(partition, bytes, records, now_ms).await?;
         }
         match self.failure() {
-            Some(failure) => Err(Refusal::new(ErrorCode::KafkaStorageError, failure)),
+            Some(failure) => Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure)),
             None => Ok(room),
         }
     }
 
-    async fn make_room(&self, partition: &Partition, bytes: usize, records: u32, now_ms: i64) -> Result<(), Refusal> {
-        let storage = |message: String| Refusal::new(ErrorCode::KafkaStorageError, message);
+    async fn make_room(
+        &self,
+        partition: &Partition,
+        bytes: usize,
+        records: u32,
+        now_ms: i64,
+    ) -> Result<(), AppendRefusal> {
+        let storage = |message: String| AppendRefusal::new(ErrorCode::KafkaStorageError, message);
         if let Some(failure) = self.failure() {
             return Err(storage(failure));
         }

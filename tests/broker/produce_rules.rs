@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::support::node::{Node, Peer};
 use crate::support::{say, wait_for};
 use tidemill::model::{ErrorCode, TopicId};
-use tidemill::partition::producers::{Membership, Producers, Verdict};
+use tidemill::partition::producers::{Membership, ProducerVerdict, Producers};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
 use tidemill::record::validate::{Accepted, Rejected, Rules, TopicCompression, validate};
@@ -523,14 +523,14 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
             let verdict = producers.check(&header, Membership::ByLog);
             let context = format!("seed {seed}, step {step}: {header:?}\nthe node {answer:?}, we {verdict:?}");
             let what = match verdict {
-                Ok(Verdict::Fresh) => {
+                Ok(ProducerVerdict::Fresh) => {
                     assert_eq!(answer.code, ErrorCode::None, "{context}");
                     producers.applied(&header, answer.base_offset, now_ms());
                     (epoch, next) = (batch_epoch, tidemill::record::header::advance_sequence(sequence, count));
                     sent.push((batch_epoch, sequence, count));
                     "appended"
                 }
-                Ok(Verdict::Duplicate { base_offset, .. }) => {
+                Ok(ProducerVerdict::Duplicate { base_offset, .. }) => {
                     assert_eq!((answer.code, answer.base_offset), (ErrorCode::None, base_offset), "{context}");
                     "known again"
                 }

@@ -16,7 +16,7 @@ use crate::support::own_process;
 use stats_alloc::Region;
 use tidemill::config::Routing;
 use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState, SealedSegment};
-use tidemill::disk::journal::group::{Entry, GroupBuilder, Kind, Place};
+use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupIdentity, JournalEntry};
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
 use tidemill::model::{NodeId, TopicId, TopicPartition};
 use tidemill::record::Codec;
@@ -60,12 +60,12 @@ fn journal_group() -> Vec<u8> {
     for n in 0..3 {
         let batch = batch(Codec::None, 1 + n);
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: n as i32 };
-        let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 0, base_offset: 0 };
+        let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 0, base_offset: 0 };
         group.push(entry, &batch[..61], &batch[61..], true);
-        group.push_log_start(Entry { kind: Kind::LogStart, base_offset: 1, ..entry });
+        group.push_log_start(JournalEntry { kind: EntryKind::LogStart, base_offset: 1, ..entry });
     }
-    let place = Place { journal_id: 1, session: 1, sequence: 1, flushed: 0, lap: 0, previous_checksum: 0 };
-    let (buffer, bytes, _) = group.seal(place);
+    let identity = GroupIdentity { journal_id: 1, session: 1, sequence: 1, flushed: 0, lap: 0, previous_checksum: 0 };
+    let (buffer, bytes, _) = group.seal(identity);
     buffer[..bytes].to_vec()
 }
 

@@ -20,7 +20,7 @@ use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::router::Router;
 use tidemill::runtime::{self, Config, Listener, Slice, Stream};
 use tidemill::shard::Shard;
-use tidemill::shard::open::Place;
+use tidemill::shard::open::ShardLocation;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter};
 use tidemill::wire::group::offset_commit::{
@@ -64,7 +64,7 @@ fn image() -> Arc<Image> {
 async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 256 * MIB;
-    let place = Place {
+    let place = ShardLocation {
         id: ShardId(0),
         node: NODE,
         shards: 1,

@@ -25,7 +25,7 @@ use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::Partition;
-use crate::partition::fetch::{Fetched, Request};
+use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
 use crate::router::message::{self, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
@@ -48,7 +48,7 @@ struct Wanted {
     /// The slot of the partition in the session, if there is a session.
     slot: Option<Slot>,
     place: Location,
-    request: Request,
+    request: PartitionFetch,
 }
 
 /// The session that a response belongs to.
@@ -286,8 +286,8 @@ pub(in crate::api) fn isolation_of(level: i8) -> Isolation {
     if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
-fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) -> Request {
-    Request {
+fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) -> PartitionFetch {
+    PartitionFetch {
         fetch_offset: asked.fetch_offset,
         bytes_max: asked.bytes_max.max(0) as usize,
         current_leader_epoch: asked.current_leader_epoch,
@@ -336,7 +336,7 @@ impl Plan {
     fn has_moved(&self, server: &Server, found: &[Found]) -> bool {
         self.wanted.iter().zip(found).any(|(wanted, found)| match wanted.place {
             Ok((id, owner)) if owner == server.shard.id => server.shard.partition(id).is_none_or(|partition| {
-                partition.is_deleted() || partition.limit(self.isolation) != found.limit(self.isolation)
+                partition.is_deleted() || partition.read_limit(self.isolation) != found.limit(self.isolation)
             }),
             _ => false,
         })
@@ -406,7 +406,7 @@ impl Plan {
                 continue;
             }
             let bytes_max = wanted.request.bytes_max.min(*left);
-            let request = Request { bytes_max, at_least_one: *is_empty, ..wanted.request };
+            let request = PartitionFetch { bytes_max, at_least_one: *is_empty, ..wanted.request };
             if let Some(partition) = server.shard.partition(id) {
                 *found = partition.fetch(&request).await.into();
             }
@@ -428,7 +428,7 @@ impl Plan {
         let partitions: Vec<_> = owned
             .map(|wanted| {
                 let (id, _) = wanted.place.expect("filtered");
-                (id, Request { at_least_one: *is_empty, ..wanted.request })
+                (id, PartitionFetch { at_least_one: *is_empty, ..wanted.request })
             })
             .collect();
         if partitions.is_empty() {

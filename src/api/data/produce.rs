@@ -16,7 +16,7 @@ use crate::api::server::Server;
 use crate::api::txn::transactions;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
-use crate::partition::append::{Refusal, Request};
+use crate::partition::append::{AppendRefusal, AppendRequest};
 use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
 use crate::router::message::{self, Batches, TransactionOperation, TransactionReply, TransactionRequest};
@@ -42,7 +42,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         sequence: 0,
         topic_names: Vec::new(),
     };
-    let rules = Request { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
+    let rules = AppendRequest { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
     let image = shard.image();
     let mut verified = match request.transactional_id {
         None => Vec::new(),
@@ -140,9 +140,9 @@ fn look_up<'a>(image: &'a Image, topic: Topic<'_>) -> Result<&'a ImageTopic, Err
 pub(in crate::api) async fn verify<'a>(
     server: &Rc<Server>,
     transactional_id: Option<&str>,
-    request: &Request,
+    request: &AppendRequest,
     batches: impl Iterator<Item = (TopicPartition, &'a [u8])>,
-) -> Vec<Result<Option<Rc<Verification>>, Refusal>> {
+) -> Vec<Result<Option<Rc<Verification>>, AppendRefusal>> {
     let mut verified = Vec::new();
     let mut unknown: Vec<(usize, (String, PartitionIndex))> = Vec::new();
     let mut producers = BTreeSet::new();
@@ -159,7 +159,7 @@ pub(in crate::api) async fn verify<'a>(
     let Some(producer) = producers.first().copied().filter(|_| !unknown.is_empty()) else { return verified };
     if producers.len() > 1 {
         let message = "Transactional records contained more than one producer ID";
-        let refusal = Refusal::new(ErrorCode::InvalidProducerIdMapping, message);
+        let refusal = AppendRefusal::new(ErrorCode::InvalidProducerIdMapping, message);
         return verified.iter().map(|_| Err(refusal.clone())).collect();
     }
     let partitions = unknown.iter().map(|(_, partition)| partition.clone()).collect();
@@ -180,7 +180,7 @@ pub(in crate::api) async fn verify<'a>(
 }
 
 /// Maps a coordinator's error to one that the producer's version can handle.
-fn unverified(error: ErrorCode, produce_version: i16) -> Refusal {
+fn unverified(error: ErrorCode, produce_version: i16) -> AppendRefusal {
     let code = match error {
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::TransactionAbortable if produce_version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
@@ -191,7 +191,7 @@ fn unverified(error: ErrorCode, produce_version: i16) -> Refusal {
         ErrorCode::ConcurrentTransactions if produce_version < TRANSACTIONS_V2_FROM => ErrorCode::NotEnoughReplicas,
         other => other,
     };
-    Refusal::new(code, format!("The partition is not known to be part of the transaction: {error}"))
+    AppendRefusal::new(code, format!("The partition is not known to be part of the transaction: {error}"))
 }
 
 /// The first version of Produce whose producers know TRANSACTION_ABORTABLE.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::leader_hint::LeaderHints;
 use crate::api::outcome::{Header, Outcome};
 use crate::model::{ErrorCode, PartitionIndex};
-use crate::partition::append::{Produced, Refusal};
+use crate::partition::append::{AppendRefusal, Produced};
 use crate::router::Call;
 use crate::router::message::Reply;
 use crate::shard::Shard;
@@ -45,7 +45,7 @@ pub(super) enum TopicKey {
 }
 
 pub(super) enum SlotState {
-    Done(Result<Produced, Refusal>),
+    Done(Result<Produced, AppendRefusal>),
     /// Batch `item` of call `call`.
     Remote {
         call: usize,
@@ -82,7 +82,7 @@ impl Pending {
                 Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
             };
         }
-        let committed = self.shard.committed_to(self.sequence).await;
+        let committed = self.shard.wait_committed(self.sequence).await;
         let image = self.shard.image();
         let mut hints = LeaderHints::new(&image, &self.listener);
         let partitions = self.slots.iter().map(|slot| {

@@ -132,7 +132,7 @@ pub(in crate::api) async fn end_here(
             }
         }
     }
-    if server.shard.committed_to(sequence).await.is_err() {
+    if server.shard.wait_committed(sequence).await.is_err() {
         let appended = errors.iter_mut().filter(|error| !error.is_error());
         appended.for_each(|error| *error = ErrorCode::KafkaStorageError);
     }

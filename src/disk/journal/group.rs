@@ -46,7 +46,7 @@ pub fn entry_room(bytes: usize) -> usize {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum EntryKind {
     /// A batch, which begins at the entry's offset.
     Batch,
     /// The partition's log begins at the entry's offset from here on.
@@ -55,8 +55,8 @@ pub enum Kind {
 
 /// What an entry says, but for a batch's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
-    pub kind: Kind,
+pub struct JournalEntry {
+    pub kind: EntryKind,
     pub partition: TopicPartition,
     pub leader_epoch: LeaderEpoch,
     pub base_offset: Offset,
@@ -64,7 +64,7 @@ pub struct Entry {
 
 /// Where a group stands among the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct GroupIdentity {
     pub journal_id: u64,
     pub session: u64,
     pub sequence: u64,
@@ -105,11 +105,11 @@ impl GroupBuilder {
         self.flushed
     }
 
-    /// Adds one batch, given as its header (offset and epoch in place) and the rest. The caller has made sure of
+    /// Adds one batch, given as its header (offset and epoch in identity) and the rest. The caller has made sure of
     /// [`entry_room`]. `flush`: whether the batch's acknowledgement promises stable storage.
-    pub fn push(&mut self, entry: Entry, header: &[u8], records: &[u8], flush: bool) {
+    pub fn push(&mut self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) {
         let bytes = header.len() + records.len();
-        assert!(header.len() > BATCH_CRC_FROM && entry.kind == Kind::Batch, "it is a batch");
+        assert!(header.len() > BATCH_CRC_FROM && entry.kind == EntryKind::Batch, "it is a batch");
         let crc = u32::from_be_bytes(header[17..21].try_into().expect("4 bytes"));
         let payload = self.push_head(KIND_BATCH, entry, bytes, crc);
         let buf = &mut self.buf;
@@ -125,14 +125,14 @@ impl GroupBuilder {
 
     /// Adds where a log begins, which is always promised to be on stable storage. The caller has made sure of
     /// [`entry_room`] for nothing.
-    pub fn push_log_start(&mut self, entry: Entry) {
-        assert!(entry.kind == Kind::LogStart, "it has no bytes");
+    pub fn push_log_start(&mut self, entry: JournalEntry) {
+        assert!(entry.kind == EntryKind::LogStart, "it has no bytes");
         self.used = self.push_head(KIND_LOG_START, entry, 0, 0);
         self.flushed = true;
     }
 
     /// Answers where the entry's bytes go.
-    fn push_head(&mut self, kind: u8, entry: Entry, bytes: usize, crc: u32) -> usize {
+    fn push_head(&mut self, kind: u8, entry: JournalEntry, bytes: usize, crc: u32) -> usize {
         assert!(self.has_room(entry_room(bytes)), "the caller reserves first");
         let at = self.used;
         let head = &mut self.buf[at..at + ENTRY_BYTES];
@@ -154,7 +154,7 @@ impl GroupBuilder {
     }
 
     /// Closes the group: header written, padding zeroed. Answers the buffer, its length and the group's checksum.
-    pub fn seal(mut self, place: Place) -> (AlignedBuf, usize, u32) {
+    pub fn seal(mut self, identity: GroupIdentity) -> (AlignedBuf, usize, u32) {
         let total = self.total_bytes();
         self.buf[self.used..total].fill(0);
         let header = &mut self.buf[..HEADER_BYTES];
@@ -162,15 +162,15 @@ impl GroupBuilder {
         header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         header[4..6].copy_from_slice(&VERSION.to_le_bytes());
         header[6..8].copy_from_slice(&(if self.flushed { FLAG_FLUSHED } else { 0 }).to_le_bytes());
-        header[8..16].copy_from_slice(&place.journal_id.to_le_bytes());
-        header[16..24].copy_from_slice(&place.sequence.to_le_bytes());
-        header[24..32].copy_from_slice(&place.session.to_le_bytes());
-        header[32..36].copy_from_slice(&place.lap.to_le_bytes());
+        header[8..16].copy_from_slice(&identity.journal_id.to_le_bytes());
+        header[16..24].copy_from_slice(&identity.sequence.to_le_bytes());
+        header[24..32].copy_from_slice(&identity.session.to_le_bytes());
+        header[32..36].copy_from_slice(&identity.lap.to_le_bytes());
         header[36..40].copy_from_slice(&(total as u32).to_le_bytes());
         header[40..44].copy_from_slice(&self.entries.to_le_bytes());
         header[44..48].copy_from_slice(&(self.used as u32).to_le_bytes());
-        header[48..52].copy_from_slice(&place.previous_checksum.to_le_bytes());
-        header[56..64].copy_from_slice(&place.flushed.to_le_bytes());
+        header[48..52].copy_from_slice(&identity.previous_checksum.to_le_bytes());
+        header[56..64].copy_from_slice(&identity.flushed.to_le_bytes());
         let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder lays entries out itself");
         self.buf[52..56].copy_from_slice(&checksum.to_le_bytes());
         (self.buf, total, checksum)
@@ -196,7 +196,7 @@ fn checksum(group: &[u8], entries: u32) -> Option<u32> {
 /// A group's header as found on disk. Its own fields are plausible; nothing is verified yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHeader {
-    pub place: Place,
+    pub identity: GroupIdentity,
     pub is_flushed: bool,
     pub total_bytes: usize,
     pub entries: u32,
@@ -207,7 +207,7 @@ pub struct GroupHeader {
 impl GroupHeader {
     /// Whether this group, being whole, is proof that the group `sequence` was once on stable storage.
     pub fn proves(&self, sequence: u64) -> bool {
-        self.place.sequence > sequence && self.place.flushed >= sequence
+        self.identity.sequence > sequence && self.identity.flushed >= sequence
     }
 
     /// The header at the start of `bytes`, if they look like one of this format.
@@ -220,7 +220,7 @@ impl GroupHeader {
         let (total_bytes, used_bytes) = (u32_at(36) as usize, u32_at(44) as usize);
         let fits = total_bytes.is_multiple_of(BLOCK_BYTES) && used_bytes >= HEADER_BYTES && used_bytes <= total_bytes;
         (u32_at(0) == MAGIC && version == VERSION && fits).then(|| GroupHeader {
-            place: Place {
+            identity: GroupIdentity {
                 journal_id: u64_at(8),
                 sequence: u64_at(16),
                 session: u64_at(24),
@@ -237,7 +237,7 @@ impl GroupHeader {
     }
 }
 
-/// Why the bytes at a place are not the group that belongs there.
+/// Why the bytes at a identity are not the group that belongs there.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damage {
     #[error("the group's header and entries do not match their checksum")]
@@ -249,7 +249,7 @@ pub enum Damage {
 /// The entries of a whole group, each with its payload (none of a log start), and verified: header and entry checksum
 /// first, then every payload's own.
 /// `group` is exactly `header.total_bytes` long.
-pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Entry, &'a [u8])>, Damage> {
+pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(JournalEntry, &'a [u8])>, Damage> {
     let used = group.get(..header.used_bytes).ok_or(Damage::Header)?;
     if checksum(used, header.entries) != Some(header.checksum) {
         return Err(Damage::Header);
@@ -263,10 +263,10 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
         let payload_bytes = i32_at(4) as u32 as usize;
         let payload = &used[at + ENTRY_BYTES..at + ENTRY_BYTES + payload_bytes];
         let damage = |what| Damage::Payload { entry: number, what };
-        let entry = Entry {
+        let entry = JournalEntry {
             kind: match head[0] {
-                KIND_BATCH => Kind::Batch,
-                KIND_LOG_START => Kind::LogStart,
+                KIND_BATCH => EntryKind::Batch,
+                KIND_LOG_START => EntryKind::LogStart,
                 _ => return Err(damage("an entry kind that this version does not know")),
             },
             partition: TopicPartition {
@@ -277,11 +277,11 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
             base_offset: i64::from_le_bytes(head[32..40].try_into().expect("8 bytes")),
         };
         match entry.kind {
-            Kind::Batch => verify_batch(&entry, i32_at(40) as u32, payload).map_err(damage)?,
-            Kind::LogStart if entry.base_offset < 0 || !payload.is_empty() => {
+            EntryKind::Batch => verify_batch(&entry, i32_at(40) as u32, payload).map_err(damage)?,
+            EntryKind::LogStart if entry.base_offset < 0 || !payload.is_empty() => {
                 return Err(damage("a log start that is none"));
             }
-            Kind::LogStart => {}
+            EntryKind::LogStart => {}
         }
         entries.push((entry, payload));
         at += ENTRY_BYTES + payload_bytes.next_multiple_of(8);
@@ -289,7 +289,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(En
     Ok(entries)
 }
 
-fn verify_batch(entry: &Entry, crc: u32, payload: &[u8]) -> Result<(), &'static str> {
+fn verify_batch(entry: &JournalEntry, crc: u32, payload: &[u8]) -> Result<(), &'static str> {
     if payload.len() <= BATCH_CRC_FROM {
         return Err("a batch shorter than its header");
     }

@@ -26,14 +26,14 @@ use crate::runtime::file::{Durability, File};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 use files::JournalFile;
-use group::{Entry, GroupBuilder, Place, entry_room};
+use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
 
 /// The number of a group, from 1; the next one's is one more, for the life of the journal.
 pub type Sequence = u64;
 
 /// How a journal is laid out and written.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct JournalSettings {
     /// Where its files are.
     pub directory: PathBuf,
     /// Bytes of one file: whole MiB.
@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// Where replay starts: the first group that is still needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
+pub struct ReplayStart {
     pub file: u32,
     pub position: u64,
     pub sequence: Sequence,
@@ -58,17 +58,17 @@ pub struct Start {
     pub lap: u32,
 }
 
-impl Start {
+impl ReplayStart {
     /// The very beginning of a new journal.
-    pub const BEGINNING: Start =
-        Start { file: 0, position: BLOCK_BYTES as u64, sequence: 1, previous_checksum: 0, session: 0, lap: 0 };
+    pub const BEGINNING: ReplayStart =
+        ReplayStart { file: 0, position: BLOCK_BYTES as u64, sequence: 1, previous_checksum: 0, session: 0, lap: 0 };
 }
 
 pub struct Journal {
-    settings: Settings,
+    settings: JournalSettings,
     id: u64,
     session: u64,
-    state: RefCell<State>,
+    state: RefCell<JournalState>,
     durable: Cell<Sequence>,
     /// As `durable`, but on stable storage for sure.
     flushed: Cell<Sequence>,
@@ -98,10 +98,10 @@ pub struct Counters {
     pub waits_for_space: Cell<u64>,
 }
 
-struct State {
+struct JournalState {
     files: Vec<JournalFile>,
     /// Where the next group goes.
-    next: Start,
+    next: ReplayStart,
     open: Option<GroupBuilder>,
     /// Groups in flight, oldest first.
     in_flight: VecDeque<InFlight>,
@@ -117,7 +117,7 @@ struct InFlight {
     has_come_back: bool,
 }
 
-impl State {
+impl JournalState {
     /// Files that a replay would read.
     fn files_in_use(&self) -> usize {
         self.files.iter().filter(|file| file.last_sequence >= self.needed_from).count()
@@ -126,7 +126,7 @@ impl State {
 
 impl Journal {
     /// A new journal: one file, written end to end. The directory is made when it is not there.
-    pub async fn create(settings: Settings) -> Result<Rc<Journal>, StorageError> {
+    pub async fn create(settings: JournalSettings) -> Result<Rc<Journal>, StorageError> {
         dir::create_all(&settings.directory)
             .await
             .map_err(StorageError::io("create directory", &settings.directory))?;
@@ -134,15 +134,15 @@ impl Journal {
         dir::sync(parent).await.map_err(StorageError::flush("flush directory", parent))?;
         let id = runtime::random_u64();
         let first = JournalFile::create(&settings.directory, id, 0, settings.file_bytes).await?;
-        Ok(Journal::assemble(settings, id, 1, vec![first], Start { session: 1, ..Start::BEGINNING }, 1))
+        Ok(Journal::assemble(settings, id, 1, vec![first], ReplayStart { session: 1, ..ReplayStart::BEGINNING }, 1))
     }
 
     fn assemble(
-        settings: Settings,
+        settings: JournalSettings,
         id: u64,
         session: u64,
         files: Vec<JournalFile>,
-        next: Start,
+        next: ReplayStart,
         needed_from: Sequence,
     ) -> Rc<Journal> {
         assert!(settings.depth > 0 && settings.files_max >= 2);
@@ -152,7 +152,7 @@ impl Journal {
             session,
             durable: Cell::new(next.sequence - 1),
             flushed: Cell::new(next.sequence - 1),
-            state: RefCell::new(State {
+            state: RefCell::new(JournalState {
                 files,
                 next,
                 open: None,
@@ -239,7 +239,7 @@ impl Journal {
     }
 
     /// Appends one batch to the open group. [`has_room`](Self::has_room) was true since the last await.
-    pub fn append(&self, entry: Entry, header: &[u8], records: &[u8], flush: bool) -> Sequence {
+    pub fn append(&self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
         state.open.as_mut().expect("reserved before").push(entry, header, records, flush);
@@ -249,7 +249,7 @@ impl Journal {
     }
 
     /// Appends where a log begins to the open group. [`has_room`](Self::has_room) for nothing was true since the last await.
-    pub fn append_log_start(&self, entry: Entry) -> Sequence {
+    pub fn append_log_start(&self, entry: JournalEntry) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
         state.open.as_mut().expect("reserved before").push_log_start(entry);
@@ -259,7 +259,7 @@ impl Journal {
 
     /// Where the replay of a checkpoint starts whose every part is captured after this call: at the open group, for
     /// all that went into earlier groups is in the partitions' logs already, and so in the checkpoint.
-    pub fn position(&self) -> Start {
+    pub fn position(&self) -> ReplayStart {
         self.state.borrow().next
     }
 
@@ -269,8 +269,8 @@ impl Journal {
     }
 
     /// Waits until everything appended so far is durable.
-    pub async fn settled(&self) -> Result<(), Rc<StorageError>> {
-        self.durable_to(self.last_appended()).await
+    pub async fn wait_all_durable(&self) -> Result<(), Rc<StorageError>> {
+        self.wait_durable(self.last_appended()).await
     }
 
     /// The group that the latest batch went into, sealed or not.
@@ -283,7 +283,7 @@ impl Journal {
     }
 
     /// Waits until the group is durable.
-    pub async fn durable_to(&self, sequence: Sequence) -> Result<(), Rc<StorageError>> {
+    pub async fn wait_durable(&self, sequence: Sequence) -> Result<(), Rc<StorageError>> {
         while self.durable.get() < sequence {
             if let Some(failure) = self.failure() {
                 return Err(failure);
@@ -294,7 +294,7 @@ impl Journal {
     }
 
     /// Groups before `start` are not needed any more: a checkpoint that says so is on stable storage.
-    pub fn release(&self, start: &Start) {
+    pub fn release(&self, start: &ReplayStart) {
         let mut state = self.state.borrow_mut();
         assert!(start.sequence >= state.needed_from, "a checkpoint never goes back");
         state.needed_from = start.sequence;
@@ -305,7 +305,7 @@ impl Journal {
 
     /// Has the writer look again whether there is space, and ask for a checkpoint if there is none: what it asked for while
     /// nobody listened is lost.
-    pub fn look_for_space(&self) {
+    pub fn recheck_space(&self) {
         self.work.notify_all();
     }
 
@@ -383,7 +383,7 @@ impl Journal {
             state.unflushed.push(at.file);
         }
         let behind: Vec<_> = unflushed.iter().map(|number| state.files[*number as usize].handle()).collect();
-        let place = Place {
+        let place = GroupIdentity {
             journal_id: self.id,
             session: self.session,
             sequence: at.sequence,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::files::JournalFile;
-use super::group::{self, Damage, Entry, GroupHeader};
-use super::{Journal, Sequence, Settings, Start};
+use super::group::{self, Damage, GroupHeader, JournalEntry};
+use super::{Journal, JournalSettings, ReplayStart, Sequence};
 use crate::disk::{BLOCK_BYTES, StorageError, block_ceil};
 use crate::runtime::buf::{AlignedBuf, Shared};
 use crate::runtime::dir;
@@ -24,22 +24,22 @@ pub struct Group {
     pub file: u32,
     pub position: u64,
     /// What it holds, in order: the entry and where its payload lies in `bytes`.
-    pub entries: Vec<(Entry, std::ops::Range<usize>)>,
+    pub entries: Vec<(JournalEntry, std::ops::Range<usize>)>,
     pub bytes: Shared,
 }
 
 impl Group {
-    pub fn entries(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+    pub fn entries(&self) -> impl Iterator<Item = (&JournalEntry, &[u8])> {
         self.entries.iter().map(|(entry, range)| (entry, &self.bytes[range.clone()]))
     }
 }
 
 /// A journal being read, before anything is appended to it.
 pub struct Replay {
-    settings: Settings,
+    settings: JournalSettings,
     id: u64,
     files: Vec<JournalFile>,
-    next: Start,
+    next: ReplayStart,
     needed_from: Sequence,
     window: Option<Window>,
 }
@@ -53,7 +53,7 @@ struct Window {
 
 impl Replay {
     /// Opens the journal `id` at `start`, both as its checkpoint names them.
-    pub async fn open(settings: Settings, id: u64, start: Start) -> Result<Replay, StorageError> {
+    pub async fn open(settings: JournalSettings, id: u64, start: ReplayStart) -> Result<Replay, StorageError> {
         let names = dir::list(&settings.directory).map_err(StorageError::io("list directory", &settings.directory))?;
         for unfinished in names.iter().filter(|name| name.ends_with(".filling")) {
             let path = settings.directory.join(unfinished);
@@ -98,23 +98,23 @@ impl Replay {
     /// The group that belongs next, if it is whole at this place.
     async fn group_at(&mut self, file: u32, position: u64) -> Result<Option<Group>, StorageError> {
         let Some(header) = self.header_at(file, position).await? else { return Ok(None) };
-        let expected = header.place.journal_id == self.id
-            && header.place.sequence == self.next.sequence
-            && header.place.session >= self.next.session
-            && header.place.previous_checksum == self.next.previous_checksum;
+        let expected = header.identity.journal_id == self.id
+            && header.identity.sequence == self.next.sequence
+            && header.identity.session >= self.next.session
+            && header.identity.previous_checksum == self.next.previous_checksum;
         if !expected {
             return Ok(None);
         }
         match self.verified(file, position, &header).await? {
             Ok(group) => {
-                self.files[file as usize].last_sequence = header.place.sequence;
-                self.next = Start {
+                self.files[file as usize].last_sequence = header.identity.sequence;
+                self.next = ReplayStart {
                     file,
                     position: position + header.total_bytes as u64,
-                    sequence: header.place.sequence + 1,
+                    sequence: header.identity.sequence + 1,
                     previous_checksum: header.checksum,
-                    session: header.place.session,
-                    lap: header.place.lap,
+                    session: header.identity.session,
+                    lap: header.identity.lap,
                 };
                 Ok(Some(group))
             }
@@ -123,7 +123,7 @@ impl Replay {
                 tracing::warn!(
                     "{} ends at byte {position}: group {} is torn or damaged: {damage}",
                     path.display(),
-                    header.place.sequence
+                    header.identity.sequence
                 );
                 Ok(None)
             }
@@ -197,12 +197,13 @@ impl Replay {
             // hide where the next one begins, so every block may be one.
             let mut position = if file == missing.file { missing.position } else { BLOCK_BYTES as u64 };
             while position < self.files[file as usize].bytes {
-                let header = self.header_at(file, position).await?.filter(|header| header.place.journal_id == self.id);
+                let header =
+                    self.header_at(file, position).await?.filter(|header| header.identity.journal_id == self.id);
                 let at = position;
                 position += BLOCK_BYTES as u64;
                 let Some(header) = header else { continue };
                 // What lies behind one of before in another file is older still.
-                let is_old = header.place.sequence < missing.sequence && file != missing.file;
+                let is_old = header.identity.sequence < missing.sequence && file != missing.file;
                 let is_proof = header.proves(missing.sequence);
                 if !(is_old || is_proof) || self.verified(file, at, &header).await?.is_err() {
                     continue;
@@ -215,7 +216,7 @@ impl Replay {
                         format!(
                             "group {} is damaged or missing at byte {}, and was flushed before group {}, which is whole: \
                              acknowledged records would be lost. Keep a copy of the data directory and see `tidemill inspect`",
-                            missing.sequence, missing.position, header.place.sequence
+                            missing.sequence, missing.position, header.identity.sequence
                         ),
                     ));
                 }
@@ -231,7 +232,7 @@ impl Replay {
     }
 
     /// How far replay has come, for progress and reports.
-    pub fn position(&self) -> Start {
+    pub fn position(&self) -> ReplayStart {
         self.next
     }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::group::{Entry, HEADER_BYTES, Kind};
+use super::group::{EntryKind, HEADER_BYTES, JournalEntry};
 use super::recover::Replay;
-use super::{Journal, Settings, Start};
+use super::{Journal, JournalSettings, ReplayStart};
 use crate::disk::StorageError;
 use crate::model::{TopicId, TopicPartition};
 use crate::record::builder::{BatchBuilder, BatchOptions};
@@ -28,8 +28,14 @@ impl Drop for Scratch {
     }
 }
 
-fn settings(directory: &Path) -> Settings {
-    Settings { directory: directory.to_owned(), file_bytes: 1 << 20, files_max: 3, group_bytes_max: 64 << 10, depth: 2 }
+fn settings(directory: &Path) -> JournalSettings {
+    JournalSettings {
+        directory: directory.to_owned(),
+        file_bytes: 1 << 20,
+        files_max: 3,
+        group_bytes_max: 64 << 10,
+        depth: 2,
+    }
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -37,11 +43,11 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Batch number `n`: one record at offset `n`.
-fn batch(n: i64) -> (Entry, Vec<u8>) {
+fn batch(n: i64) -> (JournalEntry, Vec<u8>) {
     let mut builder = BatchBuilder::new(BatchOptions { base_offset: n, leader_epoch: 3, ..BatchOptions::default() });
     builder.append(n, None, Some(&vec![n as u8; 1 + (n as usize * 7919) % 30_000]), []);
     let partition = TopicPartition { topic: TopicId([9; 16]), partition: 1 };
-    (Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset: n }, builder.finish())
+    (JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: n }, builder.finish())
 }
 
 /// Appends batches `range`, each durable before the next.
@@ -50,7 +56,7 @@ async fn append(journal: &Rc<Journal>, range: std::ops::Range<i64>) {
         let (entry, bytes) = batch(n);
         journal.reserve(bytes.len()).await.expect("it has not failed");
         let sequence = journal.append(entry, &bytes[..61], &bytes[61..], true);
-        journal.durable_to(sequence).await.expect("it has not failed");
+        journal.wait_durable(sequence).await.expect("it has not failed");
     }
 }
 
@@ -65,7 +71,7 @@ async fn end(journal: &Rc<Journal>, writer: runtime::JoinHandle<()>) {
 }
 
 /// What a replay from `start` brings: the batches' numbers, each checked to its last byte.
-async fn replay(directory: &Path, id: u64, start: Start) -> Result<(Vec<i64>, Replay), StorageError> {
+async fn replay(directory: &Path, id: u64, start: ReplayStart) -> Result<(Vec<i64>, Replay), StorageError> {
     let mut replay = Replay::open(settings(directory), id, start).await?;
     let mut found = Vec::new();
     while let Some(group) = replay.next_group().await? {
@@ -77,8 +83,8 @@ async fn replay(directory: &Path, id: u64, start: Start) -> Result<(Vec<i64>, Re
     Ok((found, replay))
 }
 
-fn start_of_first_session() -> Start {
-    Start { session: 1, ..Start::BEGINNING }
+fn start_of_first_session() -> ReplayStart {
+    ReplayStart { session: 1, ..ReplayStart::BEGINNING }
 }
 
 #[test]
@@ -106,14 +112,14 @@ fn log_starts_are_replayed_where_they_stood_among_the_batches() {
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         let writer = start(&journal);
-        let start_at = |base_offset| Entry { kind: Kind::LogStart, base_offset, ..batch(0).0 };
+        let start_at = |base_offset| JournalEntry { kind: EntryKind::LogStart, base_offset, ..batch(0).0 };
         for n in 0..6 {
             append(&journal, n..n + 1).await;
             journal.reserve(0).await.unwrap();
             // In a group of its own, which is flushed though no batch asks for it, or with the next batch.
             let sequence = journal.append_log_start(start_at(n));
             if n % 2 == 0 {
-                journal.durable_to(sequence).await.unwrap();
+                journal.wait_durable(sequence).await.unwrap();
             }
         }
         end(&journal, writer).await;
@@ -196,7 +202,7 @@ fn a_group_never_outgrows_a_file_however_large_its_buffer() {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         // The largest batch there may be has a buffer with room for more; small ones follow while there is said to be room.
         let partition = batch(0).0.partition;
-        let entry = |base_offset| Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset };
+        let entry = |base_offset| JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset };
         let large = vec![0; journal.batch_bytes_max()];
         assert!(journal.has_room(large.len()));
         let sequence = journal.append(entry(0), &large[..61], &large[61..], true);
@@ -208,7 +214,7 @@ fn a_group_never_outgrows_a_file_however_large_its_buffer() {
         }
         assert!(!journal.has_room(100), "a file of 1 MiB has room for no more than that");
         let _writer = start(&journal);
-        journal.durable_to(sequence).await.unwrap();
+        journal.wait_durable(sequence).await.unwrap();
     });
 }
 
@@ -223,9 +229,9 @@ fn a_group_that_nothing_went_into_is_no_bound_for_the_next() {
         let large = vec![0; journal.batch_bytes_max()];
         runtime::timeout(Duration::from_secs(10), journal.reserve(large.len())).await.expect("there is room").unwrap();
         let partition = batch(0).0.partition;
-        let entry = Entry { kind: Kind::Batch, partition, leader_epoch: 3, base_offset: 0 };
+        let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: 0 };
         let sequence = journal.append(entry, &large[..61], &large[61..], true);
-        journal.durable_to(sequence).await.unwrap();
+        journal.wait_durable(sequence).await.unwrap();
     });
 }
 
@@ -283,7 +289,7 @@ fn after_a_failed_write_nothing_is_acknowledged() {
         let (entry, bytes) = batch(3);
         journal.reserve(bytes.len()).await.unwrap();
         let sequence = journal.append(entry, &bytes[..61], &bytes[61..], true);
-        assert!(journal.durable_to(sequence).await.is_err());
+        assert!(journal.wait_durable(sequence).await.is_err());
         runtime::install_faults(None);
         assert!(journal.reserve(1000).await.is_err(), "JRN-3: it stays failed");
         assert_eq!(journal.durable(), 3);

@@ -34,7 +34,7 @@ fn end(producers: &mut Producers, marker: Marker, epoch: ProducerEpoch, offset: 
 /// Checks each batch as a client's and appends it; they must all be fresh. Offsets run on from `offset`.
 fn append(producers: &mut Producers, mut offset: Offset, batches: &[BatchHeader]) {
     for header in batches {
-        assert_eq!(producers.check(header, V1), Ok(Verdict::Fresh), "{header:?}");
+        assert_eq!(producers.check(header, V1), Ok(ProducerVerdict::Fresh), "{header:?}");
         producers.applied(header, offset, 0);
         offset += i64::from(header.records_count);
     }
@@ -55,7 +55,7 @@ fn without_a_producer_everything_is_fresh_and_nothing_is_kept() {
     let mut header = batch(0, 0, 1);
     header.producer_id = -1;
     let mut producers = Producers::default();
-    assert_eq!(producers.check(&header, V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&header, V1), Ok(ProducerVerdict::Fresh));
     producers.applied(&header, 0, 0);
     assert!(producers.is_empty());
     assert_eq!(size_of::<Producers>(), 80);
@@ -64,8 +64,8 @@ fn without_a_producer_everything_is_fresh_and_nothing_is_kept() {
 #[test]
 fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
     let producers = Producers::default();
-    assert_eq!(producers.check(&batch(3, 55, 1), V1), Ok(Verdict::Fresh));
-    assert_eq!(producers.check(&batch(3, 0, 1), V2), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(3, 55, 1), V1), Ok(ProducerVerdict::Fresh));
+    assert_eq!(producers.check(&batch(3, 0, 1), V2), Ok(ProducerVerdict::Fresh));
     let refusal = producers.check(&batch(3, 55, 1), V2).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::OutOfOrderSequenceNumber);
 }
@@ -73,7 +73,7 @@ fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
 #[test]
 fn the_next_sequence_is_the_last_plus_one() {
     let producers = after(&[batch(0, 0, 3), batch(0, 3, 1)]);
-    assert_eq!(producers.check(&batch(0, 4, 9), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 4, 9), V1), Ok(ProducerVerdict::Fresh));
     for gap in [5, 100, 2, i32::MAX] {
         assert_eq!(refused(&producers, &batch(0, gap, 1)), ErrorCode::OutOfOrderSequenceNumber, "{gap}");
     }
@@ -82,15 +82,15 @@ fn the_next_sequence_is_the_last_plus_one() {
 #[test]
 fn sequences_wrap_from_the_maximum_to_zero() {
     let producers = after(&[batch(0, i32::MAX, 1)]);
-    assert_eq!(producers.check(&batch(0, 0, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 0, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(refused(&producers, &batch(0, 1, 1)), ErrorCode::OutOfOrderSequenceNumber);
     // A batch that wraps within itself: MAX - 1, MAX, 0, 1.
     let wrapping = batch(0, i32::MAX - 1, 4);
     let producers = after(&[wrapping]);
-    assert_eq!(producers.check(&batch(0, 2, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 2, 1), V1), Ok(ProducerVerdict::Fresh));
     let verdict = producers.check(&wrapping, V1).unwrap();
     let timestamp = wrapping.max_timestamp;
-    assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, last_offset: 103, timestamp });
+    assert_eq!(verdict, ProducerVerdict::Duplicate { base_offset: 100, last_offset: 103, timestamp });
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn each_of_the_last_five_batches_is_known_again_with_its_offset() {
     let producers = after(&batches);
     for (i, header) in batches.iter().enumerate().skip(3) {
         let (base_offset, timestamp) = (100 + i as i64 * 2, header.max_timestamp);
-        let expected = Verdict::Duplicate { base_offset, last_offset: base_offset + 1, timestamp };
+        let expected = ProducerVerdict::Duplicate { base_offset, last_offset: base_offset + 1, timestamp };
         assert_eq!(producers.check(header, V1), Ok(expected), "batch {i}");
     }
     for header in &batches[..3] {
@@ -124,7 +124,7 @@ fn a_new_epoch_starts_at_zero_and_forgets_the_old_batches() {
     let mut producers = after(&[batch(0, 0, 1), batch(0, 1, 1)]);
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     append(&mut producers, 102, &[batch(1, 0, 1)]);
-    let expected = Verdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
+    let expected = ProducerVerdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
     assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(expected), "the new epoch's batch, not the old one's");
     assert_eq!(producers.snapshot()[0].batches.len(), 1);
 }
@@ -136,7 +136,7 @@ fn producers_are_independent() {
     other.producer_id = 8;
     append(&mut producers, 105, &[other]);
     assert_eq!(producers.len(), 2);
-    assert_eq!(producers.check(&batch(0, 5, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 5, 1), V1), Ok(ProducerVerdict::Fresh));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn silent_producers_expire_and_may_then_start_anywhere() {
     assert_eq!(producers.expire(2_499, 1_000), 0, "an append is a sign of life");
     assert_eq!(producers.expire(2_500, 1_000), 1);
     assert!(producers.is_empty());
-    assert_eq!(producers.check(&batch(0, 77, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 77, 1), V1), Ok(ProducerVerdict::Fresh));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
     assert_eq!(ended.aborted.map(|aborted| aborted.last_stable_offset), Some(104));
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, None);
     assert_eq!(end(&mut producers, ABORT, 0, 104), None, "statement 77");
-    assert_eq!(producers.check(&batch(0, 3, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(0, 3, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(producers.expire(i64::MAX, 1), 1);
 }
 
@@ -172,7 +172,7 @@ fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
 fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
     end(&mut producers, ABORT, 1, 102);
-    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidProducerEpoch);
 }
@@ -182,7 +182,7 @@ fn of_a_coordinators_batch_it_is_known_where_it_is_and_nothing_else() {
     let mut producers = Producers::default();
     for (offset, count) in [(100, 2), (102, 3)] {
         let written = transactional(batch(0, -1, count));
-        assert_eq!(producers.check(&written, V1), Ok(Verdict::Fresh), "it is no duplicate of the one before");
+        assert_eq!(producers.check(&written, V1), Ok(ProducerVerdict::Fresh), "it is no duplicate of the one before");
         producers.applied(&written, offset, 0);
     }
     end(&mut producers, ABORT, 0, 105);
@@ -192,7 +192,7 @@ fn of_a_coordinators_batch_it_is_known_where_it_is_and_nothing_else() {
         let offsets: Vec<_> = saved.batches.iter().map(|batch| (batch.base_offset, batch.last_offset())).collect();
         assert_eq!(offsets, [(100, 101), (102, 104)]);
         assert_eq!(saved.batches[1].last_sequence, -1, "as Kafka tells it");
-        assert_eq!(producers.check(&batch(0, 0, 3), V1), Ok(Verdict::Fresh));
+        assert_eq!(producers.check(&batch(0, 0, 3), V1), Ok(ProducerVerdict::Fresh));
         assert_eq!(refused(producers, &batch(0, 1, 3)), ErrorCode::OutOfOrderSequenceNumber);
     }
 }
@@ -203,14 +203,17 @@ fn a_transactional_batch_needs_a_transaction_that_is_known_of() {
     let mut producers = Producers::default();
     let refusal = producers.check(&first, Membership::ByLog).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
-    assert_eq!(producers.check(&first, V1), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&first, V1), Ok(ProducerVerdict::Fresh));
     producers.applied(&first, 100, 0);
     assert!(producers.has_open(7, 0) && !producers.has_open(7, 1) && !producers.has_open(8, 0));
-    assert_eq!(producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog), Ok(Verdict::Fresh));
+    assert_eq!(producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog), Ok(ProducerVerdict::Fresh));
     // A duplicate is one whatever has become of its transaction.
     end(&mut producers, ABORT, 0, 102);
     let verdict = producers.check(&first, Membership::ByLog).unwrap();
-    assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, last_offset: 101, timestamp: first.max_timestamp });
+    assert_eq!(
+        verdict,
+        ProducerVerdict::Duplicate { base_offset: 100, last_offset: 101, timestamp: first.max_timestamp }
+    );
     let refusal = producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
 }

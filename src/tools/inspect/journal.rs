@@ -13,7 +13,7 @@ use super::locate::{checkpoints, data_directory};
 use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::disk::BLOCK_BYTES;
 use crate::disk::checkpoint::Checkpoint;
-use crate::disk::journal::Start;
+use crate::disk::journal::ReplayStart;
 use crate::disk::journal::files::FileHeader;
 use crate::disk::journal::group::{self, GroupHeader};
 use crate::disk::layout::DataDirectory;
@@ -88,7 +88,7 @@ fn complete_groups(bytes: &[u8], journal_id: u64) -> Vec<Group> {
     let mut groups = Vec::new();
     let mut position = BLOCK_BYTES;
     while position < bytes.len() {
-        let found = group_at(bytes, position).filter(|group| group.header.place.journal_id == journal_id);
+        let found = group_at(bytes, position).filter(|group| group.header.identity.journal_id == journal_id);
         position += found.as_ref().map_or(BLOCK_BYTES, |group| group.header.total_bytes.max(BLOCK_BYTES));
         groups.extend(found);
     }
@@ -140,10 +140,10 @@ fn inspect_one(
     );
     report.table(title, rows);
     let listed = live.iter().map(|(file, group)| {
-        let GroupHeader { place, is_flushed, total_bytes, .. } = group.header;
+        let GroupHeader { identity, is_flushed, total_bytes, .. } = group.header;
         json!({
-            "file": file, "position": group.position, "sequence": place.sequence, "session": place.session,
-            "lap": place.lap, "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes,
+            "file": file, "position": group.position, "sequence": identity.sequence, "session": identity.session,
+            "lap": identity.lap, "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes,
             "is_flushed": is_flushed,
         })
     });
@@ -167,14 +167,14 @@ fn inspect_one(
 }
 
 /// The groups that a recovery would replay, in order, each with the index of its file.
-fn live_groups(files: &[JournalFile], start: Start) -> Vec<(usize, &Group)> {
+fn live_groups(files: &[JournalFile], start: ReplayStart) -> Vec<(usize, &Group)> {
     let mut live: Vec<(usize, &Group)> = Vec::new();
     let (mut sequence, mut session, mut previous) = (start.sequence, start.session, start.previous_checksum);
     let (mut file, mut position) = (start.file as usize, start.position);
     loop {
         let fits = |group: &&Group| {
-            let place = &group.header.place;
-            place.sequence == sequence && place.session >= session && place.previous_checksum == previous
+            let identity = &group.header.identity;
+            identity.sequence == sequence && identity.session >= session && identity.previous_checksum == previous
         };
         // The next group follows its predecessor. If the rest of the file was too short for it, it starts another file.
         let here = files.get(file).and_then(|f| f.groups.iter().find(|group| group.position == position).filter(fits));
@@ -187,15 +187,15 @@ fn live_groups(files: &[JournalFile], start: Start) -> Vec<(usize, &Group)> {
         let Some((at, group)) = next else { return live };
         live.push((at, group));
         (file, position) = (at, group.position + group.header.total_bytes as u64);
-        (sequence, session, previous) = (sequence + 1, group.header.place.session, group.header.checksum);
+        (sequence, session, previous) = (sequence + 1, group.header.identity.session, group.header.checksum);
     }
 }
 
 /// Checks the end of the live range. It is damaged if a later group proves that the next group was flushed.
-fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], report: &mut Report) {
+fn check_end(files: &[JournalFile], start: ReplayStart, live: &[(usize, &Group)], report: &mut Report) {
     let (file, position, sequence) =
         live.last().map_or((start.file as usize, start.position, start.sequence), |(at, group)| {
-            (*at, group.position + group.header.total_bytes as u64, group.header.place.sequence + 1)
+            (*at, group.position + group.header.total_bytes as u64, group.header.identity.sequence + 1)
         });
     let Some(ended) = files.get(file) else {
         let path = files.last().map_or(Path::new(""), |file| &file.path);
@@ -207,7 +207,7 @@ fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], repo
         .iter()
         .flat_map(|file| &file.groups)
         .filter(|group| group.header.proves(sequence))
-        .map(|group| group.header.place.sequence)
+        .map(|group| group.header.identity.sequence)
         .min();
     if let Some(ahead) = ahead {
         let what = format!(
@@ -219,7 +219,7 @@ fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], repo
     }
     let header = ended.bytes.get(position as usize..).and_then(GroupHeader::parse);
     if header.is_some_and(|header| {
-        header.place.sequence == sequence && header.place.previous_checksum == last_checksum(start, live)
+        header.identity.sequence == sequence && header.identity.previous_checksum == last_checksum(start, live)
     }) {
         report.note(format!(
             "{}: group {sequence} at byte {position} is torn; it was not acknowledged",
@@ -229,6 +229,6 @@ fn check_end(files: &[JournalFile], start: Start, live: &[(usize, &Group)], repo
 }
 
 /// The checksum that the next group must name as its predecessor's.
-fn last_checksum(start: Start, live: &[(usize, &Group)]) -> u32 {
+fn last_checksum(start: ReplayStart, live: &[(usize, &Group)]) -> u32 {
     live.last().map_or(start.previous_checksum, |(_, group)| group.header.checksum)
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use tidemill::disk::BLOCK_BYTES;
 use tidemill::disk::checkpoint::Checkpoint;
-use tidemill::disk::journal::group::{GroupBuilder, GroupHeader, Place as GroupPlace};
-use tidemill::disk::journal::{Start, files};
+use tidemill::disk::journal::group::{GroupBuilder, GroupHeader, GroupIdentity};
+use tidemill::disk::journal::{ReplayStart, files};
 use tidemill::log::segment::file_path;
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
@@ -258,13 +258,13 @@ impl Scene {
     fn forged(&self, sessions_back: u64, checksum_off: u32) -> Vec<u8> {
         let (_, _, last) = self.groups[self.groups.len() - 1];
         load::run(async {
-            let place = GroupPlace {
-                sequence: last.place.sequence + 1,
-                session: last.place.session - sessions_back,
+            let identity = GroupIdentity {
+                sequence: last.identity.sequence + 1,
+                session: last.identity.session - sessions_back,
                 previous_checksum: last.checksum ^ checksum_off,
-                ..last.place
+                ..last.identity
             };
-            let (buf, total, _) = GroupBuilder::new(1000, 4096).unwrap().seal(place);
+            let (buf, total, _) = GroupBuilder::new(1000, 4096).unwrap().seal(identity);
             buf[..total].to_vec()
         })
     }
@@ -276,7 +276,7 @@ impl Scene {
 }
 
 /// The groups from a journal start on.
-fn groups(directory: &Path, start: Start) -> Vec<(u32, u64, GroupHeader)> {
+fn groups(directory: &Path, start: ReplayStart) -> Vec<(u32, u64, GroupHeader)> {
     let (mut file, mut position, mut sequence) = (start.file, start.position, start.sequence);
     let at = |file: u32, position: u64| {
         let bytes = fs::read(files::path_of(directory, file)).ok()?;
@@ -284,7 +284,7 @@ fn groups(directory: &Path, start: Start) -> Vec<(u32, u64, GroupHeader)> {
     };
     let mut found = Vec::new();
     loop {
-        let fits = |header: &GroupHeader| header.place.sequence == sequence;
+        let fits = |header: &GroupHeader| header.identity.sequence == sequence;
         let here = at(file, position).filter(fits).map(|header| (file, position, header));
         let begin = BLOCK_BYTES as u64;
         let first = || (0..3).find_map(|file| Some((file, begin, at(file, begin).filter(fits)?)));
@@ -343,7 +343,7 @@ fn recycled(directory: &Path, sequence: u64) -> Vec<u8> {
         let bytes = fs::read(files::path_of(directory, file)).unwrap();
         for at in (BLOCK_BYTES..bytes.len()).step_by(BLOCK_BYTES) {
             if let Some(header) = GroupHeader::parse(&bytes[at..])
-                && header.place.sequence < sequence
+                && header.identity.sequence < sequence
                 && found.as_ref().is_none_or(|smallest| header.total_bytes < smallest.len())
             {
                 found = bytes.get(at..at + header.total_bytes).map(<[u8]>::to_vec);

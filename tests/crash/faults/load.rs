@@ -18,8 +18,8 @@ use tidemill::log::aborted::OpenTransactions;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
-use tidemill::partition::append::{Produced, Refusal, Request};
-use tidemill::partition::fetch;
+use tidemill::partition::append::{AppendRefusal, AppendRequest, Produced};
+use tidemill::partition::fetch::PartitionFetch;
 use tidemill::partition::purgatory::Isolation;
 use tidemill::partition::transactions::EndTransaction;
 use tidemill::record::BatchHeader;
@@ -30,7 +30,7 @@ use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
 use tidemill::runtime::{self, Class, clock, dir};
 use tidemill::shard::Shard;
-use tidemill::shard::open::{Place, Report};
+use tidemill::shard::open::{OpenReport, ShardLocation};
 
 use crate::support::chance::Chance;
 
@@ -40,7 +40,7 @@ const MIB: u64 = 1 << 20;
 const LOAD_WITHIN: Duration = Duration::from_secs(20);
 
 /// The directories below a root.
-pub fn place(root: &Path, own_journal_dir: bool) -> Place {
+pub fn place(root: &Path, own_journal_dir: bool) -> ShardLocation {
     let data = root.join("data");
     let journal = own_journal_dir.then(|| root.join("journal"));
     for directory in [Some(&data), journal.as_ref()].into_iter().flatten() {
@@ -52,11 +52,19 @@ pub fn place(root: &Path, own_journal_dir: bool) -> Place {
     config.log_retention_check_interval_ms = 40;
     config.log_cleaner_backoff_ms = 10;
     let data = DataDirectory::new(data, journal);
-    Place { id: ShardId(0), node: NODE, shards: 1, layout: 0, data, config: Arc::new(config), journal_file_bytes: MIB }
+    ShardLocation {
+        id: ShardId(0),
+        node: NODE,
+        shards: 1,
+        layout: 0,
+        data,
+        config: Arc::new(config),
+        journal_file_bytes: MIB,
+    }
 }
 
 /// Opens as a node opens its shards: an interrupted deletion is completed first.
-async fn open(place: &Place, image: &Arc<Image>) -> Result<(Rc<Shard>, Report), String> {
+async fn open(place: &ShardLocation, image: &Arc<Image>) -> Result<(Rc<Shard>, OpenReport), String> {
     let names = dir::list(&place.data.root).map_err(|error| error.to_string())?;
     dir::sync(&place.data.root).await.map_err(|error| error.to_string())?;
     for name in names.iter().filter(|name| name.ends_with("-delete")) {
@@ -364,7 +372,13 @@ pub struct Life {
 }
 
 /// Opens the shard, runs a load, records acknowledgements in the ledger, and leaves the disk as a killed process would.
-pub fn live(place: &Place, ledger: &Rc<RefCell<Ledger>>, load: &Load, recorder: &Recorder, faults: FaultPlan) -> Life {
+pub fn live(
+    place: &ShardLocation,
+    ledger: &Rc<RefCell<Ledger>>,
+    load: &Load,
+    recorder: &Recorder,
+    faults: FaultPlan,
+) -> Life {
     run(async {
         runtime::record(recorder.clone());
         runtime::install_faults(Some(faults));
@@ -440,7 +454,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             }
             runtime::sleep(Duration::from_millis(chance.below(40))).await;
             if chance.one_in(3) {
-                shard.want_checkpoint();
+                shard.request_checkpoint();
             }
         }
     }
@@ -537,7 +551,7 @@ impl Producer {
             let (shard, ledger, recorder, id) =
                 (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
             let acknowledge = async move {
-                shard.committed_to(produced.sequence).await?;
+                shard.wait_committed(produced.sequence).await?;
                 let start = shard.partition(id).map(|partition| partition.log_start());
                 let mut ledger = ledger.borrow_mut();
                 ledger.acknowledge(id, produced.base_offset, recorder.now());
@@ -559,15 +573,15 @@ impl Producer {
         Ok(())
     }
 
-    async fn append(&mut self) -> Result<(Produced, Sent), Refusal> {
+    async fn append(&mut self) -> Result<(Produced, Sent), AppendRefusal> {
         let (bytes, keyed) = self.batch(BatchOptions::default());
-        let request = Request { produce_version: 9, acks: -1, now_ms: clock::wall_ms() };
+        let request = AppendRequest { produce_version: 9, acks: -1, now_ms: clock::wall_ms() };
         let produced = self.shard.produce(self.id, &bytes, &request, None).await?;
         Ok((produced, Sent::of(&produced, &BatchHeader::decode(&bytes).expect("a batch"), keyed)))
     }
 
     /// One step of a transactional producer: a batch, or the end of its transaction.
-    async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Sent), Refusal> {
+    async fn go_on(&mut self, producer: &mut Transactional) -> Result<(Produced, Sent), AppendRefusal> {
         let now_ms = clock::wall_ms();
         if producer.is_open && self.chance.one_in(4) || self.chance.one_in(40) {
             let ending = if self.chance.one_in(2) { Ending::Abort } else { Ending::Commit };
@@ -592,7 +606,7 @@ impl Producer {
         let partition = self.shard.partition(self.id).expect("it is served");
         // The coordinator of a node would have added the partition.
         let verification = partition.begin_verification(producer.producer_id, producer.epoch);
-        let request = Request { produce_version: 12, acks: -1, now_ms };
+        let request = AppendRequest { produce_version: 12, acks: -1, now_ms };
         let produced = self.shard.produce(self.id, &bytes, &request, verification.as_deref()).await?;
         (producer.sequence, producer.is_open) = (producer.sequence + header.records_count, true);
         Ok((produced, Sent::of(&produced, &header, keyed)))
@@ -627,7 +641,7 @@ impl Producer {
 // ---- after ------------------------------------------------------------------------------------------------------
 
 /// Opens the shard on the disk, and reads all records.
-pub fn reopen(place: &Place, image: &Arc<Image>) -> Result<(Found, Report), String> {
+pub fn reopen(place: &ShardLocation, image: &Arc<Image>) -> Result<(Found, OpenReport), String> {
     run(async {
         let (shard, report) = open(place, image).await?;
         let mut found = Found::new();
@@ -648,7 +662,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
     let mut next = start;
     let (mut batches, mut keyed) = (Vec::new(), Vec::new());
     while next < partition.log_end() {
-        let request = fetch::Request {
+        let request = PartitionFetch {
             fetch_offset: next,
             bytes_max: 1 << 20,
             current_leader_epoch: -1,
