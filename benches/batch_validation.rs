@@ -44,7 +44,7 @@ fn time(times: usize, mut once: impl FnMut()) -> f64 {
 
 fn main() {
     let rules = Rules {
-        produce_version: 9,
+        zstd_rejection: None,
         message_bytes_max: 2 << 20,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,

@@ -51,10 +51,27 @@ impl From<Rejected> for AppendRefusal {
     }
 }
 
-/// What the request says about the append.
+/// What the version of a client's Produce request allows. Only `api` knows the versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProduceCapabilities {
+    /// The message of the rejection for a batch in zstd; `None`: zstd is allowed (KIP-110).
+    pub zstd_rejection: Option<&'static str>,
+    /// The producer follows `transaction.version=2` (KIP-890): a batch adds its partition to the transaction.
+    pub has_transactions_v2: bool,
+    /// The producer understands TRANSACTION_ABORTABLE (KIP-890).
+    pub knows_transaction_abortable: bool,
+}
+
+impl ProduceCapabilities {
+    /// Of the newest clients.
+    pub const ALL: ProduceCapabilities =
+        ProduceCapabilities { zstd_rejection: None, has_transactions_v2: true, knows_transaction_abortable: true };
+}
+
+/// How a client wants its batches appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendRequest {
-    pub produce_version: i16,
+    pub capabilities: ProduceCapabilities,
     /// -1, 0 or 1.
     pub acks: i16,
     pub now_ms: i64,
@@ -82,7 +99,7 @@ impl Partition {
             return Err(AppendRefusal::new(ErrorCode::NotEnoughReplicas, message));
         }
         let rules = Rules {
-            produce_version: request.produce_version,
+            zstd_rejection: request.capabilities.zstd_rejection,
             message_bytes_max: config.max_message_bytes,
             segment_bytes_max: config.segment_bytes as usize,
             compression: config.compression(),

@@ -25,8 +25,8 @@ pub enum TopicCompression {
 /// What the request, the topic and the clock say.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The version of the Produce request.
-    pub produce_version: i16,
+    /// The message of the rejection for a batch in zstd, if the client may not send one (KIP-110).
+    pub zstd_rejection: Option<&'static str>,
     /// `max.message.bytes`: of a whole batch, as it came and as it will be stored.
     pub message_bytes_max: usize,
     /// `segment.bytes`: a batch must fit one segment.
@@ -181,11 +181,10 @@ fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
 
 /// What the header alone, its size and its CRC tell.
 fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<(), Rejected> {
-    if rules.produce_version < 7 && header.codec() == Some(Codec::Zstd) {
-        return Err(rejected(
-            ErrorCode::UnsupportedCompressionType,
-            format!("Produce requests with version {} are not allowed to use ZStandard", rules.produce_version),
-        ));
+    if let Some(message) = rules.zstd_rejection
+        && header.codec() == Some(Codec::Zstd)
+    {
+        return Err(rejected(ErrorCode::UnsupportedCompressionType, message));
     }
     if header.base_offset != 0 {
         return Err(invalid(format!(

@@ -25,7 +25,6 @@ mod produce;
 mod write_back;
 
 pub use crate::partition::DECODED_BYTES_MAX;
-pub use produce::TRANSACTIONS_V2_FROM;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

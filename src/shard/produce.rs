@@ -12,9 +12,6 @@ use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verificat
 use crate::record::validate::Accepted;
 use crate::runtime;
 
-/// The version of Produce from which on a producer's transactions are of `transaction.version=2` (KIP-890).
-pub const TRANSACTIONS_V2_FROM: i16 = 12;
-
 /// Room for an append. What is left of it when that is over, or has come to nothing, goes back: a partition that gets nothing
 /// more would keep it.
 struct Room<'a>(&'a Partition);
@@ -40,7 +37,7 @@ impl Shard {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
         let accepted = partition.judge(records, request, &mut self.decompressor.borrow_mut())?;
-        let is_v2 = request.produce_version >= TRANSACTIONS_V2_FROM;
+        let is_v2 = request.capabilities.has_transactions_v2;
         // Asked at the append: a marker may come while room is waited for.
         let membership = || verification.map_or(Membership::ByLog, |verification| verification.membership(is_v2));
         self.append_accepted(&partition, &accepted, membership, request.now_ms).await

@@ -143,7 +143,7 @@ impl Meant {
 
 fn rules() -> Rules {
     Rules {
-        produce_version: 9,
+        zstd_rejection: None,
         message_bytes_max: 1_048_588,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
@@ -196,6 +196,8 @@ fn around(codec: Codec, count: i32, plain: &[u8]) -> Vec<u8> {
 struct Checker<'a> {
     bench: &'a mut Bench,
     topic: &'a str,
+    /// Of Produce.
+    version: i16,
     rules: Rules,
     checked: usize,
     differed: usize,
@@ -203,7 +205,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn check(&mut self, case: &str, bytes: &[u8], meant: Meant) {
-        let answer = self.bench.produce(self.topic, self.rules.produce_version, bytes);
+        let answer = self.bench.produce(self.topic, self.version, bytes);
         let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
         // The broker sets LogAppendTime; no other field depends on a difference below minutes.
         let now_ms = if answer.log_append_time_ms >= 0 { answer.log_append_time_ms } else { now_ms() };
@@ -218,7 +220,7 @@ impl Checker<'_> {
                 assert_eq!(accepted.log_append_time_ms(), answer.log_append_time_ms, "{context}");
                 self.compare_stored(bytes, &accepted, answer.base_offset, &context);
             }
-            Err(Rejected { record_errors, .. }) if answer.code == code && self.rules.produce_version >= 8 => {
+            Err(Rejected { record_errors, .. }) if answer.code == code && self.version >= 8 => {
                 let blamed: Vec<_> = record_errors.iter().map(|fault| fault.batch_index).collect();
                 assert_eq!(answer.blamed, blamed, "{context}");
                 assert!(blamed.is_empty() || answer.message.is_some(), "{context}");
@@ -259,16 +261,18 @@ fn batches_are_accepted_refused_and_stored_as_the_rules_say() {
     let Some(mut bench) = Bench::start("produce-rules") else { return };
     let bench = &mut bench;
     bench.topic("plain", &[]);
-    let mut checker = Checker { bench, topic: "plain", rules: rules(), checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "plain", version: 9, rules: rules(), checked: 0, differed: 0 };
     use Meant::{LengthsInsideAreChecked, NotUnknownServerError, OffsetsAreRewritten, Same, TailIsRefused};
 
     for version in [3, 6, 7, 8, 9, 11, 12, 13] {
-        checker.rules.produce_version = version;
+        checker.version = version;
+        checker.rules.zstd_rejection = (version < 7).then_some("zstd needs version 7");
         for codec in Codec::ALL {
             checker.check(&format!("{codec:?} at v{version}"), &three(codec), Same);
         }
     }
-    checker.rules.produce_version = 9;
+    checker.version = 9;
+    checker.rules.zstd_rejection = None;
 
     let one = three(Codec::None);
     let with_byte = |at: usize, byte: u8| {

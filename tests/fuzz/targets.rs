@@ -275,7 +275,7 @@ fn judge(bytes: &[u8]) {
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let rules = Rules {
-        produce_version: 9,
+        zstd_rejection: None,
         message_bytes_max: 1 << 20,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,

@@ -16,12 +16,11 @@ use crate::api::server::Server;
 use crate::api::txn::transactions;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
-use crate::partition::append::{AppendRefusal, AppendRequest};
+use crate::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities};
 use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
 use crate::router::message::{self, Batches, TransactionOperation, TransactionReply, TransactionRequest};
 use crate::runtime::clock;
-use crate::shard::TRANSACTIONS_V2_FROM;
 use crate::wire::data::produce::ProduceRequest;
 use crate::wire::{Malformed, Topic};
 
@@ -42,7 +41,8 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         sequence: 0,
         topic_names: Vec::new(),
     };
-    let rules = AppendRequest { produce_version: header.version, acks: request.acks, now_ms: clock::wall_ms() };
+    let rules =
+        AppendRequest { capabilities: capabilities_of(header.version), acks: request.acks, now_ms: clock::wall_ms() };
     let image = shard.image();
     let mut verified = match request.transactional_id {
         None => Vec::new(),
@@ -163,9 +163,10 @@ pub(in crate::api) async fn verify<'a>(
         return verified.iter().map(|_| Err(refusal.clone())).collect();
     }
     let partitions = unknown.iter().map(|(_, partition)| partition.clone()).collect();
-    let operation = match request.produce_version {
-        TRANSACTIONS_V2_FROM.. => TransactionOperation::Add { producer, partitions, version: 2 },
-        _ => TransactionOperation::Verify { producer, partitions },
+    let operation = if request.capabilities.has_transactions_v2 {
+        TransactionOperation::Add { producer, partitions, version: 2 }
+    } else {
+        TransactionOperation::Verify { producer, partitions }
     };
     let ask = TransactionRequest { transactional_id: transactional_id.unwrap_or_default().into(), operation };
     let TransactionReply::Partitions(errors) = transactions::ask_ahead(server, ask).await else {
@@ -173,31 +174,61 @@ pub(in crate::api) async fn verify<'a>(
     };
     for ((at, _), error) in unknown.into_iter().zip(errors) {
         if error.is_error() {
-            verified[at] = Err(unverified(error, request.produce_version));
+            verified[at] = Err(unverified(error, &request.capabilities));
         }
     }
     verified
 }
 
 /// Maps a coordinator's error to one that the producer's version can handle.
-fn unverified(error: ErrorCode, produce_version: i16) -> AppendRefusal {
+fn unverified(error: ErrorCode, capabilities: &ProduceCapabilities) -> AppendRefusal {
     let code = match error {
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-        ErrorCode::TransactionAbortable if produce_version < ABORTABLE_FROM => ErrorCode::InvalidTxnState,
+        ErrorCode::TransactionAbortable if !capabilities.knows_transaction_abortable => ErrorCode::InvalidTxnState,
         // A producer retries NOT_ENOUGH_REPLICAS without a Metadata request.
         ErrorCode::CoordinatorLoadInProgress | ErrorCode::CoordinatorNotAvailable | ErrorCode::NotCoordinator => {
             ErrorCode::NotEnoughReplicas
         }
-        ErrorCode::ConcurrentTransactions if produce_version < TRANSACTIONS_V2_FROM => ErrorCode::NotEnoughReplicas,
+        ErrorCode::ConcurrentTransactions if !capabilities.has_transactions_v2 => ErrorCode::NotEnoughReplicas,
         other => other,
     };
     AppendRefusal::new(code, format!("The partition is not known to be part of the transaction: {error}"))
 }
 
-/// The first version of Produce whose producers know TRANSACTION_ABORTABLE.
-const ABORTABLE_FROM: i16 = 11;
+/// What a version of Produce allows its client.
+fn capabilities_of(version: i16) -> ProduceCapabilities {
+    ProduceCapabilities {
+        // KIP-110: zstd came with version 7. The messages are Kafka's.
+        zstd_rejection: match version {
+            ..=3 => Some("Produce requests with version 3 are not allowed to use ZStandard"),
+            4 => Some("Produce requests with version 4 are not allowed to use ZStandard"),
+            5 => Some("Produce requests with version 5 are not allowed to use ZStandard"),
+            6 => Some("Produce requests with version 6 are not allowed to use ZStandard"),
+            7.. => None,
+        },
+        has_transactions_v2: version >= 12,
+        knows_transaction_abortable: version >= 11,
+    }
+}
 
 /// A transactional batch in a request without a transactional id (statement 69).
 fn is_forged(request: &ProduceRequest<'_>, records: &[u8]) -> bool {
     request.transactional_id.is_none() && BatchHeader::decode(records).is_some_and(|header| header.is_transactional())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_grow_with_the_version() {
+        for version in 3..=13 {
+            let capabilities = capabilities_of(version);
+            let rejection = format!("Produce requests with version {version} are not allowed to use ZStandard");
+            assert_eq!(capabilities.zstd_rejection, (version < 7).then_some(&*rejection), "{version}");
+            assert_eq!(capabilities.knows_transaction_abortable, version >= 11, "{version}");
+            assert_eq!(capabilities.has_transactions_v2, version >= 12, "{version}");
+        }
+        assert_eq!(capabilities_of(13), ProduceCapabilities::ALL);
+    }
 }

@@ -7,7 +7,7 @@ const NOW: i64 = 1_700_000_000_000;
 
 fn rules() -> Rules {
     Rules {
-        produce_version: 9,
+        zstd_rejection: None,
         message_bytes_max: 1 << 20,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
@@ -173,11 +173,12 @@ fn an_idempotent_batch_with_a_sequence_is_accepted() {
 }
 
 #[test]
-fn zstd_needs_produce_version_7() {
+fn zstd_is_rejected_without_the_capability() {
     let bytes = three(Codec::Zstd);
-    let old = Rules { produce_version: 6, ..rules() };
+    let old =
+        Rules { zstd_rejection: Some("Produce requests with version 6 are not allowed to use ZStandard"), ..rules() };
     check_refused("v6", &bytes, &old, ErrorCode::UnsupportedCompressionType, "version 6");
-    assert!(run(&bytes, &Rules { produce_version: 7, ..rules() }).is_ok());
+    assert!(run(&bytes, &rules()).is_ok());
     assert!(run(&three(Codec::Lz4), &old).is_ok());
 }
 

@@ -18,7 +18,7 @@ use tidemill::log::aborted::OpenTransactions;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
-use tidemill::partition::append::{AppendRefusal, AppendRequest, Produced};
+use tidemill::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities, Produced};
 use tidemill::partition::fetch::PartitionFetch;
 use tidemill::partition::purgatory::Isolation;
 use tidemill::partition::transactions::EndTransaction;
@@ -36,6 +36,9 @@ use crate::support::chance::Chance;
 
 const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
+/// Of Produce version 9.
+const V9: ProduceCapabilities =
+    ProduceCapabilities { has_transactions_v2: false, knows_transaction_abortable: false, ..ProduceCapabilities::ALL };
 /// A load without progress for so long hangs.
 const LOAD_WITHIN: Duration = Duration::from_secs(20);
 
@@ -575,7 +578,7 @@ impl Producer {
 
     async fn append(&mut self) -> Result<(Produced, Sent), AppendRefusal> {
         let (bytes, keyed) = self.batch(BatchOptions::default());
-        let request = AppendRequest { produce_version: 9, acks: -1, now_ms: clock::wall_ms() };
+        let request = AppendRequest { capabilities: V9, acks: -1, now_ms: clock::wall_ms() };
         let produced = self.shard.produce(self.id, &bytes, &request, None).await?;
         Ok((produced, Sent::of(&produced, &BatchHeader::decode(&bytes).expect("a batch"), keyed)))
     }
@@ -606,7 +609,7 @@ impl Producer {
         let partition = self.shard.partition(self.id).expect("it is served");
         // The coordinator of a node would have added the partition.
         let verification = partition.begin_verification(producer.producer_id, producer.epoch);
-        let request = AppendRequest { produce_version: 12, acks: -1, now_ms };
+        let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms };
         let produced = self.shard.produce(self.id, &bytes, &request, verification.as_deref()).await?;
         (producer.sequence, producer.is_open) = (producer.sequence + header.records_count, true);
         Ok((produced, Sent::of(&produced, &header, keyed)))
