@@ -1,48 +1,53 @@
-//! A shard's checkpoint: from which group on its journal must be replayed, and what each partition's segments
-//! hold for sure.
+//! A shard's checkpoint: the journal group where replay starts, and the flushed state of each partition's segments.
 //!
-//! One small file, replaced whole: written beside, flushed, renamed, its directory flushed.
+//! One small file, replaced atomically by [`replace_file`].
 //!
 //! ```text
 //!  0  u32  magic "TMC1"    4  u32  version (5)    8  u64  archive bytes    16  u32  CRC-32C of the archive
-//! 32  the archive (rkyv), checked against the CRC before it is looked at, and validated when it is
+//! 20  12 bytes of zero
+//! 32  the archive (rkyv); the reader checks its CRC, then validates its structure
 //! ```
 //!
-//! What a partition's entry says is captured when its segments are flushed, at some moment after the journal
-//! position was taken; replay skips what lies below the entry's end.
+//! A partition's state is captured after the journal position, when its segments are flushed. Replay skips batches
+//! below the end offset of that state.
 
 use std::path::Path;
 
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::disk::StorageError;
 use crate::disk::journal::ReplayStart;
 use crate::disk::layout::replace_file;
+use crate::disk::{StorageError, is_aligned};
 use crate::model::{TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-/// Since 5 the journal may hold log starts, which who knows 4 alone would take for damage. The bytes here are the same.
+/// Since version 5 the journal may hold log starts, which a build that reads only version 4 takes for damage. The
+/// format of the checkpoint itself is the same.
 const VERSION: u32 = 5;
 const VERSION_OLDEST: u32 = 4;
 const HEAD_BYTES: usize = 32;
 
-/// Everything a shard must know to recover, apart from the journal and the segments.
+const _: () =
+    assert!(VERSION_OLDEST <= VERSION && HEAD_BYTES.is_multiple_of(16), "rkyv's archive is aligned to 16 bytes");
+
+/// The state that a shard needs to recover, besides the journal and the segments.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Checkpoint {
     pub journal_id: u64,
-    /// How many files the journal had; it may have grown since.
+    /// The number of the journal's files. The journal may have grown since.
     pub journal_files: u32,
-    /// Sessions of the journal that have been started so far; the next one takes the number after it.
+    /// The latest session of the journal. The next session gets the next number.
     pub session: u64,
+    /// The first group that a replay needs.
     pub start: JournalStart,
-    /// Written at a graceful stop: segments are cut to their lengths and nothing needs replaying.
+    /// The shard stopped gracefully: segments are cut to their lengths, and nothing needs a replay.
     pub is_clean: bool,
     pub partitions: Vec<PartitionState>,
 }
 
-/// [`ReplayStart`], as it is stored.
+/// [`ReplayStart`] in its stored form.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalStart {
     pub file: u32,
@@ -53,44 +58,45 @@ pub struct JournalStart {
     pub lap: u32,
 }
 
-/// What is flushed of one partition.
+/// The flushed state of one partition.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct PartitionState {
     pub topic: [u8; 16],
     pub partition: i32,
     pub log_start_offset: i64,
-    /// The segments before the active one, flushed and cut to their lengths, in order. Retention may have taken some of the
-    /// first since.
+    /// The segments before the active one, in order, flushed and cut to their lengths. Retention may have removed the
+    /// first of them since.
     pub sealed: Vec<SealedSegment>,
-    /// Everything below this offset has been compacted. Here and not in Kafka's `cleaner-offset-checkpoint`, because it has
-    /// to become true in the same moment as the compacted segments.
+    /// Everything below this offset is compacted. Kept here and not in Kafka's `cleaner-offset-checkpoint`, because it
+    /// must change in the same step as the compacted segments.
     pub cleaned_to: i64,
-    /// The active segment at that moment.
+    /// The active segment's base offset.
     pub segment_base_offset: i64,
-    /// Flushed bytes of that segment; whole batches.
+    /// The flushed bytes of the active segment: whole batches.
     pub segment_position: u64,
-    /// The offset behind the last flushed batch.
+    /// The offset after the last flushed batch.
     pub end_offset: i64,
-    /// The largest timestamp in that segment and its record's offset; -1 when it is empty.
+    /// The largest timestamp in the active segment; -1 if it is empty.
     pub segment_max_timestamp: i64,
+    /// The offset of the record with that timestamp; -1 if the segment is empty.
     pub segment_offset_of_max_timestamp: i64,
-    /// Wall time of the segment's first append, for time-based rolling; -1 when it is empty.
+    /// Wall time of the active segment's first append, for time-based rolling; -1 if it is empty.
     pub segment_first_append_ms: i64,
-    /// Flushed entries of that segment's index of aborted transactions.
+    /// The flushed entries of the active segment's index of aborted transactions.
     pub segment_aborted: u32,
-    /// (epoch, its first offset), ascending.
+    /// (leader epoch, its first offset), ascending.
     pub leader_epochs: Vec<(i32, i64)>,
     pub producers: Vec<ProducerState>,
 }
 
-/// A segment that nothing is appended to any more.
+/// A segment that takes no more appends.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealedSegment {
     pub base_offset: i64,
     pub bytes: u64,
-    /// Entries of its index of aborted transactions.
+    /// The entries of its index of aborted transactions.
     pub aborted: u32,
-    /// Compacted, and perhaps not yet in the place of those that it was made from: see `log::clean::swap`.
+    /// The segment is compacted, and may not have replaced its originals yet: see `log::clean::swap`.
     pub is_swap: bool,
 }
 
@@ -100,15 +106,16 @@ pub struct ProducerState {
     pub producer_id: i64,
     pub epoch: i16,
     pub last_activity_ms: i64,
-    /// Of its last batch or marker.
+    /// The timestamp of its last batch or marker.
     pub last_timestamp: i64,
     pub coordinator_epoch: i32,
-    /// Where its open transaction began; -1 without one.
+    /// The first offset of its open transaction; -1 without one.
     pub current_txn_first_offset: i64,
     /// At most five, oldest first.
     pub batches: Vec<ProducedBatch>,
 }
 
+/// One of a producer's last batches.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProducedBatch {
     pub first_sequence: i32,
@@ -131,15 +138,35 @@ impl From<JournalStart> for ReplayStart {
     }
 }
 
+/// Why a checkpoint file is rejected.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("it is {bytes} bytes long, shorter than its header")]
+    Short { bytes: usize },
+    #[error("it does not begin with a checkpoint's magic")]
+    Magic,
+    #[error("it is of version {found}, this build reads {VERSION_OLDEST} to {VERSION}")]
+    Version { found: u32 },
+    #[error("its archive should be {expected} bytes long and is {found}")]
+    Length { expected: u64, found: usize },
+    #[error("it does not match its checksum")]
+    Checksum,
+    /// The checksum matches, so the build that wrote it had another structure.
+    #[error("{0}")]
+    Structure(#[from] rkyv::rancor::Error),
+}
+
 impl PartitionState {
+    /// The partition's id.
     pub fn id(&self) -> TopicPartition {
         TopicPartition { topic: TopicId(self.topic), partition: self.partition }
     }
 }
 
 impl Checkpoint {
-    /// Replaces the checkpoint at `path`. When it returns, this one is what a restart finds.
+    /// Replaces the checkpoint at `path`. Once it returns, a restart finds the new one.
     pub async fn store(&self, path: &Path) -> Result<(), StorageError> {
+        self.check();
         let archive = rkyv::to_bytes::<rkyv::rancor::Error>(self)
             .map_err(|error| StorageError::format("a checkpoint", path, error.to_string()))?;
         let mut bytes = vec![0u8; HEAD_BYTES];
@@ -151,7 +178,20 @@ impl Checkpoint {
         replace_file(path, bytes).await
     }
 
-    /// The checkpoint at `path`; `None` when there is none.
+    /// Asserts what a checkpoint must hold before it is written.
+    fn check(&self) {
+        assert!(self.start.sequence > 0 && self.start.session <= self.session, "the start is of a session so far");
+        assert!(self.start.file < self.journal_files, "replay starts in a file of the journal");
+        assert!(is_aligned(self.start.position, 0), "groups begin at whole blocks");
+        for state in &self.partitions {
+            assert!(state.log_start_offset <= state.end_offset, "PART-1: log start <= log end");
+            assert!(state.segment_base_offset <= state.end_offset, "the active segment begins before it ends");
+            let is_ascending = state.sealed.is_sorted_by(|one, next| one.base_offset < next.base_offset);
+            assert!(is_ascending, "LOG-1: segments are in the order of their offsets");
+        }
+    }
+
+    /// Reads the checkpoint at `path`. `None` when the file does not exist.
     pub async fn load(path: &Path) -> Result<Option<Checkpoint>, StorageError> {
         let file = match File::open(path, Open { read: true, ..Open::default() }).await {
             Ok(file) => file,
@@ -160,30 +200,34 @@ impl Checkpoint {
         };
         let length = file.len().await.map_err(StorageError::io("measure checkpoint", path))?;
         let bytes = file.read_vec(length as usize, 0).await.map_err(StorageError::io("read checkpoint", path))?;
-        Checkpoint::parse(&bytes).map(Some).map_err(|why| StorageError::format("a checkpoint", path, why))
+        let parsed = Checkpoint::parse(&bytes).map(Some);
+        parsed.map_err(|error| StorageError::format("a checkpoint", path, error.to_string()))
     }
 
-    /// Reads a checkpoint file's bytes; says what is wrong with them.
-    pub fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
+    /// Parses the bytes of a checkpoint file.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly a whole checkpoint of a version that this build reads.
+    pub fn parse(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let Some((head, archive)) = bytes.split_at_checked(HEAD_BYTES) else {
-            return Err(format!("it is {} bytes long, shorter than its header", bytes.len()));
+            return Err(CheckpointError::Short { bytes: bytes.len() });
         };
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         if u32_at(0) != MAGIC {
-            return Err("it does not begin with a checkpoint's magic".into());
+            return Err(CheckpointError::Magic);
         }
         if !(VERSION_OLDEST..=VERSION).contains(&u32_at(4)) {
-            return Err(format!("it is of version {}, this build reads {VERSION_OLDEST} to {VERSION}", u32_at(4)));
+            return Err(CheckpointError::Version { found: u32_at(4) });
         }
-        let stated = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));
-        if stated != archive.len() as u64 {
-            return Err(format!("its archive should be {stated} bytes long and is {}", archive.len()));
+        let expected = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));
+        if expected != archive.len() as u64 {
+            return Err(CheckpointError::Length { expected, found: archive.len() });
         }
         if u32_at(16) != crc32c::crc32c(archive) {
-            return Err("it does not match its checksum".into());
+            return Err(CheckpointError::Checksum);
         }
         let mut aligned = AlignedVec::<16>::with_capacity(archive.len());
         aligned.extend_from_slice(archive);
-        rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned).map_err(|error| error.to_string())
+        Ok(rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned)?)
     }
 }

@@ -7,13 +7,13 @@
 //! <data>/<topic>-<partition>/                 one partition's segments, Kafka's own files
 //! <data>/layouts/<n>/shard-<s>/checkpoint     one shard's checkpoint
 //! <journal.dir>/layouts/<n>/shard-<s>/        one shard's journal files (journal.dir is <data> unless set)
-//! <journal.dir>/owner.properties              whose journals these are, unless it is <data>
+//! <journal.dir>/owner.properties              the node that owns these journals (absent if journal.dir is <data>)
 //! ```
 //!
-//! Every partition's directory has a dash and a number at its end, so no topic's name leads to one of the others.
+//! Every partition's directory ends with a dash and a number, so no topic name collides with another directory.
 //!
-//! Changing the number of shards makes a new layout beside the old one and then moves `meta.properties` over to it
-//! in one rename, so that a crash leaves one or the other.
+//! A new number of shards gets a new layout beside the old one. Then one rename replaces `meta.properties`, so that
+//! after a crash the old layout or the new one is current.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,17 +22,31 @@ use crate::disk::StorageError;
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File, Open};
 
-/// What `meta.properties` says, in Kafka's form of it.
+/// The content of `meta.properties`, in Kafka's format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {
     pub cluster_id: String,
     pub node_id: i32,
-    /// Which `layouts/<n>` is current, and for how many shards it was made.
+    /// The number of the current `layouts/<n>`.
     pub layout: u64,
+    /// The number of shards in that layout.
     pub shards: u16,
 }
 
-/// Paths below one data directory.
+/// Why a `meta.properties` file is rejected.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MetaError {
+    #[error("it has no {key}")]
+    Missing { key: &'static str },
+    #[error("{key} is {found:?}, not a number")]
+    NotANumber { key: &'static str, found: String },
+    #[error("{key} is {found}, more than {max}")]
+    TooLarge { key: &'static str, found: u64, max: u64 },
+    #[error("it is of version {found}, this build reads 1")]
+    Version { found: String },
+}
+
+/// The paths of one data directory.
 #[derive(Clone, Debug)]
 pub struct DataDirectory {
     pub root: PathBuf,
@@ -40,37 +54,43 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
+    /// The directory `root`, with its journals in `journal_dir` or else in `root` itself.
     pub fn new(root: impl Into<PathBuf>, journal_dir: Option<PathBuf>) -> DataDirectory {
         let root = root.into();
         DataDirectory { journal_root: journal_dir.unwrap_or_else(|| root.clone()), root }
     }
 
+    /// `meta.properties`.
     pub fn meta_path(&self) -> PathBuf {
         self.root.join("meta.properties")
     }
 
+    /// The directory of the metadata log.
     pub fn metadata_directory(&self) -> PathBuf {
         self.root.join("metadata")
     }
 
+    /// The directory of one layout's checkpoints.
     pub fn layout_directory(&self, layout: u64) -> PathBuf {
         layout_below(&self.root, layout)
     }
 
+    /// The directory of one shard's checkpoint.
     pub fn shard_directory(&self, layout: u64, shard: u16) -> PathBuf {
         self.layout_directory(layout).join(format!("shard-{shard}"))
     }
 
+    /// One shard's checkpoint.
     pub fn checkpoint_path(&self, layout: u64, shard: u16) -> PathBuf {
         self.shard_directory(layout, shard).join("checkpoint")
     }
 
-    /// The journals of one layout; they may lie on another disk than its checkpoints.
+    /// The directory of one layout's journals. It may be on another disk than the layout's checkpoints.
     pub fn journal_layout_directory(&self, layout: u64) -> PathBuf {
         layout_below(&self.journal_root, layout)
     }
 
-    /// The numbers of the layouts that there are, in either place.
+    /// The numbers of the layouts that exist below either root.
     pub fn layouts(&self) -> Result<BTreeSet<u64>, StorageError> {
         let mut found = BTreeSet::new();
         for root in [&self.root, &self.journal_root] {
@@ -84,14 +104,14 @@ impl DataDirectory {
         Ok(found)
     }
 
-    /// Whether any shard has begun to write there.
+    /// Whether a shard has written to the layout.
     pub fn has_shards(&self, layout: u64) -> bool {
         let both = [self.layout_directory(layout), self.journal_layout_directory(layout)];
         both.iter().any(|directory| dir::list(directory).is_ok_and(|names| !names.is_empty()))
     }
 
-    /// Claims `journal.dir` for a node, or says whose it is: one node must not take another's journals for what it has left
-    /// itself.
+    /// Claims `journal.dir` for a node. Fails when it belongs to another node, whose journals this node would take for
+    /// its own.
     pub async fn claim_journals(&self, cluster_id: &str, node_id: i32) -> Result<(), StorageError> {
         if self.journal_root == self.root {
             return Ok(());
@@ -101,9 +121,10 @@ impl DataDirectory {
         match dir::read_small(&path) {
             Ok(found) if found == own.as_bytes() => Ok(()),
             Ok(found) => {
-                let told = String::from_utf8_lossy(&found).trim().replace('\n', ", ");
+                let owner = String::from_utf8_lossy(&found).trim().replace('\n', ", ");
                 let why = format!(
-                    "it says {told}, and this is node {node_id} of cluster {cluster_id}: give each node a journal.dir of its own"
+                    "it belongs to {owner}, and this is node {node_id} of cluster {cluster_id}: \
+                     give each node its own journal.dir"
                 );
                 Err(StorageError::format("a journal.dir", path, why))
             }
@@ -112,12 +133,13 @@ impl DataDirectory {
         }
     }
 
+    /// The directory of one shard's journal files.
     pub fn journal_directory(&self, layout: u64, shard: u16) -> PathBuf {
         self.journal_layout_directory(layout).join(format!("shard-{shard}")).join("journal")
     }
 
-    /// fsync(2): a new directory is there after a power failure only when the one that names it was flushed. Flushes what
-    /// leads to the shards' directories of one layout.
+    /// Flushes the directories above one layout's shards. A new directory survives a power failure only when its parent
+    /// directory was flushed (fsync(2)).
     pub async fn sync_names(&self, layout: u64) -> Result<(), StorageError> {
         let below = [self.layout_directory(layout), self.journal_layout_directory(layout)];
         let all = [self.root.join(LAYOUTS), self.journal_root.join(LAYOUTS)];
@@ -127,67 +149,85 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// One partition's segments, by Kafka's naming.
+    /// The directory of one partition's segments, with Kafka's name.
     pub fn partition_directory(&self, topic: &str, partition: i32) -> PathBuf {
+        assert!(partition >= 0, "a partition's index is not negative");
         self.root.join(format!("{topic}-{partition}"))
     }
 }
 
 const LAYOUTS: &str = "layouts";
+/// The most shards of a node: a broker id is node id x 1000 + shard.
+const SHARDS_MAX: u64 = 1000;
 
 fn layout_below(root: &Path, layout: u64) -> PathBuf {
     root.join(LAYOUTS).join(layout.to_string())
 }
 
 impl Meta {
-    pub fn parse(text: &str) -> Result<Meta, String> {
-        let value = |key: &str| {
+    /// Parses the file's text.
+    ///
+    /// # Errors
+    /// If a key is missing, not a number or too large, or if the version is unknown.
+    pub fn parse(text: &str) -> Result<Meta, MetaError> {
+        let value = |key: &'static str| {
             let found = text.lines().filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key);
-            found.map(|(_, value)| value.trim().to_owned()).ok_or_else(|| format!("it has no {key}"))
+            found.map(|(_, value)| value.trim().to_owned()).ok_or(MetaError::Missing { key })
         };
-        let number = |key: &str| {
-            let text = value(key)?;
-            text.parse::<u64>().map_err(|_| format!("{key} is {text:?}, not a number"))
+        let number = |key: &'static str| {
+            let found = value(key)?;
+            found.parse::<u64>().map_err(|_| MetaError::NotANumber { key, found })
         };
-        if value("version")? != "1" {
-            return Err(format!("it is of version {}, this build reads 1", value("version")?));
+        let version = value("version")?;
+        if version != "1" {
+            return Err(MetaError::Version { found: version });
         }
-        let small = |key: &str, most: u64| {
-            let number = number(key)?;
-            if number <= most { Ok(number) } else { Err(format!("{key} is {number}, more than {most}")) }
+        let bounded = |key: &'static str, max: u64| match number(key)? {
+            found if found <= max => Ok(found),
+            found => Err(MetaError::TooLarge { key, found, max }),
         };
         Ok(Meta {
             cluster_id: value("cluster.id")?,
-            node_id: small("node.id", i32::MAX as u64)? as i32,
+            node_id: bounded("node.id", i32::MAX as u64)? as i32,
             layout: number("tidemill.layout")?,
-            shards: small("tidemill.shards", 1000)? as u16,
+            shards: bounded("tidemill.shards", SHARDS_MAX)? as u16,
         })
     }
 
+    /// The file's text.
     pub fn render(&self) -> String {
+        assert!(
+            self.node_id >= 0 && u64::from(self.shards) <= SHARDS_MAX,
+            "parse() rejects what lies outside these bounds"
+        );
+        assert!(!self.cluster_id.contains('\n'), "a cluster id is one line");
         format!(
             "version=1\ncluster.id={}\nnode.id={}\ntidemill.layout={}\ntidemill.shards={}\n",
             self.cluster_id, self.node_id, self.layout, self.shards
         )
     }
 
-    /// Reads `meta.properties`; `None` in a fresh directory.
+    /// Reads `meta.properties`. `None` in a new directory.
     pub fn load(data: &DataDirectory) -> Result<Option<Meta>, StorageError> {
         let path = data.meta_path();
         match dir::read_small(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-            Ok(text) => Meta::parse(&text).map(Some).map_err(|why| StorageError::format("meta.properties", &path, why)),
+            Ok(text) => {
+                let parsed = Meta::parse(&text).map(Some);
+                parsed.map_err(|error| StorageError::format("meta.properties", &path, error.to_string()))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::io("read", path)(error)),
         }
     }
 
-    /// Replaces `meta.properties`; when it returns, a restart finds this one.
+    /// Replaces `meta.properties`. Once it returns, a restart finds the new file.
     pub async fn store(&self, data: &DataDirectory) -> Result<(), StorageError> {
         replace_file(&data.meta_path(), self.render().into_bytes()).await
     }
 }
 
-/// Replaces a small file whole: written beside, flushed, renamed, directory flushed.
+/// Replaces a small file atomically: writes a new file, flushes it, renames it over the old one, and flushes the
+/// directory.
 pub async fn replace_file(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -197,6 +237,6 @@ pub async fn replace_file(path: &Path, bytes: Vec<u8>) -> Result<(), StorageErro
     file.write_at(bytes, 0, Durability::Cached).await.map_err(StorageError::io("write", &fresh))?;
     file.sync_all().await.map_err(StorageError::io("flush", &fresh))?;
     dir::rename(&fresh, path).await.map_err(StorageError::io("rename", path))?;
-    let directory = path.parent().expect("a file lies in a directory");
+    let directory = path.parent().expect("a file has a directory");
     dir::sync(directory).await.map_err(StorageError::io("flush directory", directory))
 }

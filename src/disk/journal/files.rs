@@ -1,13 +1,13 @@
-//! The fixed files that a journal goes round in.
+//! The fixed files of a journal, which are reused in turn.
 //!
-//! Each file is written from end to end once before it is used, because appending into extents that are allocated
-//! but unwritten costs 2 to 2.5 times as much (each flush then commits an extent conversion). A journal starts
-//! with one file, so that a new node is ready at once, and grows to its configured size in the background.
+//! Each file is written from end to end before its first use: an append into allocated but unwritten extents costs 2 to
+//! 2.5 times as much, because each flush then commits an extent conversion. A journal starts with one file, so that a
+//! new node is ready at once, and grows to its configured size in the background.
 //!
 //! ```text
 //! NNNNNNNN.journal: one block of header, then groups
 //!  0  u32  magic "TMJ1"      4  u32  version (1)     8  u64  journal id
-//! 16  u32  file's number    20  u32  zero           24  u64  file's bytes     32  u32  CRC-32C of the first 32
+//! 16  u32  file number      20  u32  zero           24  u64  file bytes       32  u32  CRC-32C of the first 32 bytes
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -19,23 +19,26 @@ use crate::runtime::file::{Durability, File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMJ1");
 const VERSION: u32 = 1;
-/// How much one write of the first filling takes.
+/// The bytes of one write when a new file is filled.
 const FILL_BYTES: usize = 1 << 20;
+
+const _: () = assert!(FILL_BYTES.is_multiple_of(BLOCK_BYTES), "O_DIRECT");
 
 /// One file of a journal, open for direct I/O.
 pub struct JournalFile {
     pub file: File,
     pub path: PathBuf,
     pub bytes: u64,
-    /// The highest sequence number that this file may still hold alive; 0 when it holds none.
+    /// The highest sequence number of a group in this file; 0 if it holds none.
     pub last_sequence: u64,
 }
 
+/// The path of the file with this number.
 pub fn path_of(directory: &Path, number: u32) -> PathBuf {
     directory.join(format!("{number:08}.journal"))
 }
 
-/// What a file says of itself.
+/// The header of a journal file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileHeader {
     pub journal_id: u64,
@@ -58,6 +61,7 @@ fn direct() -> Open {
     Open { read: true, write: true, direct: true, ..Open::default() }
 }
 
+/// The first block of a file.
 fn header(journal_id: u64, number: u32, bytes: u64) -> Result<AlignedBuf, StorageError> {
     let mut block = alloc(BLOCK_BYTES)?;
     block[..BLOCK_BYTES].fill(0);
@@ -68,6 +72,7 @@ fn header(journal_id: u64, number: u32, bytes: u64) -> Result<AlignedBuf, Storag
     block[24..32].copy_from_slice(&bytes.to_le_bytes());
     let crc = crc32c::crc32c(&block[..32]);
     block[32..36].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(FileHeader::parse(&block), Some(FileHeader { journal_id, number, bytes }), "the header reads back");
     Ok(block)
 }
 
@@ -76,29 +81,29 @@ fn alloc(bytes: usize) -> Result<AlignedBuf, StorageError> {
 }
 
 impl JournalFile {
-    /// What it takes to write to it, and to say where that went wrong.
+    /// The file handle for a write, and the path for its error.
     pub fn handle(&self) -> (File, PathBuf) {
         (self.file.clone(), self.path.clone())
     }
 
-    /// Makes a file of `bytes`, every block written and flushed. It takes its name only then, so a file by that
-    /// name is always whole.
+    /// Creates a file of `bytes`, with every block written and flushed. The file gets its name last, so a file with
+    /// that name is always whole.
     pub async fn create(
         directory: &Path,
         journal_id: u64,
         number: u32,
         bytes: u64,
     ) -> Result<JournalFile, StorageError> {
-        let made = JournalFile::fill(directory, journal_id, number, bytes).await;
-        if made.is_err() {
-            // On a full disk, what was filled so far is the space that segments need.
+        let created = JournalFile::fill(directory, journal_id, number, bytes).await;
+        if created.is_err() {
+            // On a full disk, the unfinished file occupies the space that segments need.
             let _ = dir::remove_file(path_of(directory, number).with_extension("filling")).await;
         }
-        made
+        created
     }
 
     async fn fill(directory: &Path, journal_id: u64, number: u32, bytes: u64) -> Result<JournalFile, StorageError> {
-        assert!(bytes.is_multiple_of(FILL_BYTES as u64) && bytes > 0);
+        assert!(bytes.is_multiple_of(FILL_BYTES as u64) && bytes > 0, "a journal file is whole MiB");
         let path = path_of(directory, number);
         let filling = path.with_extension("filling");
         let open = Open { create: true, truncate: true, ..direct() };
@@ -119,7 +124,7 @@ impl JournalFile {
         Ok(JournalFile { file, path, bytes, last_sequence: 0 })
     }
 
-    /// Opens what [`create`](Self::create) made, and checks that it belongs to this journal.
+    /// Opens a file that [`create`](Self::create) made, and checks that it belongs to this journal.
     pub async fn open(directory: &Path, journal_id: u64, number: u32) -> Result<JournalFile, StorageError> {
         let path = path_of(directory, number);
         let file = File::open(&path, direct()).await.map_err(StorageError::io("open journal file", &path))?;
@@ -137,7 +142,10 @@ impl JournalFile {
             return Err(refuse(format!("it is of journal {found:016x}, the checkpoint names {journal_id:016x}")));
         }
         if header.number != number || header.bytes != bytes {
-            return Err(refuse(format!("it says file {} of {} bytes, and has {bytes}", header.number, header.bytes)));
+            return Err(refuse(format!(
+                "its header names file {} of {} bytes, and it has {bytes}",
+                header.number, header.bytes
+            )));
         }
         Ok(JournalFile { file, path, bytes, last_sequence: 0 })
     }

@@ -1,6 +1,4 @@
-//! The bytes of one group commit.
-//!
-//! A group is what one write makes durable: a header, then entries, padded to whole blocks.
+//! The bytes of one journal group, which one write makes durable: a header, then entries, padded to whole blocks.
 //!
 //! ```text
 //! header, 64 bytes, little-endian          entry, 48 bytes, then its payload, padded to 8
@@ -14,17 +12,17 @@
 //! 36  u32  total bytes (whole blocks)      40  u32  payload's checksum
 //! 40  u32  entries                         44  u32  zero
 //! 44  u32  used bytes
-//! 48  u32  checksum of the group before
+//! 48  u32  checksum of the previous group
 //! 52  u32  checksum: CRC-32C of this header with 0 here, then of every entry's 48 bytes
-//! 56  u64  flushed: groups up to this sequence were on stable storage when this one was sealed
+//! 56  u64  flushed: groups up to this sequence were on stable storage when this group was sealed
 //! ```
 //!
-//! A batch's payload checksum is the CRC-32C that the batch carries itself (over `attributes` to its end), so the
-//! journal need not read the record bytes again; what that CRC leaves out (offset, length, epoch, magic) the
-//! entry states, and the reader compares. A log start has no payload: the partition's log begins at its base offset.
+//! A batch's payload checksum is the batch's own CRC-32C (from `attributes` to its end), so the journal does not read
+//! the record bytes again. The fields that this CRC does not cover (offset, length, epoch, magic) are in the entry, and
+//! the reader compares them. A log start has no payload: the partition's log begins at the entry's base offset.
 //!
-//! Three things keep recycled bytes of an earlier lap from being read as data: the sequence number must be the
-//! expected one, the session must not go back, and each group carries the checksum of the group before it.
+//! Three checks keep bytes of an earlier lap from being replayed: the sequence number must be the expected one, the
+//! session must not go back, and each group must carry the checksum of the previous group.
 
 use crate::disk::{BLOCK_BYTES, block_ceil};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
@@ -37,23 +35,27 @@ const VERSION: u16 = 1;
 const FLAG_FLUSHED: u16 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_LOG_START: u8 = 2;
-/// Bytes of a v2 batch before its CRC's reach; see `record::header`.
+/// The position in a v2 batch from which its CRC covers the bytes; see `record::header`.
 const BATCH_CRC_FROM: usize = 21;
 
-/// Room that one batch of `bytes` takes in a group.
+const _: () =
+    assert!(HEADER_BYTES.is_multiple_of(8) && ENTRY_BYTES.is_multiple_of(8), "payloads are aligned to 8 bytes");
+
+/// The bytes that a batch of `bytes` takes in a group.
 pub fn entry_room(bytes: usize) -> usize {
     ENTRY_BYTES + bytes.next_multiple_of(8)
 }
 
+/// The meaning of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryKind {
-    /// A batch, which begins at the entry's offset.
+    /// A batch that begins at the entry's offset.
     Batch,
-    /// The partition's log begins at the entry's offset from here on.
+    /// The partition's log start moves to the entry's offset.
     LogStart,
 }
 
-/// What an entry says, but for a batch's bytes.
+/// An entry, without its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalEntry {
     pub kind: EntryKind,
@@ -62,7 +64,7 @@ pub struct JournalEntry {
     pub base_offset: Offset,
 }
 
-/// Where a group stands among the others.
+/// A group's identity and its position in the sequence of groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupIdentity {
     pub journal_id: u64,
@@ -70,48 +72,53 @@ pub struct GroupIdentity {
     pub sequence: u64,
     pub lap: u32,
     pub previous_checksum: u32,
-    /// Groups up to this one were on stable storage by then: where one of them is missing, it was lost.
+    /// Groups up to this sequence were on stable storage when the group was sealed: a missing one among them is lost
+    /// data.
     pub flushed: u64,
 }
 
-/// A group being filled.
+/// A group that entries are added to.
 pub struct GroupBuilder {
     buf: AlignedBuf,
     used: usize,
-    /// What it may grow to.
+    /// The most bytes it may use.
     limit: usize,
     entries: u32,
     flushed: bool,
 }
 
 impl GroupBuilder {
-    /// An empty group with room for at least `room` bytes of entries, if `file_bytes` have it: a group has to fit a file, and
-    /// a buffer may be larger than was asked for.
+    /// An empty group with room for at least `room` bytes of entries, but for at most `file_bytes` in total: a group
+    /// must fit a file, and the buffer may be larger than requested.
     pub fn new(room: usize, file_bytes: usize) -> Result<GroupBuilder, OverBudget> {
+        assert!(file_bytes.is_multiple_of(BLOCK_BYTES), "a file's groups are whole blocks");
         let buf = AlignedBuf::alloc(block_ceil(HEADER_BYTES + room))?;
         let limit = buf.capacity().min(file_bytes);
         Ok(GroupBuilder { buf, used: HEADER_BYTES, limit, entries: 0, flushed: false })
     }
 
+    /// Whether no entry was added.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
+    /// Whether entries of this many bytes fit.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.used + bytes <= self.limit
     }
 
+    /// Whether an entry promises stable storage.
     pub fn needs_flush(&self) -> bool {
         self.flushed
     }
 
-    /// Adds one batch, given as its header (offset and epoch in identity) and the rest. The caller has made sure of
-    /// [`entry_room`]. `flush`: whether the batch's acknowledgement promises stable storage.
+    /// Adds one batch, given as its header (with offset and epoch) and its records. The caller has checked that
+    /// [`entry_room`] fits. `flush`: the batch's acknowledgement promises stable storage.
     pub fn push(&mut self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) {
         let bytes = header.len() + records.len();
-        assert!(header.len() > BATCH_CRC_FROM && entry.kind == EntryKind::Batch, "it is a batch");
+        assert!(header.len() > BATCH_CRC_FROM && entry.kind == EntryKind::Batch, "the entry is a batch");
         let crc = u32::from_be_bytes(header[17..21].try_into().expect("4 bytes"));
-        let payload = self.push_head(KIND_BATCH, entry, bytes, crc);
+        let payload = self.push_entry(KIND_BATCH, entry, bytes, crc);
         let buf = &mut self.buf;
         let split = payload + header.len();
         let end = split + records.len();
@@ -119,21 +126,23 @@ impl GroupBuilder {
         buf[payload..split].copy_from_slice(header);
         buf[split..end].copy_from_slice(records);
         buf[end..padded].fill(0);
+        assert!(payload < end && padded <= self.limit, "the padded payload lies inside the group");
         self.used = padded;
         self.flushed |= flush;
     }
 
-    /// Adds where a log begins, which is always promised to be on stable storage. The caller has made sure of
-    /// [`entry_room`] for nothing.
+    /// Adds a log start, which always promises stable storage. The caller has checked that [`entry_room`] of 0 bytes
+    /// fits.
     pub fn push_log_start(&mut self, entry: JournalEntry) {
-        assert!(entry.kind == EntryKind::LogStart, "it has no bytes");
-        self.used = self.push_head(KIND_LOG_START, entry, 0, 0);
+        assert!(entry.kind == EntryKind::LogStart, "the entry has no payload");
+        assert!(entry.base_offset >= 0, "a log start is an offset");
+        self.used = self.push_entry(KIND_LOG_START, entry, 0, 0);
         self.flushed = true;
     }
 
-    /// Answers where the entry's bytes go.
-    fn push_head(&mut self, kind: u8, entry: JournalEntry, bytes: usize, crc: u32) -> usize {
-        assert!(self.has_room(entry_room(bytes)), "the caller reserves first");
+    /// Writes the entry's 48 bytes and returns the position of its payload.
+    fn push_entry(&mut self, kind: u8, entry: JournalEntry, bytes: usize, crc: u32) -> usize {
+        assert!(self.has_room(entry_room(bytes)), "the caller checks the room first");
         let at = self.used;
         let head = &mut self.buf[at..at + ENTRY_BYTES];
         head.fill(0);
@@ -148,14 +157,16 @@ impl GroupBuilder {
         at + ENTRY_BYTES
     }
 
-    /// How many bytes the group will take in the journal.
+    /// The bytes that the group takes in the journal.
     pub fn total_bytes(&self) -> usize {
         block_ceil(self.used)
     }
 
-    /// Closes the group: header written, padding zeroed. Answers the buffer, its length and the group's checksum.
+    /// Writes the header and zeroes the padding. Returns the buffer, its length and the group's checksum.
     pub fn seal(mut self, identity: GroupIdentity) -> (AlignedBuf, usize, u32) {
         let total = self.total_bytes();
+        assert!(identity.flushed < identity.sequence, "JRN-1: a group is not flushed before it is sealed");
+        assert!(self.used <= total && total <= self.buf.capacity(), "the padding lies inside the buffer");
         self.buf[self.used..total].fill(0);
         let header = &mut self.buf[..HEADER_BYTES];
         header.fill(0);
@@ -171,14 +182,14 @@ impl GroupBuilder {
         header[44..48].copy_from_slice(&(self.used as u32).to_le_bytes());
         header[48..52].copy_from_slice(&identity.previous_checksum.to_le_bytes());
         header[56..64].copy_from_slice(&identity.flushed.to_le_bytes());
-        let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder lays entries out itself");
+        let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder wrote whole entries");
         self.buf[52..56].copy_from_slice(&checksum.to_le_bytes());
         (self.buf, total, checksum)
     }
 }
 
-/// CRC-32C of the header (with its checksum field as zero) and of every entry's head; `None` when the entries
-/// do not fit the bytes.
+/// CRC-32C of the header (with zero as its checksum) and of every entry without its payload. `None` when the entries do
+/// not fill the bytes exactly.
 fn checksum(group: &[u8], entries: u32) -> Option<u32> {
     let mut crc = crc32c::crc32c(&group[..52]);
     crc = crc32c::crc32c_append(crc, &[0; 4]);
@@ -193,7 +204,7 @@ fn checksum(group: &[u8], entries: u32) -> Option<u32> {
     (at == group.len()).then_some(crc)
 }
 
-/// A group's header as found on disk. Its own fields are plausible; nothing is verified yet.
+/// A group's header as read from disk. Its fields are plausible, and the checksum is not verified yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHeader {
     pub identity: GroupIdentity,
@@ -205,12 +216,12 @@ pub struct GroupHeader {
 }
 
 impl GroupHeader {
-    /// Whether this group, being whole, is proof that the group `sequence` was once on stable storage.
+    /// Whether this group, if it is whole, proves that the group `sequence` was on stable storage.
     pub fn proves(&self, sequence: u64) -> bool {
         self.identity.sequence > sequence && self.identity.flushed >= sequence
     }
 
-    /// The header at the start of `bytes`, if they look like one of this format.
+    /// The header at the start of `bytes`, if they are plausible as one.
     pub fn parse(bytes: &[u8]) -> Option<GroupHeader> {
         let header = bytes.get(..HEADER_BYTES)?;
         let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
@@ -237,7 +248,7 @@ impl GroupHeader {
     }
 }
 
-/// Why the bytes at a identity are not the group that belongs there.
+/// Why the bytes of a group are rejected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damage {
     #[error("the group's header and entries do not match their checksum")]
@@ -246,9 +257,8 @@ pub enum Damage {
     Payload { entry: u32, what: &'static str },
 }
 
-/// The entries of a whole group, each with its payload (none of a log start), and verified: header and entry checksum
-/// first, then every payload's own.
-/// `group` is exactly `header.total_bytes` long.
+/// Verifies a group and returns its entries, each with its payload (empty for a log start). The checksum of header and
+/// entries is verified first, then each payload's. `group` is exactly `header.total_bytes` long.
 pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(JournalEntry, &'a [u8])>, Damage> {
     let used = group.get(..header.used_bytes).ok_or(Damage::Header)?;
     if checksum(used, header.entries) != Some(header.checksum) {
@@ -257,7 +267,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
     let mut entries = Vec::with_capacity((header.entries as usize).min(used.len() / ENTRY_BYTES));
     let mut at = HEADER_BYTES;
     for number in 0..header.entries {
-        // `checksum` has walked the same lengths, so the slices below exist.
+        // `checksum` has walked the same lengths, so the slices below are in bounds.
         let head = &used[at..at + ENTRY_BYTES];
         let i32_at = |at: usize| i32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let payload_bytes = i32_at(4) as u32 as usize;
@@ -267,7 +277,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
             kind: match head[0] {
                 KIND_BATCH => EntryKind::Batch,
                 KIND_LOG_START => EntryKind::LogStart,
-                _ => return Err(damage("an entry kind that this version does not know")),
+                _ => return Err(damage("an entry kind that this build does not know")),
             },
             partition: TopicPartition {
                 topic: TopicId(head[8..24].try_into().expect("16 bytes")),
@@ -279,7 +289,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
         match entry.kind {
             EntryKind::Batch => verify_batch(&entry, i32_at(40) as u32, payload).map_err(damage)?,
             EntryKind::LogStart if entry.base_offset < 0 || !payload.is_empty() => {
-                return Err(damage("a log start that is none"));
+                return Err(damage("a log start with a negative offset or with a payload"));
             }
             EntryKind::LogStart => {}
         }
@@ -289,6 +299,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
     Ok(entries)
 }
 
+/// Compares a batch with its entry, and verifies its CRC.
 fn verify_batch(entry: &JournalEntry, crc: u32, payload: &[u8]) -> Result<(), &'static str> {
     if payload.len() <= BATCH_CRC_FROM {
         return Err("a batch shorter than its header");

@@ -1,12 +1,13 @@
-//! A shard's write-ahead log: what makes an acknowledgement true.
+//! A shard's write-ahead log. An acknowledged batch is in it, on stable storage.
 //!
-//! In comes: batches, and where logs begin, in the order in which they are to be replayed, each answered with the sequence
-//! number of the group it went into. Out goes: [`Journal::durable`], the highest sequence such that it and all before it are
-//! on stable storage. What arrives while a write is in flight forms the next group: no delay is added, and the
-//! cost of a flush is shared by all partitions of the shard.
+//! Owns: the journal's files and the group that is being filled. In: batches and log starts, in the order of their
+//! replay; each append returns the sequence number of its group. Out: [`Journal::durable`], the highest sequence up to
+//! which every group is on stable storage. Batches that arrive during a write form the next group: no delay is added,
+//! and all partitions of the shard share the cost of a flush.
 //!
-//! It does not know what becomes of the batches: `durable` is only a number, and the checkpoint's owner says from
-//! which sequence on groups are still needed. One task writes ([`Journal::run`]); runs on the shard's thread.
+//! The invariants JRN-1 to JRN-3 are defined in [`crate::disk`]. It does not know partitions' logs: the shard's
+//! checkpoint decides from which sequence on groups are still needed. One task writes ([`Journal::run`]), on the
+//! shard's thread.
 
 pub mod files;
 pub mod group;
@@ -18,8 +19,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::disk::{BLOCK_BYTES, StorageError};
+use crate::disk::{BLOCK_BYTES, StorageError, is_aligned};
 use crate::runtime::buf::Slice;
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File};
@@ -28,70 +30,73 @@ use crate::runtime::{self, Class};
 use files::JournalFile;
 use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
 
-/// The number of a group, from 1; the next one's is one more, for the life of the journal.
+/// The number of a group. The first is 1, and each next one is one more, for the life of the journal.
 pub type Sequence = u64;
 
-/// How a journal is laid out and written.
+/// The sizes of a journal, and how it is written.
 #[derive(Clone, Debug)]
 pub struct JournalSettings {
-    /// Where its files are.
+    /// The directory of its files.
     pub directory: PathBuf,
     /// Bytes of one file: whole MiB.
     pub file_bytes: u64,
-    /// How many files it grows to; at least 2.
+    /// The number of files that it grows to; at least 2.
     pub files_max: u32,
-    /// Bytes of batches that one group takes at the most (a single larger batch still gets a group of its own).
+    /// The most bytes of batches in one group. A larger batch gets a group of its own.
     pub group_bytes_max: usize,
-    /// Writes in flight at a time.
+    /// The most writes in flight.
     pub depth: usize,
 }
 
-/// Where replay starts: the first group that is still needed.
+/// The first group that a replay needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplayStart {
     pub file: u32,
     pub position: u64,
     pub sequence: Sequence,
     pub previous_checksum: u32,
-    /// The session that wrote the group before; no later group may carry a smaller one.
+    /// The session that wrote the previous group. No later group may carry a smaller one.
     pub session: u64,
+    /// How often the journal has wrapped around to its first file.
     pub lap: u32,
 }
 
 impl ReplayStart {
-    /// The very beginning of a new journal.
+    /// The beginning of a new journal.
     pub const BEGINNING: ReplayStart =
         ReplayStart { file: 0, position: BLOCK_BYTES as u64, sequence: 1, previous_checksum: 0, session: 0, lap: 0 };
 }
 
+/// The journal of one shard.
 pub struct Journal {
     settings: JournalSettings,
     id: u64,
     session: u64,
     state: RefCell<JournalState>,
     durable: Cell<Sequence>,
-    /// As `durable`, but on stable storage for sure.
+    /// The highest durable group that was flushed. Groups that promise no stable storage may be durable without a
+    /// flush.
     flushed: Cell<Sequence>,
     failed: RefCell<Option<Rc<StorageError>>>,
-    /// Something to write, or a write came back.
+    /// A group has entries to write, or a write completed.
     work: Notify,
-    /// The open group was taken, or space was freed: who waits for room looks again.
+    /// The open group was sealed, or space was freed: a waiting append checks again.
     room: Notify,
-    /// `durable` moved, or the journal failed.
-    moved: Notify,
-    /// Half of the files are in use: a checkpoint would be welcome.
+    /// `durable` advanced, or the journal failed.
+    progress: Notify,
+    /// Half of the files are in use: a checkpoint should free some.
     pressure: Notify,
-    /// The writer moved to another file, or found none.
+    /// The writer moved to the next file, or found no free one.
     growth: Notify,
     closing: Cell<bool>,
-    /// A group is ready, and there is no space for it.
+    /// A sealed group waits for space.
     is_waiting: Cell<bool>,
-    pub counters: Counters,
+    pub counters: JournalCounters,
 }
 
-/// What the journal has done since it was opened; for benches and metrics.
+/// The journal's work since it was opened, for benches and metrics.
 #[derive(Default)]
-pub struct Counters {
+pub struct JournalCounters {
     pub groups: Cell<u64>,
     pub bytes: Cell<u64>,
     pub batches: Cell<u64>,
@@ -100,37 +105,42 @@ pub struct Counters {
 
 struct JournalState {
     files: Vec<JournalFile>,
-    /// Where the next group goes.
+    /// The position of the next group.
     next: ReplayStart,
     open: Option<GroupBuilder>,
     /// Groups in flight, oldest first.
-    in_flight: VecDeque<InFlight>,
-    /// Files with groups that were written and not flushed.
+    in_flight: VecDeque<InFlightGroup>,
+    /// The files with groups that were written without a flush.
     unflushed: Vec<u32>,
-    /// Groups before this one are not needed any more.
+    /// A replay needs no group before this one.
     needed_from: Sequence,
 }
 
-struct InFlight {
+struct InFlightGroup {
     sequence: Sequence,
     is_flushed: bool,
-    has_come_back: bool,
+    is_written: bool,
 }
 
+/// How often an append that waits for room checks again.
+const ROOM_RECHECK: Duration = Duration::from_millis(20);
+/// The pause after a failed attempt to add a file.
+const GROW_RETRY: Duration = Duration::from_secs(5);
+
 impl JournalState {
-    /// Files that a replay would read.
+    /// The number of files that a replay would read.
     fn files_in_use(&self) -> usize {
         self.files.iter().filter(|file| file.last_sequence >= self.needed_from).count()
     }
 }
 
 impl Journal {
-    /// A new journal: one file, written end to end. The directory is made when it is not there.
+    /// Creates a journal of one file, which is written end to end. Creates its directory if needed.
     pub async fn create(settings: JournalSettings) -> Result<Rc<Journal>, StorageError> {
         dir::create_all(&settings.directory)
             .await
             .map_err(StorageError::io("create directory", &settings.directory))?;
-        let parent = settings.directory.parent().expect("it lies in a shard's directory");
+        let parent = settings.directory.parent().expect("the journal is in a shard's directory");
         dir::sync(parent).await.map_err(StorageError::flush("flush directory", parent))?;
         let id = runtime::random_u64();
         let first = JournalFile::create(&settings.directory, id, 0, settings.file_bytes).await?;
@@ -145,7 +155,10 @@ impl Journal {
         next: ReplayStart,
         needed_from: Sequence,
     ) -> Rc<Journal> {
-        assert!(settings.depth > 0 && settings.files_max >= 2);
+        assert!(settings.depth > 0 && settings.files_max >= 2, "the journal can write, and can reuse a file");
+        assert!(next.sequence > 0 && needed_from <= next.sequence, "the next group is not before the needed ones");
+        assert!(is_aligned(next.position, 0) && (next.file as usize) < files.len(), "the next group has a position");
+        assert!(session >= next.session, "a session number is used once");
         Rc::new(Journal {
             settings,
             id,
@@ -163,60 +176,61 @@ impl Journal {
             failed: RefCell::new(None),
             work: Notify::new(),
             room: Notify::new(),
-            moved: Notify::new(),
+            progress: Notify::new(),
             pressure: Notify::new(),
             growth: Notify::new(),
             closing: Cell::new(false),
             is_waiting: Cell::new(false),
-            counters: Counters::default(),
+            counters: JournalCounters::default(),
         })
     }
 
+    /// The random number that every file and group of the journal carries.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// How many files there are so far.
+    /// The number of files so far.
     pub fn files_count(&self) -> u32 {
         self.state.borrow().files.len() as u32
     }
 
-    /// The largest batch that can ever be written: one group must fit one file.
+    /// The largest batch that the journal accepts: one group must fit one file.
     pub fn batch_bytes_max(&self) -> usize {
         self.settings.file_bytes as usize - 2 * BLOCK_BYTES - entry_room(0)
     }
 
-    /// Every group up to and including this one is on stable storage (or, for groups of topics that asked for no
-    /// more, written).
+    /// Every group up to and including this one is on stable storage. Groups whose topics do not require a flush may be
+    /// only written.
     pub fn durable(&self) -> Sequence {
         self.durable.get()
     }
 
-    /// Why nothing is acknowledged any more, if so.
+    /// The failure after which the journal acknowledges nothing (JRN-3).
     pub fn failure(&self) -> Option<Rc<StorageError>> {
         self.failed.borrow().clone()
     }
 
-    /// Waits until `durable` moves or the journal fails.
-    pub async fn moved(&self) {
-        self.moved.notified().await;
+    /// Waits until `durable` advances or the journal fails.
+    pub async fn wait_progress(&self) {
+        self.progress.notified().await;
     }
 
-    /// Whether a group waits for space, and so what is appended next.
+    /// Whether a group waits for space, so that later appends wait too.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting.get()
     }
 
-    /// Waits until half of the journal is in use.
-    pub async fn pressure(&self) {
+    /// Waits until half of the journal's files are in use.
+    pub async fn wait_pressure(&self) {
         self.pressure.notified().await;
     }
 
-    /// Whether a batch of this size can be appended right now.
+    /// Whether a batch of this size can be appended now.
     pub fn has_room(&self, batch_bytes: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let need = entry_room(batch_bytes);
-        // Whoever made the open group may have put nothing into it: a batch that was there already, or was refused.
+        // The open group may still be empty, if its first batch was a duplicate or was refused.
         if state.open.as_ref().is_none_or(|open| open.is_empty() && !open.has_room(need)) {
             let file_bytes = self.settings.file_bytes as usize - BLOCK_BYTES;
             state.open = GroupBuilder::new(need.max(self.settings.group_bytes_max), file_bytes).ok();
@@ -234,7 +248,7 @@ impl Journal {
             if self.has_room(batch_bytes) {
                 return Ok(());
             }
-            let _ = runtime::timeout(std::time::Duration::from_millis(20), self.room.notified()).await;
+            let _ = runtime::timeout(ROOM_RECHECK, self.room.notified()).await;
         }
     }
 
@@ -242,38 +256,34 @@ impl Journal {
     pub fn append(&self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
-        state.open.as_mut().expect("reserved before").push(entry, header, records, flush);
+        state.open.as_mut().expect("the caller checked the room").push(entry, header, records, flush);
+        assert!(sequence > self.durable.get(), "JRN-1: a group takes no batch once it is durable");
         self.counters.batches.set(self.counters.batches.get() + 1);
         self.work.notify_all();
         sequence
     }
 
-    /// Appends where a log begins to the open group. [`has_room`](Self::has_room) for nothing was true since the last await.
+    /// Appends a log start to the open group. [`has_room`](Self::has_room) for 0 bytes was true since the last await.
     pub fn append_log_start(&self, entry: JournalEntry) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
-        state.open.as_mut().expect("reserved before").push_log_start(entry);
+        state.open.as_mut().expect("the caller checked the room").push_log_start(entry);
         self.work.notify_all();
         sequence
     }
 
-    /// Where the replay of a checkpoint starts whose every part is captured after this call: at the open group, for
-    /// all that went into earlier groups is in the partitions' logs already, and so in the checkpoint.
+    /// The start of replay for a checkpoint whose partition states are all captured after this call. That is the open
+    /// group: the batches of earlier groups are in the partitions' logs already, and so in the checkpoint.
     pub fn position(&self) -> ReplayStart {
         self.state.borrow().next
     }
 
-    /// Which start of this journal is running; a checkpoint records it, so that none is used twice.
+    /// The number of this session, one more at each start. A checkpoint stores it, so that no number is used twice.
     pub fn session(&self) -> u64 {
         self.session
     }
 
-    /// Waits until everything appended so far is durable.
-    pub async fn wait_all_durable(&self) -> Result<(), Rc<StorageError>> {
-        self.wait_durable(self.last_appended()).await
-    }
-
-    /// The group that the latest batch went into, sealed or not.
+    /// The group of the latest append, whether it is sealed or still open.
     pub fn last_appended(&self) -> Sequence {
         let state = self.state.borrow();
         match &state.open {
@@ -288,34 +298,35 @@ impl Journal {
             if let Some(failure) = self.failure() {
                 return Err(failure);
             }
-            self.moved.notified().await;
+            self.progress.notified().await;
         }
         Ok(())
     }
 
-    /// Groups before `start` are not needed any more: a checkpoint that says so is on stable storage.
+    /// Frees the groups before `start`: a checkpoint with this start is on stable storage.
     pub fn release(&self, start: &ReplayStart) {
         let mut state = self.state.borrow_mut();
-        assert!(start.sequence >= state.needed_from, "a checkpoint never goes back");
+        assert!(start.sequence >= state.needed_from, "JRN-2: a checkpoint's start never goes back");
+        assert!(start.sequence <= state.next.sequence, "JRN-2: a checkpoint frees no group that is not sealed");
         state.needed_from = start.sequence;
         drop(state);
         self.room.notify_all();
         self.work.notify_all();
     }
 
-    /// Has the writer look again whether there is space, and ask for a checkpoint if there is none: what it asked for while
-    /// nobody listened is lost.
+    /// Makes the writer check again for space, and request a checkpoint if it finds none: a request is lost when no
+    /// task waits for it.
     pub fn recheck_space(&self) {
         self.work.notify_all();
     }
 
-    /// Lets [`run`](Self::run) end once everything is written.
+    /// Ends [`run`](Self::run) once every group is written.
     pub fn close(&self) {
         self.closing.set(true);
         self.work.notify_all();
     }
 
-    /// The writing task: seals the open group whenever a write may start. Ends on failure or after `close`.
+    /// The writing task: seals the open group whenever a write can start. Ends on failure, or after `close`.
     pub async fn run(self: Rc<Self>) {
         let grower = runtime::spawn(Class::Background, "journal grow", self.clone().grow());
         loop {
@@ -343,8 +354,8 @@ impl Journal {
         grower.abort();
     }
 
-    /// Moves on to the next file when the open group does not fit what is left of this one. False: no file is
-    /// free, a checkpoint must come first.
+    /// Advances to the next file when the open group does not fit into the rest of this one. False: no file is free, so
+    /// a checkpoint must come first.
     fn find_space(&self) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -355,7 +366,7 @@ impl Journal {
         }
         let candidate = (state.next.file as usize + 1) % state.files.len();
         assert!(BLOCK_BYTES as u64 + total <= here.bytes, "a group fits a file");
-        // JRN-2: nothing that a replay needs is overwritten.
+        // JRN-2: no group that a replay needs is overwritten.
         if candidate == state.next.file as usize || state.files[candidate].last_sequence >= state.needed_from {
             return false;
         }
@@ -375,15 +386,17 @@ impl Journal {
     fn write_group(self: Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let open = state.open.take().expect("ready");
+        assert!(!open.is_empty() && state.in_flight.len() < self.settings.depth, "an empty group is not written");
         let is_flushed = open.needs_flush();
         let at = state.next;
-        // RWF_DSYNC flushes the bytes of its own write and no others, so groups that were written without are behind it yet.
+        // RWF_DSYNC flushes only the bytes of its own write, so the files of earlier unflushed groups need their own
+        // flush.
         let unflushed = if is_flushed { std::mem::take(&mut state.unflushed) } else { Vec::new() };
         if !is_flushed && !state.unflushed.contains(&at.file) {
             state.unflushed.push(at.file);
         }
-        let behind: Vec<_> = unflushed.iter().map(|number| state.files[*number as usize].handle()).collect();
-        let place = GroupIdentity {
+        let earlier: Vec<_> = unflushed.iter().map(|number| state.files[*number as usize].handle()).collect();
+        let identity = GroupIdentity {
             journal_id: self.id,
             session: self.session,
             sequence: at.sequence,
@@ -391,13 +404,18 @@ impl Journal {
             previous_checksum: at.previous_checksum,
             flushed: self.flushed.get(),
         };
-        let (buf, total, checksum) = open.seal(place);
+        let (buf, total, checksum) = open.seal(identity);
         state.next.sequence += 1;
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;
         state.next.session = self.session;
-        state.in_flight.push_back(InFlight { sequence: at.sequence, is_flushed, has_come_back: false });
+        state.in_flight.push_back(InFlightGroup { sequence: at.sequence, is_flushed, is_written: false });
+        let needed_from = state.needed_from;
         let file = &mut state.files[at.file as usize];
+        assert!(is_aligned(at.position, total) && at.position + total as u64 <= file.bytes, "a group fits its file");
+        let is_reused = at.position == BLOCK_BYTES as u64;
+        assert!(!is_reused || file.last_sequence < needed_from, "JRN-2: no group that a replay needs is overwritten");
+        assert!(file.last_sequence < at.sequence, "sequences ascend in a file");
         file.last_sequence = at.sequence;
         let (file, path) = file.handle();
         drop(state);
@@ -410,18 +428,18 @@ impl Journal {
             let durability = if is_flushed { Durability::DataSync } else { Durability::Cached };
             let written = file.write_at(bytes, at.position, durability).await;
             let mut outcome = written.map_err(StorageError::io("write journal group", path));
-            if !behind.is_empty() && outcome.is_ok() {
-                outcome = journal.flush_behind(at.sequence, behind).await;
+            if !earlier.is_empty() && outcome.is_ok() {
+                outcome = journal.flush_earlier(at.sequence, earlier).await;
             }
-            journal.written(at.sequence, outcome);
+            journal.complete_write(at.sequence, outcome);
         });
     }
 
-    /// Flushes the files once every group before this one is written; for a flush covers only what was written before it.
-    async fn flush_behind(&self, sequence: Sequence, files: Vec<(File, PathBuf)>) -> Result<(), StorageError> {
+    /// Flushes the files of earlier groups once these groups are written: a flush covers only completed writes.
+    async fn flush_earlier(&self, sequence: Sequence, files: Vec<(File, PathBuf)>) -> Result<(), StorageError> {
         let is_oldest = || self.state.borrow().in_flight.front().is_some_and(|oldest| oldest.sequence == sequence);
         while !is_oldest() && self.failed.borrow().is_none() {
-            self.moved.notified().await;
+            self.progress.notified().await;
         }
         for (file, path) in files {
             file.sync_data().await.map_err(StorageError::flush("flush journal file", path))?;
@@ -429,34 +447,43 @@ impl Journal {
         Ok(())
     }
 
-    fn written(&self, sequence: Sequence, outcome: Result<(), StorageError>) {
+    /// Notes a completed write, and advances `durable` over every group that is complete in order.
+    fn complete_write(&self, sequence: Sequence, outcome: Result<(), StorageError>) {
         if let Err(failure) = outcome {
-            tracing::error!("the journal has failed, nothing more will be acknowledged: {failure}");
+            tracing::error!("the journal failed, no further write is acknowledged: {failure}");
             self.failed.borrow_mut().get_or_insert_with(|| Rc::new(failure));
         }
-        // JRN-3: `durable` does not move past a failure, whatever comes back later.
+        // JRN-3: `durable` does not advance past a failure, even if later writes succeed.
         if self.failed.borrow().is_none() {
             let mut state = self.state.borrow_mut();
             let group =
                 state.in_flight.iter_mut().find(|group| group.sequence == sequence).expect("in flight until now");
-            group.has_come_back = true;
-            // JRN-1: in order, whatever order the device answered in.
-            while state.in_flight.front().is_some_and(|group| group.has_come_back) {
-                let group = state.in_flight.pop_front().expect("looked at just now");
-                assert_eq!(group.sequence, self.durable.get() + 1, "JRN-1: groups become durable in order");
-                self.durable.set(group.sequence);
-                if group.is_flushed {
-                    self.flushed.set(group.sequence);
-                }
+            assert!(!group.is_written, "a write completes once");
+            group.is_written = true;
+            // JRN-1: in order, although the device may complete the writes in another order.
+            while state.in_flight.front().is_some_and(|group| group.is_written) {
+                let group = state.in_flight.pop_front().expect("the loop found it");
+                self.advance_durable(&group);
             }
         }
-        self.moved.notify_all();
+        self.progress.notify_all();
         self.room.notify_all();
         self.work.notify_all();
     }
 
-    /// Adds a file whenever fewer than two are free, up to the configured size: a node with little to do stays at two,
-    /// one under load has what it needs before it needs it. A full disk stops the growth, not the journal.
+    fn advance_durable(&self, group: &InFlightGroup) {
+        assert!(self.failed.borrow().is_none(), "JRN-3: nothing is acknowledged after a failure");
+        assert_eq!(group.sequence, self.durable.get() + 1, "JRN-1: groups become durable in order");
+        self.durable.set(group.sequence);
+        if group.is_flushed {
+            self.flushed.set(group.sequence);
+        }
+        assert!(self.flushed.get() <= self.durable.get(), "JRN-1: a flushed group is durable");
+    }
+
+    /// Adds a file whenever fewer than two are free, up to the configured number. An idle node keeps two files, and a
+    /// busy one gets its next file before it needs it. A full disk stops the growth, and the journal continues with its
+    /// files.
     async fn grow(self: Rc<Self>) {
         loop {
             let (number, free) = {
@@ -476,18 +503,18 @@ impl Journal {
                     self.work.notify_all();
                 }
                 Err(error) => {
-                    tracing::warn!("the journal stays at {number} files for now: {error}");
+                    tracing::warn!("cannot add a file to the journal, which has {number}: {error}");
                     if number >= 2 && !error.is_disk_full() {
                         return;
                     }
-                    runtime::sleep(std::time::Duration::from_secs(5)).await;
+                    runtime::sleep(GROW_RETRY).await;
                 }
             }
         }
     }
 }
 
-/// Removes a journal whose every batch is in flushed segments.
+/// Removes a journal. Every batch in it must be in flushed segments.
 pub async fn remove(directory: &Path) -> Result<(), StorageError> {
     dir::remove_all(directory).await.map_err(StorageError::io("remove journal", directory))
 }

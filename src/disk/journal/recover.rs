@@ -1,8 +1,8 @@
 //! Replays a journal: reads its groups in order, from a checkpoint's start to the last whole one.
 //!
-//! The end of the journal is the first group that is not there: never written, torn, or of an earlier lap. Each group
-//! says up to which one all were on stable storage when it was sealed. So when a whole group says so of one that is
-//! not there, that is not a torn tail but lost data, and replay refuses to go on.
+//! The journal ends before the first missing group, which was never written, is torn, or is of an earlier lap. Each
+//! group names the sequence up to which all groups were on stable storage when it was sealed. If a whole group names
+//! the missing group in this way, the missing group is lost data and not a torn tail, and replay fails.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,31 +10,34 @@ use std::rc::Rc;
 use super::files::JournalFile;
 use super::group::{self, Damage, GroupHeader, JournalEntry};
 use super::{Journal, JournalSettings, ReplayStart, Sequence};
-use crate::disk::{BLOCK_BYTES, StorageError, block_ceil};
+use crate::disk::{BLOCK_BYTES, StorageError, block_ceil, is_aligned};
 use crate::runtime::buf::{AlignedBuf, Shared};
 use crate::runtime::dir;
 use crate::runtime::file::{File, Open};
 
-/// How much one read takes.
+/// The bytes of one read.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// One group, verified.
+const _: () = assert!(WINDOW_BYTES.is_multiple_of(BLOCK_BYTES), "O_DIRECT");
+
+/// One verified group.
 pub struct Group {
     pub header: GroupHeader,
     pub file: u32,
     pub position: u64,
-    /// What it holds, in order: the entry and where its payload lies in `bytes`.
+    /// The entries in order, each with the range of its payload in `bytes`.
     pub entries: Vec<(JournalEntry, std::ops::Range<usize>)>,
     pub bytes: Shared,
 }
 
 impl Group {
+    /// The entries in order, each with its payload.
     pub fn entries(&self) -> impl Iterator<Item = (&JournalEntry, &[u8])> {
         self.entries.iter().map(|(entry, range)| (entry, &self.bytes[range.clone()]))
     }
 }
 
-/// A journal being read, before anything is appended to it.
+/// A journal that is replayed, before the first append to it.
 pub struct Replay {
     settings: JournalSettings,
     id: u64,
@@ -52,7 +55,7 @@ struct Window {
 }
 
 impl Replay {
-    /// Opens the journal `id` at `start`, both as its checkpoint names them.
+    /// Opens the journal `id` at `start`. The checkpoint holds both.
     pub async fn open(settings: JournalSettings, id: u64, start: ReplayStart) -> Result<Replay, StorageError> {
         let names = dir::list(&settings.directory).map_err(StorageError::io("list directory", &settings.directory))?;
         for unfinished in names.iter().filter(|name| name.ends_with(".filling")) {
@@ -84,18 +87,18 @@ impl Replay {
         if let Some(group) = self.group_at(file, position).await? {
             return Ok(Some(group));
         }
-        // The writer skips the rest of a file that is too short for a group.
+        // The writer skips the rest of a file when the next group does not fit into it.
         for file in 0..self.files.len() as u32 {
-            let is_looked_at = file == self.next.file && position == BLOCK_BYTES as u64;
-            if !is_looked_at && let Some(group) = self.group_at(file, BLOCK_BYTES as u64).await? {
+            let was_read = file == self.next.file && position == BLOCK_BYTES as u64;
+            if !was_read && let Some(group) = self.group_at(file, BLOCK_BYTES as u64).await? {
                 return Ok(Some(group));
             }
         }
-        self.refuse_a_hole().await?;
+        self.require_no_hole().await?;
         Ok(None)
     }
 
-    /// The group that belongs next, if it is whole at this place.
+    /// The next group of the journal, if the bytes at this position are exactly that group.
     async fn group_at(&mut self, file: u32, position: u64) -> Result<Option<Group>, StorageError> {
         let Some(header) = self.header_at(file, position).await? else { return Ok(None) };
         let expected = header.identity.journal_id == self.id
@@ -107,6 +110,11 @@ impl Replay {
         }
         match self.verified(file, position, &header).await? {
             Ok(group) => {
+                assert!(
+                    header.identity.sequence > self.files[file as usize].last_sequence,
+                    "sequences ascend in a file"
+                );
+                assert!(is_aligned(position, header.total_bytes), "groups are whole blocks");
                 self.files[file as usize].last_sequence = header.identity.sequence;
                 self.next = ReplayStart {
                     file,
@@ -135,6 +143,7 @@ impl Replay {
         Ok(GroupHeader::parse(&window[at..at + BLOCK_BYTES]))
     }
 
+    /// Reads and verifies the group with this header.
     async fn verified(
         &mut self,
         file: u32,
@@ -158,7 +167,7 @@ impl Replay {
         }))
     }
 
-    /// `bytes` at a place, read in windows. `None` where the file ends before.
+    /// A window that holds `bytes` at this position, and where they begin in it. `None` if the file ends before.
     async fn bytes_at(
         &mut self,
         file: u32,
@@ -172,6 +181,7 @@ impl Replay {
         {
             return Ok(Some((window.buf.clone(), (position - window.from) as usize)));
         }
+        assert!(is_aligned(position, 0), "groups begin at whole blocks");
         let journal_file = &self.files[file as usize];
         if position + bytes as u64 > journal_file.bytes {
             return Ok(None);
@@ -188,13 +198,13 @@ impl Replay {
         Ok((read >= bytes).then_some((buf, 0)))
     }
 
-    /// The end was found; makes sure that it is one. Looks for any whole group that was sealed after the one which is
-    /// not there had been flushed.
-    async fn refuse_a_hole(&mut self) -> Result<(), StorageError> {
+    /// Verifies that the end found is the journal's end: fails if a whole group proves that the missing one was
+    /// flushed.
+    async fn require_no_hole(&mut self) -> Result<(), StorageError> {
         let missing = self.next;
         for file in 0..self.files.len() as u32 {
-            // Groups lie back to back from a file's start, or, in the file where replay ended, from its end on. Damage can
-            // hide where the next one begins, so every block may be one.
+            // Groups are contiguous from a file's start, or from the end of replay in the file where it ended. Damage
+            // can hide where the next group begins, so each block is checked.
             let mut position = if file == missing.file { missing.position } else { BLOCK_BYTES as u64 };
             while position < self.files[file as usize].bytes {
                 let header =
@@ -202,7 +212,7 @@ impl Replay {
                 let at = position;
                 position += BLOCK_BYTES as u64;
                 let Some(header) = header else { continue };
-                // What lies behind one of before in another file is older still.
+                // In another file, all groups after an old group are older still.
                 let is_old = header.identity.sequence < missing.sequence && file != missing.file;
                 let is_proof = header.proves(missing.sequence);
                 if !(is_old || is_proof) || self.verified(file, at, &header).await?.is_err() {
@@ -214,8 +224,9 @@ impl Replay {
                         "a journal",
                         path,
                         format!(
-                            "group {} is damaged or missing at byte {}, and was flushed before group {}, which is whole: \
-                             acknowledged records would be lost. Keep a copy of the data directory and see `tidemill inspect`",
+                            "group {} is damaged or missing at byte {}, and was flushed before group {}, \
+                             which is whole: acknowledged records would be lost. Keep a copy of the data directory \
+                             and see `tidemill inspect`",
                             missing.sequence, missing.position, header.identity.sequence
                         ),
                     ));
@@ -226,18 +237,19 @@ impl Replay {
         Ok(())
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn files_count(&self) -> u32 {
         self.files.len() as u32
     }
 
-    /// How far replay has come, for progress and reports.
+    /// The position after the last replayed group.
     pub fn position(&self) -> ReplayStart {
         self.next
     }
 
-    /// Ready for appending, behind the last whole group, as session number `session`. What was replayed may have been
-    /// written by a process that was killed before its flush: it is flushed here, for the next groups count on it.
+    /// Opens the journal for appends after the last whole group, as session number `session`. Flushes the replayed
+    /// groups first: the process that wrote them may have been killed before its flush, and later groups depend on
+    /// them.
     pub async fn into_journal(mut self, session: u64) -> Result<Rc<Journal>, StorageError> {
         assert!(session > self.next.session, "a session number is used once");
         self.window = None;
@@ -250,7 +262,7 @@ impl Replay {
     }
 }
 
-/// A file of the journal in `directory` that groups were written to, if there is one.
+/// A journal file in `directory` that holds a group, if there is one.
 pub async fn used_file(directory: &Path) -> Result<Option<PathBuf>, StorageError> {
     let names = dir::list(directory).map_err(StorageError::io("list directory", directory))?;
     for name in names.iter().filter(|name| name.ends_with(".journal")) {

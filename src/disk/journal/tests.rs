@@ -1,4 +1,4 @@
-//! The journal against what crashes and disks do to it.
+//! The journal under crashes, torn writes, damage and failing disks.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -39,7 +39,7 @@ fn settings(directory: &Path) -> JournalSettings {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    runtime::run(runtime::Config::default(), || future).expect("io_uring is here")
+    runtime::run(runtime::Config::default(), || future).expect("io_uring is available")
 }
 
 /// Batch number `n`: one record at offset `n`.
@@ -50,13 +50,13 @@ fn batch(n: i64) -> (JournalEntry, Vec<u8>) {
     (JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: n }, builder.finish())
 }
 
-/// Appends batches `range`, each durable before the next.
+/// Appends the batches of `range`. Each is durable before the next is appended.
 async fn append(journal: &Rc<Journal>, range: std::ops::Range<i64>) {
     for n in range {
         let (entry, bytes) = batch(n);
-        journal.reserve(bytes.len()).await.expect("it has not failed");
+        journal.reserve(bytes.len()).await.expect("the journal has not failed");
         let sequence = journal.append(entry, &bytes[..61], &bytes[61..], true);
-        journal.wait_durable(sequence).await.expect("it has not failed");
+        journal.wait_durable(sequence).await.expect("the journal has not failed");
     }
 }
 
@@ -64,13 +64,13 @@ fn start(journal: &Rc<Journal>) -> runtime::JoinHandle<()> {
     runtime::spawn(Class::Foreground, "journal", journal.clone().run())
 }
 
-/// A replay has the directory for itself: nobody adds files to it.
+/// Stops the writer. During a replay, no task may add files to the directory.
 async fn end(journal: &Rc<Journal>, writer: runtime::JoinHandle<()>) {
     journal.close();
     writer.await;
 }
 
-/// What a replay from `start` brings: the batches' numbers, each checked to its last byte.
+/// Replays from `start`. Returns the numbers of the batches, each compared to its last byte.
 async fn replay(directory: &Path, id: u64, start: ReplayStart) -> Result<(Vec<i64>, Replay), StorageError> {
     let mut replay = Replay::open(settings(directory), id, start).await?;
     let mut found = Vec::new();
@@ -88,7 +88,7 @@ fn start_of_first_session() -> ReplayStart {
 }
 
 #[test]
-fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it() {
+fn durable_batches_are_replayed_in_order_across_sessions() {
     let scratch = Scratch::new("order");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
@@ -107,7 +107,7 @@ fn what_was_durable_is_replayed_in_order_and_a_later_session_goes_on_behind_it()
 }
 
 #[test]
-fn log_starts_are_replayed_where_they_stood_among_the_batches() {
+fn log_starts_are_replayed_in_order_with_the_batches() {
     let scratch = Scratch::new("starts");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
@@ -116,7 +116,7 @@ fn log_starts_are_replayed_where_they_stood_among_the_batches() {
         for n in 0..6 {
             append(&journal, n..n + 1).await;
             journal.reserve(0).await.unwrap();
-            // In a group of its own, which is flushed though no batch asks for it, or with the next batch.
+            // Either in its own group, which is flushed although no batch requires it, or in the next batch's group.
             let sequence = journal.append_log_start(start_at(n));
             if n % 2 == 0 {
                 journal.wait_durable(sequence).await.unwrap();
@@ -135,12 +135,12 @@ fn log_starts_are_replayed_where_they_stood_among_the_batches() {
 }
 
 #[test]
-fn a_journal_goes_round_and_an_earlier_laps_groups_are_not_read() {
+fn groups_of_an_earlier_lap_are_not_replayed() {
     let scratch = Scratch::new("laps");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         let writer = start(&journal);
-        // About 15 KiB a batch, 3 MiB in all: several laps, with a checkpoint every 50 batches.
+        // About 15 KiB per batch in 3 MiB of files: several laps, with a checkpoint every 50 batches.
         let (mut from, mut first) = (start_of_first_session(), 0);
         for n in 0..700 {
             if n % 50 == 0 {
@@ -156,15 +156,16 @@ fn a_journal_goes_round_and_an_earlier_laps_groups_are_not_read() {
     });
 }
 
+// JRN-2
 #[test]
-fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
+fn full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
     let scratch = Scratch::new("full");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         let _writer = start(&journal);
         let appending = journal.clone();
         let task = runtime::spawn(Class::Foreground, "append", async move { append(&appending, 0..400).await });
-        // Full: every file that there may be holds what a replay needs, and what waits does not fit the last one's rest.
+        // Full: a replay needs every file, and the waiting group does not fit into the rest of the last one.
         let is_full = || {
             let state = journal.state.borrow();
             let waits = state.open.as_ref().is_some_and(|open| {
@@ -178,29 +179,29 @@ fn a_full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
                 runtime::sleep(Duration::from_millis(5)).await;
             }
         });
-        filled.await.expect("three files of 1 MiB do not hold 400 batches");
+        filled.await.expect("three files of 1 MiB hold fewer than 400 batches");
         runtime::sleep(Duration::from_millis(50)).await;
         assert!(
             is_full() && journal.counters.waits_for_space.get() > 0,
-            "it waits, and nothing was overwritten for it"
+            "JRN-2: the group waits, and nothing was overwritten"
         );
         let durable = journal.durable();
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
-        assert_eq!(found.len() as u64, durable, "everything durable is still there");
+        assert_eq!(found.len() as u64, durable, "JRN-2: every durable batch is replayed");
         journal.release(&journal.position());
         while journal.durable() == durable {
-            journal.moved().await;
+            journal.wait_progress().await;
         }
         task.abort();
     });
 }
 
 #[test]
-fn a_group_never_outgrows_a_file_however_large_its_buffer() {
+fn group_never_outgrows_a_file_even_with_a_larger_buffer() {
     let scratch = Scratch::new("outgrown");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        // The largest batch there may be has a buffer with room for more; small ones follow while there is said to be room.
+        // The buffer of the largest batch has room for more. Small batches follow while the journal has room.
         let partition = batch(0).0.partition;
         let entry = |base_offset| JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset };
         let large = vec![0; journal.batch_bytes_max()];
@@ -212,22 +213,25 @@ fn a_group_never_outgrows_a_file_however_large_its_buffer() {
             }
             journal.append(entry(n), &[0; 61], &[0; 39], true);
         }
-        assert!(!journal.has_room(100), "a file of 1 MiB has room for no more than that");
+        assert!(!journal.has_room(100), "a file of 1 MiB is full");
         let _writer = start(&journal);
         journal.wait_durable(sequence).await.unwrap();
     });
 }
 
 #[test]
-fn a_group_that_nothing_went_into_is_no_bound_for_the_next() {
+fn empty_open_group_does_not_limit_the_next_batch() {
     let scratch = Scratch::new("unused");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         let _writer = start(&journal);
-        // Room for a batch that is then refused, or was there already.
+        // Room for a batch that is then refused, or is a duplicate.
         assert!(journal.has_room(100));
         let large = vec![0; journal.batch_bytes_max()];
-        runtime::timeout(Duration::from_secs(10), journal.reserve(large.len())).await.expect("there is room").unwrap();
+        runtime::timeout(Duration::from_secs(10), journal.reserve(large.len()))
+            .await
+            .expect("the journal has room")
+            .unwrap();
         let partition = batch(0).0.partition;
         let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: 0 };
         let sequence = journal.append(entry, &large[..61], &large[61..], true);
@@ -236,7 +240,7 @@ fn a_group_that_nothing_went_into_is_no_bound_for_the_next() {
 }
 
 #[test]
-fn a_torn_group_at_the_end_is_the_journals_end() {
+fn torn_last_group_ends_the_journal() {
     let scratch = Scratch::new("torn");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
@@ -245,11 +249,11 @@ fn a_torn_group_at_the_end_is_the_journals_end() {
         let last = journal.position().position;
         append(&journal, 9..10).await;
         end(&journal, writer).await;
-        // The write of the tenth reached the disk in part.
+        // The write of the tenth batch reached the disk in part.
         flip(&scratch.0, last + HEADER_BYTES as u64 + 100);
         let (found, replay) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
         assert_eq!(found, (0..9).collect::<Vec<_>>());
-        // What is written over it is read, and nothing else.
+        // Replay returns the groups that replaced it, and no others.
         let again = replay.into_journal(2).await.unwrap();
         let writer = start(&again);
         append(&again, 9..12).await;
@@ -259,8 +263,9 @@ fn a_torn_group_at_the_end_is_the_journals_end() {
     });
 }
 
+// JRN-1: a whole later group proves that the damaged one was durable.
 #[test]
-fn a_damaged_group_with_acknowledged_ones_behind_it_is_refused() {
+fn damaged_group_before_acknowledged_ones_is_refused() {
     let scratch = Scratch::new("hole");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
@@ -271,15 +276,16 @@ fn a_damaged_group_with_acknowledged_ones_behind_it_is_refused() {
         end(&journal, writer).await;
         flip(&scratch.0, damaged + HEADER_BYTES as u64 + 100);
         let Err(error) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await else {
-            panic!("acknowledged batches are missing")
+            panic!("the replay lost acknowledged batches")
         };
         assert!(error.to_string().contains("acknowledged records would be lost"), "{error}");
         assert!(error.to_string().contains("group 6"), "{error}");
     });
 }
 
+// JRN-3
 #[test]
-fn after_a_failed_write_nothing_is_acknowledged() {
+fn nothing_is_acknowledged_after_a_failed_write() {
     let scratch = Scratch::new("failed");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
@@ -291,11 +297,12 @@ fn after_a_failed_write_nothing_is_acknowledged() {
         let sequence = journal.append(entry, &bytes[..61], &bytes[61..], true);
         assert!(journal.wait_durable(sequence).await.is_err());
         runtime::install_faults(None);
-        assert!(journal.reserve(1000).await.is_err(), "JRN-3: it stays failed");
+        assert!(journal.reserve(1000).await.is_err(), "JRN-3: the journal stays failed");
         assert_eq!(journal.durable(), 3);
     });
 }
 
+/// Inverts one byte of the first file.
 fn flip(directory: &Path, at: u64) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().read(true).write(true).open(super::files::path_of(directory, 0)).unwrap();

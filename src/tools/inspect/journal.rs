@@ -100,7 +100,7 @@ fn group_at(bytes: &[u8], position: usize) -> Option<Group> {
     let whole = bytes.get(position..position.checked_add(header.total_bytes)?)?;
     let entries = group::read_entries(&header, whole).ok()?;
     let batch_bytes = entries.iter().map(|(_, batch)| batch.len()).sum();
-    let batches = entries.iter().filter(|(entry, _)| entry.kind == group::Kind::Batch).count();
+    let batches = entries.iter().filter(|(entry, _)| entry.kind == group::EntryKind::Batch).count();
     Some(Group { position: position as u64, header, entries: entries.len(), batches, batch_bytes })
 }
 
@@ -111,7 +111,7 @@ fn inspect_one(
     with_groups: bool,
     report: &mut Report,
 ) -> Value {
-    let start = Start::from(checkpoint.start);
+    let start = ReplayStart::from(checkpoint.start);
     let live = live_groups(files, start);
     let columns = ["file", "bytes", "whole groups", "live groups", "live batches", "live bytes"];
     let mut rows = table_of_numbers(&columns, 1);

@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
     ("journal: a group of an earlier session there", |s| s.write_end(&s.forged(1, 0)), Intact, ""),
     ("journal: a group of another row of groups there", |s| s.write_end(&s.forged(0, 1)), Intact, ""),
     ("journal: a file's header damaged", |s| s.flip(&s.journal(0), 9), Refused, "its header is damaged"),
-    ("journal: a file cut short", |s| cut(&s.journal(1), 1 << 19), Refused, "it says file 1"),
+    ("journal: a file cut short", |s| cut(&s.journal(1), 1 << 19), Refused, "its header names file 1"),
     ("journal: the last file missing", |s| remove(&s.journal(2)), Refused, "is not readable as a journal"),
     ("journal: a file in the middle missing", |s| remove(&s.journal(1)), Refused, "journal"),
     ("journal: all of it missing", |s| fs::remove_dir_all(s.journal(0).parent().unwrap()).unwrap(), Refused, "journal"),
