@@ -72,7 +72,7 @@ impl Appends {
             runtime::spawn(Class::Foreground, "remote produce", async move {
                 if let Err(failure) = server.shard.wait_committed(sequence).await {
                     for result in produced.iter_mut().filter(|result| result.is_ok()) {
-                        *result = Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.clone()));
+                        *result = Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.to_string()));
                     }
                 }
                 server.router.reply(from, call, Reply::Produced(produced));
@@ -199,6 +199,6 @@ async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, i64)>, isol
         .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.read_limit(isolation) > *seen));
     let _registration = Registration::new(waiter.clone(), here);
     if !has_moved {
-        let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.fired()).await;
+        let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.woken()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Appending: judged, then given an offset, then in the log and the journal at once.
+//! Appends batches: validates them, gives them offsets, and copies them into the log and the journal in one step.
 
 use super::Partition;
 use super::producers::{Membership, ProducerVerdict};
@@ -11,20 +11,21 @@ use crate::record::codec::Decompressor;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::record::validate::{Accepted, RecordFault, Rejected, Rules, validate};
 
-/// What became of a batch. It may be acknowledged once the journal has made `sequence` durable and the high
+/// The position of an appended batch. It may be acknowledged once the journal has made `sequence` durable and the high
 /// watermark has passed `last_offset`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Produced {
     pub base_offset: Offset,
     pub last_offset: Offset,
-    /// -1 unless the topic stamps records itself.
+    /// -1 unless the topic has LogAppendTime.
     pub log_append_time_ms: i64,
     pub log_start_offset: Offset,
-    /// For a duplicate, one by which what it repeats is durable; 0 when it is already.
+    /// The batch's journal group. For a duplicate: a group that is not before the first append's; 0 when that one is
+    /// committed.
     pub sequence: Sequence,
 }
 
-/// Why a batch was not appended, for its producer.
+/// Why a batch was not appended, in the form that its producer gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppendRefusal {
     pub error: ErrorCode,
@@ -33,6 +34,7 @@ pub struct AppendRefusal {
 }
 
 impl AppendRefusal {
+    /// A refusal of the whole batch.
     pub fn new(error: ErrorCode, message: impl Into<String>) -> AppendRefusal {
         AppendRefusal { error, message: Some(message.into()), record_errors: Vec::new() }
     }
@@ -63,7 +65,7 @@ pub struct ProduceCapabilities {
 }
 
 impl ProduceCapabilities {
-    /// Of the newest clients.
+    /// The capabilities of the newest clients.
     pub const ALL: ProduceCapabilities =
         ProduceCapabilities { zstd_rejection: None, has_transactions_v2: true, knows_transaction_abortable: true };
 }
@@ -78,19 +80,19 @@ pub struct AppendRequest {
 }
 
 impl Partition {
-    /// Judges a Produce partition's bytes. Changes nothing.
-    pub fn judge<'a>(
+    /// Checks the batch of one partition of a Produce request. Changes nothing.
+    pub fn validate<'a>(
         &self,
         records: &'a [u8],
         request: &AppendRequest,
         decompressor: &mut Decompressor,
     ) -> Result<Accepted<'a>, AppendRefusal> {
         let config = self.config();
-        // A partition with fewer replicas than min.insync.replicas wants all of them, as since Kafka 4.0.
-        let wanted = config.min_insync_replicas.min(self.replicas.get());
-        if request.acks == -1 && self.in_sync_replicas.get() < wanted {
+        // KIP-966: a partition with fewer replicas than min.insync.replicas requires all of them in sync.
+        let required = config.min_insync_replicas.min(self.replicas.get());
+        if request.acks == -1 && self.in_sync_replicas.get() < required {
             let message = format!(
-                "The in-sync replicas of {}-{} are {}, fewer than the {wanted} that min.insync.replicas={} asks for.",
+                "The in-sync replicas of {}-{} are {}, fewer than the {required} that min.insync.replicas={} asks for.",
                 self.name,
                 self.id.partition,
                 self.in_sync_replicas.get(),
@@ -112,13 +114,13 @@ impl Partition {
         Ok(validate(records, &rules, decompressor)?)
     }
 
-    /// Whether a batch of so many bytes can be appended without waiting.
+    /// Whether the log and the journal can take a batch of this size now.
     pub fn has_room(&self, journal: &Journal, bytes: usize, records: u32, now_ms: i64) -> bool {
         self.log.has_room(bytes, records, now_ms) && journal.has_room(bytes)
     }
 
-    /// Reserves memory for a batch, and rolls to a new segment if that is due. False: memory is short. The reservation holds
-    /// only until the caller's next await.
+    /// Reserves memory for a batch, and rolls to a new segment if that is due. False: memory is short. The reservation
+    /// holds only until the caller's next await.
     pub async fn reserve(&self, bytes: usize, records: u32, now_ms: i64) -> Result<bool, StorageError> {
         self.log.reserve(bytes, records, now_ms).await
     }
@@ -128,9 +130,11 @@ impl Partition {
         self.log.release_reservation();
     }
 
-    /// Appends a new log start to the journal; [`advance_log_start`](Self::advance_log_start) follows when that is durable. There was
-    /// room in the journal since the last await.
+    /// Appends a new log start to the journal. Once that is durable, [`advance_log_start`](Self::advance_log_start)
+    /// follows. The journal had room since the last await.
     pub fn append_log_start(&self, journal: &Journal, start: Offset) -> Sequence {
+        assert!(start <= self.high_watermark.get(), "PART-1: log start {start} <= high watermark");
+        assert!(start > self.log.start_offset(), "a log start that does not move is not journaled");
         let leader_epoch = self.leader_epoch.get();
         let entry = JournalEntry { kind: EntryKind::LogStart, partition: self.id, leader_epoch, base_offset: start };
         let sequence = journal.append_log_start(entry);
@@ -138,8 +142,9 @@ impl Partition {
         sequence
     }
 
-    /// Appends an accepted batch. [`has_room`](Self::has_room) was true since the last await; there is none in here,
-    /// so log and journal stay in step (PART-3). `membership` is what is known of its transaction, if it is of one.
+    /// Appends an accepted batch. [`has_room`](Self::has_room) was true since the last await, and this function does
+    /// not await: log and journal get the batch in the same order (PART-3). `membership`: the proof that the partition
+    /// is in the batch's transaction.
     pub fn append(
         &self,
         journal: &Journal,
@@ -168,9 +173,12 @@ impl Partition {
             }
         }
         let delta = accepted.offset_delta_of_max_timestamp;
-        let (base_offset, sequence) = self.put(journal, header, &accepted.records, delta, now_ms);
+        let (base_offset, sequence) = self.append_batch(journal, header, &accepted.records, delta, now_ms);
         if header.has_producer() {
-            self.producers.borrow_mut().applied(header, base_offset, now_ms);
+            self.producers.borrow_mut().record_batch(header, base_offset, now_ms);
+        }
+        if cfg!(debug_assertions) {
+            self.check();
         }
         let last_offset = base_offset + Offset::from(header.last_offset_delta);
         Ok(Produced {
@@ -182,8 +190,8 @@ impl Partition {
         })
     }
 
-    /// Gives a batch its offset and puts it into the journal and the log, in one step (PART-3).
-    pub(super) fn put(
+    /// Gives a batch its offset and copies it into the journal and the log, in one step (PART-3).
+    pub(super) fn append_batch(
         &self,
         journal: &Journal,
         header: &BatchHeader,
@@ -191,6 +199,8 @@ impl Partition {
         offset_delta_of_max_timestamp: i32,
         now_ms: i64,
     ) -> (Offset, Sequence) {
+        assert!(!self.deleted.get(), "a deleted partition appends nothing");
+        assert!(header.last_offset_delta >= 0, "a batch has at least one offset");
         let base_offset = self.log.end_offset();
         let leader_epoch = self.leader_epoch.get();
         let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
@@ -205,6 +215,11 @@ impl Partition {
             offset_of_max_timestamp: base_offset + Offset::from(offset_delta_of_max_timestamp),
         };
         self.log.append(&batch, &[&stored, records], now_ms);
+        assert_eq!(
+            self.log.end_offset(),
+            batch.last_offset + 1,
+            "PART-3: the log ends behind the batch that the journal got"
+        );
         (base_offset, sequence)
     }
 }

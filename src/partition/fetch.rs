@@ -1,4 +1,4 @@
-//! Reading for clients: never past the high watermark (or the last stable offset), and only in the right epoch.
+//! Reads for clients: below the high watermark (or the last stable offset), and only in the client's leader epoch.
 
 use std::ops::Range;
 
@@ -9,37 +9,38 @@ use crate::log::aborted::AbortedTransaction;
 use crate::log::read::{Extent, Read, ReadError, ReadRequest};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 
-/// What one partition of a fetch asks for.
+/// One partition of a Fetch request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PartitionFetch {
     pub fetch_offset: Offset,
     pub bytes_max: usize,
-    /// -1: not checked (KIP-320).
+    /// The client's leader epoch; -1: not checked (KIP-320).
     pub current_leader_epoch: LeaderEpoch,
-    /// The epoch of the last record the reader has; -1: not said (KIP-595).
+    /// The epoch of the reader's last record; -1: unknown (KIP-595).
     pub last_fetched_epoch: LeaderEpoch,
     pub isolation: Isolation,
-    /// The whole answer is still empty: one batch may exceed the limit (KIP-74).
+    /// The response is still empty: one batch may exceed `bytes_max` (KIP-74).
     pub at_least_one: bool,
-    /// Not so before Fetch v10 (KIP-110): an error in place of batches that the reader would take for garbage. Kafka looks
-    /// at the topic's `compression.type` alone, and so hands out what a producer compressed by itself.
+    /// False for clients that cannot decode zstd (KIP-110): they get an error in place of a zstd batch. Kafka checks
+    /// only the topic's `compression.type`, and so returns batches that the producer itself compressed.
     pub knows_zstd: bool,
 }
 
-/// What one partition answers.
+/// The result of a [`PartitionFetch`].
 pub struct Fetched {
     pub error: ErrorCode,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
-    /// KIP-595: the reader's last epoch ended here, earlier than where it reads.
+    /// KIP-595: the reader's log diverges. Its last epoch ended at this offset, before its fetch offset.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     pub read: Read,
-    /// For a reader of committed records: those whose records it gets and is to pass over (statement 76).
+    /// For read_committed: the aborted transactions whose records are in `read`, which the reader drops (statement 76).
     pub aborted: Vec<AbortedTransaction>,
 }
 
 impl Fetched {
+    /// A partition that cannot be read.
     pub fn refused(error: ErrorCode) -> Fetched {
         Fetched {
             error,
@@ -54,7 +55,8 @@ impl Fetched {
 }
 
 impl Partition {
-    /// KIP-320: a client with an older epoch must refresh its metadata; one with a newer is ahead of this broker.
+    /// KIP-320: a client with an older epoch must refresh its metadata; a client with a newer epoch is ahead of this
+    /// broker.
     pub fn check_epoch(&self, claimed: LeaderEpoch) -> Result<(), ErrorCode> {
         match claimed {
             ..0 => Ok(()),
@@ -64,6 +66,7 @@ impl Partition {
         }
     }
 
+    /// Finds the records from the fetch offset on.
     pub async fn fetch(&self, request: &PartitionFetch) -> Fetched {
         if self.is_deleted() {
             return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
@@ -83,7 +86,7 @@ impl Partition {
         };
         if request.last_fetched_epoch >= 0 {
             match self.log.epochs().end_offset_for(request.last_fetched_epoch, self.log.end_offset()) {
-                // KIP-595: the reader has records that this log never had, or other ones at their offsets.
+                // KIP-595: the reader has records that this log never had, or has different ones at their offsets.
                 Some((epoch, end)) if epoch < request.last_fetched_epoch || end < request.fetch_offset => {
                     fetched.diverging = Some((epoch, end));
                     return fetched;
@@ -95,7 +98,8 @@ impl Partition {
                 }
             }
         }
-        // Kafka measures against the log's end; between high watermark and log end there is just nothing yet.
+        // As in Kafka, an offset is out of range only above the log end: from the high watermark to there, nothing is
+        // readable yet.
         let read_request = ReadRequest {
             from: request.fetch_offset,
             bytes_max: request.bytes_max,
@@ -112,10 +116,12 @@ impl Partition {
                         Err(error) => return self.storage_failed(&error),
                     }
                 }
+                assert!(read.next_offset >= request.fetch_offset, "a read never goes back");
+                assert!(read.bytes == 0 || read.next_offset > request.fetch_offset, "a read of records advances");
                 fetched.read = read;
             }
             Err(ReadError::OutOfRange { .. }) => fetched.error = ErrorCode::OffsetOutOfRange,
-            // Retention took the segment while it was read.
+            // Retention removed the segment during the read.
             Err(ReadError::Storage(_)) if request.fetch_offset < self.log.start_offset() => {
                 fetched.error = ErrorCode::OffsetOutOfRange;
             }

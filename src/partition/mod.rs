@@ -1,24 +1,33 @@
-//! One partition as its leader keeps it: the log, who may append to it, and up to where others may read.
+//! One partition as its leader keeps it: the log, its producers, and the watermarks that bound what readers see.
 //!
-//! In come batches as clients sent them; they are judged ([`crate::record::validate`], [`producers`]), given
-//! offsets, and put into the log and the shard's journal in one step without an await in between, so both have them
-//! in the same order. Out go stretches of the log below the high watermark. It does not know connections, API
-//! versions (but for what the record rules ask) or other shards.
+//! Owns: the log, the state of its producers and transactions, the high watermark, and the fetches that wait for it to
+//! move. In: batches as clients sent them. They are validated ([`crate::record::validate`], [`producers`]), get
+//! offsets, and go into the log and the shard's journal in one step without an await. Out: ranges of the log below the
+//! high watermark.
 //!
 //! Invariants:
 //! - PART-1: log start <= last stable offset <= high watermark <= log end.
-//! - PART-2: the high watermark never goes back within a leader epoch, and moves only to what the journal has made
-//!   durable (on one node; with replicas, to what the in-sync replicas have made durable).
-//! - PART-3: a batch is in the journal's order and the log's order at the same place.
-//! - PART-4: the last stable offset passes a transaction only when its marker is as durable as PART-2 asks: no reader of
-//!   committed records sees what a crash may leave open.
+//! - PART-2: the high watermark never goes back within a leader epoch, and advances only to offsets that the journal
+//!   has made durable (with replicas: that the in-sync replicas have made durable).
+//! - PART-3: a batch has the same position in the order of the journal and in the order of the log.
+//! - PART-4: the last stable offset passes a transaction only when its marker is committed: a reader of committed
+//!   records never sees records whose outcome a crash can still change.
+//! - PROD-1: a producer's batches are of its current epoch, at most [`producers::BATCHES_KEPT`], in the order of their
+//!   offsets.
+//! - PROD-2: at most the configured number of producers is kept, besides those with an open transaction. The longest
+//!   silent ones are evicted first. An evicted producer may continue at any sequence: it only loses deduplication once.
+//!
+//! It does not know connections, API versions or other shards. Runs on the thread of the shard that owns the partition.
 
 pub mod append;
 pub mod epochs;
 pub mod fetch;
+mod invariants;
 pub mod list_offsets;
 pub mod producers;
 pub mod purgatory;
+#[cfg(test)]
+mod tests;
 pub mod transactions;
 pub mod upkeep;
 
@@ -33,10 +42,11 @@ use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
 use purgatory::Isolation;
 
-/// The most bytes that a batch may decompress to. A larger batch is rejected: its records cannot be checked in bounded memory.
+/// The most bytes that a batch may decompress to. A larger batch is rejected: its records cannot be checked in bounded
+/// memory.
 pub const DECODED_BYTES_MAX: usize = 128 << 20;
 
-/// What the metadata image says of a partition: its leadership, and how many replicas it has.
+/// What a partition takes from the metadata image: its leader epoch, and the number of its replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leadership {
     pub leader_epoch: LeaderEpoch,
@@ -44,6 +54,14 @@ pub struct Leadership {
     pub in_sync_replicas: usize,
 }
 
+/// A transaction whose marker is in the log and not committed yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct EndingTransaction {
+    first_offset: Offset,
+    marker_offset: Offset,
+}
+
+/// One partition on its leader. All fields change on the shard's thread only.
 pub struct Partition {
     pub id: TopicPartition,
     pub name: TopicName,
@@ -53,9 +71,9 @@ pub struct Partition {
     in_sync_replicas: Cell<usize>,
     high_watermark: Cell<Offset>,
     producers: RefCell<Producers>,
-    /// Transactions whose markers are not durable yet: where each began, and its marker.
-    ending: RefCell<VecDeque<(Offset, Offset)>>,
-    verifying: RefCell<Vec<Weak<transactions::Verification>>>,
+    /// In the order of their markers.
+    ending: RefCell<VecDeque<EndingTransaction>>,
+    verifications: RefCell<Vec<Weak<transactions::Verification>>>,
     waiters: purgatory::Waiters,
     deleted: Cell<bool>,
 }
@@ -69,8 +87,9 @@ impl Partition {
         leadership: Leadership,
         producers: Producers,
     ) -> Rc<Partition> {
+        assert!(leadership.in_sync_replicas <= leadership.replicas, "in-sync replicas are replicas");
         let high_watermark = Cell::new(log.end_offset());
-        Rc::new(Partition {
+        let partition = Rc::new(Partition {
             id,
             name,
             log,
@@ -80,20 +99,25 @@ impl Partition {
             high_watermark,
             producers: RefCell::new(producers),
             ending: RefCell::new(VecDeque::new()),
-            verifying: RefCell::new(Vec::new()),
+            verifications: RefCell::new(Vec::new()),
             waiters: purgatory::Waiters::default(),
             deleted: Cell::new(false),
-        })
+        });
+        partition.check();
+        partition
     }
 
+    /// The epoch of the current leadership.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch.get()
     }
 
+    /// Records below this offset are committed.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark.get()
     }
 
+    /// The first offset that readers may read.
     pub fn log_start(&self) -> Offset {
         self.log.start_offset()
     }
@@ -113,17 +137,17 @@ impl Partition {
         self.producers.borrow().snapshot()
     }
 
-    /// The first offset that a read_committed reader may not see yet: where the earliest transaction began that is open or
-    /// whose marker may still be lost, else the high watermark (statement 75).
+    /// The first offset that a read_committed reader may not read (statement 75): the start of the earliest transaction
+    /// that is open or whose marker is not committed, else the high watermark.
     pub fn last_stable_offset(&self) -> Offset {
         let open = self.producers.borrow().first_open_offset();
-        let ending = self.ending.borrow().iter().map(|(first, _)| *first).min();
+        let ending = self.ending.borrow().iter().map(|transaction| transaction.first_offset).min();
         let unstable = open.into_iter().chain(ending).min().unwrap_or(Offset::MAX);
-        // Retention may have taken where it began.
+        // Retention may have removed the transaction's first records.
         unstable.max(self.log.start_offset()).min(self.high_watermark.get())
     }
 
-    /// Up to where such a reader may see.
+    /// The first offset that a reader with this isolation level may not read.
     pub fn read_limit(&self, isolation: Isolation) -> Offset {
         match isolation {
             Isolation::ReadUncommitted => self.high_watermark(),
@@ -131,11 +155,12 @@ impl Partition {
         }
     }
 
-    /// The topic's settings, shared with the log.
+    /// The topic's settings.
     pub fn config(&self) -> Rc<TopicConfig> {
         self.log.config()
     }
 
+    /// Whether the topic was deleted.
     pub fn is_deleted(&self) -> bool {
         self.deleted.get()
     }
@@ -143,46 +168,55 @@ impl Partition {
     /// Takes the leadership and the settings of a new metadata image.
     pub fn update(&self, leadership: Leadership, config: Rc<TopicConfig>) {
         assert!(leadership.leader_epoch >= self.leader_epoch.get(), "a leader epoch never goes back");
+        assert!(leadership.in_sync_replicas <= leadership.replicas, "in-sync replicas are replicas");
         self.leader_epoch.set(leadership.leader_epoch);
         self.replicas.set(leadership.replicas);
         self.in_sync_replicas.set(leadership.in_sync_replicas);
         self.log.set_config(config);
     }
 
-    /// Everything below `offset` is durable.
+    /// Commits every record below `offset`, which the journal has made durable, and wakes the readers that wait for
+    /// one.
     pub fn advance_high_watermark(&self, offset: Offset) {
-        // PART-2: several groups may report in one go, the later ones first.
-        if offset > self.high_watermark.get() {
-            assert!(offset <= self.log.end_offset(), "PART-1: high watermark <= log end");
-            let stable = self.last_stable_offset();
-            self.high_watermark.set(offset);
-            // PART-4
-            self.ending.borrow_mut().retain(|(_, marker)| *marker >= offset);
-            self.waiters.fire(Isolation::ReadUncommitted);
-            if self.last_stable_offset() > stable {
-                self.waiters.fire(Isolation::ReadCommitted);
-            }
+        assert!(!self.deleted.get(), "a deleted partition commits nothing");
+        assert!(offset <= self.log.end_offset(), "PART-1: high watermark {offset} <= log end");
+        // One flush can make several groups durable, and the last of them may be reported first.
+        if offset <= self.high_watermark.get() {
+            return;
+        }
+        let stable = self.last_stable_offset();
+        let before = self.high_watermark.replace(offset);
+        assert!(before < offset, "PART-2: the high watermark moves from {before} to {offset}");
+        self.ending.borrow_mut().retain(|transaction| transaction.marker_offset >= offset);
+        self.check();
+        self.waiters.wake(Isolation::ReadUncommitted);
+        if self.last_stable_offset() > stable {
+            self.waiters.wake(Isolation::ReadCommitted);
         }
     }
 
-    /// The log begins at `offset`, and that is durable: who waits to read below it is told, and who reads what is committed
-    /// may see further, if a transaction began there.
+    /// Moves the log start to `offset`, which is durable in the journal or covered by the topic's retention. Wakes all
+    /// waiting readers: their fetch offset may be out of range now, and the last stable offset may have advanced.
     pub fn advance_log_start(&self, offset: Offset) {
-        assert!(offset <= self.high_watermark.get(), "PART-1: log start <= high watermark");
+        assert!(offset <= self.high_watermark.get(), "PART-1: log start {offset} <= high watermark");
+        let before = self.log.start_offset();
         self.log.advance_log_start(offset);
-        self.waiters.fire(Isolation::ReadUncommitted);
-        self.waiters.fire(Isolation::ReadCommitted);
+        assert!(self.log.start_offset() >= before, "the log start never goes back");
+        self.check();
+        self.waiters.wake(Isolation::ReadUncommitted);
+        self.waiters.wake(Isolation::ReadCommitted);
     }
 
-    /// Takes the partition out of use; whoever waits for it is told.
+    /// Takes the partition out of use, and wakes all waiting readers.
     pub fn delete(&self) {
-        self.deleted.set(true);
+        let was_deleted = self.deleted.replace(true);
+        assert!(!was_deleted, "a partition is deleted once");
         self.log.discard();
-        self.waiters.fire(Isolation::ReadUncommitted);
-        self.waiters.fire(Isolation::ReadCommitted);
+        self.waiters.wake(Isolation::ReadUncommitted);
+        self.waiters.wake(Isolation::ReadCommitted);
     }
 
-    /// What a checkpoint says of the partition as it is now. True on disk once the log is flushed.
+    /// The partition's state for a checkpoint. It is true on disk once the log is flushed.
     fn capture(&self) -> PartitionState {
         let active = self.log.active();
         let times = active.times();
@@ -205,6 +239,7 @@ impl Partition {
     }
 }
 
+/// The producers in the form of a checkpoint.
 fn store_producers(producers: &Producers) -> Vec<ProducerState> {
     let stored = producers.snapshot().into_iter().map(|producer| ProducerState {
         producer_id: producer.producer_id,
@@ -227,7 +262,7 @@ fn store_producers(producers: &Producers) -> Vec<ProducerState> {
     stored.collect()
 }
 
-/// The producers that a checkpoint names.
+/// Restores the producers that a checkpoint holds.
 pub fn restore_producers(stored: &[ProducerState]) -> Producers {
     let snapshot: Vec<ProducerSnapshot> = stored
         .iter()

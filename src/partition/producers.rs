@@ -1,16 +1,13 @@
-//! What one partition remembers of its idempotent and transactional producers (KIP-98, KIP-360, KIP-890): enough to append
+//! The state of one partition's idempotent and transactional producers (KIP-98, KIP-360, KIP-890): enough to append
 //! each batch once, and to know which transactions are open.
 //!
-//! A leader calls [`Producers::check`] before it appends and [`Producers::applied`] as soon as the batch has its offset,
-//! in the same turn, so that requests in flight behind it are checked against it; for transaction markers it calls
-//! [`Producers::check_marker`] and [`Producers::ended`]. A follower, and recovery, call [`Producers::replay`] alone. Pure:
-//! time is handed in, nothing is read or written.
+//! A leader calls [`Producers::check`] before it appends a batch, and [`Producers::record_batch`] as soon as the batch
+//! has its offset. No await lies between the two, so the next request in flight is checked against this one. For
+//! transaction markers it calls [`Producers::check_marker`] and [`Producers::record_marker`]. A follower, and recovery,
+//! call only [`Producers::replay`]. Pure: the caller passes the time in, and nothing is read or written. So the same
+//! calls in the same order give the same state.
 //!
-//! Invariants:
-//! - PROD-1: a producer's batches are of its current epoch, at most [`BATCHES_KEPT`], in the order of their offsets.
-//! - PROD-2: at most the configured number of producers are kept, but for those with an open transaction. The longest
-//!   silent ones go first; a producer that was forgotten may go on at any sequence, it merely loses deduplication once.
-//! - PROD-3: two states that saw the same calls give equal snapshots.
+//! The invariants PROD-1 (order of a producer's batches) and PROD-2 (bound on the producers) are defined in [`super`].
 
 use crate::log::aborted::{AbortedTransaction, Ended, OpenTransactions};
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
@@ -19,22 +16,22 @@ use crate::record::control::Marker;
 use crate::record::header::advance_sequence;
 use std::collections::BTreeMap;
 
-/// How many batches of a producer are remembered: as many as a client may have in flight.
+/// The most batches kept per producer: as many as a client may have in flight.
 pub const BATCHES_KEPT: usize = 5;
-/// How many producers a partition remembers unless told otherwise.
+/// The most producers that a partition keeps by default.
 pub const PRODUCERS_MAX_DEFAULT: usize = 10_000;
 
-/// What is to be done with a batch.
+/// The leader's decision about a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProducerVerdict {
     /// Append it.
     Fresh,
-    /// It is in the log already. Answer success with what the first append was told, once that one is as durable as
-    /// this request asks.
+    /// The log already holds it. Acknowledge it with the first append's offset and timestamp, once that append is as
+    /// durable as the request's acks require.
     Duplicate { base_offset: Offset, last_offset: Offset, timestamp: i64 },
 }
 
-/// Why a batch may not be appended.
+/// Why a batch or a marker must not be appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProducerRefusal {
     #[error("Epoch of producer {producer_id} is {got}, which is smaller than the last seen epoch {current}")]
@@ -58,23 +55,23 @@ pub enum ProducerRefusal {
     OldCoordinator { producer_id: ProducerId, got: i32, current: i32 },
 }
 
-/// What is known, when a transactional batch is to be appended, of whether the partition is in its producer's transaction.
+/// The proof, when a transactional batch is appended, that the partition is in its producer's transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Membership {
-    /// Nothing but what the log says: it must have a batch of the transaction already.
+    /// Only the log: it must already hold a batch of the transaction.
     ByLog,
-    /// The transaction coordinator has said so, and no marker came since. `is_v2`: under `transaction.version=2` (Produce
-    /// v12+), where a producer that is unknown here begins at sequence 0.
+    /// The transaction coordinator has confirmed it, and no marker came since. `is_v2`: under `transaction.version=2`,
+    /// where a producer that is unknown here must begin at sequence 0.
     Verified { is_v2: bool },
 }
 
 impl ProducerRefusal {
+    /// Kafka's code for the refusal.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            // Not PRODUCER_FENCED since Kafka 2.7: clients then abort the transaction and go on.
+            // Since Kafka 2.7 not PRODUCER_FENCED: on this code a client aborts the transaction and continues.
             ProducerRefusal::OldEpoch { .. } | ProducerRefusal::OldMarker { .. } => ErrorCode::InvalidProducerEpoch,
-            // This is also the answer to a duplicate older than the batches kept; Kafka never sends
-            // DUPLICATE_SEQUENCE_NUMBER any more.
+            // Also for a duplicate older than the batches kept: Kafka no longer sends DUPLICATE_SEQUENCE_NUMBER.
             ProducerRefusal::OutOfOrder { .. }
             | ProducerRefusal::NewEpochNotAtZero { .. }
             | ProducerRefusal::UnknownNotAtZero { .. } => ErrorCode::OutOfOrderSequenceNumber,
@@ -86,12 +83,12 @@ impl ProducerRefusal {
     }
 }
 
-/// The producers of one partition. Empty, it owns no memory.
+/// The producers of one partition. It owns no memory while it is empty.
 #[derive(Clone, Debug)]
 pub struct Producers {
     producers: BTreeMap<ProducerId, Box<Producer>>,
     producers_max: usize,
-    /// Of producers that are all known.
+    /// The open transactions. Each belongs to a producer in `producers`.
     open: OpenTransactions,
 }
 
@@ -101,13 +98,13 @@ struct Producer {
     last_activity_ms: i64,
     last_timestamp: i64,
     coordinator_epoch: i32,
-    /// The last batches, oldest first; the first `batches_count` are there.
+    /// The last batches, oldest first. Only the first `batches_count` are valid.
     batches: [AppendedBatch; BATCHES_KEPT],
     batches_count: u8,
 }
 
-/// One batch of a producer as it lies in the log. A coordinator's, which numbers nothing, ends at sequence -1: compaction keeps
-/// the last batch of each producer, and must be told where it is.
+/// One batch of a producer in the log. A coordinator's batch has no sequence numbers, so it is kept with last sequence
+/// -1: compaction keeps the last batch of each producer and needs its offset.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AppendedBatch {
     pub first_sequence: i32,
@@ -118,8 +115,9 @@ pub struct AppendedBatch {
 }
 
 impl AppendedBatch {
+    /// The offset of the batch's last record.
     pub fn last_offset(&self) -> Offset {
-        // The distance of the sequences, which may have wrapped between them.
+        // The distance between the sequences, which may wrap.
         self.base_offset + i64::from(self.last_sequence.wrapping_sub(self.first_sequence) & i32::MAX)
     }
 }
@@ -141,14 +139,18 @@ impl Producer {
     }
 
     fn push(&mut self, batch: AppendedBatch) {
+        let is_ascending = self.batches().last().is_none_or(|last| last.base_offset < batch.base_offset);
+        assert!(is_ascending, "PROD-1: a producer's batches are in the order of their offsets");
         if usize::from(self.batches_count) == BATCHES_KEPT {
             self.batches.rotate_left(1);
         } else {
             self.batches_count += 1;
         }
+        assert!(usize::from(self.batches_count) <= BATCHES_KEPT, "PROD-1: at most {BATCHES_KEPT} batches are kept");
         self.batches[usize::from(self.batches_count) - 1] = batch;
     }
 
+    /// PROD-1: a new epoch drops the batches of the old one.
     fn enter_epoch(&mut self, epoch: ProducerEpoch) {
         if self.epoch != epoch {
             self.epoch = epoch;
@@ -164,25 +166,28 @@ impl Default for Producers {
 }
 
 impl Producers {
+    /// Without producers, and with room for `producers_max`.
     pub fn new(producers_max: usize) -> Producers {
-        assert!(producers_max > 0, "PROD-2: a bound of no producers would refuse the one that is appending");
+        assert!(producers_max > 0, "PROD-2: the bound leaves room for the producer that appends");
         Producers { producers: BTreeMap::new(), producers_max, open: OpenTransactions::default() }
     }
 
-    /// The highest id of a producer that is remembered here, of those below `limit`.
+    /// The highest producer id below `limit`.
     pub fn highest_id(&self, limit: ProducerId) -> Option<ProducerId> {
         self.producers.keys().copied().filter(|id| *id < limit).max()
     }
 
+    /// The number of producers.
     pub fn len(&self) -> usize {
         self.producers.len()
     }
 
+    /// Whether no producer is kept.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
     }
 
-    /// Whether the batch with this header, fresh from a client, may be appended.
+    /// Decides whether a client's batch with this header may be appended.
     pub fn check(&self, header: &BatchHeader, membership: Membership) -> Result<ProducerVerdict, ProducerRefusal> {
         if !header.has_producer() {
             return Ok(ProducerVerdict::Fresh);
@@ -198,13 +203,14 @@ impl Producers {
                 return Ok(ProducerVerdict::Duplicate { base_offset, last_offset: seen.last_offset(), timestamp });
             }
         }
-        // KIP-890: no transactional record gets into a log without its coordinator knowing of it.
+        // KIP-890: no transactional record enters a log unless its coordinator knows that the partition is in the
+        // transaction.
         let is_outside = header.is_transactional() && !self.has_open(producer_id, header.producer_epoch);
         if is_outside && membership == Membership::ByLog {
             return Err(ProducerRefusal::NoTransaction { producer_id });
         }
         let Some(producer) = self.producers.get(&producer_id) else {
-            // Its state may have expired, so it may start anywhere.
+            // The producer's state may have expired, so any sequence may be its next.
             if got != 0 && membership == (Membership::Verified { is_v2: true }) {
                 return Err(ProducerRefusal::UnknownNotAtZero { producer_id, got });
             }
@@ -214,14 +220,14 @@ impl Producers {
             return Err(ProducerRefusal::OldEpoch { producer_id, got: header.producer_epoch, current: producer.epoch });
         }
         if got < 0 {
-            // A coordinator's own record: it sends nothing twice, and numbers nothing.
+            // A coordinator's own batch: a coordinator never repeats one, and gives it no sequence.
         } else if header.producer_epoch > producer.epoch {
             if got != 0 {
                 let (epoch, current) = (header.producer_epoch, producer.epoch);
                 return Err(ProducerRefusal::NewEpochNotAtZero { producer_id, epoch, got, current });
             }
         } else {
-            // After a marker alone a producer has an epoch and no batches; it then starts at 0.
+            // After only a marker, a producer has an epoch and no batches. Its first sequence is then 0.
             let last = producer.batches().last().map_or(-1, |batch| batch.last_sequence);
             let expected = if last < 0 { 0 } else { advance_sequence(last, 1) };
             if got != expected {
@@ -234,19 +240,20 @@ impl Producers {
         Ok(ProducerVerdict::Fresh)
     }
 
-    /// Whether the producer, at this very epoch, has a transaction open here.
+    /// Whether the producer has, at exactly this epoch, an open transaction in the partition.
     pub fn has_open(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.open.of(producer_id).is_some()
             && self.producers.get(&producer_id).is_some_and(|producer| producer.epoch == epoch)
     }
 
-    /// Where the earliest open transaction began.
+    /// The first offset of the earliest open transaction.
     pub fn first_open_offset(&self) -> Option<Offset> {
         self.open.first_offset()
     }
 
-    /// Whether a coordinator's marker may be appended. `is_v2`: of a transaction under `transaction.version=2`, whose
-    /// coordinator raises the epoch with each transaction's end, so that a late marker is known by its epoch.
+    /// Decides whether a coordinator's marker may be appended. `is_v2`: the transaction follows
+    /// `transaction.version=2`, where the coordinator raises the epoch with each transaction's end. A late marker is
+    /// then known by its epoch.
     pub fn check_marker(
         &self,
         producer_id: ProducerId,
@@ -255,8 +262,9 @@ impl Producers {
         is_v2: bool,
     ) -> Result<(), ProducerRefusal> {
         let Some(producer) = self.producers.get(&producer_id) else { return Ok(()) };
-        // KAFKA-19999: at the current epoch, with nothing open, it is the last marker sent again, and is written again.
-        // KAFKA-20090: nobody is given the highest epoch; whoever has had it all the same is let go.
+        // KAFKA-19999: a marker at the current epoch, without an open transaction, is the last marker sent again. It is
+        // written again. KAFKA-20090: coordinators never assign the highest epoch, but a transaction of that epoch may
+        // end.
         let is_last = epoch == ProducerEpoch::MAX;
         let is_late = epoch < producer.epoch
             || (is_v2 && epoch == producer.epoch && self.open.of(producer_id).is_some() && !is_last);
@@ -270,8 +278,8 @@ impl Producers {
         Ok(())
     }
 
-    /// Takes note of a batch that lies in the log at `base_offset`.
-    pub fn applied(&mut self, header: &BatchHeader, base_offset: Offset, now_ms: i64) {
+    /// Records a batch that was appended at `base_offset`.
+    pub fn record_batch(&mut self, header: &BatchHeader, base_offset: Offset, now_ms: i64) {
         if !header.has_producer() || header.is_control() {
             return;
         }
@@ -289,29 +297,36 @@ impl Producers {
         self.keep_bound(header.producer_id);
     }
 
-    /// Takes note of a marker that lies in the log at `offset`. Answers the transaction that it ended, if there was one.
-    pub fn ended(&mut self, header: &BatchHeader, marker: &Marker, offset: Offset, now_ms: i64) -> Option<Ended> {
+    /// Records a marker that was appended at `offset`. Returns the transaction that it ended, if one was open.
+    pub fn record_marker(
+        &mut self,
+        header: &BatchHeader,
+        marker: &Marker,
+        offset: Offset,
+        now_ms: i64,
+    ) -> Option<Ended> {
         self.enter(header, now_ms).coordinator_epoch = marker.coordinator_epoch;
         let ended = self.open.end(header.producer_id, marker.ending, offset);
+        assert!(self.open.of(header.producer_id).is_none(), "a marker leaves its producer no open transaction");
         self.keep_bound(header.producer_id);
         ended
     }
 
-    /// Takes note of a batch as it lies in a log; `marker` is what is in it if it is one. Answers what belongs into the
-    /// index of aborted transactions.
+    /// Records a batch that is already in a log. `marker`: the batch's content, if it is a marker. Returns the new
+    /// entry for the index of aborted transactions, if the batch ends one.
     pub fn replay(&mut self, header: &BatchHeader, marker: Option<Marker>, now_ms: i64) -> Option<AbortedTransaction> {
         match marker {
             Some(marker) if header.has_producer() => {
-                self.ended(header, &marker, header.base_offset, now_ms).and_then(|ended| ended.aborted)
+                self.record_marker(header, &marker, header.base_offset, now_ms).and_then(|ended| ended.aborted)
             }
             _ => {
-                self.applied(header, header.base_offset, now_ms);
+                self.record_batch(header, header.base_offset, now_ms);
                 None
             }
         }
     }
 
-    /// The batch's producer, in its epoch.
+    /// The batch's producer, moved to the batch's epoch.
     fn enter(&mut self, header: &BatchHeader, now_ms: i64) -> &mut Producer {
         let new = || Box::new(Producer::new(header.producer_epoch));
         let producer = self.producers.entry(header.producer_id).or_insert_with(new);
@@ -321,14 +336,16 @@ impl Producers {
         producer
     }
 
+    /// PROD-2.
     fn keep_bound(&mut self, keep: ProducerId) {
         if self.producers.len() > self.producers_max {
-            self.forget_the_longest_silent(keep);
+            self.evict_longest_silent(keep);
+            assert!(self.producers.contains_key(&keep), "PROD-2: the producer that appends stays");
         }
     }
 
-    /// Forgets producers that have been silent for `expiration_ms` (`producer.id.expiration.ms`) and have no
-    /// transaction open. Answers how many.
+    /// Evicts the producers that have been silent for `expiration_ms` (`producer.id.expiration.ms`) and have no open
+    /// transaction. Returns their number.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
         let before = self.producers.len();
         self.producers.retain(|id, producer| {
@@ -337,8 +354,8 @@ impl Producers {
         before - self.producers.len()
     }
 
-    /// Makes room by an eighth, so that one pass over all serves many appends.
-    fn forget_the_longest_silent(&mut self, keep: ProducerId) {
+    /// Evicts an eighth of the bound, so that one pass over all producers serves many appends.
+    fn evict_longest_silent(&mut self, keep: ProducerId) {
         let mut silent: Vec<(i64, ProducerId)> = self
             .producers
             .iter()
@@ -350,9 +367,12 @@ impl Producers {
         for (_, id) in silent.into_iter().take(surplus + self.producers_max / 8) {
             self.producers.remove(&id);
         }
+        let is_bounded = self.producers.len() <= self.producers_max
+            || self.producers.keys().all(|id| *id == keep || self.open.of(*id).is_some());
+        assert!(is_bounded, "PROD-2: above the bound are only producers with an open transaction");
     }
 
-    /// Everything, by producer id, to be written down.
+    /// The state of all producers, by producer id, for a checkpoint.
     pub fn snapshot(&self) -> Vec<ProducerSnapshot> {
         let mut snapshot = Vec::with_capacity(self.producers.len());
         for (id, producer) in &self.producers {
@@ -369,7 +389,7 @@ impl Producers {
         snapshot
     }
 
-    /// The state that a snapshot was taken of. Of more than [`BATCHES_KEPT`] batches the last ones count.
+    /// Restores the state from its snapshot. Of more than [`BATCHES_KEPT`] batches, only the last ones are kept.
     pub fn restore(snapshot: &[ProducerSnapshot], producers_max: usize) -> Producers {
         let mut restored = Producers::new(producers_max);
         for saved in snapshot {
@@ -391,17 +411,17 @@ impl Producers {
     }
 }
 
-/// One producer, written down.
+/// The state of one producer in a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProducerSnapshot {
     pub producer_id: ProducerId,
     pub epoch: ProducerEpoch,
     pub last_activity_ms: i64,
-    /// Of its last batch or marker.
+    /// The timestamp of its last batch or marker.
     pub last_timestamp: i64,
-    /// Of the last transaction marker; -1 if there was none.
+    /// The epoch of the coordinator that wrote the last marker; -1 without a marker.
     pub coordinator_epoch: i32,
-    /// Where the open transaction began in this partition.
+    /// The first offset of its open transaction in this partition.
     pub current_txn_first_offset: Option<Offset>,
     /// Oldest first, at most [`BATCHES_KEPT`].
     pub batches: Vec<AppendedBatch>,

@@ -1,7 +1,8 @@
 //! Fetches that wait for more records.
 //!
-//! A waiting fetch leaves one [`Waiter`] with every partition that it reads; the first of them whose high watermark (for a
-//! reader of committed records: last stable offset) moves fires it. Kafka calls the place purgatory.
+//! A waiting fetch registers one [`Waiter`] with every partition that it reads. A partition wakes it when its high
+//! watermark (for read_committed: its last stable offset) advances. Kafka calls the collection of waiting requests a
+//! purgatory.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use super::Partition;
 use crate::runtime::sync::Notify;
 
-/// Which records a reader is to see: Kafka's isolation level.
+/// Kafka's isolation level: the records that a reader gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Isolation {
     /// All below the high watermark.
@@ -21,23 +22,25 @@ pub enum Isolation {
 /// One waiting fetch.
 pub struct Waiter {
     isolation: Isolation,
-    fired: Cell<bool>,
+    is_woken: Cell<bool>,
     notify: Notify,
 }
 
 impl Waiter {
+    /// A waiter for the limit of this isolation level.
     pub fn new(isolation: Isolation) -> Rc<Waiter> {
-        Rc::new(Waiter { isolation, fired: Cell::new(false), notify: Notify::new() })
+        Rc::new(Waiter { isolation, is_woken: Cell::new(false), notify: Notify::new() })
     }
 
-    pub fn fire(&self) {
-        self.fired.set(true);
+    /// Wakes the fetch. A wake before the fetch waits is kept until it does.
+    pub fn wake(&self) {
+        self.is_woken.set(true);
         self.notify.notify_all();
     }
 
-    /// Waits until it has been fired since the last call.
-    pub async fn fired(&self) {
-        while !self.fired.replace(false) {
+    /// Waits for a wake since the last call.
+    pub async fn woken(&self) {
+        while !self.is_woken.replace(false) {
             self.notify.notified().await;
         }
     }
@@ -50,21 +53,22 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// Wakes the readers whose limit this is.
-    pub(super) fn fire(&self, isolation: Isolation) {
+    /// Wakes the readers of this isolation level.
+    pub(super) fn wake(&self, isolation: Isolation) {
         for waiter in self.list.borrow().iter().filter(|waiter| waiter.isolation == isolation) {
-            waiter.fire();
+            waiter.wake();
         }
     }
 }
 
-/// A waiter's places in the partitions it waits for; given up when dropped.
+/// A waiter's registration with the partitions that it waits for. Dropping it removes the waiter from them.
 pub struct Registration {
     waiter: Rc<Waiter>,
     partitions: Vec<Rc<Partition>>,
 }
 
 impl Registration {
+    /// Registers the waiter with each of the partitions.
     pub fn new(waiter: Rc<Waiter>, partitions: Vec<Rc<Partition>>) -> Registration {
         for partition in &partitions {
             partition.waiters.list.borrow_mut().push(waiter.clone());
@@ -77,9 +81,8 @@ impl Drop for Registration {
     fn drop(&mut self) {
         for partition in &self.partitions {
             let mut list = partition.waiters.list.borrow_mut();
-            if let Some(at) = list.iter().position(|waiter| Rc::ptr_eq(waiter, &self.waiter)) {
-                list.swap_remove(at);
-            }
+            let at = list.iter().position(|waiter| Rc::ptr_eq(waiter, &self.waiter));
+            list.swap_remove(at.expect("a registered waiter is in the list until its registration drops"));
         }
     }
 }

@@ -1,48 +1,50 @@
-//! The end of a transaction in this partition, and the proof that it has begun.
+//! Verifies that a transaction includes this partition, and ends transactions with markers.
 //!
-//! A transactional batch is appended only when the log has one of the same transaction already, or when the transaction
-//! coordinator has said that the partition is in it (KIP-890). Asking takes time, in which the coordinator may end that
-//! transaction: a [`Verification`] is begun before it is asked, and a marker that ends the transaction meanwhile crosses it.
-//! What it said then is worth nothing, or the batch would hang in the log with nobody left to end it.
+//! A transactional batch is appended only when the log already has a batch of the same transaction, or when the
+//! transaction coordinator confirms that the partition is in the transaction (KIP-890). The coordinator may end the
+//! transaction before its confirmation arrives. So a [`Verification`] begins before the request to the coordinator, and
+//! a marker that ends the transaction meanwhile invalidates it. Otherwise the batch would hang in the log: no marker
+//! would ever end it.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::Partition;
 use super::append::{AppendRefusal, Produced};
 use super::producers::Membership;
+use super::{EndingTransaction, Partition};
 use crate::disk::journal::Journal;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::record::control::Marker;
 use crate::record::header::{HEADER_BYTES, TimestampType};
 
-/// A question to the transaction coordinator that is under way, or answered and not used yet.
+/// A request to the transaction coordinator whose response is pending, or has arrived and is not used yet.
 pub struct Verification {
     producer_id: ProducerId,
     epoch: ProducerEpoch,
-    is_crossed: Cell<bool>,
+    /// A marker has ended the transaction since the verification began.
+    is_invalidated: Cell<bool>,
 }
 
 impl Verification {
-    /// What a batch may be appended with, now that the coordinator has said yes.
+    /// The proof that a batch is appended with, once the coordinator has confirmed.
     pub fn membership(&self, is_v2: bool) -> Membership {
-        if self.is_crossed.get() { Membership::ByLog } else { Membership::Verified { is_v2 } }
+        if self.is_invalidated.get() { Membership::ByLog } else { Membership::Verified { is_v2 } }
     }
 }
 
-/// The end of a producer's transaction, as its coordinator wants it in the log.
+/// A coordinator's request to end a producer's transaction in this partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndTransaction {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
     pub marker: Marker,
-    /// Under `transaction.version=2`.
+    /// The transaction follows `transaction.version=2`.
     pub is_v2: bool,
 }
 
 impl EndTransaction {
-    /// Whether it may be the end of the producer's transaction with this epoch. Under version 2 the marker has the epoch
-    /// behind it, so one with this very epoch belongs to the transaction before.
+    /// Whether the marker may end the producer's transaction of this epoch. Under version 2 a marker has the epoch
+    /// after the transaction's, so a marker of exactly this epoch ended the transaction before.
     fn ends(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
         let first = if self.is_v2 { epoch.saturating_add(1) } else { epoch };
         self.producer_id == producer_id && self.producer_epoch >= first
@@ -55,29 +57,29 @@ impl Partition {
         self.producers.borrow().has_open(producer_id, epoch)
     }
 
-    /// What a transactional batch needs before it is appended: `None` when the log shows that its transaction is open.
+    /// Begins the verification that a transactional batch needs. `None`: the log shows that its transaction is open.
     pub fn begin_verification(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> Option<Rc<Verification>> {
         if self.has_open_transaction(producer_id, epoch) {
             return None;
         }
-        let verification = Rc::new(Verification { producer_id, epoch, is_crossed: Cell::new(false) });
-        let mut verifying = self.verifying.borrow_mut();
-        verifying.retain(|other| other.strong_count() > 0);
-        verifying.push(Rc::downgrade(&verification));
+        let verification = Rc::new(Verification { producer_id, epoch, is_invalidated: Cell::new(false) });
+        let mut verifications = self.verifications.borrow_mut();
+        verifications.retain(|other| other.strong_count() > 0);
+        verifications.push(Rc::downgrade(&verification));
         Some(verification)
     }
 
-    /// The batch of a marker, without its offset, and whether it may be appended.
+    /// Whether the marker may be appended.
     pub fn check_marker(&self, end: &EndTransaction) -> Result<(), AppendRefusal> {
         if self.is_deleted() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        let judged = self.producers.borrow().check_marker(end.producer_id, end.producer_epoch, &end.marker, end.is_v2);
-        judged.map_err(|refusal| AppendRefusal::new(refusal.error_code(), refusal.to_string()))
+        let checked = self.producers.borrow().check_marker(end.producer_id, end.producer_epoch, &end.marker, end.is_v2);
+        checked.map_err(|refusal| AppendRefusal::new(refusal.error_code(), refusal.to_string()))
     }
 
-    /// Appends the marker that ends a producer's transaction, or refuses it. There was room for it since the last await
-    /// (PART-3).
+    /// Appends the marker that ends a producer's transaction, or refuses it. [`has_room`](Self::has_room) was true for
+    /// [`MARKER_BYTES_MAX`] since the last await (PART-3).
     pub fn append_marker(
         &self,
         journal: &Journal,
@@ -87,15 +89,20 @@ impl Partition {
         self.check_marker(end)?;
         let is_log_append_time = self.config().message_timestamp_type == TimestampType::LogAppendTime;
         let (header, records) = end.marker.batch(end.producer_id, end.producer_epoch, now_ms, is_log_append_time);
-        let (offset, sequence) = self.put(journal, &header, &records, 0, now_ms);
-        for verification in self.verifying.borrow().iter().filter_map(|verification| verification.upgrade()) {
+        assert!(header.total_bytes() <= MARKER_BYTES_MAX, "the caller reserved enough for a marker");
+        let (offset, sequence) = self.append_batch(journal, &header, &records, 0, now_ms);
+        for verification in self.verifications.borrow().iter().filter_map(|verification| verification.upgrade()) {
             if end.ends(verification.producer_id, verification.epoch) {
-                verification.is_crossed.set(true);
+                verification.is_invalidated.set(true);
             }
         }
-        let ended = self.producers.borrow_mut().ended(&header, &end.marker, offset, now_ms);
+        let ended = self.producers.borrow_mut().record_marker(&header, &end.marker, offset, now_ms);
         if let Some(ended) = ended {
-            self.ending.borrow_mut().push_back((ended.first_offset, offset));
+            let mut ending = self.ending.borrow_mut();
+            let is_ascending = ending.back().is_none_or(|last| last.marker_offset < offset);
+            assert!(is_ascending, "PART-4: markers are in the order of their offsets");
+            ending.push_back(EndingTransaction { first_offset: ended.first_offset, marker_offset: offset });
+            drop(ending);
             if let Some(aborted) = ended.aborted {
                 self.log.note_aborted(aborted);
             }
@@ -110,7 +117,7 @@ impl Partition {
     }
 }
 
-/// A marker's batch is no larger; what room is to be made for.
+/// The most bytes that a marker's batch takes.
 pub const MARKER_BYTES_MAX: usize = HEADER_BYTES + 32;
 
 #[cfg(test)]
@@ -119,7 +126,7 @@ mod tests {
     use crate::record::control::Ending;
 
     #[test]
-    fn a_marker_crosses_the_transaction_that_it_may_end_and_not_the_one_behind_it() {
+    fn marker_invalidates_only_the_transaction_that_it_may_end() {
         let marker = Marker { ending: Ending::Abort, coordinator_epoch: 0 };
         for (marker_epoch, is_v2, is_end) in
             [(4, false, false), (5, false, true), (6, false, true), (4, true, false), (5, true, false), (6, true, true)]

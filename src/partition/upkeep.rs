@@ -18,8 +18,8 @@ impl Partition {
         self.log.is_dirty()
     }
 
-    /// Captures the partition's state and flushes the log, so that the state is true on disk. `is_clean`: the shard stops, so
-    /// the active segment is also cut to its length. `None`: the topic was deleted meanwhile.
+    /// Captures the partition's state and flushes the log, so that the state is true on disk. `is_clean`: the shard
+    /// stops, so the active segment is also cut to its length. `None`: the topic was deleted meanwhile.
     pub async fn flush(&self, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
         let state = self.capture();
         let flushed = if is_clean { self.log.close().await } else { self.log.flush().await };
@@ -76,7 +76,8 @@ impl Partition {
         self.producers.borrow_mut().expire(now_ms, expiration_ms);
     }
 
-    /// Waits until no task changes the set of files in the log's directory, and keeps others from it until the permit drops.
+    /// Waits until no task changes the set of files in the log's directory, and keeps others from it until the permit
+    /// drops.
     pub async fn lock_files(&self) -> Permit {
         self.log.lock_files().await
     }

@@ -362,7 +362,7 @@ fn topics_rules_are_kept() {
 
     bench.topic("compacted", &[("cleanup.policy", "compact")]);
     let compacted = Rules { is_compacted: true, ..rules() };
-    let mut checker = Checker { bench, topic: "compacted", rules: compacted, checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "compacted", version: 9, rules: compacted, checked: 0, differed: 0 };
     for codec in Codec::ALL {
         let options = BatchOptions { codec, ..Default::default() };
         checker.check("with keys", &build(options, &keys), Meant::Same);
@@ -373,7 +373,7 @@ fn topics_rules_are_kept() {
     bench
         .topic("window", &[("message.timestamp.before.max.ms", "100000"), ("message.timestamp.after.max.ms", "50000")]);
     let window = Rules { timestamp_before_max_ms: before, timestamp_after_max_ms: after, ..rules() };
-    let mut checker = Checker { bench, topic: "window", rules: window, checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "window", version: 9, rules: window, checked: 0, differed: 0 };
     for codec in [Codec::None, Codec::Lz4] {
         let options = BatchOptions { codec, ..Default::default() };
         // Some seconds from the bound: both clocks move.
@@ -386,7 +386,7 @@ fn topics_rules_are_kept() {
 
     bench.topic("appended", &[("message.timestamp.type", "LogAppendTime")]);
     let appended = Rules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
-    let mut checker = Checker { bench, topic: "appended", rules: appended, checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "appended", version: 9, rules: appended, checked: 0, differed: 0 };
     for codec in Codec::ALL {
         checker.check("stamped", &three(codec), Meant::Same);
         checker.check("forged", &with_crc(three(codec), |h| h.attributes |= 1 << 3), Meant::Same);
@@ -397,7 +397,7 @@ fn topics_rules_are_kept() {
     let size = three(Codec::None).len();
     bench.topic("small", &[("max.message.bytes", &size.to_string())]);
     let small = Rules { message_bytes_max: size, ..rules() };
-    let mut checker = Checker { bench, topic: "small", rules: small, checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "small", version: 9, rules: small, checked: 0, differed: 0 };
     checker.check("fits", &three(Codec::None), Meant::Same);
     let one_more = build(BatchOptions::default(), &[(now, Some("a")), (now, Some("b")), (now, Some("cd"))]);
     assert_eq!(one_more.len(), size + 1);
@@ -405,7 +405,7 @@ fn topics_rules_are_kept() {
     bench.topic("unpacked", &[("max.message.bytes", "1000"), ("compression.type", "uncompressed")]);
     let compression = TopicCompression::Always(Codec::None, None);
     let unpacked = Rules { message_bytes_max: 1000, compression, ..rules() };
-    let mut checker = Checker { bench, topic: "unpacked", rules: unpacked, checked: 0, differed: 0 };
+    let mut checker = Checker { bench, topic: "unpacked", version: 9, rules: unpacked, checked: 0, differed: 0 };
     let packed = build(BatchOptions { codec: Codec::Gzip, ..Default::default() }, &[(now, Some(&"k".repeat(5000)))]);
     assert!(packed.len() < 1000);
     checker.check("grows beyond the limit", &packed, Meant::Same);
@@ -420,7 +420,7 @@ fn topics_rules_are_kept() {
             bench.topic(&topic, &[("compression.type", word), ("message.timestamp.type", setting)]);
             let compression = TopicCompression::Always(codec, None);
             let rules = Rules { compression, timestamp_type, ..rules() };
-            let mut checker = Checker { bench, topic: &topic, rules, checked: 0, differed: 0 };
+            let mut checker = Checker { bench, topic: &topic, version: 9, rules, checked: 0, differed: 0 };
             for from in Codec::ALL {
                 checker.check(&format!("from {from:?}"), &three(from), Meant::Same);
             }
@@ -470,7 +470,7 @@ fn damaged_batches_behind_a_right_crc_are_judged_alike() {
             if answer.code == code {
                 if let Ok(accepted) = &ours {
                     let rules = rules();
-                    let mut checker = Checker { bench, topic: "damaged", rules, checked: 0, differed: 0 };
+                    let mut checker = Checker { bench, topic: "damaged", version: 9, rules, checked: 0, differed: 0 };
                     checker.compare_stored(&bytes, accepted, answer.base_offset, &case);
                 }
                 continue;
@@ -529,7 +529,7 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
             let what = match verdict {
                 Ok(ProducerVerdict::Fresh) => {
                     assert_eq!(answer.code, ErrorCode::None, "{context}");
-                    producers.applied(&header, answer.base_offset, now_ms());
+                    producers.record_batch(&header, answer.base_offset, now_ms());
                     (epoch, next) = (batch_epoch, tidemill::record::header::advance_sequence(sequence, count));
                     sent.push((batch_epoch, sequence, count));
                     "appended"

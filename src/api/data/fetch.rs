@@ -315,7 +315,7 @@ impl Plan {
             // A partition that moved between the read and the registration did not wake the waiter.
             if !self.has_moved(server, &found) {
                 self.watch_others(server, &found, &watched, deadline, &waiter);
-                let _ = runtime::timeout(deadline.since(clock::now()), waiter.fired()).await;
+                let _ = runtime::timeout(deadline.since(clock::now()), waiter.woken()).await;
             }
         }
     }
@@ -366,7 +366,7 @@ impl Plan {
             runtime::spawn(runtime::Class::Foreground, "fetch watch", async move {
                 call.reply().await;
                 watched.borrow_mut().retain(|other| *other != shard);
-                waiter.fire();
+                waiter.wake();
             });
         }
     }

@@ -19,23 +19,23 @@ fn transactional(mut header: BatchHeader) -> BatchHeader {
     header
 }
 
-/// What a coordinator says that was asked under `transaction.version` 1 and 2.
+/// The confirmation of a coordinator under `transaction.version` 1 and 2.
 const V1: Membership = Membership::Verified { is_v2: false };
 const V2: Membership = Membership::Verified { is_v2: true };
 
 const ABORT: Marker = Marker { ending: Ending::Abort, coordinator_epoch: 4 };
 
-/// A marker of producer 7 lies in the log.
+/// Records a marker of producer 7 at `offset`.
 fn end(producers: &mut Producers, marker: Marker, epoch: ProducerEpoch, offset: Offset) -> Option<Ended> {
     let (header, _) = marker.batch(7, epoch, 5, false);
-    producers.ended(&header, &marker, offset, 5)
+    producers.record_marker(&header, &marker, offset, 5)
 }
 
-/// Checks each batch as a client's and appends it; they must all be fresh. Offsets run on from `offset`.
+/// Checks each batch as a client's and records it; all must be fresh. Offsets continue from `offset`.
 fn append(producers: &mut Producers, mut offset: Offset, batches: &[BatchHeader]) {
     for header in batches {
         assert_eq!(producers.check(header, V1), Ok(ProducerVerdict::Fresh), "{header:?}");
-        producers.applied(header, offset, 0);
+        producers.record_batch(header, offset, 0);
         offset += i64::from(header.records_count);
     }
 }
@@ -51,18 +51,18 @@ fn refused(producers: &Producers, header: &BatchHeader) -> ErrorCode {
 }
 
 #[test]
-fn without_a_producer_everything_is_fresh_and_nothing_is_kept() {
+fn batch_without_a_producer_is_fresh_and_not_kept() {
     let mut header = batch(0, 0, 1);
     header.producer_id = -1;
     let mut producers = Producers::default();
     assert_eq!(producers.check(&header, V1), Ok(ProducerVerdict::Fresh));
-    producers.applied(&header, 0, 0);
+    producers.record_batch(&header, 0, 0);
     assert!(producers.is_empty());
     assert_eq!(size_of::<Producers>(), 80);
 }
 
 #[test]
-fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
+fn unknown_producer_may_begin_at_any_sequence_except_under_transactions_v2() {
     let producers = Producers::default();
     assert_eq!(producers.check(&batch(3, 55, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(producers.check(&batch(3, 0, 1), V2), Ok(ProducerVerdict::Fresh));
@@ -71,7 +71,7 @@ fn an_unknown_producer_may_start_anywhere_but_under_transactions_v2() {
 }
 
 #[test]
-fn the_next_sequence_is_the_last_plus_one() {
+fn next_sequence_is_the_last_plus_one() {
     let producers = after(&[batch(0, 0, 3), batch(0, 3, 1)]);
     assert_eq!(producers.check(&batch(0, 4, 9), V1), Ok(ProducerVerdict::Fresh));
     for gap in [5, 100, 2, i32::MAX] {
@@ -94,7 +94,7 @@ fn sequences_wrap_from_the_maximum_to_zero() {
 }
 
 #[test]
-fn each_of_the_last_five_batches_is_known_again_with_its_offset() {
+fn duplicates_of_the_last_five_batches_are_recognized() {
     let batches: Vec<_> = (0..8).map(|i| batch(0, i * 2, 2)).collect();
     let producers = after(&batches);
     for (i, header) in batches.iter().enumerate().skip(3) {
@@ -103,29 +103,30 @@ fn each_of_the_last_five_batches_is_known_again_with_its_offset() {
         assert_eq!(producers.check(header, V1), Ok(expected), "batch {i}");
     }
     for header in &batches[..3] {
-        // Kafka 4.3 says "out of order" to duplicates it no longer knows.
+        // Kafka 4.3 answers OUT_OF_ORDER_SEQUENCE_NUMBER to a duplicate that it no longer keeps.
         assert_eq!(refused(&producers, header), ErrorCode::OutOfOrderSequenceNumber);
     }
-    // Not the same range: no duplicate.
+    // A different range of sequences is no duplicate.
     assert_eq!(refused(&producers, &batch(0, 14, 1)), ErrorCode::OutOfOrderSequenceNumber);
     assert_eq!(refused(&producers, &batch(0, 12, 4)), ErrorCode::OutOfOrderSequenceNumber);
 }
 
 #[test]
-fn a_lower_epoch_is_fenced_even_with_a_known_batch() {
+fn lower_epoch_is_fenced_even_for_a_duplicate() {
     let producers = after(&[batch(1, 0, 1), batch(2, 0, 1)]);
     assert_eq!(refused(&producers, &batch(1, 1, 1)), ErrorCode::InvalidProducerEpoch);
     assert_eq!(refused(&producers, &batch(1, 0, 1)), ErrorCode::InvalidProducerEpoch);
     assert_eq!(refused(&producers, &batch(0, 0, 1)), ErrorCode::InvalidProducerEpoch);
 }
 
+// PROD-1
 #[test]
-fn a_new_epoch_starts_at_zero_and_forgets_the_old_batches() {
+fn new_epoch_begins_at_zero_and_drops_the_old_batches() {
     let mut producers = after(&[batch(0, 0, 1), batch(0, 1, 1)]);
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     append(&mut producers, 102, &[batch(1, 0, 1)]);
     let expected = ProducerVerdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
-    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(expected), "the new epoch's batch, not the old one's");
+    assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(expected), "the batch of the new epoch");
     assert_eq!(producers.snapshot()[0].batches.len(), 1);
 }
 
@@ -140,26 +141,26 @@ fn producers_are_independent() {
 }
 
 #[test]
-fn silent_producers_expire_and_may_then_start_anywhere() {
+fn silent_producers_expire_and_may_then_begin_at_any_sequence() {
     let mut producers = Producers::default();
-    producers.applied(&batch(4, 0, 1), 0, 1_000);
+    producers.record_batch(&batch(4, 0, 1), 0, 1_000);
     assert_eq!(producers.expire(1_999, 1_000), 0);
-    producers.applied(&batch(4, 1, 1), 1, 1_500);
-    assert_eq!(producers.expire(2_499, 1_000), 0, "an append is a sign of life");
+    producers.record_batch(&batch(4, 1, 1), 1, 1_500);
+    assert_eq!(producers.expire(2_499, 1_000), 0, "an append restarts the expiration");
     assert_eq!(producers.expire(2_500, 1_000), 1);
     assert!(producers.is_empty());
     assert_eq!(producers.check(&batch(0, 77, 1), V1), Ok(ProducerVerdict::Fresh));
 }
 
 #[test]
-fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
+fn open_transaction_keeps_its_producer_and_refuses_plain_batches() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100));
     assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidTxnState);
     append(&mut producers, 102, &[transactional(batch(0, 2, 1))]);
-    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100), "the first one stays");
+    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100), "the first batch opened the transaction");
     assert_eq!(producers.expire(i64::MAX, 1), 0);
-    let ended = end(&mut producers, ABORT, 0, 103).expect("it was open");
+    let ended = end(&mut producers, ABORT, 0, 103).expect("the transaction was open");
     assert_eq!((ended.first_offset, ended.last_offset), (100, 103));
     assert_eq!(ended.aborted.map(|aborted| aborted.last_stable_offset), Some(104));
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, None);
@@ -169,7 +170,7 @@ fn an_open_transaction_keeps_its_producer_and_refuses_plain_batches() {
 }
 
 #[test]
-fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
+fn producer_begins_at_zero_after_a_marker_of_a_new_epoch() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
     end(&mut producers, ABORT, 1, 102);
     assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(ProducerVerdict::Fresh));
@@ -178,12 +179,16 @@ fn after_a_marker_with_a_new_epoch_a_producer_starts_at_zero() {
 }
 
 #[test]
-fn of_a_coordinators_batch_it_is_known_where_it_is_and_nothing_else() {
+fn coordinator_batch_is_kept_by_offset_only() {
     let mut producers = Producers::default();
     for (offset, count) in [(100, 2), (102, 3)] {
         let written = transactional(batch(0, -1, count));
-        assert_eq!(producers.check(&written, V1), Ok(ProducerVerdict::Fresh), "it is no duplicate of the one before");
-        producers.applied(&written, offset, 0);
+        assert_eq!(
+            producers.check(&written, V1),
+            Ok(ProducerVerdict::Fresh),
+            "a batch without sequences is no duplicate"
+        );
+        producers.record_batch(&written, offset, 0);
     }
     end(&mut producers, ABORT, 0, 105);
     let restored = Producers::restore(&producers.snapshot(), PRODUCERS_MAX_DEFAULT);
@@ -191,23 +196,23 @@ fn of_a_coordinators_batch_it_is_known_where_it_is_and_nothing_else() {
         let saved = &producers.snapshot()[0];
         let offsets: Vec<_> = saved.batches.iter().map(|batch| (batch.base_offset, batch.last_offset())).collect();
         assert_eq!(offsets, [(100, 101), (102, 104)]);
-        assert_eq!(saved.batches[1].last_sequence, -1, "as Kafka tells it");
+        assert_eq!(saved.batches[1].last_sequence, -1, "as Kafka reports it");
         assert_eq!(producers.check(&batch(0, 0, 3), V1), Ok(ProducerVerdict::Fresh));
         assert_eq!(refused(producers, &batch(0, 1, 3)), ErrorCode::OutOfOrderSequenceNumber);
     }
 }
 
 #[test]
-fn a_transactional_batch_needs_a_transaction_that_is_known_of() {
+fn transactional_batch_needs_a_verified_or_open_transaction() {
     let first = transactional(batch(0, 0, 2));
     let mut producers = Producers::default();
     let refusal = producers.check(&first, Membership::ByLog).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
     assert_eq!(producers.check(&first, V1), Ok(ProducerVerdict::Fresh));
-    producers.applied(&first, 100, 0);
+    producers.record_batch(&first, 100, 0);
     assert!(producers.has_open(7, 0) && !producers.has_open(7, 1) && !producers.has_open(8, 0));
     assert_eq!(producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog), Ok(ProducerVerdict::Fresh));
-    // A duplicate is one whatever has become of its transaction.
+    // A duplicate stays a duplicate after its transaction ended.
     end(&mut producers, ABORT, 0, 102);
     let verdict = producers.check(&first, Membership::ByLog).unwrap();
     assert_eq!(
@@ -218,8 +223,9 @@ fn a_transactional_batch_needs_a_transaction_that_is_known_of() {
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
 }
 
+// Statements 73 and 74.
 #[test]
-fn statements_73_and_74_late_markers_are_known_by_their_epochs() {
+fn late_markers_are_refused_by_their_epochs() {
     let mut producers = after(&[transactional(batch(3, 0, 2))]);
     let check = |producers: &Producers, epoch, is_v2, expected: Option<ErrorCode>| {
         let got = producers.check_marker(7, epoch, &ABORT, is_v2).err().map(|refusal| refusal.error_code());
@@ -235,11 +241,12 @@ fn statements_73_and_74_late_markers_are_known_by_their_epochs() {
     let zombie = Marker { coordinator_epoch: 3, ..ABORT };
     let refusal = producers.check_marker(7, 4, &zombie, false).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::TransactionCoordinatorFenced);
-    assert!(producers.check_marker(8, 0, &zombie, true).is_ok(), "an unknown producer's epoch is any");
+    assert!(producers.check_marker(8, 0, &zombie, true).is_ok(), "an unknown producer accepts any epoch");
 }
 
+// PROD-2
 #[test]
-fn too_many_producers_push_out_the_longest_silent_but_never_an_open_transaction() {
+fn longest_silent_producers_are_evicted_and_open_transactions_are_kept() {
     let mut producers = Producers::new(64);
     for id in 0..1000 {
         let mut header = batch(0, 0, 1);
@@ -247,9 +254,12 @@ fn too_many_producers_push_out_the_longest_silent_but_never_an_open_transaction(
         if id == 3 {
             header = transactional(header);
         }
-        producers.applied(&header, id, id);
+        producers.record_batch(&header, id, id);
         assert!(producers.len() <= 64, "PROD-2");
-        assert!(producers.snapshot().iter().any(|saved| saved.producer_id == id), "the one that appends stays");
+        assert!(
+            producers.snapshot().iter().any(|saved| saved.producer_id == id),
+            "PROD-2: the producer that appends stays"
+        );
     }
     let kept: Vec<_> = producers.snapshot().iter().map(|saved| saved.producer_id).collect();
     assert_eq!(kept[0], 3);
@@ -257,7 +267,7 @@ fn too_many_producers_push_out_the_longest_silent_but_never_an_open_transaction(
 }
 
 #[test]
-fn a_restored_state_answers_as_the_one_that_was_saved() {
+fn restored_state_decides_as_the_saved_one() {
     let mut producers = after(&[transactional(batch(2, 0, 3))]);
     for i in 0..6 {
         let mut header = batch(0, i * 4, 4);
