@@ -113,7 +113,7 @@ impl Server {
 
     /// Stops the shard gracefully.
     pub async fn stop(&self) -> Result<(), String> {
-        self.shard.stop().await
+        self.shard.stop().await.map_err(|failure| failure.to_string())
     }
 
     pub(in crate::api) fn node(&self) -> NodeId {

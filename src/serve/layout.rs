@@ -105,7 +105,7 @@ async fn spread_anew(
             journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let (opened, report) = Shard::open(place, image.clone()).await.map_err(|error| error.to_string())?;
-        opened.stop().await?;
+        opened.stop().await.map_err(|failure| failure.to_string())?;
         // One shard's memory is all there is here, and the next one wants it.
         opened.retire();
         tracing::info!(

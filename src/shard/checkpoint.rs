@@ -1,8 +1,8 @@
-//! Checkpoints: segments flushed, their state noted, journal space free.
+//! Stores checkpoints: flushes the segments, writes their state, and frees journal space.
 //!
-//! The journal position comes first; each partition's state is captured after it and then flushed. So whatever was
-//! appended before the position is in the segments, and replay from there brings the rest (and skips what a state
-//! captured late already has).
+//! The checkpoint takes the journal position first. Then it captures and flushes each partition. So the segments hold
+//! every batch that was appended before the position, and a replay from there restores the rest. Replay skips the
+//! batches that a state captured later already holds.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,19 +13,31 @@ use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::runtime::{self, Class};
 
-/// Without pressure from the journal, a checkpoint is stored this often if anything was written.
+/// How often a checkpoint is stored if the shard was written to and the journal has space.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Partitions flushed at a time.
+/// The pause before the next attempt on a full disk.
+pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(500);
+/// The number of partitions that are flushed at the same time.
 const FLUSHES: usize = 8;
+
+/// What became of an attempt to store a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CheckpointOutcome {
+    Stored,
+    /// The disk is full. A later attempt may succeed.
+    DiskFull,
+    /// Storage failed, so the shard stores no more checkpoints (SHARD-3).
+    Failed,
+}
 
 impl Shard {
     pub(super) async fn run_checkpoint(self: Rc<Self>) {
         let mut stored_at = self.journal.position().sequence;
-        // One that the full disk did not take is due still.
+        // A full disk leaves the checkpoint due.
         let mut is_due = false;
         loop {
             if !std::mem::take(&mut is_due) {
-                let pressure = self.journal.pressure();
+                let pressure = self.journal.wait_pressure();
                 let wanted = self.checkpoint_wanted.notified();
                 let _ = runtime::timeout(INTERVAL, runtime::first(pressure, wanted)).await;
             }
@@ -37,65 +49,67 @@ impl Shard {
                 continue;
             }
             match self.try_checkpoint().await {
-                Some(true) => {
+                CheckpointOutcome::Stored => {
                     stored_at = now_at;
-                    // The journal may have asked for the next one while this one was under way. It looks again when this task
-                    // listens, for tasks run one after the other.
+                    // The journal may have requested the next checkpoint during this one, when this task did not
+                    // listen. The writer repeats the request, and tasks run one at a time, so this task listens by
+                    // then.
                     self.journal.recheck_space();
                 }
-                Some(false) => {
-                    runtime::sleep(Duration::from_millis(500)).await;
+                CheckpointOutcome::DiskFull => {
+                    runtime::sleep(DISK_FULL_RETRY).await;
                     is_due = true;
                 }
-                None => return,
+                CheckpointOutcome::Failed => return,
             }
         }
     }
 
-    /// Stores a checkpoint, or sees to it that who has to know of a failure does. `Some(false)`: the disk is full, for now;
-    /// `None`: there will be no more.
-    pub(super) async fn try_checkpoint(self: &Rc<Self>) -> Option<bool> {
+    /// Stores a checkpoint. On failure, the shard fails or reports the full disk.
+    pub(super) async fn try_checkpoint(self: &Rc<Self>) -> CheckpointOutcome {
         match self.checkpoint(false).await {
             Ok(()) => {
-                self.space_is_back();
-                Some(true)
+                self.leave_disk_full();
+                CheckpointOutcome::Stored
             }
             Err(error) if error.is_disk_full() => {
-                self.space_is_out(&error);
-                Some(false)
+                self.enter_disk_full(&error);
+                CheckpointOutcome::DiskFull
             }
             Err(error) => {
-                self.fail(&error);
-                None
+                self.fail(error);
+                CheckpointOutcome::Failed
             }
         }
     }
 
-    /// Asks for a checkpoint soon.
+    /// Requests a checkpoint soon.
     pub fn request_checkpoint(&self) {
         self.checkpoint_wanted.notify_all();
     }
 
-    /// Flushes every partition and stores a checkpoint. `is_clean`: the shard is stopping, so segments are also cut
-    /// to their exact lengths.
+    /// Flushes every partition and stores a checkpoint. `is_clean`: the shard stops, so segments are also cut to their
+    /// lengths.
     pub(super) async fn checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
         while self.checkpointing.replace(true) {
             self.checkpoint_done.notified().await;
         }
         let outcome = self.write_checkpoint(is_clean).await;
-        self.checkpointing.set(false);
+        let was_checkpointing = self.checkpointing.replace(false);
+        assert!(was_checkpointing, "one checkpoint at a time");
         self.checkpoint_done.notify_all();
         outcome
     }
 
-    /// SHARD-3.
-    fn refuse_after_failure(&self) -> Result<(), StorageError> {
-        self.failure().map_or(Ok(()), |failure| Err(StorageError::Refused(failure)))
+    /// SHARD-3: stops a checkpoint after a failure.
+    fn require_no_failure(&self) -> Result<(), StorageError> {
+        self.failure().map_or(Ok(()), |failure| Err(StorageError::Earlier(failure)))
     }
 
     async fn write_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
-        // Whoever waited for a checkpoint that failed would flush again, and be told that all is well.
-        self.refuse_after_failure()?;
+        // The previous checkpoint may have failed while this one waited for it. A flush would succeed now, but proves
+        // nothing.
+        self.require_no_failure()?;
         let start = self.journal.position();
         let waiting = Rc::new(RefCell::new(self.all_partitions()));
         let states: Rc<RefCell<Vec<PartitionState>>> = Rc::default();
@@ -114,10 +128,10 @@ impl Shard {
             .collect();
         let mut outcome: Result<(), StorageError> = Ok(());
         for flusher in flushers {
-            outcome = graver(outcome, flusher.await);
+            outcome = more_severe(outcome, flusher.await);
         }
         if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
-            // Space that the flush wants is perhaps theirs.
+            // Compacted segments that wait for a checkpoint may occupy the space that the flush needs.
             for partition in self.all_partitions() {
                 partition.withdraw_swap().await;
             }
@@ -132,10 +146,15 @@ impl Shard {
             is_clean,
             partitions,
         };
-        self.refuse_after_failure()?;
+        self.require_no_failure()?;
         for state in &checkpoint.partitions {
             self.partition(state.id()).inspect(|partition| partition.checkpoint_started(state));
         }
+        assert!(self.failure().is_none(), "SHARD-3: no checkpoint is stored after a failure");
+        assert!(
+            checkpoint.start.sequence <= self.journal.position().sequence,
+            "a checkpoint starts at or before the open group"
+        );
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
         self.journal.release(&start);
         for state in &checkpoint.partitions {
@@ -148,9 +167,8 @@ impl Shard {
     }
 }
 
-/// What two outcomes come to. A full disk may pass, and what does not must not hide behind it: the kernel tells of a failed
-/// flush once.
-fn graver(one: Result<(), StorageError>, other: Result<(), StorageError>) -> Result<(), StorageError> {
+/// Returns the more severe outcome: a full disk must not mask a failed flush, which the kernel reports only once.
+fn more_severe(one: Result<(), StorageError>, other: Result<(), StorageError>) -> Result<(), StorageError> {
     match (one, other) {
         (Err(one), Err(other)) if one.is_disk_full() => Err(other),
         (Ok(()), other) => other,
@@ -163,13 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_flush_does_not_hide_behind_a_full_disk() {
+    fn full_disk_does_not_mask_a_failed_flush() {
         let full = || Err(StorageError::io("write segment", "a")(std::io::Error::from_raw_os_error(libc::ENOSPC)));
         let failed = || Err(StorageError::flush("flush segment", "b")(std::io::Error::from_raw_os_error(libc::ENOSPC)));
-        assert!(graver(full(), failed()).is_err_and(|error| !error.is_disk_full()));
-        assert!(graver(failed(), full()).is_err_and(|error| !error.is_disk_full()));
-        assert!(graver(full(), full()).is_err_and(|error| error.is_disk_full()));
-        assert!(graver(full(), Ok(())).is_err_and(|error| error.is_disk_full()));
-        assert!(graver(Ok(()), failed()).is_err() && graver(Ok(()), Ok(())).is_ok());
+        assert!(more_severe(full(), failed()).is_err_and(|error| !error.is_disk_full()));
+        assert!(more_severe(failed(), full()).is_err_and(|error| !error.is_disk_full()));
+        assert!(more_severe(full(), full()).is_err_and(|error| error.is_disk_full()));
+        assert!(more_severe(full(), Ok(())).is_err_and(|error| error.is_disk_full()));
+        assert!(more_severe(Ok(()), failed()).is_err() && more_severe(Ok(()), Ok(())).is_ok());
     }
 }

@@ -1,9 +1,10 @@
-//! Compaction, one log at a time: whichever has the largest share of uncompacted bytes goes first.
+//! Compacts one log at a time. The log with the largest share of uncompacted bytes is first.
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::checkpoint::{CheckpointOutcome, DISK_FULL_RETRY};
 use super::{DECODED_BYTES_MAX, Shard};
 use crate::disk::StorageError;
 use crate::log::clean::pace::Pace;
@@ -26,7 +27,8 @@ impl Shard {
             stopping: self.stopping.clone(),
         };
         while !self.stopping.get() && self.failure().is_none() {
-            self.cleaning.set(true);
+            let was_cleaning = self.cleaning.replace(true);
+            assert!(!was_cleaning, "one compaction at a time");
             self.clean_logs(&resources).await;
             self.cleaning.set(false);
             self.cleaning_done.notify_all();
@@ -34,12 +36,12 @@ impl Shard {
         }
     }
 
-    /// Compacts what is due, each log once.
+    /// Compacts every log that is due, once.
     async fn clean_logs(self: &Rc<Self>, resources: &CleaningResources) {
         let compacted = |partition: &Rc<Partition>| partition.is_compacted();
         let partitions: Vec<_> = self.all_partitions().into_iter().filter(compacted).collect();
         if partitions.iter().any(|partition| partition.cleaning_needs_checkpoint())
-            && self.try_checkpoint().await != Some(true)
+            && self.try_checkpoint().await != CheckpointOutcome::Stored
         {
             return;
         }
@@ -50,31 +52,31 @@ impl Shard {
         }
         due.sort_by(|(a, _), (b, _)| b.ratio.total_cmp(&a.ratio));
         for (_, partition) in due {
-            // Others were compacted meanwhile, and this one has grown.
+            // The log has grown while others were compacted.
             let Some(plan) = self.plan(&partition).await else { continue };
             if self.stopping.get() || self.failure().is_some() {
                 return;
             }
             match self.clean(&partition, &plan, resources).await {
-                Ok(Some(told)) => say(&partition, &plan, &told),
+                Ok(Some(stats)) => log_stats(&partition, &plan, &stats),
                 Ok(None) => return,
-                Err(error) => self.could_not_clean(&partition, &error),
+                Err(error) => self.report_cleaning_failure(&partition, &error),
             }
         }
     }
 
-    /// What is due of a partition.
+    /// The plan for a partition's compaction, if it is due.
     async fn plan(&self, partition: &Partition) -> Option<Plan> {
         match partition.plan_cleaning(clock::wall_ms()).await {
             Ok(plan) => plan.filter(|plan| plan.is_due),
             Err(error) => {
-                self.could_not_clean(partition, &error);
+                self.report_cleaning_failure(partition, &error);
                 None
             }
         }
     }
 
-    /// `None`: there will be no checkpoint for it.
+    /// Compacts a partition's log. `None`: no checkpoint will include the compacted segments.
     async fn clean(
         self: &Rc<Self>,
         partition: &Partition,
@@ -84,11 +86,12 @@ impl Shard {
         let mut round = partition.begin_cleaning(plan, clock::wall_ms(), resources).await?;
         loop {
             let is_last = partition.clean(&mut round, resources).await?;
-            // On a full disk the segments wait, and what is behind them; or they make way.
+            // On a full disk the compacted segments wait, and later ones too, unless they are withdrawn to free their
+            // space.
             while partition.is_swap_pending() && !partition.is_deleted() {
                 match self.try_checkpoint().await {
-                    Some(true) => {}
-                    Some(false) if !self.stopping.get() => runtime::sleep(Duration::from_millis(500)).await,
+                    CheckpointOutcome::Stored => {}
+                    CheckpointOutcome::DiskFull if !self.stopping.get() => runtime::sleep(DISK_FULL_RETRY).await,
                     _ => return Ok(None),
                 }
             }
@@ -102,23 +105,25 @@ impl Shard {
         }
     }
 
-    fn could_not_clean(&self, partition: &Partition, error: &StorageError) {
-        let what = format!("{}-{}", partition.name, partition.id.partition);
+    fn report_cleaning_failure(&self, partition: &Partition, error: &StorageError) {
+        let name = format!("{}-{}", partition.name, partition.id.partition);
         match error {
             // The topic was deleted, or the shard stops.
-            StorageError::Refused(_) => tracing::debug!("{what}: {error}"),
-            _ if error.is_disk_full() => tracing::warn!("{what} is not compacted for want of space: {error}"),
+            StorageError::Refused(_) => tracing::debug!("{name}: {error}"),
+            _ if error.is_disk_full() => tracing::warn!("{name}: not compacted, the disk is full: {error}"),
             _ => {
                 partition.disable_cleaning();
-                tracing::error!("{what} is as it was, and is not compacted any more until a restart: {error}");
+                tracing::error!(
+                    "{name}: compaction failed and is disabled until a restart, the log is unchanged: {error}"
+                );
             }
         }
     }
 }
 
-fn say(partition: &Partition, plan: &Plan, stats: &CleaningStats) {
+fn log_stats(partition: &Partition, plan: &Plan, stats: &CleaningStats) {
     tracing::info!(
-        "{}-{}: compacted from offset {} to {}, by {} keys: {} segments of {} bytes are {} of {}",
+        "{}-{}: compacted offsets {} to {} with {} keys: {} segments of {} bytes became {} of {} bytes",
         partition.name,
         partition.id.partition,
         plan.first_dirty,

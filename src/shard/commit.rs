@@ -1,22 +1,24 @@
-//! Durable groups become visible: high watermarks move, then whoever waits to acknowledge is woken.
+//! Commits durable journal groups: advances high watermarks, then wakes the tasks that wait to acknowledge.
 
 use std::rc::Rc;
 
 use super::Shard;
+use crate::disk::StorageError;
 use crate::disk::journal::Sequence;
 use crate::model::Offset;
 use crate::partition::Partition;
 
 impl Shard {
-    /// Every group up to and including this one may be acknowledged.
+    /// Every group up to and including this one is committed, and may be acknowledged.
     pub fn committed(&self) -> Sequence {
         self.committed.get()
     }
 
-    /// Notes that a group carries a batch of the partition which ends before `end_offset`.
+    /// Notes that a group holds a batch of the partition, and that the batch ends before `end_offset`.
     pub(super) fn note_uncommitted(&self, sequence: Sequence, partition: Rc<Partition>, end_offset: Offset) {
+        assert!(sequence > self.committed.get(), "SHARD-1: a committed group takes no batch");
         let mut uncommitted = self.uncommitted.borrow_mut();
-        // Batches of one partition in one group follow each other often.
+        // Several batches of one partition often follow each other in one group.
         if let Some((last, same, end)) = uncommitted.back_mut()
             && *last == sequence
             && Rc::ptr_eq(same, &partition)
@@ -25,11 +27,13 @@ impl Shard {
             *end = end_offset;
             return;
         }
+        let is_ascending = uncommitted.back().is_none_or(|(last, ..)| *last <= sequence);
+        assert!(is_ascending, "SHARD-1: appends are noted in the journal's order");
         uncommitted.push_back((sequence, partition, end_offset));
     }
 
-    /// Waits until the group may be acknowledged. Fails when it never will.
-    pub async fn wait_committed(&self, sequence: Sequence) -> Result<(), String> {
+    /// Waits until the group is committed. Fails when it never will be.
+    pub async fn wait_committed(&self, sequence: Sequence) -> Result<(), Rc<StorageError>> {
         while self.committed.get() < sequence {
             if let Some(failure) = self.failure() {
                 return Err(failure);
@@ -48,24 +52,29 @@ impl Shard {
                 self.committed_moved.notify_all();
                 return;
             }
-            self.journal.moved().await;
+            self.journal.wait_progress().await;
         }
     }
 
+    /// Commits every group up to `durable`.
     fn commit(&self, durable: Sequence) {
+        assert!(durable <= self.journal.durable(), "PART-2: only durable groups advance a high watermark");
         loop {
             let mut uncommitted = self.uncommitted.borrow_mut();
             if uncommitted.front().is_none_or(|(sequence, ..)| *sequence > durable) {
                 break;
             }
-            let (_, partition, end_offset) = uncommitted.pop_front().expect("looked at just now");
+            let (sequence, partition, end_offset) = uncommitted.pop_front().expect("the loop found it");
             drop(uncommitted);
+            assert!(sequence > self.committed.get(), "SHARD-1: a group is committed once");
             if !partition.is_deleted() {
                 partition.advance_high_watermark(end_offset);
             }
         }
-        // SHARD-1
-        self.committed.set(durable);
+        let next = self.uncommitted.borrow().front().map(|(sequence, ..)| *sequence);
+        assert!(next.is_none_or(|next| next > durable), "SHARD-1: every high watermark advances before `committed`");
+        let before = self.committed.replace(durable);
+        assert!(before < durable, "`committed` only grows");
         self.committed_moved.notify_all();
     }
 }

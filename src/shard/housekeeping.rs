@@ -1,4 +1,4 @@
-//! What is done once in a while: retention, expiry of producers, handles given back.
+//! Periodic work: retention, the expiry of producers, and the eviction of idle files and indexes.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ impl Shard {
         let interval = Duration::from_millis(self.config.log_retention_check_interval_ms);
         while !self.stopping.get() {
             runtime::sleep(interval).await;
-            self.keep_house().await;
+            self.check_partitions().await;
         }
     }
 
-    async fn keep_house(self: &Rc<Self>) {
+    async fn check_partitions(self: &Rc<Self>) {
         let now_ms = clock::wall_ms();
-        let mut changed = false;
+        let mut needs_checkpoint = false;
         for partition in self.all_partitions() {
             if self.stopping.get() {
                 return;
@@ -27,16 +27,16 @@ impl Shard {
             if let Err(error) = self.retain(&partition, now_ms).await {
                 tracing::warn!("{}-{}: retention: {error}", partition.name, partition.id.partition);
             }
-            changed |= partition.segment_count() > before;
-            changed |= self.drop_segments(&partition).await > 0 || partition.waits_for_checkpoint();
+            needs_checkpoint |= partition.segment_count() > before;
+            needs_checkpoint |= self.drop_segments(&partition).await > 0 || partition.waits_for_checkpoint();
             partition.evict_idle();
             let expiration_ms = self.config.producer_id_expiration_ms as i64;
             partition.expire_producers(now_ms, expiration_ms);
             runtime::yield_now().await;
         }
-        // LOG-3: what retention wants to remove must have left the checkpoint first. And what it has removed should not be
-        // looked for by a restart.
-        if changed {
+        // LOG-3: a segment is removed only when the stored checkpoint does not need it. And a restart should not look
+        // for the segments that retention has removed.
+        if needs_checkpoint {
             self.request_checkpoint();
         }
     }

@@ -1,10 +1,10 @@
-//! A new metadata image: partitions appear, change and go.
+//! Applies a new metadata image: creates, updates and deletes partitions.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
-use super::partition_metadata::{self, Described};
+use super::partition_metadata::{self, DirectoryOwner};
 use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::layout::DataDirectory;
@@ -18,12 +18,12 @@ use crate::runtime::dir;
 use crate::runtime::{self, Class};
 
 impl Shard {
-    /// SHARD-2: whether this shard serves the partition on its node.
+    /// Whether this shard serves the partition on its node (SHARD-2).
     pub fn owns(&self, id: TopicPartition) -> bool {
         shard_of(id.topic, id.partition, self.shards) == self.id
     }
 
-    /// Which shard of this node serves the partition.
+    /// The shard of this node that serves the partition.
     pub fn owner(&self, id: TopicPartition) -> ShardId {
         shard_of(id.topic, id.partition, self.shards)
     }
@@ -37,8 +37,8 @@ impl Shard {
             .filter(|id| self.owns(*id))
     }
 
-    /// Takes a newer image: when it returns, its partitions are served and those that it lacks are gone. What cannot be carried
-    /// out for one partition holds up nothing else; the first such failure is told.
+    /// Applies a newer image. Once it returns, the image's partitions are served, and partitions that it lacks are
+    /// deleted. A failure of one partition does not stop the others; the first failure is returned.
     pub async fn apply_image(self: &Rc<Self>, image: Arc<Image>) -> Result<(), StorageError> {
         let previous = self.image();
         assert!(image.index >= previous.index, "images come in order");
@@ -57,7 +57,7 @@ impl Shard {
                 }
             }
         }
-        // Requests find a topic only when its partitions are there, and not any more when they go.
+        // Requests find a topic only after its partitions are created, and no longer once they are deleted.
         *self.image.borrow_mut() = Rc::new(image.clone());
         for topic in previous.topics() {
             if image.topic_by_id(topic.id).is_none() {
@@ -77,18 +77,26 @@ impl Shard {
     async fn create_partition(self: &Rc<Self>, id: TopicPartition, topic: &Topic) -> Result<(), StorageError> {
         let config = Rc::new(TopicConfig::resolve(&topic.overrides, &self.config));
         let directory = self.data.partition_directory(topic.name.as_str(), id.partition);
-        make_way(&self.data, topic.name.as_str(), id, &self.image().cluster_id).await?;
+        remove_stale_directory(&self.data, topic.name.as_str(), id, &self.image().cluster_id).await?;
         let log = Log::create(&directory, config, self.memory.clone()).await?;
         partition_metadata::store(&directory, topic.id, &self.image().cluster_id).await?;
-        self.adopt(id, topic, log, Producers::default());
+        self.add_partition(id, topic, log, Producers::default());
         Ok(())
     }
 
     /// Serves a partition whose log is open.
-    pub(super) fn adopt(&self, id: TopicPartition, topic: &Topic, log: Log, producers: Producers) -> Rc<Partition> {
+    pub(super) fn add_partition(
+        &self,
+        id: TopicPartition,
+        topic: &Topic,
+        log: Log,
+        producers: Producers,
+    ) -> Rc<Partition> {
+        assert!(self.owns(id), "SHARD-2: a shard serves only the partitions that it owns");
         let state = &topic.partitions[id.partition as usize];
         let partition = Partition::new(id, topic.name.clone(), log, leadership(state), producers);
-        self.partitions.borrow_mut().insert(id, partition.clone());
+        let previous = self.partitions.borrow_mut().insert(id, partition.clone());
+        assert!(previous.is_none(), "a partition is created once");
         partition
     }
 
@@ -97,65 +105,68 @@ impl Shard {
         for id in self.own_partitions(topic).collect::<Vec<_>>() {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
-            // A compaction ends before the names that it deals in become another topic's.
+            // Wait for a running compaction: another topic may use the file names next.
             let _files = partition.lock_files().await;
-            let taken = take_away(&self.data, topic.name.as_str(), id).await;
-            outcome = outcome.and(taken);
+            let removed = remove_directory(&self.data, topic.name.as_str(), id).await;
+            outcome = outcome.and(removed);
         }
         outcome
     }
 }
 
-/// Takes a partition's directory away if it is another topic's: one of this cluster that had the name before, when the power
-/// failed before its deletion was flushed. What is of another cluster is not ours to remove. Answers whose it is otherwise.
-pub(super) async fn make_way(
+/// Removes a partition's directory if it belongs to another topic of this cluster. That topic had the name before, and
+/// a power failure undid its deletion. A directory of another cluster is never removed. Returns the owner of a
+/// directory that stays.
+pub(super) async fn remove_stale_directory(
     data: &DataDirectory,
     topic: &str,
     id: TopicPartition,
     cluster_id: &str,
-) -> Result<Option<Described>, StorageError> {
+) -> Result<Option<DirectoryOwner>, StorageError> {
     let directory = data.partition_directory(topic, id.partition);
-    let Some(described) = partition_metadata::read(&directory) else { return Ok(None) };
-    let Some(other) = described.topic.filter(|other| *other != id.topic) else { return Ok(Some(described)) };
-    if described.cluster_id.as_deref() != Some(cluster_id) {
+    let Some(owner) = partition_metadata::read(&directory) else { return Ok(None) };
+    let Some(other) = owner.topic.filter(|other| *other != id.topic) else { return Ok(Some(owner)) };
+    if owner.cluster_id.as_deref() != Some(cluster_id) {
         let why = format!("it is of topic id {other} of another cluster, and {topic} is {}: move it away", id.topic);
         return Err(StorageError::format("a partition's directory", directory, why));
     }
-    take_away(data, topic, TopicPartition { topic: other, ..id }).await?;
+    remove_directory(data, topic, TopicPartition { topic: other, ..id }).await?;
     Ok(None)
 }
 
-/// Removes a deleted partition's directory. Kafka's naming: a recreated topic can take the name at once, removal takes its time.
-async fn take_away(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
+/// Renames a deleted partition's directory, as Kafka does, and removes it in the background. A new topic can use the
+/// name at once.
+async fn remove_directory(data: &DataDirectory, topic: &str, id: TopicPartition) -> Result<(), StorageError> {
     let from = data.partition_directory(topic, id.partition);
     let to = data.root.join(name_of_deleted(topic, id));
-    // The name may have another topic's files by now.
-    let is_its_own =
-        partition_metadata::read(&from).and_then(|described| described.topic).is_none_or(|of| of == id.topic);
-    if dir::exists(&from) && is_its_own {
+    // The directory may belong to another topic by now.
+    let owner = partition_metadata::read(&from).and_then(|owner| owner.topic);
+    if dir::exists(&from) && owner.is_none_or(|owner| owner == id.topic) {
         dir::rename(&from, &to).await.map_err(StorageError::io("rename deleted partition", &from))?;
     }
     let root = data.root.clone();
     runtime::spawn(Class::Background, "topic delete", async move {
-        // The new name first, or a power failure could leave the old one with only some of its files.
+        // Sync the rename first: a power failure must not leave the old name with only some of the files.
         let removed = match dir::sync(root).await {
             Ok(()) => dir::remove_all(&to).await,
             failed => failed,
         };
         if let Err(error) = removed {
-            tracing::warn!("could not remove {}: {error}", to.display());
+            tracing::warn!("cannot remove {}: {error}", to.display());
         }
     });
     Ok(())
 }
 
-/// As Kafka's `UnifiedLog.logDeleteDirName`: of a long topic name as much as a file name has room for.
+/// Kafka's `UnifiedLog.logDeleteDirName`. A long topic name is cut, so that the result fits a file name.
 fn name_of_deleted(topic: &str, id: TopicPartition) -> String {
     const NAME_BYTES_MAX: usize = 255;
     let rest = format!("-{}.{}-delete", id.partition, hex(&id.topic.0));
     // Topic names are ASCII.
     let topic = &topic[..topic.len().min(NAME_BYTES_MAX - rest.len())];
-    format!("{topic}{rest}")
+    let name = format!("{topic}{rest}");
+    assert!(name.len() <= NAME_BYTES_MAX, "the name fits a file system");
+    name
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,17 +1,19 @@
-//! One core: its partitions, their journal and memory, and the tasks that keep them going.
+//! One core: its partitions, their journal and memory, and the tasks that run them.
 //!
-//! In come, from the layers above, batches to append and reads to do for partitions that this shard owns, and new
-//! metadata images. Out go results, and the number [`Shard::committed`] up to which the journal's groups are
-//! acknowledgeable. It does not know connections or API messages, and nothing of other shards.
+//! Owns: the partitions that this shard serves, its journal, its memory, and its checkpoint. In: batches and reads for
+//! these partitions, and new metadata images. Out: results, and [`Shard::committed`], the journal group up to which
+//! appends may be acknowledged.
 //!
-//! Its tasks: the journal's writer; `commit` (durable groups move high watermarks); `write_back` (chunks to segment
-//! files); `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry); `cleaner` (compaction).
+//! Its tasks: the journal's writer; `commit` (advances high watermarks); `write_back` (writes chunks to segment files);
+//! `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry); `cleaner` (compaction).
 //!
 //! Invariants:
-//! - SHARD-1: `committed` moves to a group only after every partition's high watermark in it has moved.
-//! - SHARD-2: a partition is served by exactly one shard of a node: the one that `metadata::owner` names.
-//! - SHARD-3: after a failed segment write or flush no checkpoint is stored any more, so the journal keeps what the
+//! - SHARD-1: `committed` advances to a group only after the high watermark of every partition in that group.
+//! - SHARD-2: exactly one shard of a node serves a partition, and `metadata::owner` derives which.
+//! - SHARD-3: after a failed segment write or flush the shard stores no checkpoint, so the journal keeps what the
 //!   segments may lack.
+//!
+//! It does not know connections, API messages or other shards. Runs on the shard's thread.
 
 mod checkpoint;
 mod clean;
@@ -22,6 +24,8 @@ mod log_start;
 pub mod open;
 mod partition_metadata;
 mod produce;
+#[cfg(test)]
+mod tests;
 mod write_back;
 
 pub use crate::partition::DECODED_BYTES_MAX;
@@ -34,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::BrokerConfig;
+use crate::disk::StorageError;
 use crate::disk::journal::{Journal, Sequence};
 use crate::disk::layout::DataDirectory;
 use crate::log::tail::Memory;
@@ -44,30 +49,31 @@ use crate::record::codec::Decompressor;
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
-/// How often who waits for the journal looks whether it waits in vain.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How often a task that waits for the journal or for memory checks again, for example for a failure.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// One shard of a node.
 pub struct Shard {
     pub id: ShardId,
     pub node: NodeId,
-    /// How many shards the node has.
+    /// The number of shards of the node.
     pub shards: u16,
     pub config: Arc<BrokerConfig>,
     pub data: DataDirectory,
     layout: u64,
-    /// Behind an `Rc` too, so that a request's look at it touches no counter that other cores touch.
+    /// The `Rc` keeps requests from touching the reference count of the `Arc`, which all cores share.
     #[expect(clippy::redundant_allocation, reason = "the inner counter is shared between cores, the outer is not")]
     image: RefCell<Rc<Arc<Image>>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
     journal: Rc<Journal>,
     pub memory: Rc<Memory>,
     decompressor: RefCell<Decompressor>,
-    /// Appended and not committed yet, in the journal's order.
+    /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
     committed: Cell<Sequence>,
     committed_moved: Notify,
     disk_full: Cell<bool>,
-    failed: RefCell<Option<String>>,
+    failed: RefCell<Option<Rc<StorageError>>>,
     checkpoint_wanted: Notify,
     checkpointing: Cell<bool>,
     checkpoint_done: Notify,
@@ -77,27 +83,29 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The metadata as this shard sees it. Swapped whole; hold on to it for one request.
+    /// The latest metadata image of this shard. A request uses one image throughout.
     pub fn image(&self) -> Rc<Arc<Image>> {
         self.image.borrow().clone()
     }
 
+    /// The partition, if this shard serves it.
     pub fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&id).cloned()
     }
 
+    /// The number of partitions that this shard serves.
     pub fn partitions_count(&self) -> usize {
         self.partitions.borrow().len()
     }
 
-    /// Those that are served here.
+    /// The partitions that this shard serves.
     pub fn all_partitions(&self) -> Vec<Rc<Partition>> {
         self.partitions.borrow().values().cloned().collect()
     }
 
-    /// Why this shard takes no more writes, if so.
-    pub fn failure(&self) -> Option<String> {
-        self.failed.borrow().clone().or_else(|| self.journal.failure().map(|failure| failure.to_string()))
+    /// The failure after which this shard takes no more writes.
+    pub fn failure(&self) -> Option<Rc<StorageError>> {
+        self.failed.borrow().clone().or_else(|| self.journal.failure())
     }
 
     /// The journal group that the latest append went into.
@@ -115,20 +123,25 @@ impl Shard {
         self.memory.is_short() || self.disk_full.get() || self.journal.is_waiting()
     }
 
+    /// Whether the last write found the disk full.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full.get()
     }
 
-    /// SHARD-3: storage can no longer be trusted. Reads go on.
-    fn fail(&self, failure: &crate::disk::StorageError) {
+    /// SHARD-3: stops all writes of the shard, because its storage can no longer be trusted. Reads continue. Returns
+    /// the first failure.
+    fn fail(&self, failure: StorageError) -> Rc<StorageError> {
+        assert!(!failure.is_disk_full(), "a full disk does not end a shard's writes");
         tracing::error!("shard {} takes no more writes: {failure}", self.id.0);
-        self.failed.borrow_mut().get_or_insert_with(|| failure.to_string());
+        let first = self.failed.borrow_mut().get_or_insert_with(|| Rc::new(failure)).clone();
         self.memory.freed.notify_all();
         self.committed_moved.notify_all();
+        first
     }
 
     /// Starts the shard's tasks.
     pub fn start(self: &Rc<Self>) {
+        assert!(!self.stopping.get(), "a stopped shard does not start again");
         runtime::spawn(Class::Foreground, "journal", self.journal.clone().run());
         runtime::spawn(Class::Foreground, "commit", self.clone().run_commit());
         self.start_write_back();
@@ -139,17 +152,20 @@ impl Shard {
         }
     }
 
-    /// A graceful stop: everything journaled, flushed to segments, segments cut, and a clean checkpoint stored.
-    pub async fn stop(self: &Rc<Self>) -> Result<(), String> {
-        self.stopping.set(true);
-        // Not the journal's own word: when it is full, and the shard has failed, what is appended stays unwritten (SHARD-3).
+    /// Stops gracefully: commits every append, flushes the segments, cuts them to their lengths, and stores a clean
+    /// checkpoint.
+    pub async fn stop(self: &Rc<Self>) -> Result<(), Rc<StorageError>> {
+        let was_stopping = self.stopping.replace(true);
+        assert!(!was_stopping, "a shard stops once");
+        // Wait for the commit and not for the journal alone: a failed shard frees no journal space, so a full journal
+        // would never write the last group (SHARD-3).
         let last = self.journal.last_appended();
         loop {
-            if let Ok(committed) = runtime::timeout(PATIENCE, self.wait_committed(last)).await {
+            if let Ok(committed) = runtime::timeout(RECHECK_INTERVAL, self.wait_committed(last)).await {
                 break committed?;
             }
-            // It may wait for space, and the task that makes some is not there any more.
-            self.checkpoint(false).await.map_err(|failure| failure.to_string())?;
+            // The journal may wait for space, and the checkpoint task has ended.
+            self.checkpoint(false).await?;
         }
         if let Some(failure) = self.failure() {
             return Err(failure);
@@ -157,17 +173,18 @@ impl Shard {
         while self.cleaning.get() {
             self.cleaning_done.notified().await;
         }
-        self.checkpoint(true).await.map_err(|failure| failure.to_string())?;
+        self.checkpoint(true).await?;
         self.journal.close();
         Ok(())
     }
-    /// After [`stop`](Self::stop), for a shard that others take over in this process: its memory is given back, though
-    /// its tasks may still sleep.
+
+    /// After [`stop`](Self::stop), when other shards of this process take over: frees the shard's memory, although its
+    /// tasks may still sleep.
     pub fn retire(&self) {
         for partition in self.partitions.borrow_mut().drain().map(|(_, partition)| partition) {
             partition.discard();
         }
-        // They hold the journal's files.
+        // Wake the tasks, so that they end: they hold the journal's files.
         self.memory.work.notify_all();
         self.checkpoint_wanted.notify_all();
     }

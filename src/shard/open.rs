@@ -1,11 +1,12 @@
-//! Opening a shard: checkpoint, logs, replay of the journal.
+//! Opens a shard: loads the checkpoint, opens the logs, and replays the journal into them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::image::make_way;
+use super::image::remove_stale_directory;
 use super::{Shard, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
@@ -30,17 +31,17 @@ use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 use crate::runtime::{clock, dir};
 
-/// With the group's own header this fills a block of the arena. One byte more would make every group a mapping of its own,
-/// faulted in page by page and unmapped again.
+/// With its header, such a group fills exactly one block of the arena. A larger group would be a separate mapping,
+/// which is faulted in page by page and unmapped again.
 const GROUP_BYTES_MAX: usize = BLOCK_BYTES_MAX - journal::group::HEADER_BYTES;
 
-/// Partitions opened at a time.
+/// The number of partitions that are opened at the same time.
 const OPENERS: usize = 32;
-/// How often replay asks for memory without anything having been written back in between. Each time a few dozen more
-/// chunks are looked at, so it takes some.
+/// The most attempts of replay to reserve memory without a write-back in between. Each attempt examines a few dozen
+/// more chunks.
 const REPLAY_TRIES: u32 = 10_000;
 
-/// Which shard to open, and where.
+/// A shard's identity on its node, and the location of its files.
 #[derive(Clone)]
 pub struct ShardLocation {
     pub id: ShardId,
@@ -49,14 +50,15 @@ pub struct ShardLocation {
     pub layout: u64,
     pub data: DataDirectory,
     pub config: Arc<BrokerConfig>,
-    /// Of one file of the journal: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node; tests want laps that are soon round.
+    /// The size of a journal file: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node, less in
+    /// tests, so that they reach the next lap soon.
     pub journal_file_bytes: u64,
 }
 
-/// No cluster has come so far with giving producer ids, block after block; what is higher, a client has made up.
+/// No cluster has assigned as many producer ids. A client made a higher id up.
 const FOREIGN_PRODUCER_ID_LIMIT: ProducerId = 1 << 40;
 
-/// What opening found; for the start-up report.
+/// The result of opening a shard, for the start-up log.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct OpenReport {
     pub partitions: usize,
@@ -64,11 +66,12 @@ pub struct OpenReport {
     pub groups_replayed: u64,
     pub batches_replayed: u64,
     pub bytes_replayed: u64,
-    /// The highest that a log remembers which another cluster has begun.
+    /// The highest producer id in a log that another cluster wrote.
     pub foreign_producer_id: Option<ProducerId>,
 }
 
 impl ShardLocation {
+    /// The settings of the shard's journal.
     pub fn journal_settings(&self) -> JournalSettings {
         JournalSettings {
             directory: self.data.journal_directory(self.layout, self.id.0),
@@ -80,112 +83,57 @@ impl ShardLocation {
     }
 }
 
+/// The journal, before the logs are replayed.
+enum OpenedJournal {
+    /// A first start created it.
+    New(Rc<Journal>),
+    /// A checkpoint names it.
+    Existing(Box<Replay>),
+}
+
 impl Shard {
-    /// Opens the shard's part of the data directory as the image describes it. When it returns, all that was ever
-    /// acknowledged is in the logs, and the shard's tasks run.
-    pub async fn open(place: ShardLocation, image: Arc<Image>) -> Result<(Rc<Shard>, OpenReport), StorageError> {
-        let checkpoint_path = place.data.checkpoint_path(place.layout, place.id.0);
+    /// Opens the shard's part of the data directory as the image describes it. Once it returns, the logs hold every
+    /// acknowledged batch, and the shard's tasks run.
+    pub async fn open(location: ShardLocation, image: Arc<Image>) -> Result<(Rc<Shard>, OpenReport), StorageError> {
+        assert!(location.id.0 < location.shards, "a shard is one of the node's shards");
+        let checkpoint_path = location.data.checkpoint_path(location.layout, location.id.0);
         let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
-        if checkpoint.is_some() {
-            // Segments are replaced because it says so: should the power fail then, it must not be an older one that is
-            // found. The process before may have been killed between the rename and this.
-            let directory = place.data.shard_directory(place.layout, place.id.0);
-            dir::sync(&directory).await.map_err(StorageError::flush("flush directory", &directory))?;
-        }
-        let (journal, mut replay) = match &checkpoint {
-            None => {
-                // Nothing was acknowledged before the first checkpoint: leftovers of an unfinished first start go.
-                let settings = place.journal_settings();
-                if dir::exists(&settings.directory) {
-                    if let Some(used) = used_file(&settings.directory).await? {
-                        return Err(StorageError::format(
-                            "a checkpoint",
-                            checkpoint_path,
-                            format!(
-                                "it is missing, and {} holds groups: acknowledged records may be there and nowhere else",
-                                used.display()
-                            ),
-                        ));
-                    }
-                    journal::remove(&settings.directory).await?;
-                }
-                let journal = Journal::create(settings).await?;
-                // With `journal.dir` set, the journal's directory is not below the checkpoint's.
-                let directory = place.data.shard_directory(place.layout, place.id.0);
-                dir::create_all(&directory).await.map_err(StorageError::io("create directory", &directory))?;
-                place.data.sync_names(place.layout).await?;
-                (Some(journal), None)
-            }
-            Some(checkpoint) => {
-                let start = checkpoint.start.into();
-                let settings = place.journal_settings();
-                let directory = settings.directory.clone();
-                let replay = Replay::open(settings, checkpoint.journal_id, start).await?;
-                let (found, had) = (replay.files_count(), checkpoint.journal_files);
-                if found < had {
-                    let why = format!("it has {found} files, and had {had} at the last checkpoint");
-                    return Err(StorageError::format("a journal", directory, why));
-                }
-                (None, Some(replay))
-            }
+        let opened_journal = match &checkpoint {
+            None => OpenedJournal::New(create_journal(&location, &checkpoint_path).await?),
+            Some(checkpoint) => OpenedJournal::Existing(Box::new(open_journal(&location, checkpoint).await?)),
         };
-        // Log data takes what requests being received and journal buffers leave of the shard's memory.
-        let memory = Memory::new((place.config.memory_bytes / 8 * 5) as usize);
+        // The shard's other memory holds requests that are being received, and journal groups.
+        let memory = Memory::new((location.config.memory_bytes / 8 * 5) as usize);
         let mut report =
             OpenReport { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..OpenReport::default() };
         let states = checkpoint
             .as_ref()
             .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
-        let opened = open_logs(&place, &image, states, &memory).await?;
+        let opened = open_logs(&location, &image, states, &memory).await?;
         report.partitions = opened.len();
         report.foreign_producer_id = opened.iter().filter_map(|opened| opened.foreign_producer_id).max();
 
-        let make = |journal: Rc<Journal>| {
-            Rc::new(Shard {
-                id: place.id,
-                node: place.node,
-                shards: place.shards,
-                config: place.config.clone(),
-                data: place.data.clone(),
-                layout: place.layout,
-                image: RefCell::new(Rc::new(image.clone())),
-                partitions: RefCell::new(HashMap::new()),
-                committed: Cell::new(journal.durable()),
-                journal,
-                memory: memory.clone(),
-                decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
-                uncommitted: RefCell::new(VecDeque::new()),
-                committed_moved: Notify::new(),
-                disk_full: Cell::new(false),
-                failed: RefCell::new(None),
-                checkpoint_wanted: Notify::new(),
-                checkpointing: Cell::new(false),
-                checkpoint_done: Notify::new(),
-                stopping: Rc::new(Cell::new(false)),
-                cleaning: Cell::new(false),
-                cleaning_done: Notify::new(),
-            })
-        };
-        // The logs are replayed into before the journal takes anything new.
-        let mut logs: HashMap<TopicPartition, Opened> = opened.into_iter().map(|log| (log.id, log)).collect();
-        let journal = match (journal, replay.take()) {
-            (Some(journal), _) => journal,
-            (None, Some(mut replay)) => {
-                let checkpoint = checkpoint.as_mut().expect("replay comes from a checkpoint");
+        // Replay into the logs before the journal takes appends.
+        let mut logs: HashMap<TopicPartition, OpenedLog> = opened.into_iter().map(|log| (log.id, log)).collect();
+        let journal = match opened_journal {
+            OpenedJournal::New(journal) => journal,
+            OpenedJournal::Existing(mut replay) => {
+                let checkpoint = checkpoint.as_mut().expect("a checkpoint names the journal");
                 replay_into(&mut replay, &mut logs, &memory, &mut report).await?;
                 let session = checkpoint.session.max(replay.position().session) + 1;
-                // Stored before the session writes anything, so that no number is used twice.
+                assert!(session > checkpoint.session, "a session number is used once");
+                // Store the session before it writes its first group, so that no number is used twice.
                 checkpoint.session = session;
                 checkpoint.is_clean = false;
                 checkpoint.store(&checkpoint_path).await?;
                 replay.into_journal(session).await?
             }
-            (None, None) => unreachable!("one of both was made"),
         };
-        let shard = make(journal);
+        assert_eq!(logs.len(), report.partitions, "replay adds no log");
+        let shard = Shard::assemble(&location, &image, journal, memory);
         for opened in logs.into_values() {
             let topic = image.topic_by_id(opened.id.topic).expect("opened from this image");
-            shard.adopt(opened.id, topic, opened.log, opened.producers);
+            shard.add_partition(opened.id, topic, opened.log, opened.producers);
         }
         if checkpoint.is_none() {
             shard.checkpoint(false).await?;
@@ -193,29 +141,98 @@ impl Shard {
         shard.start();
         Ok((shard, report))
     }
+
+    fn assemble(location: &ShardLocation, image: &Arc<Image>, journal: Rc<Journal>, memory: Rc<Memory>) -> Rc<Shard> {
+        assert_eq!(journal.durable(), journal.last_appended(), "an opened journal has no append in flight");
+        Rc::new(Shard {
+            id: location.id,
+            node: location.node,
+            shards: location.shards,
+            config: location.config.clone(),
+            data: location.data.clone(),
+            layout: location.layout,
+            image: RefCell::new(Rc::new(image.clone())),
+            partitions: RefCell::new(HashMap::new()),
+            committed: Cell::new(journal.durable()),
+            journal,
+            memory,
+            decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
+            uncommitted: RefCell::new(VecDeque::new()),
+            committed_moved: Notify::new(),
+            disk_full: Cell::new(false),
+            failed: RefCell::new(None),
+            checkpoint_wanted: Notify::new(),
+            checkpointing: Cell::new(false),
+            checkpoint_done: Notify::new(),
+            stopping: Rc::new(Cell::new(false)),
+            cleaning: Cell::new(false),
+            cleaning_done: Notify::new(),
+        })
+    }
 }
 
-struct Opened {
+/// Creates the journal of a shard without a checkpoint. Nothing was acknowledged before the first checkpoint, so the
+/// files of an unfinished first start are removed.
+async fn create_journal(location: &ShardLocation, checkpoint_path: &Path) -> Result<Rc<Journal>, StorageError> {
+    let settings = location.journal_settings();
+    if dir::exists(&settings.directory) {
+        if let Some(used) = used_file(&settings.directory).await? {
+            let why = format!(
+                "it is missing, and {} holds groups: acknowledged records may be there and nowhere else",
+                used.display()
+            );
+            return Err(StorageError::format("a checkpoint", checkpoint_path, why));
+        }
+        journal::remove(&settings.directory).await?;
+    }
+    let journal = Journal::create(settings).await?;
+    // With `journal.dir` set, the journal's directory is not below the checkpoint's.
+    let directory = location.data.shard_directory(location.layout, location.id.0);
+    dir::create_all(&directory).await.map_err(StorageError::io("create directory", &directory))?;
+    location.data.sync_names(location.layout).await?;
+    Ok(journal)
+}
+
+/// Opens the journal that a checkpoint names.
+async fn open_journal(location: &ShardLocation, checkpoint: &Checkpoint) -> Result<Replay, StorageError> {
+    // The previous process may have been killed between the rename of the checkpoint and this sync. Segments are
+    // replaced because this checkpoint names them, so a power failure must not bring an older one back.
+    let directory = location.data.shard_directory(location.layout, location.id.0);
+    dir::sync(&directory).await.map_err(StorageError::flush("flush directory", &directory))?;
+    let settings = location.journal_settings();
+    let directory = settings.directory.clone();
+    let replay = Replay::open(settings, checkpoint.journal_id, checkpoint.start.into()).await?;
+    let (found, expected) = (replay.files_count(), checkpoint.journal_files);
+    if found < expected {
+        let why = format!("it has {found} files, and had {expected} at the last checkpoint");
+        return Err(StorageError::format("a journal", directory, why));
+    }
+    Ok(replay)
+}
+
+/// A log, before the journal is replayed into it.
+struct OpenedLog {
     id: TopicPartition,
     log: Log,
     producers: Producers,
     foreign_producer_id: Option<ProducerId>,
 }
 
+/// Opens the logs of the shard's partitions, several at the same time. `states`: the checkpoint's, if there is one.
 async fn open_logs(
-    place: &ShardLocation,
+    location: &ShardLocation,
     image: &Image,
     states: Option<HashMap<TopicPartition, PartitionState>>,
     memory: &Rc<Memory>,
-) -> Result<Vec<Opened>, StorageError> {
+) -> Result<Vec<OpenedLog>, StorageError> {
     let has_journal = states.is_some();
     let mut states = states.unwrap_or_default();
     let mut waiting = Vec::new();
     for topic in image.topics() {
         for (index, partition) in topic.partitions.iter().enumerate() {
             let id = TopicPartition { topic: topic.id, partition: index as i32 };
-            let is_here = partition.replicas.contains(&place.node);
-            if is_here && shard_of(topic.id, index as i32, place.shards) == place.id {
+            let is_here = partition.replicas.contains(&location.node);
+            if is_here && shard_of(topic.id, index as i32, location.shards) == location.id {
                 waiting.push((id, topic.clone(), states.remove(&id)));
             }
         }
@@ -223,7 +240,7 @@ async fn open_logs(
     let waiting = Rc::new(RefCell::new(waiting));
     let openers: Vec<_> = (0..OPENERS)
         .map(|_| {
-            let (waiting, memory, place) = (waiting.clone(), memory.clone(), place.clone());
+            let (waiting, memory, location) = (waiting.clone(), memory.clone(), location.clone());
             let cluster_id = image.cluster_id.clone();
             runtime::spawn(Class::Foreground, "open log", async move {
                 let mut opened = Vec::new();
@@ -234,33 +251,33 @@ async fn open_logs(
                         None if has_journal => Known::Journaled,
                         None => Known::Nothing,
                     };
-                    opened.push(open_log(&place, id, &topic, &cluster_id, known, &memory).await?);
+                    opened.push(open_log(&location, id, &topic, &cluster_id, known, &memory).await?);
                 }
             })
         })
         .collect();
     let mut all = Vec::new();
     for opener in openers {
-        let opened: Result<Vec<Opened>, StorageError> = opener.await;
+        let opened: Result<Vec<OpenedLog>, StorageError> = opener.await;
         all.extend(opened?);
     }
     Ok(all)
 }
 
 async fn open_log(
-    place: &ShardLocation,
+    location: &ShardLocation,
     id: TopicPartition,
     topic: &Topic,
     cluster_id: &str,
     mut known: Known<'_>,
     memory: &Rc<Memory>,
-) -> Result<Opened, StorageError> {
-    let config = Rc::new(TopicConfig::resolve(&topic.overrides, &place.config));
-    let directory = place.data.partition_directory(topic.name.as_str(), id.partition);
+) -> Result<OpenedLog, StorageError> {
+    let config = Rc::new(TopicConfig::resolve(&topic.overrides, &location.config));
+    let directory = location.data.partition_directory(topic.name.as_str(), id.partition);
     let now_ms = clock::wall_ms();
-    let described = make_way(&place.data, topic.name.as_str(), id, cluster_id).await?;
-    // What was copied here may have been compacted elsewhere, and the journal has none of it.
-    let is_own = described.as_ref().is_some_and(|described| described.cluster_id.as_deref() == Some(cluster_id));
+    let owner = remove_stale_directory(&location.data, topic.name.as_str(), id, cluster_id).await?;
+    // A log copied from another cluster may have been compacted there, and the journal holds none of its batches.
+    let is_own = owner.as_ref().is_some_and(|owner| owner.cluster_id.as_deref() == Some(cluster_id));
     if matches!(known, Known::Journaled) && !is_own {
         known = Known::Nothing;
     }
@@ -268,7 +285,7 @@ async fn open_log(
         Known::Checkpointed(state) => restore_producers(&state.producers),
         Known::Journaled | Known::Nothing => Producers::default(),
     };
-    // The log makes its own index of aborted transactions of what it scans.
+    // The log builds its own index of aborted transactions from the batches that it scans.
     let mut note = |header: &BatchHeader, marker: Option<Marker>| {
         producers.replay(header, marker, now_ms);
     };
@@ -277,12 +294,13 @@ async fn open_log(
     if !dir::exists(directory.join(partition_metadata::NAME)) {
         partition_metadata::store(&directory, id.topic, cluster_id).await?;
     }
-    Ok(Opened { id, log, producers, foreign_producer_id })
+    Ok(OpenedLog { id, log, producers, foreign_producer_id })
 }
 
+/// Replays the journal to its end into the logs.
 async fn replay_into(
     replay: &mut Replay,
-    logs: &mut HashMap<TopicPartition, Opened>,
+    logs: &mut HashMap<TopicPartition, OpenedLog>,
     memory: &Rc<Memory>,
     report: &mut OpenReport,
 ) -> Result<(), StorageError> {
@@ -291,7 +309,7 @@ async fn replay_into(
         report.groups_replayed += 1;
         report.bytes_replayed += group.header.total_bytes as u64;
         for (entry, batch) in group.entries() {
-            // A topic that has been deleted since.
+            // The topic was deleted since.
             let Some(opened) = logs.get_mut(&entry.partition) else { continue };
             if entry.kind == EntryKind::LogStart {
                 opened.log.replay_log_start(entry.base_offset)?;
@@ -300,7 +318,7 @@ async fn replay_into(
             let header = BatchHeader::decode(batch).expect("verified by the journal");
             let end = opened.log.end_offset();
             if header.base_offset < end {
-                // The segments have it: they were written back, or captured, after the checkpoint's position.
+                // The segments hold the batch: its partition was captured after the checkpoint's journal position.
                 continue;
             }
             if header.base_offset > end {
@@ -308,21 +326,21 @@ async fn replay_into(
                     "a partition's log",
                     opened.log.directory(),
                     format!(
-                        "it ends at offset {end}, and the journal goes on at {}: records are missing",
+                        "it ends at offset {end}, and the journal continues at {}: records are missing",
                         header.base_offset
                     ),
                 ));
             }
             let mut tries = 0;
             while !opened.log.reserve(batch.len(), header.records_count as u32, now_ms).await? {
-                // Replay may bring more than memory holds; nobody else writes back yet.
+                // The journal may hold more than memory, and the write-back tasks do not run yet.
                 if write_back_all(memory).await? {
                     tries = 0;
                 }
                 tries += 1;
                 if tries > REPLAY_TRIES {
                     return Err(StorageError::Refused(format!(
-                        "memory.bytes is too small to replay the journal: {} bytes are in use and none can be given back",
+                        "memory.bytes is too small to replay the journal: {} bytes are in use and none can be freed",
                         memory.used()
                     )));
                 }
@@ -332,10 +350,11 @@ async fn replay_into(
                 last_offset: header.last_offset(),
                 leader_epoch: header.leader_epoch,
                 max_timestamp: header.max_timestamp,
-                // At batch precision, as Kafka's own index recovery has it.
+                // The batch's last record, as in Kafka's own index recovery.
                 offset_of_max_timestamp: header.last_offset(),
             };
             opened.log.append(&appended, &[batch], now_ms);
+            assert_eq!(opened.log.end_offset(), header.last_offset() + 1, "PART-3: the log gets the journal's batch");
             let marker = Marker::parse(&header, &batch[HEADER_BYTES..]);
             if let Some(aborted) = opened.producers.replay(&header, marker, now_ms) {
                 opened.log.note_aborted(aborted);
@@ -346,7 +365,7 @@ async fn replay_into(
     logs.values().try_for_each(|opened| opened.log.require_no_missing_segments())
 }
 
-/// Writes what can be written; whether that was anything.
+/// Writes every dirty segment back. True: some bytes were written.
 async fn write_back_all(memory: &Rc<Memory>) -> Result<bool, StorageError> {
     let mut has_written = false;
     while let Some(segment) = memory.take_dirty() {

@@ -1,9 +1,8 @@
-//! Appending on the owning shard: room first, then judged and appended in one step.
+//! Appends on the owning shard: validates a batch, reserves room for it, and appends it.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::Shard;
+use super::{RECHECK_INTERVAL, Shard};
 use crate::model::{ErrorCode, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
@@ -12,20 +11,20 @@ use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verificat
 use crate::record::validate::Accepted;
 use crate::runtime;
 
-/// Room for an append. What is left of it when that is over, or has come to nothing, goes back: a partition that gets nothing
-/// more would keep it.
-struct Room<'a>(&'a Partition);
+/// Memory reserved for an append. Dropping it releases the unused part: a partition without further appends would keep
+/// it.
+struct Reservation<'a>(&'a Partition);
 
-impl Drop for Room<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.0.release_reservation();
     }
 }
 
 impl Shard {
-    /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short, which is how
-    /// a producer that is faster than the disk is slowed down: its connection is not read meanwhile. `verification`: the
-    /// coordinator of the batch's transaction has said that the partition is in it.
+    /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short. That slows a
+    /// producer down that is faster than the disk, because its connection is not read meanwhile. `verification`: the
+    /// transaction coordinator has confirmed that the partition is in the batch's transaction.
     pub async fn produce(
         &self,
         id: TopicPartition,
@@ -36,15 +35,15 @@ impl Shard {
         let Some(partition) = self.partition(id) else {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
-        let accepted = partition.judge(records, request, &mut self.decompressor.borrow_mut())?;
+        let accepted = partition.validate(records, request, &mut self.decompressor.borrow_mut())?;
         let is_v2 = request.capabilities.has_transactions_v2;
-        // Asked at the append: a marker may come while room is waited for.
+        // Evaluated at the append, because a marker may be appended while this one waits for room.
         let membership = || verification.map_or(Membership::ByLog, |verification| verification.membership(is_v2));
         self.append_accepted(&partition, &accepted, membership, request.now_ms).await
     }
 
-    /// Appends a batch that this node has built itself: one of a coordinator, which has made sure of its transaction if it
-    /// is of one. Waits as [`produce`](Self::produce) does.
+    /// Appends a batch that a coordinator of this node has built. The coordinator has verified its transaction, if it
+    /// has one. Waits as [`produce`](Self::produce) does.
     pub async fn append(
         &self,
         partition: &Rc<Partition>,
@@ -71,10 +70,12 @@ impl Shard {
             let message = format!("A batch of {bytes} bytes is larger than a journal file can take.");
             return Err(AppendRefusal::new(ErrorCode::MessageTooLarge, message));
         }
-        let _room = self.room(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
+        assert!(self.owns(partition.id), "SHARD-2: a shard appends to its own partitions");
+        let _reservation = self.reserve(partition, bytes, accepted.header.records_count as u32, now_ms).await?;
         let end_offset = partition.log_end();
         let produced = partition.append(&self.journal, accepted, membership(), now_ms)?;
-        // A batch that was there already lies below what others have appended since.
+        assert!(produced.base_offset <= produced.last_offset, "a batch has at least one offset");
+        // A duplicate lies below the log end, and is noted already.
         if produced.last_offset >= end_offset {
             self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         }
@@ -88,31 +89,33 @@ impl Shard {
         end: &EndTransaction,
         now_ms: i64,
     ) -> Result<Produced, AppendRefusal> {
-        let _room = self.room(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
+        let _reservation = self.reserve(partition, MARKER_BYTES_MAX, 1, now_ms).await?;
         let produced = partition.append_marker(&self.journal, end, now_ms)?;
         self.note_uncommitted(produced.sequence, partition.clone(), produced.last_offset + 1);
         Ok(produced)
     }
 
-    /// Waits until a batch of so many bytes finds room; there is no await between this and its append.
-    async fn room<'a>(
+    /// Waits until the log and the journal have room for a batch of this size. The caller appends without another
+    /// await.
+    async fn reserve<'a>(
         &self,
         partition: &'a Partition,
         bytes: usize,
         records: u32,
         now_ms: i64,
-    ) -> Result<Room<'a>, AppendRefusal> {
-        let room = Room(partition);
+    ) -> Result<Reservation<'a>, AppendRefusal> {
+        let reservation = Reservation(partition);
         while !partition.has_room(&self.journal, bytes, records, now_ms) {
-            self.make_room(partition, bytes, records, now_ms).await?;
+            self.wait_room(partition, bytes, records, now_ms).await?;
         }
         match self.failure() {
-            Some(failure) => Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure)),
-            None => Ok(room),
+            Some(failure) => Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.to_string())),
+            None => Ok(reservation),
         }
     }
 
-    async fn make_room(
+    /// Makes one attempt to get memory and journal space, and waits at most [`RECHECK_INTERVAL`] for the missing one.
+    async fn wait_room(
         &self,
         partition: &Partition,
         bytes: usize,
@@ -121,7 +124,7 @@ impl Shard {
     ) -> Result<(), AppendRefusal> {
         let storage = |message: String| AppendRefusal::new(ErrorCode::KafkaStorageError, message);
         if let Some(failure) = self.failure() {
-            return Err(storage(failure));
+            return Err(storage(failure.to_string()));
         }
         if partition.is_deleted() {
             return Err(ErrorCode::UnknownTopicOrPartition.into());
@@ -129,26 +132,23 @@ impl Shard {
         let has_memory = match partition.reserve(bytes, records, now_ms).await {
             Ok(has_memory) => has_memory,
             Err(error) if error.is_disk_full() => false,
-            Err(error) => {
-                self.fail(&error);
-                return Err(storage(error.to_string()));
-            }
+            Err(error) => return Err(storage(self.fail(error).to_string())),
         };
         if has_memory && self.journal.has_room(bytes) {
             return Ok(());
         }
         if self.disk_full.get() {
-            // Back-pressure without end would look like a hang; the client gets a retriable error instead.
+            // Waiting without a bound would look like a hang, so the client gets a retriable error.
             return Err(storage("No space left on the device; the write was not taken.".into()));
         }
         if has_memory {
             if runtime::arena_bytes_used() + bytes > self.config.memory_bytes as usize {
                 self.memory.evict(bytes);
             }
-            let _ = runtime::timeout(Duration::from_millis(100), self.journal.reserve(bytes)).await;
+            let _ = runtime::timeout(RECHECK_INTERVAL, self.journal.reserve(bytes)).await;
         } else {
             self.memory.work.notify_all();
-            let _ = runtime::timeout(Duration::from_millis(100), self.memory.freed.notified()).await;
+            let _ = runtime::timeout(RECHECK_INTERVAL, self.memory.freed.notified()).await;
         }
         Ok(())
     }

@@ -1,15 +1,16 @@
-//! Chunks to segment files, in the background.
+//! Writes chunks to segment files in the background.
 //!
-//! Full chunks go as soon as they are full. When memory is short, partly filled ones go as well, so that they can be
-//! given back. A full disk is waited out: the data stay in memory and in the journal.
+//! A full chunk is written at once. When memory is short, partly filled chunks are written too, so that their memory
+//! can be freed. On a full disk the writers retry: the data stay in memory and in the journal.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::Shard;
+use super::checkpoint::DISK_FULL_RETRY;
+use crate::disk::StorageError;
 use crate::runtime::{self, Class};
 
-/// Writes at a time. Each is up to 1 MiB, direct; a device wants a few.
+/// The writes in flight. Each is a direct write of up to 1 MiB; a device is busy only with several.
 const WRITERS: usize = 4;
 
 impl Shard {
@@ -29,30 +30,33 @@ impl Shard {
                 continue;
             };
             match segment.write_back(self.memory.is_short()).await {
-                Ok(()) => self.space_is_back(),
+                Ok(()) => self.leave_disk_full(),
                 Err(error) if error.is_disk_full() => {
-                    self.space_is_out(&error);
+                    self.enter_disk_full(&error);
                     self.memory.mark_dirty(&segment);
-                    runtime::sleep(Duration::from_millis(500)).await;
+                    runtime::sleep(DISK_FULL_RETRY).await;
                 }
                 Err(error) => {
-                    self.fail(&error);
+                    self.fail(error);
                     return;
                 }
             }
         }
     }
 
-    pub(super) fn space_is_out(&self, error: &crate::disk::StorageError) {
+    /// Notes that the disk is full, and wakes the appends that wait for memory: they must fail, not wait.
+    pub(super) fn enter_disk_full(&self, error: &StorageError) {
+        assert!(error.is_disk_full(), "any other failure ends the shard's writes");
         if !self.disk_full.replace(true) {
-            tracing::error!("the disk is full; reads go on, writes are refused when memory is used up: {error}");
+            tracing::error!("the disk is full: reads continue, writes are refused once memory is used up: {error}");
         }
         self.memory.freed.notify_all();
     }
 
-    pub(super) fn space_is_back(&self) {
+    /// Notes that a write succeeded.
+    pub(super) fn leave_disk_full(&self) {
         if self.disk_full.replace(false) {
-            tracing::info!("there is space on the disk again");
+            tracing::info!("the disk has space again");
         }
     }
 }

@@ -103,7 +103,7 @@ impl Pending {
                 },
                 // Appended, but not durable.
                 (Ok(_), Err(failure)) => ProducedPartition {
-                    error_message: Some(Cow::Borrowed(failure.as_str())),
+                    error_message: Some(Cow::Owned(failure.to_string())),
                     ..ProducedPartition::refused(topic, slot.partition, ErrorCode::KafkaStorageError)
                 },
                 (Err(refusal), _) => ProducedPartition {

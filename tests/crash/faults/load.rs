@@ -399,7 +399,7 @@ pub fn live(
                 if load.stops {
                     let stopped = runtime::timeout(LOAD_WITHIN, shard.stop()).await;
                     life.failure = match stopped {
-                        Ok(stopped) => life.failure.or(stopped.err()),
+                        Ok(stopped) => life.failure.or(stopped.err().map(|failure| failure.to_string())),
                         Err(_) => Some("the stop hangs".into()),
                     };
                 }
@@ -554,7 +554,7 @@ impl Producer {
             let (shard, ledger, recorder, id) =
                 (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
             let acknowledge = async move {
-                shard.wait_committed(produced.sequence).await?;
+                shard.wait_committed(produced.sequence).await.map_err(|failure| failure.to_string())?;
                 let start = shard.partition(id).map(|partition| partition.log_start());
                 let mut ledger = ledger.borrow_mut();
                 ledger.acknowledge(id, produced.base_offset, recorder.now());
