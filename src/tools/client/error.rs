@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// Why a client call failed. `Display` gives one sentence for the user; [`hint`](Self::hint) gives the next step.
 ///
-/// Fields: `address` and `bootstrap` are `host:port`, `during` and `api` are API names such as `Produce`, version ranges
-/// are `(min, max)`, and `source` is the cause.
+/// Fields: `address` and `bootstrap` are `host:port`, `during` and `api` are API names such as `Produce`, version
+/// ranges are `(min, max)`, and `source` is the cause.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the enum's documentation describes the fields of all variants")]
 pub enum ClientError {
