@@ -54,8 +54,8 @@ impl ClassicGroupState {
         }
     }
 }
-/// A member of a classic group.
 
+/// A member of a classic group.
 pub struct ClassicMember {
     pub id: Rc<str>,
     pub instance_id: Option<String>,
@@ -94,8 +94,8 @@ impl ClassicMember {
         self.instance_id.is_some()
     }
 }
-/// The members and the rebalance of a classic group.
 
+/// The members and the rebalance of a classic group.
 pub struct ClassicGroup {
     pub state: ClassicGroupState,
     pub previous: ClassicGroupState,

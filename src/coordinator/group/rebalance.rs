@@ -33,10 +33,12 @@ pub(super) fn ms(millis: i32) -> Duration {
 }
 
 impl ClassicStep<'_> {
+    /// Sets an alarm of the group, replacing an earlier time.
     pub fn arm(&mut self, alarm: Alarm, after_ms: i32) {
         self.timers.set((self.id.clone(), alarm), self.now.mono + ms(after_ms));
     }
 
+    /// Cancels an alarm of the group.
     pub fn disarm(&mut self, alarm: Alarm) {
         self.timers.cancel(&(self.id.clone(), alarm));
     }
@@ -52,6 +54,7 @@ impl ClassicStep<'_> {
         }
     }
 
+    /// Extends the member's session by its session timeout.
     pub fn renew_session(&mut self, member: &str) {
         if let Some(timeout_ms) = self.classic.members.get(member).map(|member| member.session_timeout_ms) {
             self.renew_session_for(member, timeout_ms);
@@ -60,6 +63,7 @@ impl ClassicStep<'_> {
 
     // ---- joining ----------------------------------------------------------------------------------------------------
 
+    /// Begins a rebalance, or completes the join phase of the current one if all members have joined.
     pub fn begin_rebalance_or_complete_join(&mut self, reason: &str) {
         if self.classic.state == ClassicGroupState::PreparingRebalance {
             self.maybe_complete_join();
@@ -105,6 +109,7 @@ impl ClassicStep<'_> {
         }
     }
 
+    /// Ends the join phase, or extends the initial delay if members have joined meanwhile.
     pub fn on_join_alarm(&mut self) {
         if self.classic.state != ClassicGroupState::PreparingRebalance {
             return;
@@ -184,6 +189,7 @@ impl ClassicStep<'_> {
 
     // ---- assigning --------------------------------------------------------------------------------------------------
 
+    /// Clears the assignments of all members.
     pub fn reset_assignments(&mut self) {
         self.classic.members.values_mut().for_each(|member| member.assignment = Bytes::default());
     }
@@ -223,6 +229,7 @@ impl ClassicStep<'_> {
 
     // ---- leaving ----------------------------------------------------------------------------------------------------
 
+    /// Removes a member whose session has ended, or an id that has not joined in time.
     pub fn on_session_alarm(&mut self, id: &Rc<str>) {
         if self.classic.pending.contains(id) {
             self.classic.remove(id);

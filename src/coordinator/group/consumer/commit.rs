@@ -15,6 +15,7 @@ pub struct OlderEpochCommit {
 }
 
 impl OlderEpochCommit {
+    /// Checks that the member had the partition in the epoch of the commit.
     pub fn check(&self, topic: TopicId, partition: PartitionIndex) -> Result<(), ErrorCode> {
         match self.member.assignment_epoch(topic, partition) {
             Some(given_in) if given_in <= self.epoch => Ok(()),

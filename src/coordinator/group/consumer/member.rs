@@ -18,6 +18,7 @@ pub const STATIC_LEAVE_EPOCH: i32 = -2;
 /// Partitions by topic, each with the epoch in which the member got it (KIP-1251).
 pub type Owned = BTreeMap<TopicId, BTreeMap<PartitionIndex, i32>>;
 
+/// The progress of a member towards its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemberState {
     /// It has all partitions of its target, as of its epoch.
@@ -50,6 +51,7 @@ impl MemberState {
     }
 }
 
+/// A member of a consumer group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConsumerMember {
     pub id: Rc<str>,
@@ -74,6 +76,7 @@ pub struct ConsumerMember {
 }
 
 impl ConsumerMember {
+    /// A new member, as Kafka writes one.
     pub fn new(id: Rc<str>) -> ConsumerMember {
         ConsumerMember {
             id,
@@ -95,10 +98,12 @@ impl ConsumerMember {
         }
     }
 
+    /// Whether the member has reached the target of this epoch.
     pub fn is_reconciled_to(&self, epoch: i32) -> bool {
         self.state == MemberState::Stable && self.epoch == epoch
     }
 
+    /// The pattern that it subscribes to, unless empty.
     pub fn regex(&self) -> Option<&str> {
         self.regex.as_deref().filter(|regex| !regex.is_empty())
     }
@@ -120,12 +125,14 @@ impl ConsumerMember {
         of(&self.assigned).or_else(|| of(&self.revoking))
     }
 
+    /// The next version of the member, in this epoch.
     pub fn with_epoch(&self, epoch: i32) -> ConsumerMember {
         ConsumerMember { previous_epoch: self.epoch, epoch, ..self.clone() }
     }
 
     // ---- records ----------------------------------------------------------------------------------------------------
 
+    /// The record of its description.
     pub fn metadata(&self) -> ConsumerGroupMemberMetadataValue {
         ConsumerGroupMemberMetadataValue {
             instance_id: self.instance_id.as_deref().map(str::to_owned),
@@ -140,6 +147,7 @@ impl ConsumerMember {
         }
     }
 
+    /// Replays the record of its description.
     pub fn set_metadata(&mut self, value: ConsumerGroupMemberMetadataValue) {
         self.instance_id = value.instance_id.map(Rc::from);
         self.rack_id = value.rack_id;
@@ -152,6 +160,7 @@ impl ConsumerMember {
         self.classic = value.classic.0;
     }
 
+    /// The record of its current assignment.
     pub fn current(&self) -> ConsumerGroupCurrentMemberAssignmentValue {
         ConsumerGroupCurrentMemberAssignmentValue {
             member_epoch: self.epoch,
@@ -162,6 +171,7 @@ impl ConsumerMember {
         }
     }
 
+    /// Replays the record of its current assignment.
     pub fn set_current(&mut self, value: ConsumerGroupCurrentMemberAssignmentValue) {
         self.epoch = value.member_epoch;
         self.previous_epoch = value.previous_member_epoch;
