@@ -167,6 +167,9 @@
 //! - **The rows of `api::table` expand to matches, not to function pointers.** A pointer to an async handler needs a
 //!   boxed future for each request; a match needs none.
 
+// Unit tests prepare files and read clocks.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod api;
 pub mod config;
 pub mod controller;

@@ -16,6 +16,13 @@
 //! stated where it is kept. Does not know Kafka, nor what a file or a connection is for. Thread: everything here is `!Send` and
 //! acts on the thread's runtime, except what says otherwise ([`mailbox::Endpoint`] before its first use, [`Injector`]).
 
+#![allow(unsafe_code, reason = "the ring, the memory that the kernel writes to, and wakers")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "clocks, randomness, threads, files and sockets are reached through this module"
+)]
+
 pub mod buf;
 pub mod clock;
 pub mod cpu;

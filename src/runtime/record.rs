@@ -70,7 +70,7 @@ pub enum Event {
     },
 }
 
-/// A recording under way; a clone is the same one. Installed with [`record`](super::record).
+/// A recording under way; a clone is the same one. Installed with [`record`](fn@super::record).
 #[derive(Clone, Default)]
 pub struct Recorder {
     events: Rc<RefCell<Vec<Event>>>,

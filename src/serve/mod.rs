@@ -6,6 +6,12 @@
 //! every shard:   open (checkpoint, logs, replay) -> listen -> serve -> stop (flush, clean checkpoint)
 //! ```
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "start-up and shutdown run on the main thread, before and after the shards"
+)]
+
 mod layout;
 mod node;
 

@@ -7,6 +7,12 @@
 //!   that speaks the Kafka protocol. Only [`inspect`] reads files.
 //! - Runs on the main thread of the process. It starts no shard and no ring.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the command line runs on threads of its own, without a shard or a ring"
+)]
+
 pub mod client;
 mod connect;
 pub mod consume;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Produce and Fetch are written by hand, because their cost is paid per partition; everything else, ApiVersions too, is
-//! declared field by field with [`message!`](message), as Kafka's own schemas are.
+//! declared field by field with `message!`, as Kafka's own schemas are.
 //!
 //! Invariants:
 //! - WIRE-1: no decoder panics, whatever the bytes; what is wrong with them is a [`Malformed`] with its position.
