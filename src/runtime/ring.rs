@@ -1,7 +1,7 @@
 //! The one seam to the kernel: plain [`Op`] values go in, `(user_data, result, flags)` come out.
 //!
 //! Everything above knows operations, not io_uring. A simulated kernel takes this file's place without a change above it;
-//! [`FaultPlan`](super::fault::FaultPlan) and [`Recorder`] are the small part of that which exists today.
+//! [`FaultPlan`] and [`Recorder`] are the small part of that which exists today.
 //!
 //! RING-1: whoever pushes an `Op` keeps everything it points at alive and unmoved until its last completion. The only
 //! pusher of pointers is `op.rs`, whose slots own those things.

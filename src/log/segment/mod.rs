@@ -10,9 +10,10 @@
 //! - SEG-2: a segment is cut and finished only when a flush that succeeded covers all of its bytes.
 //! - SEG-3: a segment goes from active to sealed to finished, and from each of these to removed; never back.
 //!
-//! [`append`] fills the newest chunks, [`write_back`] brings them through [`file`] into the file and onto the device.
-//! [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles, [`remove`]
-//! deletes the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch to batch.
+//! [`append`] fills the newest chunks, [`write_back`] brings them through [`mod@file`] into the file and onto the
+//! device. [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles,
+//! [`remove`] deletes the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch
+//! to batch.
 
 mod aborted;
 mod append;
