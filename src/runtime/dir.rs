@@ -1,4 +1,4 @@
-//! Directories and names. Changes of names are durable only after [`sync`] of the directory they are in.
+//! Directories and names. A change of a name is durable only after [`sync`] of its directory.
 
 use std::ffi::CString;
 use std::fs::TryLockError;
@@ -7,31 +7,32 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{c_path, open_at};
-use super::op::{self, Manner, Payload};
+use super::op::{self, OnDrop, Payload};
 use super::ring::Op;
 use std::os::fd::AsRawFd;
 
-/// What a directory's volume holds.
+/// The capacity of a volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Volume {
+    /// The size of the volume.
     pub total_bytes: u64,
-    /// Free, and not kept for the superuser.
+    /// Free bytes that are not reserved for the superuser.
     pub usable_bytes: u64,
 }
 
-/// statvfs(3) of the volume that `path` lies on.
+/// The volume of `path` (statvfs(3)).
 pub fn volume(path: impl AsRef<Path>) -> io::Result<Volume> {
     let path = c_path(path.as_ref())?;
     // SAFETY: statvfs is plain old data; the call fills it.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: path and `stat` live across the call.
+    // SAFETY: `path` and `stat` outlive the call.
     match unsafe { libc::statvfs(path.as_ptr(), &mut stat) } {
         0 => Ok(Volume { total_bytes: stat.f_blocks * stat.f_frsize, usable_bytes: stat.f_bavail * stat.f_frsize }),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Makes the directory and those above it that are missing.
+/// Creates the directory and its missing ancestors.
 pub async fn create_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     let mut missing = Vec::new();
@@ -51,13 +52,14 @@ pub async fn create_all(path: impl AsRef<Path>) -> io::Result<()> {
     if path.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
 }
 
+/// Removes a file.
 pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     with_path(c_path(path.as_ref())?, |path| Op::UnlinkAt { path, dir: false }).await
 }
 
-/// Removes a directory with everything in it.
+/// Removes a directory and its contents.
 pub async fn remove_all(path: impl AsRef<Path>) -> io::Result<()> {
-    // Depth first, without recursion: a directory is visited again when its contents are gone.
+    // Depth first, without recursion: a directory is visited again after its contents are removed.
     let mut stack: Vec<(PathBuf, bool)> = vec![(path.as_ref().to_owned(), false)];
     while let Some((dir, emptied)) = stack.pop() {
         if emptied {
@@ -77,10 +79,10 @@ pub async fn remove_all(path: impl AsRef<Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces `to` if it is there.
+/// Renames `from` to `to`, and replaces `to` if it exists.
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let paths = Payload::Paths(c_path(from.as_ref())?, c_path(to.as_ref())?);
-    op::submit(None, paths, Manner::default(), |slot| {
+    op::submit(None, paths, OnDrop::default(), |slot| {
         let Payload::Paths(from, to) = &slot.payload else { unreachable!("just put there") };
         Op::RenameAt { from: from.as_ptr(), to: to.as_ptr() }
     })
@@ -89,10 +91,10 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     .map(drop)
 }
 
-/// Gives a file a second name, which must be free.
+/// Gives the file `from` a second name `to`, which must not exist.
 pub async fn link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let paths = Payload::Paths(c_path(from.as_ref())?, c_path(to.as_ref())?);
-    op::submit(None, paths, Manner::default(), |slot| {
+    op::submit(None, paths, OnDrop::default(), |slot| {
         let Payload::Paths(from, to) = &slot.payload else { unreachable!("just put there") };
         Op::LinkAt { from: from.as_ptr(), to: to.as_ptr() }
     })
@@ -101,14 +103,14 @@ pub async fn link(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()
     .map(drop)
 }
 
-/// Makes the names in the directory durable (fsync of the directory).
+/// Makes the names in a directory durable (fsync of the directory).
 pub async fn sync(path: impl AsRef<Path>) -> io::Result<()> {
     let fd = open_at(c_path(path.as_ref())?, libc::O_RDONLY | libc::O_DIRECTORY).await?;
     let op = Op::Fsync { fd: fd.as_raw_fd(), data_only: false };
-    op::submit(Some(&fd), Payload::None, Manner::default(), |_| op).await.io().map(drop)
+    op::submit(Some(&fd), Payload::None, OnDrop::default(), |_| op).await.io().map(drop)
 }
 
-/// The names in a directory, in no order. Blocks; for start-up and the background.
+/// The names in a directory, unordered. Blocks the thread: for start-up and background tasks.
 pub fn list(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
     std::fs::read_dir(path)?
         .map(|entry| {
@@ -119,29 +121,29 @@ pub fn list(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
         .collect()
 }
 
-/// A small file, whole. Blocks; for start-up, and for indexes that nobody has asked for in a while.
+/// Reads a small file. Blocks the thread: for start-up, and for indexes that are not in memory.
 pub fn read_small(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
-/// Blocks for as long as a look at a directory takes.
+/// Whether the path exists. Blocks the thread for one directory lookup.
 pub fn exists(path: impl AsRef<Path>) -> bool {
     path.as_ref().exists()
 }
 
-/// When a file was last written, as milliseconds of wall time. Blocks likewise.
+/// The time of the last write to a file, in milliseconds since 1970. Blocks the thread for one directory lookup.
 pub fn modified_ms(path: impl AsRef<Path>) -> io::Result<i64> {
     let metadata = path.as_ref().metadata()?;
     Ok(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000)
 }
 
-/// A directory that is this process's alone, until dropped.
+/// The exclusive lock of a directory, until dropped.
 #[derive(Debug)]
 pub struct DirLock {
     _file: std::fs::File,
 }
 
-/// Takes the lock file `.lock` of a directory, as Kafka does. `WouldBlock` when another process has it.
+/// Locks the file `.lock` of a directory, as Kafka does. `WouldBlock` if another process holds the lock.
 pub fn lock(dir: impl AsRef<Path>) -> io::Result<DirLock> {
     let path = dir.as_ref().join(".lock");
     let file = std::fs::File::options().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -153,7 +155,7 @@ pub fn lock(dir: impl AsRef<Path>) -> io::Result<DirLock> {
 }
 
 async fn with_path(path: CString, op: impl FnOnce(*const libc::c_char) -> Op) -> io::Result<()> {
-    op::submit(None, Payload::Path(path), Manner::default(), |slot| {
+    op::submit(None, Payload::Path(path), OnDrop::default(), |slot| {
         let Payload::Path(path) = &slot.payload else { unreachable!("just put there") };
         op(path.as_ptr())
     })

@@ -1,7 +1,8 @@
 //! Files: reads and writes at positions, with the flush as part of the write.
 //!
-//! FILE-1: a write that reports success is whole; one that asked for `DataSync` is on stable storage with it. An error is final
-//! and says nothing about which bytes arrived.
+//! FILE-1: a write that succeeds has written all of its bytes; with `DataSync` they are on stable storage.
+//!
+//! An error is final, and does not indicate which bytes were written.
 
 use std::ffi::CString;
 use std::io;
@@ -11,38 +12,43 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::buf::{AlignedBuf, BLOCK_BYTES_MIN, Slice, Slices};
-use super::op::{self, Fd, Leftover, Manner, Payload};
+use super::op::{self, Fd, OnDrop, Payload, ResultResource};
 use super::ring::Op;
 
-/// The most buffers one system call takes.
+/// The maximum number of buffers per system call.
 pub(super) const IOV_MAX: usize = 1024;
-/// The most bytes one system call moves (MAX_RW_COUNT), in whole pages.
+/// The maximum number of bytes per system call (MAX_RW_COUNT), in whole pages.
 const CALL_BYTES_MAX: usize = 0x7fff_f000;
 
-/// How to open a file; as `std::fs::OpenOptions`, as a value.
+/// The options to open a file with: `std::fs::OpenOptions` as a value.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Open {
+    /// Allows reads.
     pub read: bool,
+    /// Allows writes.
     pub write: bool,
+    /// Creates the file if it does not exist.
     pub create: bool,
-    /// Fails when the file is there already.
+    /// Fails if the file exists.
     pub create_new: bool,
+    /// Truncates the file to zero bytes.
     pub truncate: bool,
-    /// Past the page cache, where the file system can; see [`File::is_direct`].
+    /// Bypasses the page cache, if the file system supports it; see [`File::is_direct`].
     pub direct: bool,
+    /// Appends all writes to the end of the file.
     pub append: bool,
 }
 
-/// What has become of the bytes when a write is done.
+/// The durability of the bytes when a write completes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// The system has them: they survive the process, not the machine.
+    /// In the page cache: the bytes survive a crash of the process, not of the machine.
     Cached,
-    /// Stable storage has them (RWF_DSYNC).
+    /// On stable storage (RWF_DSYNC).
     DataSync,
 }
 
-/// An open file. Cloning counts a reference; the last one closes.
+/// An open file. A clone increments a reference count; the last drop closes the file.
 #[derive(Clone)]
 pub struct File {
     fd: Rc<Fd>,
@@ -50,13 +56,16 @@ pub struct File {
 }
 
 impl File {
+    /// Opens `path`. Falls back to buffered I/O if `direct` is requested and the file system has no O_DIRECT.
     pub async fn open(path: impl AsRef<Path>, open: Open) -> io::Result<File> {
         let path = c_path(path.as_ref())?;
         let mut flags = match (open.read, open.write || open.append) {
             (true, true) => libc::O_RDWR,
             (false, true) => libc::O_WRONLY,
             (true, false) => libc::O_RDONLY,
-            (false, false) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither read nor write asked")),
+            (false, false) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither read nor write requested"));
+            }
         };
         for (wanted, flag) in [
             (open.create, libc::O_CREAT),
@@ -68,7 +77,7 @@ impl File {
         }
         if open.direct {
             match open_at(path.clone(), flags | libc::O_DIRECT).await {
-                // The file system has no O_DIRECT. Buffered I/O is slower, not less durable: flushes are flushes.
+                // The file system has no O_DIRECT. Buffered I/O is slower, but as durable: a flush is a flush.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 opened => return Ok(File { fd: opened?, direct: true }),
             }
@@ -76,12 +85,12 @@ impl File {
         Ok(File { fd: open_at(path, flags).await?, direct: false })
     }
 
-    /// Whether I/O goes past the page cache: positions, lengths and memory must then be multiples of 4 KiB.
+    /// Whether I/O bypasses the page cache: positions, lengths and memory must then be multiples of 4 KiB.
     pub fn is_direct(&self) -> bool {
         self.direct
     }
 
-    /// One read into `buf[at..at + len]`, which may be short. The buffer comes back in every case.
+    /// One read into `buf[at..at + len]`, which may be short. Always returns the buffer.
     pub async fn read_at(
         &self,
         mut buf: AlignedBuf,
@@ -93,7 +102,7 @@ impl File {
         let len = len.min(CALL_BYTES_MAX) as u32;
         // SAFETY: the offset is within the buffer (asserted).
         let ptr = unsafe { buf.as_mut_ptr().add(at) };
-        let outcome = op::submit(Some(&self.fd), Payload::Buf(buf), Manner::default(), |_| Op::Read {
+        let outcome = op::submit(Some(&self.fd), Payload::Buf(buf), OnDrop::default(), |_| Op::Read {
             fd: self.fd.as_raw_fd(),
             ptr,
             len,
@@ -105,7 +114,7 @@ impl File {
         (result, buf)
     }
 
-    /// `len` bytes from `pos` on, fewer only at the end of the file. For small reads; copies when the file is direct.
+    /// Reads `len` bytes from `pos`, fewer only at the end of the file. For small reads; copies if the file is direct.
     pub async fn read_vec(&self, len: usize, pos: u64) -> io::Result<Vec<u8>> {
         if self.direct {
             return self.read_vec_direct(len, pos).await;
@@ -119,7 +128,7 @@ impl File {
             // SAFETY: `filled < len`, the vector's length.
             let ptr = unsafe { bytes.as_mut_ptr().add(filled) };
             let at = pos + filled as u64;
-            let outcome = op::submit(Some(&self.fd), Payload::Bytes(bytes), Manner::default(), |_| Op::Read {
+            let outcome = op::submit(Some(&self.fd), Payload::Bytes(bytes), OnDrop::default(), |_| Op::Read {
                 fd: self.fd.as_raw_fd(),
                 ptr,
                 len: want,
@@ -153,7 +162,7 @@ impl File {
             buf = back;
             let n = n?;
             filled += n;
-            // A read that ends within a page is the end of the file.
+            // A read that ends within a page has reached the end of the file.
             if n == 0 || !n.is_multiple_of(BLOCK_BYTES_MIN) {
                 break;
             }
@@ -161,7 +170,7 @@ impl File {
         Ok(buf[skip.min(filled)..(skip + len).min(filled)].to_vec())
     }
 
-    /// Writes all of it (padding included, see `AppendBuf::aligned`), several buffers as one vectored write.
+    /// Writes all bytes, including the padding of `AppendBuf::aligned`. Several buffers are one vectored write.
     pub async fn write_at(&self, bufs: impl Into<Slices>, pos: u64, durability: Durability) -> io::Result<()> {
         let sync = durability == Durability::DataSync;
         let mut bufs = bufs.into();
@@ -170,7 +179,7 @@ impl File {
         while done < total {
             let at = pos + done as u64;
             let skip = done;
-            let outcome = op::submit(Some(&self.fd), Payload::Slices(bufs), Manner::default(), |slot| {
+            let outcome = op::submit(Some(&self.fd), Payload::Slices(bufs), OnDrop::default(), |slot| {
                 let Payload::Slices(bufs) = &slot.payload else { unreachable!("just put there") };
                 let fd = self.fd.as_raw_fd();
                 fill_iov(bufs.as_slice(), skip, Slice::padded_len, &mut slot.iov);
@@ -187,13 +196,14 @@ impl File {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             done += n;
+            assert!(done <= total, "FILE-1: {done} bytes were written of {total}");
             let Payload::Slices(back) = outcome.payload else { unreachable!("OP-1: the slot keeps the payload") };
             bufs = back;
         }
         Ok(())
     }
 
-    /// Flushes the data, and what is needed to find it again (fdatasync).
+    /// Flushes the data, and the metadata that reading it requires (fdatasync).
     pub async fn sync_data(&self) -> io::Result<()> {
         self.sync(true).await
     }
@@ -206,24 +216,26 @@ impl File {
     async fn sync(&self, data_only: bool) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
         let op = Op::Fsync { fd, data_only };
-        op::submit(Some(&self.fd), Payload::None, Manner::default(), |_| op).await.io().map(drop)
+        op::submit(Some(&self.fd), Payload::None, OnDrop::default(), |_| op).await.io().map(drop)
     }
 
+    /// Truncates or extends the file to `len` bytes.
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         let op = Op::Ftruncate { fd: self.fd.as_raw_fd(), len };
-        op::submit(Some(&self.fd), Payload::None, Manner::default(), |_| op).await.io().map(drop)
+        op::submit(Some(&self.fd), Payload::None, OnDrop::default(), |_| op).await.io().map(drop)
     }
 
-    /// Reserves space, and makes the file at least `pos + len` long.
+    /// Reserves space, and extends the file to at least `pos + len` bytes.
     pub async fn allocate(&self, pos: u64, len: u64) -> io::Result<()> {
         let op = Op::Fallocate { fd: self.fd.as_raw_fd(), pos, len };
-        op::submit(Some(&self.fd), Payload::None, Manner::default(), |_| op).await.io().map(drop)
+        op::submit(Some(&self.fd), Payload::None, OnDrop::default(), |_| op).await.io().map(drop)
     }
 
+    /// The size of the file in bytes.
     pub async fn len(&self) -> io::Result<u64> {
         // SAFETY: stat is plain old data; the kernel fills it.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: `stat` lives across the call. The inode is in memory: fstat of an open file does not wait for the disk.
+        // SAFETY: `stat` outlives the call. The inode is in memory: fstat of an open file does not wait for the disk.
         if unsafe { libc::fstat(self.fd.as_raw_fd(), &mut stat) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -231,7 +243,7 @@ impl File {
     }
 }
 
-/// The iovecs of what remains of `slices` after `skip` bytes, as many as one call takes.
+/// Fills `iov` with the bytes of `slices` after the first `skip`, as many as one system call accepts.
 pub(super) fn fill_iov(slices: &[Slice], mut skip: usize, len: impl Fn(&Slice) -> usize, iov: &mut Vec<libc::iovec>) {
     iov.clear();
     let mut room = CALL_BYTES_MAX;
@@ -258,13 +270,13 @@ pub(super) fn c_path(path: &Path) -> io::Result<CString> {
 }
 
 pub(super) async fn open_at(path: CString, flags: i32) -> io::Result<Rc<Fd>> {
-    let manner = Manner { leftover: Leftover::Descriptor, ..Manner::default() };
-    let outcome = op::submit(None, Payload::Path(path), manner, |slot| {
+    let on_drop = OnDrop { release: ResultResource::Descriptor, ..OnDrop::default() };
+    let outcome = op::submit(None, Payload::Path(path), on_drop, |slot| {
         let Payload::Path(path) = &slot.payload else { unreachable!("just put there") };
         Op::OpenAt { path: path.as_ptr(), flags, mode: 0o644 }
     })
     .await;
     let fd = outcome.io()? as i32;
-    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    // SAFETY: the kernel just opened this descriptor; no other code owns it.
     Ok(Fd::of_file(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

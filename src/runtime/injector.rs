@@ -1,4 +1,5 @@
-//! From ordinary threads (signals, the edge) into a shard: a locked queue and an eventfd that the shard's ring reads.
+//! Messages from ordinary threads (signal handling) to a shard: a locked queue, and an eventfd that the shard's ring
+//! reads.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::op::{self, Fd, Manner, Payload, Submitted};
+use super::op::{self, Fd, OnDrop, Payload, Submitted};
 use super::ring::Op;
 
 struct Queue<T> {
@@ -15,20 +16,22 @@ struct Queue<T> {
     receiver_gone: AtomicBool,
 }
 
-/// The sending side, for any thread.
+/// The sending half, for any thread.
 pub struct Injector<T: Send>(Arc<Queue<T>>);
 
-/// The receiving side, for the shard it is moved to.
+/// The receiving half, for the shard that it is moved to.
 pub struct InjectorReceiver<T: Send>(Arc<Queue<T>>);
 
+/// Makes a queue from ordinary threads to one shard.
+///
 /// # Panics
-/// When the process is out of descriptors.
+/// If the process is out of descriptors.
 pub fn injector<T: Send>() -> (Injector<T>, InjectorReceiver<T>) {
-    // SAFETY: no memory is involved; the result is checked. Blocking on purpose: the ring polls it, and would report EAGAIN
-    // for a non-blocking one.
+    // The eventfd is blocking on purpose: the ring would report EAGAIN for a non-blocking one.
+    // SAFETY: no memory is involved; the result is checked.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     assert!(fd >= 0, "eventfd failed: {}", io::Error::last_os_error());
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: a new descriptor that no other code owns.
     let event = unsafe { OwnedFd::from_raw_fd(fd) };
     let queue = Arc::new(Queue { messages: Mutex::default(), event, receiver_gone: AtomicBool::new(false) });
     (Injector(queue.clone()), InjectorReceiver(queue))
@@ -41,7 +44,7 @@ impl<T: Send> Clone for Injector<T> {
 }
 
 impl<T: Send> Injector<T> {
-    /// Gives the message back when the receiver is gone.
+    /// Queues the message, or returns it if the receiver is gone.
     pub fn send(&self, message: T) -> Result<(), T> {
         if self.0.receiver_gone.load(Ordering::Acquire) {
             return Err(message);
@@ -53,7 +56,8 @@ impl<T: Send> Injector<T> {
         };
         if first {
             let one = 1_u64.to_ne_bytes();
-            // SAFETY: the pointer and length describe `one`. The write cannot block: the counter is far below its maximum.
+            // SAFETY: the pointer and length describe `one`. The write cannot block: the counter is far below its
+            // maximum.
             let n = unsafe { libc::write(self.0.event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
             assert_eq!(n, 8, "writing to an eventfd failed: {}", io::Error::last_os_error());
         }
@@ -62,18 +66,19 @@ impl<T: Send> Injector<T> {
 }
 
 impl<T: Send> InjectorReceiver<T> {
+    /// The next message, if one is queued.
     pub fn try_recv(&self) -> Option<T> {
         self.0.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// The next message; waits for one, also when all injectors are gone.
+    /// Waits for the next message, even if all injectors are gone.
     pub async fn recv(&self) -> T {
         loop {
             if let Some(message) = self.try_recv() {
                 return message;
             }
-            // The counter keeps what was written before the read is there; a read that was dropped (and consumed the count)
-            // does no harm, because the queue is looked at first.
+            // The eventfd counts writes that precede the read. A dropped read may have consumed the count; this is
+            // harmless, because the queue is checked first.
             let _ = self.read_event().await;
         }
     }
@@ -81,8 +86,8 @@ impl<T: Send> InjectorReceiver<T> {
     fn read_event(&self) -> Submitted {
         let event = self.0.event.try_clone().expect("an eventfd can be duplicated");
         let fd = Fd::of_socket(event);
-        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
-        op::submit(Some(&fd), Payload::None, manner, |slot| Op::Read {
+        let on_drop = OnDrop { cancel: true, ..OnDrop::default() };
+        op::submit(Some(&fd), Payload::None, on_drop, |slot| Op::Read {
             fd: fd.as_raw_fd(),
             ptr: (&raw mut slot.word).cast(),
             len: 8,

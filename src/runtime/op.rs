@@ -1,9 +1,11 @@
-//! Operations in flight: each has a slot, and the slot owns what the kernel works on.
+//! Operations in flight: each has a slot, and the slot owns the memory that the kernel works on.
 //!
-//! OP-1: from submission to the last completion a slot owns the operation's buffers, paths, addresses and descriptor, at a
-//! fixed address. Dropping the future only orphans the slot; the completion frees it. (This is what makes RING-1 hold.)
+//! OP-1: from submission to the last completion, a slot owns the operation's buffers, paths, addresses and descriptor.
 //! OP-2: a completion finds the slot that submitted it: the user data carries the slot's generation.
-//! Slots are reused with their iovec storage, so that an operation allocates nothing once the shard is warm.
+//!
+//! A slot has a fixed address, so that the pointers in a submitted [`Op`] stay valid. Dropping the future orphans the
+//! slot; the last completion releases it. Slots are reused with their iovec storage: a warm shard does not allocate per
+//! operation.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -18,10 +20,10 @@ use super::buf::{AlignedBuf, Slices};
 use super::reactor::Runtime;
 use super::ring::{Completion, Op};
 
-/// A descriptor that stays open as long as an operation may name it.
+/// A descriptor that stays open as long as an operation may use it.
 pub(super) struct Fd {
     raw: RawFd,
-    /// Close on the ring's workers: the last close of a removed file may take long.
+    /// The ring's workers close it: the last close of a removed file may take long.
     offload_close: bool,
 }
 
@@ -51,12 +53,12 @@ impl Drop for Fd {
         if self.offload_close && Runtime::try_with(|rt| rt.close_later(self.raw)) == Some(true) {
             return;
         }
-        // SAFETY: `self` owned the descriptor, nobody uses its number any more.
+        // SAFETY: `self` owned the descriptor, and no operation uses its number any more.
         drop(unsafe { OwnedFd::from_raw_fd(self.raw) });
     }
 }
 
-/// What an operation owns besides its descriptor.
+/// The data that an operation owns, besides its descriptor.
 #[derive(Default)]
 pub(super) enum Payload {
     #[default]
@@ -69,42 +71,49 @@ pub(super) enum Payload {
     Addr(socket2::SockAddr),
 }
 
-/// What an orphan's result means to the system: it must not leak.
+/// The resource that a completion carries. It is released when no future takes the result, so that it does not leak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Leftover {
+pub(super) enum ResultResource {
     #[default]
-    Nothing,
+    None,
     /// The result is a descriptor.
     Descriptor,
     /// The completion carries a buffer of the pool.
     Buffer,
 }
 
-/// How an operation behaves, beyond the [`Op`] itself.
+/// The handling of an operation whose future is dropped.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Manner {
-    pub leftover: Leftover,
-    /// Dropping the future asks the kernel to stop. Useful where waiting is unbounded; file I/O cannot be stopped anyway.
-    pub cancel_on_drop: bool,
+pub(super) struct OnDrop {
+    pub release: ResultResource,
+    /// Ask the kernel to cancel the operation. For unbounded waits; the kernel cannot cancel file I/O.
+    pub cancel: bool,
 }
 
+/// ```text
+/// Free -> InFlight -> Done -> Free         the future takes the result, or is dropped after the last completion
+///         InFlight -> Orphaned -> Free     the future is dropped first
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum SlotState {
     Free,
+    /// The kernel works on the operation.
     InFlight,
+    /// The last completion is here; the future has not taken it.
     Done,
+    /// The kernel works on the operation, but its future is gone.
     Orphaned,
 }
 
 pub(super) struct Slot {
     generation: u32,
-    state: State,
-    manner: Manner,
+    state: SlotState,
+    on_drop: OnDrop,
     result: i32,
     flags: u32,
     waker: Option<Waker>,
     fd: Option<Rc<Fd>>,
-    /// Completions of a multishot operation not yet taken.
+    /// Completions that the future has not taken.
     results: VecDeque<Completion>,
     pub payload: Payload,
     pub iov: Vec<libc::iovec>,
@@ -112,17 +121,27 @@ pub(super) struct Slot {
     pub word: u64,
 }
 
+impl Slot {
+    fn advance(&mut self, to: SlotState) {
+        use SlotState::{Done, Free, InFlight, Orphaned};
+        let is_legal =
+            matches!((self.state, to), (Free, InFlight) | (InFlight, Done | Orphaned) | (Done | Orphaned, Free));
+        assert!(is_legal, "OP-1: a slot goes from {:?} to {to:?}", self.state);
+        self.state = to;
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Slots {
-    // Boxed: the kernel holds pointers into a slot (OP-1), which must not move when the vector grows.
+    // Boxed: the kernel holds pointers into a slot, which must not move when the vector grows (OP-1).
     #[expect(clippy::vec_box, reason = "OP-1: fixed addresses")]
     all: Vec<Box<Slot>>,
     free: Vec<u32>,
-    /// Slots the kernel still has something of.
+    /// Slots whose last completion is outstanding.
     pub in_flight: usize,
 }
 
-/// Completions that mean nothing: closes, failed cancels.
+/// User data of completions that are ignored: failed cancels and messages to other rings.
 pub(super) const USER_DATA_IGNORED: u64 = u64::MAX;
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 
@@ -135,8 +154,8 @@ impl Slots {
         let msg = unsafe { std::mem::zeroed() };
         self.all.push(Box::new(Slot {
             generation: 0,
-            state: State::Free,
-            manner: Manner::default(),
+            state: SlotState::Free,
+            on_drop: OnDrop::default(),
             result: 0,
             flags: 0,
             waker: None,
@@ -150,50 +169,52 @@ impl Slots {
         (self.all.len() - 1) as u32
     }
 
-    fn release(&mut self, index: u32) -> Remains {
+    fn release(&mut self, index: u32) -> Released {
         let slot = &mut self.all[index as usize];
-        slot.state = State::Free;
+        slot.advance(SlotState::Free);
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         slot.iov.clear();
         self.free.push(index);
-        Remains { fd: slot.fd.take(), payload: std::mem::take(&mut slot.payload), waker: slot.waker.take() }
+        Released { fd: slot.fd.take(), payload: std::mem::take(&mut slot.payload), waker: slot.waker.take() }
     }
 
-    /// Books a completion. What is to be woken and dropped comes back, to be done when the slots are no longer borrowed.
-    fn complete(&mut self, c: Completion) -> (Option<Waker>, Option<Remains>, Option<(Leftover, Completion)>) {
+    /// Records a completion. Returns the waker to wake and the values to drop: the caller does so after the borrow of
+    /// the slots ends.
+    fn complete(&mut self, c: Completion) -> (Option<Waker>, Option<Released>, Option<(ResultResource, Completion)>) {
         let index = (c.user_data & 0xffff_ffff) as u32;
         let generation = (c.user_data >> 32) as u32 & GENERATION_MASK;
         let slot = &mut self.all[index as usize];
         assert_eq!(slot.generation, generation, "OP-2: a completion finds the slot that submitted it");
-        assert!(matches!(slot.state, State::InFlight | State::Orphaned), "OP-2: {c:?} found a slot {:?}", slot.state);
+        let is_in_flight = matches!(slot.state, SlotState::InFlight | SlotState::Orphaned);
+        assert!(is_in_flight, "OP-2: {c:?} found a slot {:?}", slot.state);
         let last = !c.more();
         if last {
             self.in_flight -= 1;
         }
-        if slot.state == State::Orphaned {
-            let leftover = Some((slot.manner.leftover, c));
-            let remains = last.then(|| self.release(index));
-            return (None, remains, leftover);
+        if slot.state == SlotState::Orphaned {
+            let unclaimed = Some((slot.on_drop.release, c));
+            let released = last.then(|| self.release(index));
+            return (None, released, unclaimed);
         }
         if last && slot.results.is_empty() {
             (slot.result, slot.flags) = (c.result, c.flags);
         }
         slot.results.push_back(c);
         if last {
-            slot.state = State::Done;
+            slot.advance(SlotState::Done);
         }
         (slot.waker.take(), None, None)
     }
 }
 
-/// What a finished slot let go of; dropped outside of the slots' borrow, because dropping may submit again.
-struct Remains {
+/// The values of a released slot. Dropped after the borrow of the slots ends, because a drop may submit an operation.
+struct Released {
     fd: Option<Rc<Fd>>,
     payload: Payload,
     waker: Option<Waker>,
 }
 
-/// What came of an operation, with the buffers it borrowed.
+/// The result of an operation, with the buffers that it borrowed.
 pub(super) struct Outcome {
     pub result: i32,
     pub flags: u32,
@@ -214,11 +235,11 @@ pub(super) struct Submitted {
     taken: bool,
 }
 
-/// Queues an operation on the current shard's ring. `prepare` sees the slot at its fixed address, payload inside.
+/// Queues an operation on the current shard's ring. `prepare` gets the slot with the payload in it.
 pub(super) fn submit(
     fd: Option<&Rc<Fd>>,
     payload: Payload,
-    manner: Manner,
+    on_drop: OnDrop,
     prepare: impl FnOnce(&mut Slot) -> Op,
 ) -> Submitted {
     Runtime::with(|rt| {
@@ -227,9 +248,8 @@ pub(super) fn submit(
             let index = slots.claim();
             slots.in_flight += 1;
             let slot = &mut slots.all[index as usize];
-            assert_eq!(slot.state, State::Free);
-            slot.state = State::InFlight;
-            slot.manner = manner;
+            slot.advance(SlotState::InFlight);
+            slot.on_drop = on_drop;
             slot.results.clear();
             slot.fd = fd.cloned();
             slot.payload = payload;
@@ -249,22 +269,22 @@ impl Submitted {
 
     pub fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         assert!(!self.taken, "an operation's outcome is taken once");
-        let (outcome, remains) = Runtime::with(|rt| {
+        let (outcome, released) = Runtime::with(|rt| {
             assert_eq!(rt.id, self.runtime, "an operation is awaited on the shard that submitted it");
             let slots = &mut *rt.slots.borrow_mut();
             let slot = &mut slots.all[self.index as usize];
-            assert_eq!(slot.generation, self.generation, "OP-2");
-            if slot.state != State::Done {
+            assert_eq!(slot.generation, self.generation, "OP-2: a future outlived its slot");
+            if slot.state != SlotState::Done {
                 set_waker(&mut slot.waker, cx);
                 return None;
             }
             let (result, flags) = (slot.result, slot.flags);
-            let mut remains = slots.release(self.index);
-            let payload = std::mem::take(&mut remains.payload);
-            Some((Outcome { result, flags, payload }, remains))
+            let mut released = slots.release(self.index);
+            let payload = std::mem::take(&mut released.payload);
+            Some((Outcome { result, flags, payload }, released))
         })
-        .map_or((None, None), |(outcome, remains)| (Some(outcome), Some(remains)));
-        drop(remains);
+        .map_or((None, None), |(outcome, released)| (Some(outcome), Some(released)));
+        drop(released);
         match outcome {
             None => Poll::Pending,
             Some(outcome) => {
@@ -280,10 +300,10 @@ impl Submitted {
             assert_eq!(rt.id, self.runtime, "an operation is awaited on the shard that submitted it");
             let slots = &mut *rt.slots.borrow_mut();
             let slot = &mut slots.all[self.index as usize];
-            assert_eq!(slot.generation, self.generation, "OP-2");
+            assert_eq!(slot.generation, self.generation, "OP-2: a future outlived its slot");
             match slot.results.pop_front() {
                 Some(c) => Poll::Ready(Some(c.result)),
-                None if slot.state == State::Done => Poll::Ready(None),
+                None if slot.state == SlotState::Done => Poll::Ready(None),
                 None => {
                     set_waker(&mut slot.waker, cx);
                     Poll::Pending
@@ -292,7 +312,7 @@ impl Submitted {
         })
     }
 
-    /// Asks the kernel to stop; the outcome still comes, as `ECANCELED` or as whatever happened before.
+    /// Asks the kernel to cancel. The outcome still arrives: `ECANCELED`, or the result if the operation was faster.
     pub fn cancel(&self) {
         Runtime::with(|rt| rt.push(Op::Cancel { user_data: self.user_data() }, USER_DATA_IGNORED));
     }
@@ -318,31 +338,31 @@ impl Drop for Submitted {
             return;
         }
         Runtime::try_with(|rt| {
-            // A value that outlived its runtime: its slots are gone, or leaked on purpose.
+            // The value outlived its runtime: the slots are gone, or leaked on purpose.
             if rt.id != self.runtime {
                 return;
             }
             let mut cancel = false;
             let mut results = VecDeque::new();
-            let (leftover, remains) = {
+            let (resource, released) = {
                 let slots = &mut *rt.slots.borrow_mut();
                 let slot = &mut slots.all[self.index as usize];
-                assert_eq!(slot.generation, self.generation, "OP-2");
-                let leftover = slot.manner.leftover;
-                // Results that nobody took: descriptors and buffers among them must not leak.
+                assert_eq!(slot.generation, self.generation, "OP-2: a future outlived its slot");
+                let resource = slot.on_drop.release;
+                // Descriptors and buffers in results that no future took must not leak.
                 std::mem::swap(&mut results, &mut slot.results);
-                if slot.state == State::Done {
-                    (leftover, Some(slots.release(self.index)))
+                if slot.state == SlotState::Done {
+                    (resource, Some(slots.release(self.index)))
                 } else {
-                    slot.state = State::Orphaned;
-                    cancel = slot.manner.cancel_on_drop;
-                    (leftover, slot.waker.take().map(|w| Remains { fd: None, payload: Payload::None, waker: Some(w) }))
+                    slot.advance(SlotState::Orphaned);
+                    cancel = slot.on_drop.cancel;
+                    (resource, slot.waker.take().map(|w| Released { fd: None, payload: Payload::None, waker: Some(w) }))
                 }
             };
             for c in results {
-                rt.discard(leftover, c);
+                rt.release_result(resource, c);
             }
-            drop(remains);
+            drop(released);
             if cancel {
                 rt.push(Op::Cancel { user_data: self.user_data() }, USER_DATA_IGNORED);
             }
@@ -351,13 +371,13 @@ impl Drop for Submitted {
 }
 
 impl Runtime {
-    /// Books one completion and wakes whoever waits for it.
+    /// Records one completion and wakes the task that waits for it.
     pub(super) fn complete(&self, c: Completion) {
-        let (waker, remains, leftover) = self.slots.borrow_mut().complete(c);
-        if let Some((leftover, c)) = leftover {
-            self.discard(leftover, c);
+        let (waker, released, unclaimed) = self.slots.borrow_mut().complete(c);
+        if let Some((resource, c)) = unclaimed {
+            self.release_result(resource, c);
         }
-        if let Some(Remains { fd, payload, waker }) = remains {
+        if let Some(Released { fd, payload, waker }) = released {
             drop((fd, payload, waker));
         }
         if let Some(waker) = waker {
@@ -365,19 +385,50 @@ impl Runtime {
         }
     }
 
-    fn discard(&self, leftover: Leftover, c: Completion) {
-        match leftover {
-            Leftover::Nothing => {}
-            Leftover::Descriptor if c.result >= 0 => {
-                // SAFETY: the kernel just gave us this descriptor, and nobody else has seen its number.
+    fn release_result(&self, resource: ResultResource, c: Completion) {
+        match resource {
+            ResultResource::None => {}
+            ResultResource::Descriptor if c.result >= 0 => {
+                // SAFETY: the kernel just opened this descriptor, and no other code has seen its number.
                 drop(unsafe { OwnedFd::from_raw_fd(c.result) });
             }
-            Leftover::Descriptor => {}
-            Leftover::Buffer => {
+            ResultResource::Descriptor => {}
+            ResultResource::Buffer => {
                 if let Some(id) = io_uring::cqueue::buffer_select(c.flags) {
                     drop(self.pool.received(id, c.result.max(0) as usize));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slot in flight, and the user data of its operation.
+    fn in_flight() -> (Slots, u64) {
+        let mut slots = Slots { in_flight: 1, ..Slots::default() };
+        let index = slots.claim();
+        slots.all[index as usize].advance(SlotState::InFlight);
+        (slots, u64::from(index))
+    }
+
+    // OP-1
+    #[test]
+    #[should_panic(expected = "OP-1")]
+    fn a_slot_in_flight_is_not_released() {
+        let (mut slots, index) = in_flight();
+        slots.release(index as u32);
+    }
+
+    // OP-2
+    #[test]
+    #[should_panic(expected = "OP-2")]
+    fn a_completion_of_an_earlier_operation_is_refused() {
+        let (mut slots, user_data) = in_flight();
+        slots.complete(Completion { user_data, result: 0, flags: 0 });
+        slots.release(user_data as u32);
+        slots.complete(Completion { user_data, result: 0, flags: 0 });
     }
 }

@@ -1,9 +1,10 @@
-//! TCP: listeners that accept by multishot, streams that receive into the shard's pool or straight into a buffer.
+//! TCP: listeners with multishot accept, streams that receive into the shard's pool or directly into a buffer.
 //!
-//! SOCK-1: no byte is lost between receives. A `recv` that is dropped leaves its operation with the stream, and the next one
-//! takes over; so `recv` may race with anything. A `send` or `recv_into` that is dropped half-way breaks the stream: what it
-//! did is unknown, and every later use fails.
-//! SOCK-2: at most one send and one receive at a time on a stream.
+//! SOCK-1: no byte is lost between receives: a dropped `recv` leaves its operation to the next receive.
+//! SOCK-2: a stream has at most one send and one receive at a time.
+//!
+//! A `recv` may be dropped at any time. A `send` or `recv_into` that is dropped before it completes breaks the stream:
+//! its progress is unknown, and every later operation fails.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,7 +17,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::buf::{AlignedBuf, Pool, Received, Slices};
 use super::file::fill_iov;
-use super::op::{self, Fd, Leftover, Manner, Outcome, Payload, Submitted};
+use super::op::{self, Fd, OnDrop, Outcome, Payload, ResultResource, Submitted};
 use super::reactor::Runtime;
 use super::ring::Op;
 
@@ -29,26 +30,29 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `reuse_port`: several listeners, of several shards, share the address, and the system spreads connections over them.
+    /// With `reuse_port`, listeners of several shards share the address, and the kernel spreads connections over them.
     pub fn bind(addr: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if reuse_port {
             socket.set_reuse_port(true)?;
         }
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit the option.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         Ok(Listener { fd: Fd::of_socket(socket.into()), accepting: RefCell::new(None) })
     }
 
+    /// The address that the listener is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         local_addr(&self.fd)
     }
 
-    /// The next connection. For one task at a time. An error (out of descriptors, mostly) concerns one connection; the
-    /// listener goes on with the next call, and the caller is wise to wait a little.
+    /// Accepts the next connection. Only one task at a time may call it.
+    ///
+    /// An error (mostly: out of descriptors) concerns one connection; the next call continues. The caller should pause
+    /// before that call.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let fd = std::future::poll_fn(|cx| self.poll_accept(cx)).await?;
         let stream = Stream::of_connected(fd)?;
@@ -61,14 +65,14 @@ impl Listener {
             let mut accepting = self.accepting.borrow_mut();
             let op = accepting.get_or_insert_with(|| {
                 let op = Op::AcceptMulti { fd: self.fd.as_raw_fd() };
-                let manner = Manner { leftover: Leftover::Descriptor, cancel_on_drop: true };
-                op::submit(Some(&self.fd), Payload::None, manner, |_| op)
+                let on_drop = OnDrop { release: ResultResource::Descriptor, cancel: true };
+                op::submit(Some(&self.fd), Payload::None, on_drop, |_| op)
             });
             match ready!(op.poll_next(cx)) {
-                // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+                // SAFETY: the kernel just opened this descriptor; no other code owns it.
                 Some(fd) if fd >= 0 => return Poll::Ready(Ok(unsafe { OwnedFd::from_raw_fd(fd) })),
                 Some(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(-error))),
-                // The kernel ends a multishot operation when it cannot go on (an error, a full completion queue).
+                // The kernel ends a multishot operation that cannot continue (an error, a full completion queue).
                 None => drop(accepting.take()),
             }
         }
@@ -77,12 +81,12 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The accept in flight holds the socket open until it is cancelled; the port shall be free now.
+        // The accept in flight keeps the socket open until it is cancelled; the shutdown frees the port now.
         let _ = SockRef::from(&self.fd.borrow()).shutdown(std::net::Shutdown::Both);
     }
 }
 
-/// A connection. Cloning counts a reference, so that one task can receive while another sends.
+/// A connection. A clone increments a reference count, so that one task can receive while another sends.
 #[derive(Clone)]
 pub struct Stream {
     inner: Rc<Inner>,
@@ -91,31 +95,37 @@ pub struct Stream {
 struct Inner {
     fd: Rc<Fd>,
     peer: SocketAddr,
-    /// The receive in flight; it outlives the `recv` that began it (SOCK-1).
+    /// The receive in flight. It outlives the `recv` that submitted it (SOCK-1).
     receiving: RefCell<Option<Submitted>>,
-    /// Bytes of such a receive that were not wanted where they arrived.
+    /// Bytes of a cancelled receive, for the next receive.
     stash: RefCell<Option<Received>>,
-    /// The last receive emptied the socket: the next one waits for readiness instead of trying first.
+    /// The last receive emptied the socket: the next one polls for readiness first.
     drained: Cell<bool>,
     sending: Cell<bool>,
     receiving_into: Cell<bool>,
-    state: Cell<State>,
+    state: Cell<StreamState>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+/// ```text
+/// Open -> Broken         a send or a `recv_into` was dropped or failed
+/// Open -> HandedOver     `into_fd` returned the descriptor
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StreamState {
     Open,
+    /// The position in the byte stream is unknown.
     Broken,
     HandedOver,
 }
 
 impl Stream {
+    /// Connects to `addr`.
     pub async fn connect(addr: SocketAddr) -> io::Result<Stream> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         let fd = Fd::of_socket(socket.into());
-        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
-        op::submit(Some(&fd), Payload::Addr(addr.into()), manner, |slot| {
+        let on_drop = OnDrop { cancel: true, ..OnDrop::default() };
+        op::submit(Some(&fd), Payload::Addr(addr.into()), on_drop, |slot| {
             let Payload::Addr(addr) = &slot.payload else { unreachable!("just put there") };
             Op::Connect { fd: fd.as_raw_fd(), addr: addr.as_ptr().cast(), len: addr.len() }
         })
@@ -124,7 +134,7 @@ impl Stream {
         Ok(Stream::of(fd, addr))
     }
 
-    /// A connection that another shard accepted, or gave away with [`into_fd`](Self::into_fd).
+    /// A connection that another shard accepted, or handed over with [`into_fd`](Self::into_fd).
     pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
         let socket = SockRef::from(&fd);
         socket.set_tcp_nodelay(true)?;
@@ -146,27 +156,29 @@ impl Stream {
             drained: Cell::new(false),
             sending: Cell::new(false),
             receiving_into: Cell::new(false),
-            state: Cell::new(State::Open),
+            state: Cell::new(StreamState::Open),
         };
         Stream { inner: Rc::new(inner) }
     }
 
+    /// The address of the peer.
     pub fn peer_addr(&self) -> SocketAddr {
         self.inner.peer
     }
 
+    /// The address of this end.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         local_addr(&self.inner.fd)
     }
 
-    /// Some bytes, as they come; empty at the end of the stream. Waits for bytes, and for a free buffer of the pool. May be
-    /// dropped at any time without loss.
+    /// Receives the next bytes; empty at the end of the stream. Waits for bytes, and for a free buffer of the pool. A
+    /// dropped call loses no bytes.
     pub async fn recv(&self) -> io::Result<Received> {
         std::future::poll_fn(|cx| self.inner.poll_recv(cx)).await
     }
 
-    /// Bytes straight into `buf[at..at + len]`: what is there, or with `all` everything up to the end of the stream. The
-    /// count is less than `len` with `all` only when the stream ended.
+    /// Receives directly into `buf[at..at + len]`: the available bytes, or with `all` the whole range. With `all`, the
+    /// returned count is less than `len` only at the end of the stream.
     pub async fn recv_into(
         &self,
         mut buf: AlignedBuf,
@@ -180,10 +192,9 @@ impl Stream {
             return (Err(error), buf);
         }
         assert!(!inner.receiving_into.get(), "SOCK-2: one receive at a time");
-        let guard = Undone { stream: inner, flag: &inner.receiving_into };
-        guard.flag.set(true);
+        let guard = BreakOnDrop::set(inner, &inner.receiving_into);
         let mut filled = 0;
-        if let Err(error) = inner.settle_receive().await {
+        if let Err(error) = inner.cancel_receive().await {
             return (Err(error), buf);
         }
         if let Some(mut stashed) = inner.stash.borrow_mut().take() {
@@ -199,8 +210,8 @@ impl Stream {
             // SAFETY: the offset is within the buffer (asserted above, `filled < len`).
             let ptr = unsafe { buf.as_mut_ptr().add(at + filled) };
             let want = (len - filled).min(1 << 30) as u32;
-            let manner = Manner { cancel_on_drop: true, ..Manner::default() };
-            let outcome = op::submit(Some(&inner.fd), Payload::Buf(buf), manner, |_| Op::Recv {
+            let on_drop = OnDrop { cancel: true, ..OnDrop::default() };
+            let outcome = op::submit(Some(&inner.fd), Payload::Buf(buf), on_drop, |_| Op::Recv {
                 fd: inner.fd.as_raw_fd(),
                 ptr,
                 len: want,
@@ -216,17 +227,16 @@ impl Stream {
                 Err(error) => return (Err(error), buf),
             }
         }
-        guard.done();
+        guard.clear();
         (Ok(filled), buf)
     }
 
-    /// Sends all of it, in as few system calls as there are thousands of buffers.
+    /// Sends all bytes, up to 1,024 buffers per system call.
     pub async fn send(&self, bufs: impl Into<Slices>) -> io::Result<()> {
         let inner = &*self.inner;
         inner.check_open()?;
         assert!(!inner.sending.get(), "SOCK-2: one send at a time");
-        let guard = Undone { stream: inner, flag: &inner.sending };
-        guard.flag.set(true);
+        let guard = BreakOnDrop::set(inner, &inner.sending);
         let mut bufs = bufs.into();
         let total = bufs.bytes();
         let mut sent = 0;
@@ -235,60 +245,60 @@ impl Stream {
             sent += result?;
             bufs = back;
         }
-        guard.done();
+        guard.clear();
         Ok(())
     }
 
-    /// Sends what the socket has room for now, possibly nothing. The bytes are not held longer than the call takes.
+    /// Sends the bytes that the socket has room for now, possibly none. Does not keep the other bytes in memory.
     pub async fn send_some(&self, bufs: impl Into<Slices>) -> io::Result<usize> {
         let inner = &*self.inner;
         inner.check_open()?;
         assert!(!inner.sending.get(), "SOCK-2: one send at a time");
-        let guard = Undone { stream: inner, flag: &inner.sending };
-        guard.flag.set(true);
+        let guard = BreakOnDrop::set(inner, &inner.sending);
         let (result, _) = inner.send_once(bufs.into(), 0, false).await;
         let sent = match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             other => other?,
         };
-        guard.done();
+        guard.clear();
         Ok(sent)
     }
 
-    /// Waits until the socket has room for a good part of its buffer, or the connection has ended.
+    /// Waits until a good part of the socket's buffer is free, or the connection ends.
     pub async fn writable(&self) -> io::Result<()> {
         let inner = &*self.inner;
         inner.check_open()?;
-        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
+        let on_drop = OnDrop { cancel: true, ..OnDrop::default() };
         let fd = inner.fd.as_raw_fd();
-        op::submit(Some(&inner.fd), Payload::None, manner, |_| Op::PollOut { fd }).await.io().map(drop)
+        op::submit(Some(&inner.fd), Payload::None, on_drop, |_| Op::PollOut { fd }).await.io().map(drop)
     }
 
-    /// Ends both directions now: a receive in flight sees the end of the stream, a send fails.
+    /// Ends both directions now: a receive in flight gets the end of the stream, a send fails.
     pub fn shutdown(&self) {
         self.shut(std::net::Shutdown::Both);
     }
 
-    /// Tells the peer that nothing more is sent.
+    /// Ends the sending direction: the peer gets the end of the stream.
     pub fn shutdown_write(&self) {
         self.shut(std::net::Shutdown::Write);
     }
 
     fn shut(&self, how: std::net::Shutdown) {
-        // An error means that the connection is gone already, which is what was asked for.
+        // An error means that the connection has already ended.
         let _ = SockRef::from(&self.inner.fd.borrow()).shutdown(how);
     }
 
-    /// Lets go of the socket, for another shard's [`from_fd`](Self::from_fd): waits until no receive is in flight, and
-    /// returns the bytes that arrived before that. Clones of the stream fail from here on. No send may be in flight.
+    /// Releases the socket for another shard's [`from_fd`](Self::from_fd). Cancels the receive in flight, and returns
+    /// the bytes that it received. Clones of the stream fail afterwards. No send may be in flight.
     pub async fn into_fd(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         let inner = &*self.inner;
         inner.check_open()?;
         assert!(!inner.sending.get() && !inner.receiving_into.get(), "SOCK-2: nothing is in flight at a hand-over");
-        inner.settle_receive().await?;
+        inner.cancel_receive().await?;
+        inner.check_open()?;
         let bytes = inner.stash.borrow_mut().take().map_or_else(Vec::new, |stashed| stashed.to_vec());
         let fd = inner.fd.borrow().try_clone_to_owned()?;
-        inner.state.set(State::HandedOver);
+        inner.leave_open(StreamState::HandedOver);
         Ok((fd, bytes))
     }
 }
@@ -296,18 +306,25 @@ impl Stream {
 impl Inner {
     fn check_open(&self) -> io::Result<()> {
         match self.state.get() {
-            State::Open => Ok(()),
-            State::Broken => {
-                Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier operation was given up half-way"))
+            StreamState::Open => Ok(()),
+            StreamState::Broken => {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier operation did not complete"))
             }
-            State::HandedOver => Err(io::Error::new(io::ErrorKind::NotConnected, "the connection was handed over")),
+            StreamState::HandedOver => {
+                Err(io::Error::new(io::ErrorKind::NotConnected, "the connection was handed over"))
+            }
         }
     }
 
-    /// One system call: what it sent of `bufs` behind the first `skip` bytes.
+    fn leave_open(&self, to: StreamState) {
+        assert_ne!(to, StreamState::Open, "SOCK-1: a stream does not open again");
+        assert_eq!(self.state.replace(to), StreamState::Open, "SOCK-1: only an open stream becomes {to:?}");
+    }
+
+    /// Sends `bufs` without their first `skip` bytes, in one system call. Returns the number of bytes sent.
     async fn send_once(&self, bufs: Slices, skip: usize, all: bool) -> (io::Result<usize>, Slices) {
-        let manner = Manner { cancel_on_drop: true, ..Manner::default() };
-        let outcome = op::submit(Some(&self.fd), Payload::Slices(bufs), manner, |slot| {
+        let on_drop = OnDrop { cancel: true, ..OnDrop::default() };
+        let outcome = op::submit(Some(&self.fd), Payload::Slices(bufs), on_drop, |slot| {
             let Payload::Slices(bufs) = &slot.payload else { unreachable!("just put there") };
             let fd = self.fd.as_raw_fd();
             fill_iov(bufs.as_slice(), skip, |slice| slice.len(), &mut slot.iov);
@@ -348,11 +365,11 @@ impl Inner {
 
     fn submit_recv(&self) -> Submitted {
         let op = Op::RecvProvided { fd: self.fd.as_raw_fd(), group: Pool::GROUP, poll_first: self.drained.get() };
-        let manner = Manner { leftover: Leftover::Buffer, cancel_on_drop: true };
-        op::submit(Some(&self.fd), Payload::None, manner, |_| op)
+        let on_drop = OnDrop { release: ResultResource::Buffer, cancel: true };
+        op::submit(Some(&self.fd), Payload::None, on_drop, |_| op)
     }
 
-    /// `None` when there was no buffer, or the receive was cancelled: nothing was received.
+    /// The bytes of a completed receive. `None` if the pool was empty or the receive was cancelled.
     fn received(&self, outcome: Outcome) -> io::Result<Option<Received>> {
         let buffer = io_uring::cqueue::buffer_select(outcome.flags);
         let received = buffer.map(|id| Runtime::with(|rt| rt.pool.received(id, outcome.result.max(0) as usize)));
@@ -365,8 +382,8 @@ impl Inner {
         }
     }
 
-    /// Ends the receive in flight; what it brought goes to the stash.
-    async fn settle_receive(&self) -> io::Result<()> {
+    /// Cancels the receive in flight, and puts the bytes that it received into the stash.
+    async fn cancel_receive(&self) -> io::Result<()> {
         let Some(op) = self.receiving.borrow_mut().take() else { return Ok(()) };
         op.cancel();
         let outcome = op.await;
@@ -374,29 +391,38 @@ impl Inner {
             && !received.is_empty()
         {
             let earlier = self.stash.borrow_mut().replace(received);
-            assert!(earlier.is_none(), "SOCK-1: a receive begins when the stash is empty");
+            assert!(earlier.is_none(), "SOCK-1: a receive starts only when the stash is empty");
         }
         Ok(())
     }
 }
 
-/// Set while an operation is on its way that must not be given up half-way.
-struct Undone<'a> {
+/// Breaks the stream if an operation is dropped, or fails, before it completes.
+struct BreakOnDrop<'a> {
     stream: &'a Inner,
+    /// Whether the operation is in flight.
     flag: &'a Cell<bool>,
 }
 
-impl Undone<'_> {
-    fn done(self) {
+impl<'a> BreakOnDrop<'a> {
+    fn set(stream: &'a Inner, flag: &'a Cell<bool>) -> BreakOnDrop<'a> {
+        flag.set(true);
+        BreakOnDrop { stream, flag }
+    }
+
+    fn clear(self) {
         self.flag.set(false);
         std::mem::forget(self);
     }
 }
 
-impl Drop for Undone<'_> {
+impl Drop for BreakOnDrop<'_> {
     fn drop(&mut self) {
         self.flag.set(false);
-        self.stream.state.set(State::Broken);
+        // The other direction may have broken it before, or the connection was handed over.
+        if self.stream.state.get() == StreamState::Open {
+            self.stream.leave_open(StreamState::Broken);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Timers: a hierarchical wheel, six levels of 64 slots, 65.5 us a tick (Varghese and Lauck, 1987).
+//! Timers: a hierarchical wheel with six levels of 64 slots and ticks of 65.5 us (Varghese and Lauck, 1987).
 //!
-//! Setting and cancelling are O(1), however many timers there are. A timer never fires early, and at most a tick late on the
-//! wheel's account. TIMER-1: an entry in a list has its level and slot recorded; leaving the list clears them.
+//! Setting and cancelling a timer is O(1). A timer never fires early; the wheel adds a delay of at most one tick.
+//!
+//! TIMER-1: a timer is in at most one list, and its state names the level and the slot of that list.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,33 +16,49 @@ const TICK_SHIFT: u32 = 16;
 const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 6;
-/// Deadlines beyond the wheel's reach (52 days) wait in its farthest slot and are sorted in again from there.
+/// The farthest tick ahead: 52 days. A later deadline waits in the farthest slot and is inserted again from there.
 const REACH: u64 = (1 << (LEVEL_BITS as u64 * LEVELS as u64)) - 1;
 const NIL: u32 = u32::MAX;
 
-struct Entry {
+struct Timer {
     generation: u32,
+    /// A tick.
     deadline: u64,
-    place: Place,
+    state: TimerState,
     prev: u32,
     next: u32,
     waker: Option<Waker>,
 }
 
+/// ```text
+/// Unlisted <-> Listed          set; cancelled, or moved to a lower level
+/// Unlisted -> Fired            the deadline has passed
+/// Fired -> Unlisted            the `Sleep` has seen it
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    Free,
+enum TimerState {
+    Unlisted,
     Listed { level: u8, slot: u8 },
     Fired,
 }
 
+impl Timer {
+    fn advance(&mut self, to: TimerState) {
+        use TimerState::{Fired, Listed, Unlisted};
+        let is_legal =
+            matches!((self.state, to), (Unlisted, Listed { .. } | Fired) | (Listed { .. } | Fired, Unlisted));
+        assert!(is_legal, "TIMER-1: a timer goes from {:?} to {to:?}", self.state);
+        self.state = to;
+    }
+}
+
 pub(super) struct Wheel {
-    /// The tick up to which everything has fired.
+    /// All timers up to this tick have fired.
     tick: u64,
     origin: Mono,
     heads: [[u32; SLOTS]; LEVELS],
     occupied: [u64; LEVELS],
-    entries: Vec<Entry>,
+    timers: Vec<Timer>,
     free: Vec<u32>,
     listed: usize,
 }
@@ -59,7 +76,7 @@ impl Wheel {
             origin: now,
             heads: [[NIL; SLOTS]; LEVELS],
             occupied: [0; LEVELS],
-            entries: Vec::new(),
+            timers: Vec::new(),
             free: Vec::new(),
             listed: 0,
         }
@@ -71,54 +88,55 @@ impl Wheel {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                self.entries.push(Entry {
+                self.timers.push(Timer {
                     generation: 0,
                     deadline: 0,
-                    place: Place::Free,
+                    state: TimerState::Unlisted,
                     prev: NIL,
                     next: NIL,
                     waker: None,
                 });
-                (self.entries.len() - 1) as u32
+                (self.timers.len() - 1) as u32
             }
         };
-        let entry = &mut self.entries[index as usize];
-        entry.deadline = tick;
-        entry.waker = Some(waker);
+        let timer = &mut self.timers[index as usize];
+        timer.deadline = tick;
+        timer.waker = Some(waker);
         self.link(index);
-        Key { index, generation: self.entries[index as usize].generation }
+        Key { index, generation: self.timers[index as usize].generation }
     }
 
     fn link(&mut self, index: u32) {
-        let deadline = self.entries[index as usize].deadline.min(self.tick + REACH);
-        // The highest bit in which deadline and now differ names the level: below it, the slots are ahead of us.
+        let deadline = self.timers[index as usize].deadline.min(self.tick + REACH);
+        // The highest bit in which the deadline differs from the current tick selects the level.
         let differing = (deadline ^ self.tick) | 1;
         let level = ((63 - differing.leading_zeros()) / LEVEL_BITS).min(LEVELS as u32 - 1) as usize;
         let slot = (deadline >> (LEVEL_BITS * level as u32)) as usize % SLOTS;
         let head = std::mem::replace(&mut self.heads[level][slot], index);
         if head != NIL {
-            self.entries[head as usize].prev = index;
+            self.timers[head as usize].prev = index;
         }
-        let entry = &mut self.entries[index as usize];
-        (entry.prev, entry.next) = (NIL, head);
-        entry.place = Place::Listed { level: level as u8, slot: slot as u8 };
+        let timer = &mut self.timers[index as usize];
+        (timer.prev, timer.next) = (NIL, head);
+        timer.advance(TimerState::Listed { level: level as u8, slot: slot as u8 });
         self.occupied[level] |= 1 << slot;
         self.listed += 1;
     }
 
     fn unlink(&mut self, index: u32) {
-        let entry = &self.entries[index as usize];
-        let (prev, next) = (entry.prev, entry.next);
-        let Place::Listed { level, slot } = entry.place else {
-            unreachable!("TIMER-1: only listed entries are unlinked")
+        let timer = &mut self.timers[index as usize];
+        let (prev, next) = (timer.prev, timer.next);
+        let TimerState::Listed { level, slot } = timer.state else {
+            unreachable!("TIMER-1: only listed timers are unlinked")
         };
+        timer.advance(TimerState::Unlisted);
         let (level, slot) = (usize::from(level), usize::from(slot));
         match prev {
             NIL => self.heads[level][slot] = next,
-            _ => self.entries[prev as usize].next = next,
+            _ => self.timers[prev as usize].next = next,
         }
         if next != NIL {
-            self.entries[next as usize].prev = prev;
+            self.timers[next as usize].prev = prev;
         }
         if self.heads[level][slot] == NIL {
             self.occupied[level] &= !(1 << slot);
@@ -127,18 +145,20 @@ impl Wheel {
     }
 
     fn remove(&mut self, key: Key) -> Option<Waker> {
-        assert_eq!(self.entries[key.index as usize].generation, key.generation, "TIMER-1: a timer is removed once");
-        if matches!(self.entries[key.index as usize].place, Place::Listed { .. }) {
-            self.unlink(key.index);
+        let timer = &mut self.timers[key.index as usize];
+        assert_eq!(timer.generation, key.generation, "TIMER-1: a timer is removed once");
+        match timer.state {
+            TimerState::Listed { .. } => self.unlink(key.index),
+            TimerState::Fired => timer.advance(TimerState::Unlisted),
+            TimerState::Unlisted => unreachable!("TIMER-1: a timer that is set is listed or has fired"),
         }
-        let entry = &mut self.entries[key.index as usize];
-        entry.place = Place::Free;
-        entry.generation = entry.generation.wrapping_add(1);
+        let timer = &mut self.timers[key.index as usize];
+        timer.generation = timer.generation.wrapping_add(1);
         self.free.push(key.index);
-        entry.waker.take()
+        timer.waker.take()
     }
 
-    /// The level, slot and tick of what comes next.
+    /// The level, the slot and the tick of the next occupied slot.
     fn next(&self) -> Option<(usize, usize, u64)> {
         let mut best: Option<(usize, usize, u64)> = None;
         for level in 0..LEVELS {
@@ -161,12 +181,12 @@ impl Wheel {
         best
     }
 
-    /// When [`advance`](Self::advance) has something to do again.
+    /// The time when [`advance`](Self::advance) next has work.
     pub fn next_deadline(&self) -> Option<Mono> {
         self.next().map(|(_, _, tick)| self.origin + Duration::from_nanos(tick << TICK_SHIFT))
     }
 
-    /// Fires everything due at `now`; the wakers go to `due`.
+    /// Fires all timers that are due at `now`, and adds their wakers to `due`.
     pub fn advance(&mut self, now: Mono, due: &mut Vec<Waker>) {
         let target = now.since(self.origin).as_nanos() as u64 >> TICK_SHIFT;
         if self.listed == 0 {
@@ -180,12 +200,12 @@ impl Wheel {
             self.tick = tick;
             let mut index = self.heads[level][slot];
             while index != NIL {
-                let next = self.entries[index as usize].next;
+                let next = self.timers[index as usize].next;
                 self.unlink(index);
-                let entry = &mut self.entries[index as usize];
-                if entry.deadline <= tick {
-                    entry.place = Place::Fired;
-                    due.extend(entry.waker.take());
+                let timer = &mut self.timers[index as usize];
+                if timer.deadline <= tick {
+                    timer.advance(TimerState::Fired);
+                    due.extend(timer.waker.take());
                 } else {
                     self.link(index);
                 }
@@ -201,16 +221,18 @@ impl Wheel {
     }
 }
 
-/// Completes at its deadline. Dropping it cancels the timer.
+/// A future that completes at its deadline. Dropping it cancels the timer.
 pub struct Sleep {
     deadline: Mono,
     key: Option<(Key, u16)>,
 }
 
+/// Waits for `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(clock::now() + duration)
 }
 
+/// Waits until `deadline`.
 pub fn sleep_until(deadline: Mono) -> Sleep {
     Sleep { deadline, key: None }
 }
@@ -229,14 +251,14 @@ impl Future for Sleep {
                 return Poll::Pending;
             };
             assert_eq!(runtime, rt.id, "a timer is awaited on the shard that set it");
-            let entry = &mut wheel.entries[key.index as usize];
-            if entry.place == Place::Fired {
+            let timer = &mut wheel.timers[key.index as usize];
+            if timer.state == TimerState::Fired {
                 drop(wheel.remove(key));
                 self.key = None;
                 return Poll::Ready(());
             }
-            if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                entry.waker = Some(cx.waker().clone());
+            if !timer.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                timer.waker = Some(cx.waker().clone());
             }
             Poll::Pending
         })
@@ -256,12 +278,13 @@ impl Drop for Sleep {
     }
 }
 
-/// The time was up before the future was done.
+/// The timeout expired before the future completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("timed out")]
 pub struct Elapsed;
 
-/// Drops `future` if it is not done in time. What a dropped future means is said where it was made.
+/// Drops `future` if it does not complete within `duration`. The function that made the future documents the effect of
+/// a drop.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = std::pin::pin!(future);
     let mut sleep = std::pin::pin!(sleep(duration));
@@ -285,8 +308,8 @@ mod tests {
     }
 
     #[test]
-    fn every_timer_fires_once_after_its_deadline_and_within_a_tick() {
-        // (deadlines in us; steps in us) - near, far, crossing every level.
+    fn a_timer_fires_once_after_its_deadline_and_within_a_tick() {
+        // Deadlines and steps in us, which cross every level.
         for step in [70, 999, 100_003, 77_000_000] {
             let mut wheel = Wheel::new(at_us(0));
             let mut waiting = std::collections::BTreeMap::new();
@@ -298,12 +321,12 @@ mod tests {
             let (mut now, mut due) = (0, Vec::new());
             while !waiting.is_empty() {
                 let before = now;
-                // As the loop does it: to the next deadline, or by a step.
+                // Like the event loop: to the next deadline, or by a step.
                 let next = wheel.next_deadline().expect("timers are waiting").as_nanos().div_ceil(1000);
                 now = (now + step).max(next);
                 wheel.advance(at_us(now), &mut due);
                 waiting.retain(|_, (deadline, key)| {
-                    let fired = wheel.entries[key.index as usize].place == Place::Fired;
+                    let fired = wheel.timers[key.index as usize].state == TimerState::Fired;
                     if fired {
                         assert!(*deadline <= now, "fired early: {deadline} at {now}");
                         assert!(*deadline + 66 >= before || before == 0, "fired late: {deadline}, already {before}");
@@ -320,8 +343,9 @@ mod tests {
         }
     }
 
+    // TIMER-1
     #[test]
-    fn a_removed_timer_does_not_fire_and_leaves_nothing() {
+    fn a_cancelled_timer_does_not_fire_and_leaves_its_list() {
         let mut wheel = Wheel::new(at_us(0));
         let keys: Vec<_> = (0..1000).map(|i| wheel.insert(at_us(i * 977), Waker::noop().clone())).collect();
         for key in keys {
@@ -351,15 +375,15 @@ mod tests {
                 })
                 .collect();
             super::super::yield_now().await;
-            // All have been polled by now; those whose time had come before did not sleep.
-            let (asleep_since, slept_not) = (clock::now(), order.borrow().len());
+            // A task whose deadline passed before its first poll did not sleep.
+            let (asleep_since, without_sleep) = (clock::now(), order.borrow().len());
             for task in tasks {
                 task.await;
             }
             assert_eq!(order.borrow().len(), 10_000);
-            let order = &order.borrow()[slept_not..];
-            assert!(order.len() > 1000, "too slow a machine to say anything: {:?}", asleep_since.since(start));
-            // Within one tick, and one batch of due timers, the order is not kept.
+            let order = &order.borrow()[without_sleep..];
+            assert!(order.len() > 1000, "the machine is too slow for this test: {:?}", asleep_since.since(start));
+            // The order is not kept within one tick and one batch of due timers.
             let tick = Duration::from_nanos(1 << TICK_SHIFT);
             let late = order.windows(2).filter(|w| w[0].since(w[1]) > tick * 2).count();
             assert!(late < 100, "{late} of 10,000 out of order by more than a tick");
@@ -368,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_drops_the_slow_future_and_keeps_the_fast_ones_answer() {
+    fn a_timeout_drops_a_slow_future_and_returns_the_output_of_a_fast_one() {
         super::super::run(super::super::Config::default(), || async {
             assert_eq!(timeout(Duration::from_secs(5), async { 7 }).await, Ok(7));
             let start = clock::now();

@@ -9,72 +9,82 @@ use std::task::{Context, Poll, Waker};
 use super::super::reactor::Runtime;
 use super::{Class, TaskId};
 
-enum Value<T> {
+/// ```text
+/// Running -> Done -> Taken     the task completed; the handle took its value
+/// Running -> Gone              the task was aborted, or dropped with its runtime
+/// ```
+enum TaskResult<T> {
     Running,
     Done(T),
     Taken,
-    /// Aborted, or dropped with its runtime.
     Gone,
 }
 
-struct State<T> {
-    value: Cell<Value<T>>,
+struct Join<T> {
+    result: Cell<TaskResult<T>>,
     waker: Cell<Option<Waker>>,
 }
 
-impl<T> State<T> {
-    fn settle(&self, value: Value<T>) {
-        self.value.set(value);
+impl<T> Join<T> {
+    /// Ends the task with `result` and wakes the task that waits for it.
+    fn finish(&self, result: TaskResult<T>) {
+        assert!(matches!(result, TaskResult::Done(_) | TaskResult::Gone), "a task ends with a value or without one");
+        let earlier = self.result.replace(result);
+        assert!(matches!(earlier, TaskResult::Running), "a task ends once");
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
+
+    fn is_finished(&self) -> bool {
+        let result = self.result.replace(TaskResult::Gone);
+        let is_finished = !matches!(result, TaskResult::Running);
+        self.result.set(result);
+        is_finished
+    }
 }
 
-/// A task's result. Dropping the handle lets the task run on.
+/// A future of a task's result. The task continues when the handle is dropped.
 pub struct JoinHandle<T> {
-    state: Rc<State<T>>,
+    join: Rc<Join<T>>,
     id: TaskId,
     runtime: u16,
 }
 
-/// Starts a task on this shard. `name` is what the stall detector will call it.
+/// Starts a task on this shard. The stall detector and the watchdog log its `name`.
 pub fn spawn<T: 'static>(class: Class, name: &'static str, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    struct Settle<T>(Rc<State<T>>);
-    impl<T> Drop for Settle<T> {
+    /// Finishes a task whose future is dropped before it completes.
+    struct FinishOnDrop<T>(Rc<Join<T>>);
+    impl<T> Drop for FinishOnDrop<T> {
         fn drop(&mut self) {
-            match self.0.value.replace(Value::Gone) {
-                Value::Running => self.0.settle(Value::Gone),
-                settled => self.0.value.set(settled),
+            if !self.0.is_finished() {
+                self.0.finish(TaskResult::Gone);
             }
         }
     }
 
-    let state = Rc::new(State { value: Cell::new(Value::Running), waker: Cell::new(None) });
-    let settle = Settle(state.clone());
+    let join = Rc::new(Join { result: Cell::new(TaskResult::Running), waker: Cell::new(None) });
+    let guard = FinishOnDrop(join.clone());
     let body = async move {
         let value = future.await;
-        settle.0.settle(Value::Done(value));
+        guard.0.finish(TaskResult::Done(value));
     };
     Runtime::with(|rt| {
         let id = rt.tasks.insert(class, name, Some(Box::pin(body)));
-        JoinHandle { state, id, runtime: rt.id }
+        JoinHandle { join, id, runtime: rt.id }
     })
 }
 
 impl<T> JoinHandle<T> {
-    /// Drops the task's future, now, or after the poll it is in.
+    /// Drops the task's future now, or at the end of its current poll.
     pub fn abort(&self) {
         let body = Runtime::try_with(|rt| if rt.id == self.runtime { rt.tasks.remove(self.id) } else { None });
         drop(body);
     }
 
-    /// Whether awaiting the handle would not wait.
+    /// Whether the task has ended: awaiting the handle does not wait.
     pub fn is_finished(&self) -> bool {
-        let value = self.state.value.replace(Value::Gone);
-        let finished = !matches!(value, Value::Running);
-        self.state.value.set(value);
-        finished
+        self.join.is_finished()
     }
 }
 
@@ -82,22 +92,22 @@ impl<T> Future for JoinHandle<T> {
     type Output = T;
 
     /// # Panics
-    /// When the task was aborted: it has no result.
+    /// If the task was aborted: it has no result.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match self.state.value.replace(Value::Taken) {
-            Value::Done(value) => Poll::Ready(value),
-            Value::Running => {
-                self.state.value.set(Value::Running);
-                self.state.waker.set(Some(cx.waker().clone()));
+        match self.join.result.replace(TaskResult::Taken) {
+            TaskResult::Done(value) => Poll::Ready(value),
+            TaskResult::Running => {
+                self.join.result.set(TaskResult::Running);
+                self.join.waker.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            Value::Gone => panic!("the awaited task was aborted"),
-            Value::Taken => panic!("a task's result is taken once"),
+            TaskResult::Gone => panic!("the awaited task was aborted"),
+            TaskResult::Taken => panic!("a task's result is taken once"),
         }
     }
 }
 
-/// Lets the other ready tasks of the class, and the classes whose turn it is, go first.
+/// Returns to the executor once: other ready tasks of the class, and other classes that are due, run first.
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
