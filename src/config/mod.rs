@@ -1,7 +1,8 @@
 //! Every setting of a broker and of a topic, declared once.
 //!
 //! Owns: the two tables ([`broker::SETTINGS`], [`topic::SETTINGS`]) with the name, type, range, default and doc of each
-//! setting. The help, the documentation, the checks, the typed structs and DescribeConfigs read them, so none disagrees.
+//! setting. The help, the documentation, the checks, the typed structs and DescribeConfigs read them, so none
+//! disagrees.
 //! Inputs: the text of a TOML file and `--set key=value` words ([`load()`]), and a topic's overrides.
 //! Outputs: [`BrokerConfig`] and [`TopicConfig`], or a [`LoadError`] with each problem, its place and the legal values.
 //!

@@ -1,6 +1,6 @@
 //! One entry of the metadata log, as bytes.
 //!
-//! | at | bytes | what |
+//! | at | bytes | content |
 //! |---|---|---|
 //! | 0 | 4 | magic `TMML` |
 //! | 4 | 1 | version of the archives ([`archive::VERSION`]) |
@@ -12,7 +12,7 @@
 //! | 24 | 8 | term of the leader that ordered it |
 //! | 32 | | payload: an archive of commands, or of an image |
 //!
-//! Integers are little-endian. An entry is written with one write and flushed before the next, so at most the last can be torn.
+//! Integers are little-endian. Each entry is one write and is flushed before the next, so only the last can be torn.
 
 use crate::metadata::archive::{self, Damaged};
 use crate::metadata::{Command, Image};
@@ -22,22 +22,23 @@ pub const MAGIC: [u8; 4] = *b"TMML";
 const KIND_COMMANDS: u8 = 0;
 const KIND_IMAGE: u8 = 1;
 
-/// What an entry carries.
+/// The content of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Payload {
     Commands(Vec<Command>),
-    /// A snapshot: everything before it may be forgotten.
+    /// A snapshot. It replaces every entry before it.
     Image(Box<Image>),
 }
 
+/// One decoded entry of the metadata log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct MetadataEntry {
     pub index: u64,
     pub term: u64,
     pub payload: Payload,
 }
 
-/// Why the bytes at a position are not an entry.
+/// Why bytes are not an entry.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadEntry {
     #[error("{have} bytes are left of {wanted}")]
@@ -50,15 +51,16 @@ pub enum BadEntry {
     Newer { version: u8, kind: u8 },
     #[error(transparent)]
     Damaged(#[from] Damaged),
-    #[error("the entry says index {index}, its image {image}")]
+    #[error("the index of the entry is {index}, and that of its image is {image}")]
     ImageIndex { index: u64, image: u64 },
 }
 
+/// The bytes of an entry.
 pub fn encode(index: u64, term: u64, payload: &Payload) -> Vec<u8> {
     let (kind, archive) = match payload {
         Payload::Commands(commands) => (KIND_COMMANDS, archive::encode_commands(commands)),
         Payload::Image(image) => {
-            assert_eq!(image.index, index, "a snapshot stands at the index of its image");
+            assert_eq!(image.index, index, "a snapshot has the index of its image");
             (KIND_IMAGE, archive::encode_image(image))
         }
     };
@@ -76,8 +78,8 @@ pub fn encode(index: u64, term: u64, payload: &Payload) -> Vec<u8> {
     bytes
 }
 
-/// The entry at the start of `bytes`, and how many of them it takes.
-pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), BadEntry> {
+/// The entry at the start of `bytes`, and its length in bytes.
+pub fn decode(bytes: &[u8]) -> Result<(MetadataEntry, usize), BadEntry> {
     let end = extent(bytes)?;
     let entry = &bytes[..end];
     let (version, kind) = (entry[4], entry[5]);
@@ -95,10 +97,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Entry, usize), BadEntry> {
         }
         Payload::Image(Box::new(image))
     };
-    Ok((Entry { index, term, payload }, end))
+    Ok((MetadataEntry { index, term, payload }, end))
 }
 
-/// How many bytes the entry at the start of `bytes` takes, if it is whole.
+/// The length of the entry at the start of `bytes`, if it is whole.
 pub fn extent(bytes: &[u8]) -> Result<usize, BadEntry> {
     if bytes.len() < HEADER_BYTES {
         return Err(BadEntry::Short { wanted: HEADER_BYTES, have: bytes.len() });
@@ -118,7 +120,7 @@ pub fn extent(bytes: &[u8]) -> Result<usize, BadEntry> {
     Ok(wanted)
 }
 
-/// Over everything but the checksum itself.
+/// The CRC-32C of the entry without the checksum itself.
 fn checksum(entry: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&entry[..12]), &entry[16..])
 }
@@ -137,7 +139,7 @@ mod tests {
     use crate::metadata::apply::tests::{all_commands, create, image_with_nodes};
 
     #[test]
-    fn entries_read_back_as_they_were_written() {
+    fn entries_decode_as_they_were_encoded() {
         let image = create(&image_with_nodes(2), "t", 3);
         for (index, payload) in [
             (5, Payload::Commands(all_commands())),
@@ -146,13 +148,13 @@ mod tests {
         ] {
             let mut bytes = encode(index, 7, &payload);
             let length = bytes.len();
-            bytes.extend_from_slice(b"what follows");
-            assert_eq!(decode(&bytes), Ok((Entry { index, term: 7, payload }, length)));
+            bytes.extend_from_slice(b"later bytes");
+            assert_eq!(decode(&bytes), Ok((MetadataEntry { index, term: 7, payload }, length)));
         }
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn every_flipped_bit_and_every_cut_is_detected() {
         let bytes = encode(5, 1, &Payload::Commands(all_commands()));
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_release_wrote_is_named_as_such() {
+    fn an_entry_of_a_newer_release_is_reported_as_newer() {
         let mut bytes = encode(5, 1, &Payload::Commands(vec![]));
         bytes[4] = archive::VERSION + 1;
         let crc = checksum(&bytes);

@@ -1,19 +1,20 @@
-//! Which nodes get a new partition's replicas.
+//! Assigns the replicas of new partitions to nodes.
 //!
-//! Leaders go round the nodes from a starting point that chance decides, and so do the followers, one step further each time
-//! round: so every node leads as many partitions as the next, and a node's followers are spread over all others. A replica
-//! goes to a rack that has none of this partition yet, as long as there is one. A node without a rack is a rack of its own.
+//! Leaders are assigned round-robin from a random start. Followers are assigned round-robin too, and each round shifts
+//! them by one node. Every node therefore leads equally many partitions, and its followers are spread over all other
+//! nodes. Replicas of a partition go to different racks while there are unused ones. A node without a rack is a rack of
+//! its own.
 
 use crate::metadata::Image;
 use crate::model::NodeId;
 
-/// There are fewer live nodes than replicas wanted.
+/// There are fewer live nodes than the replication factor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooFewNodes {
     pub live: usize,
 }
 
-/// Replicas for the partitions `first..first + count`, `factor` each, on nodes that are up.
+/// The replicas of partitions `first..first + count`, `factor` each, on live nodes. `chance` selects the start.
 pub fn place(
     image: &Image,
     first: usize,
@@ -21,7 +22,7 @@ pub fn place(
     factor: usize,
     chance: u64,
 ) -> Result<Vec<Vec<NodeId>>, TooFewNodes> {
-    assert!(factor > 0);
+    assert!(factor > 0, "a partition has at least one replica");
     let nodes = alternate_racks(image);
     let live = nodes.len();
     if live < factor {
@@ -31,7 +32,7 @@ pub fn place(
     Ok((first..first + count).map(|partition| replicas_of(&nodes, start + partition, factor)).collect())
 }
 
-/// The live nodes with their racks, ordered so that neighbours stand in different racks where that can be.
+/// The live nodes with their racks, ordered so that neighbours are in different racks where possible.
 fn alternate_racks(image: &Image) -> Vec<(NodeId, &str)> {
     let mut nodes: Vec<(usize, &str, NodeId)> = Vec::new();
     for node in image.live_nodes() {
@@ -45,12 +46,12 @@ fn alternate_racks(image: &Image) -> Vec<(NodeId, &str)> {
 fn replicas_of(nodes: &[(NodeId, &str)], position: usize, factor: usize) -> Vec<NodeId> {
     let live = nodes.len();
     let leader = position % live;
-    // Each time round the nodes, the followers' line starts one further on.
+    // Each round, the candidates for followers start one node later.
     let shift = (position / live) % live.saturating_sub(1).max(1);
-    let line = (0..live - 1).map(|i| nodes[(leader + 1 + (shift + i) % (live - 1)) % live]);
+    let candidates = (0..live - 1).map(|i| nodes[(leader + 1 + (shift + i) % (live - 1)) % live]);
     let mut chosen = vec![nodes[leader]];
     let (mut elsewhere, mut rest) = (Vec::new(), Vec::new());
-    for node in line {
+    for node in candidates {
         let is_new_rack = chosen.iter().chain(&elsewhere).all(|(_, rack)| *rack != node.1);
         if is_new_rack { &mut elsewhere } else { &mut rest }.push(node);
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_stand_in_different_racks_while_there_are_any() {
+    fn replicas_are_in_different_racks_while_there_are_unused_ones() {
         let racks = ["a", "a", "b", "b", "c"];
         let image = in_racks(&racks);
         let rack = |id: NodeId| racks[id.0 as usize - 1];
@@ -121,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_down_get_nothing() {
+    fn fenced_nodes_get_no_replicas() {
         let image = run(&image_with_nodes(3), &Command::NodeStopped { node: NodeId(2), incarnation: 1 }).0;
         assert!(place(&image, 0, 30, 2, 1).unwrap().iter().all(|replicas| !replicas.contains(&NodeId(2))));
         assert_eq!(place(&image, 0, 1, 3, 1), Err(TooFewNodes { live: 2 }));
     }
 
     #[test]
-    fn added_partitions_go_on_where_the_first_ended() {
+    fn added_partitions_continue_the_round_robin() {
         let image = image_with_nodes(3);
         let whole = place(&image, 0, 9, 2, 4).unwrap();
         assert_eq!(place(&image, 4, 5, 2, 4).unwrap(), whole[4..]);

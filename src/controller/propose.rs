@@ -1,7 +1,7 @@
-//! Proposals, one after the other: plan on the newest image, append, flush, publish.
+//! Commits proposals one at a time: plan on the newest image, append, flush, publish.
 //!
-//! A task of its own owns the log, so that a proposer that goes away half-way (its connection closed) leaves nothing half-done:
-//! what was begun is finished and published all the same.
+//! A separate task owns the log. A proposal therefore completes and is published even if its proposer is dropped
+//! half-way, such as when its connection closes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::metadata::{Command, Delta, Image, Rejected, apply};
 use crate::runtime::sync::{Notify, oneshot};
 use crate::runtime::{self, Class};
 
-/// The term of a quorum of one: it has led since the beginning.
+/// The term of a quorum of one: its only node leads from the start.
 const TERM_ALONE: u64 = 1;
 
 /// A change that is on stable storage.
@@ -27,30 +27,31 @@ pub struct Committed {
     pub delta: Arc<Delta>,
 }
 
-/// Why a proposal came to nothing.
+/// Why a proposal was not committed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProposeError {
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// Whether the change is in the log is not known; a restart will tell.
+    /// It is unknown whether the log holds the change. The next start finds out.
     #[error("the metadata log failed: {0}")]
     Failed(Arc<str>),
 }
 
-/// The controller, as its thread uses it; clones are the same controller.
+/// A handle to the controller, for its own thread. Clones share one controller.
 #[derive(Clone)]
 pub struct Controller {
-    state: Rc<State>,
+    state: Rc<ControllerState>,
 }
 
-/// A controller, and what opening its log found.
+/// A controller, and the report of opening its log.
 pub struct Opened {
     pub controller: Controller,
-    /// A torn write at the end of the log that was cut off: how many bytes, and what was wrong with them.
+    /// The torn write that was cut off the end of the log: its length in bytes, and why it is not an entry.
     pub torn: Option<(u64, BadEntry)>,
 }
 
-struct State {
+/// The state that the handles and the writer task share.
+struct ControllerState {
     image: RefCell<Arc<Image>>,
     queue: RefCell<VecDeque<Job>>,
     arrived: Notify,
@@ -58,21 +59,22 @@ struct State {
 }
 
 type Watcher = Box<dyn FnMut(&Committed)>;
-/// Plans on the image it is given; then gets told how it went.
+/// Plans on the newest image; returns the commands and the callback for the result.
 type Job = Box<dyn FnOnce(&Image) -> (Vec<Command>, Done)>;
 type Done = Box<dyn FnOnce(Result<Committed, ProposeError>)>;
 
 impl Controller {
-    /// Opens the metadata log in `dir`, or begins one.
+    /// Opens the metadata log in `dir`, or creates one.
     pub async fn open(dir: &Path) -> Result<Opened, OpenError> {
         let (store, recovered) = Store::open(dir).await?;
-        let state = Rc::new(State {
+        let state = Rc::new(ControllerState {
             image: RefCell::new(Arc::new(recovered.image)),
             queue: RefCell::default(),
             arrived: Notify::new(),
             watchers: RefCell::default(),
         });
-        let writer = Writer { store, term: recovered.term.max(TERM_ALONE), failed: None };
+        let stored_index = state.image.borrow().index;
+        let writer = Writer { store, term: recovered.term.max(TERM_ALONE), stored_index, failed: None };
         drop(runtime::spawn(Class::Foreground, "controller", writer.run(state.clone())));
         Ok(Opened { controller: Controller { state }, torn: recovered.torn })
     }
@@ -82,18 +84,18 @@ impl Controller {
         self.state.image.borrow().clone()
     }
 
-    /// `watcher` is told of everything that is published from now on, before its proposer is, in order.
+    /// Calls `watcher` for each later commit, in the order of the log, before the proposer gets its result.
     pub fn watch(&self, watcher: impl FnMut(&Committed) + 'static) {
         self.state.watchers.borrow_mut().push(Box::new(watcher));
     }
 
-    /// Makes these changes, all or none.
+    /// Commits these commands, all or none.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Committed, ProposeError> {
         self.propose_plan(move |_| Plan { commands, answer: () }).await.map(|(committed, ())| committed)
     }
 
-    /// Makes the changes that `plan` decides on, looking at the image they will be applied to (CTRL-2). None is fine too:
-    /// then nothing is written.
+    /// Commits the commands that `plan` returns. `plan` reads the image that they will be applied to (CTRL-2). If it
+    /// returns none, nothing is written.
     pub async fn propose_plan<R: 'static>(
         &self,
         plan: impl FnOnce(&Image) -> Plan<R> + 'static,
@@ -101,7 +103,7 @@ impl Controller {
         let (sender, receiver) = oneshot();
         let job = move |image: &Image| {
             let Plan { commands, answer } = plan(image);
-            // The proposer may be gone by then; the change stands.
+            // The proposer may have been dropped by then; the change stays committed.
             let done: Done = Box::new(move |result| drop(sender.send(result.map(|committed| (committed, answer)))));
             (commands, done)
         };
@@ -111,17 +113,19 @@ impl Controller {
     }
 }
 
-/// The end of the log, and the task that writes there.
+/// The task that plans, appends and publishes.
 struct Writer {
     store: Store,
     term: u64,
-    /// CTRL-3
+    /// The index of the last entry on stable storage.
+    stored_index: u64,
+    /// Why the log failed, if it did (CTRL-3).
     failed: Option<Arc<str>>,
 }
 
 impl Writer {
-    /// Works until its runtime ends.
-    async fn run(mut self, state: Rc<State>) {
+    /// Runs until the runtime stops.
+    async fn run(mut self, state: Rc<ControllerState>) {
         loop {
             let job = state.queue.borrow_mut().pop_front();
             let Some(job) = job else {
@@ -131,9 +135,12 @@ impl Writer {
             let image = state.image.borrow().clone();
             let (commands, done) = job(&image);
             let result = self.commit(&image, commands).await;
+            assert!(Arc::ptr_eq(&image, &state.image.borrow()), "CTRL-2: the image changed during a commit");
             if let Ok(committed) = &result
                 && committed.image.index > image.index
             {
+                let index = committed.image.index;
+                assert!(index == self.stored_index, "CTRL-1: entry {index} is published before it is stored");
                 *state.image.borrow_mut() = committed.image.clone();
                 state.watchers.borrow_mut().iter_mut().for_each(|watcher| watcher(committed));
             }
@@ -151,30 +158,32 @@ impl Writer {
         }
         let index = image.index + 1;
         let (next, delta) = apply(image, index, &commands)?;
-        // CTRL-1: flushed first, published after.
+        assert!(index == self.stored_index + 1, "CTRL-2: {index} is not the next index");
         let entry = entry::encode(index, self.term, &Payload::Commands(commands));
         if let Err(error) = self.store.append(entry).await {
             return Err(self.fail(&error));
         }
+        self.stored_index = index;
         Ok(Committed { image: Arc::new(next), delta: Arc::new(delta) })
     }
 
-    async fn snapshot_if_due(&mut self, state: &State) {
+    async fn snapshot_if_due(&mut self, state: &ControllerState) {
         if self.failed.is_none() && self.store.is_snapshot_due() {
             let image = state.image.borrow().clone();
             match self.store.snapshot(&image, self.term).await {
                 Ok(()) => {}
                 Err(SnapshotError { error, is_final: true }) => drop(self.fail(&error)),
                 Err(SnapshotError { error, is_final: false }) => {
-                    tracing::warn!("a snapshot of the metadata could not be finished; the log grows on: {error}");
+                    tracing::warn!("could not finish a snapshot of the metadata, so the log keeps growing: {error}");
                 }
             }
         }
     }
 
     fn fail(&mut self, error: &std::io::Error) -> ProposeError {
+        assert!(self.failed.is_none(), "CTRL-3: the log was written after it had failed");
         let why: Arc<str> = error.to_string().into();
-        tracing::error!("the metadata log failed and takes no more changes until a restart: {why}");
+        tracing::error!("the metadata log failed and rejects changes until a restart: {why}");
         self.failed = Some(why.clone());
         ProposeError::Failed(why)
     }

@@ -1,52 +1,53 @@
-//! A metadata log's bytes become the image at its end, or a clear refusal.
+//! Reads the bytes of a metadata log into the image at its end, or reports why the log is unusable.
 //!
-//! What is not an entry at the end is a torn write: it was never flushed, so nobody was told of it, and it is cut off. What is
-//! not an entry with an entry behind it was damaged after it was flushed: people were told of it, so starting without it would
-//! lose what was promised, and the log is refused.
+//! Bytes at the end that are not an entry are a torn write. It was never flushed, so it was never acknowledged, and it
+//! is cut off. Bytes before a whole entry that are not an entry were damaged after their flush. Their changes were
+//! acknowledged and starting without them would lose these changes, so the log is rejected.
 
 use super::entry::{self, BadEntry, MAGIC, Payload};
 use crate::metadata::{Delta, Image, Rejected, apply_to};
 
-/// What a log says.
+/// The content of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     pub image: Image,
-    /// Of the last entry; 0 if there is none.
+    /// The term of the last entry; 0 if there is none.
     pub term: u64,
-    /// Bytes of whole entries; the file is to be cut to this length.
+    /// The length of all whole entries. The caller cuts the file to it.
     pub valid_bytes: u64,
-    /// Bytes of the snapshot at its start; 0 if there is none.
+    /// The length of the snapshot at the start; 0 if there is none.
     pub snapshot_bytes: u64,
-    /// How many bytes behind them are a torn write, and what is wrong with them.
+    /// The length of the torn write after the whole entries, and why it is not an entry.
     pub torn: Option<(u64, BadEntry)>,
 }
 
-/// Why a log cannot be used.
+/// Why a log is unusable.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
+pub enum RecoverError {
     #[error(
-        "the metadata log is damaged at byte {at} ({why}), and whole entries follow at byte {next}: starting without what \
-         is missing would lose acknowledged changes. Restore the file from a copy, or from another node"
+        "the metadata log is damaged at byte {at} ({why}), and whole entries follow at byte {next}: starting without \
+         the damaged ones would lose acknowledged changes. Restore the file from a copy, or from another node"
     )]
     Damaged { at: u64, next: u64, why: BadEntry },
     #[error("the metadata log has an entry that cannot be read at byte {at}: {why}")]
     Unreadable { at: u64, why: BadEntry },
-    #[error("the metadata log goes from index {before} to {index} at byte {at}")]
+    #[error("the metadata log has index {index} after {before} at byte {at}")]
     Order { at: u64, before: u64, index: u64 },
     #[error("the metadata log has a change at byte {at} that does not apply: {why}")]
     DoesNotApply { at: u64, why: Rejected },
 }
 
-pub fn recover(bytes: &[u8]) -> Result<Recovered, Refused> {
+/// Applies every whole entry in `bytes`, from the start.
+pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
     let mut recovered = Recovered { image: Image::default(), term: 0, valid_bytes: 0, snapshot_bytes: 0, torn: None };
     let mut at = 0;
     while at < bytes.len() {
         let here = at as u64;
         let (entry, length) = match entry::decode(&bytes[at..]) {
             Ok(read) => read,
-            Err(why) if is_whole(&why) => return Err(Refused::Unreadable { at: here, why }),
+            Err(why) if is_whole(&why) => return Err(RecoverError::Unreadable { at: here, why }),
             Err(why) => match next_entry(&bytes[at + 1..]) {
-                Some(after) => return Err(Refused::Damaged { at: here, next: here + 1 + after as u64, why }),
+                Some(after) => return Err(RecoverError::Damaged { at: here, next: here + 1 + after as u64, why }),
                 None => {
                     recovered.torn = Some(((bytes.len() - at) as u64, why));
                     break;
@@ -59,29 +60,35 @@ pub fn recover(bytes: &[u8]) -> Result<Recovered, Refused> {
                 recovered.snapshot_bytes = length as u64;
             }
             Payload::Image(_) => {
-                return Err(Refused::Order { at: here, before: recovered.image.index, index: entry.index });
+                return Err(RecoverError::Order { at: here, before: recovered.image.index, index: entry.index });
             }
             Payload::Commands(commands) => {
                 if entry.index <= recovered.image.index || entry.term < recovered.term {
-                    return Err(Refused::Order { at: here, before: recovered.image.index, index: entry.index });
+                    return Err(RecoverError::Order { at: here, before: recovered.image.index, index: entry.index });
                 }
                 apply_to(&mut recovered.image, &mut Delta::default(), entry.index, &commands)
-                    .map_err(|why| Refused::DoesNotApply { at: here, why })?;
+                    .map_err(|why| RecoverError::DoesNotApply { at: here, why })?;
             }
         }
         recovered.term = entry.term;
         at += length;
         recovered.valid_bytes = at as u64;
     }
+    let torn_bytes = recovered.torn.as_ref().map_or(0, |(length, _)| *length);
+    assert!(
+        recovered.valid_bytes + torn_bytes == bytes.len() as u64,
+        "CTRL-4: {} bytes of entries and {torn_bytes} torn ones are not the whole log",
+        recovered.valid_bytes
+    );
     Ok(recovered)
 }
 
-/// The checksum is right, so this is what was written, and not a torn write.
+/// Whether the checksum matches, so that the bytes are as written and not a torn write.
 fn is_whole(why: &BadEntry) -> bool {
     matches!(why, BadEntry::Newer { .. } | BadEntry::Damaged(_) | BadEntry::ImageIndex { .. })
 }
 
-/// Where the first whole entry starts in `bytes`, wherever it lies.
+/// The position of the first whole entry in `bytes`.
 fn next_entry(bytes: &[u8]) -> Option<usize> {
     let starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
     starts.map(|(at, _)| at).find(|at| entry::extent(&bytes[*at..]).is_ok())
@@ -93,7 +100,7 @@ mod tests {
     use crate::metadata::Command;
     use crate::metadata::apply::tests::{create, create_command, image_with_nodes, run};
 
-    /// A log of three entries behind a snapshot, where each starts, and the images after each.
+    /// A log of a snapshot and three entries, the position of each, and the image after each.
     fn log() -> (Vec<u8>, Vec<usize>, Vec<Image>) {
         let mut image = create(&image_with_nodes(2), "old", 1);
         let mut bytes = entry::encode(image.index, 1, &Payload::Image(Box::new(image.clone())));
@@ -109,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_log_gives_the_image_that_was_written() {
+    fn a_whole_log_yields_the_image_that_was_written() {
         let (bytes, starts, images) = log();
         let recovered = recover(&bytes).unwrap();
         assert_eq!(Some(&recovered.image), images.last());
@@ -119,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ctrl_4_a_log_cut_anywhere_gives_the_longest_whole_prefix() {
+    fn ctrl_4_a_log_cut_anywhere_yields_the_longest_whole_prefix() {
         let (bytes, starts, images) = log();
         for cut in 0..bytes.len() {
             let recovered = recover(&bytes[..cut]).unwrap();
@@ -140,7 +147,7 @@ mod tests {
             torn[at..].fill(0);
             torn.extend_from_slice(&[0; 100]);
             let recovered = recover(&torn).unwrap();
-            // A tail that was zero anyway is no loss.
+            // An entry that ends in zeros is intact.
             let is_intact = torn[..bytes.len()] == bytes;
             assert_eq!(recovered.image, images[if is_intact { 3 } else { 2 }], "zero from {at}");
             assert!(recovered.torn.is_some());
@@ -148,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_a_whole_entry_is_refused_with_both_places() {
+    fn damage_before_a_whole_entry_is_rejected_with_both_positions() {
         let (bytes, starts, _) = log();
         for at in 0..*starts.last().unwrap() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x40;
             let entry = starts.iter().rposition(|start| *start <= at).unwrap();
             match recover(&damaged) {
-                Err(Refused::Damaged { at, next, .. }) => {
+                Err(RecoverError::Damaged { at, next, .. }) => {
                     assert_eq!((at, next), (starts[entry] as u64, starts[entry + 1] as u64));
                 }
                 other => panic!("byte {at}: {other:?}"),
@@ -164,21 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn a_log_out_of_order_or_out_of_sense_is_refused() {
+    fn a_log_out_of_order_or_with_inapplicable_commands_is_rejected() {
         let command = |id: &str| vec![Command::FormatCluster { cluster_id: id.into() }];
         let one = entry::encode(1, 1, &Payload::Commands(command("a")));
         let twice = [one.clone(), one.clone()].concat();
-        assert_eq!(recover(&twice), Err(Refused::Order { at: one.len() as u64, before: 1, index: 1 }));
+        assert_eq!(recover(&twice), Err(RecoverError::Order { at: one.len() as u64, before: 1, index: 1 }));
         let again = [one.clone(), entry::encode(2, 1, &Payload::Commands(command("b")))].concat();
-        assert!(matches!(recover(&again), Err(Refused::DoesNotApply { .. })));
+        assert!(matches!(recover(&again), Err(RecoverError::DoesNotApply { .. })));
         let image = Box::new(image_with_nodes(1));
         let late = [one, entry::encode(image.index, 1, &Payload::Image(image))].concat();
-        assert!(matches!(recover(&late), Err(Refused::Order { .. })));
+        assert!(matches!(recover(&late), Err(RecoverError::Order { .. })));
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused_but_never_crash(
+        fn any_bytes_are_recovered_or_rejected_without_a_panic(
             noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
             at in 0usize..2000,
             keep in 0usize..2000,
@@ -190,7 +197,7 @@ mod tests {
             bytes.truncate(keep.max(at));
             if let Ok(recovered) = recover(&bytes) {
                 assert!(recovered.valid_bytes <= bytes.len() as u64);
-                // What was kept reads the same again.
+                // The whole entries alone yield the same image.
                 let again = recover(&bytes[..recovered.valid_bytes as usize]).unwrap();
                 assert_eq!((again.image, again.torn), (recovered.image, None));
             }

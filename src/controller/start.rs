@@ -1,14 +1,15 @@
-//! What a node proposes when it starts.
+//! Plans the commands that a node proposes when it starts.
 
 use super::Plan;
 use crate::config::BrokerConfig;
 use crate::metadata::{Command, Endpoint, Image};
 use crate::model::NodeId;
 
-/// This data directory is another node's.
+/// The data directory belongs to another node.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "this data directory belongs to node {}, and node.id is {here}: set node.id to that, or log.dirs to another directory",
+    "this data directory belongs to node {}, and node.id is {here}: \
+     set node.id to that, or log.dirs to another directory",
     .known.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 )]
 pub struct OtherNode {
@@ -16,8 +17,8 @@ pub struct OtherNode {
     pub known: Vec<i32>,
 }
 
-/// Names the cluster if it has no name yet (`fresh_cluster_id`), and says that this node is up with these addresses, one for
-/// each listener. Answers the node's new incarnation.
+/// Registers this node as started, with one endpoint for each listener. An unformatted cluster gets `fresh_cluster_id`
+/// first. The answer is the node's new incarnation.
 pub fn plan_start(
     image: &Image,
     config: &BrokerConfig,
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn another_nodes_data_directory_is_refused() {
+    fn the_data_directory_of_another_node_is_rejected() {
         let image = start(&Image::default(), 4).unwrap().0;
         let error = start(&image, 5).unwrap_err();
         assert_eq!(error, OtherNode { here: 5, known: vec![4] });

@@ -1,21 +1,21 @@
 //! The files of the metadata log: the only I/O of the controller.
 //!
-//! `<data>/metadata/<index>.tml`, the index in 20 digits, holds everything after that index, and starts with a snapshot of everything
-//! before it (but for index 0). A snapshot is written beside it under another name, flushed, and then renamed, so that there is
-//! always one whole file; the older one goes after that.
+//! `<data>/metadata/<index>.tml`, the index in 20 digits, holds the entries after that index. Unless the index is 0,
+//! the file starts with a snapshot of the image at that index. A new snapshot is written under a temporary name,
+//! flushed, and renamed; then the previous file is removed. So one whole file always exists.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::entry::{self, BadEntry, Payload};
-use super::recover::{Recovered, Refused, recover};
+use super::recover::{RecoverError, Recovered, recover};
 use crate::metadata::Image;
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File, Open};
 
 const SUFFIX: &str = ".tml";
 const UNFINISHED: &str = ".tml.tmp";
-/// A snapshot is due when the entries behind the last one take this much more than it did.
+/// A snapshot is due when the entries after the last one are larger than it by this much.
 const SNAPSHOT_SLACK_BYTES: u64 = 1 << 20;
 
 /// The open file at the end of the log.
@@ -24,7 +24,7 @@ pub struct Store {
     path: PathBuf,
     file: File,
     len: u64,
-    /// At this length a snapshot is due.
+    /// The length of the file at which a snapshot is due.
     snapshot_at: u64,
 }
 
@@ -32,7 +32,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct SnapshotError {
     pub error: io::Error,
-    /// Whether it is unknown now which file a restart will find. Else the log goes on in the old one.
+    /// Whether it is unknown which file the next start will find. If not, the log continues in the old file.
     pub is_final: bool,
 }
 
@@ -42,13 +42,16 @@ pub enum OpenError {
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: io::Error },
     #[error("{path}: {why}")]
-    Refused { path: PathBuf, why: Refused },
-    #[error("{path}: does not start with the snapshot that its name promises{}", why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
+    Unrecoverable { path: PathBuf, why: RecoverError },
+    #[error(
+        "{path}: does not start with the snapshot that its name promises{}",
+        why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+    )]
     NoSnapshot { path: PathBuf, why: Option<BadEntry> },
 }
 
 impl Store {
-    /// Opens the log in `dir`, or begins one, and reads it. A torn write at its end is cut off.
+    /// Opens the log in `dir`, or creates one, and reads it. A torn write at its end is cut off.
     pub async fn open(dir: &Path) -> Result<(Store, Recovered), OpenError> {
         let failed = |error| OpenError::Io { path: dir.into(), error };
         dir::create_all(dir).await.map_err(failed)?;
@@ -58,7 +61,7 @@ impl Store {
         let newest = starts.pop();
         let path = dir.join(name_of(newest.unwrap_or(0)));
         let (store, recovered) = open_file(dir, &path, newest).await?;
-        // What a crash left between two steps of a snapshot.
+        // A crash between two steps of a snapshot leaves the previous file or an unfinished one.
         let unfinished = names.into_iter().filter(|name| name.ends_with(UNFINISHED));
         for name in starts.into_iter().map(name_of).chain(unfinished) {
             dir::remove_file(dir.join(name)).await.map_err(failed)?;
@@ -67,7 +70,7 @@ impl Store {
         Ok((store, recovered))
     }
 
-    /// Appends an entry and flushes it. An error is final: what the file holds from then on is not known (CTRL-3).
+    /// Appends an entry and flushes it. An error is final: the content of the file is unknown afterwards (CTRL-3).
     pub async fn append(&mut self, entry: Vec<u8>) -> io::Result<()> {
         let bytes = entry.len() as u64;
         self.file.write_at(entry, self.len, Durability::DataSync).await?;
@@ -79,17 +82,18 @@ impl Store {
         self.len >= self.snapshot_at
     }
 
-    /// Goes on in a new file that starts with `image`.
+    /// Continues the log in a new file that starts with `image`.
     pub async fn snapshot(&mut self, image: &Image, term: u64) -> Result<(), SnapshotError> {
         let path = self.dir.join(name_of(image.index));
-        assert_ne!(path, self.path, "a snapshot is taken after something was appended");
+        assert_ne!(path, self.path, "no entry was appended since the last snapshot");
         let unfinished = self.dir.join(format!("{:020}{UNFINISHED}", image.index));
-        // Should it fail, it is tried again when the log has become twice as long.
+        // After a failure, the next attempt is due when the log is twice as long.
         self.snapshot_at = self.len.saturating_mul(2);
         let bytes = entry::encode(image.index, term, &Payload::Image(Box::new(image.clone())));
         let len = bytes.len() as u64;
         let file = write_whole(&unfinished, bytes).await.map_err(|error| SnapshotError { error, is_final: false })?;
-        // From here on a restart may find either file; entries must not go to the one that it does not find.
+        // From here on the next start may find either file. Appending to the one that it does not find would lose
+        // entries.
         let is_final = true;
         dir::rename(&unfinished, &path).await.map_err(|error| SnapshotError { error, is_final })?;
         dir::sync(&self.dir).await.map_err(|error| SnapshotError { error, is_final })?;
@@ -99,7 +103,7 @@ impl Store {
     }
 }
 
-/// The length at which a log is to be replaced that starts with a snapshot of so many bytes.
+/// The length at which a log that starts with a snapshot of `snapshot_bytes` gets a new snapshot.
 fn due_after(snapshot_bytes: u64) -> u64 {
     2 * snapshot_bytes + SNAPSHOT_SLACK_BYTES
 }
@@ -118,7 +122,7 @@ async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Stor
     let file = File::open(path, open).await.map_err(failed)?;
     let len = file.len().await.map_err(failed)?;
     let bytes = file.read_vec(len as usize, 0).await.map_err(failed)?;
-    let recovered = recover(&bytes).map_err(|why| OpenError::Refused { path: path.into(), why })?;
+    let recovered = recover(&bytes).map_err(|why| OpenError::Unrecoverable { path: path.into(), why })?;
     if newest.is_some_and(|start| start > 0) && recovered.snapshot_bytes == 0 {
         let why = recovered.torn.map(|(_, why)| why);
         return Err(OpenError::NoSnapshot { path: path.into(), why });
@@ -137,6 +141,7 @@ async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Stor
     Ok((store, recovered))
 }
 
+/// The name of the log file with the entries after index `start`.
 fn name_of(start: u64) -> String {
     format!("{start:020}{SUFFIX}")
 }

@@ -1,6 +1,6 @@
-//! From one image and a command to the next image, or to why not.
+//! Applies commands to an image: the result is the next image, or the reason why the commands do not apply.
 //!
-//! Commands come in lists that stand at one index of the log: all of a list applies, or nothing of it (META-2).
+//! The commands at one index of the log form a list. Either the whole list applies, or none of it (META-2).
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,29 +11,29 @@ use super::image::{Image, Node, Partition, Topic};
 use crate::config::topic::Overrides;
 use crate::model::{InvalidTopicName, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
 
-/// What is new in an image. Topics are as they are in it; deleted ones as they last were.
+/// The changes from one image to the next. Topics are in their new state, and deleted topics in their last one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
     pub topics_created: Vec<Arc<Topic>>,
     pub topics_deleted: Vec<Arc<Topic>>,
-    /// The new partitions of a topic that was there before.
+    /// The new partitions of topics that existed before.
     pub partitions_added: Vec<(TopicId, Range<i32>)>,
-    /// Partitions of topics that were there before whose leader, leader epoch or in-sync replicas changed.
+    /// Existing partitions whose leader, leader epoch or in-sync replicas changed.
     pub leadership_changed: Vec<TopicPartition>,
     pub configs_changed: Vec<TopicId>,
     pub nodes_changed: Vec<NodeId>,
-    /// To whom, and which.
+    /// The node that got a block of producer ids, and the block.
     pub producer_ids: Option<(NodeId, Range<ProducerId>)>,
 }
 
 /// Why a command does not apply to an image.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Rejected {
-    #[error("the cluster is called '{have}' already, not '{given}'")]
+    #[error("the cluster already has the id '{have}', not '{given}'")]
     AlreadyFormatted { have: String, given: String },
     #[error("a cluster id is 1 to 255 characters, not {0}")]
     ClusterIdLength(usize),
-    #[error("node {node} started as {have} already, so {given} is stale")]
+    #[error("node {node} is at incarnation {have}, so {given} is stale")]
     StaleIncarnation { node: i32, have: u64, given: u64 },
     #[error("node {node} needs 1 to 1000 shards, an address and an id up to 2000000")]
     NodeUnusable { node: i32 },
@@ -49,7 +49,7 @@ pub enum Rejected {
     NameCollides { name: String, other: String },
     #[error("the topic id {0} is zero or in use")]
     IdTaken(TopicId),
-    #[error("a topic needs at least one partition, and more are added than none")]
+    #[error("a command creates at least one partition, not none")]
     NoPartitions,
     #[error("the topic has {have} partitions, not {given}")]
     PartitionsMoved { have: usize, given: u32 },
@@ -59,15 +59,17 @@ pub enum Rejected {
     ProducerIdsExhausted,
 }
 
-/// The image after the `commands` that stand at `index` of the log, and what changed. They apply together or not at all.
+/// The image after the `commands` at `index` of the log, and the changes. All of them apply, or none (META-2).
 pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, Delta), Rejected> {
     let mut next = image.clone();
     let mut delta = Delta::default();
     apply_to(&mut next, &mut delta, index, commands)?;
+    assert!(image.index < index && next.index == index, "META-2: the index moves once, after the whole list");
     Ok((next, delta))
 }
 
-/// The same in place, for a reader of a long log. When one of several commands is rejected, those before it have been applied.
+/// Applies the commands in place, for recovery of a long log. If one is rejected, the image is unusable: the commands
+/// before it have been applied.
 pub fn apply_to(image: &mut Image, delta: &mut Delta, index: u64, commands: &[Command]) -> Result<(), Rejected> {
     assert!(index > image.index, "META-1: commands apply in the order of the log, {index} after {}", image.index);
     commands.iter().try_for_each(|command| apply_one(image, delta, command))?;
@@ -128,7 +130,7 @@ fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), Re
             return false;
         }
         partition.leader = Some(id);
-        // KIP-101: every leadership has its own epoch, also one that follows a restart.
+        // KIP-101: every leadership has its own epoch, including one after a restart.
         partition.leader_epoch += 1;
         true
     });
@@ -147,7 +149,7 @@ fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64)
         if !partition.isr.contains(&id) {
             return false;
         }
-        // The last in-sync replica stays one: nobody else has everything that was acknowledged.
+        // The last in-sync replica stays in sync: no other replica has every acknowledged record.
         if partition.isr.len() > 1 {
             partition.isr.retain(|replica| *replica != id);
         }
@@ -160,14 +162,22 @@ fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64)
     Ok(())
 }
 
-/// Runs `change` over every partition; it says whether it changed something.
+/// Runs `change` on every partition. `change` returns whether it changed the partition.
 fn change_partitions(image: &mut Image, delta: &mut Delta, change: impl Fn(&Image, &mut Partition) -> bool) {
     let topics: Vec<Arc<Topic>> = image.topics.values().cloned().collect();
     for topic in topics {
         let mut next: Option<Topic> = None;
         for (i, partition) in topic.partitions.iter().enumerate() {
+            let before = partition;
             let mut partition = partition.clone();
             if change(image, &mut partition) {
+                assert!(
+                    partition.leader_epoch >= before.leader_epoch + i32::from(partition.leader != before.leader),
+                    "META-4: leader epoch {} after {} of {:?}",
+                    partition.leader_epoch,
+                    before.leader_epoch,
+                    before.leader
+                );
                 partition.partition_epoch += 1;
                 next.get_or_insert_with(|| Topic::clone(&topic)).partitions[i] = partition;
                 delta.leadership_changed.push(TopicPartition { topic: topic.id, partition: i as i32 });
@@ -179,17 +189,23 @@ fn change_partitions(image: &mut Image, delta: &mut Delta, change: impl Fn(&Imag
     }
 }
 
-/// META-3: the two maps change together, here and in `delete_topic`.
+/// Inserts or replaces a topic. The maps by name and by id change together, here and in `delete_topic` (META-3).
 fn insert_topic(image: &mut Image, topic: Topic) -> Arc<Topic> {
-    debug_assert!(topic.partitions.iter().all(|partition| {
-        partition.isr.iter().all(|replica| partition.replicas.contains(replica))
-            && partition.leader.is_none_or(|leader| partition.isr.contains(&leader))
-            && !partition.isr.is_empty()
-    }));
+    debug_assert!(topic.partitions.iter().all(has_legal_replicas), "META-5: {:?} of {}", topic.partitions, topic.name);
     let topic = Arc::new(topic);
     image.ids.insert(topic.id, topic.clone());
     image.topics.insert(topic.name.clone(), topic.clone());
+    assert!(image.ids.len() == image.topics.len(), "META-3: {} has a name or an id alone", topic.name);
     topic
+}
+
+/// META-5
+fn has_legal_replicas(partition: &Partition) -> bool {
+    let distinct: HashSet<&NodeId> = partition.replicas.iter().collect();
+    distinct.len() == partition.replicas.len()
+        && partition.isr.iter().all(|replica| distinct.contains(replica))
+        && partition.leader.is_none_or(|leader| partition.isr.contains(&leader))
+        && !partition.isr.is_empty()
 }
 
 fn create_topic(
@@ -216,7 +232,7 @@ fn create_topic(
     Ok(())
 }
 
-/// Fresh partitions on these replicas, numbered from `first`; led by the first live replica.
+/// New partitions on these replicas, numbered from `first`. The first live replica leads.
 fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Result<Vec<Partition>, Rejected> {
     if replicas.is_empty() {
         return Err(Rejected::NoPartitions);
@@ -231,7 +247,7 @@ fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Resu
         }
         let live: Vec<NodeId> = replicas.iter().copied().filter(|id| image.is_live(*id)).collect();
         let leader = live.first().copied();
-        // With no replica up yet, the partition is empty on all of them, so each of them is in sync.
+        // If no replica is live, the partition is empty on all of them, so each of them is in sync.
         let isr = if live.is_empty() { replicas.clone() } else { live };
         partitions.push(Partition { leader, leader_epoch: 0, partition_epoch: 0, replicas: replicas.clone(), isr });
     }
@@ -241,6 +257,7 @@ fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Resu
 fn delete_topic(image: &mut Image, delta: &mut Delta, id: TopicId) -> Result<(), Rejected> {
     let topic = image.ids.remove(&id).ok_or(Rejected::UnknownTopic(id))?;
     image.topics.remove(topic.name.as_str());
+    assert!(image.ids.len() == image.topics.len(), "META-3: {} has a name or an id alone", topic.name);
     delta.topics_deleted.push(topic);
     Ok(())
 }

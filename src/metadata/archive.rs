@@ -1,8 +1,8 @@
-//! Commands and images as bytes: what the metadata log and its snapshots hold.
+//! Commands and images as bytes: the payloads of the metadata log and its snapshots.
 //!
-//! An archive is rkyv's (little-endian, aligned, 32-bit pointers: the features in Cargo.toml), always validated before it is read.
-//! It carries no version of its own; the frame around it does (`controller::entry`), and [`VERSION`] is what it must say. When
-//! a struct here or [`Command`] changes shape, the version grows and the old shape stays behind as its reader.
+//! The format is rkyv's (little-endian, aligned, 32-bit pointers: the features in Cargo.toml). It is validated before
+//! it is read. The entry around it carries the version ([`VERSION`], `controller::entry`). When a struct here or
+//! [`Command`] changes shape, the version increases and the old struct stays as the reader of the old version.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use super::image::{Image, Node, Partition, Topic};
 use crate::config::Routing;
 use crate::model::{NodeId, TopicId, TopicName};
 
-/// The shape of the archives below.
+/// The version of the archives below.
 pub const VERSION: u8 = 1;
 
-// A change of shape that nobody meant does not compile: it would make yesterday's log unreadable.
+// An unintended change of shape does not compile: it would make existing logs unreadable.
 const _: () = assert!(size_of::<ArchivedCommand>() == 48);
 const _: () = assert!(size_of::<ArchivedImageArchive>() == 40);
 const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
 
-/// These bytes are not a valid archive.
+/// The bytes are not a valid archive.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a valid archive: {0}")]
 pub struct Damaged(pub String);
@@ -44,7 +44,7 @@ pub fn decode_image(bytes: &[u8]) -> Result<Image, Damaged> {
     rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))?.into_image()
 }
 
-/// Archives are read where they are aligned; a file's bytes need not be.
+/// A copy at the alignment that rkyv requires; the bytes of a file may have any.
 fn aligned(bytes: &[u8]) -> AlignedVec {
     let mut aligned = AlignedVec::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
@@ -164,7 +164,7 @@ mod tests {
     use crate::metadata::apply::tests::{all_commands, create, image_with_nodes};
 
     #[test]
-    fn commands_read_back_as_they_were_written_wherever_they_lie_in_memory() {
+    fn commands_decode_as_they_were_encoded_at_any_alignment() {
         let singles = all_commands().into_iter().map(|command| vec![command]);
         for commands in singles.chain([all_commands(), vec![]]) {
             let bytes = encode_commands(&commands);
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_reads_back_as_it_was_written() {
+    fn an_image_decodes_as_it_was_encoded() {
         let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
         assert_eq!(decode_image(&encode_image(&image)), Ok(image));
         assert_eq!(decode_image(&encode_image(&Image::default())), Ok(Image::default()));
     }
 
     #[test]
-    fn damaged_archives_are_refused_or_read_as_something_else_but_never_crash() {
+    fn damaged_archives_never_cause_a_panic() {
         let bytes = encode_commands(&all_commands());
         for at in 0..bytes.len() {
             let mut flipped = bytes.to_vec();
@@ -191,7 +191,7 @@ mod tests {
             let _ = decode_commands(&bytes[..at]);
         }
         assert!(decode_commands(&[]).is_err());
-        // The root lies at the end: a length that reaches out of the archive.
+        // The root is at the end: a length that extends beyond the archive.
         let mut wrong = bytes.to_vec();
         wrong.iter_mut().rev().take(4).for_each(|byte| *byte = 0x7f);
         assert!(decode_commands(&wrong).is_err());

@@ -1,14 +1,14 @@
-//! What can be changed, as one enum. These are what the metadata log holds; `archive.rs` turns them into bytes.
+//! Every change of the metadata, as one enum. The metadata log consists of these; `archive.rs` encodes them.
 //!
-//! Everything that chance or a clock decides (ids, placement) is decided by whoever proposes and stands in the command, so that
-//! applying it is the same everywhere (META-1).
+//! The proposer makes each random or time-dependent choice (ids, placement) and puts it into the command. Applying a
+//! command therefore gives the same image on every node (META-1).
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::config::Routing;
 use crate::model::{NodeId, TopicId};
 
-/// The address of a node's listener, as clients are told.
+/// The advertised address of a node's listener.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The listener's name, such as `PLAINTEXT`.
@@ -20,27 +20,27 @@ pub struct Endpoint {
 /// One change of the metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 pub enum Command {
-    /// Names the cluster; once, as the first command of its log.
+    /// Gives the cluster its id. Applies once, as the first command of the log.
     FormatCluster {
         cluster_id: String,
     },
-    /// A node is up, for the first time or again: it is registered, and each partition it leads gets a new leader epoch, because
-    /// what it acknowledged in the last one and what it has now may differ (KIP-101).
+    /// A node started, for the first time or again. The command registers it and gives each partition that it leads a
+    /// new leader epoch, because its log may differ from the one it acknowledged in the last epoch (KIP-101).
     NodeStarted {
         node: NodeId,
-        /// Grows with each start of the node; an older one is refused.
+        /// Increases with each start of the node; a stale one is rejected.
         incarnation: u64,
         endpoints: Vec<Endpoint>,
         shards: u16,
         routing: Routing,
         rack: String,
     },
-    /// A node is down: it leads nothing any more.
+    /// A node stopped. It leads no partition afterwards.
     NodeStopped {
         node: NodeId,
         incarnation: u64,
     },
-    /// One list of replicas for each partition; the first is preferred as leader.
+    /// One list of replicas for each partition; the first replica is the preferred leader.
     CreateTopic {
         id: TopicId,
         name: String,
@@ -50,18 +50,18 @@ pub enum Command {
     DeleteTopic {
         id: TopicId,
     },
-    /// One list of replicas for each partition that is added to the `have` there are.
+    /// Adds one partition for each list of replicas to the `have` existing ones.
     CreatePartitions {
         id: TopicId,
         have: u32,
         replicas: Vec<Vec<NodeId>>,
     },
-    /// Sets overrides, and with `None` removes them.
+    /// Sets overrides; `None` removes one.
     SetTopicConfig {
         id: TopicId,
         changes: Vec<(String, Option<String>)>,
     },
-    /// Sets `count` producer ids aside for a node; it hands them out as it likes.
+    /// Allocates a block of `count` producer ids to a node, which assigns them to producers.
     AllocateProducerIds {
         node: NodeId,
         count: u32,

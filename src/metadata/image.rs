@@ -12,18 +12,18 @@ use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, Top
 /// All metadata after the command at `index`. A clone shares the topics and nodes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Image {
-    /// The index of the last command in it; 0 before the first.
+    /// The index of the last applied command; 0 before the first.
     pub index: u64,
     /// Empty until the cluster is formatted.
     pub cluster_id: String,
-    /// Producer ids from here on have been given to nobody.
+    /// The first producer id that is not allocated.
     pub next_producer_id: ProducerId,
     pub(super) nodes: BTreeMap<NodeId, Arc<Node>>,
     pub(super) topics: BTreeMap<TopicName, Arc<Topic>>,
     pub(super) ids: HashMap<TopicId, Arc<Topic>>,
 }
 
-/// A node, as it said at its last start.
+/// A node, as it registered at its last start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {
     pub id: NodeId,
@@ -32,10 +32,11 @@ pub struct Node {
     pub shards: u16,
     pub routing: Routing,
     pub rack: String,
-    /// Registered, but down: it leads nothing, and clients are not sent to it.
+    /// The node is registered but down: it leads no partition, and clients are not directed to it.
     pub is_fenced: bool,
 }
 
+/// A topic, with its partitions and overrides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topic {
     pub id: TopicId,
@@ -44,7 +45,7 @@ pub struct Topic {
     pub overrides: Overrides,
 }
 
-/// A partition's place in the cluster. Which shard of a node has it is not written down: `metadata::owner` derives it.
+/// A partition's leader and replicas. The shard of a node that owns it is not stored: `metadata::owner` derives it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
     pub leader: Option<NodeId>,
@@ -52,9 +53,9 @@ pub struct Partition {
     pub leader_epoch: LeaderEpoch,
     /// Counts all changes of this struct.
     pub partition_epoch: i32,
-    /// The first is preferred as leader.
+    /// The first is the preferred leader.
     pub replicas: Vec<NodeId>,
-    /// In sync with the leader, or with the last one there was; in the order of `replicas`. Never empty.
+    /// The replicas in sync with the leader, or with the last leader; in the order of `replicas`. Never empty.
     pub isr: Vec<NodeId>,
 }
 
@@ -63,12 +64,12 @@ impl Image {
         self.nodes.get(&id)
     }
 
-    /// All nodes, by id in order.
+    /// All nodes, in order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.values()
     }
 
-    /// The nodes that are up.
+    /// The nodes that are not fenced.
     pub fn live_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes().filter(|node| !node.is_fenced)
     }
@@ -89,12 +90,12 @@ impl Image {
         self.topic_by_id(at.topic)?.partition(at.partition)
     }
 
-    /// All topics, by name in order.
+    /// All topics, in order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.topics.values()
     }
 
-    /// The topics from `name` on, by name in order.
+    /// The topics from `name` on, in order of their names.
     pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> {
         self.topics.range::<str, _>((Bound::Included(name), Bound::Unbounded)).map(|(_, topic)| topic)
     }
@@ -105,7 +106,7 @@ impl Image {
 
     /// A topic whose name differs from `name` only in `.` and `_`.
     pub fn colliding_topic(&self, name: &TopicName) -> Option<&Arc<Topic>> {
-        // Such a name shares everything before the first of these characters, so only that stretch of the map is looked at.
+        // Colliding names agree up to the first of these characters, so only names with that prefix are compared.
         let at = name.as_str().find(['.', '_'])?;
         let prefix = &name.as_str()[..at];
         self.topics_from(prefix)
@@ -115,7 +116,7 @@ impl Image {
 }
 
 impl Node {
-    /// The address for clients that came in on `listener`; the first if the node has none of that name.
+    /// The address for clients that connected to `listener`, or the first one if the node has no listener of that name.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.listener == listener).or(self.endpoints.first())
     }
@@ -126,13 +127,13 @@ impl Topic {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
-    /// Topics that brokers write, not users. Clients hide them.
+    /// Whether brokers write the topic, not users. Clients hide such topics.
     pub fn is_internal(&self) -> bool {
         is_internal(self.name.as_str())
     }
 }
 
-/// Kafka's internal topics, by name.
+/// Whether `name` is that of an internal topic of Kafka.
 pub fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }

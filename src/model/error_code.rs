@@ -1,8 +1,8 @@
-//! Kafka's error codes, as `org.apache.kafka.common.protocol.Errors` numbers and names them.
+//! Kafka's error codes, with the numbers and names of `org.apache.kafka.common.protocol.Errors`.
 
 macro_rules! error_codes {
     ($($code:literal $name:ident $text:literal)*) => {
-        /// What a response says went wrong. [`ErrorCode::None`] is success.
+        /// The error code of a response. [`ErrorCode::None`] is success.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(i16)]
         pub enum ErrorCode { $($name = $code),* }
@@ -13,7 +13,7 @@ macro_rules! error_codes {
                 match code { $($code => Some(ErrorCode::$name),)* _ => None }
             }
 
-            /// Kafka's name for it, such as `UNKNOWN_TOPIC_OR_PARTITION`.
+            /// Kafka's name of the code, such as `UNKNOWN_TOPIC_OR_PARTITION`.
             pub fn name(self) -> &'static str {
                 match self { $(ErrorCode::$name => $text),* }
             }

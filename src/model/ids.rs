@@ -1,10 +1,11 @@
-//! Ids and positions. Different things get different types, so that they cannot be mixed up.
+//! Ids and offsets. Ids of nodes, shards, brokers and topics are types of their own; offsets, epochs and producer ids
+//! are aliases of the integers in Kafka's schemas.
 
 use std::fmt;
 
-/// A record's position in a partition: Kafka's offset, counted in records.
+/// The number of a record in its partition, from 0: Kafka's offset.
 pub type Offset = i64;
-/// Counts the leaderships of one partition; grows with each of them (KIP-101). -1 means unknown.
+/// Counts the leaderships of one partition (KIP-101). -1 means unknown.
 pub type LeaderEpoch = i32;
 /// Identifies an idempotent producer (KIP-98). -1 means none.
 pub type ProducerId = i64;
@@ -23,16 +24,17 @@ pub struct NodeId(pub i32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ShardId(pub u16);
 
-/// What a Kafka client calls a broker. In direct routing: node id x 1000 + shard.
+/// The id of a broker as Kafka clients see it. In direct routing: node id x 1000 + shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct BrokerId(pub i32);
 
 impl BrokerId {
-    /// How many shards a node may have, and so the stride of broker ids.
+    /// The most shards of a node, and the stride of broker ids.
     pub const SHARDS_PER_NODE_MAX: u16 = 1000;
 
+    /// The id of a shard in direct routing.
     pub fn new(node: NodeId, shard: ShardId) -> BrokerId {
-        assert!(shard.0 < Self::SHARDS_PER_NODE_MAX);
+        assert!(shard.0 < Self::SHARDS_PER_NODE_MAX, "shard {} would have the broker id of another node", shard.0);
         BrokerId(node.0 * i32::from(Self::SHARDS_PER_NODE_MAX) + i32::from(shard.0))
     }
 
@@ -45,12 +47,12 @@ impl BrokerId {
     }
 }
 
-/// A topic's identity for its life; a recreated topic gets another (KIP-516). 16 bytes, big-endian as on the wire.
+/// The id of a topic (KIP-516). A recreated topic gets another one. 16 bytes, big-endian as on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct TopicId(pub [u8; 16]);
 
 impl TopicId {
-    /// All zero: "no id", as the wire writes it.
+    /// All zero: "no id" on the wire.
     pub const ZERO: TopicId = TopicId([0; 16]);
 
     pub fn is_zero(self) -> bool {
@@ -72,7 +74,7 @@ impl TopicId {
                 b'_' => 63,
                 _ => return None,
             });
-            // 22 digits hold 132 bits; the last digit carries only two of the id.
+            // 22 digits hold 132 bits; the last digit holds only two bits of the id.
             value = if i < 21 {
                 (value << 6) | digit
             } else if digit & 15 == 0 {
@@ -103,7 +105,7 @@ impl fmt::Debug for TopicId {
     }
 }
 
-/// A partition, by its topic's id.
+/// A partition, identified by its topic's id and its number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TopicPartition {
     pub topic: TopicId,
@@ -115,8 +117,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topic_id_prints_as_kafka_does_and_reads_back() {
-        // Kafka's Uuid.ONE and a random one, as kafka-storage prints them.
+    fn topic_id_prints_as_in_kafka_and_parses_back() {
+        // The text of Kafka's Uuid.ONE_UUID.
         assert_eq!(TopicId(1u128.to_be_bytes()).to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         for value in [0u128, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
             let id = TopicId(value.to_be_bytes());

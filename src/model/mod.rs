@@ -1,6 +1,7 @@
-//! The words every layer shares: ids, offsets, epochs, names, Kafka error codes.
+//! The types that every layer shares: ids, offsets, epochs, topic names, Kafka error codes.
 //!
-//! Owns no state and does no I/O. Everything here is `Copy` or a small value.
+//! Owns no state and does no I/O. Inputs and outputs are small values, most of them `Copy`. Does not know: any other
+//! module. Runs on any thread.
 
 pub mod error_code;
 pub mod ids;

@@ -1,4 +1,4 @@
-//! Which topic names are legal: Kafka's `Topic.validate`.
+//! Topic names, with the rules of Kafka's `Topic.validate`.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(std::sync::Arc<str>);
 
-/// Why a name is refused; the text goes to the client.
+/// Why a name is illegal. The client gets the text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidTopicName {
     #[error("Topic name is invalid: the empty string is not allowed")]
@@ -29,7 +29,7 @@ impl TopicName {
         Ok(TopicName(name.into()))
     }
 
-    /// Whether the name is legal; a question by itself where hundreds of thousands are asked about.
+    /// Checks a name without an allocation, for requests that name hundreds of thousands of topics.
     pub fn check(name: &str) -> Result<(), InvalidTopicName> {
         if name.is_empty() {
             return Err(InvalidTopicName::Empty);
@@ -50,7 +50,8 @@ impl TopicName {
         &self.0
     }
 
-    /// `.` and `_` are one character in metric names, so Kafka refuses names that differ only there.
+    /// Whether the names differ only in `.` and `_`. Kafka rejects such pairs, because metric names do not distinguish
+    /// them.
     pub fn collides_with(&self, other: &TopicName) -> bool {
         self.0.len() == other.0.len()
             && self.0.bytes().zip(other.0.bytes()).all(|(a, b)| {
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_legal_as_in_kafka() {
+    fn legal_names_are_those_of_kafka() {
         for name in ["a", "A.b_c-9", "...", &"x".repeat(249)] {
             assert!(TopicName::new(name).is_ok(), "{name}");
         }

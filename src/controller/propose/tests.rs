@@ -9,7 +9,7 @@ use crate::model::NodeId;
 use crate::runtime::Config;
 use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
 
-/// A directory of a test's own, gone with it.
+/// The directory of one test, removed when dropped.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -39,20 +39,23 @@ impl Drop for Dir {
     }
 }
 
-/// One life of a controller: opened in `dir`, used, gone without a goodbye.
+/// Opens a controller in `dir`, runs `life` with it, and drops it without a graceful stop.
 fn live<T, F: Future<Output = T>>(dir: &Dir, life: impl FnOnce(Opened) -> F + 'static) -> T {
     let path = dir.0.clone();
     runtime::run(Config::default(), || async move { life(Controller::open(&path).await.unwrap()).await }).unwrap()
 }
 
-fn refused(dir: &Dir) -> String {
+fn open_error(dir: &Dir) -> String {
     let path = dir.0.clone();
-    runtime::run(Config::default(), || async move { Controller::open(&path).await.err().expect("refused").to_string() })
-        .unwrap()
+    runtime::run(
+        Config::default(),
+        || async move { Controller::open(&path).await.err().expect("an error").to_string() },
+    )
+    .unwrap()
 }
 
-/// The commands that make a cluster with one node.
-async fn begin(controller: &Controller) {
+/// Formats a cluster with one node.
+async fn format(controller: &Controller) {
     let node = Command::NodeStarted {
         node: NodeId(1),
         incarnation: controller.image().node(NodeId(1)).map_or(1, |node| node.incarnation + 1),
@@ -73,10 +76,10 @@ fn topics(image: &Image) -> Vec<String> {
 }
 
 #[test]
-fn what_was_committed_is_there_after_a_restart() {
+fn committed_changes_survive_a_restart() {
     let dir = Dir::new();
     let before = live(&dir, |opened| async move {
-        begin(&opened.controller).await;
+        format(&opened.controller).await;
         create(&opened.controller, "a").await.unwrap();
         create(&opened.controller, "b").await.unwrap();
         opened.controller.image()
@@ -89,10 +92,10 @@ fn what_was_committed_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_commit_tells_its_image_and_delta_to_the_watchers_and_then_to_the_proposer() {
+fn the_watchers_and_then_the_proposer_get_the_image_and_delta_of_a_commit() {
     live(&Dir::new(), |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         let seen = Rc::new(RefCell::new(Vec::new()));
         let record = seen.clone();
         controller.watch(move |committed| record.borrow_mut().push(committed.clone()));
@@ -104,11 +107,11 @@ fn a_commit_tells_its_image_and_delta_to_the_watchers_and_then_to_the_proposer()
 }
 
 #[test]
-fn a_rejected_proposal_leaves_no_trace() {
+fn a_rejected_proposal_changes_nothing() {
     let dir = Dir::new();
     live(&dir, |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         create(&controller, "a").await.unwrap();
         let before = controller.image();
         controller.watch(|committed| panic!("{committed:?}"));
@@ -121,14 +124,14 @@ fn a_rejected_proposal_leaves_no_trace() {
 }
 
 #[test]
-fn ctrl_2_plans_see_what_the_plans_before_them_did() {
+fn ctrl_2_each_plan_sees_the_changes_of_the_plans_before_it() {
     live(&Dir::new(), |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         let tasks: Vec<_> = (0..20)
             .map(|_| {
                 let controller = controller.clone();
-                // All want the same topic; whoever comes second sees that it is there.
+                // All plans create the same topic; the second and later ones find it.
                 runtime::spawn(Class::Foreground, "proposer", async move {
                     let plan = |image: &Image| {
                         let is_new = image.topic("t").is_none();
@@ -148,10 +151,10 @@ fn ctrl_2_plans_see_what_the_plans_before_them_did() {
 }
 
 #[test]
-fn a_proposer_that_goes_away_leaves_nothing_half_done() {
+fn the_proposal_of_a_dropped_proposer_is_committed() {
     live(&Dir::new(), |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         let gone = controller.clone();
         let started = Rc::new(Cell::new(false));
         let flag = started.clone();
@@ -172,10 +175,10 @@ fn a_proposer_that_goes_away_leaves_nothing_half_done() {
 }
 
 #[test]
-fn ctrl_4_a_torn_write_is_cut_off_and_told() {
+fn ctrl_4_a_torn_write_is_cut_off_and_reported() {
     let dir = Dir::new();
     live(&dir, |opened| async move {
-        begin(&opened.controller).await;
+        format(&opened.controller).await;
         create(&opened.controller, "a").await.unwrap();
     });
     let whole = std::fs::read(dir.path(0)).unwrap();
@@ -196,38 +199,39 @@ fn ctrl_4_a_torn_write_is_cut_off_and_told() {
 }
 
 #[test]
-fn damage_in_the_middle_is_refused_with_the_file_and_the_place() {
+fn damage_in_the_middle_is_rejected_with_the_file_and_the_position() {
     let dir = Dir::new();
     live(&dir, |opened| async move {
-        begin(&opened.controller).await;
+        format(&opened.controller).await;
         create(&opened.controller, "a").await.unwrap();
     });
     let mut bytes = std::fs::read(dir.path(0)).unwrap();
     bytes[40] ^= 1;
     std::fs::write(dir.path(0), bytes).unwrap();
-    let message = refused(&dir);
+    let message = open_error(&dir);
     assert!(message.contains("00000000000000000000.tml: the metadata log is damaged at byte 0"), "{message}");
     assert!(message.contains("Restore the file from a copy"), "{message}");
 }
 
+/// CTRL-1: the watcher is not called for a change whose write failed.
 #[test]
 fn ctrl_3_a_failed_write_is_final() {
     let dir = Dir::new();
     live(&dir, |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         create(&controller, "a").await.unwrap();
         controller.watch(|committed| panic!("CTRL-1: {committed:?}"));
         runtime::install_faults(Some(FaultPlan::fail(Target::WriteSync, 1, 5)));
         assert!(matches!(create(&controller, "b").await, Err(ProposeError::Failed(_))));
-        // The disk would take it now; the log does not, for what lies at its end is not known.
+        // The disk works again, but the end of the log is unknown, so the log rejects the change.
         assert!(matches!(create(&controller, "c").await, Err(ProposeError::Failed(_))));
         assert_eq!(topics(&controller.image()), ["a"]);
     });
     assert_eq!(live(&dir, |opened| async move { topics(&opened.controller.image()) }), ["a"]);
 }
 
-/// Makes the log so long that a snapshot follows.
+/// Appends until a snapshot is due.
 async fn grow(controller: &Controller) {
     let id = controller.image().topic("a").unwrap().id;
     for size in [600_000, 600_001] {
@@ -237,11 +241,11 @@ async fn grow(controller: &Controller) {
 }
 
 #[test]
-fn a_log_that_has_grown_goes_on_behind_a_snapshot() {
+fn a_long_log_continues_after_a_snapshot() {
     let dir = Dir::new();
     let before = live(&dir, |opened| async move {
         let controller = opened.controller;
-        begin(&controller).await;
+        format(&controller).await;
         create(&controller, "a").await.unwrap();
         grow(&controller).await;
         create(&controller, "b").await.unwrap();
@@ -254,7 +258,7 @@ fn a_log_that_has_grown_goes_on_behind_a_snapshot() {
 
 #[test]
 fn ctrl_4_a_snapshot_that_fails_at_any_step_loses_nothing() {
-    // Whether the log is still usable in that life: yes, while it is known which file a restart will find.
+    // The log stays usable while it is known which file the next start will find.
     for (target, nth, and_after, usable) in [
         (Target::Open, 1, false, true),
         (Target::Write, 3, false, true),
@@ -267,7 +271,7 @@ fn ctrl_4_a_snapshot_that_fails_at_any_step_loses_nothing() {
         let name = if usable { "after" } else { "lost" };
         let before = live(&dir, move |opened| async move {
             let controller = opened.controller;
-            begin(&controller).await;
+            format(&controller).await;
             create(&controller, "a").await.unwrap();
             let rule = Rule { target, nth, and_after, fault: Fault::Errno(28) };
             runtime::install_faults(Some(FaultPlan::new([rule])));
@@ -282,10 +286,10 @@ fn ctrl_4_a_snapshot_that_fails_at_any_step_loses_nothing() {
 }
 
 #[test]
-fn a_file_that_lacks_its_snapshot_is_refused() {
+fn a_file_without_its_snapshot_is_rejected() {
     let dir = Dir::new();
-    live(&dir, |opened| async move { begin(&opened.controller).await });
+    live(&dir, |opened| async move { format(&opened.controller).await });
     std::fs::rename(dir.path(0), dir.path(7)).unwrap();
-    let message = refused(&dir);
+    let message = open_error(&dir);
     assert!(message.contains("does not start with the snapshot"), "{message}");
 }

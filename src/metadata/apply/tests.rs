@@ -6,7 +6,7 @@ pub(crate) fn name(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
-/// A topic id that depends on the name and the index of its creation only.
+/// A topic id that depends only on the name and the index of the creation.
 fn id_of(name: &str, index: u64) -> TopicId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&(index + 1).to_be_bytes());
@@ -31,7 +31,7 @@ pub(crate) fn run(image: &Image, command: &Command) -> (Image, Delta) {
         .unwrap_or_else(|rejected| panic!("{command:?}: {rejected}"))
 }
 
-/// A formatted cluster with nodes 1..=count, all up.
+/// A formatted cluster with live nodes 1..=count.
 pub(crate) fn image_with_nodes(count: i32) -> Image {
     let mut image = run(&Image::default(), &Command::FormatCluster { cluster_id: "cluster".into() }).0;
     for node in 1..=count {
@@ -45,14 +45,14 @@ pub(crate) fn create_command(image: &Image, name: &str, replicas: &[&[i32]]) -> 
     Command::CreateTopic { id: id_of(name, image.index), name: name.into(), replicas, overrides: vec![] }
 }
 
-/// With `name`, all its partitions on node 1.
+/// The image with a topic `name`, all its partitions on node 1.
 pub(crate) fn create(image: &Image, name: &str, partitions: usize) -> Image {
     run(image, &create_command(image, name, &vec![&[1][..]; partitions])).0
 }
 
 pub(crate) fn all_commands() -> Vec<Command> {
     vec![
-        Command::FormatCluster { cluster_id: "a cluster id that is longer than what fits inline".into() },
+        Command::FormatCluster { cluster_id: "a cluster id that is too long to be inlined".into() },
         start(7, 3),
         Command::NodeStopped { node: NodeId(7), incarnation: 3 },
         create_command(&Image::default(), "topic", &[&[1, 2], &[2, 1]]),
@@ -92,7 +92,7 @@ fn meta_1_the_same_commands_give_the_same_image() {
 }
 
 #[test]
-fn a_created_topic_is_led_by_its_first_live_replica() {
+fn meta_5_a_created_topic_is_led_by_its_first_live_replica() {
     let image = image_with_nodes(3);
     let image = run(&image, &Command::NodeStopped { node: NodeId(2), incarnation: 1 }).0;
     let (image, delta) = run(&image, &create_command(&image, "t", &[&[1, 2, 3], &[2, 3, 1], &[2]]));
@@ -121,13 +121,13 @@ fn meta_4_a_restart_of_the_leader_is_a_new_leadership() {
 }
 
 #[test]
-fn a_stopped_leader_is_followed_by_an_in_sync_replica_or_by_nobody() {
+fn meta_5_only_an_in_sync_replica_succeeds_a_stopped_leader() {
     let image = image_with_nodes(2);
     let image = run(&image, &create_command(&image, "t", &[&[1, 2], &[1]])).0;
     let image = run(&image, &Command::NodeStopped { node: NodeId(1), incarnation: 1 }).0;
     let topic = image.topic("t").unwrap();
     assert_eq!((topic.partitions[0].leader, &*topic.partitions[0].isr), (Some(NodeId(2)), &[NodeId(2)][..]));
-    // The last in-sync replica stays one, so that it alone can lead again.
+    // The last in-sync replica stays in sync, so that only it can lead again.
     assert_eq!((topic.partitions[1].leader, &*topic.partitions[1].isr), (None, &[NodeId(1)][..]));
     assert!(topic.partitions.iter().all(|partition| partition.leader_epoch == 1));
 
@@ -138,7 +138,7 @@ fn a_stopped_leader_is_followed_by_an_in_sync_replica_or_by_nobody() {
 }
 
 #[test]
-fn topics_are_deleted_and_made_again_under_another_id() {
+fn meta_3_a_recreated_topic_has_another_id() {
     let image = create(&image_with_nodes(1), "t", 1);
     let first = image.topic("t").unwrap().id;
     let (image, delta) = run(&image, &Command::DeleteTopic { id: first });
@@ -149,7 +149,7 @@ fn topics_are_deleted_and_made_again_under_another_id() {
 }
 
 #[test]
-fn partitions_are_added_behind_those_there_are() {
+fn added_partitions_follow_the_existing_ones() {
     let image = create(&image_with_nodes(2), "t", 2);
     let id = image.topic("t").unwrap().id;
     let more = |have| Command::CreatePartitions { id, have, replicas: vec![vec![NodeId(2)]; 3] };
@@ -176,7 +176,7 @@ fn overrides_are_set_and_removed() {
 }
 
 #[test]
-fn producer_ids_are_given_out_once() {
+fn producer_ids_are_allocated_once() {
     let image = image_with_nodes(2);
     let (image, first) = run(&image, &Command::AllocateProducerIds { node: NodeId(1), count: 1000 });
     let (mut image, second) = run(&image, &Command::AllocateProducerIds { node: NodeId(2), count: 10 });
@@ -198,7 +198,7 @@ fn meta_2_commands_at_one_index_apply_together_or_not_at_all() {
 }
 
 #[test]
-fn commands_that_do_not_fit_the_image_are_rejected_with_the_reason() {
+fn inapplicable_commands_are_rejected_with_the_reason() {
     let image = create(&image_with_nodes(2), "a.b", 1);
     let taken = image.topic("a.b").unwrap().id;
     let bad_replicas = |replicas: &[i32]| Rejected::BadReplicas { partition: 0, replicas: replicas.to_vec() };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::locate::data_directory;
 use super::{Failure, Report, cannot_read, table_of_numbers};
-use crate::controller::recover::{Refused, recover};
+use crate::controller::recover::{RecoverError, recover};
 use crate::metadata::Image;
 
 /// Reports the newest metadata log of a data directory.
@@ -18,10 +18,10 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     let recovered = match recover(&bytes) {
         Ok(recovered) => recovered,
         Err(refused) => {
-            let (Refused::Damaged { at, .. }
-            | Refused::Unreadable { at, .. }
-            | Refused::Order { at, .. }
-            | Refused::DoesNotApply { at, .. }) = refused;
+            let (RecoverError::Damaged { at, .. }
+            | RecoverError::Unreadable { at, .. }
+            | RecoverError::Order { at, .. }
+            | RecoverError::DoesNotApply { at, .. }) = refused;
             report.damage(&log, at, refused);
             return Ok(());
         }
