@@ -6,15 +6,15 @@ use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES, Time
 use crate::record::records::Record;
 use crate::record::varint;
 
-/// What a batch says about all of its records.
+/// The header fields of a batch that its records do not determine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchOptions {
     pub base_offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub codec: Codec,
-    /// The codec's own scale; `None` is Kafka's default.
+    /// On the codec's own scale. `None` is Kafka's default.
     pub level: Option<i32>,
-    /// `Some(now)` makes a LogAppendTime batch whose records all have that time.
+    /// `Some(now)`: a LogAppendTime batch, whose records all have that time.
     pub log_append_time_ms: Option<i64>,
     pub is_transactional: bool,
     pub is_control: bool,
@@ -24,7 +24,7 @@ pub struct BatchOptions {
 }
 
 impl Default for BatchOptions {
-    /// An ordinary producer's batch: uncompressed, CreateTime, not idempotent, offset 0.
+    /// The batch of a plain producer: uncompressed, CreateTime, not idempotent, offset 0.
     fn default() -> BatchOptions {
         BatchOptions {
             base_offset: 0,
@@ -41,11 +41,11 @@ impl Default for BatchOptions {
     }
 }
 
-/// Collects records and becomes a batch. Offsets are given in the order of appending.
+/// Collects records into a batch. They get consecutive offsets.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     options: BatchOptions,
-    /// Room for the header, then the records uncompressed.
+    /// Space for the header, then the uncompressed records.
     bytes: Vec<u8>,
     count: i32,
     base_timestamp: i64,
@@ -74,14 +74,14 @@ impl BatchBuilder {
         }
     }
 
-    /// Appends `record` with its key, value, headers and the timestamp given; its offset is the next one here.
+    /// Appends the key, value and headers of `record` with this timestamp and the next offset.
     pub fn append_record(&mut self, timestamp: i64, record: &Record<'_>) {
         let headers = record.headers.stored_bytes();
         self.start_record(timestamp, record.key, record.value, record.headers.len(), headers.len());
         self.bytes.extend_from_slice(headers);
     }
 
-    /// Everything of a record up to its headers.
+    /// Writes a record up to its headers.
     fn start_record(
         &mut self,
         timestamp: i64,
@@ -99,14 +99,15 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// Makes the batch a producer's. Its sequence may be known only once the number of records is.
+    /// Sets the producer. Its sequence may depend on the final number of records.
     pub fn set_producer(&mut self, producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: i32) {
         self.options.producer_id = producer_id;
         self.options.producer_epoch = producer_epoch;
         self.options.base_sequence = base_sequence;
     }
 
-    /// Makes the batch part of a producer's transaction, without sequences: a coordinator's own (`AppendOrigin.COORDINATOR`).
+    /// Makes the batch part of a producer's transaction, without sequences, as a coordinator writes it
+    /// (`AppendOrigin.COORDINATOR`).
     pub fn set_transactional(&mut self, producer_id: ProducerId, producer_epoch: ProducerEpoch) {
         self.set_producer(producer_id, producer_epoch, -1);
         self.options.is_transactional = true;
@@ -125,7 +126,7 @@ impl BatchBuilder {
         self.bytes.len()
     }
 
-    /// The whole batch. Without records it is an empty batch, which no producer sends but compaction leaves behind.
+    /// The whole batch. Without records it is an empty batch, as compaction leaves it.
     pub fn finish(self) -> Vec<u8> {
         let (header, records) = self.finish_apart();
         let mut batch = Vec::with_capacity(HEADER_BYTES + records.len());
@@ -134,7 +135,7 @@ impl BatchBuilder {
         batch
     }
 
-    /// The header by value and the stored records after it.
+    /// The header by value, and the stored records.
     pub fn finish_apart(mut self) -> (BatchHeader, Vec<u8>) {
         let records = if self.options.codec == Codec::None {
             self.bytes.drain(..HEADER_BYTES);
@@ -169,7 +170,7 @@ impl BatchBuilder {
     }
 }
 
-/// Everything of a record up to its headers, of which `header_bytes` follow.
+/// Writes a record up to its headers, of which `header_bytes` follow.
 fn write_start(
     timestamp_delta: i64,
     offset_delta: i32,
@@ -196,7 +197,7 @@ fn write_start(
     varint::write_i32(header_count as i32, out);
 }
 
-/// A record as it is, but for its distance to the batch's base timestamp.
+/// Writes an unchanged record, except for its timestamp delta.
 pub(super) fn write_record(timestamp_delta: i64, record: &Record<'_>, out: &mut Vec<u8>) {
     let headers = record.headers.stored_bytes();
     write_start(

@@ -1,13 +1,14 @@
-//! Transaction markers: control batches by which a coordinator ends a producer's transaction in a partition (KIP-98).
+//! Transaction markers: the control batches with which a coordinator ends a transaction in a partition (KIP-98).
 //!
-//! A marker is a batch of one record, transactional, never compressed, with the producer's id and epoch and no sequence:
+//! A marker is a batch of one record, transactional, never compressed, with the producer's id and epoch and no
+//! sequence:
 //!
 //! | | bytes | field | |
 //! |---|---:|---|---|
 //! | key | 2 | version | 0 |
-//! | | 2 | type | 0 abort, 1 commit; others are no business of a partition's |
+//! | | 2 | type | 0 abort, 1 commit; a partition ignores others |
 //! | value | 2 | version | 0 |
-//! | | 4 | coordinator epoch | an older coordinator's markers are refused |
+//! | | 4 | coordinator epoch | markers of an older coordinator are rejected |
 
 use crate::model::{ProducerEpoch, ProducerId};
 use crate::record::builder::{BatchBuilder, BatchOptions};
@@ -21,17 +22,17 @@ pub enum Ending {
     Commit,
 }
 
-/// What a marker says.
+/// The content of a marker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Marker {
     pub ending: Ending,
-    /// Of the transaction coordinator that wrote it.
+    /// The epoch of the transaction coordinator that wrote it.
     pub coordinator_epoch: i32,
 }
 
 impl Marker {
-    /// The marker in a control batch; `None` when it is of another kind, or has been emptied by compaction.
-    /// `stored` are the bytes behind the header.
+    /// The marker in a control batch. `None` if the batch is of another type, or if compaction removed its record.
+    /// `stored` are the bytes after the header.
     pub fn parse(header: &BatchHeader, stored: &[u8]) -> Option<Marker> {
         if !header.is_control() {
             return None;
@@ -50,7 +51,7 @@ impl Marker {
         Some(Marker { ending, coordinator_epoch: i32::from_be_bytes(value.get(2..6)?.try_into().ok()?) })
     }
 
-    /// The batch that carries it: header and stored records. `is_log_append_time`: what the topic stamps records with.
+    /// The batch of the marker: header and stored records. `is_log_append_time`: the topic uses LogAppendTime.
     pub fn batch(
         &self,
         producer_id: ProducerId,
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statement_72_a_marker_is_kafkas_control_batch() {
+    fn statement_72_a_marker_equals_kafkas_control_batch() {
         let marker = Marker { ending: Ending::Commit, coordinator_epoch: 0x0102_0304 };
         let (header, records) = marker.batch(7, 3, 1000, false);
         assert_eq!((header.attributes, header.records_count, header.base_sequence), (0x30, 1, -1));
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_marker_is_none() {
+    fn a_batch_without_a_marker_parses_to_none() {
         let (header, records) = Marker { ending: Ending::Commit, coordinator_epoch: 1 }.batch(7, 3, 1000, false);
         let data = BatchHeader { attributes: 0x10, ..header };
         assert_eq!(Marker::parse(&data, &records), None, "not a control batch");
@@ -105,6 +106,6 @@ mod tests {
         other_type[8] = 2;
         assert_eq!(Marker::parse(&header, &other_type), None, "a leader change");
         let emptied = BatchHeader { records_count: 0, ..header };
-        assert_eq!(Marker::parse(&emptied, &[]), None, "compaction took the record");
+        assert_eq!(Marker::parse(&emptied, &[]), None, "compaction removed the record");
     }
 }

@@ -1,4 +1,4 @@
-//! The 61 bytes in front of every batch, read by value and patched in place.
+//! The 61-byte header of every batch, decoded by value and patched in place.
 //!
 //! | at | bytes | field | |
 //! |---:|---:|---|---|
@@ -16,13 +16,14 @@
 //! | 53 | 4 | base sequence | |
 //! | 57 | 4 | records count | |
 //!
-//! All numbers are big-endian. Magic 0 and 1 lay these bytes out otherwise; the first 17 bytes they share.
+//! All numbers are big-endian. Magic 0 and 1 share only the layout of the first 17 bytes.
 
 use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::record::codec::Codec;
 
+/// The size of a batch header.
 pub const HEADER_BYTES: usize = 61;
-/// Base offset and batch length: what `batch_length` does not count.
+/// The size of base offset and batch length, which `batch_length` does not count.
 pub const PREFIX_BYTES: usize = 12;
 /// The first byte that the CRC covers.
 pub const CRC_START: usize = 21;
@@ -35,18 +36,20 @@ const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
 const DELETE_HORIZON_BIT: i16 = 1 << 6;
 
+const _: () =
+    assert!(CRC_START >= 16, "REC-2: the CRC does not cover base offset and leader epoch, bytes 0..8 and 12..16");
 const _: () = assert!(HEADER_BYTES == 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4);
 
-/// What a batch's timestamps mean: `message.timestamp.type`.
+/// The meaning of a batch's timestamps: `message.timestamp.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimestampType {
-    /// Each record has the time its producer gave it.
+    /// Each record has the timestamp that its producer set.
     CreateTime,
-    /// All records have `max_timestamp`: when the leader appended them.
+    /// All records have `max_timestamp`, the time of the append.
     LogAppendTime,
 }
 
-/// A batch's header by value. Any 61 bytes decode; what the values must satisfy is `validate`'s business.
+/// A batch's header by value. Any 61 bytes decode; `validate` checks the values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchHeader {
     pub base_offset: Offset,
@@ -65,7 +68,7 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// The header at the front of `bytes`; `None` if they are fewer than 61.
+    /// The header at the start of `bytes`; `None` if they are fewer than 61.
     #[inline]
     pub fn decode(bytes: &[u8]) -> Option<BatchHeader> {
         let b: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
@@ -105,7 +108,7 @@ impl BatchHeader {
         b
     }
 
-    /// The whole batch in bytes, header and length prefix included. 0 if the length field is nonsense.
+    /// The size of the whole batch, header and length prefix included. 0 if the length field is negative.
     pub fn total_bytes(&self) -> usize {
         usize::try_from(self.batch_length).map_or(0, |length| length + PREFIX_BYTES)
     }
@@ -119,7 +122,7 @@ impl BatchHeader {
         self.last_offset().wrapping_add(1)
     }
 
-    /// The codec's number as written, 0 to 7; only 0 to 4 are codecs.
+    /// The id of the codec as stored, 0 to 7. Only 0 to 4 are codecs.
     pub fn codec_id(&self) -> u8 {
         (self.attributes & CODEC_BITS) as u8
     }
@@ -140,12 +143,13 @@ impl BatchHeader {
         self.attributes & TRANSACTIONAL_BIT != 0
     }
 
-    /// A transaction marker or another batch that clients never see as records.
+    /// Whether it is a transaction marker or another batch whose records consumers skip.
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL_BIT != 0
     }
 
-    /// When the tombstones and markers in this batch may go (KIP-534); then `base_timestamp` carries that time.
+    /// The time at which compaction may remove the tombstones and markers of this batch (KIP-534). It is stored as
+    /// `base_timestamp`.
     pub fn delete_horizon_ms(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
     }
@@ -162,33 +166,33 @@ impl BatchHeader {
         advance_sequence(self.base_sequence, self.last_offset_delta)
     }
 
-    /// Whether the stored CRC is that of these bytes. `batch` is the whole batch; `false` if it is not all there.
+    /// Whether the stored CRC matches `batch`, the whole batch. `false` if bytes are missing.
     pub fn crc_matches(&self, batch: &[u8]) -> bool {
         batch.get(CRC_START..self.total_bytes()).is_some_and(|covered| crc32c::crc32c(covered) == self.crc)
     }
 
-    /// The CRC of a batch that consists of this header and `records`. The header's own `crc` field plays no part.
+    /// The CRC of a batch that consists of this header and `records`. The result does not depend on the `crc` field.
     pub fn crc_with(&self, records: &[u8]) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.encode()[CRC_START..]), records)
     }
 }
 
-/// The sequence number `delta` records on. After `i32::MAX` comes 0.
+/// The sequence number `delta` records later. 0 follows `i32::MAX`.
 pub fn advance_sequence(sequence: i32, delta: i32) -> i32 {
     (sequence.wrapping_add(delta)) & i32::MAX
 }
 
-/// Sets the base offset of the batch at the front of `batch`; the CRC stays right (REC-2).
+/// Sets the base offset of the batch at the start of `batch`. Its CRC stays valid (REC-2).
 pub fn patch_base_offset(batch: &mut [u8], base_offset: Offset) {
     batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
 }
 
-/// Sets the leader epoch of the batch at the front of `batch`; the CRC stays right (REC-2).
+/// Sets the leader epoch of the batch at the start of `batch`. Its CRC stays valid (REC-2).
 pub fn patch_leader_epoch(batch: &mut [u8], leader_epoch: LeaderEpoch) {
     batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
-/// The attributes of a batch, put together.
+/// The attributes of a batch with these properties.
 pub fn attributes(codec: Codec, timestamp_type: TimestampType, is_transactional: bool, is_control: bool) -> i16 {
     let mut bits = i16::from(codec.id());
     if timestamp_type == TimestampType::LogAppendTime {
@@ -203,7 +207,7 @@ pub fn attributes(codec: Codec, timestamp_type: TimestampType, is_transactional:
     bits
 }
 
-/// `attributes` with another timestamp type, and without the bits that mean nothing yet.
+/// `attributes` with this timestamp type, and without the unused bits.
 pub fn with_timestamp_type(attributes: i16, timestamp_type: TimestampType) -> i16 {
     let known = attributes & (CODEC_BITS | TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT);
     match timestamp_type {
@@ -212,12 +216,12 @@ pub fn with_timestamp_type(attributes: i16, timestamp_type: TimestampType) -> i1
     }
 }
 
-/// `attributes` of a batch that has a delete horizon, or has none.
+/// `attributes` with or without the bit of a delete horizon.
 pub fn with_delete_horizon(attributes: i16, has_one: bool) -> i16 {
     if has_one { attributes | DELETE_HORIZON_BIT } else { attributes & !DELETE_HORIZON_BIT }
 }
 
-/// `attributes` of a batch that is not compressed.
+/// `attributes` with [`Codec::None`].
 pub fn with_no_codec(attributes: i16) -> i16 {
     attributes & !CODEC_BITS
 }

@@ -1,24 +1,24 @@
 //! The record batch v2 as bytes: header, walking, reading, building, compressing, and what a leader accepts.
 //!
-//! Owns: nothing. Every function here is pure: bytes in, values or bytes out; no clock, no files, no threads of its own.
-//! In: a batch as it came from a producer, from a segment or from a peer. Out: views that borrow those bytes, headers by
-//! value, or a new batch.
+//! Owns: nothing. Every function is pure: no clock, no files.
+//! Inputs: the bytes of a batch, from a producer, a segment or a peer.
+//! Outputs: views that borrow those bytes, headers by value, or a new batch.
 //!
 //! ```text
 //! produce:  bytes --validate--> Accepted { header, records } --stored_header(offset, epoch)--> log
 //! read:     segment bytes --batches()--> Batch --Decompressor--> Records --> Record
 //! build:    records --BatchBuilder--> a whole batch
-//! compact:  batch, which of its records stay --retain--> the batch with those left
+//! compact:  batch, its retained records --retain--> the batch with these records
 //! ```
 //!
 //! Invariants:
-//! - REC-1: no function panics on any input bytes, and none allocates more than the bytes it was given back up, times a
-//!   codec's real expansion, capped by the caller's limit.
-//! - REC-2: base offset and leader epoch lie outside the CRC; patching them never changes a batch's validity.
-//! - REC-3: what [`validate::validate`] accepts has `last_offset_delta + 1 == records_count`, offset deltas 0, 1, 2, ..,
-//!   a true `max_timestamp`, a matching CRC, and decompresses within the limit.
+//! - REC-1: no function panics on any input bytes, and none allocates more than the input times the largest expansion
+//!   of its codec, or more than the caller's limit.
+//! - REC-2: the CRC does not cover base offset and leader epoch, so patching them keeps a batch valid.
+//! - REC-3: a batch that [`validate::validate`] accepts has `last_offset_delta + 1 == records_count`, offset deltas 0,
+//!   1, 2, .., the maximum of its timestamps as `max_timestamp`, and a matching CRC, and decompresses within the limit.
 //!
-//! Does not know: topics, partitions, requests, offsets already taken, producers' histories.
+//! Does not know: topics, partitions, requests, assigned offsets, the state of producers. Runs on any thread.
 
 pub mod builder;
 pub mod codec;

@@ -1,4 +1,4 @@
-//! The records inside a batch, read in place: nothing is copied, nothing is allocated.
+//! The records of a batch, read in place without a copy or an allocation.
 //!
 //! A record, after decompression (every number but `attributes` is a zigzag varint):
 //! ```text
@@ -11,12 +11,12 @@ use crate::model::Offset;
 use crate::record::header::{BatchHeader, TimestampType};
 use crate::record::varint::{self, VarintError};
 
-/// What is wrong with a record. `Display` says it the way a producer's author can act on.
+/// Why bytes are not records. The producer gets the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("record {index}: {source}")]
     Varint { index: i32, source: VarintError },
-    #[error("record {index}: its length says {length} bytes and {available} are left")]
+    #[error("record {index}: its length is {length} bytes, and {available} are left")]
     Length { index: i32, length: i64, available: usize },
     #[error("record {index}: a field of {length} bytes reaches beyond the record's {available} bytes")]
     Field { index: i32, length: i64, available: usize },
@@ -26,11 +26,11 @@ pub enum RecordError {
     HeaderKey { index: i32 },
     #[error("record {index}: {bytes} bytes are left inside the record after its last field")]
     RecordTail { index: i32, bytes: usize },
-    #[error("the batch says {expected} records and its bytes end after {got}")]
+    #[error("the batch has a count of {expected} records and its bytes end after {got}")]
     Missing { expected: i32, got: i32 },
     #[error("{bytes} bytes are left after the last of {count} records")]
     Tail { count: i32, bytes: usize },
-    #[error("the batch says {0} records")]
+    #[error("the batch has a count of {0} records")]
     Count(i32),
 }
 
@@ -38,24 +38,24 @@ pub enum RecordError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
     pub offset: Offset,
-    /// As a consumer sees it: the producer's, or the batch's append time under LogAppendTime.
+    /// The timestamp that consumers get: the producer's, or under LogAppendTime that of the append.
     pub timestamp: i64,
     pub offset_delta: i32,
-    /// To the batch's base timestamp, as written, whatever the timestamp type.
+    /// Relative to the batch's base timestamp, as stored under either timestamp type.
     pub timestamp_delta: i64,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers<'a>,
 }
 
-/// One header of a record. The key should be UTF-8; Kafka's broker does not check it, nor do we.
+/// One header of a record. The key should be UTF-8; like Kafka's broker, Tidemill does not check it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<'a> {
     pub key: &'a [u8],
     pub value: Option<&'a [u8]>,
 }
 
-/// A record's headers, already known to be well-formed.
+/// A record's headers, already checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Headers<'a> {
     bytes: &'a [u8],
@@ -97,11 +97,12 @@ impl<'a> Iterator for HeaderIter<'a> {
             return None;
         }
         self.0.count -= 1;
-        Some(read_header(&mut self.0.bytes, 0).expect("headers were walked when their record was read"))
+        Some(read_header(&mut self.0.bytes, 0).expect("the headers were checked with their record"))
     }
 }
 
-/// The records of one batch. Ends after the first error; a batch that yields no error was whole, to its last byte.
+/// Iterates over the records of one batch and ends after the first error. Without an error, every byte of the batch was
+/// valid.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     rest: &'a [u8],
@@ -114,7 +115,7 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// `decoded` are the batch's records after decompression; see [`Decompressor`](crate::record::Decompressor).
+    /// `decoded` are the batch's decompressed records; see [`Decompressor`](crate::record::Decompressor).
     pub fn new(header: &BatchHeader, decoded: &'a [u8]) -> Records<'a> {
         Records {
             rest: decoded,
@@ -141,7 +142,7 @@ impl<'a> Records<'a> {
         };
         self.rest = rest;
 
-        // No attribute bit is in use; Kafka reads the byte and looks at none.
+        // No bit of the record attributes is in use, and Kafka ignores them.
         body = body.get(1..).ok_or(varint(VarintError::Ends))?;
         let timestamp_delta = varint::read_i64(&mut body).map_err(varint)?;
         let offset_delta = varint::read_i32(&mut body).map_err(varint)?;
@@ -196,7 +197,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// What a leader looks at in a record; see [`skim`].
+/// The fields of a record that the leader checks; see [`skim`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Skimmed {
     pub timestamp_delta: i64,
@@ -204,26 +205,26 @@ pub struct Skimmed {
     pub has_key: bool,
 }
 
-/// Steps over one record and checks as much of it as [`Records`] does, at a fraction of the cost: every produced record
-/// passes through here. `None` where `Records` gives an error, which says what is wrong; the two agree on every input.
+/// Steps over one record, with the checks of [`Records`] at a fraction of the cost: the leader runs it on every
+/// produced record. `None` if and only if `Records` yields an error, which names the fault.
 #[inline]
 pub fn skim(rest: &mut &[u8]) -> Option<Skimmed> {
     let length = varint::read_i32(rest).ok()?;
-    let (mut body, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let (mut body, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
     body = body.get(1..)?;
     let timestamp_delta = varint::read_i64(&mut body).ok()?;
     let offset_delta = varint::read_i32(&mut body).ok()?;
     let has_key = skim_field(&mut body)?;
     skim_field(&mut body)?;
-    // Nearly all records end here, with a count of no headers.
+    // Nearly all records end with a header count of 0.
     if body != [0] {
         skim_headers(body)?;
     }
-    *rest = behind;
+    *rest = after;
     Some(Skimmed { timestamp_delta, offset_delta, has_key })
 }
 
-/// Whether there is a field, as opposed to null.
+/// Steps over a field. Whether it is not null.
 #[inline]
 fn skim_field(body: &mut &[u8]) -> Option<bool> {
     let length = varint::read_i32(body).ok()?;
@@ -248,7 +249,7 @@ fn skim_headers(mut body: &[u8]) -> Option<()> {
     body.is_empty().then_some(())
 }
 
-/// A key or a value: a length and that many bytes; any negative length is null, as in Kafka.
+/// A key or a value: a length and that many bytes. Any negative length is null, as in Kafka.
 #[inline]
 fn read_field<'a>(body: &mut &'a [u8], index: i32) -> Result<Option<&'a [u8]>, RecordError> {
     let length = varint::read_i32(body).map_err(|source| RecordError::Varint { index, source })?;

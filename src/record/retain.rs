@@ -1,8 +1,8 @@
-//! A batch of which compaction has left some of its records: Kafka's `MemoryRecords.filterTo`, to the byte.
+//! A batch with the records that compaction retains: byte for byte Kafka's `MemoryRecords.filterTo`.
 //!
-//! Whatever is left, the batch keeps its base offset, last offset, sequence numbers and leader epoch: offsets never
-//! change, and its producer's last sequence can still be read off it. Its timestamps are told anew, from the records
-//! that are left; with a delete horizon (KIP-534) that horizon takes the base timestamp's place.
+//! The batch keeps its base offset, last offset, sequence numbers and leader epoch, because offsets never change and
+//! recovery reads the producer's last sequence from it. Its timestamps are computed from the retained records. A delete
+//! horizon (KIP-534) replaces the base timestamp.
 
 use crate::record::builder::write_record;
 use crate::record::codec::{self, Codec};
@@ -11,7 +11,7 @@ use crate::record::header::{
 };
 use crate::record::records::Record;
 
-/// The batch of `header` with just the records `kept`, at least one, in their order. They are compressed as they were.
+/// The batch of `header` with only the records `kept`, in their order and with their codec. At least one is required.
 pub fn with_records<'a>(
     header: &BatchHeader,
     kept: impl Iterator<Item = Record<'a>>,
@@ -27,8 +27,8 @@ pub fn with_records<'a>(
         write_record(record.timestamp.wrapping_sub(base), &record, &mut plain);
         count += 1;
     }
-    assert!(count > 0, "a batch that is left without records is `empty`");
-    let codec = header.codec().expect("its records were decompressed");
+    assert!(count > 0, "a batch without records is made by `empty`");
+    let codec = header.codec().expect("the records were decompressed with a known codec");
     let mut batch = plain;
     if codec != Codec::None {
         let mut compressed = vec![0; HEADER_BYTES];
@@ -37,7 +37,7 @@ pub fn with_records<'a>(
     }
     let is_stamped = header.timestamp_type() == TimestampType::LogAppendTime;
     let mut header = BatchHeader {
-        batch_length: i32::try_from(batch.len() - PREFIX_BYTES).expect("it has no more records than before"),
+        batch_length: i32::try_from(batch.len() - PREFIX_BYTES).expect("a retained batch is under 2 GiB"),
         attributes: with_delete_horizon(header.attributes, delete_horizon_ms.is_some()),
         base_timestamp: base_timestamp.expect("of the first record"),
         max_timestamp: if is_stamped { header.max_timestamp } else { max_timestamp },
@@ -49,7 +49,7 @@ pub fn with_records<'a>(
     batch
 }
 
-/// The batch of `header` without any record: what is left for the sake of its offsets and its producer's sequence.
+/// The batch of `header` without records. It is kept for its offsets and its producer's sequence.
 pub fn empty(header: &BatchHeader) -> [u8; HEADER_BYTES] {
     let mut header = BatchHeader {
         batch_length: (HEADER_BYTES - PREFIX_BYTES) as i32,
@@ -90,9 +90,10 @@ mod tests {
         builder.finish()
     }
 
-    type Told = (i64, i64, Vec<u8>, Option<Vec<u8>>, usize);
+    /// Offset, timestamp, key, value and the number of headers.
+    type Row = (i64, i64, Vec<u8>, Option<Vec<u8>>, usize);
 
-    fn told(bytes: &[u8]) -> (BatchHeader, Vec<Told>) {
+    fn read(bytes: &[u8]) -> (BatchHeader, Vec<Row>) {
         let batch = batches(bytes).next().unwrap().unwrap();
         assert!(batch.is_intact() && batch.bytes.len() == bytes.len());
         let mut decompressor = Decompressor::new(1 << 20);
@@ -113,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_as_it_was_at_its_offsets() {
+    fn retained_records_keep_their_offsets_and_content() {
         for codec in Codec::ALL {
             for stamp in [None, Some(9_000)] {
                 let whole = batch(codec, stamp);
-                let (before, records) = told(&whole);
+                let (before, records) = read(&whole);
                 for (keep, horizon) in [(&[102, 104, 107][..], None), (&[104], Some(5_000_000)), (&[100, 109], Some(1))]
                 {
-                    let (after, left) = told(&retain(&whole, keep, horizon));
-                    let expected: Vec<_> = records.iter().filter(|told| keep.contains(&told.0)).cloned().collect();
+                    let (after, left) = read(&retain(&whole, keep, horizon));
+                    let expected: Vec<_> = records.iter().filter(|row| keep.contains(&row.0)).cloned().collect();
                     assert_eq!(left, expected, "{codec:?} {stamp:?} {keep:?} {horizon:?}");
                     assert_eq!(after.delete_horizon_ms(), horizon);
-                    let most = expected.iter().map(|told| told.1).max().unwrap();
+                    let most = expected.iter().map(|row| row.1).max().unwrap();
                     let expected = BatchHeader {
                         batch_length: after.batch_length,
                         crc: after.crc,
@@ -135,9 +136,9 @@ mod tests {
                         ..before
                     };
                     assert_eq!(after, expected);
-                    // Once more, when the horizon has come: it is told of no longer than it is there.
+                    // Retaining again with the stored horizon changes nothing.
                     let (again, left_again) =
-                        told(&retain(&retain(&whole, keep, horizon), keep, after.delete_horizon_ms()));
+                        read(&retain(&retain(&whole, keep, horizon), keep, after.delete_horizon_ms()));
                     assert_eq!((again, left_again), (after, left));
                 }
             }
@@ -147,8 +148,8 @@ mod tests {
     #[test]
     fn an_empty_batch_keeps_its_offsets_and_its_sequence() {
         let whole = batch(Codec::Zstd, None);
-        let (before, _) = told(&whole);
-        let (after, records) = told(&empty(&before));
+        let (before, _) = read(&whole);
+        let (after, records) = read(&empty(&before));
         assert!(records.is_empty());
         assert_eq!((after.base_offset, after.last_offset(), after.next_offset()), (100, 109, 110));
         assert_eq!((after.producer_id, after.producer_epoch, after.last_sequence()), (7, 1, 29));

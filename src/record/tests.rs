@@ -1,4 +1,4 @@
-//! Batches against `kafka-protocol` as the oracle, in both directions, and against damage of every kind.
+//! Compares batches with `kafka-protocol` as the oracle, in both directions, and reads damaged ones.
 
 use super::builder::{BatchBuilder, BatchOptions};
 use super::timestamps::{TimestampOffset, offset_for_timestamp, offset_of_max_timestamp};
@@ -8,7 +8,7 @@ use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records as oracle;
 
-/// A small generator with a seed, so that a failure names what to repeat.
+/// A random generator with a seed, so that a failure can be repeated.
 pub struct Seeded(pub u64);
 
 impl Seeded {
@@ -26,7 +26,7 @@ impl Seeded {
     }
 
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        // Half of it compresses, half does not.
+        // Half of the bytes compress, half do not.
         (0..length).map(|i| if i % 64 < 32 { b'a' + (i % 7) as u8 } else { self.next() as u8 }).collect()
     }
 }
@@ -90,7 +90,7 @@ fn assert_same(record: &Record<'_>, plain: &Plain, offset: i64) {
 }
 
 #[test]
-fn the_oracle_reads_what_we_build_with_every_codec() {
+fn the_oracle_reads_our_batches_with_every_codec() {
     for codec in Codec::ALL {
         for count in [1, 3, 200] {
             let plain = sample(count as u64, count);
@@ -130,7 +130,7 @@ fn the_oracle_reads_what_we_build_with_every_codec() {
 }
 
 #[test]
-fn we_read_what_the_oracle_builds_with_every_codec() {
+fn we_read_the_batches_of_the_oracle_with_every_codec() {
     for codec in Codec::ALL {
         for count in [1usize, 3, 200] {
             let plain = sample(count as u64 + 77, count);
@@ -184,7 +184,7 @@ fn we_read_what_the_oracle_builds_with_every_codec() {
 }
 
 #[test]
-fn a_header_reads_back_as_it_was_written() {
+fn a_header_round_trips() {
     let mut seeded = Seeded(1);
     for _ in 0..1000 {
         let mut raw = [0; HEADER_BYTES];
@@ -197,7 +197,7 @@ fn a_header_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn patching_offset_and_epoch_keeps_the_crc() {
+fn rec_2_patching_offset_and_epoch_keeps_the_crc() {
     let mut batch = build(&sample(3, 5), BatchOptions::default());
     header::patch_base_offset(&mut batch, 123_456_789_012);
     header::patch_leader_epoch(&mut batch, 99);
@@ -208,7 +208,7 @@ fn patching_offset_and_epoch_keeps_the_crc() {
 }
 
 #[test]
-fn any_flipped_bit_under_the_crc_is_noticed() {
+fn any_flipped_bit_under_the_crc_is_detected() {
     let batch = build(&sample(4, 2), BatchOptions::default());
     for at in 17..batch.len() {
         let mut damaged = batch.clone();
@@ -227,7 +227,7 @@ fn sequences_wrap_to_zero() {
 }
 
 #[test]
-fn a_walk_gives_every_batch_and_stops_at_a_torn_one() {
+fn a_walk_yields_every_batch_and_stops_at_a_torn_one() {
     let first = build(&sample(1, 3), BatchOptions { base_offset: 10, ..Default::default() });
     let second = build(&sample(2, 2), BatchOptions { base_offset: 13, codec: Codec::Zstd, ..Default::default() });
     let bytes = [&first[..], &second[..]].concat();
@@ -258,7 +258,7 @@ fn a_walk_gives_every_batch_and_stops_at_a_torn_one() {
 }
 
 #[test]
-fn a_walk_tells_corruption_from_a_torn_end() {
+fn a_walk_distinguishes_corruption_from_a_torn_end() {
     let batch = build(&sample(1, 3), BatchOptions::default());
     let check = |at: usize, bytes: &[u8], reason: Corruption| {
         let mut damaged = batch.clone();
@@ -271,7 +271,7 @@ fn a_walk_tells_corruption_from_a_torn_end() {
     check(8, &48i32.to_be_bytes(), Corruption::Length(48));
     check(16, &[1], Corruption::Magic(1));
     check(16, &[0xff], Corruption::Magic(-1));
-    // A file that was made longer and never written.
+    // A preallocated file that was never written.
     let found = batches(&[0; 4096]).next().unwrap().unwrap_err();
     assert_eq!(found, Broken::Corrupt { position: 0, reason: Corruption::Length(0) });
 }
@@ -307,11 +307,11 @@ fn malformed_records_have_typed_errors() {
     check(&[0x80], RecordError::Varint { index: 0, source: ends });
     check(&[1], RecordError::Length { index: 0, length: -1, available: 0 });
     check(&[20, 0, 0, 0], RecordError::Length { index: 0, length: 10, available: 3 });
-    // A body of no bytes has not even attributes.
+    // An empty body lacks the attributes.
     check(&[0], RecordError::Varint { index: 0, source: ends });
-    // attributes, timestamp, offset, key of 5 bytes where 1 is left
+    // Attributes, timestamp, offset, and a key of 5 bytes of which 1 is left.
     check(&[10, 0, 0, 0, 10, 1], RecordError::Field { index: 0, length: 5, available: 1 });
-    // key null, value null, -1 headers; then 3 headers where no byte is left
+    // Null key, null value, -1 headers; then 3 headers without any byte left.
     check(&[12, 0, 0, 0, 1, 1, 1], RecordError::HeaderCount { index: 0, count: -1, available: 0 });
     check(&[12, 0, 0, 0, 1, 1, 6], RecordError::HeaderCount { index: 0, count: 3, available: 0 });
     check(&[16, 0, 0, 0, 1, 1, 2, 1, 1], RecordError::HeaderKey { index: 0 });
@@ -319,9 +319,9 @@ fn malformed_records_have_typed_errors() {
     check(&[], RecordError::Missing { expected: 1, got: 0 });
 }
 
-/// The first record is as good to `skim` as to `Records`, and both see the same in it.
+/// Checks that `skim` and `Records` agree on the first record.
 fn assert_skims_alike(bytes: &[u8]) {
-    // One record more than is read, so that nothing is said of what follows it.
+    // A count of one more than is read, so that `Records` does not check the bytes after the record.
     let header = BatchHeader { records_count: 2, ..BatchHeader::decode(&[0; HEADER_BYTES]).unwrap() };
     let mut rest = bytes;
     let skimmed = records::skim(&mut rest);
@@ -343,7 +343,7 @@ fn skimming_and_reading_agree_on_every_record_whole_cut_or_damaged() {
         for _ in 0..2000 {
             let mut damaged = record.to_vec();
             for _ in 0..=seeded.below(3) {
-                // Mostly among the lengths at the front, where damage does something.
+                // Mostly among the lengths at the start, where damage has an effect.
                 let bound = if seeded.below(2) == 0 { damaged.len().min(12) } else { damaged.len() };
                 let at = seeded.below(bound as u64) as usize;
                 damaged[at] = seeded.next() as u8;
@@ -351,7 +351,7 @@ fn skimming_and_reading_agree_on_every_record_whole_cut_or_damaged() {
             assert_skims_alike(&damaged);
         }
     }
-    // Short records over a small alphabet, so that every branch is met often.
+    // Short records over a small alphabet take every branch often.
     let mut seeded = Seeded(99);
     for _ in 0..200_000 {
         let body: Vec<u8> =
@@ -362,7 +362,7 @@ fn skimming_and_reading_agree_on_every_record_whole_cut_or_damaged() {
 }
 
 #[test]
-fn damaged_batches_never_panic_any_reader() {
+fn rec_1_damaged_batches_never_panic_any_reader() {
     let mut decompressor = Decompressor::new(1 << 20);
     for codec in Codec::ALL {
         let whole = build(&sample(9, 20), BatchOptions { codec, ..Default::default() });

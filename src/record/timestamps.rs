@@ -1,4 +1,4 @@
-//! Finding records by time inside one batch, at record precision, also when it is compressed (ListOffsets).
+//! Finds records by time in one batch, compressed or not, at the precision of a record (ListOffsets).
 
 use crate::model::Offset;
 use crate::record::codec::{CodecError, Decompressor};
@@ -6,14 +6,14 @@ use crate::record::header::TimestampType;
 use crate::record::records::{RecordError, Records};
 use crate::record::walk::Batch;
 
-/// A record found by its time.
+/// The timestamp and the offset of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimestampOffset {
     pub timestamp: i64,
     pub offset: Offset,
 }
 
-/// Why a stored batch could not be searched: it was accepted once, so this means its bytes have changed since.
+/// Why a stored batch cannot be searched. It was valid when it was appended, so its bytes have changed since.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SearchError {
     #[error(transparent)]
@@ -29,7 +29,7 @@ pub fn offset_for_timestamp(
     from_offset: Offset,
     decompressor: &mut Decompressor,
 ) -> Result<Option<TimestampOffset>, SearchError> {
-    // KIP-32: max_timestamp bounds every record, so most batches are passed over without being read.
+    // KIP-32: max_timestamp bounds every record, so most batches are skipped unread.
     if batch.header.max_timestamp < target_timestamp {
         return Ok(None);
     }
@@ -58,7 +58,7 @@ fn first_record(
         && header.records_count > 0
         && is_wanted(header.max_timestamp, header.base_offset)
     {
-        // All records have this time, and a batch that compaction has not thinned out starts with the first of them.
+        // All records have this time. Unless compaction removed records, the first one has the base offset.
         if header.records_count - 1 == header.last_offset_delta {
             return Ok(Some(TimestampOffset { timestamp: header.max_timestamp, offset: header.base_offset }));
         }

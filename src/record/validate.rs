@@ -1,10 +1,10 @@
-//! What a leader does with the records that one Produce partition carries, before they get an offset.
+//! Checks the records of one partition in a Produce request and prepares them for the append.
 //!
 //! The checks and their order are Kafka's (`ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords`,
-//! `LogValidator`), so that the same bytes get the same error code. Where Kafka would accept what its own consumers
-//! cannot read back, or answer `UNKNOWN_SERVER_ERROR`, this is stricter and says so at the line.
+//! `LogValidator`), so that the same bytes get the same error code. Where Kafka accepts a batch that its own consumers
+//! cannot read, or responds with `UNKNOWN_SERVER_ERROR`, this is stricter, with a comment at the line.
 //!
-//! A batch that needs no change is accepted as it is: its records stay borrowed, only the header is a new value.
+//! The records of a batch that needs no change stay borrowed; only the header is a new value.
 
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::record::builder::{BatchBuilder, BatchOptions};
@@ -16,9 +16,9 @@ use std::borrow::Cow;
 /// The topic's `compression.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicCompression {
-    /// `producer`: whatever the producer chose.
+    /// `producer`: with the producer's codec.
     Producer,
-    /// This codec, at this level (`None`: the codec's default). `uncompressed` is [`Codec::None`].
+    /// With this codec and level (`None`: the codec's default). `uncompressed` is [`Codec::None`].
     Always(Codec, Option<i32>),
 }
 
@@ -27,7 +27,7 @@ pub enum TopicCompression {
 pub struct Rules {
     /// The message of the rejection for a batch in zstd, if the client may not send one (KIP-110).
     pub zstd_rejection: Option<&'static str>,
-    /// `max.message.bytes`: of a whole batch, as it came and as it will be stored.
+    /// `max.message.bytes`: of a whole batch, as received and as stored.
     pub message_bytes_max: usize,
     /// `segment.bytes`: a batch must fit one segment.
     pub segment_bytes_max: usize,
@@ -37,7 +37,7 @@ pub struct Rules {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`
     pub timestamp_after_max_ms: i64,
-    /// Whether `cleanup.policy` contains `compact`: then every record needs a key.
+    /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
     pub is_compacted: bool,
     pub now_ms: i64,
 }
@@ -45,28 +45,28 @@ pub struct Rules {
 /// A batch that may be appended.
 #[derive(Clone, Debug)]
 pub struct Accepted<'a> {
-    /// As it will be stored, CRC included, but for base offset (0) and leader epoch.
+    /// As stored, with its CRC. Only base offset (0) and leader epoch are set later.
     pub header: BatchHeader,
-    /// What follows the header in the log. Borrowed unless the records had to be written anew.
+    /// The bytes after the header in the log. Borrowed unless the batch is rebuilt.
     pub records: Cow<'a, [u8]>,
-    /// The first record with `header.max_timestamp`, counted from the batch's base offset.
+    /// The first record with `header.max_timestamp`, relative to the base offset.
     pub offset_delta_of_max_timestamp: i32,
-    /// Whether the whole batch, base offset and leader epoch aside, is the producer's bytes unchanged.
+    /// Whether the stored batch equals the producer's bytes, except for base offset and leader epoch.
     pub is_as_sent: bool,
 }
 
 impl Accepted<'_> {
-    /// How many bytes the batch takes in the log.
+    /// The size of the batch in the log.
     pub fn total_bytes(&self) -> usize {
         self.header.total_bytes()
     }
 
-    /// The 61 bytes to store in front of [`records`](Self::records), now that the batch has a place.
+    /// The stored header, which precedes [`records`](Self::records), of a batch at `base_offset`.
     pub fn stored_header(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> [u8; HEADER_BYTES] {
         BatchHeader { base_offset, leader_epoch, ..self.header }.encode()
     }
 
-    /// `log_append_time_ms` of the Produce answer: -1 under CreateTime.
+    /// `log_append_time_ms` of the Produce response: -1 under CreateTime.
     pub fn log_append_time_ms(&self) -> i64 {
         match self.header.timestamp_type() {
             TimestampType::CreateTime => -1,
@@ -75,23 +75,23 @@ impl Accepted<'_> {
     }
 }
 
-/// A batch that may not be appended, and what to tell its producer.
+/// The error of a batch that is rejected, for its producer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejected {
     pub error: ErrorCode,
     pub message: String,
-    /// Which records are to blame (KIP-467); empty when the batch as a whole is. At most [`RECORD_ERRORS_MAX`].
+    /// The invalid records (KIP-467), at most [`RECORD_ERRORS_MAX`]. Empty if the fault is not in single records.
     pub record_errors: Vec<RecordFault>,
 }
 
-/// One record to blame, by its place in the batch.
+/// One invalid record, by its index in the batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordFault {
     pub batch_index: i32,
     pub message: String,
 }
 
-/// A batch of a megabyte can hold 150,000 bad records; the answer names this many.
+/// A batch of 1 MB can hold 150,000 invalid records; the response lists at most this many.
 pub const RECORD_ERRORS_MAX: usize = 1000;
 
 fn rejected(error: ErrorCode, message: impl ToString) -> Rejected {
@@ -102,7 +102,7 @@ fn invalid(message: impl ToString) -> Rejected {
     rejected(ErrorCode::InvalidRecord, message)
 }
 
-/// Checks the `records` field of one partition of a Produce request and makes it ready to be appended.
+/// Checks the `records` field of one partition of a Produce request and prepares it for the append.
 pub fn validate<'a>(
     records: &'a [u8],
     rules: &Rules,
@@ -111,8 +111,9 @@ pub fn validate<'a>(
     let header = the_one_batch(records)?;
     check_batch(&header, records, rules)?;
     let stored = &records[HEADER_BYTES..];
-    let codec = header.codec().expect("check_batch refuses unknown codecs");
-    // Kafka answers UNKNOWN_SERVER_ERROR to records it cannot decompress; the bytes are as sent, so they are to blame.
+    let codec = header.codec().expect("check_batch rejects unknown codecs");
+    // Kafka responds with UNKNOWN_SERVER_ERROR to records it cannot decompress. The CRC matches, so the producer is at
+    // fault.
     let decoded = decompressor.decompress(codec, stored).map_err(invalid)?;
     let walked = walk(&header, decoded, rules)?;
 
@@ -140,12 +141,12 @@ pub fn validate<'a>(
     Ok(accepted)
 }
 
-/// Exactly one batch of magic 2 that fills the bytes to the last one.
+/// The header of the batch. `records` must be exactly one batch of magic 2.
 fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
     let none = || invalid("Produce requests must have at least one record batch per partition");
     let length = records.get(8..PREFIX_BYTES).ok_or_else(none)?;
     let length = i32::from_be_bytes(length.try_into().expect("4 bytes"));
-    // 14 is the smallest record of the oldest format: the bound Kafka applies before it knows the format.
+    // 14 is the smallest record of the oldest format. Kafka applies this bound before it reads the format.
     if length < 14 {
         return Err(rejected(
             ErrorCode::CorruptMessage,
@@ -172,14 +173,15 @@ fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
             format!("Record batch is corrupt (the size {total} is smaller than the header's {HEADER_BYTES})"),
         ));
     }
-    // Kafka drops a part of a second batch without a word; acknowledging what is dropped would be a lie.
+    // Kafka silently drops a partial second batch. Here it is rejected, because dropped records must not be
+    // acknowledged.
     if records.len() > total {
         return Err(invalid("Produce requests are only allowed to contain exactly one record batch per partition"));
     }
     Ok(BatchHeader::decode(records).expect("61 bytes are there"))
 }
 
-/// What the header alone, its size and its CRC tell.
+/// Checks the header, the size and the CRC.
 fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<(), Rejected> {
     if let Some(message) = rules.zstd_rejection
         && header.codec() == Some(Codec::Zstd)
@@ -201,7 +203,7 @@ fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<()
             }),
         ));
     }
-    // Kafka: UNKNOWN_SERVER_ERROR, by an exception nobody thought of.
+    // Kafka responds with UNKNOWN_SERVER_ERROR, after an unhandled exception.
     if header.codec().is_none() {
         return Err(rejected(
             ErrorCode::UnsupportedCompressionType,
@@ -246,7 +248,7 @@ fn check_size(header: &BatchHeader, rules: &Rules) -> Result<(), Rejected> {
     ))
 }
 
-/// What one pass over the records found.
+/// The result of one pass over the records.
 struct Walked {
     max_timestamp: i64,
     offset_delta_of_max_timestamp: i32,
@@ -259,8 +261,8 @@ fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, R
     let mut rest = decoded;
     for index in 0..header.records_count {
         let record = skim(&mut rest).ok_or_else(|| malformed(header, decoded))?;
-        // Under a client's own LogAppendTime bit Kafka takes max_timestamp here; the record's own time is the truth
-        // that remains once the bit is cleared.
+        // If the client set the LogAppendTime bit, Kafka uses max_timestamp here. Here the bit is cleared, so the
+        // record keeps its own timestamp.
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
         if is_fault(header, &record, timestamp, rules) {
             faults.add(index, &record, timestamp, rules);
@@ -269,7 +271,7 @@ fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, R
             walked.max_timestamp = timestamp;
             walked.offset_delta_of_max_timestamp = index;
         }
-        // Some old clients number the records of a compressed batch wrongly; Kafka rewrites such batches.
+        // Some old clients set wrong offset deltas in a compressed batch. Kafka rewrites such batches.
         walked.has_consecutive_offsets &= record.offset_delta == index;
     }
     if !rest.is_empty() {
@@ -283,14 +285,14 @@ fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, R
     Ok(walked)
 }
 
-/// What is wrong with records that do not skim, found by reading them thoroughly.
+/// The error of records that `skim` rejects, found by reading them with [`Records`].
 #[cold]
 fn malformed(header: &BatchHeader, decoded: &[u8]) -> Rejected {
     let error = Records::new(header, decoded).find_map(Result::err);
     invalid(error.expect("skim and Records agree on what a record is"))
 }
 
-/// Whether the record is to blame for something; what for, [`Faults::add`] finds out.
+/// Whether the record is invalid. [`Faults::add`] finds the reason.
 #[inline]
 fn is_fault(header: &BatchHeader, record: &Skimmed, timestamp: i64, rules: &Rules) -> bool {
     let is_off_time = if rules.timestamp_type == TimestampType::CreateTime && timestamp != -1 {
@@ -302,7 +304,7 @@ fn is_fault(header: &BatchHeader, record: &Skimmed, timestamp: i64, rules: &Rule
     is_off_time || (rules.is_compacted && !record.has_key)
 }
 
-/// The records to blame so far.
+/// The invalid records found so far.
 #[derive(Default)]
 struct Faults {
     count: usize,
@@ -363,8 +365,8 @@ fn timestamp_message(record: &Skimmed, timestamp: i64, rules: &Rules) -> String 
     }
 }
 
-/// The batch with its records untouched. The header changes under LogAppendTime, and where the producer's
-/// `max_timestamp` was not the maximum.
+/// The batch with its records unchanged. The header changes under LogAppendTime, and if the producer's `max_timestamp`
+/// is not the maximum.
 fn keep<'a>(mut header: BatchHeader, stored: &'a [u8], walked: &Walked, rules: &Rules) -> Accepted<'a> {
     let is_as_sent = header.timestamp_type() == rules.timestamp_type && header.max_timestamp == walked.max_timestamp;
     if !is_as_sent {
@@ -380,10 +382,10 @@ fn keep<'a>(mut header: BatchHeader, stored: &'a [u8], walked: &Walked, rules: &
     }
 }
 
-/// Numbers may take up to 10 bytes in the new batch where they took one, and a batch's length is an i32.
+/// The largest records to rebuild. A number of one byte may take 10 in the new batch, and a batch's length is an i32.
 const REBUILT_BYTES_MAX: usize = 256 << 20;
 
-/// The same records written anew: another codec, offsets 0, 1, 2, ...
+/// The batch rebuilt with the same records, this codec and the offset deltas 0, 1, 2, ...
 fn rebuild(
     header: &BatchHeader,
     decoded: &[u8],
@@ -395,7 +397,7 @@ fn rebuild(
     if decoded.len() > REBUILT_BYTES_MAX {
         return Err(rejected(
             ErrorCode::MessageTooLarge,
-            format!("The records decompress to {} bytes, too many to be written anew", decoded.len()),
+            format!("The records decompress to {} bytes, too many to be rebuilt", decoded.len()),
         ));
     }
     let mut builder = BatchBuilder::new(BatchOptions {
@@ -415,7 +417,8 @@ fn rebuild(
         builder.append_record(header.base_timestamp.wrapping_add(record.timestamp_delta), &record);
     }
     let (header, records) = builder.finish_apart();
-    assert_eq!(header.max_timestamp, walked.max_timestamp, "REC-3: the maximum is the same in both passes");
+    assert!(header.max_timestamp == walked.max_timestamp, "REC-3: both passes find the same maximum timestamp");
+    assert!(header.last_offset_delta + 1 == header.records_count, "REC-3: the offset deltas are 0, 1, 2, ..");
     Ok(Accepted {
         header,
         records: Cow::Owned(records),

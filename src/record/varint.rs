@@ -1,6 +1,6 @@
-//! Zigzag varints, as records write every number: small magnitudes of either sign take one byte.
+//! Zigzag varints, the encoding of numbers in records: small magnitudes of either sign take one byte.
 
-/// Why a varint could not be read.
+/// Why bytes are not a varint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum VarintError {
     #[error("the bytes end inside a variable-length number")]
@@ -9,7 +9,7 @@ pub enum VarintError {
     TooLong,
 }
 
-/// Reads an i32 (at most 5 bytes) at the front of `bytes` and steps over it.
+/// Reads an i32 (at most 5 bytes) at the start of `bytes` and steps over it.
 #[inline]
 pub fn read_i32(bytes: &mut &[u8]) -> Result<i32, VarintError> {
     // Nearly every length and delta of a record fits one byte.
@@ -18,7 +18,7 @@ pub fn read_i32(bytes: &mut &[u8]) -> Result<i32, VarintError> {
         let raw = u32::from(*first);
         return Ok((raw >> 1) as i32 ^ -((raw & 1) as i32));
     }
-    // A value of 64 bytes, and the 65th record of a batch, take two.
+    // The length of a 64-byte value and the offset delta of the 65th record take two.
     if let [first, second @ 0..=0x7f, rest @ ..] = *bytes {
         *bytes = rest;
         let raw = u32::from(*first & 0x7f) | u32::from(*second) << 7;
@@ -28,7 +28,7 @@ pub fn read_i32(bytes: &mut &[u8]) -> Result<i32, VarintError> {
     Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
 }
 
-/// Reads an i64 (at most 10 bytes) at the front of `bytes` and steps over it.
+/// Reads an i64 (at most 10 bytes) at the start of `bytes` and steps over it.
 #[inline]
 pub fn read_i64(bytes: &mut &[u8]) -> Result<i64, VarintError> {
     if let [first @ 0..=0x7f, rest @ ..] = *bytes {
@@ -45,7 +45,7 @@ pub fn read_i64(bytes: &mut &[u8]) -> Result<i64, VarintError> {
     Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
-/// Bits beyond the type are dropped, as Java's shifts drop them.
+/// The raw number. Excess bits are dropped, as by Java's shifts.
 fn read_raw(bytes: &mut &[u8], bytes_max: usize) -> Result<u64, VarintError> {
     let mut raw = 0u64;
     for (i, byte) in bytes.iter().take(bytes_max).enumerate() {
@@ -58,10 +58,12 @@ fn read_raw(bytes: &mut &[u8], bytes_max: usize) -> Result<u64, VarintError> {
     Err(if bytes.len() < bytes_max { VarintError::Ends } else { VarintError::TooLong })
 }
 
+/// Appends an i32 to `out`.
 pub fn write_i32(value: i32, out: &mut Vec<u8>) {
     write_i64(i64::from(value), out);
 }
 
+/// Appends an i64 to `out`.
 pub fn write_i64(value: i64, out: &mut Vec<u8>) {
     let mut raw = ((value << 1) ^ (value >> 63)) as u64;
     while raw >= 0x80 {
@@ -71,7 +73,7 @@ pub fn write_i64(value: i64, out: &mut Vec<u8>) {
     out.push(raw as u8);
 }
 
-/// How many bytes `value` takes. An i32 takes the same as an i32 or as an i64.
+/// The encoded size of `value`. It is the same for an i32 and an i64.
 pub fn bytes_of(value: i64) -> usize {
     let raw = ((value << 1) ^ (value >> 63)) as u64;
     (64 - (raw | 1).leading_zeros() as usize).div_ceil(7)
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_back_in_the_bytes_promised() {
+    fn numbers_round_trip_in_the_computed_size() {
         let mut values = vec![0, 1, -1, 63, 64, -64, -65, i64::MAX, i64::MIN];
         values.extend((0..63).flat_map(|bit| [1i64 << bit, -(1i64 << bit), (1i64 << bit) - 1]));
         for value in values {
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn zigzag_is_kafkas() {
+    fn the_encoding_is_kafkas_zigzag() {
         for (value, bytes) in
             [(0, &[0u8][..]), (-1, &[1]), (1, &[2]), (63, &[0x7e]), (64, &[0x80, 1]), (-65, &[0x81, 1])]
         {
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_number_is_refused() {
+    fn an_endless_number_is_rejected() {
         assert_eq!(read_i32(&mut &[0xff; 6][..]), Err(VarintError::TooLong));
         assert_eq!(read_i64(&mut &[0xff; 11][..]), Err(VarintError::TooLong));
     }

@@ -1,22 +1,22 @@
-//! Walking bytes that hold one batch after another: a segment, a journal payload, a fetch answer.
+//! Walks bytes that hold one batch after another: a segment, a journal payload, a fetch response.
 //!
-//! The walk looks at sizes and magic only; it is as cheap as reading 17 bytes per batch. Whether a batch's bytes are
-//! what its writer meant is [`Batch::is_intact`], which reads them all.
+//! The walk reads only sizes and magic, the first 17 bytes of each batch. [`Batch::is_intact`] reads the whole batch
+//! and checks its CRC.
 
 use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES};
 
-/// One whole batch and where it lies.
+/// One whole batch and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     pub header: BatchHeader,
     /// The whole batch, header included.
     pub bytes: &'a [u8],
-    /// Where it starts in the buffer that was walked.
+    /// Its start in the walked buffer.
     pub position: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// The records as stored: what follows the header, still compressed.
+    /// The records as stored: the bytes after the header, still compressed.
     pub fn stored_records(&self) -> &'a [u8] {
         &self.bytes[HEADER_BYTES..]
     }
@@ -30,16 +30,16 @@ impl<'a> Batch<'a> {
 /// Why a walk stopped before the end of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Broken {
-    /// The bytes end inside a batch: what a cut fetch answer or an interrupted write leaves.
-    #[error("the batch at {position} needs {needed} bytes and {available} are there")]
+    /// The bytes end inside a batch, as in a cut fetch response or after an interrupted write.
+    #[error("the batch at {position} needs {needed} bytes and {available} are left")]
     Torn { position: usize, needed: usize, available: usize },
-    /// No writer of batches wrote this.
+    /// The bytes are not a batch.
     #[error("no batch at {position}: {reason}")]
     Corrupt { position: usize, reason: Corruption },
 }
 
 impl Broken {
-    /// Where the last whole batch ends.
+    /// The end of the last whole batch.
     pub fn position(&self) -> usize {
         match *self {
             Broken::Torn { position, .. } | Broken::Corrupt { position, .. } => position,
@@ -47,9 +47,10 @@ impl Broken {
     }
 }
 
+/// Why bytes are not a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Corruption {
-    #[error("its length field says {0}, less than a batch header")]
+    #[error("its length field is {0}, less than a batch header")]
     Length(i32),
     #[error("its magic is {0}; only 2 is supported")]
     Magic(i8),
@@ -60,6 +61,7 @@ pub fn batches(bytes: &[u8]) -> Batches<'_> {
     Batches { bytes, position: 0, is_over: false }
 }
 
+/// The iterator of [`batches`].
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     bytes: &'a [u8],
@@ -68,7 +70,7 @@ pub struct Batches<'a> {
 }
 
 impl Batches<'_> {
-    /// How many bytes the batches given out so far take.
+    /// The end of the last batch that was returned.
     pub fn position(&self) -> usize {
         self.position
     }
@@ -101,7 +103,7 @@ pub fn batch_at(bytes: &[u8], position: usize) -> Result<Batch<'_>, Broken> {
         return Err(corrupt(Corruption::Length(length)));
     }
     let total = length as usize + PREFIX_BYTES;
-    // The magic comes before the size: of 17 bytes of nonsense one should say "nonsense", not "2 GB are missing".
+    // The magic is checked before the size, so that random bytes are reported as corrupt and not as 2 GB too short.
     match rest.get(16).map(|magic| *magic as i8) {
         Some(MAGIC) => {}
         Some(magic) => return Err(corrupt(Corruption::Magic(magic))),

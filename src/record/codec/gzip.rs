@@ -1,4 +1,4 @@
-//! Gzip. Like Java's `GZIPInputStream`, reads members one after another and ignores what follows the last.
+//! Gzip. Like Java's `GZIPInputStream`, reads members one after another and ignores the bytes after the last.
 
 use super::{Codec, CodecError, read_bounded};
 use flate2::bufread::{GzDecoder, GzEncoder};
@@ -22,5 +22,5 @@ pub fn compress(plain: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
         None | Some(-1) => flate2::Compression::default(),
         Some(level) => flate2::Compression::new(level.clamp(1, 9) as u32),
     };
-    GzEncoder::new(plain, level).read_to_end(out).expect("memory to memory: no I/O to fail");
+    GzEncoder::new(plain, level).read_to_end(out).expect("reading from memory does not fail");
 }

@@ -1,16 +1,17 @@
-//! LZ4 frames as Kafka's Java classes write and tolerate them: independent blocks, header checksum checked, block
-//! checksums checked if present, content size and content checksum skipped, nothing read after the end mark.
+//! LZ4 frames as Kafka's Java classes write and accept them: independent blocks; header checksum checked; block
+//! checksums checked if present; content size and content checksum ignored; bytes after the end mark ignored.
 //!
 //! ```text
 //! 04 22 4D 18 | FLG | BD | [content size: 8] | HC | blocks | end mark: 4 zero bytes | [content checksum: 4]
-//! block: length u32, top bit "stored as is" | bytes | [block checksum: 4]                 all little-endian
+//! block: length u32, top bit "uncompressed" | bytes | [block checksum: 4]                 all little-endian
 //! ```
 
 use super::{Codec, CodecError};
 
 const MAGIC: u32 = 0x184D_2204;
 const STORED_BIT: u32 = 1 << 31;
-/// FLG: version 1, independent blocks, no checksums, no content size. BD: blocks of 64 KiB. As Java's writer.
+/// FLG: version 1, independent blocks, no checksums, no content size. BD: blocks of 64 KiB. Java's writer uses the
+/// same.
 const WRITTEN_FLAGS: [u8; 2] = [0x60, 0x40];
 const WRITTEN_BLOCK_BYTES: usize = 64 << 10;
 /// LZ4's densest sequence: one byte of input per 255 bytes of output.
@@ -74,10 +75,10 @@ struct Flags {
     has_block_checksum: bool,
 }
 
-/// FLG, BD and what follows them up to the header checksum. Kafka refuses the same frames.
+/// Reads FLG, BD and the fields up to the header checksum. Kafka rejects the same frames.
 fn read_descriptor(input: &mut &[u8]) -> Result<(Flags, usize), CodecError> {
     let descriptor = *input;
-    let [flg, bd] = *read_bytes(input, 2)? else { unreachable!("two bytes were asked for") };
+    let [flg, bd] = *read_bytes(input, 2)? else { unreachable!("read_bytes returns two bytes") };
     if flg >> 6 != 1 {
         return Err(malformed(format!("frame version {} is not known", flg >> 6)));
     }
@@ -152,8 +153,8 @@ fn xxh32(bytes: &[u8]) -> u32 {
                 *lane = mixed.rotate_left(13).wrapping_mul(PRIMES[0]);
             }
         }
-        let turned = [1, 7, 12, 18];
-        lanes.iter().zip(turned).fold(0u32, |sum, (lane, by)| sum.wrapping_add(lane.rotate_left(by)))
+        let rotations = [1, 7, 12, 18];
+        lanes.iter().zip(rotations).fold(0u32, |sum, (lane, by)| sum.wrapping_add(lane.rotate_left(by)))
     };
     hash = hash.wrapping_add(bytes.len() as u32);
     let words = tail.chunks_exact(4);

@@ -1,7 +1,7 @@
-//! Kafka's four codecs, both ways, with decoded sizes bounded by the caller.
+//! Kafka's four codecs, compressing and decompressing, with a limit on the decoded size.
 //!
-//! A decoder's output buffer grows with what was really decoded, never by a size that the input merely states (REC-1);
-//! at the limit decoding stops with [`CodecError::TooLarge`].
+//! A decoder's output buffer grows with the decoded bytes, never to a size that the input only claims (REC-1). At the
+//! limit, decoding stops with [`CodecError::TooLarge`].
 
 mod gzip;
 mod lz4;
@@ -29,7 +29,7 @@ impl Codec {
         self as u8
     }
 
-    /// Kafka's name for it in `compression.type`; no compression is `none` to a producer and `uncompressed` to a topic.
+    /// Kafka's name in a producer's `compression.type`. A topic's setting uses `uncompressed` in place of `none`.
     pub fn name(self) -> &'static str {
         match self {
             Codec::None => "none",
@@ -45,7 +45,7 @@ impl Codec {
     }
 }
 
-/// Why bytes could not be decompressed.
+/// Why bytes cannot be decompressed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CodecError {
     #[error("{} data is malformed: {reason}", codec.name())]
@@ -62,24 +62,24 @@ impl CodecError {
     }
 }
 
-/// Decompresses, keeping its output buffer and its zstd tables for the next time. One per shard.
+/// A decompressor that keeps its output buffer and its zstd tables between calls. One per shard.
 pub struct Decompressor {
     limit: usize,
     decoded: Vec<u8>,
     zstd: zstandard::Decoder,
 }
 
-/// What is kept between calls at most; one giant batch should not pin its size for ever.
+/// The largest buffer that is kept between calls, so that one large batch does not pin its size forever.
 const RETAINED_BYTES_MAX: usize = 4 << 20;
 
 impl Decompressor {
-    /// `decoded_bytes_max` bounds what one batch may decompress to.
+    /// `decoded_bytes_max` limits the decompressed size of one batch.
     pub fn new(decoded_bytes_max: usize) -> Decompressor {
         Decompressor { limit: decoded_bytes_max, decoded: Vec::new(), zstd: zstandard::Decoder::default() }
     }
 
-    /// The decoded form of `stored`: `stored` itself under [`Codec::None`], else this decompressor's own buffer, which
-    /// holds until the next call.
+    /// The decompressed form of `stored`: `stored` itself under [`Codec::None`], else this decompressor's own buffer,
+    /// which is valid until the next call.
     pub fn decompress<'a>(&'a mut self, codec: Codec, stored: &'a [u8]) -> Result<&'a [u8], CodecError> {
         if self.decoded.capacity() > RETAINED_BYTES_MAX {
             self.decoded = Vec::new();
@@ -92,10 +92,12 @@ impl Decompressor {
             Codec::Lz4 => lz4::decompress(stored, self.limit, &mut self.decoded)?,
             Codec::Zstd => self.zstd.decompress(stored, self.limit, &mut self.decoded)?,
         }
+        let (decoded_bytes, limit) = (self.decoded.len(), self.limit);
+        assert!(decoded_bytes <= limit, "REC-1: {decoded_bytes} bytes were decoded, more than {limit}");
         Ok(&self.decoded)
     }
 
-    /// [`decompress`](Self::decompress) of a batch's stored records by the codec its header names.
+    /// Decompresses a batch's stored records with the codec that its header names.
     pub fn records<'a>(
         &'a mut self,
         header: &crate::record::BatchHeader,
@@ -111,9 +113,8 @@ impl std::fmt::Debug for Decompressor {
     }
 }
 
-/// Appends the compressed form of `plain` to `out`, as Java's clients write it. `level` is the codec's own scale;
-/// `None` is Kafka's default, and a level outside the scale is the nearest one inside. Snappy has no levels, and our
-/// LZ4 has one.
+/// Appends the compressed form of `plain` to `out`, as Java's clients write it. `level` is on the codec's own scale,
+/// and is clamped to it. `None` is Kafka's default. Snappy has no levels, and this LZ4 has one.
 pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) {
     match codec {
         Codec::None => out.extend_from_slice(plain),
@@ -124,7 +125,7 @@ pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8
     }
 }
 
-/// Reads `source` to its end into `out`, which may come to hold `limit` bytes and no more.
+/// Reads `source` to its end into `out`, which may grow to `limit` bytes.
 fn read_bounded(codec: Codec, source: impl std::io::Read, limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
     use std::io::Read;
     let room = (limit - out.len().min(limit)) as u64;

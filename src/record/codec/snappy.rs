@@ -1,15 +1,15 @@
-//! Snappy, in the two shapes that Kafka data has: one raw block (C clients), or Java's framing of many.
+//! Snappy, in the two formats of Kafka's clients: one raw block (C clients), or many blocks in Java's framing.
 //!
 //! Java's framing (`xerial`): `82 "SNAPPY" 00`, version i32, compatible version i32, then chunks of an i32 length and
-//! that many bytes of raw Snappy. Streams may be concatenated, header and all.
+//! that many bytes of raw Snappy. Streams may be concatenated, with their headers.
 
 use super::{Codec, CodecError};
 
 const MAGIC: [u8; 8] = *b"\x82SNAPPY\x00";
 const HEADER_BYTES: usize = 16;
-/// What Java's writer puts into one chunk.
+/// The uncompressed size of a chunk of Java's writer.
 const CHUNK_BYTES: usize = 32 << 10;
-/// The densest Snappy element copies 64 bytes and takes 3. Room above that for the length prefix.
+/// The densest Snappy element takes 3 bytes and copies 64; rounded up for the length prefix.
 const EXPANSION_MAX: usize = 32;
 
 pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
@@ -37,7 +37,7 @@ pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
 
 fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let length = snap::raw::decompress_len(block).map_err(malformed)?;
-    // The length is only stated; believe it as far as these bytes could really expand.
+    // The input claims this length. Accept it only if the bytes could expand to it (REC-1).
     if length > block.len() * EXPANSION_MAX {
         return Err(malformed(format!("{} bytes cannot decompress to {length}", block.len())));
     }

@@ -26,7 +26,7 @@ fn decompressed(codec: Codec, stored: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 #[test]
-fn every_codec_reads_what_it_wrote() {
+fn every_codec_round_trips() {
     let mut decompressor = Decompressor::new(LIMIT);
     for codec in Codec::ALL {
         for plain in inputs() {
@@ -37,7 +37,7 @@ fn every_codec_reads_what_it_wrote() {
 }
 
 #[test]
-fn levels_outside_the_scale_are_the_nearest_inside() {
+fn levels_outside_the_scale_are_clamped() {
     let plain = &inputs()[5];
     for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
         for level in [i32::MIN, -1, 0, 1, 9, 12, i32::MAX] {
@@ -58,7 +58,7 @@ fn ids_and_names_are_kafkas() {
     assert_eq!((Codec::from_id(5), Codec::from_id(7), Codec::from_name("brotli")), (None, None, None));
 }
 
-/// The decoders of other libraries take what ours write, and the other way round.
+/// Other libraries decode our output, and our decoders theirs.
 #[test]
 fn other_implementations_agree() {
     for plain in inputs() {
@@ -79,7 +79,7 @@ fn other_implementations_agree() {
                 let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
                 encoder.write_all(&plain).unwrap();
                 let stored = encoder.finish().unwrap();
-                // The library writes only the magic for no data at all, which is no frame.
+                // For empty input, the library writes only the magic, which is not a frame.
                 if !plain.is_empty() {
                     assert!(decompressed(Codec::Lz4, &stored).unwrap() == plain, "{size:?} {checks}");
                 }
@@ -95,22 +95,23 @@ fn other_implementations_agree() {
 }
 
 #[test]
-fn concatenated_streams_are_one() {
+fn concatenated_streams_decode_as_one() {
     let (a, b) = (vec![1; 5000], vec![2; 70_000]);
     let both = [&a[..], &b[..]].concat();
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Zstd] {
         let stored = [compressed(codec, &a), compressed(codec, &b)].concat();
         assert!(decompressed(codec, &stored).unwrap() == both, "{codec:?}");
     }
-    // Java's LZ4 reader stops at the end mark, its gzip reader at the first byte that starts no member.
+    // Java's LZ4 reader stops at the end mark, and its gzip reader at the first byte that does not start a member.
     let stored = [compressed(Codec::Lz4, &a), b"and more".to_vec()].concat();
     assert!(decompressed(Codec::Lz4, &stored).unwrap() == a);
     let stored = [compressed(Codec::Gzip, &a), b"and more".to_vec()].concat();
     assert!(decompressed(Codec::Gzip, &stored).unwrap() == a);
 }
 
+/// REC-1
 #[test]
-fn a_bomb_is_an_error_at_the_limit() {
+fn a_decompression_bomb_is_an_error_at_the_limit() {
     let plain = vec![0; 64 << 20];
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
         let stored = compressed(codec, &plain);
@@ -122,8 +123,8 @@ fn a_bomb_is_an_error_at_the_limit() {
 }
 
 #[test]
-fn stated_sizes_are_not_believed() {
-    // Raw Snappy whose length prefix says 4 GiB - 1 over three bytes of data.
+fn rec_1_claimed_sizes_are_not_allocated() {
+    // Raw Snappy with a length prefix of 4 GiB - 1 and three bytes of data.
     let lie = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0];
     assert!(matches!(decompressed(Codec::Snappy, &lie), Err(CodecError::Malformed { .. })));
     // A chunk of 2 GiB - 1 in Java's framing.
@@ -133,13 +134,13 @@ fn stated_sizes_are_not_believed() {
     framed.truncate(16);
     framed.extend_from_slice(&(-5i32).to_be_bytes());
     assert!(matches!(decompressed(Codec::Snappy, &framed), Err(CodecError::Malformed { .. })));
-    // A zstd frame whose header asks for a window of 2 GiB: refused, not allocated.
+    // A zstd frame whose header states a window of 2 GiB is rejected, not allocated.
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
     assert!(matches!(decompressed(Codec::Zstd, &window), Err(CodecError::Malformed { .. })));
 }
 
 #[test]
-fn lz4_frames_that_javas_reader_refuses_are_refused() {
+fn lz4_frames_that_javas_reader_rejects_are_rejected() {
     let good = compressed(Codec::Lz4, &[9; 1000]);
     let check = |at: usize, byte: u8, reason: &str| {
         let mut frame = good.clone();
@@ -160,7 +161,7 @@ fn lz4_frames_that_javas_reader_refuses_are_refused() {
 }
 
 #[test]
-fn a_cut_or_damaged_stream_is_an_error_or_other_bytes_and_never_a_panic() {
+fn a_cut_or_damaged_stream_never_causes_a_panic() {
     let plain = Seeded(8).bytes(3000);
     let mut decompressor = Decompressor::new(1 << 20);
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {

@@ -1,19 +1,19 @@
-//! Zstandard. Frames one after another; the window, which a frame's header merely states, is bounded by the limit on
-//! decoded bytes, for a window larger than the data is of no use.
+//! Zstandard. Reads frames one after another. A frame's header states its window; the limit on decoded bytes bounds the
+//! window too, because a window larger than the data has no use.
 
 use super::{Codec, CodecError, read_bounded};
 use zstd::zstd_safe::{CCtx, DCtx, DParameter, ResetDirective, compress_bound, get_error_name};
 
-/// Kafka's `compression.zstd.level` default, which is the library's.
+/// Kafka's default of `compression.zstd.level`, which is also the library's.
 const LEVEL_DEFAULT: i32 = 3;
-/// What zstd itself accepts without being told: windows of 128 MiB.
+/// The default of zstd itself: windows of 128 MiB.
 const WINDOW_LOG_MAX: u32 = 27;
-/// Windows that level 19 and below ask for.
+/// The largest window of levels up to 19.
 const WINDOW_LOG_MIN: u32 = 23;
-/// Tables and windows of ordinary levels are kept for the next batch, larger ones are not.
+/// The largest tables and windows that are kept for the next batch. Common levels need less.
 const RETAINED_BYTES_MAX: usize = 4 << 20;
 
-/// The tables of a zstd decoder, made at the first use and kept.
+/// The tables of a zstd decoder, created at the first use and kept.
 #[derive(Default)]
 pub struct Decoder {
     context: Option<DCtx<'static>>,
@@ -24,13 +24,13 @@ impl Decoder {
         let mut context = self.context.take().unwrap_or_else(DCtx::create);
         let window_log = limit.max(1).next_power_of_two().ilog2().clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX);
         context
-            // A context that has reached the end of its input is between two states; this makes it new again.
+            // A context that read all of its input must be reset before it can be used again.
             .reset(ResetDirective::SessionOnly)
             .and_then(|_| context.set_parameter(DParameter::WindowLogMax(window_log)))
             .map_err(|code| CodecError::malformed(Codec::Zstd, get_error_name(code)))?;
         let decoder = zstd::stream::read::Decoder::with_context(stored, &mut context);
         let result = read_bounded(Codec::Zstd, decoder, limit, out);
-        // After a failure the context is in the middle of a frame: start afresh.
+        // After a failure, the context is in the middle of a frame, so it is dropped.
         if result.is_ok() && context.sizeof() <= RETAINED_BYTES_MAX {
             self.context = Some(context);
         }

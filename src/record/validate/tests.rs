@@ -35,7 +35,7 @@ fn three(codec: Codec) -> Vec<u8> {
     batch_of(codec, &[(NOW - 5, Some("a")), (NOW, Some("b")), (NOW - 2, Some("c"))])
 }
 
-/// `batch` with its header changed and the CRC made right again.
+/// `batch` with a changed header and a matching CRC.
 fn changed(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
     let mut header = BatchHeader::decode(&batch).unwrap();
     change(&mut header);
@@ -48,14 +48,14 @@ fn run<'a>(bytes: &'a [u8], rules: &Rules) -> Result<Accepted<'a>, Rejected> {
     validate(bytes, rules, &mut Decompressor::new(LIMIT))
 }
 
-fn check_refused(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, text: &str) -> Rejected {
+fn check_rejected(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, text: &str) -> Rejected {
     let rejected = run(bytes, rules).expect_err(case);
     assert_eq!(rejected.error, error, "{case}: {}", rejected.message);
     assert!(rejected.message.contains(text), "{case}: {}", rejected.message);
     rejected
 }
 
-/// The stored form of what was accepted, checked as REC-3 promises.
+/// The stored form of an accepted batch, after checking REC-3.
 fn stored(accepted: &Accepted<'_>) -> Vec<u8> {
     let bytes = [&accepted.stored_header(4000, 17)[..], &accepted.records].concat();
     let batch = batches(&bytes).next().unwrap().unwrap();
@@ -73,13 +73,13 @@ fn stored(accepted: &Accepted<'_>) -> Vec<u8> {
     }
     let max = records.iter().map(|record| record.timestamp).max().unwrap().max(-1);
     assert_eq!(header.max_timestamp, max);
-    // Negative times other than -1 are no times; then nothing has the maximum.
+    // Negative timestamps other than -1 do not count, so no record may have the maximum.
     assert!(max < 0 || records[accepted.offset_delta_of_max_timestamp as usize].timestamp == max);
     bytes
 }
 
 #[test]
-fn a_good_batch_is_kept_as_sent_but_for_offset_and_epoch() {
+fn rec_3_a_valid_batch_is_stored_as_sent_except_for_offset_and_epoch() {
     for codec in Codec::ALL {
         let sent = three(codec);
         let accepted = run(&sent, &rules()).unwrap();
@@ -125,45 +125,45 @@ fn exactly_one_batch_of_magic_2_is_required() {
         ("length 20", &with_length(20), CorruptMessage, "smaller than the header"),
     ];
     for (case, bytes, error, text) in cases {
-        check_refused(case, bytes, &rules(), error, text);
+        check_rejected(case, bytes, &rules(), error, text);
     }
 }
 
 #[test]
-fn what_the_header_may_not_say() {
+fn illegal_header_fields_are_rejected() {
     use ErrorCode::{CorruptMessage, InvalidRecord, UnsupportedCompressionType};
-    let refused = |case: &str, change: fn(&mut BatchHeader), error: ErrorCode, text: &str| {
+    let rejects = |case: &str, change: fn(&mut BatchHeader), error: ErrorCode, text: &str| {
         for codec in [Codec::None, Codec::Lz4] {
-            check_refused(case, &changed(three(codec), change), &rules(), error, text);
+            check_rejected(case, &changed(three(codec), change), &rules(), error, text);
         }
     };
-    refused("base offset", |h| h.base_offset = 7, InvalidRecord, "baseOffset");
-    refused("delta too small", |h| h.last_offset_delta = 1, InvalidRecord, "Inconsistent batch offset range");
-    refused("delta too large", |h| h.last_offset_delta = 3, InvalidRecord, "Inconsistent batch offset range");
-    refused("delta negative", |h| h.last_offset_delta = -1, InvalidRecord, "invalid offset range");
-    refused("count 0", |h| h.records_count = 0, InvalidRecord, "reported count");
-    refused("count -1", |h| h.records_count = -1, InvalidRecord, "reported count");
-    refused("control", |h| h.attributes |= 1 << 5, InvalidRecord, "control");
-    refused("sequence", |h| h.producer_id = 5, InvalidRecord, "Invalid sequence number -1");
-    refused("codec 5", |h| h.attributes = 5, UnsupportedCompressionType, "compression type id: 5");
-    refused("codec 7", |h| h.attributes = 7, UnsupportedCompressionType, "compression type id: 7");
+    rejects("base offset", |h| h.base_offset = 7, InvalidRecord, "baseOffset");
+    rejects("delta too small", |h| h.last_offset_delta = 1, InvalidRecord, "Inconsistent batch offset range");
+    rejects("delta too large", |h| h.last_offset_delta = 3, InvalidRecord, "Inconsistent batch offset range");
+    rejects("delta negative", |h| h.last_offset_delta = -1, InvalidRecord, "invalid offset range");
+    rejects("count 0", |h| h.records_count = 0, InvalidRecord, "reported count");
+    rejects("count -1", |h| h.records_count = -1, InvalidRecord, "reported count");
+    rejects("control", |h| h.attributes |= 1 << 5, InvalidRecord, "control");
+    rejects("sequence", |h| h.producer_id = 5, InvalidRecord, "Invalid sequence number -1");
+    rejects("codec 5", |h| h.attributes = 5, UnsupportedCompressionType, "compression type id: 5");
+    rejects("codec 7", |h| h.attributes = 7, UnsupportedCompressionType, "compression type id: 7");
 
     let mut damaged = three(Codec::None);
     *damaged.last_mut().unwrap() ^= 1;
-    check_refused("crc", &damaged, &rules(), CorruptMessage, "stored crc");
-    // A count that header and offsets agree on, but the bytes do not.
+    check_rejected("crc", &damaged, &rules(), CorruptMessage, "stored crc");
+    // A count that matches the offset range, but not the bytes.
     let more = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (3, 4);
     let fewer = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (1, 2);
     for codec in Codec::ALL {
-        check_refused("more", &changed(three(codec), more), &rules(), InvalidRecord, "4 records and its bytes end");
-        check_refused("fewer", &changed(three(codec), fewer), &rules(), InvalidRecord, "left after the last of 2");
+        check_rejected("more", &changed(three(codec), more), &rules(), InvalidRecord, "4 records and its bytes end");
+        check_rejected("fewer", &changed(three(codec), fewer), &rules(), InvalidRecord, "left after the last of 2");
     }
-    // A count that would be an allocation of gigabytes if anybody believed it.
+    // A count that would require gigabytes if the reader allocated for it.
     let huge = |h: &mut BatchHeader| (h.last_offset_delta, h.records_count) = (i32::MAX - 1, i32::MAX);
-    check_refused("huge", &changed(three(Codec::Zstd), huge), &rules(), InvalidRecord, "its bytes end after 3");
-    // Records that say they are zstd and are not.
+    check_rejected("huge", &changed(three(Codec::Zstd), huge), &rules(), InvalidRecord, "its bytes end after 3");
+    // The header names zstd, but the records are not compressed.
     let lying = changed(three(Codec::None), |h| h.attributes = 4);
-    check_refused("not zstd", &lying, &rules(), InvalidRecord, "zstd data is malformed");
+    check_rejected("not zstd", &lying, &rules(), InvalidRecord, "zstd data is malformed");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn zstd_is_rejected_without_the_capability() {
     let bytes = three(Codec::Zstd);
     let old =
         Rules { zstd_rejection: Some("Produce requests with version 6 are not allowed to use ZStandard"), ..rules() };
-    check_refused("v6", &bytes, &old, ErrorCode::UnsupportedCompressionType, "version 6");
+    check_rejected("v6", &bytes, &old, ErrorCode::UnsupportedCompressionType, "version 6");
     assert!(run(&bytes, &rules()).is_ok());
     assert!(run(&three(Codec::Lz4), &old).is_ok());
 }
@@ -188,23 +188,23 @@ fn sizes_are_of_the_whole_batch_as_stored() {
     let fits = Rules { message_bytes_max: bytes.len(), segment_bytes_max: bytes.len(), ..rules() };
     assert!(run(&bytes, &fits).is_ok());
     let small = Rules { message_bytes_max: bytes.len() - 1, ..fits };
-    check_refused("message", &bytes, &small, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
+    check_rejected("message", &bytes, &small, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
     let small = Rules { segment_bytes_max: bytes.len() - 1, ..fits };
-    check_refused("segment", &bytes, &small, ErrorCode::RecordListTooLarge, "segment size");
+    check_rejected("segment", &bytes, &small, ErrorCode::RecordListTooLarge, "segment size");
 
     // Fits compressed, but the topic stores it uncompressed.
     let key = "k".repeat(5000);
     let bytes = batch_of(Codec::Gzip, &[(NOW, Some(&key))]);
     let plain = Rules { message_bytes_max: 1000, compression: TopicCompression::Always(Codec::None, None), ..rules() };
-    check_refused("grown", &bytes, &plain, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
+    check_rejected("grown", &bytes, &plain, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
 }
 
 #[test]
-fn a_bomb_is_refused() {
+fn a_decompression_bomb_is_rejected() {
     let key = "k".repeat(LIMIT);
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
         let bytes = batch_of(codec, &[(NOW, Some(&key))]);
-        check_refused(codec.name(), &bytes, &rules(), ErrorCode::InvalidRecord, "decompress to more than");
+        check_rejected(codec.name(), &bytes, &rules(), ErrorCode::InvalidRecord, "decompress to more than");
     }
 }
 
@@ -214,7 +214,7 @@ fn a_compacted_topic_names_the_records_without_key() {
     for codec in Codec::ALL {
         let bytes = batch_of(codec, &[(NOW, None), (NOW, Some("k")), (NOW, None)]);
         let rejected =
-            check_refused("null keys", &bytes, &compacted, ErrorCode::InvalidRecord, "2 record errors in total");
+            check_rejected("null keys", &bytes, &compacted, ErrorCode::InvalidRecord, "2 record errors in total");
         let blamed: Vec<_> = rejected.record_errors.iter().map(|fault| fault.batch_index).collect();
         assert_eq!(blamed, [0, 2]);
         assert!(rejected.record_errors[0].message.contains("without key"));
@@ -234,19 +234,19 @@ fn timestamps_out_of_range_are_named() {
         let edges = batch_of(codec, &[(NOW - 100, None), (NOW + 50, None), (-1, None)]);
         assert!(run(&edges, &window).is_ok(), "both bounds and no timestamp are inside");
         let bytes = batch_of(codec, &[(NOW, None), (NOW - 101, None), (NOW + 51, None)]);
-        let rejected = check_refused("window", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+        let rejected = check_rejected("window", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
         let blamed: Vec<_> = rejected.record_errors.iter().map(|fault| fault.batch_index).collect();
         assert_eq!(blamed, [1, 2]);
         assert!(rejected.record_errors[0].message.contains("out of range"));
-        // LogAppendTime does not care.
+        // LogAppendTime ignores these bounds.
         let appended = Rules { timestamp_type: TimestampType::LogAppendTime, ..window };
         assert!(run(&bytes, &appended).is_ok());
     }
-    // The ends of i64 neither overflow nor pass.
+    // The extremes of i64 are rejected without an overflow.
     let bytes = batch_of(Codec::None, &[(i64::MAX, None)]);
-    check_refused("far future", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+    check_rejected("far future", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
     let bytes = batch_of(Codec::None, &[(i64::MIN, None)]);
-    check_refused("far past", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
+    check_rejected("far past", &bytes, &window, ErrorCode::InvalidTimestamp, "invalid timestamp");
 }
 
 #[test]
@@ -260,9 +260,9 @@ fn log_append_time_sets_the_time_the_bit_and_the_crc() {
         assert_eq!((accepted.log_append_time_ms(), accepted.offset_delta_of_max_timestamp), (NOW + 9, 0));
         assert_ne!(accepted.header.crc, BatchHeader::decode(&sent).unwrap().crc);
         stored(&accepted);
-        // A producer that sets the bit itself is refused there.
+        // A producer must not set the bit itself.
         let forged = changed(sent, |h| h.attributes |= 1 << 3);
-        check_refused("forged", &forged, &appended, ErrorCode::InvalidTimestamp, "invalid timestamp");
+        check_rejected("forged", &forged, &appended, ErrorCode::InvalidTimestamp, "invalid timestamp");
     }
 }
 
@@ -273,7 +273,7 @@ fn under_create_time_a_forged_append_time_bit_is_cleared() {
     assert_eq!(accepted.header.timestamp_type(), TimestampType::CreateTime);
     stored(&accepted);
     let no_time = changed(batch_of(Codec::None, &[(-1, None)]), |h| h.attributes = 1 << 3);
-    check_refused("no time", &no_time, &rules(), ErrorCode::InvalidTimestamp, "invalid timestamp");
+    check_rejected("no time", &no_time, &rules(), ErrorCode::InvalidTimestamp, "invalid timestamp");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn wrong_offset_deltas_are_rewritten() {
 }
 
 #[test]
-fn damage_behind_a_right_crc_is_refused_or_harmless() {
+fn damage_with_a_matching_crc_is_rejected_or_harmless() {
     let mut decompressor = Decompressor::new(1 << 20);
     for codec in Codec::ALL {
         let whole = three(codec);
