@@ -1,7 +1,7 @@
 //! Settings whose value is one of a few words: the words, and the type that each setting becomes.
 
 use super::setting::{FromValue, Value};
-use crate::record::{Codec, TimestampType};
+use crate::model::{Codec, TimestampType};
 
 /// `routing`.
 pub const ROUTINGS: &[&str] = &["direct", "forward"];

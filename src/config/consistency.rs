@@ -4,7 +4,7 @@ use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
 use super::choices::Routing;
 use super::listener::Listener;
 
-/// Two settings that contradict each other, or one that this release does not support.
+/// Two settings that contradict each other, or a setting that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Contradiction {
     #[error("{listener} would be encrypted or authenticated; only plain listeners exist so far")]

@@ -66,7 +66,7 @@ pub struct InvalidValue {
 pub enum ValueError {
     #[error("Expected value to be either true or false")]
     NotBoolean,
-    /// Not a number, or one that Kafka's type of this name cannot hold.
+    /// Not a number, or a number that Kafka's type of this name cannot hold.
     #[error("Not a number of type {0}")]
     NotNumber(&'static str),
     #[error("Value must be at least {min}")]

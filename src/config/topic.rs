@@ -9,8 +9,7 @@ use super::broker::BrokerConfig;
 use super::choices::{CLEANUP_POLICIES, COMPRESSION_TYPES, CleanupPolicy, CompressionType, TIMESTAMP_TYPES};
 use super::nearest::nearest;
 use super::setting::{FromValue, InvalidValue, Kind, Setting, Value, double, int, int_from, int_or, long_from};
-use crate::record::validate::TopicCompression;
-use crate::record::{Codec, TimestampType};
+use crate::model::{Codec, TimestampType, TopicCompression};
 
 /// A topic's setting and the broker settings that it falls back to.
 #[derive(Clone, Copy, Debug)]

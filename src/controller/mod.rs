@@ -36,7 +36,7 @@ use crate::metadata::Command;
 /// The commands to commit, and the answer to the proposer once they are committed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan<R> {
-    /// None at all: nothing changes and nothing is written.
+    /// If empty, nothing changes and nothing is written.
     pub commands: Vec<Command>,
     pub answer: R,
 }

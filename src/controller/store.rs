@@ -92,8 +92,7 @@ impl Store {
         let bytes = entry::encode(image.index, term, &Payload::Image(Box::new(image.clone())));
         let len = bytes.len() as u64;
         let file = write_whole(&unfinished, bytes).await.map_err(|error| SnapshotError { error, is_final: false })?;
-        // From here on the next start may find either file. Appending to the one that it does not find would lose
-        // entries.
+        // From here on the next start may find either file. Entries appended to the other file would be lost.
         let is_final = true;
         dir::rename(&unfinished, &path).await.map_err(|error| SnapshotError { error, is_final })?;
         dir::sync(&self.dir).await.map_err(|error| SnapshotError { error, is_final })?;

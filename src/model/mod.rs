@@ -1,12 +1,14 @@
-//! The types that every layer shares: ids, offsets, epochs, topic names, Kafka error codes.
+//! The types that every layer shares: ids, offsets, epochs, topic names, codecs, Kafka error codes.
 //!
 //! Owns no state and does no I/O. Inputs and outputs are small values, most of them `Copy`. Does not know: any other
 //! module. Runs on any thread.
 
+pub mod batch_format;
 pub mod error_code;
 pub mod ids;
 pub mod topic_name;
 
+pub use batch_format::{Codec, TimestampType, TopicCompression};
 pub use error_code::ErrorCode;
 pub use ids::{
     BrokerId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId, TopicPartition,

@@ -18,6 +18,7 @@
 //!
 //! All numbers are big-endian. Magic 0 and 1 share only the layout of the first 17 bytes.
 
+pub use crate::model::TimestampType;
 use crate::model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::record::codec::Codec;
 
@@ -39,15 +40,6 @@ const DELETE_HORIZON_BIT: i16 = 1 << 6;
 const _: () =
     assert!(CRC_START >= 16, "REC-2: the CRC does not cover base offset and leader epoch, bytes 0..8 and 12..16");
 const _: () = assert!(HEADER_BYTES == 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4);
-
-/// The meaning of a batch's timestamps: `message.timestamp.type`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TimestampType {
-    /// Each record has the timestamp that its producer set.
-    CreateTime,
-    /// All records have `max_timestamp`, the time of the append.
-    LogAppendTime,
-}
 
 /// A batch's header by value. Any 61 bytes decode; `validate` checks the values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,6 +6,7 @@
 //!
 //! The records of a batch that needs no change stay borrowed; only the header is a new value.
 
+pub use crate::model::TopicCompression;
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::{Codec, Decompressor};
@@ -13,16 +14,7 @@ use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES, Time
 use crate::record::records::{Records, Skimmed, skim};
 use std::borrow::Cow;
 
-/// The topic's `compression.type`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TopicCompression {
-    /// `producer`: with the producer's codec.
-    Producer,
-    /// With this codec and level (`None`: the codec's default). `uncompressed` is [`Codec::None`].
-    Always(Codec, Option<i32>),
-}
-
-/// What the request, the topic and the clock say.
+/// The parameters of the checks, from the request, the topic and the clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The message of the rejection for a batch in zstd, if the client may not send one (KIP-110).

@@ -188,7 +188,7 @@ fn producer_ids_are_allocated_once() {
 }
 
 #[test]
-fn meta_2_commands_at_one_index_apply_together_or_not_at_all() {
+fn meta_2_commands_at_one_index_apply_together_or_change_nothing() {
     let image = image_with_nodes(1);
     let (a, b) = (create_command(&image, "a", &[&[1]]), create_command(&image, "b", &[&[1]]));
     let (next, delta) = apply(&image, 9, &[a.clone(), b.clone()]).unwrap();

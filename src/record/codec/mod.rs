@@ -8,42 +8,7 @@ mod lz4;
 mod snappy;
 mod zstandard;
 
-/// How the records of a batch are compressed. The numbers are the attribute bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Codec {
-    None = 0,
-    Gzip = 1,
-    Snappy = 2,
-    Lz4 = 3,
-    Zstd = 4,
-}
-
-impl Codec {
-    pub const ALL: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
-
-    pub fn from_id(id: u8) -> Option<Codec> {
-        Codec::ALL.get(usize::from(id)).copied()
-    }
-
-    pub fn id(self) -> u8 {
-        self as u8
-    }
-
-    /// Kafka's name in a producer's `compression.type`. A topic's setting uses `uncompressed` in place of `none`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Codec::None => "none",
-            Codec::Gzip => "gzip",
-            Codec::Snappy => "snappy",
-            Codec::Lz4 => "lz4",
-            Codec::Zstd => "zstd",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Codec> {
-        Codec::ALL.into_iter().find(|codec| codec.name() == name)
-    }
-}
+pub use crate::model::Codec;
 
 /// Why bytes cannot be decompressed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
