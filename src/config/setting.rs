@@ -106,30 +106,37 @@ impl fmt::Display for Bound {
     }
 }
 
+/// An INT in `min..=max`.
 pub const fn int(min: i32, max: i32) -> Kind {
     Kind::Int { min, max, or: None }
 }
 
+/// An INT of at least `min`.
 pub const fn int_from(min: i32) -> Kind {
     int(min, i32::MAX)
 }
 
+/// An INT in `min..=max`, or `or`.
 pub const fn int_or(or: i32, min: i32, max: i32) -> Kind {
     Kind::Int { min, max, or: Some(or) }
 }
 
+/// A SHORT of at least `min`.
 pub const fn short_from(min: i16) -> Kind {
     Kind::Short { min, max: i16::MAX }
 }
 
+/// A LONG in `min..=max`.
 pub const fn long(min: i64, max: i64) -> Kind {
     Kind::Long { min, max }
 }
 
+/// A LONG of at least `min`.
 pub const fn long_from(min: i64) -> Kind {
     long(min, i64::MAX)
 }
 
+/// A DOUBLE in `min..=max`.
 pub const fn double(min: f64, max: f64) -> Kind {
     Kind::Double { min, max }
 }

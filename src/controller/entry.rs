@@ -17,7 +17,9 @@
 use crate::metadata::archive::{self, Damaged};
 use crate::metadata::{Command, Image};
 
+/// The size of the header before the payload.
 pub const HEADER_BYTES: usize = 32;
+/// The first bytes of every entry.
 pub const MAGIC: [u8; 4] = *b"TMML";
 const KIND_COMMANDS: u8 = 0;
 const KIND_IMAGE: u8 = 1;

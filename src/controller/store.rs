@@ -78,6 +78,7 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the log is long enough for a snapshot.
     pub fn is_snapshot_due(&self) -> bool {
         self.len >= self.snapshot_at
     }

@@ -28,18 +28,22 @@ const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
 #[error("not a valid archive: {0}")]
 pub struct Damaged(pub String);
 
+/// The archive of commands.
 pub fn encode_commands(commands: &Vec<Command>) -> AlignedVec {
     rkyv::to_bytes::<Error>(commands).expect("archiving into memory does not fail")
 }
 
+/// The commands of an archive.
 pub fn decode_commands(bytes: &[u8]) -> Result<Vec<Command>, Damaged> {
     rkyv::from_bytes::<Vec<Command>, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))
 }
 
+/// The archive of an image.
 pub fn encode_image(image: &Image) -> AlignedVec {
     rkyv::to_bytes::<Error>(&ImageArchive::from(image)).expect("archiving into memory does not fail")
 }
 
+/// The image of an archive, with META-3 checked.
 pub fn decode_image(bytes: &[u8]) -> Result<Image, Damaged> {
     rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))?.into_image()
 }

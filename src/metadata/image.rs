@@ -60,6 +60,7 @@ pub struct Partition {
 }
 
 impl Image {
+    /// The node with this id.
     pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(&id)
     }
@@ -74,18 +75,22 @@ impl Image {
         self.nodes().filter(|node| !node.is_fenced)
     }
 
+    /// Whether the node is registered and not fenced.
     pub fn is_live(&self, id: NodeId) -> bool {
         self.node(id).is_some_and(|node| !node.is_fenced)
     }
 
+    /// The topic with this name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
     }
 
+    /// The topic with this id.
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.ids.get(&id)
     }
 
+    /// The partition with this topic id and number.
     pub fn partition(&self, at: TopicPartition) -> Option<&Partition> {
         self.topic_by_id(at.topic)?.partition(at.partition)
     }
@@ -100,6 +105,7 @@ impl Image {
         self.topics.range::<str, _>((Bound::Included(name), Bound::Unbounded)).map(|(_, topic)| topic)
     }
 
+    /// The number of topics.
     pub fn topics_count(&self) -> usize {
         self.topics.len()
     }
@@ -123,6 +129,7 @@ impl Node {
 }
 
 impl Topic {
+    /// The partition with this number.
     pub fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?)
     }

@@ -165,6 +165,7 @@ impl ErrorCode {
         self as i16
     }
 
+    /// Whether it is any code but [`ErrorCode::None`].
     pub fn is_error(self) -> bool {
         self != ErrorCode::None
     }

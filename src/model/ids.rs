@@ -38,10 +38,12 @@ impl BrokerId {
         BrokerId(node.0 * i32::from(Self::SHARDS_PER_NODE_MAX) + i32::from(shard.0))
     }
 
+    /// The node of a broker in direct routing.
     pub fn node(self) -> NodeId {
         NodeId(self.0 / i32::from(Self::SHARDS_PER_NODE_MAX))
     }
 
+    /// The shard of a broker in direct routing.
     pub fn shard(self) -> ShardId {
         ShardId((self.0 % i32::from(Self::SHARDS_PER_NODE_MAX)) as u16)
     }
@@ -55,6 +57,7 @@ impl TopicId {
     /// All zero: "no id" on the wire.
     pub const ZERO: TopicId = TopicId([0; 16]);
 
+    /// Whether it is [`Self::ZERO`], "no id".
     pub fn is_zero(self) -> bool {
         self == Self::ZERO
     }

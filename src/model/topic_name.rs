@@ -22,8 +22,10 @@ pub enum InvalidTopicName {
 }
 
 impl TopicName {
+    /// The longest legal name, in bytes.
     pub const LENGTH_MAX: usize = 249;
 
+    /// The name, if it is legal.
     pub fn new(name: &str) -> Result<TopicName, InvalidTopicName> {
         TopicName::check(name)?;
         Ok(TopicName(name.into()))
@@ -46,6 +48,7 @@ impl TopicName {
         Ok(())
     }
 
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

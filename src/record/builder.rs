@@ -53,6 +53,7 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
+    /// A builder without records.
     pub fn new(options: BatchOptions) -> BatchBuilder {
         BatchBuilder { options, bytes: vec![0; HEADER_BYTES], count: 0, base_timestamp: -1, max_timestamp: -1 }
     }
@@ -113,10 +114,12 @@ impl BatchBuilder {
         self.options.is_transactional = true;
     }
 
+    /// Whether no record was appended.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
+    /// The number of appended records.
     pub fn records_count(&self) -> i32 {
         self.count
     }

@@ -105,6 +105,7 @@ impl BatchHeader {
         usize::try_from(self.batch_length).map_or(0, |length| length + PREFIX_BYTES)
     }
 
+    /// The offset of the last record, or of the last one before compaction removed it.
     pub fn last_offset(&self) -> Offset {
         self.base_offset.wrapping_add(i64::from(self.last_offset_delta))
     }
@@ -119,10 +120,12 @@ impl BatchHeader {
         (self.attributes & CODEC_BITS) as u8
     }
 
+    /// The codec; `None` if the id is not that of a codec.
     pub fn codec(&self) -> Option<Codec> {
         Codec::from_id(self.codec_id())
     }
 
+    /// The meaning of the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes & LOG_APPEND_TIME_BIT == 0 {
             TimestampType::CreateTime
@@ -131,6 +134,7 @@ impl BatchHeader {
         }
     }
 
+    /// Whether the batch is part of a transaction.
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL_BIT != 0
     }
@@ -146,6 +150,7 @@ impl BatchHeader {
         (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
     }
 
+    /// Whether an idempotent or transactional producer sent it (KIP-98).
     pub fn has_producer(&self) -> bool {
         self.producer_id >= 0
     }

@@ -63,10 +63,12 @@ pub struct Headers<'a> {
 }
 
 impl Headers<'_> {
+    /// The number of headers.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
+    /// Whether the record has no headers.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -86,6 +88,7 @@ impl<'a> IntoIterator for Headers<'a> {
     }
 }
 
+/// The iterator over [`Headers`].
 #[derive(Clone, Debug)]
 pub struct HeaderIter<'a>(Headers<'a>);
 

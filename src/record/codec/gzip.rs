@@ -4,6 +4,7 @@ use super::{Codec, CodecError, read_bounded};
 use flate2::bufread::{GzDecoder, GzEncoder};
 use std::io::Read;
 
+/// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
 pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let mut rest = stored;
     loop {
@@ -16,6 +17,7 @@ pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
     }
 }
 
+/// Appends the compressed form of `plain` to `out`, at level 1 to 9, or -1 for the default.
 pub fn compress(plain: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
     let level = match level {
         // Java's Deflater.DEFAULT_COMPRESSION.

@@ -17,6 +17,7 @@ const WRITTEN_BLOCK_BYTES: usize = 64 << 10;
 /// LZ4's densest sequence: one byte of input per 255 bytes of output.
 const EXPANSION_MAX: usize = 255;
 
+/// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
 pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let mut input = stored;
     if read_u32(&mut input)? != MAGIC {
@@ -102,6 +103,7 @@ fn read_descriptor(input: &mut &[u8]) -> Result<(Flags, usize), CodecError> {
     Ok((Flags { has_block_checksum: flg & 0b1_0000 != 0 }, 1 << (2 * size_code + 8)))
 }
 
+/// Appends the compressed form of `plain` to `out`, as one frame.
 pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&WRITTEN_FLAGS);

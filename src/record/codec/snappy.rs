@@ -12,6 +12,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// The densest Snappy element takes 3 bytes and copies 64; rounded up for the length prefix.
 const EXPANSION_MAX: usize = 32;
 
+/// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
 pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
     if !stored.starts_with(&MAGIC) {
         return decompress_raw(stored, limit, out);
@@ -51,6 +52,7 @@ fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), C
     Ok(())
 }
 
+/// Appends the compressed form of `plain` to `out`, in Java's framing.
 pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&1i32.to_be_bytes());

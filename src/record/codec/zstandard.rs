@@ -20,6 +20,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
     pub fn decompress(&mut self, stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let mut context = self.context.take().unwrap_or_else(DCtx::create);
         let window_log = limit.max(1).next_power_of_two().ilog2().clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX);
@@ -38,6 +39,7 @@ impl Decoder {
     }
 }
 
+/// Appends the compressed form of `plain` to `out`, at a level of zstd's scale.
 pub fn compress(plain: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
     let level = level.unwrap_or(LEVEL_DEFAULT).clamp(zstd::zstd_safe::min_c_level(), zstd::zstd_safe::max_c_level());
     let start = out.len();
