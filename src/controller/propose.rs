@@ -13,7 +13,7 @@ use super::Plan;
 use super::entry::{self, BadEntry, Payload};
 pub use super::store::OpenError;
 use super::store::{SnapshotError, Store};
-use crate::metadata::{Command, Delta, Image, Rejected, apply};
+use crate::metadata::{Command, CommandRejected, Delta, Image, apply};
 use crate::runtime::sync::{Notify, oneshot};
 use crate::runtime::{self, Class};
 
@@ -31,7 +31,7 @@ pub struct Committed {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProposeError {
     #[error(transparent)]
-    Rejected(#[from] Rejected),
+    Rejected(#[from] CommandRejected),
     /// It is unknown whether the log holds the change. The next start finds out.
     #[error("the metadata log failed: {0}")]
     Failed(Arc<str>),

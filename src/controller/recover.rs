@@ -5,7 +5,7 @@
 //! acknowledged and starting without them would lose these changes, so the log is rejected.
 
 use super::entry::{self, BadEntry, MAGIC, Payload};
-use crate::metadata::{Delta, Image, Rejected, apply_to};
+use crate::metadata::{CommandRejected, Delta, Image, apply_to};
 
 /// The content of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub enum RecoverError {
     #[error("the metadata log has index {index} after {before} at byte {at}")]
     Order { at: u64, before: u64, index: u64 },
     #[error("the metadata log has a change at byte {at} that does not apply: {why}")]
-    DoesNotApply { at: u64, why: Rejected },
+    DoesNotApply { at: u64, why: CommandRejected },
 }
 
 /// Applies every whole entry in `bytes`, from the start.

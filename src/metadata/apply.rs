@@ -28,7 +28,7 @@ pub struct Delta {
 
 /// Why a command does not apply to an image.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Rejected {
+pub enum CommandRejected {
     #[error("the cluster already has the id '{have}', not '{given}'")]
     AlreadyFormatted { have: String, given: String },
     #[error("a cluster id is 1 to 255 characters, not {0}")]
@@ -60,7 +60,7 @@ pub enum Rejected {
 }
 
 /// The image after the `commands` at `index` of the log, and the changes. All of them apply, or none (META-2).
-pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, Delta), Rejected> {
+pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, Delta), CommandRejected> {
     let mut next = image.clone();
     let mut delta = Delta::default();
     apply_to(&mut next, &mut delta, index, commands)?;
@@ -70,14 +70,14 @@ pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, 
 
 /// Applies the commands in place, for recovery of a long log. If one is rejected, the image is unusable: the commands
 /// before it have been applied.
-pub fn apply_to(image: &mut Image, delta: &mut Delta, index: u64, commands: &[Command]) -> Result<(), Rejected> {
+pub fn apply_to(image: &mut Image, delta: &mut Delta, index: u64, commands: &[Command]) -> Result<(), CommandRejected> {
     assert!(index > image.index, "META-1: commands apply in the order of the log, {index} after {}", image.index);
     commands.iter().try_for_each(|command| apply_one(image, delta, command))?;
     image.index = index;
     Ok(())
 }
 
-fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<(), Rejected> {
+fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<(), CommandRejected> {
     match command {
         Command::FormatCluster { cluster_id } => format_cluster(image, cluster_id),
         Command::NodeStarted { node, incarnation, endpoints, shards, routing, rack } => {
@@ -103,23 +103,27 @@ fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<
     }
 }
 
-fn format_cluster(image: &mut Image, cluster_id: &str) -> Result<(), Rejected> {
+fn format_cluster(image: &mut Image, cluster_id: &str) -> Result<(), CommandRejected> {
     if !image.cluster_id.is_empty() {
-        return Err(Rejected::AlreadyFormatted { have: image.cluster_id.clone(), given: cluster_id.into() });
+        return Err(CommandRejected::AlreadyFormatted { have: image.cluster_id.clone(), given: cluster_id.into() });
     }
     if !(1..=255).contains(&cluster_id.len()) {
-        return Err(Rejected::ClusterIdLength(cluster_id.len()));
+        return Err(CommandRejected::ClusterIdLength(cluster_id.len()));
     }
     image.cluster_id = cluster_id.into();
     Ok(())
 }
 
-fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), Rejected> {
+fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), CommandRejected> {
     if let Some(known) = image.node(node.id).filter(|known| known.incarnation >= node.incarnation) {
-        return Err(Rejected::StaleIncarnation { node: node.id.0, have: known.incarnation, given: node.incarnation });
+        return Err(CommandRejected::StaleIncarnation {
+            node: node.id.0,
+            have: known.incarnation,
+            given: node.incarnation,
+        });
     }
     if !(1..=1000).contains(&node.shards) || node.endpoints.is_empty() || !(0..=2_000_000).contains(&node.id.0) {
-        return Err(Rejected::NodeUnusable { node: node.id.0 });
+        return Err(CommandRejected::NodeUnusable { node: node.id.0 });
     }
     let id = node.id;
     image.nodes.insert(id, Arc::new(node));
@@ -137,10 +141,10 @@ fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), Re
     Ok(())
 }
 
-fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64) -> Result<(), Rejected> {
-    let known = image.node(id).ok_or(Rejected::UnknownNode(id.0))?;
+fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64) -> Result<(), CommandRejected> {
+    let known = image.node(id).ok_or(CommandRejected::UnknownNode(id.0))?;
     if known.incarnation != incarnation {
-        return Err(Rejected::StaleIncarnation { node: id.0, have: known.incarnation, given: incarnation });
+        return Err(CommandRejected::StaleIncarnation { node: id.0, have: known.incarnation, given: incarnation });
     }
     let stopped = Node { is_fenced: true, ..Node::clone(known) };
     image.nodes.insert(id, Arc::new(stopped));
@@ -215,16 +219,16 @@ fn create_topic(
     name: &str,
     replicas: &[Vec<NodeId>],
     overrides: &[(String, String)],
-) -> Result<(), Rejected> {
+) -> Result<(), CommandRejected> {
     let name = TopicName::new(name)?;
     if image.topic(name.as_str()).is_some() {
-        return Err(Rejected::TopicExists(name.as_str().into()));
+        return Err(CommandRejected::TopicExists(name.as_str().into()));
     }
     if let Some(other) = image.colliding_topic(&name) {
-        return Err(Rejected::NameCollides { name: name.as_str().into(), other: other.name.as_str().into() });
+        return Err(CommandRejected::NameCollides { name: name.as_str().into(), other: other.name.as_str().into() });
     }
     if id.is_zero() || image.topic_by_id(id).is_some() {
-        return Err(Rejected::IdTaken(id));
+        return Err(CommandRejected::IdTaken(id));
     }
     let partitions = new_partitions(image, 0, replicas)?;
     let overrides: Overrides = overrides.iter().cloned().collect();
@@ -233,9 +237,9 @@ fn create_topic(
 }
 
 /// New partitions on these replicas, numbered from `first`. The first live replica leads.
-fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Result<Vec<Partition>, Rejected> {
+fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Result<Vec<Partition>, CommandRejected> {
     if replicas.is_empty() {
-        return Err(Rejected::NoPartitions);
+        return Err(CommandRejected::NoPartitions);
     }
     let mut partitions = Vec::with_capacity(replicas.len());
     for (i, replicas) in replicas.iter().enumerate() {
@@ -243,7 +247,7 @@ fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Resu
         if replicas.is_empty() || distinct.len() < replicas.len() || replicas.iter().any(|id| image.node(*id).is_none())
         {
             let replicas = replicas.iter().map(|id| id.0).collect();
-            return Err(Rejected::BadReplicas { partition: first + i, replicas });
+            return Err(CommandRejected::BadReplicas { partition: first + i, replicas });
         }
         let live: Vec<NodeId> = replicas.iter().copied().filter(|id| image.is_live(*id)).collect();
         let leader = live.first().copied();
@@ -254,8 +258,8 @@ fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Resu
     Ok(partitions)
 }
 
-fn delete_topic(image: &mut Image, delta: &mut Delta, id: TopicId) -> Result<(), Rejected> {
-    let topic = image.ids.remove(&id).ok_or(Rejected::UnknownTopic(id))?;
+fn delete_topic(image: &mut Image, delta: &mut Delta, id: TopicId) -> Result<(), CommandRejected> {
+    let topic = image.ids.remove(&id).ok_or(CommandRejected::UnknownTopic(id))?;
     image.topics.remove(topic.name.as_str());
     assert!(image.ids.len() == image.topics.len(), "META-3: {} has a name or an id alone", topic.name);
     delta.topics_deleted.push(topic);
@@ -268,11 +272,11 @@ fn create_partitions(
     id: TopicId,
     have: u32,
     replicas: &[Vec<NodeId>],
-) -> Result<(), Rejected> {
-    let topic = image.topic_by_id(id).ok_or(Rejected::UnknownTopic(id))?;
+) -> Result<(), CommandRejected> {
+    let topic = image.topic_by_id(id).ok_or(CommandRejected::UnknownTopic(id))?;
     let first = topic.partitions.len();
     if first != have as usize {
-        return Err(Rejected::PartitionsMoved { have: first, given: have });
+        return Err(CommandRejected::PartitionsMoved { have: first, given: have });
     }
     let added = new_partitions(image, first, replicas)?;
     let mut next = Topic::clone(topic);
@@ -287,8 +291,8 @@ fn set_topic_config(
     delta: &mut Delta,
     id: TopicId,
     changes: &[(String, Option<String>)],
-) -> Result<(), Rejected> {
-    let mut next = Topic::clone(image.topic_by_id(id).ok_or(Rejected::UnknownTopic(id))?);
+) -> Result<(), CommandRejected> {
+    let mut next = Topic::clone(image.topic_by_id(id).ok_or(CommandRejected::UnknownTopic(id))?);
     for (name, text) in changes {
         match text {
             Some(text) => next.overrides.insert(name.clone(), text.clone()),
@@ -300,10 +304,15 @@ fn set_topic_config(
     Ok(())
 }
 
-fn allocate_producer_ids(image: &mut Image, delta: &mut Delta, node: NodeId, count: u32) -> Result<(), Rejected> {
-    image.node(node).ok_or(Rejected::UnknownNode(node.0))?;
+fn allocate_producer_ids(
+    image: &mut Image,
+    delta: &mut Delta,
+    node: NodeId,
+    count: u32,
+) -> Result<(), CommandRejected> {
+    image.node(node).ok_or(CommandRejected::UnknownNode(node.0))?;
     let first = image.next_producer_id;
-    let end = first.checked_add(i64::from(count)).ok_or(Rejected::ProducerIdsExhausted)?;
+    let end = first.checked_add(i64::from(count)).ok_or(CommandRejected::ProducerIdsExhausted)?;
     image.next_producer_id = end;
     delta.producer_ids = Some((node, first..end));
     Ok(())

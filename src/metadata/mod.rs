@@ -22,6 +22,6 @@ pub mod command;
 pub mod image;
 pub mod owner;
 
-pub use apply::{Delta, Rejected, apply, apply_to};
+pub use apply::{CommandRejected, Delta, apply, apply_to};
 pub use command::{Command, Endpoint};
 pub use image::{Image, Node, Partition, Topic};

@@ -9,7 +9,7 @@ use crate::log::AppendedBatch;
 use crate::model::{ErrorCode, Offset};
 use crate::record::codec::Decompressor;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
-use crate::record::validate::{Accepted, RecordFault, Rejected, Rules, validate};
+use crate::record::validate::{Accepted, BatchRejected, RecordFault, Rules, validate};
 
 /// The position of an appended batch. It may be acknowledged once the journal has made `sequence` durable and the high
 /// watermark has passed `last_offset`.
@@ -46,9 +46,9 @@ impl From<ErrorCode> for AppendRefusal {
     }
 }
 
-impl From<Rejected> for AppendRefusal {
-    fn from(rejected: Rejected) -> AppendRefusal {
-        let Rejected { error, message, record_errors } = rejected;
+impl From<BatchRejected> for AppendRefusal {
+    fn from(rejected: BatchRejected) -> AppendRefusal {
+        let BatchRejected { error, message, record_errors } = rejected;
         AppendRefusal { error, message: Some(message), record_errors }
     }
 }

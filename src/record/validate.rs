@@ -69,7 +69,7 @@ impl Accepted<'_> {
 
 /// The error of a batch that is rejected, for its producer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rejected {
+pub struct BatchRejected {
     pub error: ErrorCode,
     pub message: String,
     /// The invalid records (KIP-467), at most [`RECORD_ERRORS_MAX`]. Empty if the fault is not in single records.
@@ -86,11 +86,11 @@ pub struct RecordFault {
 /// A batch of 1 MB can hold 150,000 invalid records; the response lists at most this many.
 pub const RECORD_ERRORS_MAX: usize = 1000;
 
-fn rejected(error: ErrorCode, message: impl ToString) -> Rejected {
-    Rejected { error, message: message.to_string(), record_errors: Vec::new() }
+fn rejected(error: ErrorCode, message: impl ToString) -> BatchRejected {
+    BatchRejected { error, message: message.to_string(), record_errors: Vec::new() }
 }
 
-fn invalid(message: impl ToString) -> Rejected {
+fn invalid(message: impl ToString) -> BatchRejected {
     rejected(ErrorCode::InvalidRecord, message)
 }
 
@@ -99,7 +99,7 @@ pub fn validate<'a>(
     records: &'a [u8],
     rules: &Rules,
     decompressor: &mut Decompressor,
-) -> Result<Accepted<'a>, Rejected> {
+) -> Result<Accepted<'a>, BatchRejected> {
     let header = the_one_batch(records)?;
     check_batch(&header, records, rules)?;
     let stored = &records[HEADER_BYTES..];
@@ -134,7 +134,7 @@ pub fn validate<'a>(
 }
 
 /// The header of the batch. `records` must be exactly one batch of magic 2.
-fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
+fn the_one_batch(records: &[u8]) -> Result<BatchHeader, BatchRejected> {
     let none = || invalid("Produce requests must have at least one record batch per partition");
     let length = records.get(8..PREFIX_BYTES).ok_or_else(none)?;
     let length = i32::from_be_bytes(length.try_into().expect("4 bytes"));
@@ -174,7 +174,7 @@ fn the_one_batch(records: &[u8]) -> Result<BatchHeader, Rejected> {
 }
 
 /// Checks the header, the size and the CRC.
-fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<(), Rejected> {
+fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<(), BatchRejected> {
     if let Some(message) = rules.zstd_rejection
         && header.codec() == Some(Codec::Zstd)
     {
@@ -226,7 +226,7 @@ fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<()
     Ok(())
 }
 
-fn check_size(header: &BatchHeader, rules: &Rules) -> Result<(), Rejected> {
+fn check_size(header: &BatchHeader, rules: &Rules) -> Result<(), BatchRejected> {
     if header.total_bytes() <= rules.message_bytes_max {
         return Ok(());
     }
@@ -247,7 +247,7 @@ struct Walked {
     has_consecutive_offsets: bool,
 }
 
-fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, Rejected> {
+fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, BatchRejected> {
     let mut walked = Walked { max_timestamp: -1, offset_delta_of_max_timestamp: 0, has_consecutive_offsets: true };
     let mut faults = Faults::default();
     let mut rest = decoded;
@@ -279,7 +279,7 @@ fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, R
 
 /// The error of records that `skim` rejects, found by reading them with [`Records`].
 #[cold]
-fn malformed(header: &BatchHeader, decoded: &[u8]) -> Rejected {
+fn malformed(header: &BatchHeader, decoded: &[u8]) -> BatchRejected {
     let error = Records::new(header, decoded).find_map(Result::err);
     invalid(error.expect("skim and Records agree on what a record is"))
 }
@@ -319,7 +319,7 @@ impl Faults {
         }
     }
 
-    fn into_result(self) -> Result<(), Rejected> {
+    fn into_result(self) -> Result<(), BatchRejected> {
         if self.count == 0 {
             return Ok(());
         }
@@ -336,7 +336,7 @@ impl Faults {
             );
             (ErrorCode::InvalidRecord, text)
         };
-        Err(Rejected { error, message, record_errors: self.listed })
+        Err(BatchRejected { error, message, record_errors: self.listed })
     }
 }
 
@@ -385,7 +385,7 @@ fn rebuild(
     level: Option<i32>,
     walked: &Walked,
     rules: &Rules,
-) -> Result<Accepted<'static>, Rejected> {
+) -> Result<Accepted<'static>, BatchRejected> {
     if decoded.len() > REBUILT_BYTES_MAX {
         return Err(rejected(
             ErrorCode::MessageTooLarge,

@@ -16,7 +16,7 @@ use tidemill::model::{ErrorCode, TopicId};
 use tidemill::partition::producers::{Membership, ProducerVerdict, Producers};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
-use tidemill::record::validate::{Accepted, Rejected, Rules, TopicCompression, validate};
+use tidemill::record::validate::{Accepted, BatchRejected, Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Codec, Decompressor, HEADER_BYTES, Records, TimestampType, batches, codec};
 use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::fetch::{FetchOptions, Position};
@@ -220,7 +220,7 @@ impl Checker<'_> {
                 assert_eq!(accepted.log_append_time_ms(), answer.log_append_time_ms, "{context}");
                 self.compare_stored(bytes, &accepted, answer.base_offset, &context);
             }
-            Err(Rejected { record_errors, .. }) if answer.code == code && self.version >= 8 => {
+            Err(BatchRejected { record_errors, .. }) if answer.code == code && self.version >= 8 => {
                 let blamed: Vec<_> = record_errors.iter().map(|fault| fault.batch_index).collect();
                 assert_eq!(answer.blamed, blamed, "{context}");
                 assert!(blamed.is_empty() || answer.message.is_some(), "{context}");

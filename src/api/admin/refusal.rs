@@ -1,6 +1,6 @@
 //! The error of one topic or resource of an admin request.
 
-use crate::metadata::Rejected;
+use crate::metadata::CommandRejected;
 use crate::model::ErrorCode;
 
 /// The most partitions that one request may create, as in Kafka. It also bounds the memory that a partition count in a
@@ -24,22 +24,22 @@ impl AdminRefusal {
 }
 
 /// Maps the errors of the image to error codes.
-impl From<Rejected> for AdminRefusal {
-    fn from(rejected: Rejected) -> AdminRefusal {
+impl From<CommandRejected> for AdminRefusal {
+    fn from(rejected: CommandRejected) -> AdminRefusal {
         let code = match rejected {
-            Rejected::TopicExists(_) => ErrorCode::TopicAlreadyExists,
-            Rejected::InvalidName(_) | Rejected::NameCollides { .. } => ErrorCode::InvalidTopicException,
-            Rejected::UnknownTopic(_) => ErrorCode::UnknownTopicId,
-            Rejected::NoPartitions | Rejected::PartitionsMoved { .. } => ErrorCode::InvalidPartitions,
-            Rejected::BadReplicas { .. } => ErrorCode::InvalidReplicaAssignment,
-            Rejected::UnknownNode(_) => ErrorCode::BrokerIdNotRegistered,
-            Rejected::StaleIncarnation { .. } => ErrorCode::StaleBrokerEpoch,
+            CommandRejected::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+            CommandRejected::InvalidName(_) | CommandRejected::NameCollides { .. } => ErrorCode::InvalidTopicException,
+            CommandRejected::UnknownTopic(_) => ErrorCode::UnknownTopicId,
+            CommandRejected::NoPartitions | CommandRejected::PartitionsMoved { .. } => ErrorCode::InvalidPartitions,
+            CommandRejected::BadReplicas { .. } => ErrorCode::InvalidReplicaAssignment,
+            CommandRejected::UnknownNode(_) => ErrorCode::BrokerIdNotRegistered,
+            CommandRejected::StaleIncarnation { .. } => ErrorCode::StaleBrokerEpoch,
             // A client cannot cause these: a fresh id that is in use, a cluster that is formatted twice.
-            Rejected::IdTaken(_)
-            | Rejected::AlreadyFormatted { .. }
-            | Rejected::ClusterIdLength(_)
-            | Rejected::NodeUnusable { .. }
-            | Rejected::ProducerIdsExhausted => ErrorCode::UnknownServerError,
+            CommandRejected::IdTaken(_)
+            | CommandRejected::AlreadyFormatted { .. }
+            | CommandRejected::ClusterIdLength(_)
+            | CommandRejected::NodeUnusable { .. }
+            | CommandRejected::ProducerIdsExhausted => ErrorCode::UnknownServerError,
         };
         AdminRefusal::new(code, rejected.to_string())
     }

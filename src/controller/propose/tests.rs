@@ -115,7 +115,10 @@ fn a_rejected_proposal_changes_nothing() {
         create(&controller, "a").await.unwrap();
         let before = controller.image();
         controller.watch(|committed| panic!("{committed:?}"));
-        assert_eq!(create(&controller, "a").await, Err(ProposeError::Rejected(Rejected::TopicExists("a".into()))));
+        assert_eq!(
+            create(&controller, "a").await,
+            Err(ProposeError::Rejected(CommandRejected::TopicExists("a".into())))
+        );
         let (nothing, answer) =
             controller.propose_plan(|image| Plan { commands: vec![], answer: image.index }).await.unwrap();
         assert_eq!((nothing.image, answer), (before.clone(), before.index));

@@ -66,7 +66,7 @@ pub(crate) fn all_commands() -> Vec<Command> {
     ]
 }
 
-fn reject(image: &Image, command: &Command, expected: Rejected) {
+fn reject(image: &Image, command: &Command, expected: CommandRejected) {
     let got = apply(image, image.index + 1, std::slice::from_ref(command));
     assert_eq!(got.map(|_| ()), Err(expected), "{command:?}");
 }
@@ -145,7 +145,7 @@ fn meta_3_a_recreated_topic_has_another_id() {
     assert_eq!((image.topic("t"), image.topic_by_id(first), delta.topics_deleted[0].id), (None, None, first));
     let image = create(&image, "t", 1);
     assert_ne!(image.topic("t").unwrap().id, first);
-    reject(&image, &Command::DeleteTopic { id: first }, Rejected::UnknownTopic(first));
+    reject(&image, &Command::DeleteTopic { id: first }, CommandRejected::UnknownTopic(first));
 }
 
 #[test]
@@ -156,9 +156,9 @@ fn added_partitions_follow_the_existing_ones() {
     let (next, delta) = run(&image, &more(2));
     assert_eq!(delta.partitions_added, [(id, 2..5)]);
     assert_eq!(next.topic("t").unwrap().partition(4).unwrap().leader, Some(NodeId(2)));
-    reject(&next, &more(2), Rejected::PartitionsMoved { have: 5, given: 2 });
+    reject(&next, &more(2), CommandRejected::PartitionsMoved { have: 5, given: 2 });
     let none = Command::CreatePartitions { id, have: 2, replicas: vec![] };
-    reject(&image, &none, Rejected::NoPartitions);
+    reject(&image, &none, CommandRejected::NoPartitions);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn producer_ids_are_allocated_once() {
     assert_eq!(second.producer_ids, Some((NodeId(2), 1000..1010)));
     image.next_producer_id = i64::MAX - 5;
     let command = Command::AllocateProducerIds { node: NodeId(1), count: 6 };
-    reject(&image, &command, Rejected::ProducerIdsExhausted);
+    reject(&image, &command, CommandRejected::ProducerIdsExhausted);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn meta_2_commands_at_one_index_apply_together_or_change_nothing() {
     let (a, b) = (create_command(&image, "a", &[&[1]]), create_command(&image, "b", &[&[1]]));
     let (next, delta) = apply(&image, 9, &[a.clone(), b.clone()]).unwrap();
     assert_eq!((next.index, next.topics_count(), delta.topics_created.len()), (9, 2, 2));
-    assert_eq!(apply(&image, 9, &[a.clone(), b, a]).map(|_| ()), Err(Rejected::TopicExists("a".into())));
+    assert_eq!(apply(&image, 9, &[a.clone(), b, a]).map(|_| ()), Err(CommandRejected::TopicExists("a".into())));
     assert_eq!(image.topics_count(), 0);
 }
 
@@ -201,27 +201,31 @@ fn meta_2_commands_at_one_index_apply_together_or_change_nothing() {
 fn inapplicable_commands_are_rejected_with_the_reason() {
     let image = create(&image_with_nodes(2), "a.b", 1);
     let taken = image.topic("a.b").unwrap().id;
-    let bad_replicas = |replicas: &[i32]| Rejected::BadReplicas { partition: 0, replicas: replicas.to_vec() };
+    let bad_replicas = |replicas: &[i32]| CommandRejected::BadReplicas { partition: 0, replicas: replicas.to_vec() };
     let topic = |name: &str, replicas: &[&[i32]]| create_command(&image, name, replicas);
     reject(
         &image,
         &Command::FormatCluster { cluster_id: "other".into() },
-        Rejected::AlreadyFormatted { have: "cluster".into(), given: "other".into() },
+        CommandRejected::AlreadyFormatted { have: "cluster".into(), given: "other".into() },
     );
-    reject(&Image::default(), &Command::FormatCluster { cluster_id: String::new() }, Rejected::ClusterIdLength(0));
-    reject(&image, &start(1, 1), Rejected::StaleIncarnation { node: 1, have: 1, given: 1 });
-    reject(&image, &start(2_000_001, 1), Rejected::NodeUnusable { node: 2_000_001 });
-    reject(&image, &Command::NodeStopped { node: NodeId(9), incarnation: 1 }, Rejected::UnknownNode(9));
-    reject(&image, &topic("a.b", &[&[1]]), Rejected::TopicExists("a.b".into()));
-    let collides = Rejected::NameCollides { name: "a_b".into(), other: "a.b".into() };
+    reject(
+        &Image::default(),
+        &Command::FormatCluster { cluster_id: String::new() },
+        CommandRejected::ClusterIdLength(0),
+    );
+    reject(&image, &start(1, 1), CommandRejected::StaleIncarnation { node: 1, have: 1, given: 1 });
+    reject(&image, &start(2_000_001, 1), CommandRejected::NodeUnusable { node: 2_000_001 });
+    reject(&image, &Command::NodeStopped { node: NodeId(9), incarnation: 1 }, CommandRejected::UnknownNode(9));
+    reject(&image, &topic("a.b", &[&[1]]), CommandRejected::TopicExists("a.b".into()));
+    let collides = CommandRejected::NameCollides { name: "a_b".into(), other: "a.b".into() };
     reject(&image, &topic("a_b", &[&[1]]), collides);
-    reject(&image, &topic("", &[&[1]]), Rejected::InvalidName(InvalidTopicName::Empty));
-    reject(&image, &topic("t", &[]), Rejected::NoPartitions);
+    reject(&image, &topic("", &[&[1]]), CommandRejected::InvalidName(InvalidTopicName::Empty));
+    reject(&image, &topic("t", &[]), CommandRejected::NoPartitions);
     reject(&image, &topic("t", &[&[1, 1]]), bad_replicas(&[1, 1]));
     reject(&image, &topic("t", &[&[]]), bad_replicas(&[]));
     reject(&image, &topic("t", &[&[9]]), bad_replicas(&[9]));
     for id in [taken, TopicId::ZERO] {
         let command = Command::CreateTopic { id, name: "t".into(), replicas: vec![vec![NodeId(1)]], overrides: vec![] };
-        reject(&image, &command, Rejected::IdTaken(id));
+        reject(&image, &command, CommandRejected::IdTaken(id));
     }
 }

@@ -44,11 +44,11 @@ fn changed(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader)) -> Vec<u8>
     batch
 }
 
-fn run<'a>(bytes: &'a [u8], rules: &Rules) -> Result<Accepted<'a>, Rejected> {
+fn run<'a>(bytes: &'a [u8], rules: &Rules) -> Result<Accepted<'a>, BatchRejected> {
     validate(bytes, rules, &mut Decompressor::new(LIMIT))
 }
 
-fn check_rejected(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, text: &str) -> Rejected {
+fn check_rejected(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, text: &str) -> BatchRejected {
     let rejected = run(bytes, rules).expect_err(case);
     assert_eq!(rejected.error, error, "{case}: {}", rejected.message);
     assert!(rejected.message.contains(text), "{case}: {}", rejected.message);
