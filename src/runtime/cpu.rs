@@ -1,38 +1,40 @@
-//! Cores, and which one a shard's thread runs on.
+//! Cores, and the scheduling of a shard's thread.
 
 use std::io;
 use std::time::Duration;
 
-/// The cores this process may use, in order.
+/// The cores that this process may use, in order.
 pub fn cores() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
-/// Pins this thread. What it allocates from now on comes from that core's memory.
+/// Pins this thread to `core`. Its later allocations come from the memory node of that core.
 pub(super) fn pin(core: usize) -> io::Result<()> {
     if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         Ok(())
     } else {
-        Err(io::Error::other(format!("core {core} is not among those this process may use: {:?}", cores())))
+        Err(io::Error::other(format!("core {core} is not among the cores that this process may use: {:?}", cores())))
     }
 }
 
-/// Lets timed waits of this thread end on time: the default slack is 50 us.
+/// Reduces the delay of this thread's timed waits: the default slack is 50 us.
 pub(super) fn tighten_timer_slack() {
-    // SAFETY: prctl with integers only. Failure changes nothing that matters.
+    // SAFETY: prctl with integers only. A failure only leaves the default slack.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000_u64, 0, 0, 0) };
 }
 
-/// How long the scheduler leaves a shard's thread alone once it runs; see [`ask_for_a_long_slice`].
+/// The time slice of a shard's thread; see [`request_long_slice`].
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Asks for a longer time slice than others have, and so for a later deadline: a kernel worker that wakes up on this core
-/// runs at once. It is such a worker that finishes a flush, on the core that took the disk's interrupt; a busy thread of
-/// equal standing holds it up until the next tick of 4 ms (20,000 durable writes a second beside a spinning thread fell to
-/// 290; with the longer slice 2,900 to 14,000 remained).
+/// Requests a longer time slice than other threads have, and so a later deadline: a kernel worker that wakes up on this
+/// core runs at once.
 ///
-/// Linux 6.12 and later (`sched_setattr(2)`, `sched_runtime` of `SCHED_OTHER`); earlier kernels ignore the number.
-pub(super) fn ask_for_a_long_slice() {
+/// Such a worker completes a flush, on the core that took the disk's interrupt. A busy thread with an equal slice
+/// delays it until the next tick of 4 ms: beside a spinning thread, 20,000 durable writes per second fell to 290. With
+/// the longer slice, 2,900 to 14,000 remained.
+///
+/// Linux 6.12 and later (`sched_setattr(2)`, `sched_runtime` of `SCHED_OTHER`); earlier kernels ignore the value.
+pub(super) fn request_long_slice() {
     /// `struct sched_attr` of `sched.h`, first version.
     #[repr(C)]
     struct Attributes {
@@ -49,7 +51,7 @@ pub(super) fn ask_for_a_long_slice() {
         size: size_of::<Attributes>() as u32,
         policy: libc::SCHED_OTHER as u32,
         flags: 0,
-        // What the process was started with stays: asking for a better one is not ours to do.
+        // Keeps the nice value that the process was started with.
         // SAFETY: getpriority with integers only; for the calling thread it does not fail.
         nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
         priority: 0,
@@ -57,22 +59,22 @@ pub(super) fn ask_for_a_long_slice() {
         deadline: 0,
         period: 0,
     };
-    // SAFETY: `attributes` is laid out as the kernel's structure of the size it states, and lives across the call. A
-    // refusal leaves the thread as it was, which costs latency only.
+    // SAFETY: `attributes` has the layout of the kernel's structure and its size, and outlives the call. A failure
+    // leaves the default slice, which costs latency only.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
 /// Lets this thread run only while its core has nothing else to do (`SCHED_IDLE`, sched(7)).
 pub(super) fn run_when_idle() {
     let priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: `priority` lives across the call. A refusal leaves the thread as it was, which costs latency only.
+    // SAFETY: `priority` outlives the call. A failure leaves the default policy, which costs latency only.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &priority) };
 }
 
-/// CPU time this thread has used.
+/// The CPU time of this thread.
 pub fn thread_cpu_time() -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `t` is a valid timespec that lives across the call.
+    // SAFETY: `t` is a valid timespec that outlives the call.
     let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
     assert_eq!(rc, 0);
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)

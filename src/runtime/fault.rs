@@ -1,80 +1,94 @@
-//! Failures on order: the nth write fails, a flush reports EIO, a write is cut short.
+//! Planned failures for tests: the nth write fails, a flush reports EIO, a write is short.
 //!
-//! Sits in the ring, above the kernel and below everything else, so that the code under test is the code that ships.
+//! The ring applies them, between the kernel and the rest of the runtime, so that tests run the production code.
 
 use super::ring::Op;
 
-/// Which operations a [`Rule`] counts.
+/// The kind of operations that a [`Rule`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
+    /// Reads of files.
     Read,
-    /// Writes, with or without a flush of their own.
+    /// Writes of either [`Durability`](super::Durability).
     Write,
-    /// Writes that flush themselves (`Durability::DataSync`) only.
+    /// Writes with `Durability::DataSync` only.
     WriteSync,
     /// `sync_data`, `sync_all` and `dir::sync`.
     Sync,
+    /// `File::open`, and the open of the directory in `dir::sync`.
     Open,
+    /// `File::allocate`.
     Allocate,
+    /// `File::set_len`.
     Truncate,
+    /// `dir::rename`.
     Rename,
+    /// `dir::link`.
     Link,
+    /// Removals of files and directories.
     Remove,
+    /// `dir::create_all`, once per directory.
     MakeDirectory,
+    /// Sends on sockets.
     Send,
+    /// Receives on sockets.
     Recv,
 }
 
-/// What happens to the operation.
+/// The failure of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// It never reaches the kernel and reports this errno.
+    /// The operation does not reach the kernel, and reports this errno.
     Errno(i32),
-    /// Only so many bytes of it are done (reads and writes of one buffer; a vectored write keeps its first buffer).
+    /// The operation transfers at most this many bytes. A vectored write keeps only its first buffer.
     Short(u32),
 }
 
-/// "The `nth` operation of this kind (counted from 1, from the moment of installation) suffers this fault."
+/// Applies `fault` to the `nth` operation of a kind, counted from 1 since the installation of the plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
+    /// The kind of operations.
     pub target: Target,
+    /// The first operation that fails.
     pub nth: u64,
-    /// Every one from the nth on, not the nth alone.
+    /// Applies the fault to all later operations too.
     pub and_after: bool,
+    /// The failure.
     pub fault: Fault,
 }
 
-/// What goes wrong on this thread's ring; see [`install`](super::install_faults).
+/// The planned failures of this thread's ring; see [`install`](super::install_faults).
 #[derive(Clone, Debug, Default)]
 pub struct FaultPlan {
     rules: Vec<(Rule, u64)>,
 }
 
 pub(super) enum Verdict {
-    /// It goes to the kernel, as it was or shortened.
+    /// The operation, possibly shortened, goes to the kernel.
     Pass(Op),
-    /// It fails with this errno and goes nowhere.
+    /// The operation fails with this errno.
     Fail(i32),
 }
 
 impl FaultPlan {
+    /// A plan of several rules, applied in order.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> FaultPlan {
         FaultPlan { rules: rules.into_iter().map(|rule| (rule, 0)).collect() }
     }
 
-    /// The nth operation of a kind fails with `errno`; those after it succeed.
+    /// The nth operation of a kind fails with `errno`; later ones succeed.
     pub fn fail(target: Target, nth: u64, errno: i32) -> FaultPlan {
         FaultPlan::new([Rule { target, nth, and_after: false, fault: Fault::Errno(errno) }])
     }
 
-    /// Whether any rule has struck.
+    /// Whether any rule has been applied.
     pub fn has_struck(&self) -> bool {
         self.rules.iter().any(|(rule, seen)| *seen >= rule.nth)
     }
 
     pub(super) fn judge(&mut self, mut op: Op) -> Verdict {
         for (rule, seen) in &mut self.rules {
-            if !hits(rule.target, op) {
+            if !is_target(rule.target, op) {
                 continue;
             }
             *seen += 1;
@@ -89,7 +103,7 @@ impl FaultPlan {
     }
 }
 
-fn hits(target: Target, op: Op) -> bool {
+fn is_target(target: Target, op: Op) -> bool {
     match op {
         Op::Read { .. } => target == Target::Read,
         Op::Write { sync, .. } | Op::Writev { sync, .. } => {

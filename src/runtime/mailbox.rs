@@ -1,12 +1,15 @@
-//! Messages between shards: one single-producer single-consumer ring per ordered pair, and a doorbell per shard.
+//! Messages between shards: one single-producer single-consumer ring per ordered pair of shards, and a doorbell per
+//! shard.
 //!
-//! A message is in the target's sight when `send` returns; a target that spins takes it from there. Only a parked target has
-//! to be rung, and that is done once per loop round for all messages of the round. What does not fit into a ring waits in
-//! the sender and follows in order.
+//! A message is visible to the target when `send` returns; a target that spins takes it at once. Only a parked target
+//! needs a wake-up, which the sender's loop sends once per round for all messages of the round. Messages that do not
+//! fit into a ring wait in the sender, and follow in order.
 //!
-//! MAIL-1: messages of one pair arrive in the order they were sent. MAIL-2: a target that parks has seen every message sent
-//! before, or the sender sees it parked: both sides put a sequentially consistent fence between their write and their read.
-//! MAIL-3: an endpoint is used by one thread, the first that uses it.
+//! MAIL-1: messages of one pair arrive in the order in which they were sent.
+//! MAIL-2: a shard that parks has seen every earlier message, or the sender sees that the shard is parked.
+//! MAIL-3: only one thread uses an endpoint: the first thread that calls it.
+//!
+//! For MAIL-2, both sides put a sequentially consistent fence between their write and their read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,13 +22,13 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use super::reactor::Runtime;
 
-/// Messages that one pair's ring holds before they wait in the sender.
+/// The capacity of one pair's ring. Further messages wait in the sender.
 pub const RING_MESSAGES: usize = 256;
 
-/// How a shard is woken.
+/// The wake-up of a parked shard.
 pub(super) struct Doorbell {
     parked: CachePadded<AtomicBool>,
-    /// Negative once the shard has ended.
+    /// Negative after the shard has ended.
     ring_fd: AtomicI32,
 }
 
@@ -34,8 +37,9 @@ impl Doorbell {
         Arc::new(Doorbell { parked: CachePadded::new(AtomicBool::new(false)), ring_fd: AtomicI32::new(ring_fd) })
     }
 
-    /// Announces that this shard is about to wait. The caller looks at its mailboxes once more before it does.
+    /// Announces that this shard is about to park. The caller must check its mailboxes again before it waits.
     pub fn park(&self) {
+        assert!(!self.parked.load(Ordering::Relaxed), "MAIL-2: a shard announces a park once");
         self.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -44,8 +48,8 @@ impl Doorbell {
         self.parked.store(false, Ordering::Relaxed);
     }
 
-    /// The ring to send a message to, if the shard is parked and nobody else rings. A fence comes before (MAIL-2).
-    pub fn answer(&self) -> Option<i32> {
+    /// The ring of a parked shard that no other shard wakes. The caller issues a fence first (MAIL-2).
+    pub fn claim_wake_up(&self) -> Option<i32> {
         if !self.parked.load(Ordering::Relaxed) || !self.parked.swap(false, Ordering::AcqRel) {
             return None;
         }
@@ -57,30 +61,31 @@ impl Doorbell {
     }
 }
 
-/// What the loop sees of an endpoint.
+/// The event loop's view of an endpoint.
 pub(super) trait Source {
-    /// Messages are there, or room for those that wait.
-    fn is_stirring(&self) -> bool;
-    /// Messages wait for room, which nobody announces: do not sleep long.
+    /// Whether messages arrived, or waiting messages have room.
+    fn has_work(&self) -> bool;
+    /// Whether messages wait for room in a ring. No wake-up announces room, so the shard must not park for long.
     fn is_congested(&self) -> bool;
-    /// Wakes the receiver if there is something to receive; moves what waits into the rings.
-    fn tend(&self);
-    /// The rings of parked shards that messages were sent to since the last call. A fence comes before (MAIL-2).
-    fn doorbells(&self, ring: &mut dyn FnMut(i32));
+    /// Wakes the receiver if messages arrived, and moves waiting messages into the rings.
+    fn service(&self);
+    /// Calls `wake` with the rings of parked shards that got messages since the last call. The caller issues a fence
+    /// first (MAIL-2).
+    fn wake_targets(&self, wake: &mut dyn FnMut(i32));
 }
 
-/// One shard's end of a mesh: sends to and receives from every shard in it, itself included.
+/// One shard's end of a mesh: sends to and receives from every shard of the mesh, including itself.
 pub struct Endpoint<T: Send + 'static> {
     inner: Arc<Inner<T>>,
 }
 
 struct Inner<T> {
-    /// The thread that uses the endpoint; 0 = none yet.
+    /// The token of the thread that uses the endpoint; 0 before the first use.
     owner: AtomicU64,
-    /// Every shard's doorbell, known once its endpoint is in use.
+    /// The doorbell of each shard, set at the first use of its endpoint.
     doorbells: Arc<[OnceLock<Arc<Doorbell>>]>,
     own: usize,
-    /// Touched by the owner only (MAIL-3).
+    /// Only the owner accesses it (MAIL-3).
     local: Local<T>,
 }
 
@@ -88,23 +93,22 @@ struct Local<T> {
     incoming: Vec<RefCell<Consumer<T>>>,
     outgoing: Vec<RefCell<Producer<T>>>,
     waiting: Vec<RefCell<VecDeque<T>>>,
-    /// Whether any of `waiting` is not empty.
+    /// Whether any queue of `waiting` has messages.
     congested: Cell<bool>,
-    /// Shards that were sent messages since the bells were last rung.
-    touched: Vec<Cell<bool>>,
-    /// Where the next receive starts looking, so that no sender is heard first always.
+    /// The shards that got messages since the last call of `wake_targets`.
+    has_sent: Vec<Cell<bool>>,
+    /// The sender that the next receive checks first. It rotates, for fairness.
     turn: Cell<usize>,
     receiver: RefCell<Option<Waker>>,
 }
 
-// SAFETY: `local` is reached through `Inner::local`, which admits the owning thread only (MAIL-3), or by the last reference in
-// `drop`, when nobody else can reach it; there `T: Send` makes dropping on another thread sound, and the receiver's waker is a
-// plain number (task/waker.rs) or a `Waker`, which is `Send`. The other fields are `Sync`.
+// SAFETY: `Inner::local` admits only the owning thread to `local` (MAIL-3). The drop of the last reference may run on
+// another thread, with exclusive access: `T` is `Send`, and so is the receiver's `Waker`. The other fields are `Sync`.
 unsafe impl<T: Send> Send for Inner<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Inner<T> {}
 
-/// Endpoints of `n` shards, each to be moved to its shard before it is used.
+/// Makes the endpoints of `n` shards. Move each to its shard before its first use.
 pub fn mesh<T: Send + 'static>(n: usize) -> Vec<Endpoint<T>> {
     mesh_of(n, RING_MESSAGES)
 }
@@ -130,7 +134,7 @@ fn mesh_of<T: Send + 'static>(n: usize, ring_messages: usize) -> Vec<Endpoint<T>
                 outgoing,
                 waiting: (0..n).map(|_| RefCell::default()).collect(),
                 congested: Cell::new(false),
-                touched: vec![Cell::new(false); n],
+                has_sent: vec![Cell::new(false); n],
                 turn: Cell::new(0),
                 receiver: RefCell::default(),
             };
@@ -141,17 +145,17 @@ fn mesh_of<T: Send + 'static>(n: usize, ring_messages: usize) -> Vec<Endpoint<T>
 }
 
 impl<T: Send + 'static> Endpoint<T> {
-    /// Which of the mesh this one is.
+    /// The index of this endpoint in the mesh.
     pub fn own(&self) -> usize {
         self.inner.own
     }
 
-    /// How many there are.
+    /// The number of endpoints in the mesh.
     pub fn peers(&self) -> usize {
         self.inner.doorbells.len()
     }
 
-    /// Never waits. Messages to a shard that has ended are dropped.
+    /// Sends a message. Never waits. Messages to a shard that has ended are dropped.
     pub fn send(&self, to: usize, message: T) {
         let local = self.local();
         let waiting = &mut *local.waiting[to].borrow_mut();
@@ -164,6 +168,7 @@ impl<T: Send + 'static> Endpoint<T> {
                 }
             }
         } else {
+            assert!(local.congested.get(), "MAIL-1: messages wait, but the loop does not move them into the ring");
             waiting.push_back(message);
         }
         if to == self.inner.own {
@@ -171,16 +176,17 @@ impl<T: Send + 'static> Endpoint<T> {
                 waker.wake();
             }
         } else {
-            local.touched[to].set(true);
+            local.has_sent[to].set(true);
             Runtime::with(|rt| rt.messages_sent.set(true));
         }
     }
 
-    /// Messages that did not fit into the ring to `to` and wait here.
+    /// The number of messages to `to` that wait for room in the ring.
     pub fn waiting(&self, to: usize) -> usize {
         self.local().waiting[to].borrow().len()
     }
 
+    /// The next message and its sender, if one has arrived.
     pub fn try_recv(&self) -> Option<(usize, T)> {
         let local = self.local();
         let n = local.incoming.len();
@@ -195,7 +201,7 @@ impl<T: Send + 'static> Endpoint<T> {
         None
     }
 
-    /// The next message and who sent it. For one task at a time.
+    /// Waits for the next message; returns its sender and the message. Only one task at a time may call it.
     pub async fn recv(&self) -> (usize, T) {
         std::future::poll_fn(|cx| match self.try_recv() {
             Some(received) => Poll::Ready(received),
@@ -226,7 +232,7 @@ impl<T: Send + 'static> Endpoint<T> {
     }
 }
 
-/// A number no other living thread has.
+/// A number that is unique to this thread.
 fn thread_token() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local!(static TOKEN: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
@@ -241,7 +247,7 @@ impl<T> Inner<T> {
 }
 
 impl<T: Send + 'static> Source for Inner<T> {
-    fn is_stirring(&self) -> bool {
+    fn has_work(&self) -> bool {
         let local = self.local();
         local.receiver.borrow().is_some() && local.incoming.iter().any(|ring| !ring.borrow().is_empty())
             || local.congested.get()
@@ -255,18 +261,18 @@ impl<T: Send + 'static> Source for Inner<T> {
         self.local().congested.get()
     }
 
-    fn doorbells(&self, ring: &mut dyn FnMut(i32)) {
-        for (to, touched) in self.local().touched.iter().enumerate() {
-            // A shard that is not there yet looks at its mailboxes before it first parks.
-            if touched.replace(false)
-                && let Some(fd) = self.doorbells[to].get().and_then(|bell| bell.answer())
+    fn wake_targets(&self, wake: &mut dyn FnMut(i32)) {
+        for (to, has_sent) in self.local().has_sent.iter().enumerate() {
+            // A shard without a doorbell has not started. It checks its mailboxes before it first parks.
+            if has_sent.replace(false)
+                && let Some(fd) = self.doorbells[to].get().and_then(|bell| bell.claim_wake_up())
             {
-                ring(fd);
+                wake(fd);
             }
         }
     }
 
-    fn tend(&self) {
+    fn service(&self) {
         let local = self.local();
         if local.congested.get() {
             let mut congested = false;
@@ -284,7 +290,7 @@ impl<T: Send + 'static> Source for Inner<T> {
                 }
                 congested |= !waiting.is_empty();
                 if moved && to != self.own {
-                    local.touched[to].set(true);
+                    local.has_sent[to].set(true);
                     Runtime::with(|rt| rt.messages_sent.set(true));
                 }
             }

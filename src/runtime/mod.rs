@@ -1,20 +1,23 @@
-//! One thread, one ring, one executor: what a shard runs on. All of the project's `unsafe` lives here.
+//! One thread, one ring, one executor: the runtime of a shard. All of the project's `unsafe` code is here.
 //!
 //! ```text
 //!   tasks --await--> file, socket, timer, mailbox, sync
 //!                      |  submit (op: the slot owns the buffers)
 //!                      v
-//!                    ring -----------> kernel         one enter a round
+//!                    ring -----------> kernel         one io_uring_enter per round
 //!                      |  completion (user data -> slot -> waker)
 //!                      v
 //!   tasks <--ready-- executor: three classes with shares
 //! ```
 //!
-//! Owns: the ring, the memory that the kernel reads and writes, the tasks, the timers, the descriptors. In: futures, bytes, paths,
-//! addresses, messages. Out: results of operations, in the order they complete. Invariants: RING-1, OP-1, OP-2, TASK-1, TASK-2,
-//! WAKER-1, TIMER-1, ARENA-1 to ARENA-3, APPEND-1, SLICE-1, POOL-1, FILE-1, SOCK-1, SOCK-2, MAIL-1 to MAIL-3, LOOP-1, LOOP-2; each
-//! stated where it is kept. Does not know Kafka, nor what a file or a connection is for. Thread: everything here is `!Send` and
-//! acts on the thread's runtime, except what says otherwise ([`mailbox::Endpoint`] before its first use, [`Injector`]).
+//! - Owns: the ring, the memory that the kernel reads and writes, the tasks, the timers, the descriptors.
+//! - Inputs: futures, bytes, paths, addresses, messages.
+//! - Outputs: results of operations, in the order in which they complete.
+//! - Invariants, each defined in the file that keeps it: OP-1, OP-2, TASK-1, TASK-2, WAKER-1, TIMER-1, ARENA-1,
+//!   ARENA-2, ARENA-3, APPEND-1, SLICE-1, POOL-1, FILE-1, SOCK-1, SOCK-2, MAIL-1, MAIL-2, MAIL-3.
+//! - Does not know: Kafka, or the purpose of a file or a connection.
+//! - Thread: all types are `!Send` and act on the runtime of their thread. The exceptions document it
+//!   ([`mailbox::Endpoint`] before its first use, [`Injector`]).
 
 #![allow(unsafe_code, reason = "the ring, the memory that the kernel writes to, and wakers")]
 #![allow(
@@ -63,25 +66,28 @@ pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
 
 use reactor::Runtime;
 
-/// How a shard runs. The defaults suit a small machine and tests.
+/// The settings of a shard's runtime. The defaults suit a small machine and tests.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The number of the shard.
     pub shard: u16,
-    /// Pins the thread.
+    /// Pins the thread to this core.
     pub core: Option<usize>,
-    /// How long to look for work before parking, when it is expected to come within that time.
+    /// How long an idle shard spins before it parks. It spins only if it expects work within that time.
     pub spin: Duration,
-    /// A poll that takes longer is reported, with its task's name.
+    /// A poll that takes longer is logged with the name of its task.
     pub stall: Duration,
+    /// The size of the submission queue.
     pub ring_entries: u32,
-    /// The pool that receives choose from: this many buffers (a power of two, at most 32,768) of this size.
+    /// The number of buffers in the receive pool: a power of two, at most 32,768.
     pub recv_buffers: u16,
+    /// The size of each buffer in the receive pool.
     pub recv_buffer_bytes: u32,
     /// The budget of the thread's arena; see [`buf`].
     pub arena_bytes_max: usize,
-    /// Chunks of 2 MiB of it that are made ready ahead of use, by a thread beside the shard.
+    /// The number of 2 MiB chunks that a helper thread touches ahead of use.
     pub chunks_ready: usize,
-    /// Shares of the shard's time when all classes have work: foreground, replication, background.
+    /// The shares of the shard's time when all classes have work: foreground, replication, background.
     pub shares: [u32; 3],
 }
 
@@ -93,7 +99,7 @@ impl Default for Config {
             spin: Duration::from_micros(50),
             stall: Duration::from_millis(10),
             ring_entries: 1024,
-            // A producer's usual request, 16 KiB of records and a little more, mostly lies whole in one.
+            // A typical produce request, 16 KiB of records plus headers, mostly fits into one buffer.
             recv_buffers: 128,
             recv_buffer_bytes: 64 << 10,
             arena_bytes_max: buf::ARENA_BYTES_DEFAULT,
@@ -103,53 +109,55 @@ impl Default for Config {
     }
 }
 
-/// What a shard has done so far.
+/// Counters of a shard since its start.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Stats {
+    /// Polls of tasks.
     pub polls: u64,
-    /// System calls into the ring.
+    /// `io_uring_enter` calls.
     pub enters: u64,
+    /// Completions that the ring delivered.
     pub completions: u64,
-    /// Waits that began by spinning.
+    /// Idle waits that started with spinning.
     pub spins: u64,
-    /// Waits that ended up in the kernel.
+    /// Idle waits that parked in the kernel.
     pub parks: u64,
-    /// Parked shards woken for a message.
+    /// Parked shards that this shard woke for a message.
     pub rings: u64,
-    /// Polls that took too long.
+    /// Polls that took longer than [`Config::stall`].
     pub stalls: u64,
-    /// Polls that did not return for a second; the watchdog names them while they last.
+    /// Polls that did not return for a second. The watchdog logs their names while they last.
     pub hung: u64,
     /// Time spent in polls, per class, in nanoseconds.
     pub class_ns: [u64; 3],
-    /// Tasks alive.
+    /// Live tasks.
     pub tasks: usize,
     /// Operations in flight.
     pub operations: usize,
 }
 
-/// This shard's counters.
+/// The counters of this shard.
 pub fn stats() -> Stats {
     Runtime::with(Runtime::stats)
 }
 
-/// The last poll that took too long, if any did.
+/// The last poll that took longer than [`Config::stall`].
 pub fn last_stall() -> Option<Stall> {
     Runtime::with(|rt| rt.stalls.last())
 }
 
-/// The number of the shard this thread is.
+/// The number of this thread's shard.
 pub fn shard() -> u16 {
     Runtime::with(|rt| rt.shard)
 }
 
-/// Makes operations of this shard fail as planned from now on; `None` ends that. Answers the plan that was in force before,
-/// which knows what it did. For tests of what must survive it.
+/// Installs a plan that makes operations of this shard fail; `None` removes it. Returns the previous plan with its
+/// counters. For tests of error handling.
 pub fn install_faults(plan: Option<fault::FaultPlan>) -> Option<fault::FaultPlan> {
     Runtime::with(|rt| rt.replace_faults(plan))
 }
 
-/// Records what this shard does to the disk, from now until its runtime ends. For tests of what a power failure leaves.
+/// Records all changes that this shard makes to the disk until its runtime ends. For tests of power failures.
 pub fn record(recorder: record::Recorder) {
     Runtime::with(|rt| rt.set_recorder(recorder));
 }

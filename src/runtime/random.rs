@@ -1,4 +1,4 @@
-//! Randomness, drawn in one place, so that a simulated node can be given a seed.
+//! Random numbers. Only this file draws them, so that a simulated node can have a seed.
 
 use std::cell::Cell;
 
@@ -13,11 +13,11 @@ fn seed_from_system() -> [u64; 4] {
     for (word, chunk) in state.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
     }
-    state[0] |= 1; // The all-zero state is the generator's only fixed point.
+    state[0] |= 1; // The generator must not start in its only fixed point, the all-zero state.
     state
 }
 
-/// A number nobody needs to be unable to guess: jitter, spreading, sampling. xoshiro256++ (Blackman, Vigna).
+/// A predictable random number, for jitter, spreading and sampling: xoshiro256++ (Blackman, Vigna).
 pub fn random_u64() -> u64 {
     STATE.with(|cell| {
         let [mut a, mut b, mut c, mut d] = cell.get();
@@ -34,12 +34,12 @@ pub fn random_u64() -> u64 {
     })
 }
 
-/// Bytes from the system's generator: ids, nonces, anything that must not repeat or be guessed.
+/// Unpredictable bytes from the system's generator, for ids and nonces.
 pub fn random_bytes(bytes: &mut [u8]) {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
-        // SAFETY: pointer and length describe `rest`, which is exclusively ours during the call.
+        // SAFETY: pointer and length describe `rest`, which is exclusively borrowed during the call.
         let n = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
         if n > 0 {
             filled += n as usize;

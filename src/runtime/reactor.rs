@@ -1,7 +1,7 @@
-//! The loop: run what is ready, look at mailboxes and timers, talk to the ring once, wait when there is nothing to do.
+//! The event loop: run the ready tasks, service mailboxes and timers, enter the ring once, park when no task is ready.
 //!
-//! LOOP-1: one `enter` a round, however many operations the round submitted. LOOP-2: before the thread parks, its mailboxes are
-//! looked at once more, after its doorbell says that it parks (MAIL-2).
+//! One `enter` submits all operations of a round. The thread parks in four steps: its doorbell announces the park, it
+//! checks its mailboxes again (MAIL-2), it enters the ring, and it processes the completions.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -24,29 +24,29 @@ use super::timer::Wheel;
 use super::watchdog::Pulse;
 use super::{Config, Stats, cpu};
 
-/// Ready tasks run at most so long before the ring is looked at.
+/// The longest time that ready tasks run before the loop checks the ring.
 const SLICE: Duration = Duration::from_micros(250);
-/// When completions are waiting, tasks run at most so long.
-const SLICE_STIRRING: Duration = Duration::from_micros(50);
-/// How often a congested mailbox is looked at while the shard is parked.
+/// As [`SLICE`], if completions are waiting.
+const SLICE_WITH_COMPLETIONS: Duration = Duration::from_micros(50);
+/// The longest park of a shard whose messages wait for room in a mailbox.
 const CONGESTED_PARK_MAX: Duration = Duration::from_micros(200);
-/// At the end of a run, operations in flight get so long to finish before their memory is given up.
+/// The longest wait for operations in flight at the end of a run. After it, their memory is leaked.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-/// The completion of a message from another ring: it woke us, that is all.
-const USER_DATA_RUNG: u64 = u64::MAX - 1;
-/// Tag of a file's close, the descriptor in the low half.
+/// User data of a message from another ring, which only wakes this shard.
+const USER_DATA_WAKE_UP: u64 = u64::MAX - 1;
+/// The tag of a file's close; the descriptor is in the low half.
 const USER_DATA_CLOSE: u64 = 0xfe << 56;
 
 thread_local! {
     static CURRENT: Cell<*const Runtime> = const { Cell::new(std::ptr::null()) };
 }
 
-/// One shard's runtime. Reached through the thread, never passed around.
+/// One shard's runtime. Code reaches it through its thread.
 pub(super) struct Runtime {
-    /// Tells runtimes of the process apart; wakers, operations and timers carry it.
+    /// Unique among the runtimes of the process. Wakers, operations and timers carry it.
     pub id: u16,
     pub shard: u16,
-    // Dropped in this order: the ring first, then what its operations used.
+    // Fields drop in this order: the ring first, then the memory that its operations use.
     ring: RefCell<Ring>,
     pub slots: RefCell<Slots>,
     pub pool: Rc<Pool>,
@@ -54,7 +54,7 @@ pub(super) struct Runtime {
     pub wheel: RefCell<Wheel>,
     pub doorbell: Arc<Doorbell>,
     pub sources: RefCell<Vec<Arc<dyn Source>>>,
-    /// Some endpoint sent something since the bells were last rung.
+    /// Whether an endpoint sent a message since the last call of `wake_targets`.
     pub messages_sent: Cell<bool>,
     pub stalls: StallDetector,
     pulse: Arc<Pulse>,
@@ -72,22 +72,22 @@ impl Runtime {
     /// The thread's runtime.
     ///
     /// # Panics
-    /// Outside of one.
+    /// Outside of a runtime.
     pub fn with<R>(f: impl FnOnce(&Runtime) -> R) -> R {
         Runtime::try_with(f).expect("this needs a runtime: call it from inside `runtime::run`")
     }
 
     pub fn try_with<R>(f: impl FnOnce(&Runtime) -> R) -> Option<R> {
         let current = CURRENT.get();
-        // SAFETY: `current` is null or the runtime on the stack of `run`, which resets it before the runtime is dropped or
-        // moved. The reference does not outlive the call of `f`, which happens inside of `run`.
+        // SAFETY: `current` is null or points to the runtime on the stack of `run`, which resets it before the runtime
+        // is dropped or moved. The reference does not outlive the call of `f`, which happens inside of `run`.
         unsafe { current.as_ref() }.map(f)
     }
 
     fn new(config: &Config) -> io::Result<Runtime> {
         static NEXT_ID: AtomicU16 = AtomicU16::new(0);
         let Built { uring, pool } =
-            ring::build_what_fits(config.ring_entries, config.recv_buffers, config.recv_buffer_bytes)?;
+            ring::build_largest(config.ring_entries, config.recv_buffers, config.recv_buffer_bytes)?;
         let ring = Ring::new(uring)?;
         buf::set_up_arena(config.arena_bytes_max, config.chunks_ready);
         Ok(Runtime {
@@ -117,7 +117,7 @@ impl Runtime {
         self.ring.borrow_mut().push(op, user_data);
     }
 
-    /// Closes on the ring's workers. False when that is no longer possible.
+    /// Closes the descriptor on the ring's workers. Returns false if the runtime is ending.
     pub fn close_later(&self, fd: i32) -> bool {
         if self.ending.get() {
             return false;
@@ -159,9 +159,9 @@ impl Runtime {
                 self.tasks.remove(main_id);
                 return output;
             }
-            self.tend_sources();
+            self.service_sources();
             self.fire_timers();
-            self.ring_doorbells();
+            self.wake_targets();
             if self.tasks.has_ready() {
                 self.exchange();
             } else {
@@ -170,7 +170,8 @@ impl Runtime {
         }
     }
 
-    /// Polls ready tasks for a slice of time. One clock reading a poll: a poll ends where the next one begins.
+    /// Polls ready tasks for a slice of time. Reads the clock once per poll: the end of a poll is the start of the
+    /// next.
     fn run_ready<F: Future>(&self, main_id: TaskId, mut main: Pin<&mut F>) -> Option<F::Output> {
         let begun = clock::now();
         let mut at = begun;
@@ -208,7 +209,7 @@ impl Runtime {
                 return output;
             }
             let slice = now.since(begun);
-            if slice >= SLICE || (slice >= SLICE_STIRRING && self.ring.borrow_mut().is_stirring()) {
+            if slice >= SLICE || (slice >= SLICE_WITH_COMPLETIONS && self.ring.borrow_mut().has_completions()) {
                 break;
             }
         }
@@ -216,11 +217,11 @@ impl Runtime {
         None
     }
 
-    fn tend_sources(&self) {
+    fn service_sources(&self) {
         let mut sources = self.sources.borrow_mut();
-        // An endpoint that only this list still knows is nobody's any more.
+        // Removes endpoints that only this list still references.
         sources.retain(|source| Arc::strong_count(source) > 1 || source.is_congested());
-        sources.iter().for_each(|source| source.tend());
+        sources.iter().for_each(|source| source.service());
     }
 
     fn fire_timers(&self) {
@@ -230,21 +231,21 @@ impl Runtime {
         *self.due.borrow_mut() = due;
     }
 
-    fn ring_doorbells(&self) {
+    fn wake_targets(&self) {
         if !self.messages_sent.replace(false) {
             return;
         }
-        // MAIL-2: between writing the messages and reading whether their targets are parked.
+        // MAIL-2: the fence is between the write of the messages and the read of the targets' park flags.
         fence(Ordering::SeqCst);
         let mut ring = self.ring.borrow_mut();
-        let mut rung = 0;
+        let mut woken = 0;
         for source in self.sources.borrow().iter() {
-            source.doorbells(&mut |target| {
-                rung += 1;
-                ring.push(Op::MsgRing { ring: target, user_data: USER_DATA_RUNG }, USER_DATA_IGNORED);
+            source.wake_targets(&mut |target| {
+                woken += 1;
+                ring.push(Op::MsgRing { ring: target, user_data: USER_DATA_WAKE_UP }, USER_DATA_IGNORED);
             });
         }
-        self.count(|s| s.rings += rung);
+        self.count(|s| s.rings += woken);
     }
 
     fn enter(&self, wait: Wait) {
@@ -254,7 +255,7 @@ impl Runtime {
         }
     }
 
-    /// Submits what is queued and takes what has completed, without waiting.
+    /// Submits the queued operations and processes the completions, without waiting.
     fn exchange(&self) {
         if self.ring.borrow_mut().needs_enter() {
             self.enter(Wait::No);
@@ -268,7 +269,7 @@ impl Runtime {
         for c in completions.drain(..) {
             self.count(|s| s.completions += 1);
             match c.user_data {
-                USER_DATA_IGNORED | USER_DATA_RUNG => {}
+                USER_DATA_IGNORED | USER_DATA_WAKE_UP => {}
                 close if close >> 56 == USER_DATA_CLOSE >> 56 => self.closed(c),
                 _ => self.complete(c),
             }
@@ -279,21 +280,21 @@ impl Runtime {
     fn closed(&self, c: Completion) {
         self.closes_in_flight.set(self.closes_in_flight.get() - 1);
         if c.result == -libc::ECANCELED {
-            // SAFETY: the close did not happen, so the descriptor is still the one that was to be closed, and nobody's.
+            // SAFETY: the close was cancelled, so the descriptor is still open, and no other code owns it.
             unsafe { libc::close(c.user_data as u32 as i32) };
         }
     }
 
-    /// Something happened that `idle` waits for.
-    fn is_stirring(&self) -> bool {
-        self.ring.borrow_mut().is_stirring() || self.sources.borrow().iter().any(|source| source.is_stirring())
+    /// Whether an event has arrived that `idle` waits for.
+    fn has_work(&self) -> bool {
+        self.ring.borrow_mut().has_completions() || self.sources.borrow().iter().any(|source| source.has_work())
     }
 
-    /// Nothing is ready. Spins for its budget if the wait is expected to be shorter, then parks: submitting and waiting are
-    /// then one system call (LOOP-1).
+    /// Waits for an event when no task is ready. Spins for its budget if the expected wait is shorter, then parks.
+    /// Parking submits and waits in one system call.
     ///
-    /// The expectation is a moving average of past waits, cut off at four budgets: a few short waits make it spin, a few
-    /// long ones make it park at once, so that an idle shard costs nothing.
+    /// The expected wait is a moving average of past waits, capped at four budgets. A few short waits make the shard
+    /// spin; a few long waits make it park at once, so that an idle shard uses no CPU.
     fn idle(&self) {
         let begun = clock::now();
         let timer = self.wheel.borrow().next_deadline();
@@ -307,12 +308,12 @@ impl Runtime {
             self.count(|s| s.spins += 1);
             let end = begun + self.spin;
             loop {
-                let stirred = (0..16).any(|_| {
+                let has_work = (0..16).any(|_| {
                     std::hint::spin_loop();
-                    self.is_stirring()
+                    self.has_work()
                 });
                 let now = clock::now();
-                if stirred || timer.is_some_and(|t| t <= now) {
+                if has_work || timer.is_some_and(|t| t <= now) {
                     self.expect_wait(expected, now.since(begun), Duration::ZERO);
                     return;
                 }
@@ -323,9 +324,9 @@ impl Runtime {
         }
         self.park(timer);
         let waited = begun.elapsed();
-        // What completes while it is submitted was no wait.
+        // An operation that completes during its submission is not a wait.
         if waited >= PARK_MIN {
-            // A parked thread needs time to get up, which is not part of the wait that spinning would have had.
+            // The wake-up time of a parked thread is not part of the wait: a spinning thread does not have it.
             self.expect_wait(expected, waited, PARK_COST);
         }
     }
@@ -338,8 +339,8 @@ impl Runtime {
     fn park(&self, timer: Option<Mono>) {
         let congested = self.sources.borrow().iter().any(|source| source.is_congested());
         self.doorbell.park();
-        // LOOP-2.
-        if self.sources.borrow().iter().any(|source| source.is_stirring()) {
+        // MAIL-2: messages that were sent before the announcement.
+        if self.sources.borrow().iter().any(|source| source.has_work()) {
             self.doorbell.unpark();
             return;
         }
@@ -354,7 +355,7 @@ impl Runtime {
         self.reap();
     }
 
-    /// Drops all tasks and waits for all operations, so that the kernel no longer writes to memory of ours.
+    /// Drops all tasks and waits for all operations, so that the kernel no longer accesses their memory.
     fn end(&self) {
         self.doorbell.end();
         self.ending.set(true);
@@ -362,7 +363,7 @@ impl Runtime {
             drop(body);
         }
         let deadline = clock::now() + DRAIN_MAX;
-        self.ring_doorbells();
+        self.wake_targets();
         self.push(Op::CancelAll, USER_DATA_IGNORED);
         loop {
             self.enter(Wait::No);
@@ -372,7 +373,7 @@ impl Runtime {
             }
             if clock::now() >= deadline {
                 let left = self.slots.borrow().in_flight;
-                tracing::warn!(left, "operations did not finish; their memory is given up");
+                tracing::warn!(left, "operations did not complete; their memory is leaked");
                 std::mem::forget(std::mem::take(&mut *self.slots.borrow_mut()));
                 break;
             }
@@ -383,18 +384,18 @@ impl Runtime {
     }
 }
 
-/// Giving up the core and getting it back takes longer than this.
+/// A park takes at least this long: the thread leaves its core and returns to it.
 const PARK_MIN: Duration = Duration::from_micros(5);
 
-/// What getting up from a park costs, about; on virtual machines mostly.
+/// The approximate wake-up time of a parked thread, mainly on virtual machines.
 const PARK_COST: Duration = Duration::from_micros(50);
 
-/// Makes this thread a shard until `main` completes. Tasks that are not done by then are dropped.
+/// Makes this thread a shard until `main` completes. Drops the tasks that have not completed by then.
 ///
 /// # Errors
-/// When the ring cannot be had (see `probe`), or the core is not ours.
+/// If the ring cannot be built (see `probe`), or the process may not use the core.
 pub fn run<T, F: Future<Output = T>>(config: Config, main: impl FnOnce() -> F) -> io::Result<T> {
-    /// Ends the runtime however `run` is left.
+    /// Ends the runtime on every exit from `run`.
     struct Current<'a>(&'a Runtime);
     impl Drop for Current<'_> {
         fn drop(&mut self) {
@@ -408,7 +409,7 @@ pub fn run<T, F: Future<Output = T>>(config: Config, main: impl FnOnce() -> F) -
         cpu::pin(core)?;
     }
     cpu::tighten_timer_slack();
-    cpu::ask_for_a_long_slice();
+    cpu::request_long_slice();
     let runtime = Runtime::new(&config)?;
     let _waking = Waking::begin(runtime.id);
     CURRENT.set(&raw const runtime);

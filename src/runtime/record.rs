@@ -1,8 +1,9 @@
-//! What a ring did to the disk, in order: every write, flush and change of names, when it was asked for and when it came back.
+//! A recording of all changes that a ring makes to the disk: writes, flushes and changes of names, with their start and
+//! end.
 //!
-//! Sits in the ring beside the faults, so that what is recorded is what the code that ships asked of the kernel. From a
-//! recording a test can rebuild the disk as a power failure would have left it at any moment: what was flushed by then is
-//! there, of the rest any part.
+//! The ring records them beside the faults, so that the recording shows the requests of the production code. From a
+//! recording a test can rebuild the disk after a power failure at any time: all flushed bytes, and any part of the
+//! others.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -14,84 +15,69 @@ use std::rc::Rc;
 
 use super::ring::{Completion, Op};
 
-/// What an operation does to files and directories. Files go by the descriptor that their `Open` ended with, until a later
-/// `Open` ends with the same one.
+/// The effect of an operation on files and directories. A descriptor refers to the last `Open` that ended with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the fields are the arguments of the system call")]
 pub enum Change {
-    /// Of a file or a directory; makes nothing unless `create`.
-    Open {
-        path: PathBuf,
-        create: bool,
-        truncate: bool,
-    },
-    /// `sync`: flushes these bytes (RWF_DSYNC), and no others.
-    Write {
-        fd: RawFd,
-        position: u64,
-        bytes: Vec<u8>,
-        sync: bool,
-    },
-    /// fsync or fdatasync; of a directory, its names.
-    Flush {
-        fd: RawFd,
-    },
-    Truncate {
-        fd: RawFd,
-        bytes: u64,
-    },
-    Rename {
-        from: PathBuf,
-        to: PathBuf,
-    },
-    /// A second name.
-    Link {
-        from: PathBuf,
-        to: PathBuf,
-    },
-    Remove {
-        path: PathBuf,
-    },
-    MakeDirectory {
-        path: PathBuf,
-    },
+    /// Opens a file or a directory; creates it only if `create`.
+    Open { path: PathBuf, create: bool, truncate: bool },
+    /// With `sync`, also flushes these bytes (RWF_DSYNC), and no others.
+    Write { fd: RawFd, position: u64, bytes: Vec<u8>, sync: bool },
+    /// fsync or fdatasync. Of a directory: flushes its names.
+    Flush { fd: RawFd },
+    /// Truncates or extends a file to `bytes`.
+    Truncate { fd: RawFd, bytes: u64 },
+    /// Renames a file or a directory; replaces `to`.
+    Rename { from: PathBuf, to: PathBuf },
+    /// Gives a file a second name.
+    Link { from: PathBuf, to: PathBuf },
+    /// Removes a file or an empty directory.
+    Remove { path: PathBuf },
+    /// Creates a directory.
+    MakeDirectory { path: PathBuf },
 }
 
-/// One line of a recording. An operation that was begun and has not ended may have done any part of its work.
+/// One entry of a recording. An operation that has begun and not ended may have done any part of its work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
+    /// The operation was submitted.
     Begun {
+        /// Its user data, which pairs the two events.
         operation: u64,
+        /// Its effect.
         change: Change,
     },
-    /// With the system call's result, or a negative errno.
+    /// The operation completed.
     Ended {
+        /// Its user data.
         operation: u64,
+        /// The result of the system call, or a negative errno.
         result: i32,
     },
 }
 
-/// A recording under way; a clone is the same one. Installed with [`record`](fn@super::record).
+/// A recording in progress; a clone shares it. Installed with [`record`](fn@super::record).
 #[derive(Clone, Default)]
 pub struct Recorder {
     events: Rc<RefCell<Vec<Event>>>,
-    /// User data of what was begun and has not ended: completions of other operations are no business of ours.
+    /// User data of recorded operations that have not ended. Completions of other operations are ignored.
     pending: Rc<RefCell<HashSet<u64>>>,
 }
 
 impl Recorder {
-    /// How many events there are so far: the present moment.
+    /// The number of recorded events: the current time of the recording.
     pub fn now(&self) -> usize {
         self.events.borrow().len()
     }
 
-    /// Takes what was recorded so far.
+    /// Takes the events that are recorded so far.
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.borrow_mut())
     }
 
     pub(super) fn begin(&self, op: Op, user_data: u64) {
         if let Some(change) = change_of(op) {
-            assert!(self.pending.borrow_mut().insert(user_data), "OP-2: one operation at a time has this user data");
+            assert!(self.pending.borrow_mut().insert(user_data), "OP-2: user data {user_data:#x} is in flight twice");
             self.events.borrow_mut().push(Event::Begun { operation: user_data, change });
         }
     }
@@ -115,7 +101,7 @@ fn change_of(op: Op) -> Option<Change> {
             Change::Write { fd, position: pos, bytes: bytes_of(ptr, len as usize), sync }
         }
         Op::Writev { fd, iov, count, pos, sync } => {
-            // SAFETY: RING-1: the pusher keeps the iovecs, and what they point at, alive and unmoved until completion.
+            // SAFETY: the slot keeps the iovecs and their buffers alive and in place until completion (OP-1).
             let iov = unsafe { std::slice::from_raw_parts(iov, count as usize) };
             let bytes = iov.iter().flat_map(|one| bytes_of(one.iov_base.cast_const().cast(), one.iov_len)).collect();
             Change::Write { fd, position: pos, bytes, sync }
@@ -126,7 +112,7 @@ fn change_of(op: Op) -> Option<Change> {
         Op::LinkAt { from, to } => Change::Link { from: path_of(from), to: path_of(to) },
         Op::UnlinkAt { path, .. } => Change::Remove { path: path_of(path) },
         Op::MkdirAt { path, .. } => Change::MakeDirectory { path: path_of(path) },
-        Op::Fallocate { .. } => unimplemented!("nothing that is recorded allocates"),
+        Op::Fallocate { .. } => unimplemented!("recorded code does not allocate file space"),
         Op::Read { .. }
         | Op::Close { .. }
         | Op::Recv { .. }
@@ -143,12 +129,12 @@ fn change_of(op: Op) -> Option<Change> {
 }
 
 fn bytes_of(ptr: *const u8, len: usize) -> Vec<u8> {
-    // SAFETY: RING-1: the bytes that an operation writes are alive and unmoved until its completion, and this is before.
+    // SAFETY: the slot keeps the bytes alive and in place until completion (OP-1), which is later.
     unsafe { std::slice::from_raw_parts(ptr, len) }.to_vec()
 }
 
 fn path_of(path: *const libc::c_char) -> PathBuf {
-    // SAFETY: RING-1: paths are C strings that live until the operation's completion, and this is before.
+    // SAFETY: the slot keeps the path, a C string, alive until completion (OP-1), which is later.
     let path = unsafe { CStr::from_ptr(path) };
     PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }

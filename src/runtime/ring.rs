@@ -1,10 +1,10 @@
-//! The one seam to the kernel: plain [`Op`] values go in, `(user_data, result, flags)` come out.
+//! The only interface to the kernel's ring: plain [`Op`] values go in, `(user_data, result, flags)` come out.
 //!
-//! Everything above knows operations, not io_uring. A simulated kernel takes this file's place without a change above it;
-//! [`FaultPlan`] and [`Recorder`] are the small part of that which exists today.
+//! The code above knows operations, not io_uring. A simulated kernel can replace this file without a change above it.
+//! [`FaultPlan`] and [`Recorder`] are the part of such a simulation that exists today.
 //!
-//! RING-1: whoever pushes an `Op` keeps everything it points at alive and unmoved until its last completion. The only
-//! pusher of pointers is `op.rs`, whose slots own those things.
+//! The memory that an `Op` points at stays valid and in place until the last completion. Only `op.rs` pushes operations
+//! with pointers, and its slots own that memory (OP-1).
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use super::clock;
 use super::fault::{FaultPlan, Verdict};
 use super::record::Recorder;
 
-/// One operation, as the kernel will see it. Pointers are covered by RING-1.
+/// One operation for the kernel. Its pointers stay valid until its last completion (OP-1).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Read { fd: RawFd, ptr: *mut u8, len: u32, pos: u64 },
@@ -46,7 +46,7 @@ pub(super) enum Op {
     CancelAll,
 }
 
-/// What became of an operation: the system call's result or a negative errno, and io_uring's CQE flags.
+/// The result of an operation: the system call's result or a negative errno, and io_uring's CQE flags.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Completion {
     pub user_data: u64,
@@ -55,7 +55,7 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    /// More completions follow for the same operation (multishot).
+    /// Whether more completions follow for the same operation (multishot).
     pub fn more(self) -> bool {
         cqueue::more(self.flags)
     }
@@ -65,41 +65,41 @@ impl Completion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     No,
-    /// Until a completion, or until so long has passed.
+    /// Until a completion arrives or the time has passed.
     For(Duration),
     Forever,
 }
 
 pub(super) struct Ring {
     uring: IoUring,
-    /// The ring's index among the thread's registered rings: spares each `enter` the descriptor look-up.
+    /// The index among the thread's registered rings. It saves the descriptor lookup in each `enter`.
     registered: Option<u32>,
     ftruncate_supported: bool,
     pub faults: Option<FaultPlan>,
     pub recorder: Option<Recorder>,
-    /// Completions that never saw the kernel.
+    /// Completions of operations that did not reach the kernel.
     synthetic: VecDeque<Completion>,
     pub enters: u64,
 }
 
-/// The smallest ring worth having.
+/// The smallest ring size that is tried.
 pub(super) const ENTRIES_MIN: u32 = 32;
-/// The memory of rings that were closed is given back a little later, by the kernel's own threads.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long to wait for locked memory: kernel threads release the memory of a closed ring a little later.
+const CLOSED_RING_WAIT_MAX: Duration = Duration::from_millis(300);
 
-/// A ring with the flags that Tidemill relies on, and its buffers to receive into.
+/// A ring with the flags that Tidemill requires, and its pool of receive buffers.
 pub(super) struct Built {
-    // Dropped in this order, see `Pool`.
+    // Fields drop in this order: the ring before its pool, see `Pool`.
     pub uring: IoUring,
     pub pool: Rc<Pool>,
 }
 
-/// Exactly so many entries (a power of two), or an error. Waits a little when memory is short.
+/// Builds a ring of exactly `entries` (a power of two). Retries for a short time when locked memory is short.
 pub(super) fn build(entries: u32, recv_buffers: u16, recv_buffer_bytes: u32) -> io::Result<Built> {
     let begun = clock::now();
     loop {
         match try_build(entries, recv_buffers, recv_buffer_bytes) {
-            Err(error) if is_out_of_memory(&error) && begun.elapsed() < PATIENCE => {
+            Err(error) if is_out_of_memory(&error) && begun.elapsed() < CLOSED_RING_WAIT_MAX => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             built => return built,
@@ -121,9 +121,9 @@ fn try_build(entries: u32, recv_buffers: u16, recv_buffer_bytes: u32) -> io::Res
     Ok(Built { uring, pool })
 }
 
-/// As many entries as the limit on locked memory lets the ring have: a smaller one works as well, with more enters.
-pub(super) fn build_what_fits(entries: u32, recv_buffers: u16, recv_buffer_bytes: u32) -> io::Result<Built> {
-    let mut entries = sensible(entries);
+/// Builds a ring of at most `entries`, as large as the limit on locked memory allows. A smaller ring needs more enters.
+pub(super) fn build_largest(entries: u32, recv_buffers: u16, recv_buffer_bytes: u32) -> io::Result<Built> {
+    let mut entries = supported_entries(entries);
     loop {
         match build(entries, recv_buffers, recv_buffer_bytes) {
             Err(error) if is_out_of_memory(&error) && entries > ENTRIES_MIN => entries /= 2,
@@ -132,8 +132,8 @@ pub(super) fn build_what_fits(entries: u32, recv_buffers: u16, recv_buffer_bytes
     }
 }
 
-/// What a wish for so many entries comes to.
-pub(super) fn sensible(entries: u32) -> u32 {
+/// Rounds the requested entries to a supported ring size.
+pub(super) fn supported_entries(entries: u32) -> u32 {
     entries.clamp(ENTRIES_MIN, 32_768).next_power_of_two()
 }
 
@@ -163,7 +163,7 @@ impl Ring {
         self.uring.as_raw_fd()
     }
 
-    /// Queues `op`; it reaches the kernel with the next [`enter`](Self::enter). Never fails: a full queue is submitted first.
+    /// Queues `op` for the next [`enter`](Self::enter). A full queue is submitted first.
     pub fn push(&mut self, op: Op, user_data: u64) {
         let verdict = self.faults.as_mut().map_or(Verdict::Pass(op), |plan| plan.judge(op));
         let (op, errno) = match verdict {
@@ -188,24 +188,25 @@ impl Ring {
         }
         let entry = entry(op).user_data(user_data);
         loop {
-            // SAFETY: the entry's pointers stay valid until its completion (RING-1).
+            // SAFETY: the entry's pointers stay valid until its last completion (OP-1).
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
             if let Err(error) = self.enter_raw(false, Wait::No) {
-                panic!("io_uring_enter refuses submissions: {error}");
+                panic!("io_uring_enter rejects submissions: {error}");
             }
         }
     }
 
-    /// Something for [`enter`](Self::enter) to do: entries to submit, or completions the kernel holds back until asked.
+    /// Whether [`enter`](Self::enter) has work: entries to submit, or completions that the kernel delivers only on
+    /// enter.
     pub fn needs_enter(&mut self) -> bool {
         let sq = self.uring.submission();
         !sq.is_empty() || sq.taskrun() || sq.cq_overflow()
     }
 
-    /// Completions can be had, now or with an `enter`. Two loads; cheap enough to spin on.
-    pub fn is_stirring(&mut self) -> bool {
+    /// Whether completions are available, now or after an `enter`. Two loads: cheap enough to spin on.
+    pub fn has_completions(&mut self) -> bool {
         if !self.synthetic.is_empty() {
             return true;
         }
@@ -213,7 +214,7 @@ impl Ring {
         !cq.is_empty() || sq.taskrun() || sq.cq_overflow()
     }
 
-    /// Submits what is queued, runs the kernel's deferred work for this ring, and waits as told.
+    /// Submits the queued operations, runs the kernel's deferred work for this ring, and waits as `wait` specifies.
     pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let wait = if self.synthetic.is_empty() { wait } else { Wait::No };
         self.enter_raw(true, wait)
@@ -258,9 +259,8 @@ impl Ring {
         let (arg_ptr, arg_bytes) =
             if reap { (std::ptr::from_ref(&arg), size_of::<GeteventsArg>()) } else { (std::ptr::null(), 0) };
         self.enters += 1;
-        // SAFETY: `arg` and `timespec` outlive the call and have the kernel's layout (checked above); the submitted
-        // entries obey RING-1; this thread is the ring's only issuer because `Ring` is not `Send` in use (`Runtime` is
-        // thread-local).
+        // SAFETY: `arg` and `timespec` outlive the call and have the kernel's layout (checked above). The pointers of
+        // the submitted entries are valid (OP-1). This thread is the ring's only issuer: `Runtime` is thread-local.
         let rc =
             unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, min_complete, flags, arg_ptr, arg_bytes) };
         if rc >= 0 {
@@ -268,7 +268,7 @@ impl Ring {
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            // Time is up; a signal came; the kernel wants completions reaped or memory freed first. The loop goes round.
+            // Timeout; signal; completions must be reaped or memory freed first. The event loop tries again.
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         }
@@ -324,7 +324,7 @@ fn entry(op: Op) -> squeue::Entry {
         Op::RenameAt { from, to } => opcode::RenameAt::new(at_cwd, from, at_cwd, to).build(),
         Op::LinkAt { from, to } => opcode::LinkAt::new(at_cwd, from, at_cwd, to).build(),
         Op::MkdirAt { path, mode } => opcode::MkDirAt::new(at_cwd, path).mode(mode).build(),
-        // The last close of an unlinked file frees its blocks, which may take long: off to a worker with it.
+        // The last close of an unlinked file frees its blocks, which may take long: a kernel worker does it.
         Op::Close { fd } => opcode::Close::new(types::Fd(fd)).build().flags(squeue::Flags::ASYNC),
         Op::Recv { fd, ptr, len, all } => {
             opcode::Recv::new(types::Fd(fd), ptr, len).flags(if all { libc::MSG_WAITALL } else { 0 }).build()
@@ -339,7 +339,7 @@ fn entry(op: Op) -> squeue::Entry {
         Op::PollOut { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32).build(),
         Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build(),
         Op::Connect { fd, addr, len } => opcode::Connect::new(types::Fd(fd), addr, len).build(),
-        // Only a failure is of interest here, and even that only to a trace: the target may just have ended.
+        // A completion is posted on failure only, and ignored: the target shard may have ended.
         Op::MsgRing { ring, user_data } => {
             opcode::MsgRingData::new(types::Fd(ring), 0, user_data, None).build().flags(squeue::Flags::SKIP_SUCCESS)
         }
@@ -348,12 +348,12 @@ fn entry(op: Op) -> squeue::Entry {
     }
 }
 
-/// Everything, however long it takes; or what the socket has room for now.
+/// `all`: send all bytes, and wait for room in the socket. Otherwise send the bytes that fit now.
 fn send_flags(all: bool) -> i32 {
     libc::MSG_NOSIGNAL | if all { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT }
 }
 
-/// Wait for readability first instead of trying: the socket is expected to be empty.
+/// Poll for readability before the first receive attempt: the socket is expected to be empty.
 const IORING_RECVSEND_POLL_FIRST: u16 = 1;
 
 #[repr(C)]
@@ -366,7 +366,8 @@ struct RsrcUpdate {
 fn register_ring_fd(fd: RawFd) -> Option<u32> {
     const IORING_REGISTER_RING_FDS: u32 = 20;
     let mut update = RsrcUpdate { offset: u32::MAX, resv: 0, data: fd as u64 };
-    // SAFETY: `update` is the one element the kernel reads and writes (io_uring_rsrc_update), alive across the call.
+    // SAFETY: `update` is the one element that the kernel reads and writes (io_uring_rsrc_update). It outlives the
+    // call.
     let rc = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &raw mut update, 1) };
     (rc == 1).then_some(update.offset)
 }

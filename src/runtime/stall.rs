@@ -1,11 +1,11 @@
-//! Notices polls that hold the shard up, and says which task it was.
+//! Detects polls that block their shard, and logs the name of the task.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use super::clock::Mono;
 
-/// At most one log line in so long; the counter counts all.
+/// The minimum time between two log lines. The counter includes the stalls that are not logged.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct StallDetector {
@@ -16,10 +16,12 @@ pub(super) struct StallDetector {
     unlogged: Cell<u64>,
 }
 
-/// One poll that took too long.
+/// One poll that took longer than the threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stall {
+    /// The name of the task.
     pub task: &'static str,
+    /// The duration of the poll.
     pub duration: Duration,
 }
 
@@ -34,6 +36,7 @@ impl StallDetector {
         }
     }
 
+    /// Checks the duration of one poll.
     pub fn observe(&self, task: &'static str, duration: Duration, now: Mono) {
         if duration < self.threshold {
             return;
@@ -46,7 +49,7 @@ impl StallDetector {
         }
         self.logged.set(Some(now));
         let unlogged = self.unlogged.take();
-        tracing::warn!(task, duration_us = duration.as_micros() as u64, unlogged, "a task held its shard up");
+        tracing::warn!(task, unlogged, "task blocked its shard for {:.1} ms", duration.as_secs_f64() * 1e3);
     }
 
     pub fn count(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! Waiting inside a shard: for a sign, for permits, for one value. No atomics: everything here stays on its thread.
+//! Waiting inside a shard: for a notification, for permits, for one value. No atomics: nothing here leaves its thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -7,20 +7,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// A sign that all who wait see. A sign given before `notified()` was called is not seen.
+/// A notification that wakes all waiters. A call of `notified()` does not see earlier notifications.
 #[derive(Default)]
 pub struct Notify {
     epoch: Cell<u64>,
     next_ticket: Cell<u64>,
-    /// Those of the present epoch. The storage is kept, so that waiting allocates nothing once the shard is warm.
+    /// The waiters of the current epoch. The storage is reused, so that a warm shard does not allocate to wait.
     waiters: RefCell<Vec<(u64, Waker)>>,
 }
 
 impl Notify {
+    /// A notification without waiters.
     pub fn new() -> Notify {
         Notify::default()
     }
 
+    /// Wakes all tasks that wait now.
     pub fn notify_all(&self) {
         self.epoch.set(self.epoch.get() + 1);
         if self.waiters.borrow().is_empty() {
@@ -28,9 +30,9 @@ impl Notify {
         }
         let mut waiters = std::mem::take(&mut *self.waiters.borrow_mut());
         waiters.drain(..).for_each(|(_, waker)| waker.wake());
-        let mut present = self.waiters.borrow_mut();
-        if present.is_empty() {
-            *present = waiters;
+        let mut current = self.waiters.borrow_mut();
+        if current.is_empty() {
+            *current = waiters;
         }
     }
 
@@ -42,6 +44,7 @@ impl Notify {
     }
 }
 
+/// The future of [`Notify::notified`].
 pub struct Notified<'a> {
     notify: &'a Notify,
     epoch: u64,
@@ -72,14 +75,14 @@ impl Future for Notified<'_> {
 
 impl Drop for Notified<'_> {
     fn drop(&mut self) {
-        // A sign has taken all waiters of its epoch along; only who gives up before one is still listed.
+        // `notify_all` removed all waiters of its epoch. Only a waiter that was not notified is still listed.
         if self.is_waiting && self.notify.epoch.get() == self.epoch {
             self.notify.waiters.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
         }
     }
 }
 
-/// A number of permits, taken and given back; first come, first served. Cloning shares them.
+/// A semaphore that serves waiters in order of arrival. A clone shares the permits.
 #[derive(Clone)]
 pub struct Permits {
     state: Rc<PermitState>,
@@ -89,7 +92,7 @@ struct PermitState {
     total: u64,
     free: Cell<u64>,
     next_ticket: Cell<u64>,
-    /// In order of arrival. A waiter whose permits were set aside for it is `granted`.
+    /// By ticket, in order of arrival.
     waiters: RefCell<BTreeMap<u64, Waiter>>,
 }
 
@@ -99,34 +102,37 @@ struct Waiter {
 }
 
 impl Permits {
+    /// A semaphore of `total` free permits.
     pub fn new(total: u64) -> Permits {
         let state =
             PermitState { total, free: Cell::new(total), next_ticket: Cell::new(0), waiters: RefCell::default() };
         Permits { state: Rc::new(state) }
     }
 
+    /// The number of permits, free or held.
     pub fn total(&self) -> u64 {
         self.state.total
     }
 
+    /// The number of free permits.
     pub fn available(&self) -> u64 {
         self.state.free.get()
     }
 
-    /// Whether somebody waits.
+    /// Whether any task waits for permits.
     pub fn is_contended(&self) -> bool {
         !self.state.waiters.borrow().is_empty()
     }
 
-    /// Waits until `count` are free and all earlier callers have theirs. More than there are in total counts as all of
-    /// them: who asks for too much waits for everybody else and goes alone, instead of waiting for ever.
+    /// Waits until `count` permits are free and all earlier callers are served. A `count` above the total is reduced to
+    /// the total: the caller then runs alone, instead of waiting for ever.
     pub fn acquire(&self, count: u64) -> Acquire {
         let ticket = self.state.next_ticket.get();
         self.state.next_ticket.set(ticket + 1);
         Acquire { state: self.state.clone(), count: count.min(self.state.total), ticket, done: false }
     }
 
-    /// Takes them if they are free and nobody waits.
+    /// Takes `count` permits if they are free and no task waits.
     pub fn try_acquire(&self, count: u64) -> Option<Permit> {
         let count = count.min(self.state.total);
         let free = self.state.free.get();
@@ -139,7 +145,7 @@ impl Permits {
 }
 
 impl PermitState {
-    /// Wakes the first in line if it can be served now.
+    /// Wakes the first waiter if enough permits are free.
     fn wake_first(&self) {
         let waiters = self.waiters.borrow();
         if let Some(first) = waiters.values().next()
@@ -150,6 +156,7 @@ impl PermitState {
     }
 }
 
+/// The future of [`Permits::acquire`].
 pub struct Acquire {
     state: Rc<PermitState>,
     count: u64,
@@ -161,7 +168,7 @@ impl Future for Acquire {
     type Output = Permit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
-        assert!(!self.done, "permits are acquired once per call");
+        assert!(!self.done, "polled after completion");
         let state = self.state.clone();
         let free = state.free.get();
         let first = state.waiters.borrow().keys().next().is_none_or(|first| *first >= self.ticket);
@@ -188,40 +195,41 @@ impl Drop for Acquire {
     }
 }
 
-/// Permits held; dropping gives them back.
+/// Permits that are held. Dropping it releases them.
 pub struct Permit {
     state: Rc<PermitState>,
     count: u64,
 }
 
 impl Permit {
+    /// The number of permits held.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Gives back all but `count`.
+    /// Releases all permits but `count`.
     pub fn shrink_to(&mut self, count: u64) {
         assert!(count <= self.count, "a permit of {} cannot grow to {count}", self.count);
-        self.give_back(self.count - count);
+        self.release(self.count - count);
         self.count = count;
     }
 
-    /// Splits off `count` into a permit of their own.
+    /// Splits off a permit of `count`.
     pub fn split(&mut self, count: u64) -> Permit {
         assert!(count <= self.count, "{count} of a permit of {}", self.count);
         self.count -= count;
         Permit { state: self.state.clone(), count }
     }
 
-    /// Takes over another permit of the same [`Permits`].
+    /// Adds another permit of the same [`Permits`].
     pub fn merge(&mut self, mut other: Permit) {
         assert!(Rc::ptr_eq(&self.state, &other.state), "permits of different origin");
         self.count += std::mem::take(&mut other.count);
     }
 
-    fn give_back(&self, count: u64) {
+    fn release(&self, count: u64) {
         self.state.free.set(self.state.free.get() + count);
-        assert!(self.state.free.get() <= self.state.total, "permits are given back once");
+        assert!(self.state.free.get() <= self.state.total, "permits are released once");
         if count > 0 {
             self.state.wake_first();
         }
@@ -230,7 +238,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back(self.count);
+        self.release(self.count);
     }
 }
 
@@ -241,7 +249,7 @@ struct Shot<T> {
     receiver_gone: Cell<bool>,
 }
 
-/// A place for one value, and who waits for it.
+/// A channel for one value, to one receiver.
 pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
     let shot = Rc::new(Shot {
         value: Cell::new(None),
@@ -252,10 +260,11 @@ pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(shot.clone()), Receiver(shot))
 }
 
+/// The sending half of [`oneshot`].
 pub struct Sender<T>(Rc<Shot<T>>);
 
 impl<T> Sender<T> {
-    /// Gives the value back when nobody waits for it any more.
+    /// Sends the value, or returns it if the receiver is gone.
     pub fn send(self, value: T) -> Result<(), T> {
         if self.0.receiver_gone.get() {
             return Err(value);
@@ -264,6 +273,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
         self.0.receiver_gone.get()
     }
@@ -283,6 +293,7 @@ impl<T> Drop for Sender<T> {
 #[error("the sender is gone")]
 pub struct SenderGone;
 
+/// The receiving half of [`oneshot`]: a future of the value.
 pub struct Receiver<T>(Rc<Shot<T>>);
 
 impl<T> Future for Receiver<T> {
@@ -306,14 +317,16 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-/// Which of two futures was first.
+/// The future that completed first, with its output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum First<A, B> {
+    /// The output of `left`.
     Left(A),
+    /// The output of `right`.
     Right(B),
 }
 
-/// Runs both until one is done, and drops the other. When both are, the left one wins.
+/// Runs both futures until one completes, and drops the other. If both are ready, `left` wins.
 pub async fn first<A: Future, B: Future>(left: A, right: B) -> First<A::Output, B::Output> {
     let mut left = std::pin::pin!(left);
     let mut right = std::pin::pin!(right);
@@ -330,13 +343,13 @@ pub async fn first<A: Future, B: Future>(left: A, right: B) -> First<A::Output, 
 mod tests {
     use super::*;
 
-    /// Polls without a runtime: nothing here needs one.
+    /// Polls without a runtime: nothing here needs it.
     fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
         Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
-    fn a_sign_reaches_who_asked_before_it_and_nobody_else() {
+    fn a_notification_reaches_earlier_waiters_only() {
         let notify = Notify::new();
         let (mut early, mut unpolled) = (notify.notified(), notify.notified());
         assert!(poll(&mut early).is_pending());
@@ -350,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn permits_are_served_in_order_and_survive_dropped_waiters() {
+    fn permits_are_granted_in_order_even_if_a_waiter_is_dropped() {
         let permits = Permits::new(10);
         let mut held = permits.try_acquire(8).unwrap();
         let (mut big, mut small) = (permits.acquire(6), permits.acquire(1));
@@ -369,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_more_than_there_is_waits_for_all_of_it() {
+    fn a_request_above_the_total_waits_for_all_permits() {
         let permits = Permits::new(4);
         let held = permits.try_acquire(1).unwrap();
         let mut all = permits.acquire(1000);
@@ -380,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_oneshot_delivers_one_value_or_says_that_the_other_side_is_gone() {
+    fn a_oneshot_delivers_one_value_or_reports_that_the_other_half_is_gone() {
         let (sender, mut receiver) = oneshot();
         assert!(poll(&mut receiver).is_pending());
         sender.send(5).unwrap();

@@ -1,7 +1,7 @@
-//! Notices polls that never return, which the stall detector, waiting for their end, cannot: one thread for all shards looks
-//! what each of them is at, twice a second, and names the task that has not let go for a second.
+//! Detects polls that do not return. The stall detector cannot: it measures a poll at its end.
 //!
-//! A shard pays one store per poll.
+//! One thread for all shards checks each shard twice a second. It logs the name of a task whose poll takes longer than
+//! a second. A shard pays one store per poll.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +11,20 @@ use std::time::Duration;
 use super::clock::{self, Mono};
 
 const HUNG_AFTER: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a shard shows of itself.
+/// The state that a shard publishes for the watchdog.
 pub(super) struct Pulse {
     shard: u16,
-    /// The poll under way: the number of its task's name in the upper 16 bits, when it began in the lower 48 (`ticks`); or 0.
+    /// The current poll: the id of the task's name in the upper 16 bits, the start time in the lower 48 (`ticks`). 0 =
+    /// none.
     poll: AtomicU64,
-    /// Polls that were found hung.
+    /// The number of hung polls.
     hung: AtomicU64,
 }
 
 impl Pulse {
-    /// Of a shard that is watched from now on, as long as this lives.
+    /// Starts watching a shard, until the value is dropped.
     pub fn new(shard: u16) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { shard, poll: AtomicU64::new(0), hung: AtomicU64::new(0) });
         watch(Arc::downgrade(&pulse));
@@ -42,7 +43,7 @@ impl Pulse {
         self.hung.load(Ordering::Relaxed)
     }
 
-    /// The task that is being polled, and for how long, if that is too long.
+    /// The current poll, its task and its duration, if it takes longer than [`HUNG_AFTER`].
     fn hanging(&self, now: Mono) -> Option<(u64, &'static str, Duration)> {
         let poll = self.poll.load(Ordering::Relaxed);
         let began = poll & ((1 << 48) - 1);
@@ -51,12 +52,12 @@ impl Pulse {
     }
 }
 
-/// Time in units of 2^20 ns, about a millisecond; 48 bits of them last for millennia.
+/// Time in units of 2^20 ns, about a millisecond. 48 bits last for millennia.
 fn ticks(at: Mono) -> u64 {
     (at.as_nanos() >> 20).max(1)
 }
 
-/// A task's name as a number, so that another thread can be told in one word.
+/// A task's name as a number, so that one word publishes it to another thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NameId(u16);
 
@@ -66,7 +67,7 @@ impl NameId {
     pub fn of(name: &'static str) -> NameId {
         thread_local!(static KNOWN: RefCell<Vec<(&'static str, NameId)>> = const { RefCell::new(Vec::new()) });
         KNOWN.with_borrow_mut(|known| {
-            // By address first: the names are literals in the code, a few dozens of them.
+            // By address first: the names are a few dozen literals.
             if let Some((_, id)) = known.iter().find(|(n, _)| std::ptr::eq(*n, name)) {
                 return *id;
             }
@@ -98,18 +99,18 @@ fn watch(shard: Weak<Pulse>) {
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     watched.shards.push(shard);
     if !watched.has_thread {
-        // Without the thread nothing is watched, and nothing else is amiss.
-        let spawned = std::thread::Builder::new().name("watchdog".into()).spawn(look);
+        // A failed spawn only leaves the shards without a watchdog.
+        let spawned = std::thread::Builder::new().name("watchdog".into()).spawn(watch_all);
         watched.has_thread = spawned.is_ok();
     }
 }
 
-/// The watchdog's thread; ends when there is no shard left.
-fn look() {
-    // Polls that were reported: (poll, when it is reported again).
+/// The watchdog's thread. Ends when no shard is left.
+fn watch_all() {
+    // The logged polls: (poll, the duration at which it is logged again).
     let mut reported: Vec<(u64, Duration)> = Vec::new();
     loop {
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(CHECK_INTERVAL);
         let shards: Vec<Arc<Pulse>> = {
             let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
             watched.shards.retain(|shard| shard.strong_count() > 0);
@@ -130,9 +131,9 @@ fn look() {
             let due = again.is_none_or(|again| lasts >= again);
             if due {
                 let seconds = lasts.as_secs();
-                tracing::error!(shard = shard.shard, task, seconds, "a task does not let go of its shard");
+                tracing::error!(shard = shard.shard, task, seconds, "task blocks its shard");
             }
-            // Again when it has lasted twice as long.
+            // Logs it again when it has taken twice as long.
             hanging.push((poll, if due { lasts * 2 } else { again.unwrap_or(lasts * 2) }));
         }
         reported = hanging;

@@ -1,4 +1,4 @@
-//! One owner's block: to read into, to fill, to hand to the kernel and get back.
+//! A block with one owner: the kernel reads into it or writes from it, and returns it with the completion.
 
 use std::ops::{Deref, DerefMut, Range};
 use std::rc::Rc;
@@ -7,14 +7,15 @@ use super::arena::{Block, OverBudget};
 use super::slice::Slice;
 use super::wait::Allocating;
 
-/// Unique memory from the arena, aligned to 4 KiB, readable and writable over its whole capacity. A recycled block holds
-/// what its last owner left there: do not send what you did not write.
+/// Unique memory from the arena, aligned to 4 KiB, readable and writable over its whole capacity.
+///
+/// A recycled block still holds the bytes of its last owner: never send bytes that you did not write.
 pub struct AlignedBuf {
     block: Block,
 }
 
 impl AlignedBuf {
-    /// At least `bytes`, rounded up to a size class.
+    /// Allocates at least `bytes`, rounded up to a size class.
     pub fn alloc(bytes: usize) -> Result<AlignedBuf, OverBudget> {
         Ok(AlignedBuf { block: Block::alloc(bytes)? })
     }
@@ -24,11 +25,12 @@ impl AlignedBuf {
         Allocating::new(bytes, AlignedBuf::alloc)
     }
 
+    /// The size of the block in bytes.
     pub fn capacity(&self) -> usize {
         self.block.capacity()
     }
 
-    /// Ends writing: from here on the bytes are shared and never change.
+    /// Ends writing: the bytes become shared and never change again.
     pub fn freeze(self) -> Shared {
         Shared { block: Rc::new(self.block) }
     }
@@ -60,13 +62,14 @@ impl std::fmt::Debug for AlignedBuf {
     }
 }
 
-/// A frozen block. Cloning counts a reference.
+/// A frozen block. A clone increments a reference count.
 #[derive(Clone)]
 pub struct Shared {
     block: Rc<Block>,
 }
 
 impl Shared {
+    /// A handle to part of the block.
     pub fn slice(&self, range: Range<usize>) -> Slice {
         Slice::of_block(self.block.clone(), range.clone(), range.end)
     }
@@ -76,7 +79,8 @@ impl Deref for Shared {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the bytes are initialised, and nobody writes to a frozen block: `freeze` consumed the only writer.
+        // SAFETY: the bytes are initialised. Nothing writes to a frozen block: `freeze` consumed the only writer
+        // (SLICE-1).
         unsafe { std::slice::from_raw_parts(self.block.ptr().as_ptr(), self.block.capacity()) }
     }
 }

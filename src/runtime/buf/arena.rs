@@ -1,12 +1,14 @@
-//! Where blocks come from: 2 MiB chunks of huge pages, split in halves and merged again (a buddy allocator).
+//! The allocator of blocks: 2 MiB chunks of huge pages, split in halves and merged again (a buddy allocator).
 //!
-//! Blocks are powers of two from 4 KiB to 1 MiB, aligned to 4 KiB at least, so that every one of them may be read and
-//! written O_DIRECT. Larger blocks are mappings of their own, returned to the system when freed. A chunk that is free stays
-//! mapped, for touching pages anew is dear ([`super::pages`]), unless the budget wants its place. One arena per thread; it
-//! lives until its last block is gone, wherever that block is kept.
+//! Blocks are powers of two from 4 KiB to 1 MiB, aligned to at least 4 KiB, so that each can be read and written with
+//! O_DIRECT. A larger block is a mapping of its own, returned to the system when freed. A free chunk stays mapped,
+//! because the first touch of a page is expensive ([`super::pages`]); it is unmapped only when a larger block needs its
+//! budget. There is one arena per thread. It lives until its last block is dropped.
 //!
-//! ARENA-1: a block belongs to exactly one [`Block`]; its bytes are initialised (the mapping is zeroed, later owners wrote).
-//! ARENA-2: `used` is the sum of the capacities of all live blocks, and never above the budget.
+//! ARENA-1: the memory of a block belongs to exactly one [`Block`].
+//! ARENA-2: `used` is the sum of the capacities of all live blocks, and at most the budget when a block is allocated.
+//!
+//! The bytes of a block are always initialised: the kernel zeroes a new mapping.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -15,20 +17,24 @@ use std::rc::Rc;
 use super::pages::{HUGE_PAGE_BYTES, Pages, Ready};
 use super::wait::Waiters;
 
+/// The smallest block, and the alignment of all blocks.
 pub const BLOCK_BYTES_MIN: usize = 4 << 10;
 const CHUNK_BYTES: usize = HUGE_PAGE_BYTES;
 /// Order o is a block of `BLOCK_BYTES_MIN << o`; the last order is the whole chunk and never handed out.
 const ORDERS: usize = 10;
 const ORDER_MAX: usize = ORDERS - 2;
-/// The largest block that comes from a chunk; what is larger is mapped and unmapped each time.
+/// The largest block from a chunk; larger blocks are mapped and unmapped each time.
 pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << ORDER_MAX;
 
 /// The shard's memory budget has no room for the block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("memory budget exhausted: {asked} bytes asked, {used} of {budget} in use")]
+#[error("memory budget exhausted: {asked} bytes requested, {used} of {budget} in use")]
 pub struct OverBudget {
+    /// The requested bytes.
     pub asked: usize,
+    /// The bytes in live blocks.
     pub used: usize,
+    /// The limit of `used`.
     pub budget: usize,
 }
 
@@ -42,17 +48,17 @@ thread_local! {
     static ARENA: Rc<Arena> = Rc::new(Arena::new());
 }
 
-/// Bytes in blocks that are alive, of this thread's arena.
+/// The bytes in live blocks of this thread's arena.
 pub fn arena_bytes_used() -> usize {
     ARENA.with(|arena| arena.used.get())
 }
 
-/// Bytes this thread's arena has mapped, in use or not.
+/// The bytes that this thread's arena has mapped, in use or free.
 pub fn arena_bytes_mapped() -> usize {
     ARENA.with(|arena| arena.mapped.get())
 }
 
-/// What this thread's arena may hand out, and how many chunks are made ready ahead of use.
+/// Sets the budget of this thread's arena, and the number of chunks that are touched ahead of use.
 pub(in crate::runtime) fn set_up_arena(budget: usize, chunks_ready: usize) {
     ARENA.with(|arena| {
         arena.budget.set(budget);
@@ -111,7 +117,8 @@ struct Chunks {
     /// Index = chunk number; `None` after it was unmapped.
     all: Vec<Option<Chunk>>,
     vacant: Vec<u32>,
-    /// Per order, candidates for a free block: (chunk, index within the order). A candidate counts only if its bit is set.
+    /// Per order, candidates for a free block: (chunk, index within the order). A candidate is free only if its bit in
+    /// [`Chunk::free`] is set.
     candidates: [Vec<(u32, u16)>; ORDERS],
     /// By address, to find a freed block's chunk.
     by_address: std::collections::BTreeMap<usize, u32>,
@@ -139,13 +146,13 @@ impl Chunk {
     }
 }
 
-/// What a request is rounded up to.
+/// Rounds a request up to the size of a block.
 pub(super) fn capacity_for(bytes: usize) -> usize {
     let bytes = bytes.max(BLOCK_BYTES_MIN);
     if bytes <= BLOCK_BYTES_MIN << ORDER_MAX {
         bytes.next_power_of_two()
     } else {
-        // Quarters of a huge page: little waste, few distinct sizes.
+        // Multiples of a quarter of a huge page: little waste, few distinct sizes.
         bytes.checked_next_multiple_of(CHUNK_BYTES / 4).unwrap_or(usize::MAX)
     }
 }
@@ -180,7 +187,7 @@ impl Arena {
             return Err(over);
         }
         let ptr = if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
-            self.make_place(&mut self.chunks.borrow_mut(), capacity);
+            self.unmap_free_chunks(&mut self.chunks.borrow_mut(), capacity);
             let pages = Pages::map(capacity).ok_or(over)?;
             self.mapped.set(self.mapped.get() + capacity);
             pages.into_raw()
@@ -188,6 +195,7 @@ impl Arena {
             let order = (capacity / BLOCK_BYTES_MIN).trailing_zeros() as usize;
             self.take(order).ok_or(over)?
         };
+        assert!(used <= self.budget.get(), "ARENA-2: {used} bytes exceed the budget");
         self.used.set(used);
         Ok((ptr, capacity))
     }
@@ -205,7 +213,7 @@ impl Arena {
                     if from == ORDERS - 1 {
                         chunks.wholly_free -= 1;
                     }
-                    // Split down to the order wanted; the upper halves become free.
+                    // Splits the block down to the requested order; the upper halves become free.
                     let mut index = usize::from(index);
                     for half in (order..from).rev() {
                         index *= 2;
@@ -213,7 +221,7 @@ impl Arena {
                         chunks.candidates[half].push((number, index as u16 + 1));
                     }
                     let offset = index * (BLOCK_BYTES_MIN << order);
-                    assert!(offset + (BLOCK_BYTES_MIN << order) <= CHUNK_BYTES);
+                    assert!(offset + (BLOCK_BYTES_MIN << order) <= CHUNK_BYTES, "ARENA-1: a block lies in its chunk");
                     // SAFETY: the offset is within the chunk's mapping (asserted above).
                     return Some(unsafe { chunk.pages.base().add(offset) });
                 }
@@ -238,12 +246,12 @@ impl Arena {
         }
     }
 
-    /// Unmaps free chunks until `bytes` more are within the budget, as far as that goes.
-    fn make_place(&self, chunks: &mut Chunks, bytes: usize) {
+    /// Unmaps free chunks until `bytes` more fit into the budget, or no free chunk is left.
+    fn unmap_free_chunks(&self, chunks: &mut Chunks, bytes: usize) {
         while chunks.wholly_free > 0 && self.mapped.get() + bytes > self.budget.get() {
             let Some((number, index)) = chunks.candidates[ORDERS - 1].pop() else { return };
-            let place = &mut chunks.all[number as usize];
-            let Some(chunk) = place.take_if(|chunk| chunk.is_free(ORDERS - 1, index.into())) else { continue };
+            let entry = &mut chunks.all[number as usize];
+            let Some(chunk) = entry.take_if(|chunk| chunk.is_free(ORDERS - 1, index.into())) else { continue };
             chunks.by_address.remove(&(chunk.pages.base().as_ptr() as usize));
             chunks.vacant.push(number);
             chunks.wholly_free -= 1;
@@ -252,9 +260,9 @@ impl Arena {
     }
 
     fn free(&self, ptr: NonNull<u8>, capacity: usize) {
-        self.used.set(self.used.get() - capacity);
+        self.used.set(self.used.get().checked_sub(capacity).expect("ARENA-2: `used` counts every live block"));
         if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
-            // SAFETY: `ptr` came from pages of this capacity, and its only `Block` is being dropped (ARENA-1).
+            // SAFETY: `ptr` is from pages of this capacity, and its only `Block` is being dropped (ARENA-1).
             drop(unsafe { Pages::from_raw(ptr, capacity) });
             self.mapped.set(self.mapped.get() - capacity);
             return;
@@ -280,6 +288,6 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        assert_eq!(self.used.get(), 0, "ARENA-2: every block holds its arena");
+        assert_eq!(self.used.get(), 0, "ARENA-2: every live block keeps its arena alive");
     }
 }

@@ -1,9 +1,12 @@
 //! Memory that the kernel reads and writes.
 //!
-//! Owns: the arena (one per thread), its blocks, and the ring of buffers that receives choose from. In: sizes. Out: blocks with
-//! one owner ([`AlignedBuf`]), blocks that grow while they are read ([`AppendBuf`]), and handles to bytes that do not change
-//! ([`Shared`], [`Slice`]). Invariants: ARENA-1 to ARENA-3, APPEND-1, SLICE-1, POOL-1. Does not know who uses the bytes.
-//! Thread: any one; nothing here is `Send`.
+//! - Owns: the arena (one per thread), its blocks, and the pool of receive buffers.
+//! - Inputs: sizes.
+//! - Outputs: blocks with one owner ([`AlignedBuf`]), blocks that grow while they are read ([`AppendBuf`]), and handles
+//!   to immutable bytes ([`Shared`], [`Slice`]).
+//! - Invariants: ARENA-1, ARENA-2, ARENA-3, APPEND-1, SLICE-1, POOL-1.
+//! - Does not know: the contents or the users of the bytes.
+//! - Thread: each thread has its own arena; nothing here is `Send`.
 
 mod aligned;
 mod append;
@@ -24,5 +27,5 @@ pub use provided::Received;
 pub use slice::{Slice, Slices};
 pub use wait::Allocating;
 
-/// The budget of a thread that has not been given one.
+/// The budget of a thread that does not set one.
 pub const ARENA_BYTES_DEFAULT: usize = 1 << 30;

@@ -1,30 +1,30 @@
-//! Pages from the system, and a thread that makes some ready before they are asked for.
+//! Pages from the system, and a thread that touches some of them ahead of use.
 //!
-//! The first touch of a huge page costs what the kernel takes to clear it, and below a hypervisor what that takes to find
-//! memory of its own: 3.5 ms for 2 MiB on the machine where this was noticed. On a shard's thread that is a stall for all of
-//! its partitions, five times a second at 10 MB/s of new data. So a thread beside it, which runs when the shard's core has
-//! nothing else to do, keeps a few mappings touched ahead. A shard that takes them faster touches its own.
+//! At the first touch of a huge page the kernel clears it, and a hypervisor may have to find memory for it: 3.5 ms for
+//! 2 MiB on a virtual machine. On a shard's thread that stalls all of its partitions, five times a second at 10 MB/s of
+//! new data. So a helper thread, which runs only when the core is idle, keeps a few mappings touched. A shard that
+//! allocates faster than the helper touches its own pages.
 
 use std::ptr::NonNull;
 use std::thread::{self, Thread};
 
 use crate::runtime::cpu;
 
-/// A huge page: what an arena's chunk is, and what a mapping is aligned to.
+/// The size of a huge page, of an arena's chunk, and of the alignment of a mapping.
 pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PAGE_BYTES: usize = 4 << 10;
 
-/// Zeroed memory of the process, aligned to 2 MiB; given back to the system with the value.
+/// Zeroed memory of the process, aligned to 2 MiB. Dropping the value returns it to the system.
 pub(super) struct Pages {
     base: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the pages belong to this value alone, and memory is the same for all threads.
+// SAFETY: this value alone owns the pages, and a mapping is valid in every thread of the process.
 unsafe impl Send for Pages {}
 
 impl Pages {
-    /// In huge pages where the system gives them.
+    /// Maps `bytes`, as huge pages if the system has them. `None` if the system has no memory.
     pub fn map(bytes: usize) -> Option<Pages> {
         let padded = bytes.checked_add(HUGE_PAGE_BYTES)?;
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no existing memory.
@@ -44,8 +44,9 @@ impl Pages {
         let start = (raw as usize).next_multiple_of(HUGE_PAGE_BYTES);
         let head = start - raw as usize;
         let tail = padded - head - bytes;
-        // SAFETY: both trimmed ranges lie in the mapping just made and outside of [start, start + bytes), which alone is used.
-        // madvise changes how the range is backed, not its contents; its failure (no huge pages) is harmless.
+        // SAFETY: both trimmed ranges lie in the new mapping and outside of [start, start + bytes), the only range in
+        // use. madvise changes how the kernel backs the range, not its contents; its failure (no huge pages) is
+        // harmless.
         unsafe {
             if head > 0 {
                 libc::munmap(raw, head);
@@ -66,22 +67,23 @@ impl Pages {
         self.bytes
     }
 
-    /// Lets another owner manage the pages; [`from_raw`](Self::from_raw) takes them back.
+    /// Releases the ownership of the pages; [`from_raw`](Self::from_raw) restores it.
     pub fn into_raw(self) -> NonNull<u8> {
         let base = self.base;
         std::mem::forget(self);
         base
     }
 
-    /// # Safety
-    /// `base` must come from [`into_raw`](Self::into_raw) of pages of so many bytes, once, and nothing may use them any more.
+    /// # Safety `base` must be the result of [`into_raw`](Self::into_raw) of pages of `bytes`, used once, and nothing
+    /// else may use the pages any more.
     pub unsafe fn from_raw(base: NonNull<u8>, bytes: usize) -> Pages {
         Pages { base, bytes }
     }
 
     fn touch(&mut self) {
         for at in (0..self.bytes).step_by(PAGE_BYTES) {
-            // SAFETY: within the mapping, which `self` alone owns. Volatile, for nobody reads what is written.
+            // SAFETY: the address is within the mapping, which `self` alone owns. The write is volatile, because no
+            // code reads it and the compiler could drop it.
             unsafe { self.base.as_ptr().add(at).write_volatile(0) };
         }
     }
@@ -89,23 +91,23 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, made by `map`.
+        // SAFETY: `map` made the mapping, and this value alone owns it.
         let rc = unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
         assert_eq!(rc, 0, "munmap failed: {}", std::io::Error::last_os_error());
     }
 }
 
-/// Huge pages that were touched ahead. The thread behind it ends with the value.
+/// Huge pages that are touched ahead of use. Dropping the value ends the helper thread.
 pub(super) struct Ready {
     pages: rtrb::Consumer<Pages>,
     toucher: Thread,
 }
 
 impl Ready {
-    /// Keeps `count` of them ready. `None` when the system gives no thread: then there are none.
+    /// Starts a thread that keeps `count` pages ready. `None` if the system has no thread: then no page is ready.
     pub fn start(count: usize) -> Option<Ready> {
         let (producer, pages) = rtrb::RingBuffer::new(count);
-        // Born on the shard's core, so the pages are of that core's memory.
+        // The thread inherits the shard's core, so that the pages are in that core's memory node.
         let thread = thread::Builder::new().name("page toucher".into()).spawn(move || keep_ready(producer)).ok()?;
         Some(Ready { pages, toucher: thread.thread().clone() })
     }

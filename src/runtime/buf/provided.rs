@@ -1,7 +1,9 @@
-//! The buffers that receives choose from: a connection that waits holds none, the kernel picks one when bytes are there.
+//! The pool of receive buffers: a waiting connection holds none; the kernel picks one when bytes arrive.
 //!
-//! POOL-1: a buffer is either the kernel's (in the ring) or one [`Received`]'s, never both; it returns to the ring when that is
-//! dropped. A receive that found the ring empty waits until one returns.
+//! POOL-1: a buffer belongs either to the kernel (in the ring) or to one [`Received`], never to both.
+//!
+//! A dropped [`Received`] returns its buffer to the ring. A receive that finds the ring empty waits for a returned
+//! buffer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,13 +20,13 @@ use io_uring::types::BufRingEntry;
 use super::pages::Pages;
 
 pub(in crate::runtime) struct Pool {
-    /// The ring is gone before they are (the runtime drops it first), and every `Received` holds the pool.
+    /// Both mappings outlive the ring (the runtime drops it first) and every `Received` (it holds the pool).
     entries: Pages,
     buffers: Pages,
     buffer_bytes: u32,
     count: u16,
     tail: Cell<u16>,
-    /// Buffers in the ring. The kernel's picks are subtracted when their completions are seen.
+    /// The buffers in the ring. A buffer that the kernel picks is subtracted with its completion.
     available: Cell<u16>,
     waiters: RefCell<VecDeque<Waker>>,
 }
@@ -32,7 +34,7 @@ pub(in crate::runtime) struct Pool {
 impl Pool {
     pub const GROUP: u16 = 0;
 
-    /// `count` is rounded up to a power of two.
+    /// Registers the pool with the ring. `count` is rounded up to a power of two.
     pub fn new(uring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Rc<Pool>> {
         let count = count.clamp(1, 1 << 15).next_power_of_two();
         let buffer_bytes = buffer_bytes.max(64).next_multiple_of(64);
@@ -48,8 +50,8 @@ impl Pool {
             available: Cell::new(0),
             waiters: RefCell::default(),
         };
-        // SAFETY: the memory has `count` entries, is page-aligned, and stays mapped as long as the ring: the runtime drops
-        // its ring before its pool.
+        // SAFETY: the memory has `count` entries, is page-aligned, and stays mapped longer than the ring: the runtime
+        // drops its ring before its pool.
         unsafe {
             uring.submitter().register_buf_ring_with_flags(pool.entries().as_ptr() as u64, count, Pool::GROUP, 0)?;
         }
@@ -66,7 +68,7 @@ impl Pool {
     fn put(&self, id: u16) {
         assert!(id < self.count && self.available.get() < self.count, "POOL-1: buffer {id} returns once");
         let tail = self.tail.get();
-        // SAFETY: the masked index is within the ring; the entry at the tail is ours until the tail moves past it. The
+        // SAFETY: the masked index is within the ring; the kernel ignores the entry until the tail moves past it. The
         // buffer's address is within the mapping. The tail word is shared with the kernel, hence the atomic store.
         unsafe {
             let entry = &mut *self.entries().as_ptr().add(usize::from(tail & (self.count - 1)));
@@ -80,14 +82,14 @@ impl Pool {
         self.available.set(self.available.get() + 1);
     }
 
-    /// The kernel picked buffer `id` and wrote `len` bytes to it.
+    /// Takes buffer `id`, which the kernel picked and wrote `len` bytes to.
     pub fn received(self: &Rc<Pool>, id: u16, len: usize) -> Received {
-        assert!(id < self.count && len <= self.buffer_bytes as usize);
+        assert!(id < self.count && len <= self.buffer_bytes as usize, "POOL-1: {len} bytes in buffer {id}");
         self.available.set(self.available.get().checked_sub(1).expect("POOL-1: a buffer is picked once"));
         Received { pool: Some(self.clone()), id, start: 0, len }
     }
 
-    /// Ready when a buffer is in the ring, as far as is known here.
+    /// Ready if a buffer is in the ring. Picks whose completions were not processed yet still count as in the ring.
     pub fn poll_available(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.available.get() > 0 {
             return Poll::Ready(());
@@ -99,15 +101,17 @@ impl Pool {
         Poll::Pending
     }
 
-    fn give_back(&self, id: u16) {
+    fn put_back(&self, id: u16) {
         self.put(id);
-        // All of them: one that has gone away must not swallow the news. They are few, and only when memory is short.
+        // Wakes all of them: a dropped waiter must not lose the wake-up. Waiters are few, and exist only when the pool
+        // is empty.
         let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
         waiters.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Received bytes, in a buffer of the shard's pool: use them soon, the pool is everybody's. Empty = end of stream.
+/// Received bytes in a buffer of the shard's pool. Drop it soon: all connections share the pool. Empty means end of
+/// stream.
 pub struct Received {
     pool: Option<Rc<Pool>>,
     id: u16,
@@ -120,9 +124,9 @@ impl Received {
         Received { pool: None, id: 0, start: 0, len: 0 }
     }
 
-    /// Drops the first `bytes`, which were used.
+    /// Removes the first `bytes`, after the caller has used them.
     pub fn advance(&mut self, bytes: usize) {
-        assert!(bytes <= self.len);
+        assert!(bytes <= self.len, "{bytes} of {} bytes", self.len);
         self.start += bytes;
         self.len -= bytes;
     }
@@ -134,7 +138,7 @@ impl Deref for Received {
     fn deref(&self) -> &[u8] {
         match &self.pool {
             None => &[],
-            // SAFETY: the kernel wrote `start + len` bytes to buffer `id`, which is ours alone until dropped (POOL-1).
+            // SAFETY: the kernel wrote `start + len` bytes to buffer `id`, which this value alone owns (POOL-1).
             Some(pool) => unsafe {
                 let at = usize::from(self.id) * pool.buffer_bytes as usize + self.start;
                 std::slice::from_raw_parts(pool.buffers.base().as_ptr().add(at), self.len)
@@ -146,7 +150,7 @@ impl Deref for Received {
 impl Drop for Received {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.give_back(self.id);
+            pool.put_back(self.id);
         }
     }
 }

@@ -1,4 +1,6 @@
-//! A cheap handle to bytes that do not change: what is sent, written and passed around instead of copies.
+//! A cheap handle to immutable bytes, which are sent, written and passed around without a copy.
+//!
+//! SLICE-1: the readable bytes of a slice lie within its owner's block, and nothing writes to them any more.
 
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
@@ -7,12 +9,12 @@ use std::rc::Rc;
 use super::aligned::{AlignedBuf, Shared};
 use super::arena::Block;
 
-/// Bytes that stay as they are, and whoever keeps them alive. 40 bytes; a clone counts a reference.
+/// Immutable bytes and the owner that keeps them alive. Takes 40 bytes; a clone increments a reference count.
 #[derive(Clone)]
 pub struct Slice {
     ptr: NonNull<u8>,
     len: usize,
-    /// What a file write takes: `len`, or more when the slice is padded (see `AppendBuf::aligned`).
+    /// The length of a file write: `len`, or more when the slice is padded (see `AppendBuf::aligned`).
     padded_len: usize,
     owner: Owner,
 }
@@ -25,11 +27,15 @@ enum Owner {
 }
 
 impl Slice {
-    /// `readable` of the block, and up to `padded_end` for a file write.
+    /// The bytes `readable` of the block; a file write takes bytes up to `padded_end`.
     ///
-    /// SLICE-1: nobody writes to `readable` any more; the callers are `Shared` (frozen) and `AppendBuf` (APPEND-1).
+    /// The callers keep SLICE-1: `Shared` is frozen, and `AppendBuf` does not write below its length (APPEND-1).
     pub(super) fn of_block(block: Rc<Block>, readable: Range<usize>, padded_end: usize) -> Slice {
-        assert!(readable.start <= readable.end && readable.end <= padded_end && padded_end <= block.capacity());
+        assert!(
+            readable.start <= readable.end && readable.end <= padded_end && padded_end <= block.capacity(),
+            "SLICE-1: {readable:?}, padded to {padded_end}, of {} bytes",
+            block.capacity()
+        );
         // SAFETY: the offset is within the block (asserted).
         let ptr = unsafe { block.ptr().add(readable.start) };
         Slice {
@@ -40,16 +46,20 @@ impl Slice {
         }
     }
 
-    /// A part of it; without the padding, unless there was none to lose.
+    /// A part of the slice, without its padding.
     pub fn slice(&self, range: Range<usize>) -> Slice {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of a slice of {} bytes", self.len);
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "SLICE-1: {range:?} of a slice of {} bytes",
+            self.len
+        );
         // SAFETY: the offset is within the slice (asserted).
         let ptr = unsafe { self.ptr.add(range.start) };
         let len = range.end - range.start;
         Slice { ptr, len, padded_len: len, owner: self.owner.clone() }
     }
 
-    /// The bytes a file write of this slice takes.
+    /// The number of bytes that a file write of this slice takes.
     pub fn padded_len(&self) -> usize {
         self.padded_len
     }
@@ -63,13 +73,13 @@ impl Deref for Slice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `owner` keeps the memory, the bytes are initialised, and nobody writes to them (SLICE-1; a static, or a
-        // vector behind an `Rc` that is never reached again).
+        // SAFETY: `owner` keeps the memory, the bytes are initialised, and nothing writes to them (SLICE-1). A static
+        // never changes; a vector is behind an `Rc` that only slices hold.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
 }
 
-/// Equality is that of the bytes.
+/// Slices are equal if their bytes are.
 impl std::borrow::Borrow<[u8]> for Slice {
     fn borrow(&self) -> &[u8] {
         self
@@ -134,18 +144,22 @@ impl From<AlignedBuf> for Slice {
     }
 }
 
-/// What one send or one write takes: one slice, as is, or several in order.
+/// The bytes of one send or one write: one slice, or several in order.
 #[derive(Clone, Debug)]
 pub enum Slices {
+    /// A single slice, without an allocation.
     One(Slice),
+    /// Several slices, or none.
     Many(Vec<Slice>),
 }
 
 impl Slices {
+    /// No slices.
     pub fn new() -> Slices {
         Slices::Many(Vec::new())
     }
 
+    /// Adds a slice at the end.
     pub fn push(&mut self, slice: Slice) {
         match self {
             Slices::Many(many) => many.push(slice),
@@ -153,6 +167,7 @@ impl Slices {
         }
     }
 
+    /// The slices in order.
     pub fn as_slice(&self) -> &[Slice] {
         match self {
             Slices::One(one) => std::slice::from_ref(one),
@@ -160,12 +175,12 @@ impl Slices {
         }
     }
 
-    /// Readable bytes in all slices.
+    /// The readable bytes of all slices.
     pub fn bytes(&self) -> usize {
         self.as_slice().iter().map(|s| s.len).sum()
     }
 
-    /// Bytes a file write takes.
+    /// The number of bytes that a file write takes.
     pub fn padded_bytes(&self) -> usize {
         self.as_slice().iter().map(|s| s.padded_len).sum()
     }

@@ -2,8 +2,8 @@
 //!
 //! ARENA-3: no task sleeps while its block fits into the memory that is neither in use nor granted to a woken task.
 //!
-//! Waiters are served in order of arrival, but a waiter whose block does not fit holds up no smaller one behind it.
-//! A plain `alloc` does not queue: it may take memory that was granted. The waiter that lost it goes on waiting.
+//! Waiters are served in order of arrival, but a waiter whose block does not fit does not delay smaller ones behind it.
+//! A plain `alloc` does not queue: it may take memory that was granted. The waiter that lost the memory waits again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -97,13 +97,13 @@ impl Waiters {
     }
 }
 
-/// A block that is allocated as soon as the budget has room. Dropping it gives up the wait.
+/// A future of a block, which completes when the budget has room. Dropping it ends the wait.
 ///
-/// A block larger than the whole budget never comes; the caller bounds its requests.
+/// It never completes if the block is larger than the whole budget: the caller bounds its requests.
 pub struct Allocating<B> {
     bytes: usize,
     alloc: fn(usize) -> Result<B, OverBudget>,
-    /// The place in the queue, from the first poll that found no room.
+    /// The position in the queue, set by the first poll that finds no room.
     ticket: Option<u64>,
     retry: Option<Sleep>,
 }

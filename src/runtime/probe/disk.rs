@@ -1,4 +1,4 @@
-//! Whether the data directory keeps what it is given: tried with one file, written as the journal writes.
+//! Checks that the data directory stores bytes durably: writes one file with the flags that the journal uses.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -8,22 +8,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::{Finding, Level, Refusal};
+use super::{Finding, Level, ProbeRefusal};
 use crate::runtime::buf::AlignedBuf;
 
 const NAME: &str = "data directory";
-const WHY: &str = "Tidemill acknowledges a record only after it is on stable storage, and this is where that is";
+const WHY: &str = "Tidemill acknowledges a record only after it is on stable storage, which is this directory";
 const PROBE_BYTES: usize = 4096;
 
-/// What the file system can do.
+/// The capabilities of the file system.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk {
+    /// Bytes survive a crash of the machine.
     pub stable: bool,
+    /// The file system supports O_DIRECT.
     pub direct: bool,
 }
 
-pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, Refusal> {
-    let refuse = |found: String, remedy: &str| Refusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
+/// Checks the directory, and creates it if it is missing.
+pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefusal> {
+    let refuse =
+        |found: String, remedy: &str| ProbeRefusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
     std::fs::create_dir_all(dir).map_err(|error| {
         refuse(
             format!("{} cannot be made: {error}", dir.display()),
@@ -31,21 +35,21 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, Refusal> {
         )
     })?;
     let kind = FileSystem::of(dir).map_err(|error| {
-        refuse(format!("{} cannot be looked at: {error}", dir.display()), "check the mount and its permissions")
+        refuse(format!("{} cannot be inspected: {error}", dir.display()), "check the mount and its permissions")
     })?;
     let path = dir.join(format!(".probe-{}", std::process::id()));
     let tried = try_file(&path);
     let removed = std::fs::remove_file(&path);
     let at = format!("{} ({kind})", dir.display());
     let direct = tried.map_err(|error| match error {
-        Trouble::Create(error) => {
+        FileFailure::Create(error) => {
             refuse(format!("no file can be made in {at}: {error}"), "give the directory to the user Tidemill runs as")
         }
-        Trouble::Flush(error) => refuse(
-            format!("{at} does not flush what it is given (a write with RWF_DSYNC: {error})"),
+        FileFailure::Flush(error) => refuse(
+            format!("{at} does not flush written bytes (a write with RWF_DSYNC: {error})"),
             "choose a directory on a local disk, with ext4 or XFS",
         ),
-        Trouble::Altered => refuse(format!("{at} returns other bytes than were written"), "replace the disk"),
+        FileFailure::Altered => refuse(format!("{at} returns other bytes than were written"), "replace the disk"),
     })?;
     removed.map_err(|error| refuse(format!("no file can be removed from {at}: {error}"), "check its permissions"))?;
 
@@ -56,17 +60,15 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, Refusal> {
             found: format!(
                 "{at} is memory, not stable storage: acknowledged records are lost when the machine restarts"
             ),
-            instead:
-                "writes are buffered and flushed as on a disk, which costs nothing here and proves nothing: use it for \
-                      tests, and a directory on a disk for data"
-                    .into(),
+            consequence:
+                "use it for tests only: flushes have no effect in memory; choose a directory on a disk for data".into(),
         });
     } else if !direct {
         findings.push(Finding::degraded(
             NAME,
             format!("{at} has no O_DIRECT"),
-            "writes go through the page cache and are flushed with RWF_DSYNC: as durable, slower, and the cache takes memory; \
-             ext4 and XFS have it",
+            "writes use the page cache and are flushed with RWF_DSYNC: as durable, but slower, and the cache takes \
+             memory; ext4 and XFS have O_DIRECT",
         ));
     } else {
         findings.push(Finding::fine(NAME, format!("{at}, O_DIRECT")));
@@ -77,53 +79,53 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, Refusal> {
     Ok(Disk { stable: !kind.is_memory(), direct })
 }
 
-enum Trouble {
+enum FileFailure {
     Create(io::Error),
     Flush(io::Error),
     Altered,
 }
 
-/// Writes and reads one page with the flush that the journal uses. Whether O_DIRECT could be had.
-fn try_file(path: &Path) -> Result<bool, Trouble> {
+/// Writes and reads one page with the flush that the journal uses. Returns whether O_DIRECT works.
+fn try_file(path: &Path) -> Result<bool, FileFailure> {
     let open =
         |flags: i32| File::options().read(true).write(true).create(true).truncate(true).custom_flags(flags).open(path);
     match open(libc::O_DIRECT) {
         Ok(file) => match write_and_read(&file) {
             Ok(()) => return Ok(true),
-            // O_DIRECT by name only, or with blocks larger than ours: then without.
-            Err(Trouble::Flush(error)) if error.raw_os_error() == Some(libc::EINVAL) => {}
-            Err(trouble) => return Err(trouble),
+            // The file system accepts the flag but not the write, or needs larger blocks: tries without O_DIRECT.
+            Err(FileFailure::Flush(error)) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(failure) => return Err(failure),
         },
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) => return Err(Trouble::Create(error)),
+        Err(error) => return Err(FileFailure::Create(error)),
     }
-    write_and_read(&open(0).map_err(Trouble::Create)?).map(|()| false)
+    write_and_read(&open(0).map_err(FileFailure::Create)?).map(|()| false)
 }
 
-fn write_and_read(file: &File) -> Result<(), Trouble> {
-    let out_of_memory = |e: crate::runtime::OverBudget| Trouble::Flush(e.into());
+fn write_and_read(file: &File) -> Result<(), FileFailure> {
+    let out_of_memory = |e: crate::runtime::OverBudget| FileFailure::Flush(e.into());
     let mut page = AlignedBuf::alloc(PROBE_BYTES).map_err(out_of_memory)?;
     let mut expected = [0; PROBE_BYTES];
     crate::runtime::random_bytes(&mut expected);
     page[..PROBE_BYTES].copy_from_slice(&expected);
     let iov = libc::iovec { iov_base: page.as_mut_ptr().cast(), iov_len: PROBE_BYTES };
-    // SAFETY: `iov` describes memory of `page`, which lives across the call and has at least PROBE_BYTES.
+    // SAFETY: `iov` describes memory of `page`, which outlives the call and has at least PROBE_BYTES.
     let written = unsafe { libc::pwritev2(file.as_raw_fd(), &iov, 1, 0, libc::RWF_DSYNC) };
     if written != PROBE_BYTES as isize {
-        return Err(Trouble::Flush(if written < 0 {
+        return Err(FileFailure::Flush(if written < 0 {
             io::Error::last_os_error()
         } else {
             io::ErrorKind::WriteZero.into()
         }));
     }
     page.fill(0);
-    // SAFETY: as above; the kernel writes into `page`, which nobody else refers to.
+    // SAFETY: as above; the kernel writes to `page`, which has no other reference.
     let read = unsafe { libc::preadv(file.as_raw_fd(), &iov, 1, 0) };
     if read < 0 {
-        return Err(Trouble::Flush(io::Error::last_os_error()));
+        return Err(FileFailure::Flush(io::Error::last_os_error()));
     }
     if read != PROBE_BYTES as isize || page[..PROBE_BYTES] != expected {
-        return Err(Trouble::Altered);
+        return Err(FileFailure::Altered);
     }
     Ok(())
 }
@@ -156,7 +158,7 @@ impl FileSystem {
         let path = CString::new(dir.as_os_str().as_bytes())?;
         // SAFETY: statfs is plain old data; the kernel fills it.
         let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-        // SAFETY: path and `stat` live across the call.
+        // SAFETY: `path` and `stat` outlive the call.
         match unsafe { libc::statfs(path.as_ptr(), &mut stat) } {
             0 => Ok(FileSystem(stat.f_type)),
             _ => Err(io::Error::last_os_error()),
@@ -167,18 +169,18 @@ impl FileSystem {
         matches!(self.0, FileSystem::TMPFS | FileSystem::RAMFS)
     }
 
-    /// What is known to go wrong or slowly there, though it works.
+    /// A known disadvantage of a file system that works.
     fn caveat(self) -> Option<&'static str> {
         match self.to_string().as_str() {
-            "btrfs" | "ZFS" | "bcachefs" => Some(
-                "copies on write: every flush of the journal moves its blocks; ext4 or XFS are faster for the journal",
-            ),
-            "overlayfs" => {
-                Some("a container's writable layer goes away with the container: mount a volume for the data")
+            "btrfs" | "ZFS" | "bcachefs" => {
+                Some("it copies on write: each flush of the journal moves its blocks; ext4 and XFS are faster")
             }
-            "NFS" | "FUSE" | "9p" | "SMB" | "CIFS" => Some(
-                "durable as far as its server is; flushes take a round trip, and failures look different from a disk's",
-            ),
+            "overlayfs" => {
+                Some("the writable layer of a container is removed with the container: mount a volume for the data")
+            }
+            "NFS" | "FUSE" | "9p" | "SMB" | "CIFS" => {
+                Some("as durable as its server; a flush takes a round trip, and errors differ from those of a disk")
+            }
             _ => None,
         }
     }
@@ -198,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_of_the_build_is_probed_without_leaving_anything() {
+    fn the_probe_leaves_no_file_in_the_directory() {
         let dir = std::env::current_exe().unwrap().parent().unwrap().join(format!("probe-{}", std::process::id()));
         let mut findings = Vec::new();
         let disk = probe(&dir, &mut findings).unwrap();
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_no_directory_is_refused_with_a_remedy() {
+    fn a_path_that_cannot_be_a_directory_is_refused_with_a_remedy() {
         for path in ["/proc/self/status/data", "/dev/null", "/proc/tidemill"] {
             let refusal = probe(Path::new(path), &mut Vec::new()).unwrap_err();
             assert!(refusal.found.contains(path) && !refusal.remedy.is_empty(), "{refusal}");

@@ -1,13 +1,13 @@
-//! Limits of the process.
+//! Checks the resource limits of the process.
 
 use std::io;
 
 use super::Finding;
 
-/// Below this, a broker with a few thousand connections and partitions runs out.
+/// A broker with a few thousand connections and partitions needs this many.
 const OPEN_FILES_WANTED: u64 = 20_000;
 
-/// Raises the soft limit to the hard one, and says what it is then.
+/// Raises the soft limit of open files to the hard limit, and reports the result.
 pub fn open_files() -> Finding {
     const NAME: &str = "open files";
     let (soft, hard) = match read(libc::RLIMIT_NOFILE) {
@@ -25,12 +25,12 @@ pub fn open_files() -> Finding {
     Finding::degraded(
         NAME,
         format!("{found}, fewer than {OPEN_FILES_WANTED}"),
-        "each connection takes one and each partition a few, and connections are refused when they run out: raise the hard \
-         limit (systemd: LimitNOFILE=1048576; containers: --ulimit nofile=1048576; shells: ulimit -Hn)",
+        "each connection needs one and each partition a few; without a free one, connections are refused: raise \
+         the hard limit (systemd: LimitNOFILE=1048576; containers: --ulimit nofile=1048576; shells: ulimit -Hn)",
     )
 }
 
-/// The memory that may be locked, in bytes; `None` = no limit for this process.
+/// The limit on locked memory in bytes; `None` if this process has no limit.
 pub fn locked_memory() -> Option<u64> {
     const CAP_IPC_LOCK: u32 = 14;
     let capable = super::uring::status_field("CapEff:")
@@ -44,7 +44,7 @@ pub fn locked_memory() -> Option<u64> {
 
 fn read(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` lives across the call, which writes it.
+    // SAFETY: `limit` outlives the call, which writes it.
     match unsafe { libc::getrlimit(resource, &mut limit) } {
         0 => Ok((limit.rlim_cur, limit.rlim_max)),
         _ => Err(io::Error::last_os_error()),
@@ -53,7 +53,7 @@ fn read(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u64)> {
 
 fn raise(resource: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: to, rlim_max: to };
-    // SAFETY: `limit` lives across the call, which reads it.
+    // SAFETY: `limit` outlives the call, which reads it.
     match unsafe { libc::setrlimit(resource, &limit) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -1,7 +1,11 @@
-//! What the machine lacks, found out once at start: before anything is opened, with what to do about it.
+//! Checks the machine once at start-up, before any file is opened, and names the remedy for each deficiency.
 //!
-//! Owns: nothing. In: the data directory. Out: findings to print, or one [`Refusal`]: what was found, why it stops Tidemill, what to
-//! change. Nothing is guessed from version numbers that can be tried instead. Does not know what is stored or served. Thread: any.
+//! - Owns: nothing.
+//! - Inputs: the data directory.
+//! - Outputs: findings to print, or one [`ProbeRefusal`]: the cause, why it stops Tidemill, the remedy. Each check
+//!   tries the feature instead of a comparison of version numbers.
+//! - Does not know: the data that is stored or served.
+//! - Thread: any.
 
 mod disk;
 mod limits;
@@ -11,35 +15,37 @@ mod uring;
 use std::fmt;
 use std::path::Path;
 
-/// How a finding is meant.
+/// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {
-    /// As it should be.
+    /// No deficiency.
     Fine,
-    /// Something is missing and made up for: slower, not less safe.
+    /// A feature is missing and replaced: slower, but as safe.
     Degraded,
-    /// Something that was promised cannot be kept here.
+    /// A guarantee cannot be kept on this machine.
     Unsafe,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
+    /// The severity.
     pub level: Level,
-    /// What was looked at: `io_uring`, `file descriptors`, `data directory`.
+    /// The subject: `io_uring`, `open files`, `data directory`.
     pub name: &'static str,
+    /// The state of the machine.
     pub found: String,
-    /// What Tidemill does instead, and what to change; empty when fine.
-    pub instead: String,
+    /// The consequence for Tidemill, and the remedy. Empty if fine.
+    pub consequence: String,
 }
 
 impl Finding {
     fn fine(name: &'static str, found: impl Into<String>) -> Finding {
-        Finding { level: Level::Fine, name, found: found.into(), instead: String::new() }
+        Finding { level: Level::Fine, name, found: found.into(), consequence: String::new() }
     }
 
-    fn degraded(name: &'static str, found: impl Into<String>, instead: impl Into<String>) -> Finding {
-        Finding { level: Level::Degraded, name, found: found.into(), instead: instead.into() }
+    fn degraded(name: &'static str, found: impl Into<String>, consequence: impl Into<String>) -> Finding {
+        Finding { level: Level::Degraded, name, found: found.into(), consequence: consequence.into() }
     }
 }
 
@@ -51,22 +57,23 @@ impl fmt::Display for Finding {
             Level::Unsafe => "WARN",
         };
         write!(f, "{mark} {}: {}", self.name, self.found)?;
-        if !self.instead.is_empty() {
-            write!(f, "; {}", self.instead)?;
+        if !self.consequence.is_empty() {
+            write!(f, "; {}", self.consequence)?;
         }
         Ok(())
     }
 }
 
-/// Everything that was looked at, on a machine that Tidemill runs on.
+/// The results of all checks, on a machine where Tidemill can run.
 #[derive(Clone, Debug)]
 pub struct Probe {
+    /// The results in the order of the checks.
     pub findings: Vec<Finding>,
-    /// False when the data directory is memory: acknowledged bytes survive the process, not the machine.
+    /// False if the data directory is in memory: acknowledged bytes survive a crash of the process, not of the machine.
     pub stable_storage: bool,
-    /// False when the file system has no O_DIRECT: the page cache is in between, flushes are as durable.
+    /// False if the file system has no O_DIRECT: I/O uses the page cache, and flushes are as durable.
     pub direct_io: bool,
-    /// The ring entries that every shard can have.
+    /// The number of ring entries that is available to each shard.
     pub ring_entries: u32,
 }
 
@@ -82,19 +89,23 @@ impl fmt::Display for Probe {
     }
 }
 
-/// Why Tidemill does not start here.
+/// The reason why Tidemill does not start on this machine.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{name}: {found}\n  why it matters: {why}\n  what to do: {remedy}")]
-pub struct Refusal {
+pub struct ProbeRefusal {
+    /// The subject of the check.
     pub name: &'static str,
+    /// The deficiency.
     pub found: String,
+    /// The reason why Tidemill needs the feature.
     pub why: String,
+    /// The change that allows Tidemill to start.
     pub remedy: String,
 }
 
-/// Looks at the kernel, the limits, the memory and the data directory (which is made if it is missing). Raises the soft limit
-/// of open files to the hard one.
-pub fn probe(data_dir: &Path) -> Result<Probe, Refusal> {
+/// Checks the kernel, the limits, the memory and the data directory. Creates the directory if it is missing, and raises
+/// the soft limit of open files to the hard limit.
+pub fn probe(data_dir: &Path) -> Result<Probe, ProbeRefusal> {
     let mut findings = Vec::new();
     findings.push(limits::open_files());
     let ring_entries = uring::probe(&mut findings)?;
@@ -103,7 +114,7 @@ pub fn probe(data_dir: &Path) -> Result<Probe, Refusal> {
     Ok(Probe { findings, stable_storage: disk.stable, direct_io: disk.direct, ring_entries })
 }
 
-/// Whether files of this directory (which must exist) can be read and written O_DIRECT.
-pub fn is_direct_io_supported(dir: &Path) -> Result<bool, Refusal> {
+/// Whether files in this directory (which must exist) can be read and written with O_DIRECT.
+pub fn is_direct_io_supported(dir: &Path) -> Result<bool, ProbeRefusal> {
     disk::probe(dir, &mut Vec::new()).map(|disk| disk.direct)
 }

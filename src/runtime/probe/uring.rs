@@ -1,34 +1,34 @@
-//! Whether this process may have the ring that Tidemill relies on, and which of several possible reasons refuses it.
+//! Checks that this process can build the ring that Tidemill requires, and finds the cause if it cannot.
 
 use std::io;
 
 use io_uring::{IoUring, opcode};
 
-use super::{Finding, Refusal, limits};
+use super::{Finding, ProbeRefusal, limits};
 use crate::runtime::ring::{self, Built};
 use crate::runtime::{Config, cpu};
 
 const NAME: &str = "io_uring";
 const WHY: &str = "all of Tidemill's network and disk I/O goes through io_uring; there is no other path";
 
-/// The facts that an error of `io_uring_setup` is judged by.
+/// The facts that explain an error of `io_uring_setup`.
 #[derive(Clone, Debug, Default)]
 struct Circumstances {
     /// `uname -r`
     release: String,
-    /// /proc/sys/kernel/io_uring_disabled, absent before Linux 6.6.
+    /// `/proc/sys/kernel/io_uring_disabled`, which exists since Linux 6.6.
     disabled: Option<u8>,
-    /// A seccomp filter is in force (`Seccomp: 2` in /proc/self/status).
+    /// Whether a seccomp filter is active (`Seccomp: 2` in `/proc/self/status`).
     filtered: bool,
-    /// The limit on locked memory, where one applies.
+    /// The limit on locked memory, if this process has one.
     locked_bytes_max: Option<u64>,
 }
 
-/// The entries that one ring per core can have.
-pub fn probe(findings: &mut Vec<Finding>) -> Result<u32, Refusal> {
+/// The number of entries that one ring per core can have.
+pub fn probe(findings: &mut Vec<Finding>) -> Result<u32, ProbeRefusal> {
     let circumstances = Circumstances::of_this_process();
-    let wanted = ring::sensible(Config::default().ring_entries);
-    // One ring a core at the same time, as shards have them: the limit on locked memory is for all of them together.
+    let wanted = ring::supported_entries(Config::default().ring_entries);
+    // Builds one ring per core at the same time, as the shards do: the limit on locked memory covers all of them.
     let count = cpu::cores().len().clamp(1, 256);
     let mut entries = wanted;
     let rings = loop {
@@ -47,7 +47,9 @@ pub fn probe(findings: &mut Vec<Finding>) -> Result<u32, Refusal> {
         findings.push(Finding::degraded(
             "ring memory",
             format!("the limit on locked memory ({limit} bytes) leaves {entries} entries for each of {count} rings"),
-            format!("smaller rings are used, at more system calls; for {wanted} entries raise it {RAISE_MEMLOCK}"),
+            format!(
+                "smaller rings are used, with more system calls; for {wanted} entries raise the limit {RAISE_MEMLOCK}"
+            ),
         ));
     }
     Ok(entries)
@@ -56,11 +58,11 @@ pub fn probe(findings: &mut Vec<Finding>) -> Result<u32, Refusal> {
 const RAISE_MEMLOCK: &str =
     "(systemd: LimitMEMLOCK=infinity; containers: --ulimit memlock=-1:-1; shells: ulimit -l unlimited)";
 
-/// A ring with everything that a shard registers, which has carried one operation.
+/// Builds a ring with the registrations of a shard, and runs one operation on it.
 fn try_ring(entries: u32) -> io::Result<Built> {
-    // Buffers of the smallest size: only their descriptors are locked.
+    // Buffers of the smallest size: only their descriptors are in locked memory.
     let mut built = ring::build(entries, Config::default().recv_buffers, 64)?;
-    // SAFETY: an operation without pointers.
+    // SAFETY: the operation has no pointers.
     unsafe { built.uring.submission().push(&opcode::Nop::new().build()) }.map_err(io::Error::other)?;
     built.uring.submit_and_wait(1)?;
     if built.uring.completion().next().is_none() {
@@ -69,9 +71,9 @@ fn try_ring(entries: u32) -> io::Result<Built> {
     Ok(built)
 }
 
-/// Multishot accept and buffer selection have no opcodes of their own; they came before SINGLE_ISSUER and DEFER_TASKRUN, which
-/// this ring has.
-fn missing_operations(uring: &IoUring, circumstances: &Circumstances) -> Result<Finding, Refusal> {
+/// Checks the opcodes. Multishot accept and buffer selection have none; they are older than SINGLE_ISSUER and
+/// DEFER_TASKRUN, which this ring has.
+fn missing_operations(uring: &IoUring, circumstances: &Circumstances) -> Result<Finding, ProbeRefusal> {
     let mut probe = io_uring::Probe::new();
     uring.submitter().register_probe(&mut probe).map_err(|error| refusal(&error, circumstances))?;
     let needed = [
@@ -97,7 +99,7 @@ fn missing_operations(uring: &IoUring, circumstances: &Circumstances) -> Result<
     let missing: Vec<_> = needed.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect();
     let release = &circumstances.release;
     if !missing.is_empty() {
-        return Err(Refusal {
+        return Err(ProbeRefusal {
             name: NAME,
             found: format!("Linux {release} lacks the operations {}", missing.join(", ")),
             why: WHY.into(),
@@ -108,19 +110,20 @@ fn missing_operations(uring: &IoUring, circumstances: &Circumstances) -> Result<
         return Ok(Finding::degraded(
             NAME,
             format!("Linux {release} has no ftruncate operation"),
-            "files are cut with a blocking call; Linux 6.9 has the operation",
+            "files are truncated with a blocking call; Linux 6.9 has the operation",
         ));
     }
     Ok(Finding::fine(NAME, format!("Linux {release}")))
 }
 
-fn refusal(error: &io::Error, c: &Circumstances) -> Refusal {
+fn refusal(error: &io::Error, c: &Circumstances) -> ProbeRefusal {
     let release = &c.release;
-    let refuse = |found: String, remedy: &str| Refusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
-    let by_filter = "allow the system calls io_uring_setup, io_uring_enter and io_uring_register in the profile (Docker, Podman: \
-         --security-opt seccomp=<your profile>.json, which is the default profile with these three added, or \
-         --security-opt seccomp=unconfined; Kubernetes: securityContext.seccompProfile, type Localhost with that profile, or \
-         Unconfined; systemd: remove them from SystemCallFilter)";
+    let refuse =
+        |found: String, remedy: &str| ProbeRefusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
+    let by_filter = "allow the system calls io_uring_setup, io_uring_enter and io_uring_register in the profile \
+         (Docker, Podman: --security-opt seccomp=<your profile>.json, which is the default profile with these three \
+         added, or --security-opt seccomp=unconfined; Kubernetes: securityContext.seccompProfile, type Localhost with \
+         that profile, or Unconfined; systemd: remove them from SystemCallFilter)";
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => match c.disabled {
             Some(2) => refuse(
@@ -137,21 +140,21 @@ fn refusal(error: &io::Error, c: &Circumstances) -> Refusal {
             }
             _ => refuse(
                 format!("refused ({error}), though neither a sysctl nor a seccomp filter forbids it"),
-                "look for a security module (SELinux: ausearch -m avc; AppArmor: dmesg) that denies io_uring to this process",
+                "look for a security module (SELinux: ausearch -m avc; AppArmor: dmesg) that denies io_uring",
             ),
         },
         Some(libc::ENOSYS) if c.filtered => {
             refuse(format!("hidden by a seccomp filter ({error}), or absent from Linux {release}"), by_filter)
         }
         Some(libc::ENOSYS) => refuse(
-            format!("Linux {release} has none: too old, built without it, or not Linux underneath (gVisor)"),
+            format!("Linux {release} has no io_uring: too old, built without it, or an emulation (gVisor)"),
             "run Linux 6.1 or newer with CONFIG_IO_URING=y; with gVisor, use the runtime runc instead",
         ),
         Some(libc::EINVAL) => refuse(
             format!("Linux {release} has no SINGLE_ISSUER, DEFER_TASKRUN or provided buffer rings"),
             "run Linux 6.1 or newer",
         ),
-        Some(libc::ENOMEM) => Refusal {
+        Some(libc::ENOMEM) => ProbeRefusal {
             name: "ring memory",
             found: match c.locked_bytes_max {
                 Some(limit) => format!("the limit on locked memory, {limit} bytes, has no room for the smallest ring"),
@@ -191,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_for_a_refusal_is_told_from_the_others() {
+    fn each_cause_of_a_refusal_has_its_own_message() {
         let plain = Circumstances { release: "5.15.0".into(), ..Circumstances::default() };
         let filtered = Circumstances { filtered: true, ..plain.clone() };
         let disabled = |n, filtered| Circumstances { disabled: Some(n), filtered, ..plain.clone() };
@@ -204,7 +207,7 @@ mod tests {
             (libc::EPERM, &disabled(0, true), "seccomp filter", "SystemCallFilter"),
             (libc::EACCES, &plain, "neither a sysctl nor a seccomp", "SELinux"),
             (libc::ENOSYS, &filtered, "hidden by a seccomp filter", "seccomp=unconfined"),
-            (libc::ENOSYS, &plain, "Linux 5.15.0 has none", "CONFIG_IO_URING"),
+            (libc::ENOSYS, &plain, "Linux 5.15.0 has no io_uring", "CONFIG_IO_URING"),
             (libc::EINVAL, &plain, "Linux 5.15.0 has no SINGLE_ISSUER", "Linux 6.1"),
             (libc::ENOMEM, &locked, "65536 bytes", "LimitMEMLOCK=infinity"),
             (libc::ENOMEM, &plain, "no memory", "RLIMIT_MEMLOCK"),

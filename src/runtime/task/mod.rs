@@ -1,8 +1,14 @@
-//! The executor: a table of tasks, three ready queues, and the turn-taking between them.
+//! The executor: a table of tasks, three ready queues, and the scheduling between them.
 //!
-//! Owns: the futures of spawned tasks. In: futures, wake-ups. Out: which task to poll next. Invariants: TASK-1: a task is in a
-//! ready queue at most once. TASK-2: a waker names a task by slot and generation, so that a late wake-up finds nothing. Does not
-//! know why a task waits. Thread: its shard's.
+//! - Owns: the futures of spawned tasks.
+//! - Inputs: futures, wake-ups.
+//! - Outputs: the task to poll next.
+//! - Invariants:
+//!   - TASK-1: a task is in the ready queues at most once.
+//!   - TASK-2: a slot holds at most one task, and a wake-up for an earlier task of the slot has no effect.
+//!   - WAKER-1, in `waker.rs`.
+//! - Does not know: the reason why a task waits.
+//! - Thread: its shard's.
 
 mod join;
 #[cfg(test)]
@@ -19,21 +25,25 @@ use super::watchdog::NameId;
 pub use join::{JoinHandle, spawn, yield_now};
 pub(super) use waker::{Waking, waker};
 
-/// Who goes first when all have work: each class gets its share of the shard's time.
+/// The scheduling class of a task. Each class gets its share of the shard's time when all have work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Class {
+    /// Work that a client waits for.
     Foreground = 0,
+    /// Replication between nodes.
     Replication = 1,
+    /// Write-back, compaction, retention and other maintenance.
     Background = 2,
 }
 
+/// The number of classes.
 pub const CLASSES: usize = 3;
 
-/// A poll is charged so much at most. One that stalled (or whose thread the system put aside) has made everybody wait; making
-/// its class wait as long in turn would only spread the harm.
+/// The maximum time that a poll is charged. A stalled poll (or a preempted thread) has delayed all classes; charging
+/// the whole time would delay its own class by as much again.
 const CHARGE_NS_MAX: u64 = 1_000_000;
 
-/// A task's place in the table, with the generation that tells its tenants apart.
+/// A task's slot in the table, with the generation that distinguishes the successive tasks of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TaskId {
     pub index: u32,
@@ -49,7 +59,7 @@ struct Task {
     name_id: NameId,
     occupied: bool,
     queued: bool,
-    /// Absent while it is polled, and always for the main task, which the loop itself holds.
+    /// `None` during a poll, and always for the main task: the event loop holds its future.
     body: Option<Body>,
 }
 
@@ -58,9 +68,9 @@ struct Table {
     tasks: Vec<Task>,
     free: Vec<u32>,
     ready: [VecDeque<TaskId>; CLASSES],
-    /// Each class's virtual run time: real time divided by its share.
+    /// The virtual run time of each class: real time divided by its share.
     virtual_ns: [u64; CLASSES],
-    /// The virtual time of the class that ran last: where a class that had nothing to do joins in again.
+    /// The virtual time of the class that ran last. A class that was idle continues from here.
     floor: u64,
 }
 
@@ -70,17 +80,17 @@ pub(super) struct Tasks {
     pub class_ns: Cell<[u64; CLASSES]>,
 }
 
-/// What [`Tasks::next`] hands out to be polled.
+/// The task that [`Tasks::next`] selects for a poll.
 pub(super) struct Turn {
     pub id: TaskId,
     pub name: &'static str,
     pub name_id: NameId,
     pub class: Class,
-    /// Absent for the main task.
+    /// `None` for the main task.
     pub body: Option<Body>,
 }
 
-/// Generations are 24 bits, because a waker has room for no more; see `waker.rs`.
+/// Generations have 24 bits, because a waker has no room for more; see `waker.rs`.
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 pub(super) const TASKS_MAX: usize = 1 << 24;
 
@@ -89,7 +99,7 @@ impl Tasks {
         Tasks { table: RefCell::default(), shares: shares.map(|s| s.max(1)), class_ns: Cell::default() }
     }
 
-    /// Enters a task, ready to be polled.
+    /// Adds a task, ready for its first poll.
     pub fn insert(&self, class: Class, name: &'static str, body: Option<Body>) -> TaskId {
         let name_id = NameId::of(name);
         let table = &mut *self.table.borrow_mut();
@@ -110,7 +120,7 @@ impl Tasks {
             }
         };
         let task = &mut table.tasks[index as usize];
-        assert!(!task.occupied && !task.queued);
+        assert!(!task.occupied && !task.queued, "TASK-2: a free slot has no task");
         *task = Task { generation: task.generation, class, name, name_id, occupied: true, queued: false, body };
         let id = TaskId { index, generation: task.generation };
         table.enqueue(id);
@@ -125,7 +135,7 @@ impl Tasks {
         self.table.borrow().ready.iter().any(|queue| !queue.is_empty())
     }
 
-    /// The task whose turn it is.
+    /// The next task to poll: the first of the class with the least virtual time.
     pub fn next(&self) -> Option<Turn> {
         let table = &mut *self.table.borrow_mut();
         loop {
@@ -134,8 +144,9 @@ impl Tasks {
             let id = table.ready[class].pop_front().expect("the class has a ready task");
             let task = &mut table.tasks[id.index as usize];
             if task.generation != id.generation || !task.occupied {
-                continue; // Aborted after it was woken.
+                continue; // The task was aborted after its wake-up.
             }
+            assert!(task.queued, "TASK-1: a task is in the ready queues once");
             task.queued = false;
             return Some(Turn {
                 id,
@@ -147,7 +158,7 @@ impl Tasks {
         }
     }
 
-    /// Books the time a poll took.
+    /// Charges the time of a poll to its class.
     pub fn charge(&self, class: Class, spent: Duration) {
         let nanos = spent.as_nanos() as u64;
         let c = class as usize;
@@ -158,7 +169,7 @@ impl Tasks {
         self.class_ns.set(class_ns);
     }
 
-    /// The task is still waiting. Gives the body back when it was aborted meanwhile.
+    /// Stores the body of a task that still waits. Returns the body if the task was aborted during its poll.
     pub fn put_back(&self, id: TaskId, body: Body) -> Option<Body> {
         let table = &mut *self.table.borrow_mut();
         let task = &mut table.tasks[id.index as usize];
@@ -169,7 +180,7 @@ impl Tasks {
         None
     }
 
-    /// Forgets the task; its body, if it is not being polled right now, is the caller's to drop.
+    /// Removes the task. Returns its body for the caller to drop, unless the task is in a poll.
     pub fn remove(&self, id: TaskId) -> Option<Body> {
         let table = &mut *self.table.borrow_mut();
         let task = &mut table.tasks[id.index as usize];
@@ -183,7 +194,7 @@ impl Tasks {
         task.body.take()
     }
 
-    /// Any task that is left, with its body; for the end.
+    /// Removes any remaining task and returns its body; for the end of the runtime.
     pub fn take_any(&self) -> Option<Body> {
         let next = {
             let table = self.table.borrow();
@@ -208,7 +219,7 @@ impl Table {
         task.queued = true;
         let class = task.class as usize;
         if self.ready[class].is_empty() {
-            // Time not used is not saved up: a class that was idle starts level with the others.
+            // An idle class does not save up time: it continues level with the others.
             self.virtual_ns[class] = self.virtual_ns[class].max(self.floor);
         }
         self.ready[class].push_back(id);

@@ -1,8 +1,9 @@
-//! Wakers that are a number: which runtime, which slot, which generation. Cloning, waking and dropping one touches no
-//! allocation and no reference count.
+//! Wakers that are a number: runtime, slot and generation. To clone, wake or drop one needs no allocation and no
+//! reference count.
 //!
-//! WAKER-1: a waker is used on the thread of the runtime that made it. A wake-up from elsewhere ends the process: what
-//! crosses threads is a mailbox's business.
+//! WAKER-1: a task is woken only on the thread of its runtime.
+//!
+//! Threads wake each other through a mailbox or an injector.
 
 use std::cell::Cell;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -23,8 +24,8 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &
 pub fn waker(runtime: u16, id: TaskId) -> Waker {
     let packed = u64::from(runtime) << 48 | u64::from(id.generation) << 24 | u64::from(id.index);
     let raw = RawWaker::new(std::ptr::without_provenance(packed as usize), &VTABLE);
-    // SAFETY: the table's functions never dereference the data pointer, which is a number; it is never freed, because
-    // nothing was allocated. `wake` checks the thread, so that `Send + Sync` do no harm (WAKER-1).
+    // SAFETY: the functions of the table never dereference the data pointer, which is a number, and never free it.
+    // `wake` checks the thread, so that `Send + Sync` of `Waker` are sound (WAKER-1).
     unsafe { Waker::from_raw(raw) }
 }
 
@@ -38,12 +39,12 @@ fn wake(data: *const ()) {
         }
         rt.id
     });
-    // A value that outlived its runtime may still wake; that runtime was this thread's last one.
+    // A value that outlived its runtime may still wake a task of it. That runtime was this thread's last.
     let here = here.or_else(|| LAST_RUNTIME.get());
     assert_eq!(here, Some(runtime), "WAKER-1: a task is woken on its own shard");
 }
 
-/// While it lives, the thread's wakers are those of this runtime.
+/// Marks a runtime as the thread's last one.
 pub struct Waking;
 
 impl Waking {
