@@ -1,4 +1,4 @@
-//! The runtime as its users see it: files, sockets and mailboxes on the real ring.
+//! Tests of the runtime's public interface: files, sockets and mailboxes on the real ring.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// A directory of the test's own, on the disk that the build is on (not on a tmpfs), removed at the end.
+/// A directory of one test, on the disk of the build directory (not a tmpfs), removed at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -65,7 +65,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read_back_direct_and_buffered() {
+fn written_bytes_are_read_back_direct_and_buffered() {
     let scratch = Scratch::new("read-back");
     on_a_shard(|| async {
         for direct in [false, true] {
@@ -99,7 +99,7 @@ fn what_is_written_is_read_back_direct_and_buffered() {
 }
 
 #[test]
-fn more_buffers_than_one_call_takes_are_written_in_order() {
+fn a_write_of_many_buffers_keeps_their_order() {
     let scratch = Scratch::new("many");
     on_a_shard(|| async {
         let file = File::open(scratch.path("f"), READ_WRITE).await.unwrap();
@@ -111,7 +111,7 @@ fn more_buffers_than_one_call_takes_are_written_in_order() {
 }
 
 #[test]
-fn errors_of_files_are_those_of_the_system() {
+fn file_errors_are_system_errors() {
     let scratch = Scratch::new("errors");
     on_a_shard(|| async {
         let missing = File::open(scratch.path("missing"), Open { create: false, ..READ_WRITE }).await;
@@ -128,7 +128,7 @@ fn errors_of_files_are_those_of_the_system() {
 }
 
 #[test]
-fn directories_are_made_listed_locked_and_removed() {
+fn directories_are_created_listed_locked_and_removed() {
     let scratch = Scratch::new("dirs");
     on_a_shard(|| async {
         let deep = scratch.path("a/b/c");
@@ -155,8 +155,9 @@ fn directories_are_made_listed_locked_and_removed() {
     });
 }
 
+// FILE-1
 #[test]
-fn planned_faults_happen_when_planned() {
+fn planned_faults_hit_the_planned_operations() {
     use fault::{Fault, FaultPlan, Rule, Target};
     let scratch = Scratch::new("faults");
     on_a_shard(|| async {
@@ -170,7 +171,7 @@ fn planned_faults_happen_when_planned() {
         install_faults(Some(FaultPlan::fail(Target::Sync, 1, libc::ENOSPC)));
         assert_eq!(file.sync_data().await.unwrap_err().raw_os_error(), Some(libc::ENOSPC));
 
-        // A short write is continued: the caller never sees it.
+        // The runtime continues a short write: the caller does not see it.
         let short = Rule { target: Target::Write, nth: 1, and_after: true, fault: Fault::Short(3) };
         install_faults(Some(FaultPlan::new([short])));
         write(4).await.unwrap();
@@ -203,8 +204,19 @@ fn a_connection_carries_bytes_both_ways_and_ends() {
     });
 }
 
+// SOCK-2
 #[test]
-fn a_large_body_is_received_straight_into_a_block() {
+#[should_panic(expected = "SOCK-2")]
+fn two_receives_at_a_time_are_refused() {
+    on_a_shard(|| async {
+        let (_client, server) = pair().await;
+        let receive = || server.recv_into(AlignedBuf::alloc(4096).unwrap(), 0, 1, true);
+        first(receive(), receive()).await;
+    });
+}
+
+#[test]
+fn recv_into_fills_a_block_directly() {
     on_a_shard(|| async {
         let (client, server) = pair().await;
         let bytes = pattern(3 << 20);
@@ -215,12 +227,13 @@ fn a_large_body_is_received_straight_into_a_block() {
         assert_eq!(n.unwrap(), 3 << 20);
         assert!(buf[100..100 + (3 << 20)] == bytes);
         sender.await.unwrap();
-        // The sender is gone: what was asked for cannot come.
+        // The sender is gone: no more bytes can arrive.
         let (n, _) = server.recv_into(buf, 0, 10, true).await;
         assert_eq!(n.unwrap(), 0);
     });
 }
 
+// SOCK-1
 #[test]
 fn a_dropped_recv_loses_no_byte() {
     on_a_shard(|| async {
@@ -233,7 +246,7 @@ fn a_dropped_recv_loses_no_byte() {
             }
             client
         });
-        // Short timeouts: many receives are given up at every stage of theirs.
+        // Short timeouts: receives are dropped at each stage.
         while got.len() < 200 {
             if let Ok(received) = timeout(Duration::from_micros(100), server.recv()).await {
                 got.extend_from_slice(&received.unwrap());
@@ -244,12 +257,13 @@ fn a_dropped_recv_loses_no_byte() {
     });
 }
 
+// SOCK-1
 #[test]
-fn a_handed_over_connection_loses_no_byte_and_its_clones_are_dead() {
+fn a_handed_over_connection_loses_no_byte_and_its_clones_fail() {
     on_a_shard(|| async {
         for round in 0..50_u64 {
             let (client, server) = pair().await;
-            // Leave a receive in flight.
+            // Leaves a receive in flight.
             assert!(timeout(Duration::from_micros(50), server.recv()).await.is_err());
             let sender = spawn(Class::Foreground, "sender", {
                 let client = client.clone();
@@ -275,6 +289,7 @@ fn a_handed_over_connection_loses_no_byte_and_its_clones_are_dead() {
     });
 }
 
+// POOL-1
 #[test]
 fn receives_wait_while_the_pool_is_empty() {
     let config = Config { recv_buffers: 4, recv_buffer_bytes: 64, ..Config::default() };
@@ -290,7 +305,7 @@ fn receives_wait_while_the_pool_is_empty() {
         assert_eq!(server.recv().await.unwrap().len(), 64);
         drop(held);
 
-        // Many connections on few buffers: everybody gets there.
+        // Many connections on few buffers: all of them finish.
         let mut tasks = Vec::new();
         for i in 0..40_u8 {
             let (client, server) = pair().await;
@@ -306,8 +321,9 @@ fn receives_wait_while_the_pool_is_empty() {
     .unwrap();
 }
 
+// OP-1
 #[test]
-fn memory_of_dropped_operations_stays_until_the_kernel_is_done() {
+fn memory_of_a_dropped_operation_lives_until_its_completion() {
     let scratch = Scratch::new("orphans");
     on_a_shard(|| async {
         let used = arena_bytes_used();
@@ -316,14 +332,14 @@ fn memory_of_dropped_operations_stays_until_the_kernel_is_done() {
         file.write_at(AlignedBuf::alloc(1 << 20).unwrap(), 0, Durability::Cached).await.unwrap();
         for _ in 0..100 {
             let read = file.read_at(AlignedBuf::alloc(1 << 20).unwrap(), 0, 1 << 20, 0);
-            // Polled once, so that it is submitted; then dropped.
+            // The first poll submits the read; then it is dropped.
             assert!(timeout(Duration::ZERO, read).await.is_err());
         }
         assert!(stats().operations > 0, "reads are in flight");
         assert!(arena_bytes_used() > used, "and own their blocks");
         let recv = server.recv_into(AlignedBuf::alloc(4096).unwrap(), 0, 4096, true);
         assert!(timeout(Duration::from_millis(1), recv).await.is_err());
-        assert_eq!(server.recv().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "it was given up half-way");
+        assert_eq!(server.recv().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "its receive was dropped");
         let deadline = clock::now() + Duration::from_secs(10);
         while stats().operations > 0 {
             assert!(clock::now() < deadline, "{:?}", stats());
@@ -335,7 +351,7 @@ fn memory_of_dropped_operations_stays_until_the_kernel_is_done() {
 }
 
 #[test]
-fn operations_in_flight_at_the_end_are_waited_for() {
+fn the_runtime_waits_for_operations_in_flight_when_it_ends() {
     let scratch = Scratch::new("end");
     for _ in 0..20 {
         on_a_shard(|| async {
@@ -368,14 +384,14 @@ fn a_dropped_listener_frees_its_port_and_descriptors_do_not_leak() {
             let file = File::open(scratch.path("f"), READ_WRITE).await.unwrap();
             drop((client, server, file));
         }
-        // Connections that nobody accepts, and an accept in flight.
+        // A connection that is not accepted, and an accept in flight.
         let _unaccepted = Stream::connect(addr).await.unwrap();
         drop(listener);
         Listener::bind(addr, false).unwrap();
         addr
     });
     drop(Listener::bind(at, false).unwrap());
-    // Other tests open descriptors too; a leak of ours would be in the hundreds.
+    // Other tests open descriptors too; a leak here would be in the hundreds.
     let before = open();
     on_a_shard(|| async {
         for _ in 0..300 {
@@ -386,6 +402,7 @@ fn a_dropped_listener_frees_its_port_and_descriptors_do_not_leak() {
     assert!(open() < before + 200, "{} descriptors, {before} before", open());
 }
 
+// MAIL-1
 #[test]
 fn four_shards_pass_messages_in_order() {
     const MESSAGES: u64 = 20_000;
@@ -409,7 +426,7 @@ fn four_shards_pass_messages_in_order() {
                         assert_eq!((from, i), (sender, next[from]), "MAIL-1");
                         next[from] += 1;
                     }
-                    // Others may still wait for what is congested here.
+                    // Other shards may still wait for messages that are queued here.
                     while (0..4).any(|to| endpoint.waiting(to) > 0) {
                         sleep(Duration::from_millis(1)).await;
                     }
@@ -423,9 +440,10 @@ fn four_shards_pass_messages_in_order() {
     }
 }
 
+// MAIL-2
 #[test]
-fn a_parked_shard_is_always_woken() {
-    // Ping-pong with pauses around the time it takes to park: every interleaving of parking and sending comes up.
+fn a_message_always_wakes_a_parked_shard() {
+    // Ping-pong with pauses of about the time that a park takes, to cover all interleavings of parking and sending.
     const ROUNDS: u64 = 5_000;
     for spin_us in [0, 20] {
         let mut endpoints = mesh::<u64>(2).into_iter();
@@ -452,13 +470,25 @@ fn a_parked_shard_is_always_woken() {
                 }
                 ping.send(1, i);
                 let answer = timeout(Duration::from_secs(10), ping.recv()).await;
-                assert_eq!(answer.expect("MAIL-2: the wake-up got lost"), (1, i));
+                assert_eq!(answer.expect("MAIL-2: a wake-up was lost"), (1, i));
             }
         })
         .unwrap();
         let stats = echo.join().unwrap();
         assert!(stats.parks > 100, "the test is about parking: {stats:?}");
     }
+}
+
+// MAIL-3
+#[test]
+fn an_endpoint_is_refused_to_a_second_thread() {
+    let endpoint = mesh::<u64>(1).pop().unwrap();
+    on_a_shard(|| async {
+        endpoint.send(0, 1);
+        let refused = std::thread::scope(|scope| scope.spawn(|| endpoint.waiting(0)).join()).unwrap_err();
+        let message = refused.downcast_ref::<String>().unwrap();
+        assert!(message.contains("MAIL-3"), "{message}");
+    });
 }
 
 #[test]
@@ -486,7 +516,7 @@ fn a_connection_moves_to_another_shard() {
 }
 
 #[test]
-fn ordinary_threads_inject_messages() {
+fn threads_inject_messages_into_a_shard() {
     let (injector, receiver) = injector::<u64>();
     let threads: Vec<_> = (0..4)
         .map(|t| {
@@ -504,7 +534,7 @@ fn ordinary_threads_inject_messages() {
     on_a_shard(|| async move {
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < 4000 {
-            // Receives that are given up do not lose the news.
+            // A dropped receive does not lose a message.
             if let Ok(message) = timeout(Duration::from_micros(300), receiver.recv()).await {
                 assert!(seen.insert(message));
             }
@@ -517,9 +547,9 @@ fn ordinary_threads_inject_messages() {
 }
 
 #[test]
-fn an_idle_shard_uses_next_to_no_cpu() {
+fn an_idle_shard_uses_almost_no_cpu() {
     run(Config { spin: Duration::from_micros(200), ..Config::default() }, || async {
-        // A housekeeping task, as a broker has them.
+        // A periodic task, like those of a broker.
         drop(spawn(Class::Background, "housekeeping", async {
             loop {
                 sleep(Duration::from_millis(100)).await;

@@ -36,8 +36,9 @@ fn fresh_memory_is_zeroed() {
     assert!(buf.iter().all(|b| *b == 0));
 }
 
+// ARENA-2
 #[test]
-fn the_budget_is_kept_and_the_error_says_how_much_was_in_use() {
+fn allocation_beyond_the_budget_is_refused() {
     set_up_arena(64 << 10, 0);
     let a = AlignedBuf::alloc(32 << 10).unwrap();
     let b = AlignedBuf::alloc(32 << 10).unwrap();
@@ -50,9 +51,10 @@ fn the_budget_is_kept_and_the_error_says_how_much_was_in_use() {
     set_up_arena(ARENA_BYTES_DEFAULT, 0);
 }
 
+// ARENA-1
 #[test]
-fn blocks_never_overlap_and_memory_goes_back() {
-    // A thread has its own arena: nothing else disturbs the counts.
+fn blocks_never_overlap_and_all_memory_is_freed() {
+    // A thread has its own arena: other tests do not change the counts.
     std::thread::spawn(|| {
         let mut seed = 7_u64;
         let mut random = move |n: u64| {
@@ -64,7 +66,7 @@ fn blocks_never_overlap_and_memory_goes_back() {
             if live.len() < 60 && random(3) > 0 {
                 let mut buf = AlignedBuf::alloc(1 << (10 + random(12))).unwrap();
                 let mark = random(256) as u8;
-                // Its ends are enough to notice an overlap, and cheaper than all of it.
+                // The first and last byte are enough to detect an overlap.
                 let end = buf.capacity() - 1;
                 (buf[0], buf[end]) = (mark, mark);
                 live.push((buf, mark));
@@ -77,7 +79,7 @@ fn blocks_never_overlap_and_memory_goes_back() {
         assert_eq!(arena_bytes_used(), used);
         live.clear();
         assert_eq!(arena_bytes_used(), 0);
-        // Nothing is left in pieces: a chunk's largest block can be had twice per chunk without mapping more.
+        // All blocks were merged: two blocks of the largest size fit into each mapped chunk.
         let mapped = arena_bytes_mapped();
         let whole: Vec<_> = (0..mapped >> 20).map(|_| AlignedBuf::alloc(1 << 20).unwrap()).collect();
         assert_eq!(arena_bytes_mapped(), mapped);
@@ -88,7 +90,7 @@ fn blocks_never_overlap_and_memory_goes_back() {
 }
 
 #[test]
-fn a_large_block_is_given_back_to_the_system() {
+fn a_large_block_is_returned_to_the_system() {
     std::thread::spawn(|| {
         let buf = AlignedBuf::alloc(64 << 20).unwrap();
         assert_eq!(arena_bytes_mapped(), 64 << 20);
@@ -100,7 +102,7 @@ fn a_large_block_is_given_back_to_the_system() {
 }
 
 #[test]
-fn free_chunks_stay_mapped_until_the_budget_wants_their_place() {
+fn free_chunks_stay_mapped_until_the_budget_needs_them() {
     std::thread::spawn(|| {
         set_up_arena(64 << 20, 2);
         let small: Vec<_> = (0..48).map(|_| AlignedBuf::alloc(1 << 20).unwrap()).collect();
@@ -116,8 +118,9 @@ fn free_chunks_stay_mapped_until_the_budget_wants_their_place() {
     .unwrap();
 }
 
+// APPEND-1
 #[test]
-fn appended_bytes_are_readable_and_stay_as_they_are() {
+fn appended_bytes_are_readable_and_never_change() {
     let buf = AppendBuf::alloc(8 << 10).unwrap();
     assert_eq!(buf.append(b"hello"), 5);
     let hello = buf.slice(0..5);
@@ -129,16 +132,24 @@ fn appended_bytes_are_readable_and_stay_as_they_are() {
     assert_eq!(&*hello, b"hello", "a slice keeps the block");
 }
 
+// APPEND-1
 #[test]
 #[should_panic(expected = "APPEND-1")]
-fn a_slice_beyond_what_was_written_is_refused() {
+fn a_slice_beyond_the_appended_bytes_is_refused() {
     let buf = AppendBuf::alloc(4096).unwrap();
     buf.append(b"abc");
     buf.slice(0..4);
 }
 
+// SLICE-1
 #[test]
-fn a_padded_slice_reads_what_is_there_and_writes_up_to_its_end() {
+#[should_panic(expected = "SLICE-1")]
+fn a_slice_beyond_its_parent_is_refused() {
+    Slice::from(b"abc").slice(1..4);
+}
+
+#[test]
+fn a_padded_slice_reads_appended_bytes_and_writes_whole_blocks() {
     let buf = AppendBuf::alloc(8 << 10).unwrap();
     buf.append(&[7; 5000]);
     let padded = buf.aligned(4096..8192);
@@ -150,7 +161,7 @@ fn a_padded_slice_reads_what_is_there_and_writes_up_to_its_end() {
 }
 
 #[test]
-fn slices_come_from_everything_that_holds_bytes() {
+fn slices_are_made_from_all_kinds_of_bytes() {
     let mut block = AlignedBuf::alloc(4096).unwrap();
     block[..3].copy_from_slice(b"abc");
     let shared = block.freeze();
@@ -185,14 +196,14 @@ impl Wake for Wakes {
     }
 }
 
-/// A block that is waited for, and how often its task was woken.
+/// A block that a task waits for, and the number of wake-ups of that task.
 struct Waiting {
     block: Allocating<AlignedBuf>,
     wakes: Arc<Wakes>,
 }
 
 impl Waiting {
-    /// Polled once; there must be no room.
+    /// Polls the allocation once: there must be no room.
     fn start(bytes: usize) -> Waiting {
         let mut waiting = Waiting { block: AlignedBuf::alloc_wait(bytes), wakes: Arc::default() };
         assert!(waiting.poll().is_pending());

@@ -10,7 +10,7 @@ fn burn(duration: Duration) {
 }
 
 #[test]
-fn tasks_return_values_and_main_may_borrow() {
+fn tasks_return_values_and_the_main_future_may_borrow() {
     let mut log = Vec::new();
     run(Config::default(), || async {
         let handles: Vec<_> = (0..100).map(|i| spawn(Class::Foreground, "adder", async move { i * 2 })).collect();
@@ -71,11 +71,11 @@ fn tasks_left_at_the_end_are_dropped() {
     assert_eq!(Rc::strong_count(&witness), 1);
 }
 
-/// Gives turns to tasks that always want another one, each taking `turn_us`; how many each class got.
+/// Polls tasks that are always ready; each poll takes `turn_us`. Returns the number of polls per class.
 fn take_turns(tasks: &Tasks, turns: usize, turn_us: [u64; CLASSES]) -> [usize; CLASSES] {
     let mut got = [0; CLASSES];
     for _ in 0..turns {
-        let Turn { id, class, .. } = tasks.next().expect("somebody is ready");
+        let Turn { id, class, .. } = tasks.next().expect("a task is ready");
         tasks.wake(id); // As yield_now does, during the poll.
         tasks.charge(class, Duration::from_micros(turn_us[class as usize]));
         got[class as usize] += 1;
@@ -85,14 +85,14 @@ fn take_turns(tasks: &Tasks, turns: usize, turn_us: [u64; CLASSES]) -> [usize; C
 
 #[test]
 fn classes_get_their_shares_of_time_when_all_have_work() {
-    // (shares, what a turn takes, turns expected of 1000)
+    // (shares, duration of a poll, expected polls of 1000)
     for (shares, turn_us, expected) in [
         ([600, 300, 100], [20, 20, 20], [600, 300, 100]),
         ([500, 500, 500], [10, 20, 40], [571, 286, 143]),
         ([1000, 0, 0], [20, 20, 20], [998, 1, 1]),
     ] {
         let tasks = Tasks::new(shares);
-        // Two tasks in the foreground: the share is the class's, not the task's.
+        // Two foreground tasks: the share belongs to the class, not to the task.
         for class in [Class::Foreground, Class::Foreground, Class::Replication, Class::Background] {
             tasks.insert(class, "spinner", None);
         }
@@ -104,17 +104,17 @@ fn classes_get_their_shares_of_time_when_all_have_work() {
 }
 
 #[test]
-fn a_class_that_was_idle_has_saved_nothing_up() {
+fn an_idle_class_does_not_save_up_time() {
     let tasks = Tasks::new([100, 100, 100]);
     tasks.insert(Class::Replication, "first", None);
     take_turns(&tasks, 10_000, [20; 3]);
     tasks.insert(Class::Background, "late", None);
     let got = take_turns(&tasks, 100, [20; 3]);
-    assert!(got[1] >= 48 && got[2] >= 48, "equal shares from here on: {got:?}");
+    assert!(got[1] >= 48 && got[2] >= 48, "equal shares from now on: {got:?}");
 }
 
 #[test]
-fn a_stall_does_not_lock_its_class_out() {
+fn a_stall_does_not_block_its_class() {
     let tasks = Tasks::new([100, 100, 100]);
     tasks.insert(Class::Foreground, "stalls", None);
     tasks.insert(Class::Background, "goes on", None);
@@ -124,7 +124,7 @@ fn a_stall_does_not_lock_its_class_out() {
 }
 
 #[test]
-fn the_clock_drives_the_shares() {
+fn shares_are_measured_by_the_clock() {
     let config = Config { stall: Duration::from_secs(10), ..Config::default() };
     let stats = run(config, || async {
         for class in [Class::Foreground, Class::Replication, Class::Background] {
@@ -140,7 +140,7 @@ fn the_clock_drives_the_shares() {
     })
     .unwrap();
     let [foreground, replication, background] = stats.class_ns;
-    // Loose, because other processes take the core away in the middle of a poll; the arithmetic is tested above.
+    // Loose, because other processes preempt the thread during a poll. The tests above check the arithmetic.
     assert!(foreground > background && replication > 0 && background > 0, "{stats:?}");
 }
 
@@ -160,13 +160,13 @@ fn a_stall_is_counted_and_named() {
 }
 
 #[test]
-fn a_poll_that_does_not_return_is_noticed_while_it_lasts() {
+fn the_watchdog_counts_a_poll_that_does_not_return() {
     run(Config { stall: Duration::from_secs(10), ..Config::default() }, || async {
         let hung = spawn(Class::Foreground, "hangs", async {
             let start = crate::runtime::clock::now();
-            // Until the watchdog has seen it: this task cannot look at it in any other way.
+            // Blocks until the watchdog has counted this poll.
             while stats().hung == 0 {
-                assert!(start.elapsed() < Duration::from_secs(30), "nobody noticed");
+                assert!(start.elapsed() < Duration::from_secs(30), "the watchdog did not count the poll");
             }
             start.elapsed()
         });
@@ -177,13 +177,39 @@ fn a_poll_that_does_not_return_is_noticed_while_it_lasts() {
     .unwrap();
 }
 
+// WAKER-1
 #[test]
-fn waking_from_another_thread_is_refused() {
+fn a_wake_up_from_another_thread_is_refused() {
     let refused = run(Config::default(), || async {
         let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
-        std::thread::spawn(move || waker.wake()).join().is_err()
+        std::thread::spawn(move || waker.wake()).join().unwrap_err()
     });
-    assert!(refused.unwrap());
+    let refused = refused.unwrap();
+    let message = refused.downcast_ref::<String>().unwrap();
+    assert!(message.contains("WAKER-1"), "{message}");
+}
+
+// TASK-1
+#[test]
+fn a_task_that_is_woken_twice_is_polled_once() {
+    let tasks = Tasks::new([100; 3]);
+    let id = tasks.insert(Class::Foreground, "woken", None);
+    tasks.wake(id);
+    tasks.wake(id);
+    assert_eq!(tasks.next().unwrap().id, id);
+    assert!(tasks.next().is_none());
+}
+
+// TASK-2
+#[test]
+fn a_late_wake_up_does_not_wake_the_next_task_of_the_slot() {
+    let tasks = Tasks::new([100; 3]);
+    let earlier = tasks.insert(Class::Foreground, "earlier", None);
+    tasks.remove(earlier);
+    let later = tasks.insert(Class::Foreground, "later", None);
+    assert_eq!((earlier.index, tasks.next().unwrap().id), (later.index, later));
+    tasks.wake(earlier);
+    assert!(!tasks.has_ready());
 }
 
 #[test]
