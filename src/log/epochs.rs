@@ -33,6 +33,7 @@ impl Epochs {
         Epochs { entries }
     }
 
+    /// Each epoch with its start offset, ascending.
     pub fn entries(&self) -> &[(LeaderEpoch, Offset)] {
         &self.entries
     }

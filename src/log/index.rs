@@ -37,21 +37,27 @@ pub enum IndexError {
 /// The batch at `position` ends at this offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OffsetEntry {
+    /// The offset, relative to the segment's base.
     pub relative_offset: u32,
+    /// The batch's position in the `.log`.
     pub position: u32,
 }
 
 /// Up to this offset no record has a later timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimeEntry {
+    /// The largest timestamp so far.
     pub timestamp: i64,
+    /// The offset, relative to the segment's base.
     pub relative_offset: u32,
 }
 
 /// The indexes of one segment.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Indexes {
+    /// Entries of the `.index`.
     pub offsets: Vec<OffsetEntry>,
+    /// Entries of the `.timeindex`.
     pub times: Vec<TimeEntry>,
     /// `.log` bytes since the last offset entry.
     bytes_since_entry: u64,
@@ -86,8 +92,8 @@ impl Indexes {
         self.bytes_since_entry += bytes;
     }
 
-    /// Adds a time entry if its timestamp is later than the last one. Also called once when a segment is sealed, so that
-    /// the last entry has the segment's largest timestamp.
+    /// Adds a time entry if its timestamp is later than the last one. Also called once when a segment is sealed, so
+    /// that the last entry has the segment's largest timestamp.
     pub fn note_time(&mut self, base: Offset, max_timestamp: i64, offset_of_max: Offset) {
         if max_timestamp < 0 || offset_of_max < base {
             return;

@@ -46,9 +46,13 @@ use tail::Memory;
 /// The offsets and times of a batch that is appended; its bytes are passed beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendedBatch {
+    /// The offset of the first record.
     pub base_offset: Offset,
+    /// The offset of the last record.
     pub last_offset: Offset,
+    /// The epoch of the leader that appends it.
     pub leader_epoch: LeaderEpoch,
+    /// The largest timestamp of its records.
     pub max_timestamp: i64,
     /// Of the record with the largest timestamp.
     pub offset_of_max_timestamp: Offset,

@@ -68,7 +68,9 @@ impl Extent {
 /// The offset to read from, and the limits of a read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRequest {
+    /// The first offset to read.
     pub from: Offset,
+    /// The most bytes to return.
     pub bytes_max: usize,
     /// Batches that begin at or behind this offset are not returned.
     pub limit: Offset,
@@ -81,7 +83,9 @@ pub struct ReadRequest {
 /// Whole batches that a read has found.
 #[derive(Default)]
 pub struct Read {
+    /// Where the batches are, in order.
     pub extents: Vec<Extent>,
+    /// Bytes of all extents.
     pub bytes: usize,
     /// The offset behind the last batch, from which the next read continues. Without batches, the offset of the
     /// request.
@@ -93,7 +97,9 @@ pub struct Read {
 /// The result of a search by timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimedOffset {
+    /// The record's offset.
     pub offset: Offset,
+    /// The record's timestamp.
     pub timestamp: i64,
 }
 

@@ -16,7 +16,7 @@ use super::aborted::{AbortedTransaction, ENTRY_BYTES, OpenTransactions};
 use super::clean::swap;
 use super::epochs::Epochs;
 use super::index::Indexes;
-use super::segment::file::length_of;
+use super::segment::file::{cut, flush, length_of};
 use super::segment::{
     PeekError, Peeked, SCAN_BYTES, Segment, Times, file_path, index_batch, read_aborted, rebuild_indexes,
 };
@@ -28,7 +28,6 @@ use crate::model::Offset;
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
-use crate::runtime::file::{File, Open};
 
 /// The first byte of a batch that its CRC covers.
 const CRC_FROM: u64 = 21;
@@ -132,13 +131,6 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
     }
     bases.sort_unstable();
     Ok(bases)
-}
-
-/// Cuts the file to `length`.
-async fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
-    let open = Open { read: true, write: true, ..Open::default() };
-    let file = File::open(path, open).await.map_err(StorageError::io("open segment", path))?;
-    file.set_len(length).await.map_err(StorageError::io("cut segment", path))
 }
 
 async fn remove_files(directory: &Path, base: Offset) -> Result<(), StorageError> {
@@ -419,12 +411,6 @@ async fn open_unknown(
     }
     let start = segments[0].base_offset;
     Ok(Log::assemble(directory, config, segments, start, epochs, memory))
-}
-
-async fn flush(path: &Path) -> Result<(), StorageError> {
-    let file = File::open(path, Open { read: true, ..Open::default() }).await;
-    let file = file.map_err(StorageError::io("open segment", path))?;
-    file.sync_data().await.map_err(StorageError::flush("flush segment", path))
 }
 
 /// The part of a segment that a scan accepted, and why it ends there.

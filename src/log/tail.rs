@@ -23,6 +23,7 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 pub struct Chunk {
     /// Its position in the segment file: the start of a block.
     pub start: u64,
+    /// Its bytes.
     pub buf: AppendBuf,
 }
 
@@ -123,6 +124,7 @@ const EVICTION_PAUSE: Duration = Duration::from_millis(5);
 const EVICTION_RETRY: Duration = Duration::from_millis(100);
 
 impl Memory {
+    /// Memory with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Rc<Memory> {
         Rc::new(Memory {
             budget,

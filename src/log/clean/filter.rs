@@ -21,6 +21,7 @@ pub type LastRecords = HashMap<ProducerId, LastRecord>;
 pub struct LastRecord {
     /// `None` if a marker is the producer's last batch.
     pub offset: Option<Offset>,
+    /// The producer's epoch.
     pub epoch: ProducerEpoch,
 }
 
@@ -37,9 +38,13 @@ pub enum Verdict {
 
 /// The inputs that are the same for every batch of a round.
 pub struct Rules {
+    /// The latest offset of each key.
     pub keys: Keys,
+    /// The last records of remembered producers.
     pub producers: LastRecords,
+    /// Wall time at the begin of the round.
     pub now_ms: i64,
+    /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
     /// Where the round ends. The last batch before it stays, if only by its header, so that the offset of the next
     /// round's start exists.
@@ -60,6 +65,7 @@ pub enum Unreadable {
 /// Judges the batches of a round, in the log's order.
 pub struct Filter {
     rules: Rules,
+    /// The transactions at the current position.
     pub transactions: Transactions,
     /// Aborted transactions whose markers stay.
     pub aborted: Vec<AbortedTransaction>,
@@ -69,6 +75,7 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// A filter for one round.
     pub fn new(rules: Rules, decompressor: Decompressor) -> Filter {
         Filter { rules, transactions: Transactions::default(), aborted: Vec::new(), decompressor, stays: Vec::new() }
     }

@@ -57,6 +57,7 @@ const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 /// The pace, memory limits and stop flag that the shard gives to a compaction.
 pub struct CleaningResources {
+    /// Shares the core and limits the rate.
     pub pace: Pace,
     /// `log.cleaner.io.buffer.size`: half to read into, half to write from.
     pub buffer_bytes: usize,
@@ -77,6 +78,7 @@ pub struct Round {
     next: Offset,
     /// The round's end, exclusive: the key map covers the offsets below it.
     end: Offset,
+    /// The result so far.
     pub stats: CleaningStats,
     _loan: Loan,
 }
@@ -84,10 +86,15 @@ pub struct Round {
 /// The number of keys of a round, and its segments and bytes before and after.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct CleaningStats {
+    /// Keys in the map.
     pub keys: usize,
+    /// Segments that were rewritten.
     pub segments_before: usize,
+    /// Segments that replaced them.
     pub segments_after: usize,
+    /// Bytes of the rewritten segments.
     pub bytes_before: u64,
+    /// Bytes of the new segments.
     pub bytes_after: u64,
 }
 

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use crate::log::segment::file_path;
 use crate::model::Offset;
 
+/// The suffix while the segment is written.
 pub const CLEANED: &str = "cleaned";
+/// The suffix while the segment waits for a checkpoint.
 pub const SWAP: &str = "swap";
 /// A segment's files that are swapped; the `.log` last.
 pub const EXTENSIONS: [&str; 4] = ["index", "timeindex", "txnindex", "log"];

@@ -20,6 +20,7 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// A pace of at most `bytes_per_second`.
     pub fn new(bytes_per_second: f64) -> Pace {
         assert!(bytes_per_second > 0.0, "{bytes_per_second} bytes a second");
         let now = clock::now();

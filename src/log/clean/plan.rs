@@ -8,11 +8,15 @@ use crate::model::Offset;
 /// The facts about a sealed segment that planning needs. Times that the settings do not need stay -1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sealed {
+    /// The offset in its file names.
     pub base_offset: Offset,
     /// The next segment's base offset.
     pub end_offset: Offset,
+    /// The file's length.
     pub bytes: u64,
+    /// The offset index's length.
     pub index_bytes: usize,
+    /// The largest timestamp; -1 when unknown.
     pub max_timestamp: i64,
     /// The largest timestamp of its first batch, which determines the segment's age; -1 when unknown.
     pub first_timestamp: i64,

@@ -26,6 +26,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A reader from `position` on, which reads at least `read_bytes` at a time.
     pub fn new(segment: &'a Rc<Segment>, position: u64, read_bytes: usize, pace: &'a Pace) -> Reader<'a> {
         Reader {
             segment,

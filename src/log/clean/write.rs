@@ -33,13 +33,18 @@ pub struct Writer<'a> {
 
 /// A segment that is written and flushed under its temporary names.
 pub struct Written {
+    /// The segment's base offset.
     pub base_offset: Offset,
+    /// The file's length.
     pub bytes: u64,
+    /// The times of its records.
     pub times: Times,
+    /// The entries of its `.txnindex`.
     pub aborted: Vec<AbortedTransaction>,
 }
 
 impl<'a> Writer<'a> {
+    /// Creates the segment's file, and allocates a buffer of `buffer_bytes`.
     pub async fn create(
         directory: &Path,
         base_offset: Offset,

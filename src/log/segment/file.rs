@@ -1,10 +1,10 @@
-//! The files of one segment: the only code that writes a `.log` or an index.
+//! The files of one segment: the only code in the log that writes, cuts or flushes a `.log` or an index.
 //!
 //! Write-back writes a growing segment through it, compaction a whole new one. Both write chunks of the segment's image
 //! with direct I/O, flush them, and cut the file to its exact length.
 //!
-//! SEG-2 holds here: a failed write or flush returns an error and moves no position. The caller must not treat a later
-//! flush that succeeds as proof that the earlier bytes are on the device.
+//! A failed write or flush returns an error and moves no position (SEG-2). The caller must not take a later flush that
+//! succeeds as proof that the earlier bytes are on the device.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -122,4 +122,18 @@ pub(in crate::log) async fn length_of(path: &Path) -> Result<u64, StorageError> 
         .await
         .map_err(StorageError::io("open segment", path))?;
     file.len().await.map_err(StorageError::io("measure segment", path))
+}
+
+/// Cuts a closed file to `length` bytes, without a flush.
+pub(in crate::log) async fn cut(path: &Path, length: u64) -> Result<(), StorageError> {
+    let open = Open { read: true, write: true, ..Open::default() };
+    let file = File::open(path, open).await.map_err(StorageError::io("open segment", path))?;
+    file.set_len(length).await.map_err(StorageError::io("cut segment", path))
+}
+
+/// Flushes a closed file.
+pub(in crate::log) async fn flush(path: &Path) -> Result<(), StorageError> {
+    let file = File::open(path, Open { read: true, ..Open::default() }).await;
+    let file = file.map_err(StorageError::io("open segment", path))?;
+    file.sync_data().await.map_err(StorageError::flush("flush segment", path))
 }

@@ -48,6 +48,7 @@ use state::SegmentState;
 
 /// One segment of a log. Shared by the log, its readers and write-back.
 pub struct Segment {
+    /// The offset in the file names; no record has a lower one.
     pub base_offset: Offset,
     /// Unique within the shard. Compaction can give two segments the same base offset.
     pub number: u64,
@@ -93,13 +94,16 @@ impl SegmentContent {
 /// The times of a segment's records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Times {
+    /// The largest timestamp; -1 without one.
     pub max_timestamp: i64,
+    /// The offset to look the largest timestamp up by; -1 without one.
     pub offset_of_max: Offset,
     /// Wall time of the first append, for rolling by time; -1 when unknown.
     pub first_append_ms: i64,
 }
 
 impl Times {
+    /// The times of a segment without records.
     pub const NONE: Times = Times { max_timestamp: -1, offset_of_max: -1, first_append_ms: -1 };
 
     /// Notes the largest timestamp of a batch, and the offset to look it up by.
@@ -165,18 +169,22 @@ impl Segment {
         })
     }
 
+    /// The offset behind the last record.
     pub fn end_offset(&self) -> Offset {
         self.content.borrow().end_offset
     }
 
+    /// Bytes appended.
     pub fn size(&self) -> u64 {
         self.content.borrow().size
     }
 
+    /// Bytes that are in the file.
     pub fn written(&self) -> u64 {
         self.content.borrow().written
     }
 
+    /// Bytes that are on the device.
     pub fn flushed(&self) -> u64 {
         self.content.borrow().flushed
     }
@@ -187,6 +195,7 @@ impl Segment {
         content.flushed < content.size || content.state == SegmentState::Sealed || self.has_aborted_to_store()
     }
 
+    /// The times of its records.
     pub fn times(&self) -> Times {
         self.content.borrow().times
     }
@@ -210,6 +219,7 @@ impl Segment {
         &self.directory
     }
 
+    /// The path of its `.log` file.
     pub fn log_path(&self) -> PathBuf {
         file_path(&self.directory, self.base_offset, "log")
     }

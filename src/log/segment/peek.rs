@@ -10,10 +10,15 @@ use crate::runtime::buf::Slice;
 /// A batch of which only the header was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peeked {
+    /// The offset of the first record.
     pub base_offset: Offset,
+    /// The offset of the last record.
     pub last_offset: Offset,
+    /// The batch's length.
     pub bytes: u64,
+    /// The largest timestamp of its records.
     pub max_timestamp: i64,
+    /// The epoch of the leader that appended it.
     pub leader_epoch: i32,
     /// See `record::header`.
     pub attributes: i16,
@@ -50,6 +55,7 @@ impl Peeked {
 /// The position of the first byte that is not in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing {
+    /// The first byte that is not in memory.
     pub position: u64,
 }
 

@@ -14,6 +14,7 @@ pub(super) enum SegmentState {
 }
 
 impl SegmentState {
+    /// Whether the segment takes no more appends.
     pub fn is_sealed(self) -> bool {
         match self {
             SegmentState::Active => false,
