@@ -431,6 +431,7 @@ fn log_2_log_start_behind_the_end_panics() {
     runtime::run(Config::default(), main).unwrap();
 }
 
+/// SEG-1 and SEG-2.
 #[test]
 fn seg_1_and_seg_2_failed_write_back_moves_no_position() {
     let scratch = Scratch::new("failed-write");
