@@ -1,4 +1,4 @@
-//! One connection: a reading side that starts requests in order, and a writing side that finishes them in order.
+//! One connection: a reading task that starts requests in order, and a writing task that answers them in order.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,60 +15,87 @@ use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class, First, Received, Stream};
 
-/// Requests of one connection that may be started and not answered. Clients send up to a few dozen.
+/// The limit of requests of one connection that are started and not answered (NET-3). Clients send up to a few dozen.
 pub const IN_FLIGHT_MAX: usize = 256;
-/// Answers are gathered into one send up to this size.
+/// The writer gathers responses into one send up to this size.
 const SEND_BYTES: usize = 1 << 20;
 
-/// Bytes that were received, in the shard's pool or not any more.
-enum Bytes {
+/// Received bytes: in a buffer of the shard's pool, or copied out of it.
+enum ReceivedBytes {
     Pool(Received),
-    /// From so many on.
+    /// The bytes from a position on.
     Own(Vec<u8>, usize),
 }
 
-impl Bytes {
-    /// Without the first `used`.
-    fn after(mut self, used: usize) -> Bytes {
+impl ReceivedBytes {
+    /// The bytes after the first `used`.
+    fn after(mut self, used: usize) -> ReceivedBytes {
         match &mut self {
-            Bytes::Pool(received) => received.advance(used),
-            Bytes::Own(_, from) => *from += used,
+            ReceivedBytes::Pool(received) => received.advance(used),
+            ReceivedBytes::Own(_, from) => *from += used,
         }
         self
     }
 }
 
-impl Deref for Bytes {
+impl Deref for ReceivedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Pool(received) => received,
-            Bytes::Own(bytes, from) => &bytes[*from..],
+            ReceivedBytes::Pool(received) => received,
+            ReceivedBytes::Own(bytes, from) => &bytes[*from..],
         }
     }
 }
 
+/// The life of a connection.
+///
+/// ```text
+/// Open -> Draining -> Closed      the reading task has ended; started requests are still answered
+/// Open -> Closed                  closed at once
+/// Open -> HandedOver              another shard serves the socket now
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ConnectionState {
+    Open,
+    Draining,
+    HandedOver,
+    Closed,
+}
+
+impl ConnectionState {
+    fn may_become(self, next: ConnectionState) -> bool {
+        use ConnectionState::*;
+        matches!((self, next), (Open, Draining | HandedOver | Closed) | (Draining, Closed))
+    }
+}
+
+/// A client's connection on the shard that serves it.
 pub struct Connection {
     server: Rc<Server>,
     receiving: Rc<Budget>,
     stream: Stream,
     origin: Origin,
-    pipeline: RefCell<VecDeque<Pending>>,
+    /// Requests that are started and not answered, each with its number.
+    pipeline: RefCell<VecDeque<(u64, Pending)>>,
+    requests_started: Cell<u64>,
+    requests_answered: Cell<u64>,
+    /// A request was added to the pipeline, or the state has changed.
     started: Notify,
+    /// Responses were sent, or the state has changed.
     finished: Notify,
-    /// The reading side has ended, or the connection was closed.
+    /// The connection is no longer open.
     ended: Notify,
-    /// The reading side has ended: when the pipeline is empty, the connection is done.
-    is_read: Cell<bool>,
-    is_closed: Cell<bool>,
+    state: Cell<ConnectionState>,
     is_writing: Cell<bool>,
     last_active: Cell<Mono>,
-    /// A large request is on its way, and memory is set aside for it.
+    /// A large request is being received, and memory is reserved for it.
     is_receiving: Cell<bool>,
 }
 
 impl Connection {
+    /// `receiving` is the memory for large requests of all connections of the shard.
     pub fn new(server: Rc<Server>, receiving: Rc<Budget>, stream: Stream, origin: Origin) -> Rc<Connection> {
         Rc::new(Connection {
             server,
@@ -76,18 +103,19 @@ impl Connection {
             stream,
             origin,
             pipeline: RefCell::new(VecDeque::new()),
+            requests_started: Cell::new(0),
+            requests_answered: Cell::new(0),
             started: Notify::new(),
             finished: Notify::new(),
             ended: Notify::new(),
-            is_read: Cell::new(false),
-            is_closed: Cell::new(false),
+            state: Cell::new(ConnectionState::Open),
             is_writing: Cell::new(false),
             last_active: Cell::new(clock::now()),
             is_receiving: Cell::new(false),
         })
     }
 
-    /// Serves the connection to its end.
+    /// Serves the connection until it ends. `received` are bytes that the previous shard read and did not start.
     pub async fn run(self: Rc<Self>, received: Vec<u8>) {
         let writer = runtime::spawn(Class::Foreground, "connection write", self.clone().write());
         if let Err(error) = self.read(received).await {
@@ -96,31 +124,46 @@ impl Connection {
                 self.close();
             }
         }
-        self.is_read.set(true);
-        self.started.notify_all();
-        self.ended.notify_all();
+        if self.is_open() {
+            self.enter(ConnectionState::Draining);
+        }
         writer.await;
         self.close();
     }
 
-    /// Nothing has come or gone for this long.
+    /// The time since bytes were last received or sent.
     pub fn idle_for(&self) -> Duration {
         self.last_active.get().elapsed()
     }
 
-    /// Whether it is in the middle of a large request.
+    /// Whether a large request is being received.
     pub fn is_receiving(&self) -> bool {
         self.is_receiving.get()
     }
 
-    /// Ends the connection now.
+    /// Closes the connection at once, unless another shard serves it.
     pub fn close(&self) {
-        if !self.is_closed.replace(true) {
+        if !self.is_over() {
             self.stream.shutdown();
-            self.started.notify_all();
-            self.finished.notify_all();
-            self.ended.notify_all();
+            self.enter(ConnectionState::Closed);
         }
+    }
+
+    fn enter(&self, next: ConnectionState) {
+        let state = self.state.replace(next);
+        assert!(state.may_become(next), "a connection goes from {state:?} to {next:?}");
+        self.started.notify_all();
+        self.finished.notify_all();
+        self.ended.notify_all();
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.get() == ConnectionState::Open
+    }
+
+    /// Whether this shard no longer uses the socket.
+    fn is_over(&self) -> bool {
+        matches!(self.state.get(), ConnectionState::Closed | ConnectionState::HandedOver)
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------
@@ -128,19 +171,19 @@ impl Connection {
     async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
         let bytes_max = self.server.shard.config.request_bytes_max();
         let mut partial = Partial::default();
-        self.take(Bytes::Own(received, 0), &mut partial, bytes_max).await?;
-        while !self.is_closed.get() {
-            if let Some(shard) = self.belongs_elsewhere()
+        self.take(ReceivedBytes::Own(received, 0), &mut partial, bytes_max).await?;
+        while !self.is_over() {
+            if let Some(shard) = self.other_owner()
                 && self.hand_over(shard, &partial).await?
             {
                 return Ok(());
             }
             if partial.is_large(bytes_max)? {
-                let sign = || {
+                let on_progress = || {
                     self.is_receiving.set(true);
                     self.last_active.set(clock::now());
                 };
-                let large = partial.receive(&self.stream, bytes_max, &self.receiving, sign).await?;
+                let large = partial.receive(&self.stream, bytes_max, &self.receiving, on_progress).await?;
                 self.is_receiving.set(false);
                 self.start(large.frame()).await;
                 continue;
@@ -150,46 +193,45 @@ impl Connection {
                 return if partial.is_empty() { Ok(()) } else { Err(FrameError::Torn) };
             }
             self.last_active.set(clock::now());
-            self.take(Bytes::Pool(received), &mut partial, bytes_max).await?;
+            self.take(ReceivedBytes::Pool(received), &mut partial, bytes_max).await?;
         }
         Ok(())
     }
 
-    /// In forward routing: the other shard that owns what this connection asks for.
-    fn belongs_elsewhere(&self) -> Option<ShardId> {
+    /// In forward routing: the shard that owns the partitions of this connection's requests, if it is another one.
+    fn other_owner(&self) -> Option<ShardId> {
         let shard = &self.server.shard;
         let forwards = shard.config.routing == Routing::Forward;
         self.origin.traffic.belongs_to().filter(|owner| forwards && *owner != shard.id)
     }
 
-    /// Moves the connection to another shard, with what was received and not started. NET-1 holds: everything started
-    /// here is answered first. False: the connection has ended meanwhile.
+    /// Moves the connection to another shard, with the bytes that were received and not started. All started requests
+    /// are answered first (NET-1). Returns false if the connection has closed meanwhile.
     async fn hand_over(&self, shard: ShardId, partial: &Partial) -> Result<bool, FrameError> {
-        while !self.is_settled() && !self.is_closed.get() {
+        while !self.is_drained() && !self.is_over() {
             self.finished.notified().await;
         }
-        if self.is_closed.get() {
+        if self.is_over() {
             return Ok(false);
         }
-        // From here on nobody uses this end of the connection, and its end does not shut the socket.
-        self.is_closed.set(true);
+        // The tasks of this shard stop using the socket before its descriptor moves, and do not shut it down.
+        self.enter(ConnectionState::HandedOver);
         let peer = self.stream.peer_addr();
         let (socket, rest) = self.stream.clone().into_fd().await?;
         let received = [partial.bytes(), &rest].concat();
         let listener = self.origin.listener.to_string();
         let hand_over = HandOver { socket, peer, received, listener };
         self.server.router.send(shard, Message::Adopt(Box::new(hand_over)));
-        self.started.notify_all();
         Ok(true)
     }
 
-    /// Everything that was started has been sent.
-    fn is_settled(&self) -> bool {
+    /// Whether all responses of started requests are sent.
+    fn is_drained(&self) -> bool {
         self.pipeline.borrow().is_empty() && !self.is_writing.get()
     }
 
-    /// Starts every whole frame; keeps the rest for later.
-    async fn take(&self, mut bytes: Bytes, partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
+    /// Starts every whole frame, and keeps the rest in `partial`.
+    async fn take(&self, mut bytes: ReceivedBytes, partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
         if !partial.is_empty() {
             let (rest, is_whole) = partial.extend(&bytes, bytes_max)?;
             let used = bytes.len() - rest.len();
@@ -213,26 +255,33 @@ impl Connection {
         Ok(())
     }
 
-    /// Pool buffers are for everybody: bytes that may have to wait for a while are copied out.
-    fn without_pool(&self, bytes: Bytes) -> Bytes {
+    /// Copies bytes that may have to wait out of the pool, whose buffers all connections share.
+    fn without_pool(&self, bytes: ReceivedBytes) -> ReceivedBytes {
         match bytes {
-            Bytes::Pool(received) if self.server.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX => {
-                Bytes::Own(received.to_vec(), 0)
+            ReceivedBytes::Pool(received)
+                if self.server.is_pressed() || self.pipeline.borrow().len() >= IN_FLIGHT_MAX =>
+            {
+                ReceivedBytes::Own(received.to_vec(), 0)
             }
             bytes => bytes,
         }
     }
 
     async fn start(&self, frame: &[u8]) {
-        // NET-3
-        while self.pipeline.borrow().len() >= IN_FLIGHT_MAX && !self.is_closed.get() {
+        while self.pipeline.borrow().len() >= IN_FLIGHT_MAX && !self.is_over() {
             self.finished.notified().await;
         }
-        if self.is_closed.get() {
+        if self.is_over() {
             return;
         }
         let pending = api::start(&self.server, &self.origin, frame).await;
-        self.pipeline.borrow_mut().push_back(pending);
+        let number = self.requests_started.get();
+        self.requests_started.set(number + 1);
+        self.pipeline.borrow_mut().push_back((number, pending));
+        assert!(
+            self.pipeline.borrow().len() <= IN_FLIGHT_MAX,
+            "NET-3: a connection starts at most {IN_FLIGHT_MAX} requests ahead of its responses"
+        );
         self.started.notify_all();
     }
 
@@ -241,8 +290,8 @@ impl Connection {
     async fn write(self: Rc<Self>) {
         loop {
             let next = self.pipeline.borrow_mut().pop_front();
-            let Some(next) = next else {
-                if self.is_read.get() || self.is_closed.get() {
+            let Some((number, next)) = next else {
+                if !self.is_open() {
                     return;
                 }
                 self.started.notified().await;
@@ -251,17 +300,17 @@ impl Connection {
             self.is_writing.set(true);
             let mut answer = Answer::default();
             let mut closes = match self.finish(next).await {
-                Some(outcome) => self.put(outcome, &mut answer),
+                Some(outcome) => self.put(number, outcome, &mut answer),
                 None => return self.close(),
             };
-            // What is ready behind it leaves in the same system call.
+            // Responses that are ready leave in the same system call.
             while !closes && answer.bytes() < SEND_BYTES {
                 let next = self.pipeline.borrow_mut().pop_front();
-                let Some(mut next) = next else { break };
+                let Some((number, mut next)) = next else { break };
                 match next.finish_now().await {
-                    Some(outcome) => closes = self.put(outcome, &mut answer),
+                    Some(outcome) => closes = self.put(number, outcome, &mut answer),
                     None => {
-                        self.pipeline.borrow_mut().push_front(next);
+                        self.pipeline.borrow_mut().push_front((number, next));
                         break;
                     }
                 }
@@ -273,28 +322,28 @@ impl Connection {
             self.is_writing.set(false);
             self.finished.notify_all();
             self.last_active.set(clock::now());
-            if closes || self.is_closed.get() {
+            if closes || self.is_over() {
                 self.close();
                 return;
             }
         }
     }
 
-    /// Waits for what is to be done about a request. `None`: it is a fetch that waits for records, and its reader has gone.
+    /// Waits for the outcome of a request. Returns `None` for a fetch that waits for records after its client has gone.
     async fn finish(&self, pending: Pending) -> Option<Outcome> {
         let Pending::Fetch(fetch) = pending else { return Some(pending.finish().await) };
-        let gone = async {
-            while !self.is_read.get() && !self.is_closed.get() {
+        let client_gone = async {
+            while self.is_open() {
                 self.ended.notified().await;
             }
         };
-        match runtime::first(fetch, gone).await {
+        match runtime::first(fetch, client_gone).await {
             First::Left(outcome) => Some(outcome),
             First::Right(()) => None,
         }
     }
 
-    /// Sends an answer at the reader's pace. While the socket has no room, the answer holds no memory of the shard.
+    /// Sends responses as fast as the client reads. While the socket has no room, they hold no memory of the shard.
     async fn send(&self, mut answer: Answer) -> Result<(), String> {
         while answer.bytes() > 0 {
             let (window, bytes) = answer.window(&self.server).await?;
@@ -311,8 +360,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Adds to what is sent next; true when the connection is to be closed behind it.
-    fn put(&self, outcome: Outcome, answer: &mut Answer) -> bool {
+    /// Adds the response of a request to the next send. Returns true if the connection must close after it.
+    fn put(&self, number: u64, outcome: Outcome, answer: &mut Answer) -> bool {
+        assert_eq!(number, self.requests_answered.get(), "NET-1: responses leave in the order of the requests");
+        self.requests_answered.set(number + 1);
         match outcome {
             Outcome::Send(more) => {
                 answer.append(more);
@@ -324,5 +375,23 @@ impl Connection {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ConnectionState::{self, *};
+
+    #[test]
+    fn only_an_open_connection_is_handed_over_or_drained() {
+        let check = |from: ConnectionState, legal: &[ConnectionState]| {
+            for next in [Open, Draining, HandedOver, Closed] {
+                assert_eq!(from.may_become(next), legal.contains(&next), "{from:?} to {next:?}");
+            }
+        };
+        check(Open, &[Draining, HandedOver, Closed]);
+        check(Draining, &[Closed]);
+        check(HandedOver, &[]);
+        check(Closed, &[]);
     }
 }

@@ -1,9 +1,9 @@
-//! Frames out of a byte stream.
+//! Splits the byte stream of a connection into frames.
 //!
-//! Small frames are handled where the kernel put them, in a buffer of the shared pool. A frame that is not whole yet
-//! is copied out, so that a connection which pauses inside a frame holds none of the pool. A large frame's rest is
-//! received straight into a buffer of its own, which grows with what has arrived (NET-2): a claim of 90 MiB and four
-//! bytes costs four bytes.
+//! Small frames are handled in place, in a buffer of the shared pool that the kernel filled. A frame that is not whole
+//! yet is copied out, so that a connection that pauses inside a frame holds no pool buffer. The rest of a large frame
+//! is received directly into a buffer of its own, which grows with the bytes that arrived (NET-2): a length prefix that
+//! claims 90 MiB costs four bytes.
 
 use std::io;
 
@@ -11,18 +11,18 @@ use crate::runtime::buf::AlignedBuf;
 use crate::runtime::{Permit, Permits, Stream};
 use crate::wire::frame::{self, IllegalLength};
 
-/// The length in front of each frame.
+/// The length prefix of a frame.
 const PREFIX_BYTES: usize = 4;
-/// From this size on a frame gets a buffer of its own when part of it is here.
+/// A frame of which this many bytes are missing gets a buffer of its own.
 const LARGE_BYTES: usize = 64 << 10;
-/// A buffer is at most this many times as large as what has arrived of its frame.
+/// A buffer is at most this many times as large as the bytes of its frame that have arrived (NET-2).
 const GROWTH: usize = 16;
-/// From here on it is only doubled: slow senders of large frames would take the memory that everybody appends to.
+/// A larger buffer is only doubled: otherwise slow senders of large frames would take the memory of all appends.
 const STEP_BYTES: usize = 2 << 20;
-/// After so many bytes, whoever watches hears that the sender is alive.
-const SIGN_BYTES: usize = 1 << 20;
+/// Progress is reported after this many received bytes, so that a slow sender is not taken for a stalled one.
+const PROGRESS_BYTES: usize = 1 << 20;
 
-/// Why no more frames come.
+/// The reason why a connection receives no more frames.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     #[error(transparent)]
@@ -33,12 +33,12 @@ pub enum FrameError {
     Torn,
 }
 
-/// The beginning of a frame that is not whole yet, its length included.
+/// The first bytes of a frame that is not whole yet, including its length prefix.
 #[derive(Default)]
 pub struct Partial(Vec<u8>);
 
-/// Memory for large frames of one shard's connections, a quarter of all that it has. Frames of a size that producers
-/// usually send have a half of it to themselves, so that a few giants that come slowly hold up nobody else.
+/// The memory for large frames of one shard's connections: a quarter of the shard's memory. Half of it is reserved for
+/// frames of the sizes that producers usually send, so that a few giant frames that arrive slowly do not block them.
 pub struct Budget {
     usual_bytes_max: u64,
     usual: Permits,
@@ -55,7 +55,7 @@ impl Budget {
         if bytes <= self.usual_bytes_max { &self.usual } else { &self.giant }
     }
 
-    /// Whether a frame waits for memory.
+    /// Whether a connection waits for memory.
     pub fn is_contended(&self) -> bool {
         self.usual.is_contended() || self.giant.is_contended()
     }
@@ -69,21 +69,21 @@ pub struct Large {
 }
 
 impl Large {
-    /// Without its length.
+    /// The frame without its length prefix.
     pub fn frame(&self) -> &[u8] {
         &self.buf[PREFIX_BYTES..self.total]
     }
 }
 
-/// What one look at the received bytes found.
+/// The result of a search for a frame in received bytes.
 pub enum Found<'a> {
-    /// A frame, and what follows it.
+    /// A frame, and the bytes after it.
     Frame(&'a [u8], &'a [u8]),
-    /// Not a whole one.
+    /// No whole frame.
     Incomplete,
 }
 
-/// The first frame in `bytes`, without its length.
+/// Finds the first frame in `bytes`, and returns it without its length prefix.
 pub fn first(bytes: &[u8], bytes_max: usize) -> Result<Found<'_>, FrameError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(Found::Incomplete) };
     let length = frame::length(*prefix, frame::request_bytes_max(rest, bytes_max))?;
@@ -98,17 +98,17 @@ impl Partial {
         self.0.is_empty()
     }
 
-    /// The bytes so far.
+    /// The received bytes, with the length prefix.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     pub fn start(&mut self, bytes: &[u8]) {
-        assert!(self.0.is_empty(), "one frame at a time is incomplete");
+        assert!(self.0.is_empty(), "only one frame at a time is incomplete");
         self.0.extend_from_slice(bytes);
     }
 
-    /// Forgets the frame; what it took is given back when it was much.
+    /// Drops the frame, and frees its memory if it was large.
     pub fn clear(&mut self) {
         self.0.clear();
         if self.0.capacity() > 2 * LARGE_BYTES {
@@ -116,7 +116,7 @@ impl Partial {
         }
     }
 
-    /// Adds what belongs to the frame from the front of `bytes`; answers the rest, and whether the frame is whole.
+    /// Takes the bytes of the frame from the front of `bytes`. Returns the rest, and whether the frame is whole.
     pub fn extend<'a>(&mut self, mut bytes: &'a [u8], bytes_max: usize) -> Result<(&'a [u8], bool), FrameError> {
         loop {
             let total = match self.total(bytes_max)? {
@@ -135,7 +135,7 @@ impl Partial {
         }
     }
 
-    /// Frame bytes with the length in front, once the length is here.
+    /// The size of the frame with its length prefix; `None` until the prefix has arrived.
     fn total(&self, bytes_max: usize) -> Result<Option<usize>, FrameError> {
         match self.0.split_first_chunk::<PREFIX_BYTES>() {
             Some((prefix, rest)) => {
@@ -146,42 +146,44 @@ impl Partial {
         }
     }
 
-    /// Whether the rest is worth a buffer of its own.
+    /// Whether the missing bytes justify a buffer of its own.
     pub fn is_large(&self, bytes_max: usize) -> Result<bool, FrameError> {
         Ok(self.total(bytes_max)?.is_some_and(|total| total - self.0.len() >= LARGE_BYTES && self.0.len() >= 4096))
     }
 
+    /// The whole frame without its length prefix.
     pub fn whole(&self) -> &[u8] {
         &self.0[PREFIX_BYTES..]
     }
 
     /// Receives the rest of a large frame straight into a buffer.
     ///
-    /// Waits for memory without reading on: the peer is slowed down by TCP. The whole frame is permitted at once, so that
-    /// nobody waits for more while holding some. `sign` is called whenever a part of the frame has arrived.
+    /// While it waits for memory it does not read, so TCP slows the peer down. The memory of the whole frame is
+    /// reserved at once, so that no connection waits for more while it holds some. `on_progress` is called whenever a
+    /// part of the frame has arrived.
     pub async fn receive(
         &mut self,
         stream: &Stream,
         bytes_max: usize,
         budget: &Budget,
-        sign: impl Fn(),
+        on_progress: impl Fn(),
     ) -> Result<Large, FrameError> {
-        let total = self.total(bytes_max)?.expect("large frames have their length");
+        let total = self.total(bytes_max)?.expect("a large frame has its length prefix");
         let permit = budget.permits_for(total as u64).acquire(total as u64).await;
-        sign();
+        on_progress();
         let mut filled = self.0.len();
         let mut buf = AlignedBuf::alloc_wait(room(filled, total)).await;
         buf[..filled].copy_from_slice(&self.0);
         self.clear();
         loop {
-            let until = total.min(buf.capacity()).min(filled + SIGN_BYTES);
+            let until = total.min(buf.capacity()).min(filled + PROGRESS_BYTES);
             let (received, back) = stream.recv_into(buf, filled, until - filled, true).await;
             buf = back;
             filled += received?;
             if filled < until {
                 return Err(FrameError::Torn);
             }
-            sign();
+            on_progress();
             if filled == total {
                 return Ok(Large { buf, total, _permit: permit });
             }
@@ -195,9 +197,11 @@ impl Partial {
     }
 }
 
-/// How large a buffer to take when `filled` of a frame's `total` bytes have arrived.
+/// The size of the next buffer when `filled` of a frame's `total` bytes have arrived.
 fn room(filled: usize, total: usize) -> usize {
-    total.min((filled * GROWTH).min((filled * 2).max(filled + STEP_BYTES)))
+    let room = total.min((filled * GROWTH).min((filled * 2).max(filled + STEP_BYTES)));
+    assert!(room <= filled * GROWTH, "NET-2: a buffer of {room} bytes for {filled} bytes that arrived");
+    room
 }
 
 #[cfg(test)]
@@ -208,6 +212,19 @@ mod tests {
         let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
         bytes.extend_from_slice(body);
         bytes
+    }
+
+    #[test]
+    fn net_2_buffers_grow_with_the_bytes_that_arrived() {
+        let total = 90 << 20;
+        let mut filled = 4096;
+        while filled < total {
+            let bytes = room(filled, total);
+            assert!(bytes > filled && bytes <= total && bytes <= GROWTH * filled, "{bytes} for {filled}");
+            assert!(bytes <= (2 * filled).max(filled + STEP_BYTES), "{bytes} for {filled}");
+            filled = bytes;
+        }
+        assert_eq!(room(4096, 5000), 5000, "a buffer is no larger than its frame");
     }
 
     #[test]
@@ -254,7 +271,7 @@ mod tests {
             let mut bytes = (length as i32).to_be_bytes().to_vec();
             bytes.extend_from_slice(&i16::to_be_bytes(key));
             assert_eq!(first(&bytes, 100 << 20).is_ok(), is_legal, "{key} {length}");
-            // However the bytes come.
+            // The same limit holds when the bytes arrive one by one.
             let mut partial = Partial::default();
             let outcome = bytes.iter().try_for_each(|byte| partial.extend(&[*byte], 100 << 20).map(|_| ()));
             let outcome = outcome.and_then(|()| partial.is_large(100 << 20));

@@ -1,4 +1,4 @@
-//! Accepting: connections are served on the shard that accepted them.
+//! Accepts connections. The shard that accepts a connection serves it.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -9,7 +9,7 @@ use super::frames::Budget;
 use crate::api::{Origin, Server};
 use crate::runtime::{self, Class, Listener, Stream};
 
-/// Who has begun a large request gets so long for the next MiB of it when others wait for the memory.
+/// The time in which a connection must receive the next MiB of a large request while other requests wait for memory.
 const STALLED_MAX: Duration = Duration::from_secs(10);
 
 /// The connections of one shard.
@@ -25,7 +25,7 @@ impl Connections {
     pub fn new(server: Rc<Server>) -> Rc<Connections> {
         let config = &server.shard.config;
         let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);
-        // The limit is the node's; connections spread over its shards.
+        // `max.connections` is the limit of the node, whose connections spread over its shards.
         let max = (config.max_connections as usize).div_ceil(usize::from(server.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
         let receiving = Rc::new(Budget::new(config.memory_bytes));
@@ -42,7 +42,7 @@ impl Connections {
                 open.retain(|connection| connection.strong_count() > 0);
             }
             if open.len() >= self.max {
-                tracing::warn!("max.connections is reached; {} is turned away", stream.peer_addr());
+                tracing::warn!("max.connections is reached; closing the connection from {}", stream.peer_addr());
                 stream.shutdown();
                 return;
             }
@@ -59,7 +59,7 @@ impl Connections {
             match listener.accept().await {
                 Ok((stream, _)) => self.serve(stream, origin.clone(), Vec::new()),
                 Err(error) => {
-                    // Out of file descriptors, most likely: connections that end will free some.
+                    // Most likely no file descriptor is free. Retry after a pause: connections that end free some.
                     tracing::warn!("cannot accept a connection: {error}");
                     runtime::sleep(Duration::from_millis(100)).await;
                 }
@@ -74,7 +74,8 @@ impl Connections {
         }
     }
 
-    /// `connections.max.idle.ms`; and those that others wait for.
+    /// Closes connections that are idle for `connections.max.idle.ms`, and those that stall a large request while other
+    /// requests wait for its memory.
     async fn sweep(self: Rc<Self>) {
         let interval = (self.idle_max / 4).clamp(Duration::from_millis(50), Duration::from_secs(2));
         loop {

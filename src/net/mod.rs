@@ -1,13 +1,14 @@
 //! Sockets: listeners, and connections that carry Kafka frames.
 //!
-//! In: bytes. Out: frames to [`crate::api`] in the order in which they came, and its answers in that same order. It
-//! does not know what a request means. Each shard accepts on the shared listening port (SO_REUSEPORT) and, in direct
-//! routing, on a port of its own. Runs on the shard's thread.
+//! Owns: the connections of a shard and the memory of frames that are partly received. In: bytes. Out: frames to
+//! [`crate::api`] in the order of their arrival, and its responses in the same order. It does not know the meaning of a
+//! request. Each shard accepts on the shared listening port (SO_REUSEPORT) and, in direct routing, on a port of its
+//! own. Runs on the shard's thread.
 //!
 //! Invariants:
-//! - NET-1: answers leave a connection in the order of its requests.
-//! - NET-2: memory follows bytes that arrived, never bytes that were announced.
-//! - NET-3: a connection whose answers wait is not read beyond [`connection::IN_FLIGHT_MAX`] requests.
+//! - NET-1: responses leave a connection in the order of its requests.
+//! - NET-2: the memory of a frame grows with the bytes that arrived, not with the announced length.
+//! - NET-3: a connection has at most [`connection::IN_FLIGHT_MAX`] requests that are started and not answered.
 
 pub mod connection;
 mod frames;

@@ -1,14 +1,14 @@
-//! What a Kafka client calls a broker, and where it finds it.
+//! The brokers that Kafka clients see, and their addresses.
 //!
-//! In direct routing each shard is one, on a port of its own above the listener's; in forward routing a node is one, on the
-//! listener's port (design D2). Both are derived from the image; nobody writes them down.
+//! In direct routing each shard is a broker, on its own port above the listener's. In forward routing each node is a
+//! broker, on the listener's port (design D2). Ids and ports are derived from the image and stored nowhere.
 
 use crate::config::Routing;
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Node};
 use crate::model::{BrokerId, NodeId, PartitionIndex, ShardId, TopicId};
 
-/// A broker, as answers name it.
+/// A broker as responses name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broker<'a> {
     pub id: BrokerId,
@@ -18,7 +18,7 @@ pub struct Broker<'a> {
     pub is_fenced: bool,
 }
 
-/// A node's brokers, as a client sees them that came in on `listener`.
+/// The brokers of a node, with the addresses for clients of `listener`.
 pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Broker<'a>> {
     let endpoint = node.endpoint(listener);
     let count = match node.routing {
@@ -36,17 +36,17 @@ pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Br
     })
 }
 
-/// The port on which shard `shard` alone listens, for a listener on `port`.
+/// The port of a listener on `port` on which only `shard` accepts connections.
 pub fn shard_port(port: u16, shard: ShardId) -> i32 {
     i32::from(port) + 1 + i32::from(shard.0)
 }
 
-/// The brokers of all nodes that are up, by id in order.
+/// The brokers of all live nodes, ordered by id.
 pub fn live_brokers<'a>(image: &'a Image, listener: &'a str) -> impl Iterator<Item = Broker<'a>> {
     image.live_nodes().flat_map(move |node| brokers_of(node, listener))
 }
 
-/// The broker that is a partition's replica on a node.
+/// The broker that serves a partition on a node.
 pub fn broker_of(node: &Node, topic: TopicId, partition: PartitionIndex) -> BrokerId {
     match node.routing {
         Routing::Direct => BrokerId::new(node.id, shard_of(topic, partition, node.shards)),
@@ -54,7 +54,7 @@ pub fn broker_of(node: &Node, topic: TopicId, partition: PartitionIndex) -> Brok
     }
 }
 
-/// The broker for what belongs to a whole node, such as its controller: its first.
+/// The broker that stands for a whole node, such as its controller: the first one.
 pub fn first_broker(node: &Node) -> BrokerId {
     match node.routing {
         Routing::Direct => BrokerId::new(node.id, ShardId(0)),
@@ -62,7 +62,7 @@ pub fn first_broker(node: &Node) -> BrokerId {
     }
 }
 
-/// The node that a broker id means, if there is such a broker.
+/// The node of a broker, if the broker exists.
 pub fn node_of(image: &Image, broker: BrokerId) -> Option<&Node> {
     let direct = || {
         let node = image.node(broker.node()).filter(|node| node.routing == Routing::Direct)?;

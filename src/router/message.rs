@@ -1,4 +1,4 @@
-//! What crosses between shards. Everything here is owned and `Send`.
+//! The messages between shards. Every value is owned and `Send`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -16,9 +16,10 @@ use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Ending;
 
-/// Batches as they were sent, each with the partition it is for; in the order in which they are to be appended.
+/// Batches as the client sent them, each with its partition, in the order in which to append them.
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
 
+/// A message from one shard to another.
 pub enum Message {
     Request {
         id: u64,
@@ -28,70 +29,75 @@ pub enum Message {
         id: u64,
         reply: Reply,
     },
-    /// A connection whose traffic belongs to the receiving shard.
+    /// The receiving shard owns the partitions of this connection's requests and serves it from now on.
     Adopt(Box<HandOver>),
 }
 
+/// A call to another shard, which answers it with a [`Reply`].
 pub enum ShardRequest {
-    /// Append, and answer when it may be acknowledged (`acks` 0: when it is appended).
+    /// Appends the batches. The reply is sent when they may be acknowledged; with `acks` 0, when they are appended.
     Produce {
         batches: Batches,
         request: AppendRequest,
-        /// Of the transaction that the batches are of, if they are.
+        /// The transaction of the batches, if they belong to one.
         transactional_id: Option<String>,
     },
-    /// `copy_max`: how much of what is found may come along.
+    /// Reads from the partitions. `copy_max` limits the record bytes that the reply carries.
     Fetch {
         partitions: Vec<(TopicPartition, PartitionFetch)>,
         bytes_max: usize,
         copy_max: usize,
     },
-    /// The first bytes of what a fetch found.
+    /// Reads the first bytes of records that a fetch found.
     Read {
         stretch: Stretch,
         bytes_max: usize,
     },
-    /// Answer when the limit of any of these (see [`Isolation`]) has passed what the asker saw, or when the time is up.
+    /// The reply is sent when the read limit (see [`Isolation`]) of any partition has passed the given offset, or after
+    /// `wait_ms`.
     Watch {
         partitions: Vec<(TopicPartition, Offset)>,
         isolation: Isolation,
         wait_ms: u64,
     },
     ListOffsets(Vec<ListOffset>),
-    /// Have each of these logs begin there, or behind all that is committed; answered when that is durable.
+    /// Advances the log start of each partition to the offset, or to the high watermark for `None`. The reply is sent
+    /// when that is durable.
     DeleteRecords(Vec<(TopicPartition, Option<Offset>)>),
     EpochEnds(Vec<EpochEnd>),
-    /// A producer's transaction ends in these partitions; answered when the markers are durable.
+    /// Ends a producer's transaction in these partitions. The reply is sent when the markers are durable.
     EndTransactions {
         partitions: Vec<TopicPartition>,
         end: EndTransaction,
     },
     Producers(TopicPartition),
-    /// How large the shard's partitions are.
+    /// The sizes of the shard's partitions.
     LogSizes,
-    /// To the coordinator of the transactional id.
+    /// To the shard that coordinates the transactional id.
     Transaction(Box<TransactionRequest>),
     /// The transactional ids that the shard coordinates.
     ListTransactions,
-    /// To the controller's shard: a producer id that nobody has.
+    /// To the controller's shard: allocates a producer id.
     ProducerId,
-    /// None up to this one is to be given to anybody, for a log of another cluster remembers it. To the controller's shard.
+    /// To the controller's shard: allocate no producer id up to this one, because the log of another cluster contains
+    /// it.
     ReserveProducerIds(ProducerId),
-    /// A newer image; answered when its partitions are served.
+    /// A newer image. The reply is sent when the shard serves its partitions.
     Apply(Arc<Image>),
-    /// To the shard that coordinates a group or a transaction: what a client asked of this one.
+    /// To the shard that coordinates a group or a transaction: a client's request.
     Coordinate(Box<CoordinateRequest>),
-    /// To the controller's shard: what an admin request wants changed.
+    /// To the controller's shard: a client's admin request.
     Admin(Box<AdminRequest>),
 }
 
+/// The reply to the [`ShardRequest`] of the same kind.
 pub enum Reply {
     Produced(Vec<Result<Produced, AppendRefusal>>),
     Fetched(Vec<RemoteFetched>),
     Read(Result<Vec<u8>, String>),
     Watched,
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),
-    /// Where each begins.
+    /// The new log start of each partition.
     RecordsDeleted(Vec<Result<Offset, ErrorCode>>),
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ErrorCode>>),
     Ended(Vec<ErrorCode>),
@@ -102,12 +108,12 @@ pub enum Reply {
     ProducerId(Result<ProducerId, ErrorCode>),
     ProducerIdsReserved(Result<(), String>),
     Applied(Result<(), String>),
-    /// The whole answer frame, or why the connection is to be closed.
+    /// The whole response frame, or the reason to close the connection.
     Coordinated(Result<Vec<u8>, String>),
     Admin(Box<AdminReply>),
 }
 
-/// Where records are, in terms that cross shards: a partition's segment by its number, and positions in it.
+/// The position of records, in a form that crosses shards: the number of a segment, and a byte range in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stretch {
     pub id: TopicPartition,
@@ -121,21 +127,22 @@ impl Stretch {
     }
 }
 
-/// What one partition of another shard answered.
+/// The result of a fetch from one partition of another shard.
 pub struct RemoteFetched {
     pub error: ErrorCode,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
     pub diverging: Option<(LeaderEpoch, Offset)>,
-    /// Where the reader goes on.
+    /// The offset at which the reader continues.
     pub next_offset: Offset,
     pub bytes: usize,
-    /// Where the records are, each with a copy of its first bytes; not of all, see [`ShardRequest::Fetch`].
+    /// The positions of the records, each with a copy of its first bytes, up to `copy_max` of [`ShardRequest::Fetch`].
     pub records: Vec<(Stretch, Vec<u8>)>,
     pub aborted: Vec<AbortedTransaction>,
 }
 
+/// A lookup of one partition's offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListOffset {
     pub id: TopicPartition,
@@ -144,14 +151,16 @@ pub struct ListOffset {
     pub isolation: Isolation,
 }
 
+/// The size of one partition's log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogSize {
     pub id: TopicPartition,
     pub bytes: u64,
-    /// Offsets that are not committed yet.
+    /// The log end offset minus the high watermark.
     pub lag: i64,
 }
 
+/// A lookup of the end offset of one partition's epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEnd {
     pub id: TopicPartition,
@@ -159,13 +168,14 @@ pub struct EpochEnd {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// What is asked of a transactional id's coordinator.
+/// A request to the coordinator of a transactional id.
 #[derive(Clone, Debug)]
 pub struct TransactionRequest {
     pub transactional_id: String,
     pub operation: TransactionOperation,
 }
 
+/// The operation of a [`TransactionRequest`].
 #[derive(Clone, Debug)]
 pub enum TransactionOperation {
     Init {
@@ -190,15 +200,17 @@ pub enum TransactionOperation {
     Describe,
 }
 
+/// The coordinator's reply to a [`TransactionRequest`].
 #[derive(Clone, Debug)]
 pub enum TransactionReply {
-    /// To `Init` and `End`: what the producer goes on with.
+    /// To `Init` and `End`: the id and epoch with which the producer continues.
     Producer(Result<(ProducerId, ProducerEpoch), ErrorCode>),
-    /// To `Add` and `Verify`: for each partition.
+    /// To `Add` and `Verify`: the error of each partition.
     Partitions(Vec<ErrorCode>),
     Described(Result<DescribedTransaction, ErrorCode>),
 }
 
+/// A transaction as DescribeTransactions reports it.
 #[derive(Clone, Debug)]
 pub struct DescribedTransaction {
     pub state: &'static str,
@@ -208,6 +220,7 @@ pub struct DescribedTransaction {
     pub partitions: Vec<(Box<str>, Vec<PartitionIndex>)>,
 }
 
+/// A transaction as ListTransactions reports it.
 #[derive(Clone, Debug)]
 pub struct ListedTransaction {
     pub transactional_id: Box<str>,
@@ -216,29 +229,29 @@ pub struct ListedTransaction {
     pub start_ms: i64,
 }
 
-/// A request to a coordinator as its frame, without the length.
+/// A client's request to a coordinator, as its frame without the length prefix.
 pub struct CoordinateRequest {
     pub frame: Vec<u8>,
     pub listener: String,
     pub peer: IpAddr,
 }
 
-/// An admin request as its frame: decoded and planned where the controller is.
+/// A client's admin request as its frame. The controller's shard decodes and plans it.
 pub struct AdminRequest {
     pub frame: Vec<u8>,
     pub listener: String,
 }
 
-/// The whole answer frame.
+/// The whole response frame, or the reason to close the connection.
 pub struct AdminReply {
     pub frame: Result<Vec<u8>, String>,
 }
 
-/// A connection between two requests: its socket, and what was received and not looked at yet.
+/// A connection without unanswered requests: its socket, and the received bytes that are not processed.
 pub struct HandOver {
     pub socket: OwnedFd,
     pub peer: SocketAddr,
     pub received: Vec<u8>,
-    /// The listener's name.
+    /// The name of its listener.
     pub listener: String,
 }

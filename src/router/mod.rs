@@ -1,11 +1,12 @@
-//! From a topic and partition to the shard that serves it, and across to it when that is another one.
+//! Routes requests: from a topic and partition to the shard that serves it, and as a message to that shard.
 //!
-//! The routing table is the metadata image itself ([`metadata::owner`](crate::metadata::owner) derives the shard), so it is
-//! one immutable value, swapped whole and read without a lock. What crosses to another shard goes as a message through the mailbox mesh: values and
-//! owned bytes, nothing shared. In direct routing clients connect to the owner and nothing crosses.
+//! Owns: the calls of this shard that wait for a reply. The routing table is the metadata image
+//! ([`metadata::owner`](crate::metadata::owner) derives the shard), so it is one immutable value, replaced as a whole
+//! and read without a lock. A request to another shard is a message through the mailbox mesh: values and owned bytes,
+//! nothing shared. In direct routing clients connect to the owner, and no request crosses.
 //!
-//! In: calls with a request; out: their replies, and what other shards ask of this one ([`Router::receive`]). It does
-//! not know what requests mean: `api` answers them. Runs on each shard's thread.
+//! In: requests to other shards. Out: their replies, and the requests of other shards ([`Router::receive`]). It does
+//! not know the meaning of a request; `api` executes it. Runs on each shard's thread.
 
 pub mod broker;
 pub mod message;
@@ -19,30 +20,31 @@ use crate::runtime::Endpoint;
 use crate::runtime::sync::{Permit, Receiver, Sender, oneshot};
 use message::{Message, Reply, ShardRequest};
 
+/// One shard's end of the mesh.
 pub struct Router {
     own: ShardId,
     endpoint: Endpoint<Message>,
-    calls: RefCell<HashMap<u64, Waiting>>,
+    calls: RefCell<HashMap<u64, PendingCall>>,
     next_call: Cell<u64>,
 }
 
-/// Who waits for a reply, and what goes back when it is there, whether he still waits or not.
-struct Waiting {
+/// A call without a reply yet. The permit is released on the reply, even if the caller has gone.
+struct PendingCall {
     sender: Sender<Reply>,
     _held: Option<Permit>,
 }
 
-/// A call on its way.
+/// A call that was sent.
 pub struct Call {
     receiver: Receiver<Reply>,
 }
 
 impl Call {
-    /// The reply. Every request is answered: shards of one process live and die together.
+    /// Waits for the reply. Every request gets one, because the shards of a process start and stop together.
     pub async fn reply(self) -> Reply {
         match self.receiver.await {
             Ok(reply) => reply,
-            Err(_) => unreachable!("a shard answers every call"),
+            Err(_) => unreachable!("a shard replies to every call"),
         }
     }
 }
@@ -52,41 +54,43 @@ impl Router {
         Rc::new(Router { own, endpoint, calls: RefCell::new(HashMap::new()), next_call: Cell::new(0) })
     }
 
+    /// This shard.
     pub fn own(&self) -> ShardId {
         self.own
     }
 
-    /// Sends a request at once, before anything that is sent later (FIFO per pair of shards).
+    /// Sends a request. Messages between two shards arrive in the order in which they are sent.
     pub fn call(&self, to: ShardId, request: ShardRequest) -> Call {
         self.call_holding(to, request, None)
     }
 
-    /// As [`call`](Self::call), with a permit that is held until the reply.
+    /// As [`call`](Self::call), and holds a permit until the reply arrives.
     pub fn call_holding(&self, to: ShardId, request: ShardRequest, held: Option<Permit>) -> Call {
         let id = self.next_call.get();
         self.next_call.set(id + 1);
         let (sender, receiver) = oneshot();
-        self.calls.borrow_mut().insert(id, Waiting { sender, _held: held });
+        self.calls.borrow_mut().insert(id, PendingCall { sender, _held: held });
         self.endpoint.send(to.0.into(), Message::Request { id, request });
         Call { receiver }
     }
 
-    /// Hands something over that needs no answer.
+    /// Sends a message that needs no reply.
     pub fn send(&self, to: ShardId, message: Message) {
         self.endpoint.send(to.0.into(), message);
     }
 
+    /// Sends the reply to call `id` of another shard.
     pub fn reply(&self, to: ShardId, id: u64, reply: Reply) {
         self.endpoint.send(to.0.into(), Message::Reply { id, reply });
     }
 
-    /// The next message that is not a reply to a call of this shard's.
+    /// Delivers replies to the calls of this shard, and returns the next other message.
     pub async fn receive(&self) -> (ShardId, Message) {
         loop {
             let (from, message) = self.endpoint.recv().await;
             match message {
                 Message::Reply { id, reply } => {
-                    // The caller may have gone, with its connection.
+                    // The caller may have ended with its connection.
                     if let Some(waiting) = self.calls.borrow_mut().remove(&id) {
                         let _ = waiting.sender.send(reply);
                     }

@@ -1,9 +1,13 @@
-//! Before the shards open: whose directory this is, for how many shards it was laid out, and what lies in it that
-//! nobody has told us of.
+//! Prepares the data directory before the shards open.
+//!
+//! Checks that the directory belongs to this cluster, redistributes the partitions if the number of shards has changed,
+//! and takes in topic directories that an operator copied from another broker. Runs on shard 0.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::error::NodeError;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
@@ -18,81 +22,73 @@ use crate::runtime::{self, dir};
 use crate::shard::Shard;
 use crate::shard::open::ShardLocation;
 
-/// A cluster id as Kafka makes them: a random UUID in 22 characters of base64.
+/// A new cluster id in Kafka's form: a random UUID in 22 characters of base64.
 pub fn fresh_cluster_id() -> String {
     loop {
         let mut bytes = [0; 16];
         runtime::random_bytes(&mut bytes);
         let id = TopicId(bytes).to_string();
-        // KAFKA-14545: ids that begin with a dash look like an option on a command line.
+        // KAFKA-14545: an id that begins with a dash looks like an option on a command line.
         if !id.starts_with('-') {
             return id;
         }
     }
 }
 
-/// Makes the directory fit `shards` shards; answers the number of its layout.
-pub async fn settle(
+/// Makes the layout of the directory fit `shards` shards. Returns the number of the layout.
+pub async fn prepare(
     image: &Arc<Image>,
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
     shards: u16,
-) -> Result<u64, String> {
-    let meta = Meta::load(data).map_err(|error| error.to_string())?;
-    data.claim_journals(&image.cluster_id, config.node_id).await.map_err(|error| error.to_string())?;
-    let layouts = data.layouts().map_err(|error| error.to_string())?;
+) -> Result<u64, NodeError> {
+    let meta = Meta::load(data)?;
+    data.claim_journals(&image.cluster_id, config.node_id).await?;
+    let layouts = data.layouts()?;
     let fresh = Meta { cluster_id: image.cluster_id.clone(), node_id: config.node_id, layout: 0, shards };
     let Some(meta) = meta else {
-        // It is stored before any shard has a directory.
+        // `meta.properties` is stored before any shard directory exists.
         if layouts.iter().any(|layout| data.has_shards(*layout)) {
-            return Err(format!(
-                "{} is missing, and there are checkpoints or journals of shards: what they hold would be lost; bring it back",
-                data.meta_path().display()
-            ));
+            return Err(NodeError::NoMeta { path: data.meta_path() });
         }
         for directory in [data.layout_directory(0), data.journal_layout_directory(0)] {
-            dir::create_all(&directory).await.map_err(|error| format!("create {}: {error}", directory.display()))?;
+            dir::create_all(&directory).await.map_err(NodeError::directory("create", &directory))?;
         }
-        data.sync_names(0).await.map_err(|error| error.to_string())?;
-        fresh.store(data).await.map_err(|error| error.to_string())?;
+        data.sync_names(0).await?;
+        fresh.store(data).await?;
         return Ok(0);
     };
     if !layouts.contains(&meta.layout) {
-        return Err(format!(
-            "{} is missing, and what it held would be lost: bring it back. (Or the directory is of an older release, which had \
-             it elsewhere.)",
-            data.layout_directory(meta.layout).display()
-        ));
+        return Err(NodeError::NoLayout { path: data.layout_directory(meta.layout) });
     }
     if meta.cluster_id != image.cluster_id {
-        return Err(format!(
-            "{} belongs to cluster {}, and its metadata log to cluster {}: the directory was put together from two",
-            data.root.display(),
-            meta.cluster_id,
-            image.cluster_id
-        ));
+        return Err(NodeError::TwoClusters {
+            root: data.root.clone(),
+            data: meta.cluster_id,
+            metadata: image.cluster_id.clone(),
+        });
     }
     remove_layouts(data, layouts.into_iter().filter(|found| *found != meta.layout)).await?;
     if meta.shards == shards {
         return Ok(meta.layout);
     }
-    tracing::info!("{} shards now, {} at the last start: partitions are spread anew", shards, meta.shards);
+    tracing::info!("{} shards, {} at the last start: redistributing the partitions", shards, meta.shards);
     let next = Meta { layout: meta.layout + 1, ..fresh };
-    spread_anew(image, config, data, &meta, &next).await?;
-    next.store(data).await.map_err(|error| error.to_string())?;
+    redistribute(image, config, data, &meta, &next).await?;
+    next.store(data).await?;
     remove_layouts(data, [meta.layout]).await?;
     Ok(next.layout)
 }
 
-/// Replays the old layout's journals, flushes everything, and writes the new layout's checkpoints. The old layout
-/// stays the valid one until `meta.properties` is replaced.
-async fn spread_anew(
+/// Replays the journals of the old layout, flushes all logs, and writes the checkpoints of the new layout. The old
+/// layout stays valid until `meta.properties` is replaced.
+async fn redistribute(
     image: &Arc<Image>,
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
     old: &Meta,
     new: &Meta,
-) -> Result<(), String> {
+) -> Result<(), NodeError> {
     let mut states: HashMap<TopicPartition, PartitionState> = HashMap::new();
     for shard in 0..old.shards {
         let place = ShardLocation {
@@ -104,18 +100,18 @@ async fn spread_anew(
             config: config.clone(),
             journal_file_bytes: JOURNAL_FILE_BYTES,
         };
-        let (opened, report) = Shard::open(place, image.clone()).await.map_err(|error| error.to_string())?;
-        opened.stop().await.map_err(|failure| failure.to_string())?;
-        // One shard's memory is all there is here, and the next one wants it.
+        let (opened, report) = Shard::open(place, image.clone()).await?;
+        opened.stop().await.map_err(|why| NodeError::Shard { why: why.to_string() })?;
+        // This thread has the memory of one shard, and the next shard needs it.
         opened.retire();
         tracing::info!(
-            "shard {shard} of before: {} partitions, {} batches replayed",
+            "shard {shard} of the old layout: {} partitions, {} batches replayed",
             report.partitions,
             report.batches_replayed
         );
         let path = data.checkpoint_path(old.layout, shard);
-        let checkpoint = Checkpoint::load(&path).await.map_err(|error| error.to_string())?;
-        let checkpoint = checkpoint.ok_or_else(|| format!("{} has gone", path.display()))?;
+        let checkpoint = Checkpoint::load(&path).await?;
+        let checkpoint = checkpoint.ok_or(NodeError::NoCheckpoint { path })?;
         states.extend(checkpoint.partitions.into_iter().map(|state| (state.id(), state)));
     }
     let mut spread: BTreeMap<ShardId, Vec<PartitionState>> = BTreeMap::new();
@@ -133,8 +129,8 @@ async fn spread_anew(
             journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let directory = data.shard_directory(new.layout, shard.0);
-        dir::create_all(&directory).await.map_err(|error| format!("create {}: {error}", directory.display()))?;
-        let journal = Journal::create(place.journal_settings()).await.map_err(|error| error.to_string())?;
+        dir::create_all(&directory).await.map_err(NodeError::directory("create", &directory))?;
+        let journal = Journal::create(place.journal_settings()).await?;
         let checkpoint = Checkpoint {
             journal_id: journal.id(),
             journal_files: journal.files_count(),
@@ -144,48 +140,48 @@ async fn spread_anew(
             partitions: spread.remove(&shard).unwrap_or_default(),
         };
         let path = data.checkpoint_path(new.layout, shard.0);
-        checkpoint.store(&path).await.map_err(|error| error.to_string())?;
+        checkpoint.store(&path).await?;
     }
-    data.sync_names(new.layout).await.map_err(|error| error.to_string())
+    Ok(data.sync_names(new.layout).await?)
 }
 
-/// What an interrupted or finished change of the number of shards has left.
-async fn remove_layouts(data: &DataDirectory, layouts: impl IntoIterator<Item = u64>) -> Result<(), String> {
+/// Removes layouts that a change of the number of shards has left.
+async fn remove_layouts(data: &DataDirectory, layouts: impl IntoIterator<Item = u64>) -> Result<(), NodeError> {
     for layout in layouts {
         for path in [data.layout_directory(layout), data.journal_layout_directory(layout)] {
             if dir::exists(&path) {
-                dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
+                dir::remove_all(&path).await.map_err(NodeError::directory("remove", &path))?;
             }
         }
     }
     Ok(())
 }
 
-/// A topic that lies in the data directory and that the metadata do not know: copied from another broker.
-struct Found {
+/// A topic that is in the data directory and not in the metadata: copied from another broker.
+struct FoundTopic {
     id: TopicId,
     name: TopicName,
     partitions: Vec<i32>,
 }
 
 /// Takes in topic directories that an operator copied from a Kafka broker: `<topic>-<n>/` with a `partition.metadata`
-/// whose topic id is unknown. `was_cut`: of the metadata log, an end that could not be read was taken for a torn write.
+/// whose topic id is unknown. `was_cut`: an unreadable end of the metadata log was taken for a torn write and cut.
 pub async fn adopt_directories(
     controller: &Controller,
     config: &BrokerConfig,
     data: &DataDirectory,
     was_cut: bool,
-) -> Result<(), String> {
+) -> Result<(), NodeError> {
     let image = controller.image();
-    let mut topics: BTreeMap<String, Found> = BTreeMap::new();
-    let names = dir::list(&data.root).map_err(|error| format!("list {}: {error}", data.root.display()))?;
-    // Before anything is taken out of a directory, the name that says so: see `shard::image`.
-    dir::sync(&data.root).await.map_err(|error| format!("flush {}: {error}", data.root.display()))?;
+    let mut topics: BTreeMap<String, FoundTopic> = BTreeMap::new();
+    let names = dir::list(&data.root).map_err(NodeError::directory("list", &data.root))?;
+    // `shard::image` renames a directory before it removes files from it. That name must be durable before the removal
+    // continues here.
+    dir::sync(&data.root).await.map_err(NodeError::directory("flush", &data.root))?;
     for directory in names {
         if directory.ends_with("-delete") {
             // A deletion that a crash interrupted.
-            let path = data.root.join(&directory);
-            dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
+            remove(&data.root.join(&directory)).await?;
             continue;
         }
         let Some((name, partition)) = directory.rsplit_once('-') else { continue };
@@ -194,7 +190,7 @@ pub async fn adopt_directories(
         let text = String::from_utf8_lossy(&text);
         let id = text.lines().find_map(|line| TopicId::from_base64(line.strip_prefix("topic_id:")?.trim()));
         let Some(id) = id else {
-            tracing::warn!("{directory}/partition.metadata names no topic id; the directory is left alone");
+            tracing::warn!("ignoring {directory}: its partition.metadata has no topic id");
             continue;
         };
         if image.topic_by_id(id).is_some() {
@@ -202,57 +198,73 @@ pub async fn adopt_directories(
         }
         let cluster_id = text.lines().find_map(|line| line.strip_prefix("cluster_id:"));
         if cluster_id.is_some_and(|cluster| cluster.trim() == image.cluster_id) {
-            // Ours, and not in the metadata: deleted, and the process ended before the directory was taken away.
-            let path = data.root.join(&directory);
-            if was_cut {
-                // Or what told of it is what was cut: then it was no torn write, for nothing has a directory before that is
-                // durable.
-                let aside = data.root.join(format!("{directory}.{id}-stray"));
-                dir::rename(&path, &aside).await.map_err(|error| format!("rename {}: {error}", path.display()))?;
-                tracing::error!(
-                    "the metadata log was damaged at its end, and {directory} is of a topic that it does not tell of any more: \
-                     its records are kept in {}",
-                    aside.display()
-                );
-                continue;
-            }
-            dir::remove_all(&path).await.map_err(|error| format!("remove {}: {error}", path.display()))?;
+            remove_own_directory(data, &directory, id, was_cut).await?;
             continue;
         }
         if let Some(known) = image.topic(name.as_str()) {
-            // The topic was deleted and made again while its old directory was being removed, or it is a mistake.
-            tracing::warn!(
-                "{directory} is of topic id {id}, and topic {name} is {}: the directory is left alone",
-                known.id
-            );
+            // The topic was deleted and created again while its old directory was being removed, or this is a mistake.
+            tracing::warn!("ignoring {directory}: its topic id is {id}, and topic {name} has id {}", known.id);
             continue;
         }
-        let found = topics.entry(name.to_string()).or_insert_with(|| Found { id, name, partitions: Vec::new() });
+        let found = topics.entry(name.to_string()).or_insert_with(|| FoundTopic { id, name, partitions: Vec::new() });
         if found.id == id {
             found.partitions.push(partition);
         }
     }
     for found in topics.into_values() {
-        let count = found.partitions.iter().max().map_or(0, |last| last + 1);
-        let overrides = match InternalTopic::ALL.into_iter().find(|internal| internal.name() == found.name.as_str()) {
-            Some(internal) => internal.overrides(config),
-            // What it was configured to keep is not known here: nothing goes until somebody says so.
-            None => ["retention.ms", "retention.bytes"].map(|name| (name.to_owned(), "-1".to_owned())).to_vec(),
-        };
-        tracing::warn!(
-            "taking in topic {} with {count} partitions, found in the data directory, with {}: set what it is to keep",
-            found.name,
-            overrides.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
-        );
-        let command = Command::CreateTopic {
-            id: found.id,
-            name: found.name.to_string(),
-            replicas: vec![vec![NodeId(config.node_id)]; count as usize],
-            overrides,
-        };
-        if let Err(error) = controller.propose(vec![command]).await {
-            tracing::warn!("topic {} could not be taken in: {error}", found.name);
-        }
+        create_found_topic(controller, config, found).await;
     }
     Ok(())
+}
+
+async fn remove(path: &Path) -> Result<(), NodeError> {
+    dir::remove_all(path).await.map_err(NodeError::directory("remove", path))
+}
+
+/// Removes the directory of a topic of this cluster that the metadata does not contain: the topic was deleted, and the
+/// process ended before it removed the directory.
+async fn remove_own_directory(
+    data: &DataDirectory,
+    directory: &str,
+    id: TopicId,
+    was_cut: bool,
+) -> Result<(), NodeError> {
+    let path = data.root.join(directory);
+    if !was_cut {
+        return remove(&path).await;
+    }
+    // The lost end of the metadata log may have created the topic. Then it was damaged and not torn, because a topic
+    // gets a directory only after its creation is durable. Keep the records.
+    let aside = data.root.join(format!("{directory}.{id}-stray"));
+    dir::rename(&path, &aside).await.map_err(NodeError::directory("rename", &path))?;
+    tracing::error!(
+        "the end of the metadata log was damaged, and {directory} belongs to a topic that the log does not contain: its \
+         records are kept in {}",
+        aside.display()
+    );
+    Ok(())
+}
+
+/// Creates a topic for directories that an operator copied in.
+async fn create_found_topic(controller: &Controller, config: &BrokerConfig, found: FoundTopic) {
+    let count = found.partitions.iter().max().map_or(0, |last| last + 1);
+    let overrides = match InternalTopic::ALL.into_iter().find(|internal| internal.name() == found.name.as_str()) {
+        Some(internal) => internal.overrides(config),
+        // The retention of the other broker is unknown, so nothing is deleted until the operator sets one.
+        None => ["retention.ms", "retention.bytes"].map(|name| (name.to_owned(), "-1".to_owned())).to_vec(),
+    };
+    tracing::warn!(
+        "taking in topic {} with {count} partitions, found in the data directory, with {}: set its retention",
+        found.name,
+        overrides.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    );
+    let command = Command::CreateTopic {
+        id: found.id,
+        name: found.name.to_string(),
+        replicas: vec![vec![NodeId(config.node_id)]; count as usize],
+        overrides,
+    };
+    if let Err(error) = controller.propose(vec![command]).await {
+        tracing::warn!("cannot take in topic {}: {error}", found.name);
+    }
 }

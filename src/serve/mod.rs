@@ -1,8 +1,12 @@
-//! `tidemill serve`: wires a node together and takes it apart again.
+//! `tidemill serve`: starts a node, and stops it on a signal.
+//!
+//! Owns: the threads of the shards, and the order of start and stop. In: the command line and the settings file. Out: a
+//! process that serves, and its exit status. It does not know requests; shards and connections handle them. The main
+//! thread starts the shards and waits for signals; everything else runs on the shards' threads.
 //!
 //! ```text
 //! main thread:   settings -> probe -> lock the data directory -> a thread per shard -> signals
-//! shard 0:       metadata log -> layout (same number of shards as last time?) -> image to all shards
+//! shard 0:       metadata log -> layout (redistribute if the number of shards changed) -> image to all shards
 //! every shard:   open (checkpoint, logs, replay) -> listen -> serve -> stop (flush, clean checkpoint)
 //! ```
 
@@ -12,6 +16,7 @@
     reason = "start-up and shutdown run on the main thread, before and after the shards"
 )]
 
+mod error;
 mod layout;
 mod node;
 
@@ -31,6 +36,7 @@ use crate::config::{self, BrokerConfig, Routing, Source};
 use crate::disk::layout::DataDirectory;
 use crate::runtime::{cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
+use error::NodeError;
 use node::{Bound, Started, Stop};
 
 /// Start a node
@@ -57,7 +63,7 @@ pub struct Args {
     sets: Vec<String>,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until a signal stops it.
 pub fn run(args: Args) -> Result<(), Failure> {
     let started_at = Instant::now();
     tracing_subscriber::fmt()
@@ -65,9 +71,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .init();
     let config = Arc::new(load(&args)?);
-    // Before any thread exists, so that every thread leaves these signals to the one that waits for them.
+    // Before any thread exists, so that every thread blocks these signals and only the waiting thread takes them.
     let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Failure::new(format!("cannot take over SIGTERM and SIGINT: {error}")))?;
+        .map_err(|error| Failure::new(format!("cannot handle SIGTERM and SIGINT: {error}")))?;
 
     let data = DataDirectory::new(&config.data_dirs, config.journal_dir.as_ref().map(PathBuf::from));
     for root in [&data.root, &data.journal_root] {
@@ -108,7 +114,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     describe(&mut out, &config, &data, shards, &bound);
 
     let (started, starts) = mpsc::channel::<Started>();
-    let (ended, ends) = mpsc::channel::<(u16, Result<(), String>)>();
+    let (ended, ends) = mpsc::channel::<(u16, Result<(), NodeError>)>();
     let mut image_senders = Vec::new();
     let mut image_receivers = vec![None];
     for _ in 1..shards {
@@ -139,7 +145,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         let ended = ended.clone();
         let thread = thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| node::run(launch)));
-            // Crash beats corrupt: a broken invariant on one shard ends the node.
+            // Crash beats corrupt: a panic on one shard ends the process.
             let outcome = outcome.unwrap_or_else(|_| std::process::abort());
             let _ = ended.send((shard, outcome));
         });
@@ -147,19 +153,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     drop((started, ended));
 
-    let ready = collect(&starts, &ends, shards);
-    match ready {
+    match wait_until_started(&starts, &ends, shards) {
         Ok(reports) => print_ready(&mut out, &reports, started_at, &bound),
-        Err(why) => return Err(Failure::new(why)),
+        Err(error) => return Err(Failure::new(error.to_string())),
     }
-    // A signal, or the end of a shard, whichever comes first.
+    // One channel for signals and for shards that end.
     let (signalled, first_end) = mpsc::channel();
     let by_signal = signalled.clone();
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             let _ = by_signal.send(Event::Signal(signal));
         }
-        // A second signal does not wait.
+        // A second signal ends the process without waiting for the shards.
         signals.forever().next();
         std::process::exit(130);
     });
@@ -174,7 +179,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         match event {
             Event::Signal(signal) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                let _ = writeln!(out, "{name}: finishing what is in flight, flushing");
+                let _ = writeln!(out, "{name}: finishing requests in flight, flushing");
                 for stopper in &stoppers {
                     let _ = stopper.send(Stop);
                 }
@@ -196,14 +201,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
             Ok(())
         }
         Some(why) => {
-            Err(Failure::new(why).hinted("what was acknowledged is in the journal; the next start replays it"))
+            Err(Failure::new(why).hinted("acknowledged records are in the journal; the next start replays it"))
         }
     }
 }
 
 enum Event {
     Signal(i32),
-    Ended(u16, Result<(), String>),
+    Ended(u16, Result<(), NodeError>),
 }
 
 fn load(args: &Args) -> Result<BrokerConfig, Failure> {
@@ -229,7 +234,7 @@ fn load(args: &Args) -> Result<BrokerConfig, Failure> {
     config::load(source, &sets).map_err(|fault| Failure::new(fault.to_string()))
 }
 
-/// Every address to listen on, resolved, and checked to be free.
+/// Resolves every address to listen on, and checks that it is free.
 fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
     let mut all: Vec<(Bound, RangeInclusive<u16>)> = Vec::new();
     for (listener, advertised) in config.bind().into_iter().zip(config.advertised()) {
@@ -266,7 +271,7 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
         }
         all.push((Bound { name: listener.name.clone(), address, advertised }, ports));
     }
-    // The listeners share ports among shards, and would share them with a stranger too: look first.
+    // SO_REUSEPORT would share a port with another process of the same user too, so check that it is free.
     for (bound, ports) in &all {
         for port in ports.clone() {
             let candidate = SocketAddr::new(bound.address.ip(), port);
@@ -279,8 +284,8 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
     Ok(all.into_iter().map(|(bound, _)| bound).collect())
 }
 
-/// The kernel closes a killed process's ring, and with it its sockets, some time after the process itself is gone: a
-/// restart right behind a crash must not fail for that.
+/// Waits up to two seconds for the address. The kernel closes the ring and the sockets of a killed process some time
+/// after the process has ended, and a restart directly after a crash must not fail for that.
 fn wait_until_free(address: SocketAddr) -> std::io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -310,22 +315,22 @@ fn describe(out: &mut impl Write, config: &BrokerConfig, data: &DataDirectory, s
     }
 }
 
-/// Waits until every shard has started, or one could not.
-fn collect(
+/// Waits until every shard has started, or one has failed.
+fn wait_until_started(
     starts: &mpsc::Receiver<Started>,
-    ends: &mpsc::Receiver<(u16, Result<(), String>)>,
+    ends: &mpsc::Receiver<(u16, Result<(), NodeError>)>,
     shards: u16,
-) -> Result<Vec<Started>, String> {
+) -> Result<Vec<Started>, NodeError> {
     let mut reports = Vec::new();
     let mut ended = 0;
     while reports.len() < usize::from(shards) {
         match starts.recv_timeout(Duration::from_millis(20)) {
             Ok(report) => reports.push(report),
-            // Whoever ends without an error has been told that another one failed, which says why.
+            // A shard ends without an error if another one failed, whose error is returned.
             Err(_) => match ends.try_recv() {
                 Ok((_, Err(why))) => return Err(why),
                 Ok((_, Ok(()))) => ended += 1,
-                Err(_) if ended == shards => return Err("all shards have ended before they had started".into()),
+                Err(_) if ended == shards => return Err(NodeError::NoneStarted),
                 Err(_) => {}
             },
         }

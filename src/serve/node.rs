@@ -1,4 +1,4 @@
-//! One shard's life, from its thread's first instruction to its last.
+//! The thread of one shard: opens the shard, serves, and stops it.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::error::NodeError;
 use super::layout;
 use crate::api::remote::{Appends, serve};
 use crate::api::{self, Origin, Server};
@@ -23,10 +24,10 @@ use crate::runtime::{self, Class, Endpoint, InjectorReceiver, Listener, Stream};
 use crate::shard::Shard;
 use crate::shard::open::{OpenReport, ShardLocation};
 
-/// An order to stop.
+/// The message that stops a shard.
 pub struct Stop;
 
-/// A listener as it is bound, and as clients are told of it.
+/// A listener: the address that it binds, and the address that clients connect to.
 #[derive(Clone)]
 pub struct Bound {
     pub name: String,
@@ -34,22 +35,22 @@ pub struct Bound {
     pub advertised: Advertised,
 }
 
-/// What a shard says when it serves.
+/// The message of a shard that has started to serve.
 pub struct Started {
     pub report: OpenReport,
 }
 
-/// What the shards need to know of each other and the node before they open.
+/// The metadata and the layout that shard 0 found, which the other shards open.
 #[derive(Clone)]
 pub struct Opening {
     image: Arc<Image>,
     layout: u64,
 }
 
-/// 16 MiB: a sixth of a second of new data at 100 MB/s, and it takes a third of that to make as much again.
+/// 16 MiB: new data of a sixth of a second at 100 MB/s. Preparing as much again takes a third of that time.
 const CHUNKS_READY: usize = 8;
 
-/// Everything a shard's thread is given.
+/// The inputs of a shard's thread.
 pub struct Launch {
     pub shard: u16,
     pub shards: u16,
@@ -61,15 +62,17 @@ pub struct Launch {
     pub endpoint: Endpoint<Message>,
     pub stops: InjectorReceiver<Stop>,
     pub started: mpsc::Sender<Started>,
-    /// Where shards other than 0 wait for what shard 0 found.
+    /// On shards other than 0: receives the opening of shard 0.
     pub images: Option<mpsc::Receiver<Opening>>,
+    /// On shard 0: sends the opening to each of the other shards.
     pub image_senders: Option<Vec<mpsc::Sender<Opening>>>,
 }
 
-pub fn run(launch: Launch) -> Result<(), String> {
+/// Runs the shard on this thread until it is stopped.
+pub fn run(launch: Launch) -> Result<(), NodeError> {
     let opening = match &launch.images {
         None => None,
-        // Shard 0 is gone without having told: it has said why.
+        // Shard 0 has failed and returns its error itself.
         Some(images) => match images.recv() {
             Ok(opening) => Some(opening),
             Err(_) => return Ok(()),
@@ -84,16 +87,15 @@ pub fn run(launch: Launch) -> Result<(), String> {
         chunks_ready: CHUNKS_READY,
         ..runtime::Config::default()
     };
-    runtime::run(settings, move || live(launch, opening))
-        .map_err(|error| format!("the reactor could not be set up: {error}"))?
+    runtime::run(settings, move || run_shard(launch, opening)).map_err(NodeError::Reactor)?
 }
 
-async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
+async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeError> {
     let Launch { shard, shards, config, data, bound, endpoint, stops, started, image_senders, .. } = launch;
     let (opening, controller) = match opening {
         Some(opening) => (opening, None),
         None => {
-            let (opening, controller) = lead(&config, &data, shards, &bound).await?;
+            let (opening, controller) = open_metadata(&config, &data, shards, &bound).await?;
             for sender in image_senders.into_iter().flatten() {
                 let _ = sender.send(opening.clone());
             }
@@ -109,7 +111,7 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
         config: config.clone(),
         journal_file_bytes: JOURNAL_FILE_BYTES,
     };
-    let (shard, report) = Shard::open(place, opening.image).await.map_err(|error| error.to_string())?;
+    let (shard, report) = Shard::open(place, opening.image).await?;
     let router = Router::new(shard.id, endpoint);
     let server = api::serve(shard.clone(), router.clone());
     let connections = Connections::new(server.clone());
@@ -119,10 +121,9 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
     }
     if let Some(highest) = report.foreign_producer_id {
         let reserved = api::reserve_producer_ids(&server, highest).await;
-        reserved.map_err(|why| format!("cannot reserve the producer ids of logs of another cluster: {why}"))?;
+        reserved.map_err(|why| NodeError::ProducerIds { why: why.to_string() })?;
     }
-    let acceptors =
-        listen(&connections, &config, &bound, shard.id).map_err(|error| format!("cannot listen: {error}"))?;
+    let acceptors = listen(&connections, &config, &bound, shard.id).map_err(NodeError::Listen)?;
     let _ = started.send(Started { report });
 
     stops.recv().await;
@@ -130,20 +131,22 @@ async fn live(launch: Launch, opening: Option<Opening>) -> Result<(), String> {
         acceptor.abort();
     }
     connections.close_all();
-    server.stop().await
+    server.stop().await.map_err(|why| NodeError::Shard { why: why.to_string() })
 }
 
-/// Shard 0, before the others: the metadata, and the layout for as many shards as there are now.
-async fn lead(
+/// On shard 0, before the other shards open: opens the metadata log, and prepares the layout for the number of shards.
+async fn open_metadata(
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
     shards: u16,
     bound: &[Bound],
-) -> Result<(Opening, Controller), String> {
-    let opened = Controller::open(&data.metadata_directory()).await.map_err(|error| error.to_string())?;
+) -> Result<(Opening, Controller), NodeError> {
+    let opened = Controller::open(&data.metadata_directory()).await?;
     let was_cut = opened.torn.is_some();
     if let Some((bytes, why)) = opened.torn {
-        tracing::warn!("the last write of the metadata log was torn ({why}); its {bytes} bytes were never answered");
+        tracing::warn!(
+            "the last write of the metadata log was torn ({why}); its {bytes} bytes were never acknowledged"
+        );
     }
     let controller = opened.controller;
     let endpoints: Vec<NodeEndpoint> = bound
@@ -154,11 +157,10 @@ async fn lead(
             port: bound.advertised.port,
         })
         .collect();
-    let plan = plan_start(&controller.image(), config, endpoints, shards, layout::fresh_cluster_id())
-        .map_err(|error| error.to_string())?;
-    controller.propose(plan.commands).await.map_err(|error| error.to_string())?;
+    let plan = plan_start(&controller.image(), config, endpoints, shards, layout::fresh_cluster_id())?;
+    controller.propose(plan.commands).await?;
     layout::adopt_directories(&controller, config, data, was_cut).await?;
-    let layout = layout::settle(&controller.image(), config, data, shards).await?;
+    let layout = layout::prepare(&controller.image(), config, data, shards).await?;
     Ok((Opening { image: controller.image(), layout }, controller))
 }
 
@@ -184,7 +186,7 @@ fn listen(
     Ok(acceptors)
 }
 
-/// Answers other shards for as long as the node runs.
+/// Serves the requests of other shards until the node stops.
 async fn receive(server: Rc<Server>, connections: Rc<Connections>) {
     let appends: Vec<_> = (0..server.shard.shards).map(|from| Appends::start(&server, ShardId(from))).collect();
     loop {
@@ -195,9 +197,9 @@ async fn receive(server: Rc<Server>, connections: Rc<Connections>) {
                     let origin = Origin::new(&hand_over.listener);
                     connections.serve(stream, origin, hand_over.received);
                 }
-                Err(error) => tracing::warn!("a connection was lost in its hand-over: {error}"),
+                Err(error) => tracing::warn!("lost a connection that another shard handed over: {error}"),
             },
-            (_, Message::Reply { .. }) => unreachable!("replies go to their callers"),
+            (_, Message::Reply { .. }) => unreachable!("Router::receive delivers replies to their callers"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The table of the APIs that this broker serves. ApiVersions advertises it, and a request header is checked against it.
+//! The table of the APIs that this broker serves. ApiVersions advertises it, and a request header is checked against
+//! it.
 
 /// Calls `$callback!` once, with one row for each API in the order of [`API_TABLE`].
 ///

@@ -1,4 +1,4 @@
-//! A frame's outside: the length in front, the header, and which of both an API's version uses.
+//! The envelope of a frame: the length prefix, and the request and response headers of each API version.
 //!
 //! ```text
 //! request:  int32 length | int16 api key | int16 version | int32 correlation id | nullable string client id | tags (v2)
@@ -13,15 +13,14 @@ use super::{Api, ApiKey, Malformed, Message, Reader, Unencodable, Writer};
 /// Kafka's default for `socket.request.max.bytes`.
 pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 
-/// Requests other than Produce are decoded into structs that can take dozens of times the bytes on the wire, so they get a
-/// limit of their own. A fetch of 100,000 partitions fits.
+/// The limit for requests other than Produce, because a decoded struct can take dozens of times its bytes on the wire.
+/// A fetch of 100,000 partitions fits.
 pub const OTHER_REQUEST_BYTES_MAX: usize = 4 << 20;
 
-/// A client id is no longer than this, and goes into the ids of members: those, like every name, have to fit what an int16 can
-/// count.
+/// A longer client id is cut to this length. A member id is a client id and a UUID, and must fit an int16 length.
 pub const CLIENT_ID_BYTES_MAX: usize = 30_000;
 
-/// A length prefix that no peer in its right mind sends. The connection is closed.
+/// A length prefix out of bounds. It closes the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a frame of {length} bytes, where at most {max} are allowed")]
 pub struct IllegalLength {
@@ -29,7 +28,7 @@ pub struct IllegalLength {
     pub max: usize,
 }
 
-/// The length of the frame that follows `prefix`. It is a claim, not a reason to allocate.
+/// The length of the frame that follows `prefix`. The peer claims it; do not allocate for it.
 pub fn length(prefix: [u8; 4], max: usize) -> Result<usize, IllegalLength> {
     let length = i32::from_be_bytes(prefix);
     match usize::try_from(length) {
@@ -38,8 +37,8 @@ pub fn length(prefix: [u8; 4], max: usize) -> Result<usize, IllegalLength> {
     }
 }
 
-/// How long the frame may be that begins, behind its length, with `head`: at most `max`, and less for what is decoded at a
-/// multiple of its size. With fewer than two bytes it cannot be told, and is `max`.
+/// The length limit of a frame whose bytes after the length prefix begin with `head`: `max` for Produce, else at most
+/// [`OTHER_REQUEST_BYTES_MAX`]. It is `max` while `head` has fewer than the two bytes of the API key.
 pub fn request_bytes_max(head: &[u8], max: usize) -> usize {
     match head.first_chunk() {
         Some(key) if i16::from_be_bytes(*key) != ApiKey::Produce.code() => max.min(OTHER_REQUEST_BYTES_MAX),
@@ -47,17 +46,18 @@ pub fn request_bytes_max(head: &[u8], max: usize) -> usize {
     }
 }
 
-/// Who asks what, and at which version.
+/// The decoded header of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestHeader<'a> {
     pub api: &'static Api,
     pub version: i16,
-    /// Echoed in the answer, whatever its sign.
+    /// Echoed in the response. It may be negative.
     pub correlation_id: i32,
     pub client_id: Option<Cow<'a, str>>,
 }
 
-/// Why a frame is not served. All but one close the connection: no answer could be encoded (protocol statement 14).
+/// The reason why a frame is rejected. All but `UnknownApiVersions` close the connection, because no response could be
+/// encoded (protocol statement 14).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
     #[error(transparent)]
@@ -66,19 +66,19 @@ pub enum Refused {
     UnknownApi { key: i16, version: i16 },
     #[error("{} version {version} is not served", api.name)]
     UnservedVersion { api: &'static Api, version: i16 },
-    /// To be answered with `api_versions::unsupported_version`, without a look at the body.
+    /// Answered with `api_versions::unsupported_version`; the body is not read.
     #[error("ApiVersions version {version} is not known")]
     UnknownApiVersions { version: i16, correlation_id: i32 },
 }
 
 impl<'a> RequestHeader<'a> {
-    /// Leaves `r` at the body, flexible if the body is.
+    /// Decodes the header, and leaves `r` at the body, set to the flexibility of the body.
     pub fn decode(r: &mut Reader<'a>) -> Result<RequestHeader<'a>, Refused> {
         r.set_flexible(false);
         let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
         let api = ApiKey::from_code(key).ok_or(Refused::UnknownApi { key, version })?.api();
         if !api.serves(version) {
-            // A newer client's header may be newer too: nothing behind the correlation id is read.
+            // A newer client may send a newer header, so nothing after the correlation id is read.
             return Err(match api.key {
                 ApiKey::ApiVersions => Refused::UnknownApiVersions { version, correlation_id },
                 _ => Refused::UnservedVersion { api, version },
@@ -91,7 +91,7 @@ impl<'a> RequestHeader<'a> {
     }
 }
 
-/// Bytes that are no UTF-8 are read as replacement characters, which are longer: the id is cut to its bound after that.
+/// Replaces invalid UTF-8 first and cuts the id to its bound afterwards, because a replacement character is longer.
 fn client_id(bytes: &[u8]) -> Cow<'_, str> {
     let id = String::from_utf8_lossy(bytes);
     let mut end = id.len().min(CLIENT_ID_BYTES_MAX);
@@ -107,7 +107,7 @@ fn client_id(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Begins a request frame: header written, ready for the body.
+/// Begins a request frame: writes the header; the caller writes the body.
 pub fn request(api: &Api, version: i16, correlation_id: i32, client_id: Option<&str>) -> Writer {
     let mut w = Writer::frame(version);
     w.i16(api.key.code());
@@ -119,7 +119,7 @@ pub fn request(api: &Api, version: i16, correlation_id: i32, client_id: Option<&
     w
 }
 
-/// Begins an answer's frame: header written, ready for the body.
+/// Begins a response frame: writes the header; the caller writes the body.
 pub fn response(api: &Api, version: i16, correlation_id: i32) -> Writer {
     let mut w = Writer::frame(version);
     w.i32(correlation_id);
@@ -129,7 +129,7 @@ pub fn response(api: &Api, version: i16, correlation_id: i32) -> Writer {
     w
 }
 
-/// Reads an answer's header and leaves `r` at the body. Returns the correlation id.
+/// Reads a response header and leaves `r` at the body. Returns the correlation id.
 pub fn decode_response_header(r: &mut Reader<'_>, api: &Api, version: i16) -> Result<i32, Malformed> {
     let correlation_id = r.i32()?;
     r.set_flexible(api.response_header_is_flexible(version));
@@ -138,7 +138,7 @@ pub fn decode_response_header(r: &mut Reader<'_>, api: &Api, version: i16) -> Re
     Ok(correlation_id)
 }
 
-/// A whole request frame, with its length.
+/// Encodes a whole request frame, including the length prefix.
 pub fn encode_request<M: Message>(
     message: &M,
     version: i16,
@@ -150,7 +150,7 @@ pub fn encode_request<M: Message>(
     w.finish()
 }
 
-/// A whole answer's frame, with its length.
+/// Encodes a whole response frame, including the length prefix.
 pub fn encode_response<M: Message>(message: &M, version: i16, correlation_id: i32) -> Result<Vec<u8>, Unencodable> {
     let mut w = response(M::API.api(), version, correlation_id);
     message.encode(&mut w, version);

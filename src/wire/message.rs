@@ -1,4 +1,4 @@
-//! How a message is declared: as Kafka declares it, a list of fields with the versions that have them.
+//! The declaration of a message: a list of fields with their versions, as in Kafka's schemas.
 //!
 //! ```ignore
 //! message! {
@@ -14,19 +14,19 @@
 //! }
 //! ```
 //!
-//! gives two structs with both directions at every version. An `Option` may be null at every version that has the field,
-//! or from `nullable = n+` on. `tag = n` makes it a tagged field, written only when it is not the default. A field that
-//! the version lacks decodes as its default; encoded, it must be its default or `ignorable`, else the message is
-//! [`Unencodable`](super::Unencodable): Kafka's rule.
+//! generates two structs that encode and decode at every version. An `Option` may be null at every version that has the
+//! field, or from `nullable = n+` on. `tag = n` makes a tagged field, which is written only if it differs from its
+//! default. A field that the version lacks decodes as its default. When encoded, it must have its default or be
+//! `ignorable`; otherwise the message is [`Unencodable`](super::Unencodable), as in Kafka.
 
 use super::{ApiKey, Malformed, Reader, Writer};
 use crate::model::{ErrorCode, TopicId};
 
-/// A value with a place on the wire.
+/// A value that can be encoded and decoded.
 pub trait Wire: Sized {
-    /// The fewest bytes one takes; what an array count is checked against (WIRE-2).
+    /// The fewest bytes of an encoded value; array counts are checked against it (WIRE-2).
     fn bytes_min(version: i16, flexible: bool) -> usize;
-    /// What a field is where nothing else is declared: zero, empty, null.
+    /// The default of a field that declares none: zero, empty or null.
     fn unset() -> Self;
     fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self, Malformed>;
     fn encode(&self, w: &mut Writer, version: i16);
@@ -35,15 +35,15 @@ pub trait Wire: Sized {
     }
 }
 
-/// A request or an answer, as opposed to a part of one.
+/// A whole request or response, as opposed to a part of one.
 pub trait Message: Wire {
     const API: ApiKey;
 }
 
-/// A type whose absence the wire can say.
+/// A type that has a null encoding.
 pub trait Nullable: Wire {
     fn decode_nullable(r: &mut Reader<'_>, version: i16) -> Result<Option<Self>, Malformed>;
-    /// Writes null, or what has to stand before a value that is not.
+    /// Writes null, or the marker before a non-null value, if the type has one.
     fn encode_null(value: Option<&Self>, w: &mut Writer);
 }
 
@@ -112,7 +112,7 @@ impl Wire for ErrorCode {
         ErrorCode::None
     }
 
-    /// A code that a newer broker has invented is UNKNOWN_SERVER_ERROR to us, as it is to the Java client.
+    /// An unknown code of a newer broker becomes UNKNOWN_SERVER_ERROR, as in the Java client.
     fn decode(r: &mut Reader<'_>, _: i16) -> Result<Self, Malformed> {
         Ok(ErrorCode::from_code(r.i16()?).unwrap_or(ErrorCode::UnknownServerError))
     }
@@ -190,7 +190,7 @@ impl<T: Wire> Nullable for Vec<T> {
     }
 }
 
-/// Bytes that are not looked into on their way: what members of a group tell each other.
+/// Opaque bytes: the metadata and assignments that the members of a group exchange.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -212,7 +212,7 @@ impl Wire for Bytes {
     }
 }
 
-/// `message_or!(a ; b)` is `a` if it was given, else `b`.
+/// `message_or!(a ; b)` is `a` if it is present, else `b`.
 macro_rules! message_or {
     (; $otherwise:expr) => {
         $otherwise
@@ -348,7 +348,7 @@ macro_rules! message {
 
     (@ part $name:ident) => {
         impl $crate::wire::message::Nullable for $name {
-            // A struct that may be null has a byte in front: -1, or 1.
+            // A nullable struct begins with one byte: -1 for null, else 1.
             fn decode_nullable(
                 r: &mut $crate::wire::Reader<'_>,
                 version: i16,

@@ -1,25 +1,27 @@
 //! Kafka's wire format: frames, primitives, and one file per API.
 //!
-//! Owns: how a request or an answer is laid out at each version, in both directions (the broker decodes requests and
-//! encodes answers; the load generator and the command line do the reverse, against any broker).
-//! In: a frame's bytes without the length prefix, as a [`Reader`]. Out: typed requests that borrow from those bytes,
-//! and frames ready to send, as a [`Writer`] or, where record bytes are involved, as [`Pieces`].
+//! Owns: the layout of each request and response at each version. The broker decodes requests and encodes responses;
+//! the load generator and the command line do the reverse, against any Kafka broker.
+//! In: a frame's bytes without the length prefix, as a [`Reader`]. Out: typed requests, and frames ready to send: as a
+//! [`Writer`], or as [`Pieces`] if they carry record bytes.
 //!
 //! ```text
-//! bytes -> frame::RequestHeader -> produce | fetch | metadata | ... ::XRequest     (api decides what it means)
-//! XResponse -> frame::response / FetchResponseWriter -> bytes | Pieces             (net sends it)
+//! bytes -> frame::RequestHeader -> data | group | txn | admin ::x::XRequest     (api executes it)
+//! XResponse -> frame::response / FetchResponseWriter -> bytes | Pieces          (net sends it)
 //! ```
 //!
-//! Produce and Fetch are written by hand, because their cost is paid per partition; everything else, ApiVersions too, is
-//! declared field by field with `message!`, as Kafka's own schemas are.
+//! The messages are in [`data`], [`group`], [`txn`] and [`admin`]; [`for_each_message!`] lists them all. Produce and
+//! Fetch are written by hand, because every partition of a request pays their cost. All others are declared field by
+//! field with `message!`, as Kafka's own schemas are.
 //!
 //! Invariants:
-//! - WIRE-1: no decoder panics, whatever the bytes; what is wrong with them is a [`Malformed`] with its position.
-//! - WIRE-2: nothing is allocated for a count before that many smallest elements fit in the bytes that remain.
-//! - WIRE-3: record bytes are never copied here: a decoder says where they are, an encoder takes them as a payload.
+//! - WIRE-1: a decoder never panics: it rejects bad bytes with a [`Malformed`] that names a position inside the frame.
+//! - WIRE-2: a decoder allocates for a count only if that many elements of the smallest size fit in the remaining
+//!   bytes.
+//! - WIRE-3: record bytes are never copied: a decoder returns their range, an encoder takes them as a payload.
 //!
-//! Does not know: sockets, what a request means, whether a topic exists, or which versions a handler likes; it runs on
-//! whichever thread calls it and keeps no state.
+//! Does not know: sockets, the meaning of a request, whether a topic exists, or which versions a handler accepts. It
+//! keeps no state and runs on the thread that calls it.
 
 #[macro_use]
 pub(crate) mod message;

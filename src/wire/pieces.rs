@@ -1,7 +1,7 @@
-//! A frame whose record bytes never pass through the writer (WIRE-3).
+//! A frame whose record bytes do not pass through the writer (WIRE-3).
 //!
-//! Everything but the records is one vector; each payload has the position in it before which it is sent. The sender
-//! turns both into one iovec:
+//! One vector holds all fields except the records. Each payload has the position in that vector before which it is
+//! sent. The sender combines both into one iovec:
 //!
 //! ```text
 //! head:  [length|header|topic|partition 0|partition 1|tags]      payloads: (43, records 0), (70, records 1)
@@ -12,16 +12,16 @@ use std::ops::{Deref, Range};
 
 use super::{Unencodable, Writer};
 
-/// A frame ready to send: header bytes, and the payloads that belong between them.
+/// A frame ready to send: the bytes of its fields, and the payloads between them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pieces<P> {
-    /// Length prefix and all fields.
+    /// The length prefix and all fields except records.
     pub head: Vec<u8>,
     /// Ascending by position in `head`; none is empty.
     pub payloads: Vec<(usize, P)>,
 }
 
-/// Record bytes of which only the number is known here: they may be in memory, in a file, or on another shard.
+/// Record bytes of which the encoder knows only the number: they may be in memory, in a file, or on another shard.
 pub trait Payload {
     fn bytes(&self) -> usize;
 }
@@ -33,13 +33,12 @@ impl<T: Deref<Target = [u8]>> Payload for T {
 }
 
 impl<P: Payload> Pieces<P> {
-    /// Bytes on the wire, with the length prefix.
+    /// The number of bytes on the wire, including the length prefix.
     pub fn bytes(&self) -> usize {
         self.head.len() + self.payloads.iter().map(|(_, payload)| payload.bytes()).sum::<usize>()
     }
 
-    /// In sending order, as `head` made into `whole` by the caller (so that every piece shares its buffer): `cut` takes a
-    /// range of `whole` out.
+    /// The pieces in sending order. `whole` turns `head` into a shared buffer, and `cut` takes a range of that buffer.
     pub fn into_iovec<S>(self, whole: impl FnOnce(Vec<u8>) -> S, cut: impl Fn(&S, Range<usize>) -> P) -> Vec<P> {
         let head_bytes = self.head.len();
         let head = whole(self.head);
@@ -58,7 +57,7 @@ impl<P: Payload> Pieces<P> {
         iovec
     }
 
-    /// The whole frame in one vector: copies, so it is for small frames and for tests.
+    /// The whole frame in one vector. It copies the payloads, so use it only for small frames and tests.
     pub fn to_vec(&self) -> Vec<u8>
     where
         P: Deref<Target = [u8]>,
@@ -75,7 +74,7 @@ impl<P: Payload> Pieces<P> {
     }
 }
 
-/// Builds [`Pieces`]: a writer, and what it leaves out.
+/// Builds [`Pieces`]: a writer, and the payloads that do not pass through it.
 #[derive(Debug)]
 pub(super) struct PieceWriter<P> {
     pub w: Writer,
@@ -88,11 +87,11 @@ impl<P: Payload> PieceWriter<P> {
         PieceWriter { w, payloads: Vec::new(), payload_bytes: 0 }
     }
 
-    /// One records field: its length, and its bytes left out. Empty is length 0, never null: librdkafka takes null for
-    /// corruption (KAFKA-18646).
+    /// Writes the length of one records field and keeps its bytes as payloads. Empty records have length 0, never null:
+    /// librdkafka takes null for corruption (KAFKA-18646).
     pub fn records(&mut self, parts: impl IntoIterator<Item = P>) {
         let first = self.payloads.len();
-        // The length stands before the payloads, so their position is known only after it is written.
+        // The payloads follow their length, so their position is known only after the length is written.
         self.payloads.extend(parts.into_iter().filter(|part| part.bytes() > 0).map(|part| (0, part)));
         let records_bytes = self.payloads[first..].iter().map(|(_, part)| part.bytes()).sum();
         self.w.nullable_length(Some(records_bytes));
@@ -102,11 +101,19 @@ impl<P: Payload> PieceWriter<P> {
     }
 
     pub fn finish(self) -> Result<Pieces<P>, Unencodable> {
-        Ok(Pieces { head: self.w.finish_with_payload(self.payload_bytes)?, payloads: self.payloads })
+        let head = self.w.finish_with_payload(self.payload_bytes)?;
+        debug_assert!(
+            head.first_chunk().is_some_and(|prefix| {
+                i32::from_be_bytes(*prefix) as usize + prefix.len() == head.len() + self.payload_bytes
+            }),
+            "WIRE-3: the frame's length counts the record bytes, and its head holds none of them"
+        );
+        Ok(Pieces { head, payloads: self.payloads })
     }
 }
 
-/// Holds the caller to the counts it announced: an array whose count is wrong is a frame nobody can read.
+/// Asserts that the caller writes as many topics and partitions as it announced. An array with a wrong count makes the
+/// frame unreadable.
 #[derive(Debug)]
 pub(super) struct Announced {
     pub topics: usize,
@@ -117,7 +124,7 @@ impl Announced {
     pub fn topic(&mut self, partitions: usize) {
         assert!(
             self.topics > 0 && self.partitions == 0,
-            "one topic follows another when all its partitions are written"
+            "a topic starts only after all partitions of the previous one are written"
         );
         self.topics -= 1;
         self.partitions = partitions;
@@ -125,12 +132,12 @@ impl Announced {
 
     /// True for the last partition of its topic.
     pub fn partition(&mut self) -> bool {
-        assert!(self.partitions > 0, "no more partitions than announced");
+        assert!(self.partitions > 0, "a topic has no more partitions than announced");
         self.partitions -= 1;
         self.partitions == 0
     }
 
     pub fn finish(&self) {
-        assert!(self.topics == 0 && self.partitions == 0, "every topic and partition announced is written");
+        assert!(self.topics == 0 && self.partitions == 0, "all announced topics and partitions are written");
     }
 }

@@ -1,18 +1,18 @@
 //! Kafka's primitive types, read from borrowed bytes.
 //!
-//! A reader knows whether its message is flexible (KIP-482), so a list of fields reads the same at every version: a
-//! string is `int16 length` or `unsigned varint length + 1` by that one bit.
+//! A reader holds the flexibility of its message (KIP-482), so that a decoder reads the same fields at every version.
+//! That bit decides whether a string has an `int16 length` or an `unsigned varint length + 1`.
 
 use crate::model::TopicId;
 
-/// More elements than this in one array is refused, however many bytes follow: Kafka's own bound.
+/// An array with more elements is rejected, even if all its bytes follow. The bound is Kafka's.
 pub const ARRAY_ELEMENTS_MAX: usize = 1_000_000;
-/// More tagged fields than this in one section is refused: Kafka's own bound.
+/// A section with more tagged fields is rejected. The bound is Kafka's.
 pub const TAGGED_FIELDS_MAX: u32 = 10_000;
-/// Kafka's strings hold at most this many bytes, also where the length is a varint.
+/// The longest string in Kafka, in bytes; the bound also holds for varint lengths.
 pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
-/// The bytes are not what the protocol says. The connection they came from cannot be trusted any further.
+/// The bytes violate the protocol. The receiver closes the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed at byte {at}: {what}")]
 pub struct Malformed {
@@ -21,11 +21,11 @@ pub struct Malformed {
     pub at: usize,
 }
 
-/// A cursor over one frame, or over one tagged field of it. Positions are always the frame's.
+/// A cursor over one frame, or over one tagged field of it. Positions count from the start of the frame.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
-    /// Where `rest` ends in the frame.
+    /// The position in the frame at which `rest` ends.
     end: usize,
     flexible: bool,
 }
@@ -40,7 +40,7 @@ macro_rules! fixed_width {
 }
 
 impl<'a> Reader<'a> {
-    /// Over a frame without its length prefix. Not flexible until told.
+    /// Reads a frame without its length prefix. It is not flexible until [`set_flexible`](Self::set_flexible).
     pub fn new(frame: &'a [u8]) -> Reader<'a> {
         Reader { rest: frame, end: frame.len(), flexible: false }
     }
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
         self.flexible
     }
 
-    /// Where the next byte is, in the frame.
+    /// The position of the next byte in the frame.
     #[inline]
     pub fn at(&self) -> usize {
         self.end - self.rest.len()
@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     pub fn malformed(&self, what: &'static str) -> Malformed {
+        assert!(self.rest.len() <= self.end, "WIRE-1: the position of an error is inside the frame");
         Malformed { what, at: self.at() }
     }
 
@@ -81,7 +82,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `length` bytes as they are.
+    /// The next `length` bytes, undecoded.
     #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         match self.rest.split_at_checked(length) {
@@ -105,7 +106,7 @@ impl<'a> Reader<'a> {
         Ok(TopicId(*self.chunk()?))
     }
 
-    /// One and two bytes, which nearly all lengths are, are read without a loop.
+    /// Varints of one and two bytes, which nearly all lengths are, are read without a loop.
     #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, Malformed> {
         match *self.rest {
@@ -129,7 +130,7 @@ impl<'a> Reader<'a> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let [byte] = *self.chunk()?;
-            // The tenth byte has room for the last of 64 bits only.
+            // The tenth byte holds only the last of the 64 bits.
             if shift == 63 && byte > 1 {
                 break;
             }
@@ -141,25 +142,25 @@ impl<'a> Reader<'a> {
         Err(self.malformed("a varint does not fit 64 bits"))
     }
 
-    /// A zigzag varint, as records use it.
+    /// A zigzag varint, as in records.
     pub fn varint(&mut self) -> Result<i32, Malformed> {
         let value = self.unsigned_varint()?;
         Ok((value >> 1) as i32 ^ -((value & 1) as i32))
     }
 
-    /// A zigzag varlong, as records use it.
+    /// A zigzag varlong, as in records.
     pub fn varlong(&mut self) -> Result<i64, Malformed> {
         let value = self.unsigned_varlong()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    /// `unsigned varint - 1`: how flexible versions write every length. None is null.
+    /// A length in a flexible version: `unsigned varint - 1`. `None` is null.
     #[inline]
     fn compact_length(&mut self) -> Result<Option<usize>, Malformed> {
         Ok(self.unsigned_varint()?.checked_sub(1).map(|length| length as usize))
     }
 
-    /// -1 is null; anything else below 0 is no length.
+    /// Maps -1 to null and rejects other negative lengths.
     #[inline]
     fn checked_length(&self, length: i32) -> Result<Option<usize>, Malformed> {
         match usize::try_from(length) {
@@ -188,7 +189,8 @@ impl<'a> Reader<'a> {
         self.nullable_string()?.ok_or_else(|| self.malformed("null for a string that cannot be null"))
     }
 
-    /// Bytes that are no UTF-8 are refused. (Kafka reads them as replacement characters; no name or id it accepts has any.)
+    /// Rejects invalid UTF-8. Kafka reads it as replacement characters, which no name or id that it accepts may
+    /// contain.
     #[inline]
     pub fn nullable_string(&mut self) -> Result<Option<&'a str>, Malformed> {
         let length = if self.flexible { self.compact_length()? } else { self.short_length()? };
@@ -202,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An `int16`-length string whatever the version, as raw bytes: the client id of a request header.
+    /// The raw bytes of a string with an `int16` length at every version: the client id of a request header.
     pub(super) fn short_nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.short_length()? {
             Some(length) => Ok(Some(self.take(length)?)),
@@ -214,7 +216,7 @@ impl<'a> Reader<'a> {
         self.nullable_bytes()?.ok_or_else(|| self.malformed("null for bytes that cannot be null"))
     }
 
-    /// Bytes, or records: they look the same on the wire.
+    /// Bytes or records, which have the same encoding.
     #[inline]
     pub fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.int_length()? {
@@ -228,11 +230,11 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| self.malformed("null for an array that cannot be null"))
     }
 
-    /// How many elements follow. WIRE-2: each takes at least `element_bytes_min` bytes, and all of them are there, so it
-    /// is safe to allocate for that many.
+    /// The number of elements that follow. The remaining bytes hold that many elements of `element_bytes_min` bytes, so
+    /// the caller may allocate for the count (WIRE-2).
     #[inline]
     pub fn nullable_array_len(&mut self, element_bytes_min: usize) -> Result<Option<usize>, Malformed> {
-        debug_assert!(element_bytes_min > 0, "an element without bytes would make any count plausible");
+        debug_assert!(element_bytes_min > 0, "WIRE-2: an element of zero bytes would make every count plausible");
         let Some(count) = self.int_length()? else { return Ok(None) };
         if count > ARRAY_ELEMENTS_MAX {
             return Err(self.malformed("an array of more than 1000000 elements"));
@@ -240,10 +242,11 @@ impl<'a> Reader<'a> {
         if count * element_bytes_min > self.remaining() {
             return Err(self.malformed("an array count larger than the bytes that remain"));
         }
+        debug_assert!(count <= self.remaining(), "WIRE-2: each element takes at least one of the remaining bytes");
         Ok(Some(count))
     }
 
-    /// The number of tagged fields that follow; 0 where the version is not flexible.
+    /// The number of tagged fields that follow; 0 if the version is not flexible.
     #[inline]
     pub fn tag_count(&mut self) -> Result<u32, Malformed> {
         if !self.flexible {
@@ -255,7 +258,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One tagged field: its tag, and a reader that ends where the field ends.
+    /// One tagged field: its tag, and a reader over exactly its content.
     pub fn tag(&mut self) -> Result<(u32, Reader<'a>), Malformed> {
         let tag = self.unsigned_varint()?;
         let length = self.unsigned_varint()? as usize;
@@ -263,7 +266,7 @@ impl<'a> Reader<'a> {
         Ok((tag, Reader { rest, end: self.at(), flexible: true }))
     }
 
-    /// Tagged fields nobody here knows: they are from a newer peer, and are passed over.
+    /// Skips unknown tagged fields, which a newer peer may send.
     #[inline]
     pub fn skip_tags(&mut self) -> Result<(), Malformed> {
         for _ in 0..self.tag_count()? {
@@ -272,7 +275,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// For a tagged field that was understood: its length has to agree with its content.
+    /// Checks that a decoded tagged field has no bytes left: its length must match its content.
     pub fn end(&self) -> Result<(), Malformed> {
         if self.remaining() == 0 { Ok(()) } else { Err(self.malformed("a tagged field is longer than its content")) }
     }

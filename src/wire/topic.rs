@@ -1,8 +1,9 @@
-//! How a request names a topic: by name, or by id from the version on that has ids (KIP-516).
+//! A topic as a message names it: by name, or by id in versions that have ids (KIP-516).
 
 use super::{Malformed, Reader, Writer};
 use crate::model::TopicId;
 
+/// The name or the id of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Topic<'a> {
     Name(&'a str),
@@ -10,7 +11,7 @@ pub enum Topic<'a> {
 }
 
 impl<'a> Topic<'a> {
-    /// The fewest bytes a topic takes: an empty compact name.
+    /// The fewest bytes of an encoded topic: an empty compact name.
     pub(super) const BYTES_MIN: usize = 1;
 
     #[inline]

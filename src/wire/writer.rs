@@ -1,12 +1,12 @@
 //! Kafka's primitive types, written to a vector.
 //!
-//! Writing never fails in the middle: what a version has no room for is remembered and comes out of
-//! [`Writer::finish`], the only way to the bytes. So an encoder is a plain list of fields.
+//! A write never fails. A value that the version cannot represent is recorded, and [`Writer::finish`] returns it as an
+//! error instead of the bytes. So an encoder is a plain list of fields.
 
 use super::reader::STRING_BYTES_MAX;
 use crate::model::TopicId;
 
-/// The message says something that this version cannot (Kafka's `UnsupportedVersionException` while writing).
+/// The version cannot represent a value of the message (Kafka's `UnsupportedVersionException` while writing).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} cannot be written as it is at version {version}")]
 pub struct Unencodable {
@@ -34,12 +34,12 @@ macro_rules! fixed_width {
 }
 
 impl Writer {
-    /// For a body alone. `version` is only for what [`Unencodable`] says.
+    /// Writes a body without a frame. `version` appears only in [`Unencodable`].
     pub fn new(version: i16, flexible: bool) -> Writer {
         Writer { flexible, version, ..Writer::default() }
     }
 
-    /// For a whole frame: [`finish`](Writer::finish) puts its length in front. Starts not flexible, for the header.
+    /// Writes a whole frame; [`finish`](Writer::finish) sets its length prefix. It starts non-flexible, for the header.
     pub(super) fn frame(version: i16) -> Writer {
         let mut out = Vec::with_capacity(128);
         out.extend_from_slice(&[0; 4]);
@@ -55,13 +55,13 @@ impl Writer {
         self.flexible
     }
 
-    /// How many bytes are written so far, with the length prefix if there is one.
+    /// The number of bytes written, including the length prefix of a frame.
     #[inline]
     pub fn at(&self) -> usize {
         self.out.len()
     }
 
-    /// `field` has a value that this version has no place for. The first one refused is the one reported.
+    /// Records that this version cannot represent the value of `field`. The first such field is reported.
     #[cold]
     pub fn refuse(&mut self, field: &'static str) {
         self.refused.get_or_insert(Unencodable { field, version: self.version });
@@ -71,7 +71,7 @@ impl Writer {
         self.finish_with_payload(0)
     }
 
-    /// As [`finish`](Writer::finish), where `payload_bytes` more will be sent in between.
+    /// As [`finish`](Writer::finish), for a frame into which the sender inserts `payload_bytes` more.
     pub(super) fn finish_with_payload(mut self, payload_bytes: usize) -> Result<Vec<u8>, Unencodable> {
         if self.is_frame {
             match i32::try_from(self.out.len() - 4 + payload_bytes) {
@@ -97,7 +97,7 @@ impl Writer {
         self.out.extend_from_slice(&id.0);
     }
 
-    /// Bytes as they are, without a length.
+    /// Bytes without a length.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
@@ -117,12 +117,12 @@ impl Writer {
         self.out.push(value as u8);
     }
 
-    /// A zigzag varint, as records use it.
+    /// A zigzag varint, as in records.
     pub fn varint(&mut self, value: i32) {
         self.unsigned_varint(((value << 1) ^ (value >> 31)) as u32);
     }
 
-    /// A zigzag varlong, as records use it.
+    /// A zigzag varlong, as in records.
     pub fn varlong(&mut self, value: i64) {
         self.unsigned_varlong(((value << 1) ^ (value >> 63)) as u64);
     }
@@ -149,7 +149,7 @@ impl Writer {
         self.raw(text.unwrap_or_default().as_bytes());
     }
 
-    /// An `int16`-length string whatever the version: the client id of a request header.
+    /// A string with an `int16` length at every version: the client id of a request header.
     pub(super) fn short_nullable_string(&mut self, text: Option<&str>) {
         let flexible = std::mem::replace(&mut self.flexible, false);
         self.nullable_string(text);
@@ -165,7 +165,7 @@ impl Writer {
         self.nullable_length(Some(count));
     }
 
-    /// The length of bytes, records or an array. None is null.
+    /// The length of bytes, records or an array. `None` is null.
     #[inline]
     pub fn nullable_length(&mut self, length: Option<usize>) {
         let Ok(as_int) = length.map_or(Ok(-1), i32::try_from) else {
@@ -174,7 +174,7 @@ impl Writer {
         if self.flexible { self.unsigned_varint((as_int + 1) as u32) } else { self.i32(as_int) }
     }
 
-    /// How many tagged fields follow; nothing where the version is not flexible.
+    /// The number of tagged fields that follow; writes nothing if the version is not flexible.
     #[inline]
     pub fn tag_count(&mut self, count: usize) {
         if self.flexible {
@@ -182,7 +182,7 @@ impl Writer {
         }
     }
 
-    /// One tagged field. Its length goes in front once the content has shown it.
+    /// One tagged field. Its length is known after the content is written, and is then moved to the front.
     pub fn tag(&mut self, tag: u32, content: impl FnOnce(&mut Writer)) {
         self.unsigned_varint(tag);
         let start = self.out.len();

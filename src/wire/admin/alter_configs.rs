@@ -1,4 +1,5 @@
-//! AlterConfigs (key 33), versions 0 to 2: all settings of a resource at once; what is not named goes back to its default.
+//! AlterConfigs (key 33), versions 0 to 2: replaces all settings of a resource: a setting that the request
+//! omits returns to its default.
 
 use crate::model::ErrorCode;
 

@@ -1,5 +1,5 @@
-//! ApiVersions (key 18), versions 0 to 4: the first request of every client, and the only one that is answered at a
-//! version the broker does not know.
+//! ApiVersions (key 18), versions 0 to 4: the first request of every client, and the only one that the broker
+//! answers at an unknown version.
 
 use crate::model::ErrorCode;
 use crate::wire::{API_TABLE, ApiKey, frame};
@@ -40,8 +40,8 @@ message! {
 }
 
 impl ApiVersionsRequest {
-    /// From v3 on a client says what it is, in `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`; else it is answered
-    /// INVALID_REQUEST (KIP-511).
+    /// From v3 on, the client's name and version must match `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`. A mismatch is
+    /// answered with INVALID_REQUEST (KIP-511).
     pub fn is_valid(&self, version: i16) -> bool {
         let is_software_word = |text: &str| {
             let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -54,7 +54,7 @@ impl ApiVersionsRequest {
 }
 
 impl ApiVersionsResponse {
-    /// Everything in the table, and the cluster's features; ready to be encoded at `version`.
+    /// All APIs of the table, and the cluster's features as `version` can represent them.
     pub fn advertise(
         version: i16,
         mut supported_features: Vec<SupportedFeature>,
@@ -62,10 +62,10 @@ impl ApiVersionsResponse {
         mut finalized_features: Vec<FinalizedFeature>,
     ) -> ApiVersionsResponse {
         if version < 4 {
-            // KAFKA-17492: clients of that time fail on a minimum of 0.
+            // KAFKA-17492: clients that send these versions fail on a minimum of 0.
             supported_features.retain(|feature| feature.min_version > 0);
         }
-        // A feature at level 0 is one that is not in use.
+        // A feature at level 0 is disabled.
         finalized_features.retain(|feature| feature.max_version_level > 0);
         ApiVersionsResponse {
             api_keys: API_TABLE
@@ -80,8 +80,8 @@ impl ApiVersionsResponse {
     }
 }
 
-/// The answer, as a whole frame, to an ApiVersions request of a version unknown here: encoded as version 0, which every
-/// client can read, and naming just the versions of ApiVersions, so that the client can ask again (KIP-511).
+/// The response frame to an ApiVersions request of an unknown version (KIP-511). It is encoded as version 0, which
+/// every client can read, and lists only the versions of ApiVersions, so that the client can retry.
 pub fn unsupported_version(correlation_id: i32) -> Vec<u8> {
     let api = ApiKey::ApiVersions.api();
     let response = ApiVersionsResponse {

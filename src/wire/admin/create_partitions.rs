@@ -1,4 +1,4 @@
-//! CreatePartitions (key 37), versions 0 to 3: more partitions for a topic that exists.
+//! CreatePartitions (key 37), versions 0 to 3: adds partitions to an existing topic.
 
 use crate::model::ErrorCode;
 
@@ -11,9 +11,9 @@ message! {
 
     part CreatePartitionsTopic {
         name: String, 0+;
-        /// How many there shall be, not how many more.
+        /// The new total, not the number to add.
         count: i32, 0+;
-        /// Null leaves the placement to the controller; else one entry for each new partition.
+        /// Null leaves the placement to the controller; otherwise one entry for each new partition.
         assignments: Option<Vec<CreatePartitionsAssignment>>, 0+;
     }
 

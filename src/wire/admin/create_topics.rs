@@ -11,9 +11,9 @@ message! {
 
     part CreatableTopic {
         name: String, 2+;
-        /// -1 is the broker's default (v4), and goes with explicit assignments.
+        /// -1: the broker's default (v4); required with explicit assignments.
         num_partitions: i32, 2+;
-        /// -1 is the broker's default (v4), and goes with explicit assignments.
+        /// -1: the broker's default (v4); required with explicit assignments.
         replication_factor: i16, 2+;
         assignments: Vec<CreatableReplicaAssignment>, 2+;
         configs: Vec<CreatableTopicConfig>, 2+;
@@ -39,7 +39,7 @@ message! {
         topic_id: TopicId, 7+, ignorable = true;
         error_code: ErrorCode, 2+;
         error_message: Option<String>, 2+;
-        /// Why `configs` is null, if it is.
+        /// Why `configs` is null; `None` if it is not null.
         topic_config_error_code: ErrorCode, 5+, tag = 0, ignorable = true;
         num_partitions: i32, 5+, default = -1, ignorable = true;
         replication_factor: i16, 5+, default = -1, ignorable = true;

@@ -1,4 +1,4 @@
-//! DeleteTopics (key 20), versions 1 to 6: by name, or from v6 on by id as well.
+//! DeleteTopics (key 20), versions 1 to 6: by name or, from version 6 on, by id.
 
 use crate::model::{ErrorCode, TopicId};
 
@@ -10,7 +10,7 @@ message! {
     }
 
     part DeleteTopicState {
-        /// Null where the topic is named by id.
+        /// Null if the request names the topic by id.
         name: Option<String>, 6+;
         topic_id: TopicId, 6+;
     }
@@ -21,7 +21,7 @@ message! {
     }
 
     part DeletableTopicResult {
-        /// Null where the topic was named by an id nobody knows.
+        /// Null if the request named the topic by an unknown id.
         name: Option<String>, 1+, nullable = 6+;
         topic_id: TopicId, 6+, ignorable = true;
         error_code: ErrorCode, 1+;

@@ -1,4 +1,4 @@
-//! DescribeCluster (key 60), versions 0 to 2: the brokers, and which of them is the controller (KIP-700).
+//! DescribeCluster (key 60), versions 0 to 2: the brokers, and the id of the controller (KIP-700).
 
 use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::model::ErrorCode;

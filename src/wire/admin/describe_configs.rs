@@ -2,7 +2,7 @@
 
 use crate::model::ErrorCode;
 
-/// The values of `resource_type` that have configs here.
+/// The values of `resource_type` that this broker has configs for.
 pub const RESOURCE_TOPIC: i8 = 2;
 pub const RESOURCE_BROKER: i8 = 4;
 
@@ -31,7 +31,7 @@ message! {
     part DescribeConfigsResource {
         resource_type: i8, 1+;
         resource_name: String, 1+;
-        /// Null is all keys.
+        /// Null: all keys.
         configuration_keys: Option<Vec<String>>, 1+;
     }
 

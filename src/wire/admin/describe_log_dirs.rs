@@ -1,10 +1,10 @@
-//! DescribeLogDirs (key 35), versions 1 to 5: where a broker's partitions lie, and how large they are.
+//! DescribeLogDirs (key 35), versions 1 to 5: the directory and the size of each of a broker's partitions.
 
 use crate::model::ErrorCode;
 
 message! {
     request DescribeLogDirsRequest of DescribeLogDirs {
-        /// Null is all.
+        /// Null: all topics.
         topics: Option<Vec<DescribableLogDirTopic>>, 1+;
     }
 
@@ -23,10 +23,10 @@ message! {
         error_code: ErrorCode, 1+;
         log_dir: String, 1+;
         topics: Vec<DescribeLogDirsTopic>, 1+;
-        /// Of the volume that the directory lies on.
+        /// Of the volume that holds the directory.
         total_bytes: i64, 4+, default = -1, ignorable = true;
         usable_bytes: i64, 4+, default = -1, ignorable = true;
-        /// No new partitions go there (KIP-1066).
+        /// The directory takes no new partitions (KIP-1066).
         is_cordoned: bool, 5+, ignorable = true;
     }
 

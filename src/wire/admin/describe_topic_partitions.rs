@@ -1,12 +1,12 @@
-//! DescribeTopicPartitions (key 75), version 0: topics in pages, for clusters whose metadata does not fit one answer
-//! (KIP-966).
+//! DescribeTopicPartitions (key 75), version 0: topics in pages, for clusters whose metadata does not fit one
+//! response (KIP-966).
 
 use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::model::{ErrorCode, TopicId};
 
 message! {
     request DescribeTopicPartitionsRequest of DescribeTopicPartitions {
-        /// Empty is all topics.
+        /// Empty: all topics.
         topics: Vec<TopicRequest>, 0+;
         response_partition_limit: i32, 0+, default = 2000;
         cursor: Option<Cursor>, 0+;
@@ -16,7 +16,7 @@ message! {
         name: String, 0+;
     }
 
-    /// The first partition that the next page begins with.
+    /// The first partition of the next page.
     part Cursor {
         topic_name: String, 0+;
         partition_index: i32, 0+;
@@ -40,12 +40,12 @@ message! {
     part DescribedPartition {
         error_code: ErrorCode, 0+;
         partition_index: i32, 0+;
-        /// -1 while there is none.
+        /// -1 while the partition has no leader.
         leader_id: i32, 0+;
         leader_epoch: i32, 0+, default = -1;
         replica_nodes: Vec<i32>, 0+;
         isr_nodes: Vec<i32>, 0+;
-        /// Null where eligible leader replicas are not kept.
+        /// Null if the broker keeps no eligible leader replicas.
         eligible_leader_replicas: Option<Vec<i32>>, 0+;
         last_known_elr: Option<Vec<i32>>, 0+;
         offline_replicas: Vec<i32>, 0+;

@@ -1,5 +1,5 @@
-//! FindCoordinator (key 10), versions 0 to 6: the broker that coordinates a group or a transactional id. Several keys at a time
-//! from version 4 on (KIP-699).
+//! FindCoordinator (key 10), versions 0 to 6: the broker that coordinates a group or a transactional id.
+//! From version 4 on, a request may name several keys (KIP-699).
 
 use crate::model::ErrorCode;
 

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (key 44), versions 0 and 1: some settings of a resource are changed, the others stay (KIP-339).
+//! IncrementalAlterConfigs (key 44), versions 0 and 1: changes single settings of a resource and keeps the
+//! others (KIP-339).
 
 use crate::model::ErrorCode;
 
@@ -23,7 +24,7 @@ message! {
     part IncrementalAlterableConfig {
         name: String, 0+;
         config_operation: i8, 0+;
-        /// Null where the operation is to delete.
+        /// Null for the operation delete.
         value: Option<String>, 0+;
     }
 

@@ -1,16 +1,16 @@
-//! ListConfigResources (key 74), versions 0 and 1: which resources have configs of their own (KIP-1142). Version 0 was
-//! ListClientMetricsResources.
+//! ListConfigResources (key 74), versions 0 and 1: the resources that have their own configs (KIP-1142). Version 0
+//! was ListClientMetricsResources.
 
 use crate::model::ErrorCode;
 
-/// The values of `resource_type` that have no configs here; those that have are DescribeConfigs'.
+/// The values of `resource_type` without configs on this broker; DescribeConfigs declares those with configs.
 pub const RESOURCE_BROKER_LOGGER: i8 = 8;
 pub const RESOURCE_CLIENT_METRICS: i8 = 16;
 pub const RESOURCE_GROUP: i8 = 32;
 
 message! {
     request ListConfigResourcesRequest of ListConfigResources {
-        /// Empty is all types there are.
+        /// Empty: all types.
         resource_types: Vec<i8>, 1+;
     }
 

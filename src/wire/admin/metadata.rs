@@ -1,13 +1,14 @@
-//! Metadata (key 3), versions 0 to 13: brokers, and topics with their partitions' leaders.
+//! Metadata (key 3), versions 0 to 13: the brokers, and topics with the leaders of their partitions.
 
 use crate::model::{ErrorCode, TopicId};
 
-/// "Authorized operations were not asked for."
+/// `authorized_operations` of a request that did not include them.
 pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 message! {
     request MetadataRequest of Metadata {
-        /// Null is all topics, empty is none; at version 0 empty is all. See [`wants_all_topics`](Self::wants_all_topics).
+        /// Null: all topics. Empty: no topic, but all topics at version 0. See
+        /// [`wants_all_topics`](Self::wants_all_topics).
         topics: Option<Vec<MetadataRequestTopic>>, 0+, nullable = 1+;
         allow_auto_topic_creation: bool, 4+, default = true;
         include_cluster_authorized_operations: bool, 8-10;
@@ -16,7 +17,7 @@ message! {
 
     part MetadataRequestTopic {
         topic_id: TopicId, 10+, ignorable = true;
-        /// Null where the topic is asked for by id.
+        /// Null if the request names the topic by id.
         name: Option<String>, 0+, nullable = 10+;
     }
 
@@ -39,7 +40,7 @@ message! {
 
     part MetadataTopic {
         error_code: ErrorCode, 0+;
-        /// Null where the topic was asked for by an id nobody knows.
+        /// Null if the request named the topic by an unknown id.
         name: Option<String>, 0+, nullable = 12+;
         topic_id: TopicId, 10+, ignorable = true;
         is_internal: bool, 1+, ignorable = true;
@@ -50,7 +51,7 @@ message! {
     part MetadataPartition {
         error_code: ErrorCode, 0+;
         partition_index: i32, 0+;
-        /// -1 while there is none.
+        /// -1 while the partition has no leader.
         leader_id: i32, 0+;
         leader_epoch: i32, 7+, default = -1, ignorable = true;
         replica_nodes: Vec<i32>, 0+;
@@ -60,7 +61,7 @@ message! {
 }
 
 impl MetadataRequest {
-    /// Whether this is the question for every topic there is.
+    /// Whether the request is for all topics.
     pub fn wants_all_topics(&self, version: i16) -> bool {
         match &self.topics {
             None => true,

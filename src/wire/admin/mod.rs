@@ -1,4 +1,6 @@
 //! The messages that describe or change the cluster: topics, settings, ACLs, log directories, and discovery.
+//!
+//! One file per API. All are declared with `message!`; the invariants are those of [`wire`](crate::wire).
 
 pub mod alter_configs;
 pub mod api_versions;

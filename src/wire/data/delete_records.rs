@@ -1,8 +1,8 @@
-//! DeleteRecords (key 21), versions 0 to 2: a partition's records below an offset go.
+//! DeleteRecords (key 21), versions 0 to 2: removes a partition's records below an offset.
 
 use crate::model::ErrorCode;
 
-/// As an offset: all that is committed.
+/// As an offset: the high watermark.
 pub const HIGH_WATERMARK: i64 = -1;
 
 message! {
@@ -33,7 +33,7 @@ message! {
 
     part DeleteRecordsPartitionResult {
         partition_index: i32, 0+;
-        /// Where every replica's log begins now; -1 with an error.
+        /// The lowest log start offset of all replicas; -1 with an error.
         low_watermark: i64, 0+;
         error_code: ErrorCode, 0+;
     }

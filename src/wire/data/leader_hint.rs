@@ -1,12 +1,12 @@
-//! What an answer from a broker that does not lead says about the one that does, so that the client need not ask for
-//! metadata first (KIP-951). Produce and Fetch answers share these tagged structs.
+//! The current leader in the response of a broker that does not lead the partition, so that the client can retry
+//! without a metadata request (KIP-951). Produce and Fetch responses share these tagged structs.
 
 use std::borrow::Cow;
 
 use crate::model::LeaderEpoch;
 use crate::wire::{Malformed, Reader, Writer};
 
-/// Who leads a partition now. The default, -1 and -1, is "not said" and is not written.
+/// The current leader of a partition. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CurrentLeader {
     pub leader_id: i32,
@@ -33,7 +33,7 @@ impl CurrentLeader {
     }
 }
 
-/// Where a leader named by [`CurrentLeader`] is reached.
+/// The address of a leader that a [`CurrentLeader`] names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeEndpoint<'a> {
     pub node_id: i32,
@@ -44,7 +44,7 @@ pub struct NodeEndpoint<'a> {
 
 impl<'a> NodeEndpoint<'a> {
     pub(super) fn decode_all(r: &mut Reader<'a>) -> Result<Vec<NodeEndpoint<'a>>, Malformed> {
-        // node_id and port, then at least a length byte for host, rack and tags.
+        // node_id and port, then at least one length byte each for host, rack and tags.
         let count = r.array_len(4 + 4 + 3)?;
         let mut endpoints = Vec::with_capacity(count);
         for _ in 0..count {

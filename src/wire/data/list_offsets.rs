@@ -1,17 +1,17 @@
-//! ListOffsets (key 2), versions 1 to 11: from a timestamp, or a word for a place in the log, to an offset.
+//! ListOffsets (key 2), versions 1 to 11: the offset for a timestamp, or for a named position in the log.
 
 use crate::model::ErrorCode;
 
-/// The values of `timestamp` that are no time, and the version each came with.
+/// The special values of `timestamp`, with the first version of each.
 pub const LATEST: i64 = -1;
 pub const EARLIEST: i64 = -2;
 /// v7: the offset of the record with the largest timestamp (KIP-734).
 pub const MAX_TIMESTAMP: i64 = -3;
-/// v8: the first offset that is on the broker's own disk (KIP-405).
+/// v8: the first offset on the broker's local disk (KIP-405).
 pub const EARLIEST_LOCAL: i64 = -4;
 /// v9: the last offset in tiered storage (KIP-1005).
 pub const LATEST_TIERED: i64 = -5;
-/// v11: the first offset that waits for its upload (KIP-1023).
+/// v11: the first offset that is not uploaded yet (KIP-1023).
 pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 message! {
@@ -48,15 +48,15 @@ message! {
     part ListOffsetsPartitionResponse {
         partition_index: i32, 1+;
         error_code: ErrorCode, 1+;
-        /// -1 if no record is that late.
+        /// -1 if every record is earlier.
         timestamp: i64, 1+, default = -1;
         offset: i64, 1+, default = -1;
-        // Kafka's schema does not call it ignorable, and its handler leaves it out below v4; that is the same.
+        // Kafka's schema does not mark it ignorable, but its handler omits it below v4, which has the same effect.
         leader_epoch: i32, 4+, default = -1, ignorable = true;
     }
 }
 
-/// The lowest version at which `timestamp` may be asked for; None for a negative value that means nothing.
+/// The lowest version that may send `timestamp`; `None` for an undefined negative value.
 pub fn timestamp_from_version(timestamp: i64) -> Option<i16> {
     Some(match timestamp {
         MAX_TIMESTAMP => 7,

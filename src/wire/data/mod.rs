@@ -1,4 +1,7 @@
 //! The messages of the data path: append, read and delete records, and look up offsets.
+//!
+//! One file per API. Produce and Fetch are written by hand, the others are declared with `message!`; the invariants are
+//! those of [`wire`](crate::wire).
 
 pub mod delete_records;
 pub mod fetch;

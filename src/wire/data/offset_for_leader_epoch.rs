@@ -1,11 +1,11 @@
-//! OffsetForLeaderEpoch (key 23), versions 2 to 4: where an epoch ends, so that a follower or a consumer finds out how far
-//! its log and the leader's agree (KIP-101, KIP-279, KIP-320).
+//! OffsetForLeaderEpoch (key 23), versions 2 to 4: the end offset of an epoch. A follower or a consumer uses it to
+//! find the offset up to which its log equals the leader's (KIP-101, KIP-279, KIP-320).
 
 use crate::model::ErrorCode;
 
 message! {
     request OffsetForLeaderEpochRequest of OffsetForLeaderEpoch {
-        /// -1 from a consumer; -2 is "not said".
+        /// -1 from a consumer; -2 if unset.
         replica_id: i32, 3+, default = -2, ignorable = true;
         topics: Vec<OffsetForLeaderTopic>, 2+;
     }
@@ -18,7 +18,7 @@ message! {
     part OffsetForLeaderPartition {
         partition: i32, 2+;
         current_leader_epoch: i32, 2+, default = -1, ignorable = true;
-        /// The epoch whose end is asked for.
+        /// The epoch to look up.
         leader_epoch: i32, 2+;
     }
 
@@ -35,7 +35,7 @@ message! {
     part EpochEndOffset {
         error_code: ErrorCode, 2+;
         partition: i32, 2+;
-        /// The largest epoch not above the one asked for; -1 if there is none.
+        /// The largest epoch that is not above the requested one; -1 if none exists.
         leader_epoch: i32, 2+, default = -1, ignorable = true;
         end_offset: i64, 2+, default = -1;
     }

@@ -1,8 +1,8 @@
-//! Produce (key 0), versions 3 to 13: by hand, because its cost is paid per partition of every request.
+//! Produce (key 0), versions 3 to 13. Written by hand, because every partition of a request pays its cost.
 //!
 //! ```text
 //! request:  transactional_id? | acks | timeout_ms | [topic | [partition | records]]
-//! answer:   [topic | [partition | error | base offset | append time | log start (v5) | record errors, message (v8)
+//! response: [topic | [partition | error | base offset | append time | log start (v5) | record errors, message (v8)
 //!                     | tag 0: current leader (v10)]] | throttle_time_ms | tag 0: node endpoints (v10)
 //! ```
 //! Compact and tagged from v9; topics by id from v13 (KIP-516).
@@ -16,26 +16,26 @@ use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader
 
 const BY_ID_FROM: i16 = 13;
 
-/// A request whose every byte has been walked once, so that iterating it cannot fail.
+/// A request whose bytes were validated once by [`decode`](Self::decode), so that iterating over it cannot fail.
 #[derive(Clone, Debug)]
 pub struct ProduceRequest<'a> {
     pub transactional_id: Option<&'a str>,
-    /// As sent: -1, 0 and 1 have a meaning.
+    /// As sent; only -1, 0 and 1 are valid.
     pub acks: i16,
     pub timeout_ms: i32,
-    /// How many partitions [`partitions`](Self::partitions) will name.
+    /// The number of partitions that [`partitions`](Self::partitions) yields.
     pub partition_count: usize,
     walk: ProducePartitions<'a>,
 }
 
-/// One partition's records, in place.
+/// The records of one partition, in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProducePartition<'a> {
     pub topic: Topic<'a>,
     pub partition: PartitionIndex,
-    /// Null on the wire is empty here: both are no batch, and refused alike.
+    /// Empty also if null on the wire: both hold no batch, and are rejected alike.
     pub records: &'a [u8],
-    /// Where `records` starts in the frame, for taking them out of the buffer that owns it.
+    /// The position of `records` in the frame, to take them out of the buffer that owns the frame.
     pub records_at: usize,
 }
 
@@ -46,7 +46,7 @@ impl ProducePartition<'_> {
 }
 
 impl<'a> ProduceRequest<'a> {
-    /// From a reader at the body. Allocates nothing.
+    /// Decodes from a reader at the body. Allocates nothing.
     pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<ProduceRequest<'a>, Malformed> {
         r.set_flexible(ApiKey::Produce.api().is_flexible(version));
         let transactional_id = r.nullable_string()?;
@@ -64,20 +64,20 @@ impl<'a> ProduceRequest<'a> {
         Ok(ProduceRequest { transactional_id, acks, timeout_ms, partition_count, walk })
     }
 
-    /// All partitions in the request's order; those of one topic follow each other. A topic without partitions is not seen.
+    /// All partitions in the order of the request, grouped by topic. A topic without partitions is skipped.
     pub fn partitions(&self) -> ProducePartitions<'a> {
         self.walk.clone()
     }
 }
 
-/// The walk over topics and partitions.
+/// An iterator over the topics and partitions of a request.
 #[derive(Clone, Debug)]
 pub struct ProducePartitions<'a> {
     r: Reader<'a>,
     by_id: bool,
     topics_left: usize,
     partitions_left: usize,
-    /// The topic whose partitions are being walked.
+    /// The topic of the current partitions.
     topic: Option<Topic<'a>>,
 }
 
@@ -128,7 +128,7 @@ pub struct ProduceRequestWriter<P> {
     by_id: bool,
 }
 
-/// What a request says before its topics.
+/// The fields of a request before its topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProduceHead<'a> {
     pub transactional_id: Option<&'a str>,
@@ -137,7 +137,7 @@ pub struct ProduceHead<'a> {
 }
 
 impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
-    /// `topics` calls of [`topic`](Self::topic) will follow.
+    /// The caller must call [`topic`](Self::topic) `topics` times.
     pub fn new(
         version: i16,
         correlation_id: i32,
@@ -157,9 +157,9 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
         }
     }
 
-    /// `partitions` calls of [`partition`](Self::partition) will follow; at least one.
+    /// The caller must call [`partition`](Self::partition) `partitions` times, at least once.
     pub fn topic(&mut self, topic: Topic<'_>, partitions: usize) {
-        assert!(partitions > 0, "a topic is produced to in some partition");
+        assert!(partitions > 0, "a topic of a request has at least one partition");
         self.announced.topic(partitions);
         topic.encode(&mut self.out.w, self.by_id);
         self.out.w.array_len(partitions);
@@ -182,12 +182,12 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
     }
 }
 
-/// The answer. Partitions of one topic have to follow each other, as the request's do.
+/// The response. Its partitions must be grouped by topic, as those of the request.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProduceResponse<'a> {
     pub partitions: Vec<ProducedPartition<'a>>,
     pub throttle_time_ms: i32,
-    /// v10: where the brokers named as current leaders are.
+    /// v10: the addresses of the current leaders.
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
@@ -198,11 +198,11 @@ pub struct ProducedPartition<'a> {
     pub error_code: ErrorCode,
     /// -1 with an error.
     pub base_offset: Offset,
-    /// -1 unless the topic stamps records itself.
+    /// -1 unless the topic has `message.timestamp.type=LogAppendTime`.
     pub log_append_time_ms: i64,
     /// v5; -1 with an error.
     pub log_start_offset: Offset,
-    /// v8: which records of the batch were at fault.
+    /// v8: the rejected records of the batch.
     pub record_errors: Vec<RecordError<'a>>,
     /// v8.
     pub error_message: Option<Cow<'a, str>>,
@@ -212,13 +212,13 @@ pub struct ProducedPartition<'a> {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordError<'a> {
-    /// The record's number in its batch.
+    /// The index of the record in its batch.
     pub batch_index: i32,
     pub message: Option<Cow<'a, str>>,
 }
 
 impl<'a> ProducedPartition<'a> {
-    /// Nothing appended, and why.
+    /// A partition to which nothing was appended, with the error.
     pub fn refused(topic: Topic<'a>, partition: PartitionIndex, error_code: ErrorCode) -> ProducedPartition<'a> {
         ProducedPartition {
             topic,
@@ -288,7 +288,8 @@ impl<'a> ProducedPartition<'a> {
 }
 
 impl<'a> ProduceResponse<'a> {
-    /// To a writer at the body. What a version lacks is left out; the base offset and the error are in all of them.
+    /// Encodes to a writer at the body. Fields that the version lacks are omitted; all versions have base offset and
+    /// error.
     pub fn encode(&self, w: &mut Writer, version: i16) {
         w.set_flexible(ApiKey::Produce.api().is_flexible(version));
         let topics = || self.partitions.chunk_by(|a, b| a.topic == b.topic);
@@ -310,14 +311,14 @@ impl<'a> ProduceResponse<'a> {
         }
     }
 
-    /// A whole frame, with its length.
+    /// Encodes a whole frame, including the length prefix.
     pub fn encode_frame(&self, version: i16, correlation_id: i32) -> Result<Vec<u8>, Unencodable> {
         let mut w = frame::response(ApiKey::Produce.api(), version, correlation_id);
         self.encode(&mut w, version);
         w.finish()
     }
 
-    /// From a reader at the body.
+    /// Decodes from a reader at the body.
     pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<ProduceResponse<'a>, Malformed> {
         r.set_flexible(ApiKey::Produce.api().is_flexible(version));
         let mut response = ProduceResponse::default();

@@ -1,5 +1,5 @@
-//! ConsumerGroupDescribe (key 69), versions 0 and 1: consumer groups, their members, and what these have and are to have
-//! (KIP-848). Version 1 says by which protocol a member takes part (KIP-1099).
+//! ConsumerGroupDescribe (key 69), versions 0 and 1: consumer groups, their members, and the current and target
+//! assignment of each member (KIP-848). Version 1 adds the protocol that a member uses (KIP-1099).
 
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::admin::metadata::OPERATIONS_NOT_ASKED;
@@ -38,7 +38,7 @@ message! {
         subscribed_topic_regex: Option<String>, 0+;
         assignment: DescribedAssignment, 0+;
         target_assignment: DescribedAssignment, 0+;
-        /// 0 classic, 1 consumer, -1 not known.
+        /// 0: classic. 1: consumer. -1: unknown.
         member_type: i8, 1+, default = -1, ignorable = true;
     }
 

@@ -1,5 +1,6 @@
-//! ConsumerGroupHeartbeat (key 68), versions 0 and 1: a member of a consumer group says who it is and what it has, and is told
-//! what it may have (KIP-848). From version 1 on members choose their own ids (KIP-1082) and may subscribe to a pattern.
+//! ConsumerGroupHeartbeat (key 68), versions 0 and 1: a member of a consumer group reports its subscription and its
+//! partitions, and receives its assignment (KIP-848). From version 1 on, members choose their own ids (KIP-1082) and
+//! may subscribe to a pattern.
 
 use crate::model::{ErrorCode, TopicId};
 
@@ -7,11 +8,11 @@ message! {
     request ConsumerGroupHeartbeatRequest of ConsumerGroupHeartbeat {
         group_id: String, 0+;
         member_id: String, 0+;
-        /// 0 joins, -1 leaves, -2 leaves for a while as a static member does.
+        /// 0: join. -1: leave. -2: leave temporarily, as a static member.
         member_epoch: i32, 0+;
         instance_id: Option<String>, 0+;
         rack_id: Option<String>, 0+;
-        /// Here and below: -1 or null where nothing has changed since the last heartbeat.
+        /// Here and below: -1 or null for a value that has not changed since the last heartbeat.
         rebalance_timeout_ms: i32, 0+, default = -1;
         subscribed_topic_names: Option<Vec<String>>, 0+;
         subscribed_topic_regex: Option<String>, 1+;

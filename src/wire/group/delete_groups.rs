@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42), versions 0 to 2: groups without members, with all that they have committed.
+//! DeleteGroups (key 42), versions 0 to 2: deletes groups without members, and their committed offsets.
 
 use crate::model::ErrorCode;
 

@@ -1,4 +1,5 @@
-//! Heartbeat (key 12), versions 0 to 4: a member is alive, and asks whether its generation still is.
+//! Heartbeat (key 12), versions 0 to 4: a member reports that it is alive, and learns whether its
+//! generation is still current.
 
 use crate::model::ErrorCode;
 

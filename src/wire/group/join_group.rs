@@ -1,4 +1,4 @@
-//! JoinGroup (key 11), versions 0 to 9: a member enters its group, or the group's next generation.
+//! JoinGroup (key 11), versions 0 to 9: a member joins its group, or the next generation of it.
 
 use crate::model::ErrorCode;
 use crate::wire::Bytes;

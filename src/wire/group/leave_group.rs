@@ -1,4 +1,4 @@
-//! LeaveGroup (key 13), versions 0 to 5: members go; several at a time from version 3 on (KIP-345).
+//! LeaveGroup (key 13), versions 0 to 5: removes a member, or several from version 3 on (KIP-345).
 
 use crate::model::ErrorCode;
 

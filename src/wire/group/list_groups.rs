@@ -1,4 +1,5 @@
-//! ListGroups (key 16), versions 0 to 5: the groups that a broker coordinates; by state from version 4 on, by type from 5 on.
+//! ListGroups (key 16), versions 0 to 5: the groups that a broker coordinates. Filters: by state from version 4
+//! on, by type from version 5 on.
 
 use crate::model::ErrorCode;
 

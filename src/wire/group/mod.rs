@@ -1,4 +1,6 @@
 //! The messages of groups: membership, assignment, committed offsets.
+//!
+//! One file per API. All are declared with `message!`; the invariants are those of [`wire`](crate::wire).
 
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;

@@ -1,4 +1,5 @@
-//! OffsetCommit (key 8), versions 2 to 10: how far a group has read. Topics by id from version 10 on (KIP-848).
+//! OffsetCommit (key 8), versions 2 to 10: stores the offsets up to which a group has read. Topics by id from
+//! version 10 on (KIP-848).
 
 use crate::model::{ErrorCode, TopicId};
 

@@ -1,4 +1,4 @@
-//! OffsetDelete (key 47), version 0: forgets what a group has committed for some partitions (KIP-496).
+//! OffsetDelete (key 47), version 0: deletes a group's committed offsets of some partitions (KIP-496).
 
 use crate::model::ErrorCode;
 

@@ -1,4 +1,5 @@
-//! OffsetFetch (key 9), versions 1 to 10: how far groups have read. Several groups from version 8 on, topics by id from version 10 on.
+//! OffsetFetch (key 9), versions 1 to 10: the committed offsets of groups. Several groups from version 8 on,
+//! topics by id from version 10 on.
 
 use crate::model::{ErrorCode, TopicId};
 

@@ -1,4 +1,4 @@
-//! SyncGroup (key 14), versions 0 to 5: the leader hands in the assignments, every member gets its own.
+//! SyncGroup (key 14), versions 0 to 5: the leader submits the assignments, and each member receives its own.
 
 use crate::model::ErrorCode;
 use crate::wire::Bytes;

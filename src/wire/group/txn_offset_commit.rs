@@ -1,4 +1,5 @@
-//! TxnOffsetCommit (key 28), versions 0 to 5: offsets that count when their transaction is committed (KIP-98, KIP-447).
+//! TxnOffsetCommit (key 28), versions 0 to 5: commits offsets that take effect when their transaction
+//! commits (KIP-98, KIP-447).
 
 use crate::model::ErrorCode;
 

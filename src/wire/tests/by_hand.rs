@@ -1,4 +1,4 @@
-//! Produce and Fetch against the referee, at every version, in both directions.
+//! Compares Produce and Fetch with the referee at every version, in both directions.
 
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable};
@@ -11,7 +11,7 @@ use crate::wire::*;
 
 const ROUNDS: u64 = 60;
 
-/// One topic's name or id, as both sides write it.
+/// The name and id of a topic, in the types of both codecs.
 struct SampleTopic {
     name: String,
     id: TopicId,
@@ -19,7 +19,7 @@ struct SampleTopic {
 
 impl SampleTopic {
     fn sample(dice: &mut Dice) -> SampleTopic {
-        // Unlike any other, so that two topics in a row stay two.
+        // Unique, so that two topics in a row are not taken for one.
         SampleTopic { name: format!("t{}", dice.roll()), id: TopicId::sample(dice, 0) }
     }
 
@@ -49,7 +49,7 @@ fn theirs_written<T: Encodable>(message: &T, version: i16) -> Vec<u8> {
     bytes
 }
 
-/// A frame's body: what follows the length and the header.
+/// The body of a frame, after length and header.
 fn body(api: ApiKey, frame: &[u8], version: i16, is_request: bool) -> Vec<u8> {
     assert_eq!(i32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);
     let mut r = Reader::new(&frame[4..]);
@@ -390,7 +390,7 @@ fn fetch_responses_agree_with_the_referee() {
         assert!(iovec.iter().all(|piece| !piece.is_empty()));
         assert_eq!(iovec.concat(), whole);
 
-        // The referee reads it and writes the same bytes.
+        // The referee decodes these bytes and encodes the same bytes.
         let body = body(ApiKey::Fetch, &whole, version, false);
         let mut rest = body.as_slice();
         let read = theirs::FetchResponse::decode(&mut rest, version).unwrap();
@@ -406,7 +406,7 @@ fn fetch_responses_agree_with_the_referee() {
         }
         assert_eq!(read.session_id, head.session_id);
 
-        // And so do we.
+        // This codec decodes the same values.
         let mut r = Reader::new(&body);
         let read = FetchResponse::decode(&mut r, version).unwrap();
         assert_eq!(r.remaining(), 0);
@@ -427,7 +427,7 @@ fn headers_agree_with_the_referee() {
             for (correlation_id, client_id) in [(0, None), (-1, Some("")), (i32::MIN, Some("client-7"))] {
                 let ours = frame::request(api, version, correlation_id, client_id).finish().unwrap();
                 let key = theirs::ApiKey::try_from(api.key.code()).unwrap();
-                // ListOffsets 11 is newer than the referee, which still knows what header it would have.
+                // ListOffsets 11 is newer than the referee, but the referee knows its header version.
                 let header_version = key.request_header_version(version);
                 let mut header = RequestHeader::default()
                     .with_request_api_key(api.key.code())

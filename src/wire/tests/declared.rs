@@ -1,5 +1,7 @@
-//! Declared messages against the referee: ours written, read and written again by it, must be the same bytes; and must
-//! be read by us as what we began with. So both sides agree on both directions, for random values of every field.
+//! Compares declared messages with the referee, with random values in every field.
+//!
+//! The referee decodes the bytes of this codec and must encode the same bytes. This codec must decode them to the
+//! original message. So both codecs agree in both directions.
 
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable};
@@ -36,7 +38,7 @@ fn check<M: Message + Sample + PartialEq + std::fmt::Debug, T: Encodable + Decod
             let their_version = version.min(their_max);
             let mut rest = ours.as_slice();
             let read = T::decode(&mut rest, their_version).unwrap_or_else(|e| panic!("{context}: {e}"));
-            assert_eq!(rest.len(), 0, "{context}: bytes the referee does not know");
+            assert_eq!(rest.len(), 0, "{context}: the referee leaves bytes unread");
             let mut written = Vec::new();
             read.encode(&mut written, their_version).unwrap_or_else(|e| panic!("{context}: {e}"));
             assert_eq!(written, ours, "{context}");
@@ -58,7 +60,8 @@ macro_rules! each_declared_message_agrees_with_the_referee {
         }
     };
     ($(
-        $kind:ident $key:ident = $code:literal $versions:tt $room:ident::$module:ident::{$request:ident, $response:ident};
+        $kind:ident $key:ident = $code:literal $versions:tt
+        $room:ident::$module:ident::{$request:ident, $response:ident};
     )*) => {
         $(each_declared_message_agrees_with_the_referee!(@ $kind $room $module $request $response);)*
     };
@@ -66,7 +69,7 @@ macro_rules! each_declared_message_agrees_with_the_referee {
 
 for_each_message!(each_declared_message_agrees_with_the_referee);
 
-/// A tagged field missing in our declaration would be skipped without a word, so those are asked for by name.
+/// A tagged field that a declaration lacks would be skipped silently, so this test names each of them.
 #[test]
 fn tagged_fields_that_the_referee_writes_are_understood() {
     use theirs::api_versions_response::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
@@ -107,7 +110,7 @@ fn a_field_that_the_version_lacks_is_refused_unless_ignorable() {
     let null = "null MetadataRequest.topics";
     assert_eq!(frame::encode_request(&topics, 0, 1, None), Err(Unencodable { field: null, version: 0 }));
 
-    // The cluster id is ignorable: a version 1 client never asked for it.
+    // The cluster id is ignorable, because version 1 does not have it.
     let answer = admin::metadata::MetadataResponse { cluster_id: Some("x".into()), ..Default::default() };
     assert!(frame::encode_response(&answer, 1, 1).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Damaged bytes: cut at every byte, changed at random, and with counts that promise what is not there. Whatever comes,
-//! a decoder answers or refuses; it does not panic, and it does not allocate for a promise.
+//! Feeds damaged bytes to every decoder: cut at every byte, changed at random, and with counts beyond the frame. A
+//! decoder accepts or rejects them; it never panics, and never allocates for a count that the bytes do not back.
 
 use super::{Dice, Sample, body};
 use crate::wire::data::fetch::*;
@@ -8,7 +8,7 @@ use crate::wire::*;
 
 type Decode = dyn Fn(&[u8]) -> bool;
 
-/// A decoder that tells whether it was satisfied, and a body that it is satisfied with.
+/// A decoder that returns whether it accepted the bytes, and a body that it accepts.
 struct Target {
     name: String,
     good: Vec<u8>,
@@ -59,7 +59,7 @@ fn by_hand(targets: &mut Vec<Target>) {
         let good = unframe(w.finish().unwrap().to_vec(), request_header);
         targets.push(target("ProduceRequest", version, good, move |bytes| {
             let Ok(request) = ProduceRequest::decode(&mut Reader::new(bytes), version) else { return false };
-            // What was accepted can be walked, and every range is within the frame.
+            // An accepted request can be iterated, and every range lies in the frame.
             assert_eq!(request.partitions().count(), request.partition_count);
             assert!(request.partitions().all(|p| bytes[p.records_range()] == *p.records));
             true
@@ -130,7 +130,8 @@ macro_rules! declared_targets {
         declared::<$response>(&mut $targets);
     };
     ($(
-        $kind:ident $key:ident = $code:literal $versions:tt $room:ident::$module:ident::{$request:ident, $response:ident};
+        $kind:ident $key:ident = $code:literal $versions:tt
+        $room:ident::$module:ident::{$request:ident, $response:ident};
     )*) => {{
         let mut targets = Vec::new();
         $(declared_targets!(@ targets $kind $room::$module::$request, $room::$module::$response);)*
@@ -154,7 +155,7 @@ fn a_body_cut_anywhere_is_malformed() {
 }
 
 #[test]
-fn wire_1_no_decoder_panics_whatever_the_bytes() {
+fn wire_1_no_decoder_panics_on_any_bytes() {
     let mut dice = Dice(1);
     let mut refused = 0;
     for target in targets() {
@@ -181,11 +182,10 @@ fn wire_1_no_decoder_panics_whatever_the_bytes() {
             refused += usize::from(!(target.decode)(&noise));
         }
     }
-    assert!(refused > 10_000, "the damage was no damage: {refused}");
+    assert!(refused > 10_000, "the changes damaged too few bodies: {refused}");
 }
 
-/// At every place where a count may stand, the largest count there is. A decoder that believed one would reserve
-/// gigabytes, and this test would show it by dying.
+/// Writes a huge count at every position. A decoder that trusts one would reserve gigabytes and abort this test.
 #[test]
 fn wire_2_a_count_that_the_bytes_do_not_back_allocates_nothing() {
     for target in targets() {
@@ -203,7 +203,7 @@ fn wire_2_a_count_that_the_bytes_do_not_back_allocates_nothing() {
 
 #[test]
 fn a_huge_count_in_a_12_byte_body_is_an_error() {
-    // Metadata's topics, at a version of each kind.
+    // The topics of Metadata, at a non-flexible and a flexible version.
     let mut body = [0xff; 12];
     body[..4].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
     let error = super::parse::<admin::metadata::MetadataRequest>(&body, 5).unwrap_err();
@@ -214,7 +214,7 @@ fn a_huge_count_in_a_12_byte_body_is_an_error() {
     body[..5].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
     let error = super::parse::<admin::metadata::MetadataRequest>(&body, 12).unwrap_err();
     assert_eq!(error.what, "an array of more than 1000000 elements");
-    // Produce's topics follow a null transactional id, acks and a timeout.
+    // The topics of Produce follow a null transactional id, acks and a timeout.
     let mut body = [0; 12];
     body[..2].copy_from_slice(&[0xff, 0xff]);
     body[8..].copy_from_slice(&[0, 0x0f, 0x42, 0x40]);
@@ -224,7 +224,7 @@ fn a_huge_count_in_a_12_byte_body_is_an_error() {
 
 #[test]
 fn a_tag_section_of_more_than_10000_fields_is_an_error() {
-    // The tags of an ApiVersions request behind two empty strings: 10,000 and 10,001 empty fields.
+    // The tags of an ApiVersions request after two empty strings: 10,000 and 10,001 empty fields.
     for (count, is_legal) in [(10_000u32, true), (10_001, false)] {
         let mut w = Writer::new(3, true);
         w.string("");

@@ -1,5 +1,5 @@
-//! The codec against an outside referee (the `kafka-protocol` crate), against damaged bytes, and against the statements
-//! about the protocol that clients depend on.
+//! Checks the codec against an outside referee (the `kafka-protocol` crate), against damaged bytes, and against the
+//! protocol rules that clients depend on.
 
 mod by_hand;
 mod declared;
@@ -10,7 +10,7 @@ mod statements;
 use super::{Bytes, Message, Reader, Writer};
 use crate::model::{ErrorCode, TopicId};
 
-/// Seeded randomness, so that a failure repeats: splitmix64.
+/// A seeded random generator (splitmix64), so that a failure repeats.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -56,7 +56,7 @@ impl Dice {
     }
 }
 
-/// A random value with everything set that `version` has. [`message!`](crate::wire) makes one for every declaration.
+/// A random value that sets every field of `version`. [`message!`](crate::wire) implements it for every declaration.
 pub trait Sample: Sized {
     fn sample(dice: &mut Dice, version: i16) -> Self;
 }
@@ -95,11 +95,11 @@ impl<T: Sample> Sample for Option<T> {
     }
 }
 
-/// A message's body at `version`.
+/// Encodes the body of a message at `version`.
 fn body<M: Message>(message: &M, version: i16) -> Vec<u8> {
     let mut w = Writer::new(version, M::API.api().is_flexible(version));
     message.encode(&mut w, version);
-    w.finish().expect("the version has all that is set")
+    w.finish().expect("the version has all fields that are set")
 }
 
 fn parse<M: Message>(body: &[u8], version: i16) -> Result<M, super::Malformed> {

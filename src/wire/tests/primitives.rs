@@ -1,4 +1,4 @@
-//! The primitives alone, at their edges.
+//! The edge cases of each primitive.
 
 use crate::wire::*;
 
@@ -20,7 +20,7 @@ fn varints_come_back_and_take_the_fewest_bytes() {
         assert_eq!((r.varlong(), r.varint()), (Ok(value), Ok(value as i32)));
         assert_eq!(r.remaining(), 0);
     }
-    // Zigzag, as the record format has it: 0, -1, 1, -2, 2 are 0, 1, 2, 3, 4.
+    // Zigzag as in the record format: 0, -1, 1, -2, 2 encode as 0, 1, 2, 3, 4.
     assert_eq!([0u8, 1, 2, 3, 4].map(|byte| Reader::new(&[byte]).varint().unwrap()), [0, -1, 1, -2, 2]);
 }
 
@@ -36,9 +36,9 @@ fn a_varint_that_does_not_fit_is_malformed() {
     assert!(Reader::new(&largest).unsigned_varlong().is_err());
 }
 
-/// Bytes, flexible or not, against what a string reads as: None is malformed.
+/// Bytes, their flexibility, and the decoded string; `None`: malformed.
 #[test]
-fn strings_read_as_their_length_says() {
+fn strings_are_decoded_by_their_length() {
     let check = |bytes: &[u8], flexible: bool, expected: Option<Option<&str>>| {
         let mut r = Reader::new(bytes);
         r.set_flexible(flexible);
@@ -79,9 +79,9 @@ fn an_error_names_its_position_in_the_frame() {
     assert_eq!(r.string().unwrap_err().at, 6);
 }
 
-/// A tagged field read as `content` of the declared length.
+/// Decodes a tagged field with `content` and the declared length.
 #[test]
-fn a_tagged_field_has_to_be_as_long_as_it_says() {
+fn a_tagged_field_must_match_its_length() {
     let read = |bytes: &[u8]| {
         let mut r = Reader::new(bytes);
         r.set_flexible(true);

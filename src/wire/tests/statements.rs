@@ -1,4 +1,4 @@
-//! What clients depend on, one claim a test; most of them are about bytes that a client would meet on the first day.
+//! The protocol rules that clients depend on, one per test.
 
 use super::parse;
 use crate::model::ErrorCode;
@@ -12,7 +12,7 @@ fn header(key: i16, version: i16) -> Result<(i16, i32), Refused> {
     w.i16(key);
     w.i16(version);
     w.i32(-42);
-    // Client id null, and no tags if the header has a place for them.
+    // A null client id, and no tags if the header has tags.
     w.i16(-1);
     w.i8(0);
     let bytes = w.finish().unwrap();
@@ -29,7 +29,7 @@ fn a_length_below_0_or_above_the_maximum_is_illegal() {
     check(100 * 1024 * 1024 + 1, false);
     check(-1, false);
     check(i32::MIN, false);
-    // "GET " as a length: somebody speaks HTTP.
+    // "GET " as a length: a client that uses HTTP.
     check(i32::from_be_bytes(*b"GET "), false);
 }
 
@@ -60,7 +60,7 @@ fn a_client_id_that_is_no_utf8_does_not_cost_the_connection() {
 
 #[test]
 fn a_client_id_is_cut_so_that_with_a_uuid_behind_it_it_is_still_a_string() {
-    // What is no UTF-8 is read as three bytes for each.
+    // Each invalid byte becomes a replacement character of three bytes.
     for byte in [b'a', 0xff] {
         let bytes = [&[0, 3, 0, 1, 0, 0, 0, 1, 0x7f, 0xff][..], &[byte; 0x7fff]].concat();
         let header = RequestHeader::decode(&mut Reader::new(&bytes)).unwrap();
@@ -72,7 +72,7 @@ fn a_client_id_is_cut_so_that_with_a_uuid_behind_it_it_is_still_a_string() {
 fn api_versions_always_answers_with_header_v0() {
     for version in 0..=4 {
         let frame = frame::encode_response(&ApiVersionsResponse::default(), version, 5).unwrap();
-        // Length, correlation id, and then the error code at once.
+        // After length and correlation id, the error code follows directly, without tags.
         assert_eq!(frame[4..10], [0, 0, 0, 5, 0, 0], "v{version}");
     }
     let flexible = frame::encode_response(&admin::metadata::MetadataResponse::default(), 9, 5).unwrap();
@@ -84,7 +84,7 @@ fn api_versions_at_an_unknown_version_is_answered_in_v0() {
     for version in [5, 99, i16::MAX, -1] {
         assert_eq!(header(18, version), Err(Refused::UnknownApiVersions { version, correlation_id: -42 }));
     }
-    // Nothing behind the correlation id is looked at.
+    // Nothing after the correlation id is read.
     let bytes = [0, 18, 0, 99, 0, 0, 0, 7];
     let refused = RequestHeader::decode(&mut Reader::new(&bytes)).unwrap_err();
     assert_eq!(refused, Refused::UnknownApiVersions { version: 99, correlation_id: 7 });
@@ -196,7 +196,7 @@ fn a_finalized_feature_at_level_0_is_not_listed() {
 #[test]
 fn an_unknown_key_and_an_unadvertised_version_are_refused() {
     assert_eq!(header(999, 0), Err(Refused::UnknownApi { key: 999, version: 0 }));
-    // Reserved for ever: LeaderAndIsr.
+    // LeaderAndIsr, which is reserved.
     assert_eq!(header(4, 0), Err(Refused::UnknownApi { key: 4, version: 0 }));
     for (api, versions) in [(1, [3, 19]), (2, [0, 12]), (3, [-1, 14]), (19, [1, 8]), (20, [0, 7]), (22, [-1, 6])] {
         for version in versions {
@@ -208,15 +208,15 @@ fn an_unknown_key_and_an_unadvertised_version_are_refused() {
 
 #[test]
 fn unknown_tagged_fields_are_skipped() {
-    // MetadataRequest 12: no topics, false, false, and two tags of a later time.
+    // MetadataRequest 12: no topics, false, false, and two unknown tags.
     let bytes = [1, 0, 0, 2, 0, 1, 0xaa, 77, 2, 0xbb, 0xcc];
     let request: admin::metadata::MetadataRequest = parse(&bytes, 12).unwrap();
     assert_eq!(request.topics, Some(vec![]));
 }
 
 #[test]
-fn throttle_time_is_there_from_the_version_that_has_it_on() {
-    // (API, first version with the field, position of the field in the body); MAX is "the last field".
+fn throttle_time_is_written_from_its_first_version_on() {
+    // (API, first version with the field, position of the field in the body); MAX: the last field.
     let check = |api: ApiKey, from: i16, encode: &dyn Fn(i16) -> (Vec<u8>, Vec<u8>)| {
         for version in api.api().served_from..=api.api().max {
             let (without, with) = encode(version);
@@ -268,14 +268,14 @@ fn empty_records_are_length_0_never_null() {
         let head = FetchHead { throttle_time_ms: 0, error_code: ErrorCode::None, session_id: 0 };
         let mut w = FetchResponseWriter::<&[u8]>::new(version, 1, head, 1);
         w.topic(topic, 1);
-        // Also in an error partition.
+        // The same holds for a partition with an error.
         w.partition(&PartitionHead::refused(0, ErrorCode::OffsetOutOfRange), []);
         let frame = w.finish(&[]).unwrap().to_vec();
-        // At the very end: the length, and in flexible versions the tags of partition, topic and answer.
+        // The frame ends with the length, and in flexible versions with the tags of partition, topic and response.
         let end: &[u8] = if version >= 12 { &[1, 0, 0, 0] } else { &[0, 0, 0, 0] };
         assert!(frame.ends_with(end), "v{version}: {frame:?}");
         let before = frame[frame.len() - end.len() - 4..frame.len() - end.len()].to_vec();
-        assert_eq!(before, [0xff; 4], "v{version}: what stands before is null or -1");
+        assert_eq!(before, [0xff; 4], "v{version}: the field before is null or -1");
     }
 }
 

@@ -1,4 +1,4 @@
-//! AddOffsetsToTxn (key 25), versions 0 to 4: a group's offsets become part of a transaction (KIP-98).
+//! AddOffsetsToTxn (key 25), versions 0 to 4: adds a group's offsets to a transaction (KIP-98).
 
 use crate::model::ErrorCode;
 

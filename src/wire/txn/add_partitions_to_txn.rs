@@ -1,5 +1,6 @@
-//! AddPartitionsToTxn (key 24), versions 0 to 5: partitions become part of a transaction (KIP-98). Up to version 3 a producer
-//! asks; from 4 on a partition's leader does, for several transactions at once, and may merely ask whether (KIP-890).
+//! AddPartitionsToTxn (key 24), versions 0 to 5: adds partitions to a transaction (KIP-98). Up to version 3, a producer
+//! sends it. From version 4 on, a partition's leader sends it for several transactions at once, and may only verify
+//! that the partitions were added (KIP-890).
 
 use crate::model::ErrorCode;
 

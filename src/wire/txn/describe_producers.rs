@@ -1,4 +1,5 @@
-//! DescribeProducers (key 61), version 0: who writes to a partition, and since where in a transaction (KIP-664).
+//! DescribeProducers (key 61), version 0: a partition's producers, and the first offset of each open transaction
+//! (KIP-664).
 
 use crate::model::ErrorCode;
 
@@ -35,7 +36,7 @@ message! {
         last_sequence: i32, 0+, default = -1;
         last_timestamp: i64, 0+, default = -1;
         coordinator_epoch: i32, 0+;
-        /// -1 without an open transaction.
+        /// -1 if the producer has no open transaction.
         current_txn_start_offset: i64, 0+, default = -1;
     }
 }

@@ -1,4 +1,4 @@
-//! DescribeTransactions (key 65), version 0: what a coordinator knows of transactional ids (KIP-664).
+//! DescribeTransactions (key 65), version 0: the coordinator's state of transactional ids (KIP-664).
 
 use crate::model::ErrorCode;
 

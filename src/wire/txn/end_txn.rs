@@ -1,5 +1,5 @@
-//! EndTxn (key 26), versions 0 to 5: a transaction is committed or aborted. From version 5 on the producer goes on with the
-//! id and epoch that the answer names (KIP-890).
+//! EndTxn (key 26), versions 0 to 5: commits or aborts a transaction. From version 5 on, the producer continues with
+//! the id and epoch in the response (KIP-890).
 
 use crate::model::ErrorCode;
 

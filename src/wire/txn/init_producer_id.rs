@@ -1,13 +1,14 @@
-//! InitProducerId (key 22), versions 0 to 5: an identity for an idempotent or transactional producer (KIP-98, KIP-360).
+//! InitProducerId (key 22), versions 0 to 5: a producer id and epoch for an idempotent or transactional producer
+//! (KIP-98, KIP-360).
 
 use crate::model::ErrorCode;
 
 message! {
     request InitProducerIdRequest of InitProducerId {
-        /// Null from a producer that is idempotent only.
+        /// Null from a producer without transactions.
         transactional_id: Option<String>, 0+;
         transaction_timeout_ms: i32, 0+;
-        /// KIP-360: the id the producer has had until now; -1 at its start.
+        /// KIP-360: the producer's current id; -1 at its start.
         producer_id: i64, 3+, default = -1;
         producer_epoch: i16, 3+, default = -1;
     }

@@ -1,15 +1,16 @@
-//! ListTransactions (key 66), versions 0 to 2: a coordinator's transactional ids, filtered (KIP-664, KIP-994, KIP-1152).
+//! ListTransactions (key 66), versions 0 to 2: the transactional ids of a coordinator that match the filters
+//! (KIP-664, KIP-994, KIP-1152).
 
 use crate::model::ErrorCode;
 
 message! {
     request ListTransactionsRequest of ListTransactions {
-        /// None of them: any state.
+        /// Empty: any state.
         state_filters: Vec<String>, 0+;
         producer_id_filters: Vec<i64>, 0+;
-        /// Only those open for longer than so many milliseconds; negative: any.
+        /// Only transactions that have been open for longer, in milliseconds; negative: all.
         duration_filter: i64, 1+, default = -1;
-        /// A regular expression that the whole id must match.
+        /// A regular expression that must match the whole id.
         transactional_id_pattern: Option<String>, 2+;
     }
 

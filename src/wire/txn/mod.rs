@@ -1,4 +1,6 @@
 //! The messages of idempotent and transactional producers.
+//!
+//! One file per API. All are declared with `message!`; the invariants are those of [`wire`](crate::wire).
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;

@@ -1,5 +1,5 @@
-//! WriteTxnMarkers (key 27), versions 1 and 2: a coordinator, or an operator who aborts a hanging transaction, ends
-//! transactions in partitions (KIP-98, KIP-664).
+//! WriteTxnMarkers (key 27), versions 1 and 2: ends transactions in partitions. A coordinator sends it, or a tool that
+//! aborts a hanging transaction (KIP-98, KIP-664).
 
 use crate::model::ErrorCode;
 
@@ -11,7 +11,7 @@ message! {
     part WritableTxnMarker {
         producer_id: i64, 1+;
         producer_epoch: i16, 1+;
-        /// False: abort.
+        /// True: commit. False: abort.
         transaction_result: bool, 1+;
         topics: Vec<WritableTxnMarkerTopic>, 1+;
         coordinator_epoch: i32, 1+;

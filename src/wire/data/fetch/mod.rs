@@ -1,8 +1,8 @@
-//! Fetch (key 1), versions 4 to 18: by hand, because its cost is paid per partition of every request.
+//! Fetch (key 1), versions 4 to 18. Written by hand, because every partition of a request pays its cost.
 //!
-//! The request is decoded into flat lists of small structs; the answer is built as [`Pieces`](crate::wire::Pieces), so that
-//! records leave from the buffers they are already in. Compact and tagged from v12; topics by id from v13 (KIP-516);
-//! sessions from v7 (KIP-227).
+//! A request is decoded into flat lists of small structs. A response is built as [`Pieces`](crate::wire::Pieces), so
+//! that records are sent from the buffers that already hold them. Compact and tagged from v12; topics by id from v13
+//! (KIP-516); sessions from v7 (KIP-227).
 
 mod request;
 mod response;

@@ -1,4 +1,4 @@
-//! What a consumer or a follower asks for.
+//! The request of a consumer or a follower.
 //!
 //! ```text
 //! replica_id (to v14) | max_wait_ms | min_bytes | max_bytes | isolation | session_id, session_epoch (v7)
@@ -13,24 +13,24 @@ use crate::wire::{ApiKey, Malformed, Reader, Topic, Unencodable, Writer, frame};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchRequest<'a> {
-    /// -1 from a consumer. From v15 on it is a tagged field, with an epoch.
+    /// -1 from a consumer. From v15 on, a tagged field together with the epoch.
     pub replica_id: i32,
-    /// v15: the broker epoch of the follower; -1 if not said.
+    /// v15: the broker epoch of the follower; -1 if unset.
     pub replica_epoch: i64,
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     pub max_bytes: i32,
     /// 0 is read_uncommitted, 1 is read_committed.
     pub isolation_level: i8,
-    /// v7; 0 is no session yet.
+    /// v7; 0: no session yet.
     pub session_id: i32,
-    /// v7; 0 asks for a session, -1 for none.
+    /// v7; 0 requests a new session, -1 none.
     pub session_epoch: i32,
-    /// In the request's order, which is the order to read in; those of one topic follow each other.
+    /// In the order of the request, which is the order in which to read; grouped by topic.
     pub partitions: Vec<FetchPartition<'a>>,
-    /// v7: what leaves the session.
+    /// v7: the partitions to remove from the session.
     pub forgotten: Vec<(Topic<'a>, PartitionIndex)>,
-    /// v11; empty is "not said".
+    /// v11; empty if unset.
     pub rack_id: &'a str,
     /// v12.
     pub cluster_id: Option<&'a str>,
@@ -40,22 +40,22 @@ pub struct FetchRequest<'a> {
 pub struct FetchPartition<'a> {
     pub topic: Topic<'a>,
     pub partition: PartitionIndex,
-    /// v9; -1 is "do not check".
+    /// v9; -1 disables the check.
     pub current_leader_epoch: LeaderEpoch,
     pub fetch_offset: Offset,
-    /// v12: the epoch of the last record the asker has; -1 if not said.
+    /// v12: the epoch of the reader's last record; -1 if unset.
     pub last_fetched_epoch: LeaderEpoch,
-    /// v5: a follower's own; -1 from a consumer.
+    /// v5: the follower's own log start; -1 from a consumer.
     pub log_start_offset: Offset,
     pub partition_max_bytes: i32,
-    /// v17: where a follower keeps its replica.
+    /// v17: the directory of the follower's replica.
     pub replica_directory_id: TopicId,
-    /// v18: the high watermark a follower knows; `i64::MAX` if not said (KIP-1166).
+    /// v18: the high watermark that the follower knows; `i64::MAX` if unset (KIP-1166).
     pub high_watermark: Offset,
 }
 
 impl Default for FetchRequest<'_> {
-    /// A consumer's full fetch of nothing, outside of any session.
+    /// A consumer's full fetch without partitions and without a session.
     fn default() -> Self {
         FetchRequest {
             replica_id: -1,
@@ -75,7 +75,7 @@ impl Default for FetchRequest<'_> {
 }
 
 impl<'a> FetchPartition<'a> {
-    /// A consumer's, which checks nothing.
+    /// A consumer's fetch without epoch checks.
     pub fn new(topic: Topic<'a>, partition: PartitionIndex, fetch_offset: Offset) -> FetchPartition<'a> {
         FetchPartition {
             topic,
@@ -141,14 +141,14 @@ impl<'a> FetchPartition<'a> {
         }
     }
 
-    /// The fewest bytes one takes: index, offset and limit, and from v12 on the epochs and the log start as well.
+    /// The fewest bytes of an encoded partition: index, offset and limit, and from v12 on the epochs and the log start.
     fn bytes_min(version: i16) -> usize {
         if version >= 12 { 4 + 4 + 8 + 4 + 8 + 4 + 1 } else { 4 + 8 + 4 }
     }
 }
 
 impl<'a> FetchRequest<'a> {
-    /// From a reader at the body.
+    /// Decodes from a reader at the body.
     pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<FetchRequest<'a>, Malformed> {
         r.set_flexible(ApiKey::Fetch.api().is_flexible(version));
         let by_id = version >= BY_ID_FROM;
@@ -201,7 +201,7 @@ impl<'a> FetchRequest<'a> {
         Ok(fetch)
     }
 
-    /// To a writer at the body. Partitions of one topic have to follow each other.
+    /// Encodes to a writer at the body. The partitions must be grouped by topic.
     pub fn encode(&self, w: &mut Writer, version: i16) {
         w.set_flexible(ApiKey::Fetch.api().is_flexible(version));
         let by_id = version >= BY_ID_FROM;
@@ -257,7 +257,7 @@ impl<'a> FetchRequest<'a> {
         }
     }
 
-    /// A whole frame, with its length.
+    /// Encodes a whole frame, including the length prefix.
     pub fn encode_frame(
         &self,
         version: i16,

@@ -1,4 +1,5 @@
-//! What was found. Encoded as pieces around the records; decoded into a flat list whose records stay in the frame.
+//! The response. It is encoded as pieces around the records, and decoded into a flat list whose records stay in the
+//! frame.
 //!
 //! ```text
 //! throttle_time_ms | error, session_id (v7)
@@ -14,17 +15,17 @@ use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 use crate::wire::pieces::{Announced, Payload, PieceWriter};
 use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 
-/// What an answer says before its topics.
+/// The fields of a response before its topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchHead {
     pub throttle_time_ms: i32,
-    /// v7: of the session, with no topics.
+    /// v7: an error of the session; the response then has no topics.
     pub error_code: ErrorCode,
-    /// v7; 0 is no session.
+    /// v7; 0: no session.
     pub session_id: i32,
 }
 
-/// What an answer says about a partition, but for its records.
+/// The fields of a partition except its records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionHead {
     pub partition: PartitionIndex,
@@ -33,15 +34,15 @@ pub struct PartitionHead {
     pub last_stable_offset: Offset,
     /// v5.
     pub log_start_offset: Offset,
-    /// None for read_uncommitted; for read_committed all that overlap the records, in any order.
+    /// `None` for read_uncommitted; for read_committed all that overlap the records, in any order.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
-    /// v11; -1 is none.
+    /// v11; -1: none.
     pub preferred_read_replica: i32,
-    /// v12: where the asker's log and this one part ways.
+    /// v12: the epoch and offset at which the reader's log diverges from this one.
     pub diverging_epoch: EpochEndOffset,
     /// v12.
     pub current_leader: CurrentLeader,
-    /// v12: the snapshot to load in place of records (a Raft log's; ours never has one).
+    /// v12: the snapshot to load instead of records. Only a Raft log has one; this broker never sends it.
     pub snapshot_id: EpochEndOffset,
 }
 
@@ -51,7 +52,7 @@ pub struct AbortedTransaction {
     pub first_offset: Offset,
 }
 
-/// An epoch and where it ends. The default, -1 and -1, is "not said" and is not written.
+/// An epoch and its end offset. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEndOffset {
     pub epoch: LeaderEpoch,
@@ -65,7 +66,7 @@ impl Default for EpochEndOffset {
 }
 
 impl PartitionHead {
-    /// No offsets to tell, and why.
+    /// A partition without offsets, with the error.
     pub fn refused(partition: PartitionIndex, error_code: ErrorCode) -> PartitionHead {
         PartitionHead {
             partition,
@@ -98,7 +99,7 @@ impl PartitionHead {
         if version >= 11 {
             w.i32(self.preferred_read_replica);
         } else if self.preferred_read_replica != -1 {
-            // Without it the answer would be "no records here", for ever.
+            // Without this field, the reader would see an empty partition for ever.
             w.refuse("PartitionHead.preferred_read_replica");
         }
     }
@@ -129,7 +130,7 @@ impl PartitionHead {
         }
     }
 
-    /// Returns the records too; they lie in the middle.
+    /// Also returns the records and their position, because they stand between the fields.
     fn decode<'a>(r: &mut Reader<'a>, version: i16) -> Result<(PartitionHead, &'a [u8], usize), Malformed> {
         let mut head = PartitionHead::refused(r.i32()?, ErrorCode::None);
         head.error_code = ErrorCode::from_code(r.i16()?).unwrap_or(ErrorCode::UnknownServerError);
@@ -172,7 +173,7 @@ impl PartitionHead {
     }
 }
 
-/// Builds an answer around records that stay where they are.
+/// Builds a response around records that are not copied.
 #[derive(Debug)]
 pub struct FetchResponseWriter<P> {
     out: PieceWriter<P>,
@@ -181,7 +182,7 @@ pub struct FetchResponseWriter<P> {
 }
 
 impl<P: Payload> FetchResponseWriter<P> {
-    /// `topics` calls of [`topic`](Self::topic) will follow.
+    /// The caller must call [`topic`](Self::topic) `topics` times.
     pub fn new(version: i16, correlation_id: i32, head: FetchHead, topics: usize) -> FetchResponseWriter<P> {
         let mut w = frame::response(ApiKey::Fetch.api(), version, correlation_id);
         w.i32(head.throttle_time_ms);
@@ -193,15 +194,16 @@ impl<P: Payload> FetchResponseWriter<P> {
         FetchResponseWriter { out: PieceWriter::new(w), announced: Announced { topics, partitions: 0 }, version }
     }
 
-    /// `partitions` calls of [`partition`](Self::partition) will follow; at least one.
+    /// The caller must call [`partition`](Self::partition) `partitions` times, at least once.
     pub fn topic(&mut self, topic: Topic<'_>, partitions: usize) {
-        assert!(partitions > 0, "a topic is answered for some partition");
+        assert!(partitions > 0, "a topic of a response has at least one partition");
         self.announced.topic(partitions);
         topic.encode(&mut self.out.w, self.version >= BY_ID_FROM);
         self.out.w.array_len(partitions);
     }
 
-    /// `records` are the parts, in order, of one partition's record bytes: batches may come from the tail and from segments.
+    /// `records` are the parts, in order, of one partition's record bytes: batches may come from the tail and from
+    /// segments.
     pub fn partition(&mut self, head: &PartitionHead, records: impl IntoIterator<Item = P>) {
         let is_last = self.announced.partition();
         head.encode_before_records(&mut self.out.w, self.version);
@@ -212,7 +214,7 @@ impl<P: Payload> FetchResponseWriter<P> {
         }
     }
 
-    /// `node_endpoints` (v16) says where the brokers named as current leaders are.
+    /// `node_endpoints` (v16) has the addresses of the current leaders.
     pub fn finish(mut self, node_endpoints: &[NodeEndpoint<'_>]) -> Result<Pieces<P>, Unencodable> {
         self.announced.finish();
         let w = &mut self.out.w;
@@ -226,7 +228,7 @@ impl<P: Payload> FetchResponseWriter<P> {
     }
 }
 
-/// An answer as a client or a follower reads it.
+/// A response as a client or a follower reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchResponse<'a> {
     pub head: FetchHead,
@@ -238,9 +240,9 @@ pub struct FetchResponse<'a> {
 pub struct FetchedPartition<'a> {
     pub topic: Topic<'a>,
     pub head: PartitionHead,
-    /// Whole batches, and maybe the beginning of one more.
+    /// Whole batches, possibly followed by the beginning of one more.
     pub records: &'a [u8],
-    /// Where `records` starts in the frame.
+    /// The position of `records` in the frame.
     pub records_at: usize,
 }
 
@@ -251,7 +253,7 @@ impl FetchedPartition<'_> {
 }
 
 impl<'a> FetchResponse<'a> {
-    /// From a reader at the body.
+    /// Decodes from a reader at the body.
     pub fn decode(r: &mut Reader<'a>, version: i16) -> Result<FetchResponse<'a>, Malformed> {
         r.set_flexible(ApiKey::Fetch.api().is_flexible(version));
         let mut head = FetchHead { throttle_time_ms: r.i32()?, error_code: ErrorCode::None, session_id: 0 };

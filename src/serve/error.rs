@@ -1,0 +1,58 @@
+//! The reasons why a node cannot start, or cannot stop cleanly.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::controller::start::OtherNode;
+use crate::controller::{OpenError, ProposeError};
+use crate::disk::StorageError;
+
+/// Ends the shard, and with it the node. The main thread prints it.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    MetadataLog(#[from] OpenError),
+    #[error(transparent)]
+    OtherNode(#[from] OtherNode),
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    #[error("{action} {}: {error}", path.display())]
+    Directory { action: &'static str, path: PathBuf, error: io::Error },
+    #[error(
+        "{} is missing, but the directory holds checkpoints or journals of shards, whose records would be lost; bring it back",
+        path.display()
+    )]
+    NoMeta { path: PathBuf },
+    #[error(
+        "{} is missing, and its records would be lost: bring it back. (A directory of an older release holds it elsewhere.)",
+        path.display()
+    )]
+    NoLayout { path: PathBuf },
+    #[error("{} has disappeared", path.display())]
+    NoCheckpoint { path: PathBuf },
+    #[error(
+        "{} belongs to cluster {data}, and its metadata log to cluster {metadata}: the directory was put together from two",
+        root.display()
+    )]
+    TwoClusters { root: PathBuf, data: String, metadata: String },
+    #[error("cannot reserve the producer ids of logs of another cluster: {why}")]
+    ProducerIds { why: String },
+    #[error("the reactor could not be set up: {0}")]
+    Reactor(io::Error),
+    #[error("cannot listen: {0}")]
+    Listen(io::Error),
+    /// The shard failed while it served or stopped.
+    #[error("{why}")]
+    Shard { why: String },
+    #[error("all shards have ended before they had started")]
+    NoneStarted,
+}
+
+impl NodeError {
+    /// Attaches the action and the path to an error of the file system.
+    pub fn directory(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
+        move |error| NodeError::Directory { action, path: path.to_owned(), error }
+    }
+}
