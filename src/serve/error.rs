@@ -21,19 +21,19 @@ pub enum NodeError {
     #[error("{action} {}: {error}", path.display())]
     Directory { action: &'static str, path: PathBuf, error: io::Error },
     #[error(
-        "{} is missing, but the directory holds checkpoints or journals of shards, whose records would be lost; bring it back",
+        "{} is missing, and checkpoints or journals of shards are not: their records would be lost; bring it back",
         path.display()
     )]
     NoMeta { path: PathBuf },
     #[error(
-        "{} is missing, and its records would be lost: bring it back. (A directory of an older release holds it elsewhere.)",
+        "{} is missing, and its records would be lost: bring it back. (An older release stored it elsewhere.)",
         path.display()
     )]
     NoLayout { path: PathBuf },
     #[error("{} has disappeared", path.display())]
     NoCheckpoint { path: PathBuf },
     #[error(
-        "{} belongs to cluster {data}, and its metadata log to cluster {metadata}: the directory was put together from two",
+        "{} belongs to cluster {data}, and its metadata log to cluster {metadata}: it mixes two directories",
         root.display()
     )]
     TwoClusters { root: PathBuf, data: String, metadata: String },

@@ -238,8 +238,8 @@ async fn remove_own_directory(
     let aside = data.root.join(format!("{directory}.{id}-stray"));
     dir::rename(&path, &aside).await.map_err(NodeError::directory("rename", &path))?;
     tracing::error!(
-        "the end of the metadata log was damaged, and {directory} belongs to a topic that the log does not contain: its \
-         records are kept in {}",
+        "the end of the metadata log was damaged, and {directory} belongs to a topic that it lacks: its records are kept \
+         in {}",
         aside.display()
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! The envelope of a frame: the length prefix, and the request and response headers of each API version.
 //!
 //! ```text
-//! request:  int32 length | int16 api key | int16 version | int32 correlation id | nullable string client id | tags (v2)
+//! request:  int32 length | int16 api key | int16 version | int32 correlation id | string? client id | tags (v2)
 //! response: int32 length | int32 correlation id | tags (v1)
 //! ```
 //! The client id keeps its int16 length in header v2 too.

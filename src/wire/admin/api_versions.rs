@@ -1,5 +1,5 @@
-//! ApiVersions (key 18), versions 0 to 4: the first request of every client, and the only one that the broker
-//! answers at an unknown version.
+//! ApiVersions (key 18), versions 0 to 4: the first request of every client. Only this API is answered at an
+//! unknown version.
 
 use crate::model::ErrorCode;
 use crate::wire::{API_TABLE, ApiKey, frame};

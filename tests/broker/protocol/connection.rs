@@ -65,6 +65,7 @@ fn s001_a_length_below_0_or_above_the_maximum_closes_the_connection() {
     }
 }
 
+// NET-1
 #[test]
 fn s002_answers_leave_in_the_order_of_the_requests() {
     let node = PLAIN.node();
@@ -84,6 +85,26 @@ fn s002_answers_leave_in_the_order_of_the_requests() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     talk.answer(ApiKey::Metadata, 9, second, |reader| MetadataResponse::decode(reader, 9).unwrap());
     assert_eq!(talk.receive_produce(9, third)[0].code, ErrorCode::None);
+}
+
+#[test]
+fn net_3_requests_beyond_the_limit_wait_and_are_answered_in_order() {
+    const REQUESTS: usize = 3 * tidemill::net::connection::IN_FLIGHT_MAX;
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "in-flight", 1, &[]);
+    let mut talk = topic.leader(0);
+    // A fetch that waits keeps all requests behind it unanswered.
+    let partitions = vec![from(&topic.name, 0, 0)];
+    let waits = FetchRequest { partitions, max_wait_ms: 500, min_bytes: 1, ..Default::default() };
+    let first = talk.send_fetch(&waits, 11);
+    let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+    let ids: Vec<i32> = (0..REQUESTS).map(|_| talk.id()).collect();
+    let frames = ids.iter().map(|id| frame::encode_request(&request, 9, *id, None).unwrap());
+    talk.send(&frames.collect::<Vec<_>>().concat());
+    assert_eq!(talk.receive_fetch(11, first).partitions.len(), 1);
+    for id in ids {
+        talk.answer(ApiKey::Metadata, 9, id, |reader| MetadataResponse::decode(reader, 9).unwrap());
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! ```text
 //! throttle_time_ms | error, session_id (v7)
 //! | [topic | [partition | error | high watermark | last stable | log start (v5) | aborted [producer, first offset]?
-//!             | preferred read replica (v11) | records | tag 0: diverging epoch, 1: current leader, 2: snapshot (v12)]]
+//!             | preferred read replica (v11) | records
+//!             | tag 0: diverging epoch, 1: current leader, 2: snapshot (v12)]]
 //! | tag 0: node endpoints (v16)
 //! ```
 
