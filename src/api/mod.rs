@@ -68,7 +68,7 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
             // KIP-511: this response can be decoded by clients of every version.
             return Pending::Now(Outcome::frame(wire::admin::api_versions::unsupported_version(correlation_id)));
         }
-        Err(refused) => return Pending::Now(Outcome::Close(refused.to_string())),
+        Err(refused) => return Pending::Now(Outcome::Close(refused.into())),
     };
     let (key, version) = (header.api.key, header.version);
     let client_id = header.client_id.unwrap_or_default();

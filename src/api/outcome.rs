@@ -1,6 +1,7 @@
 //! What becomes of a request: a response to send, no response, or a closed connection.
 
 use crate::api::data::answer::Answer;
+use crate::router::message::CloseReason;
 use crate::wire::{self, Message};
 
 /// The part of a request's header that its response repeats or depends on.
@@ -16,8 +17,8 @@ pub enum Outcome {
     Send(Answer),
     /// Send nothing: a Produce request with acks=0.
     Nothing,
-    /// Close the connection, because no response can be sent. The text gives the reason, for the log.
-    Close(String),
+    /// Close the connection, because no response can be sent.
+    Close(CloseReason),
 }
 
 impl Outcome {
@@ -32,8 +33,8 @@ impl Outcome {
     }
 }
 
-impl From<Result<Vec<u8>, String>> for Outcome {
-    fn from(frame: Result<Vec<u8>, String>) -> Outcome {
+impl From<Result<Vec<u8>, CloseReason>> for Outcome {
+    fn from(frame: Result<Vec<u8>, CloseReason>) -> Outcome {
         match frame {
             Ok(frame) => Outcome::frame(frame),
             Err(reason) => Outcome::Close(reason),
@@ -42,7 +43,7 @@ impl From<Result<Vec<u8>, String>> for Outcome {
 }
 
 /// Encodes a response as a whole frame, with its length. The error is a reason to close the connection.
-pub(in crate::api) fn encode<M: Message>(message: &M, header: &Header) -> Result<Vec<u8>, String> {
+pub(in crate::api) fn encode<M: Message>(message: &M, header: &Header) -> Result<Vec<u8>, CloseReason> {
     wire::frame::encode_response(message, header.version, header.correlation_id)
-        .map_err(|error| format!("the response cannot be encoded: {error}"))
+        .map_err(CloseReason::UnencodableResponse)
 }

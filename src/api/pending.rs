@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use crate::api::data::produced;
 use crate::api::outcome::Outcome;
+use crate::router::message::CloseReason;
 use crate::wire::Malformed;
 
 /// A request after its first stage. The connection finishes its requests in the order in which it received them.
@@ -54,6 +55,6 @@ impl Pending {
 
 impl From<Malformed> for Pending {
     fn from(malformed: Malformed) -> Pending {
-        Pending::Now(Outcome::Close(format!("malformed request: {malformed}")))
+        Pending::Now(Outcome::Close(CloseReason::MalformedRequest(malformed)))
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest};
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
-use crate::router::message::{AdminReply, Batches, RemoteFetched, Reply, ShardRequest, Stretch};
+use crate::router::message::{AdminReply, Batches, RecordsLost, RemoteFetched, Reply, ShardRequest, Stretch};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
@@ -126,9 +126,7 @@ pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: 
             }
             ShardRequest::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
             ShardRequest::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
-            ShardRequest::Apply(image) => {
-                Reply::Applied(server.apply_image(image).await.map_err(|error| error.to_string()))
-            }
+            ShardRequest::Apply(image) => Reply::Applied(server.apply_image(image).await),
             ShardRequest::Coordinate(request) => Reply::Coordinated(table::answer_forwarded(&server, *request).await),
             ShardRequest::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: table::answer_at_controller(&server, *request).await }))
@@ -181,11 +179,12 @@ async fn fetch(
     all
 }
 
-async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, String> {
-    let partition = server.shard.partition(stretch.id);
-    let extent = partition.and_then(|partition| partition.extent(stretch.segment, stretch.positions));
-    let extent = extent.ok_or("the segment was removed while it was read")?;
-    let mut slices = vec![extent.load(bytes_max).await.map_err(|error| error.to_string())?];
+async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result<Vec<u8>, RecordsLost> {
+    let Stretch { id, segment, positions } = stretch;
+    let partition = server.shard.partition(id);
+    let extent = partition.and_then(|partition| partition.extent(segment, positions));
+    let extent = extent.ok_or(RecordsLost::SegmentRemoved { id, segment })?;
+    let mut slices = vec![extent.load(bytes_max).await?];
     let first = slices[0].len();
     extent.cached(first, bytes_max - first, &mut slices);
     Ok(slices.concat())

@@ -112,8 +112,8 @@ impl Server {
     }
 
     /// Stops the shard gracefully.
-    pub async fn stop(&self) -> Result<(), String> {
-        self.shard.stop().await.map_err(|failure| failure.to_string())
+    pub async fn stop(&self) -> Result<(), Arc<StorageError>> {
+        self.shard.stop().await
     }
 
     pub(in crate::api) fn node(&self) -> NodeId {

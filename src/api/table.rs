@@ -28,7 +28,7 @@ use crate::api::txn::{
     add_offsets_to_txn, add_partitions_to_txn, describe_producers, describe_transactions, end_txn, init_producer_id,
     list_transactions, write_txn_markers,
 };
-use crate::router::message::{AdminRequest, CoordinateRequest, Reply, ShardRequest};
+use crate::router::message::{AdminRequest, CloseReason, CoordinateRequest, Reply, ShardRequest};
 use crate::wire::frame::RequestHeader;
 use crate::wire::{Api, ApiKey, Malformed, Message, Reader};
 
@@ -92,7 +92,7 @@ macro_rules! table {
         }
 
         /// A request to the controller, on its shard. The error is a reason to close the connection.
-        async fn change(key: ApiKey, change: Change, body: &mut Reader<'_>, header: Header) -> Result<Vec<u8>, String> {
+        async fn change(key: ApiKey, change: Change, body: &mut Reader<'_>, header: Header) -> Result<Vec<u8>, CloseReason> {
             match key {
                 $(ApiKey::$key => controller_stage!($kind $handler key change body header),)*
             }
@@ -259,9 +259,9 @@ fn to_controller(request: ClientRequest<'_>) -> Pending {
 pub(in crate::api) async fn answer_at_controller(
     server: &Rc<Server>,
     request: AdminRequest,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, CloseReason> {
     let mut body = Reader::new(&request.frame);
-    let header = RequestHeader::decode(&mut body).map_err(|refused| refused.to_string())?;
+    let header = RequestHeader::decode(&mut body)?;
     let (key, version) = (header.api.key, header.version);
     let header = Header { version, correlation_id: header.correlation_id };
     change(key, Change { server: server.clone(), listener: request.listener, version }, &mut body, header).await
@@ -272,8 +272,8 @@ async fn change_with<Q: Message, A: Message>(
     body: &mut Reader<'_>,
     header: &Header,
     answer: impl AsyncFnOnce(Change, Q) -> A,
-) -> Result<Vec<u8>, String> {
-    let request = Q::decode(body, header.version).map_err(|error| format!("malformed request: {error}"))?;
+) -> Result<Vec<u8>, CloseReason> {
+    let request = Q::decode(body, header.version).map_err(CloseReason::MalformedRequest)?;
     encode(&answer(change, request).await, header)
 }
 
@@ -281,13 +281,13 @@ async fn change_with<Q: Message, A: Message>(
 pub(in crate::api) async fn answer_forwarded(
     server: &Rc<Server>,
     request: CoordinateRequest,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, CloseReason> {
     let mut body = Reader::new(&request.frame);
-    let header = RequestHeader::decode(&mut body).map_err(|refused| refused.to_string())?;
+    let header = RequestHeader::decode(&mut body)?;
     let call = GroupRequest::from_shard(server, &request, &header);
     let key = header.api.key;
     let started = start_group(key, call, &mut body).await;
-    started.map_err(|malformed| format!("malformed request: {malformed}"))?.await
+    started.map_err(CloseReason::MalformedRequest)?.await
 }
 
 #[cfg(test)]

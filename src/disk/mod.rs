@@ -50,7 +50,7 @@ pub enum StorageError {
     Refused(String),
     /// An earlier failure, after which the shard writes no more.
     #[error("{0}")]
-    Earlier(std::rc::Rc<StorageError>),
+    Earlier(std::sync::Arc<StorageError>),
 }
 
 impl StorageError {

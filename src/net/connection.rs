@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::frames::{self, Budget, Found, FrameError, Partial};
 use crate::api::{self, Answer, Origin, Outcome, Pending, Server};
 use crate::config::Routing;
 use crate::model::ShardId;
-use crate::router::message::{HandOver, Message};
+use crate::router::message::{HandOver, Message, RecordsLost};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class, First, Received, Stream};
@@ -19,6 +20,15 @@ use crate::runtime::{self, Class, First, Received, Stream};
 pub const IN_FLIGHT_MAX: usize = 256;
 /// The writer gathers responses into one send up to this size.
 const SEND_BYTES: usize = 1 << 20;
+
+/// The reason why a response could not be sent as a whole. It closes the connection.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Records(#[from] RecordsLost),
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+}
 
 /// Received bytes: in a buffer of the shard's pool, or copied out of it.
 enum ReceivedBytes {
@@ -315,8 +325,8 @@ impl Connection {
                     }
                 }
             }
-            if let Err(why) = self.send(answer).await {
-                tracing::debug!("{}: closing: {why}", self.stream.peer_addr());
+            if let Err(error) = self.send(answer).await {
+                tracing::debug!("{}: closing: {error}", self.stream.peer_addr());
                 closes = true;
             }
             self.is_writing.set(false);
@@ -344,17 +354,17 @@ impl Connection {
     }
 
     /// Sends responses as fast as the client reads. While the socket has no room, they hold no memory of the shard.
-    async fn send(&self, mut answer: Answer) -> Result<(), String> {
+    async fn send(&self, mut answer: Answer) -> Result<(), SendError> {
         while answer.bytes() > 0 {
             let (window, bytes) = answer.window(&self.server).await?;
-            let sent = self.stream.send_some(window).await.map_err(|error| error.to_string())?;
+            let sent = self.stream.send_some(window).await?;
             answer.advance(sent);
             if sent > 0 {
                 self.last_active.set(clock::now());
             }
             if sent < bytes {
                 answer.let_go();
-                self.stream.writable().await.map_err(|error| error.to_string())?;
+                self.stream.writable().await?;
             }
         }
         Ok(())
@@ -370,8 +380,8 @@ impl Connection {
                 false
             }
             Outcome::Nothing => false,
-            Outcome::Close(why) => {
-                tracing::debug!("{}: closing: {why}", self.stream.peer_addr());
+            Outcome::Close(reason) => {
+                tracing::debug!("{}: closing: {reason}", self.stream.peer_addr());
                 true
             }
         }

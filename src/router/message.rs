@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
@@ -15,9 +16,46 @@ use crate::partition::producers::ProducerSnapshot;
 use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Ending;
+use crate::wire::frame::Refused;
+use crate::wire::{Malformed, Unencodable};
 
 /// Batches as the client sent them, each with its partition, in the order in which to append them.
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
+
+/// The reason to close a client's connection instead of sending a response.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("malformed request: {0}")]
+    MalformedRequest(Malformed),
+    #[error("the response cannot be encoded: {0}")]
+    UnencodableResponse(Unencodable),
+    /// A producer with acks=0 gets no response. The closed connection makes it refresh its metadata.
+    #[error("a batch of an acks=0 request was refused: {0}")]
+    RefusedBatch(ErrorCode),
+    #[error("a request to another shard cannot be encoded: {0}")]
+    UnencodableCall(Unencodable),
+    #[error("another shard's response cannot be decoded: {0}")]
+    MalformedReply(Malformed),
+}
+
+/// Records that a fetch found can no longer be read. Their response cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsLost {
+    #[error("the segment was removed while it was read")]
+    SegmentRemoved { id: TopicPartition, segment: u64 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The controller could not reserve producer ids.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("producer ids up to {highest} are not reserved: {why}")]
+pub struct ProducerIdsNotReserved {
+    pub highest: ProducerId,
+    pub why: String,
+}
 
 /// A message from one shard to another.
 pub enum Message {
@@ -94,7 +132,7 @@ pub enum ShardRequest {
 pub enum Reply {
     Produced(Vec<Result<Produced, AppendRefusal>>),
     Fetched(Vec<RemoteFetched>),
-    Read(Result<Vec<u8>, String>),
+    Read(Result<Vec<u8>, RecordsLost>),
     Watched,
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),
     /// The new log start of each partition.
@@ -106,10 +144,10 @@ pub enum Reply {
     Transaction(TransactionReply),
     Transactions(Result<Vec<ListedTransaction>, ErrorCode>),
     ProducerId(Result<ProducerId, ErrorCode>),
-    ProducerIdsReserved(Result<(), String>),
-    Applied(Result<(), String>),
+    ProducerIdsReserved(Result<(), ProducerIdsNotReserved>),
+    Applied(Result<(), StorageError>),
     /// The whole response frame, or the reason to close the connection.
-    Coordinated(Result<Vec<u8>, String>),
+    Coordinated(Result<Vec<u8>, CloseReason>),
     Admin(Box<AdminReply>),
 }
 
@@ -244,7 +282,7 @@ pub struct AdminRequest {
 
 /// The whole response frame, or the reason to close the connection.
 pub struct AdminReply {
-    pub frame: Result<Vec<u8>, String>,
+    pub frame: Result<Vec<u8>, CloseReason>,
 }
 
 /// A connection without unanswered requests: its socket, and the received bytes that are not processed.

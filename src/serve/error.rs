@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::controller::start::OtherNode;
 use crate::controller::{OpenError, ProposeError};
 use crate::disk::StorageError;
+use crate::router::message::ProducerIdsNotReserved;
 
 /// Ends the shard, and with it the node. The main thread prints it.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +39,15 @@ pub enum NodeError {
         root.display()
     )]
     TwoClusters { root: PathBuf, data: String, metadata: String },
-    #[error("cannot reserve the producer ids of logs of another cluster: {why}")]
-    ProducerIds { why: String },
+    #[error("cannot reserve the producer ids of logs of another cluster: {0}")]
+    ProducerIds(#[from] ProducerIdsNotReserved),
     #[error("the reactor could not be set up: {0}")]
     Reactor(io::Error),
     #[error("cannot listen: {0}")]
     Listen(io::Error),
     /// The shard failed while it served or stopped.
-    #[error("{why}")]
-    Shard { why: String },
+    #[error(transparent)]
+    Shard(#[from] Arc<StorageError>),
     #[error("all shards have ended before they had started")]
     NoneStarted,
 }

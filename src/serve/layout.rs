@@ -101,7 +101,7 @@ async fn redistribute(
             journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let (opened, report) = Shard::open(place, image.clone()).await?;
-        opened.stop().await.map_err(|why| NodeError::Shard { why: why.to_string() })?;
+        opened.stop().await?;
         // This thread has the memory of one shard, and the next shard needs it.
         opened.retire();
         tracing::info!(

@@ -120,8 +120,7 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
         server.run_controller(controller);
     }
     if let Some(highest) = report.foreign_producer_id {
-        let reserved = api::reserve_producer_ids(&server, highest).await;
-        reserved.map_err(|why| NodeError::ProducerIds { why: why.to_string() })?;
+        api::reserve_producer_ids(&server, highest).await?;
     }
     let acceptors = listen(&connections, &config, &bound, shard.id).map_err(NodeError::Listen)?;
     let _ = started.send(Started { report });
@@ -131,7 +130,7 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
         acceptor.abort();
     }
     connections.close_all();
-    server.stop().await.map_err(|why| NodeError::Shard { why: why.to_string() })
+    Ok(server.stop().await?)
 }
 
 /// On shard 0, before the other shards open: opens the metadata log, and prepares the layout for the number of shards.

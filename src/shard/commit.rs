@@ -1,6 +1,7 @@
 //! Commits durable journal groups: advances high watermarks, then wakes the tasks that wait to acknowledge.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Shard;
 use crate::disk::StorageError;
@@ -33,7 +34,7 @@ impl Shard {
     }
 
     /// Waits until the group is committed. Fails when it never will be.
-    pub async fn wait_committed(&self, sequence: Sequence) -> Result<(), Rc<StorageError>> {
+    pub async fn wait_committed(&self, sequence: Sequence) -> Result<(), Arc<StorageError>> {
         while self.committed.get() < sequence {
             if let Some(failure) = self.failure() {
                 return Err(failure);

@@ -73,7 +73,7 @@ pub struct Shard {
     committed: Cell<Sequence>,
     committed_moved: Notify,
     disk_full: Cell<bool>,
-    failed: RefCell<Option<Rc<StorageError>>>,
+    failed: RefCell<Option<Arc<StorageError>>>,
     checkpoint_wanted: Notify,
     checkpointing: Cell<bool>,
     checkpoint_done: Notify,
@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// The failure after which this shard takes no more writes.
-    pub fn failure(&self) -> Option<Rc<StorageError>> {
+    pub fn failure(&self) -> Option<Arc<StorageError>> {
         self.failed.borrow().clone().or_else(|| self.journal.failure())
     }
 
@@ -130,10 +130,10 @@ impl Shard {
 
     /// SHARD-3: stops all writes of the shard, because its storage can no longer be trusted. Reads continue. Returns
     /// the first failure.
-    fn fail(&self, failure: StorageError) -> Rc<StorageError> {
+    fn fail(&self, failure: StorageError) -> Arc<StorageError> {
         assert!(!failure.is_disk_full(), "a full disk does not end a shard's writes");
         tracing::error!("shard {} takes no more writes: {failure}", self.id.0);
-        let first = self.failed.borrow_mut().get_or_insert_with(|| Rc::new(failure)).clone();
+        let first = self.failed.borrow_mut().get_or_insert_with(|| Arc::new(failure)).clone();
         self.memory.freed.notify_all();
         self.committed_moved.notify_all();
         first
@@ -154,7 +154,7 @@ impl Shard {
 
     /// Stops gracefully: commits every append, flushes the segments, cuts them to their lengths, and stores a clean
     /// checkpoint.
-    pub async fn stop(self: &Rc<Self>) -> Result<(), Rc<StorageError>> {
+    pub async fn stop(self: &Rc<Self>) -> Result<(), Arc<StorageError>> {
         let was_stopping = self.stopping.replace(true);
         assert!(!was_stopping, "a shard stops once");
         // Wait for the commit and not for the journal alone: a failed shard frees no journal space, so a full journal

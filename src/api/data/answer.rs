@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::api::server::Server;
 use crate::log::read::Extent;
 use crate::model::ShardId;
-use crate::router::message::{Reply, ShardRequest, Stretch};
+use crate::router::message::{RecordsLost, Reply, ShardRequest, Stretch};
 use crate::runtime::Permit;
 use crate::runtime::buf::Slice;
 use crate::wire::Payload;
@@ -101,7 +101,7 @@ impl Answer {
     ///
     /// # Errors
     /// If records can no longer be read. The answer cannot be finished, and the connection has to be closed.
-    pub async fn window(&mut self, server: &Server) -> Result<(Vec<Slice>, usize), String> {
+    pub async fn window(&mut self, server: &Server) -> Result<(Vec<Slice>, usize), RecordsLost> {
         let mut slices = Vec::with_capacity(self.pieces.len().min(WINDOW_SLICES));
         let mut bytes = 0;
         for piece in &mut self.pieces {
@@ -119,7 +119,7 @@ impl Answer {
                 Piece::Log(extent) => {
                     bytes += extent.cached(0, room, &mut slices);
                     if bytes == 0 {
-                        let page = extent.load(room).await.map_err(|error| error.to_string())?;
+                        let page = extent.load(room).await?;
                         bytes += page.len();
                         slices.push(page);
                         bytes += extent.cached(bytes, room - bytes, &mut slices);
@@ -171,11 +171,11 @@ impl Answer {
 
 impl Remote {
     /// Copies the next bytes from the other shard.
-    async fn copy(&self, server: &Server) -> Result<Slice, String> {
+    async fn copy(&self, server: &Server) -> Result<Slice, RecordsLost> {
         let request = ShardRequest::Read { stretch: self.stretch.clone(), bytes_max: COPY_BYTES };
         match server.router.call(self.shard, request).reply().await {
             Reply::Read(Ok(bytes)) => Ok(Slice::from(bytes)),
-            Reply::Read(Err(why)) => Err(why),
+            Reply::Read(Err(lost)) => Err(lost),
             _ => unreachable!("a read call is answered by Read"),
         }
     }

@@ -27,7 +27,7 @@ use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, Topi
 use crate::partition::Partition;
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
-use crate::router::message::{self, RemoteFetched, Reply};
+use crate::router::message::{self, CloseReason, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
 use crate::runtime::clock::Mono;
 use crate::runtime::{self, Permit, clock};
@@ -515,6 +515,6 @@ fn send(writer: FetchResponseWriter<Piece>, endpoints: &[NodeEndpoint<'_>], copi
             let pieces = pieces.into_iovec(Slice::from, |head: &Slice, range| Piece::Bytes(head.slice(range)));
             Outcome::Send(Answer::new(pieces, copies))
         }
-        Err(error) => Outcome::Close(format!("the response cannot be encoded: {error}")),
+        Err(error) => Outcome::Close(CloseReason::UnencodableResponse(error)),
     }
 }

@@ -8,7 +8,7 @@ use crate::api::outcome::{Header, Outcome};
 use crate::model::{ErrorCode, PartitionIndex};
 use crate::partition::append::{AppendRefusal, Produced};
 use crate::router::Call;
-use crate::router::message::Reply;
+use crate::router::message::{CloseReason, Reply};
 use crate::shard::Shard;
 use crate::wire::Topic;
 use crate::wire::data::produce::{ProduceResponse, ProducedPartition, RecordError};
@@ -79,7 +79,7 @@ impl Pending {
             // A producer with acks=0 gets no response. Closing the connection makes it refresh its metadata.
             return match refused {
                 None => Outcome::Nothing,
-                Some(error) => Outcome::Close(format!("a batch of an acks=0 request was refused: {error}")),
+                Some(error) => Outcome::Close(CloseReason::RefusedBatch(error)),
             };
         }
         let committed = self.shard.wait_committed(self.sequence).await;
@@ -130,7 +130,7 @@ impl Pending {
         let response = ProduceResponse { partitions, throttle_time_ms: 0, node_endpoints };
         match response.encode_frame(self.header.version, self.header.correlation_id) {
             Ok(frame) => Outcome::frame(frame),
-            Err(error) => Outcome::Close(format!("the response cannot be encoded: {error}")),
+            Err(error) => Outcome::Close(CloseReason::UnencodableResponse(error)),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::request::{Framed, GroupRequest, GroupsByOwner};
 use crate::api::gather::as_asked;
 use crate::metadata::Image;
 use crate::model::ErrorCode;
+use crate::router::message::CloseReason;
 use crate::wire::group::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -44,7 +45,7 @@ async fn fetch(
     call: &GroupRequest,
     groups: Vec<OffsetFetchRequestGroup>,
     require_stable: bool,
-) -> Result<Vec<OffsetFetchResponseGroup>, String> {
+) -> Result<Vec<OffsetFetchResponseGroup>, CloseReason> {
     let image = call.server.shard.image();
     let by_id = call.header.version >= IDS_FROM;
     let mut answers: Vec<OffsetFetchResponseGroup> = Vec::with_capacity(groups.len());

@@ -20,12 +20,12 @@ use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
 use crate::model::{ErrorCode, ShardId};
 use crate::router;
-use crate::router::message::{CoordinateRequest, Reply, ShardRequest};
+use crate::router::message::{CloseReason, CoordinateRequest, Reply, ShardRequest};
 use crate::wire::frame::{self, RequestHeader};
 use crate::wire::{Malformed, Message, Reader};
 
 /// Resolves to the response's frame, or to the reason to close the connection.
-pub type Framed = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>>>>;
+pub type Framed = Pin<Box<dyn Future<Output = Result<Vec<u8>, CloseReason>>>>;
 
 /// One request to a group coordinator, without its body.
 #[derive(Clone)]
@@ -116,10 +116,10 @@ impl GroupRequest {
     }
 
     /// Sends another shard its part of the request, and decodes the response.
-    pub async fn ask<Q: Message, A: Message>(&self, owner: ShardId, part: &Q) -> Result<A, String> {
+    pub async fn ask<Q: Message, A: Message>(&self, owner: ShardId, part: &Q) -> Result<A, CloseReason> {
         let Header { version, correlation_id } = self.header;
         let frame = frame::encode_request(part, version, correlation_id, Some(&self.client_id));
-        let frame = frame.map_err(|error| error.to_string())?.split_off(4);
+        let frame = frame.map_err(CloseReason::UnencodableCall)?.split_off(4);
         let answered = match self.send(owner, frame).reply().await {
             Reply::Coordinated(frame) => frame?,
             _ => unreachable!("a coordinate call is answered by Coordinated"),
@@ -128,11 +128,11 @@ impl GroupRequest {
         let api = A::API.api();
         let read =
             frame::decode_response_header(&mut reader, api, version).and_then(|_| A::decode(&mut reader, version));
-        read.map_err(|error| format!("another shard's response cannot be decoded: {error}"))
+        read.map_err(CloseReason::MalformedReply)
     }
 
     /// Encodes the response.
-    pub fn respond<M: Message>(&self, message: &M) -> Result<Vec<u8>, String> {
+    pub fn respond<M: Message>(&self, message: &M) -> Result<Vec<u8>, CloseReason> {
         outcome::encode(message, &self.header)
     }
 

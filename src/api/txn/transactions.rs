@@ -14,8 +14,8 @@ use crate::model::{ErrorCode, ProducerEpoch, ProducerId, ShardId, TopicPartition
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Marker;
 use crate::router::message::{
-    DescribedTransaction, ListedTransaction, Reply, ShardRequest, TransactionOperation, TransactionReply,
-    TransactionRequest,
+    DescribedTransaction, ListedTransaction, ProducerIdsNotReserved, Reply, ShardRequest, TransactionOperation,
+    TransactionReply, TransactionRequest,
 };
 use crate::runtime::clock;
 use crate::runtime::{self, Class};
@@ -292,10 +292,10 @@ pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerI
 
 /// Keeps all producer ids up to `highest` from being given to a producer. A log that another cluster wrote remembers
 /// these ids, and would take a new producer's first batch for a duplicate.
-pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), String> {
+pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), ProducerIdsNotReserved> {
     if server.shard.id == CONTROLLER {
         let reserved = server.controller().reserve_producer_ids(server.node(), highest).await;
-        return reserved.map_err(|error| error.to_string());
+        return reserved.map_err(|error| ProducerIdsNotReserved { highest, why: error.to_string() });
     }
     match server.router.call(CONTROLLER, ShardRequest::ReserveProducerIds(highest)).reply().await {
         Reply::ProducerIdsReserved(reserved) => reserved,

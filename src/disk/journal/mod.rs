@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{BLOCK_BYTES, StorageError, is_aligned};
@@ -77,7 +78,7 @@ pub struct Journal {
     /// The highest durable group that was flushed. Groups that promise no stable storage may be durable without a
     /// flush.
     flushed: Cell<Sequence>,
-    failed: RefCell<Option<Rc<StorageError>>>,
+    failed: RefCell<Option<Arc<StorageError>>>,
     /// A group has entries to write, or a write completed.
     work: Notify,
     /// The open group was sealed, or space was freed: a waiting append checks again.
@@ -207,7 +208,7 @@ impl Journal {
     }
 
     /// The failure after which the journal acknowledges nothing (JRN-3).
-    pub fn failure(&self) -> Option<Rc<StorageError>> {
+    pub fn failure(&self) -> Option<Arc<StorageError>> {
         self.failed.borrow().clone()
     }
 
@@ -239,7 +240,7 @@ impl Journal {
     }
 
     /// Waits until a batch of this size can be appended. Fails only when the journal has failed.
-    pub async fn reserve(&self, batch_bytes: usize) -> Result<(), Rc<StorageError>> {
+    pub async fn reserve(&self, batch_bytes: usize) -> Result<(), Arc<StorageError>> {
         assert!(batch_bytes <= self.batch_bytes_max(), "message.max.bytes is bounded by the journal's file size");
         loop {
             if let Some(failure) = self.failure() {
@@ -293,7 +294,7 @@ impl Journal {
     }
 
     /// Waits until the group is durable.
-    pub async fn wait_durable(&self, sequence: Sequence) -> Result<(), Rc<StorageError>> {
+    pub async fn wait_durable(&self, sequence: Sequence) -> Result<(), Arc<StorageError>> {
         while self.durable.get() < sequence {
             if let Some(failure) = self.failure() {
                 return Err(failure);
@@ -451,7 +452,7 @@ impl Journal {
     fn complete_write(&self, sequence: Sequence, outcome: Result<(), StorageError>) {
         if let Err(failure) = outcome {
             tracing::error!("the journal failed, no further write is acknowledged: {failure}");
-            self.failed.borrow_mut().get_or_insert_with(|| Rc::new(failure));
+            self.failed.borrow_mut().get_or_insert_with(|| Arc::new(failure));
         }
         // JRN-3: `durable` does not advance past a failure, even if later writes succeed.
         if self.failed.borrow().is_none() {
