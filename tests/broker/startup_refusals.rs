@@ -13,6 +13,8 @@ use std::process::Command;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tidemill::runtime::{self, probe};
 
+use crate::support::skip;
+
 /// Set in a child process: its role in place of the test.
 const ROLE: &str = "TIDEMILL_TEST_ROLE";
 const DATA_DIR: &str = "TIDEMILL_TEST_DATA_DIR";
@@ -138,7 +140,7 @@ fn under(wrapper: &[&str], target: Command) -> Command {
 fn can(wrapper: &[&str], what: &str) -> bool {
     let works = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output().is_ok_and(|o| o.status.success());
     if !works {
-        eprintln!("SKIP {what}: NOT TESTED, because this machine does not let us run {wrapper:?}");
+        skip(what, &format!("this machine does not run {wrapper:?}"));
     }
     works
 }
@@ -187,7 +189,7 @@ fn too_little_locked_memory_shrinks_the_rings_and_none_is_a_refusal() {
     };
     let none = with_limit(0);
     if !none.contains("REFUSED") {
-        eprintln!("SKIP the limit on locked memory: NOT TESTED, because this kernel does not apply it to rings");
+        skip("the limit on locked memory", "this kernel does not apply it to rings");
         check(&none, &["PASSED", "a shard ran"]);
         return;
     }
@@ -214,7 +216,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes_and_complained_about() {
 fn a_data_directory_in_memory_is_called_that() {
     let dir = Path::new("/dev/shm").join(format!("tidemill-startup-{}", std::process::id()));
     if std::fs::create_dir(&dir).is_err() {
-        eprintln!("SKIP data directory on a tmpfs: NOT TESTED, because /dev/shm is not there");
+        skip("data directory on a tmpfs", "/dev/shm is not there");
         return;
     }
     let said = says(checks(), &dir);
