@@ -72,7 +72,7 @@ impl Shell {
 #[test]
 fn topics_are_created_listed_described_and_deleted() {
     let Some(shell) = Shell::start("cli-topics") else { return };
-    assert!(shell.text("topic list").contains("tidemill topic create"), "an empty list says what to do");
+    assert!(shell.text("topic list").contains("tidemill topic create"), "an empty list names the next step");
     let created =
         shell.text("topic create events --partitions 3 --config retention.ms=3600000 -c segment.bytes=1048576");
     assert_eq!(created, "created topic events with 3 partitions\n");
@@ -129,21 +129,21 @@ fn settings_are_changed_and_taken_back_and_old_records_deleted() {
     let text = shell.text("topic alter events --delete-config retention.ms --config segment.ms=5000");
     assert_eq!(text, "topic events: segment.ms = 5000\ntopic events: retention.ms is the default\n");
     settle(&["max.message.bytes=2000", "segment.ms=5000"]);
-    let told = shell.json("topic alter events --delete-config segment.ms --json");
-    assert_eq!(told, serde_json::json!({ "topic": "events", "set": {}, "deleted": ["segment.ms"] }));
+    let answered = shell.json("topic alter events --delete-config segment.ms --json");
+    assert_eq!(answered, serde_json::json!({ "topic": "events", "set": {}, "deleted": ["segment.ms"] }));
     shell.fails("topic alter events --config retention.ms=soon", "INVALID_CONFIG", "tidemill topic describe");
     shell.fails("topic alter events --config no.such=1", "Unknown topic config name: no.such", "");
     shell.fails("topic alter nothing --config retention.ms=1", "does not exist", "tidemill topic create nothing");
-    assert_eq!(shell.run("topic alter events", b"").status.code(), Some(2), "what is to be changed must be said");
+    assert_eq!(shell.run("topic alter events", b"").status.code(), Some(2), "alter needs a change");
 
     shell.ok("produce events --partition 0", b"a\nb\nc\nd\n");
     shell.ok("produce events --partition 1", b"e\nf\n");
     let rows =
         |text: String| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
-    let told = rows(shell.text("topic delete-records events --before 1"));
-    assert_eq!(told, ["partition first offset", "0 1", "1 1"]);
-    let told = shell.json("topic delete-records events --before end --partition 0 --json");
-    assert_eq!(told["partitions"], serde_json::json!([{ "partition": 0, "first_offset": 4 }]));
+    let answered = rows(shell.text("topic delete-records events --before 1"));
+    assert_eq!(answered, ["partition first offset", "0 1", "1 1"]);
+    let answered = shell.json("topic delete-records events --before end --partition 0 --json");
+    assert_eq!(answered["partitions"], serde_json::json!([{ "partition": 0, "first_offset": 4 }]));
     let described = shell.json("topic describe events --json");
     let offsets: Vec<_> = described[0]["partitions"]
         .as_array()
@@ -182,14 +182,14 @@ fn what_goes_in_comes_out_with_every_codec_and_acknowledgement() {
         let topic = format!("round-{codec}");
         shell.text(&format!("topic create {topic} --partitions 2"));
         let options = format!("--compression {codec} --acks {acks} --partition 1");
-        let said = if i % 2 == 0 {
+        let printed = if i % 2 == 0 {
             shell.ok(&format!("produce {topic} {options} --file {}", file.display()), b"")
         } else {
             shell.ok(&format!("produce {topic} {options} --batch-bytes 30000"), &input)
         };
-        let said = String::from_utf8(said).expect("text");
-        assert!(said.starts_with(&format!("2000 records to {topic}-1")), "{said}");
-        assert_eq!(said.contains("at offsets 0 to 1999"), acks != "0", "{said}");
+        let printed = String::from_utf8(printed).expect("text");
+        assert!(printed.starts_with(&format!("2000 records to {topic}-1")), "{printed}");
+        assert_eq!(printed.contains("at offsets 0 to 1999"), acks != "0", "{printed}");
         assert!(shell.ok(&format!("consume {topic}"), b"") == input, "{codec}: not what went in");
     }
 }
@@ -201,9 +201,9 @@ fn keys_headers_and_nulls_are_kept_and_a_key_stays_in_its_partition() {
     shell.fails("produce keyed", "INVALID_RECORD", "--key-separator");
     shell.fails("produce keyed -k :", "no \":\" in the line \"line\"", "--key-separator");
     let words = "produce keyed -k :: -H source=test -H empty= --null (none) --json";
-    let said = shell.ok(words, b"21::a::b\nfoobar::\nabc::(none)\n21::second\n");
-    let said: Value = serde_json::from_slice(&said).expect("JSON");
-    assert_eq!(said["records"], 4);
+    let printed = shell.ok(words, b"21::a::b\nfoobar::\nabc::(none)\n21::second\n");
+    let printed: Value = serde_json::from_slice(&printed).expect("JSON");
+    assert_eq!(printed["records"], 4);
 
     let records: Vec<Value> = shell
         .text("consume keyed --json")

@@ -274,9 +274,9 @@ fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_o
     node.kill();
     node.restart();
     let mut talk = coordinator(node.bootstrap(), group);
-    let told = describe_consumers(&mut talk, group);
-    assert_eq!(told.members.iter().map(|member| &*member.member_id).collect::<Vec<_>>(), ["by-pattern"]);
-    assert!(told.group_epoch > before.group_epoch, "{told:?}");
+    let answered = describe_consumers(&mut talk, group);
+    assert_eq!(answered.members.iter().map(|member| &*member.member_id).collect::<Vec<_>>(), ["by-pattern"]);
+    assert!(answered.group_epoch > before.group_epoch, "{answered:?}");
 }
 
 /// Sends a request with the longest client id of a header; each of its bytes decodes to a character of three bytes.
@@ -471,7 +471,7 @@ fn clients_of_four_kinds_share_one_group() {
             std::thread::spawn(move || (program.name, member(&program, &bootstrap, "mixed", "classic", 4)))
         })
         .collect();
-    let shares: Vec<_> = members.into_iter().map(|member| member.join().expect("it has said why")).collect();
+    let shares: Vec<_> = members.into_iter().map(|member| member.join().expect("it has reported the reason")).collect();
     assert_eq!(shares.iter().map(|(_, (records, _))| records).sum::<usize>(), RECORDS, "{shares:?}");
     assert!(shares.iter().all(|(_, (records, _))| *records > 0), "every one has a share: {shares:?}");
     say(&format!("  shares of a group of {}: {shares:?}", shares.len()));

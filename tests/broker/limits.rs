@@ -306,7 +306,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
             0 => {}
             1 => node.kill(),
             // The node cannot store a checkpoint and reports that; it does not wait for space.
-            _ => assert!(matches!(node.stop().code(), Some(0 | 1)), "{}", node.said()),
+            _ => assert!(matches!(node.stop().code(), Some(0 | 1)), "{}", node.printed()),
         }
         std::fs::remove_file(ballast).expect("the ballast was there");
         if round > 0 {
@@ -322,7 +322,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
         ledger.verify(&mut client);
     }
     watch.check("a full disk", MEMORY + BESIDE);
-    assert_eq!(node.stop().code(), Some(0), "{}", node.said());
+    assert_eq!(node.stop().code(), Some(0), "{}", node.printed());
     node.restart();
     ledger.verify(&mut connect(node.bootstrap()));
     drop(node);

@@ -324,7 +324,7 @@ fn batches_are_accepted_refused_and_stored_as_the_rules_say() {
         changed("maximum too late", Same, |h| h.max_timestamp += 99);
         changed("maximum unset", Same, |h| h.max_timestamp = -1);
         changed("codec 5", NotUnknownServerError, |h| h.attributes = 5);
-        changed("not what it says", NotUnknownServerError, |h| h.attributes ^= 4);
+        changed("another codec than it states", NotUnknownServerError, |h| h.attributes ^= 4);
     }
 
     // length | attributes | timestamp delta | offset delta | key | value | headers

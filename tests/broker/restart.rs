@@ -44,7 +44,7 @@ fn nothing_is_lost_when_the_number_of_shards_changes_between_kills_and_stops() {
         }
         node.set_arguments(&with_shards(shards));
         node.restart();
-        assert!(node.said_last("partitions 27").is_some(), "step {step}: {}", node.said());
+        assert!(node.latest_line("partitions 27").is_some(), "step {step}: {}", node.printed());
         client = connect(node.bootstrap());
         client.refresh(None).expect("metadata");
         assert_eq!(client.cluster().brokers.len().to_string(), shards, "step {step}");
@@ -87,18 +87,18 @@ fn a_clean_restart_replays_nothing_and_a_killed_one_replays_from_the_checkpoint(
         ledger.fill(&mut client, 20, 2, 500, NOW);
         assert_eq!(node.stop().code(), Some(0));
         node.restart();
-        assert!(node.said_last("partitions 5, after a clean stop").is_some(), "{round}: {}", node.said());
+        assert!(node.latest_line("partitions 5, after a clean stop").is_some(), "{round}: {}", node.printed());
         client = connect(node.bootstrap());
         assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
         // A kill without writes since a clean stop: nothing to replay either.
         node.kill();
         node.restart();
-        assert!(node.said_last("partitions 5, 0 batches replayed").is_some(), "{round}: {}", node.said());
+        assert!(node.latest_line("partitions 5, 0 batches replayed").is_some(), "{round}: {}", node.printed());
         client = connect(node.bootstrap());
         ledger.fill(&mut client, 4, 2, 500, NOW);
         node.kill();
         node.restart();
-        assert!(node.said_last("partitions 5, 20 batches replayed").is_some(), "{round}: {}", node.said());
+        assert!(node.latest_line("partitions 5, 20 batches replayed").is_some(), "{round}: {}", node.printed());
         client = connect(node.bootstrap());
         assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
     }
@@ -200,8 +200,8 @@ fn a_start_that_misses_its_data_is_refused_and_creates_nothing() {
     let at = ["--listen", node.bootstrap(), "--data", data.to_str().expect("UTF-8")];
     for name in ["meta.properties", "layouts"] {
         std::fs::rename(data.join(name), &aside).expect("it is there");
-        let said = refusal(&[&with_shards("2")[..], &at].concat());
-        assert!(said.contains(name) && said.contains("bring it back"), "{said}");
+        let printed = refusal(&[&with_shards("2")[..], &at].concat());
+        assert!(printed.contains(name) && printed.contains("bring it back"), "{printed}");
         std::fs::rename(&aside, data.join(name)).expect("it was there");
     }
     node.restart();
@@ -226,17 +226,17 @@ fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
     let mut ledger = Ledger::create(&mut client, "t", 3, &[]);
     ledger.fill(&mut client, 5, 3, 700, NOW);
     let at = ["--data", other.to_str().expect("UTF-8"), "--set", &journal_dir];
-    let said = refusal(&[&["--listen", "127.0.0.1:39092"][..], &at].concat());
-    assert!(said.contains("in use by another"), "{said}");
+    let printed = refusal(&[&["--listen", "127.0.0.1:39092"][..], &at].concat());
+    assert!(printed.contains("in use by another"), "{printed}");
     node.kill();
-    let said = refusal(&[&["--listen", node.bootstrap()][..], &at].concat());
-    assert!(said.contains("a journal.dir of its own"), "{said}");
+    let printed = refusal(&[&["--listen", node.bootstrap()][..], &at].concat());
+    assert!(printed.contains("a journal.dir of its own"), "{printed}");
     node.restart();
     assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, ledger.acknowledged_count());
 
     let listeners = "listeners=IN://127.0.0.1:39092,OUT://127.0.0.1:39094";
-    let said = refusal(&["--shards", "2", "--set", listeners, "--data", other.to_str().expect("UTF-8")]);
-    assert!(said.contains("IN takes 39092-39094"), "{said}");
+    let printed = refusal(&["--shards", "2", "--set", listeners, "--data", other.to_str().expect("UTF-8")]);
+    assert!(printed.contains("IN takes 39092-39094"), "{printed}");
 }
 
 /// A consumer that knows the epoch of an empty log from before a restart checks for truncation.
@@ -257,9 +257,9 @@ fn epochs_in_which_nothing_was_written_end_where_the_log_does() {
                 let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
                 let answer: OffsetForLeaderEpochResponse =
                     connection.call(&request).unwrap_or_else(|error| panic!("{error}"));
-                let told = &answer.topics[0].partitions[0];
+                let answered = &answer.topics[0].partitions[0];
                 let last_end = if asked > epoch { -1 } else { end };
-                assert_eq!(told.end_offset, last_end, "{topic}: epoch {asked} in epoch {epoch}: {told:?}");
+                assert_eq!(answered.end_offset, last_end, "{topic}: epoch {asked} in epoch {epoch}: {answered:?}");
             }
         }
         node.kill();

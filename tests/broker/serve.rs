@@ -45,28 +45,28 @@ struct Started {
 
 impl Started {
     fn new(dir: &Path, arguments: &[&str]) -> Started {
-        let log = dir.join("said");
+        let log = dir.join("output");
         let out = std::fs::File::create(&log).expect("the scratch directory can be written");
         let mut command = dies_with_us(&serve(dir, arguments));
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
         Started { child: spawn(command).expect("the binary runs"), log }
     }
 
-    fn said(&self) -> String {
+    fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits for `ready`; returns the milliseconds that the line states.
     fn ready(&mut self) -> u64 {
         wait_for("ready", WITHIN, || {
-            let said = self.said();
-            let line = said.lines().find(|line| line.starts_with("ready"));
+            let printed = self.printed();
+            let line = printed.lines().find(|line| line.starts_with("ready"));
             if line.is_none()
                 && let Some(status) = self.child.try_wait().expect("a child of ours")
             {
-                panic!("it ended: {status}\n{said}");
+                panic!("it ended: {status}\n{printed}");
             }
-            line.filter(|_| said.ends_with('\n')).map(|line| {
+            line.filter(|_| printed.ends_with('\n')).map(|line| {
                 line.split(' ').nth(2).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
             })
         })
@@ -97,7 +97,7 @@ fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
         let dir = Dir::new("empty");
         let mut started = Started::new(dir.path(), &arguments);
         best = best.min(started.ready());
-        let said = started.said();
+        let printed = started.printed();
         for part in [
             "io_uring",
             "data       tidemill-data",
@@ -107,7 +107,7 @@ fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
             &format!("tidemill produce greetings --bootstrap {address}"),
             &format!("tidemill consume greetings --bootstrap {address}"),
         ] {
-            assert!(said.contains(part), "{part:?} is missing in\n{said}");
+            assert!(printed.contains(part), "{part:?} is missing in\n{printed}");
         }
         // The suggested commands work.
         let bin = env!("CARGO_BIN_EXE_tidemill");
@@ -119,9 +119,9 @@ fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
         let ends = client.list_offsets("greetings", &[0], tidemill::tools::client::offsets::LATEST).expect("listed");
         assert_eq!(ends[0].offset, Some(2));
         signal(&started.child, "TERM");
-        let status = ended(&mut started.child, "it stops when told", WITHIN);
-        assert_eq!(status.code(), Some(0), "{}", started.said());
-        assert!(started.said().contains("stopped"), "{}", started.said());
+        let status = ended(&mut started.child, "it stops on a signal", WITHIN);
+        assert_eq!(status.code(), Some(0), "{}", started.printed());
+        assert!(started.printed().contains("stopped"), "{}", started.printed());
     }
     say(&format!("ready in {best} ms in an empty directory"));
     assert!(best < 1000, "ready only after {best} ms");
@@ -208,16 +208,16 @@ fn it_stops_at_a_signal_with_connections_open_and_a_long_poll_pending() {
         }
         let asked = Instant::now();
         let status = node.stop_by(signal);
-        assert_eq!(status.code(), Some(0), "SIG{signal}: {}", node.said());
+        assert_eq!(status.code(), Some(0), "SIG{signal}: {}", node.printed());
         assert!(asked.elapsed() < Duration::from_secs(20), "SIG{signal}: it took {:?}", asked.elapsed());
         assert!(
-            node.said_last(&format!("SIG{signal}")).is_some() && node.said_last("stopped").is_some(),
+            node.latest_line(&format!("SIG{signal}")).is_some() && node.latest_line("stopped").is_some(),
             "{}",
-            node.said()
+            node.printed()
         );
         drop((idle, polling));
         node.restart();
-        assert!(node.said_last("4, after a clean stop").is_some(), "{}", node.said());
+        assert!(node.latest_line("4, after a clean stop").is_some(), "{}", node.printed());
         let verified = ledger.verify(&mut connect(node.bootstrap()));
         assert_eq!((verified.batches, verified.unacknowledged), (20, 0));
     }
@@ -364,7 +364,7 @@ fn the_journal_may_live_elsewhere() {
         node.kill();
         node.restart();
         client = connect(node.bootstrap());
-        assert!(node.said_last("batches replayed").is_some(), "{}", node.said());
+        assert!(node.latest_line("batches replayed").is_some(), "{}", node.printed());
         ledger.verify(&mut client);
         node.stop();
         node.set_arguments(&["--shards", shards, "--set", &setting]);

@@ -51,9 +51,9 @@ fn an_unrestricted_machine_is_described_and_not_refused() {
         Ok(other) => panic!("no such role: {other}"),
         Err(_) => {}
     }
-    let said = says(checks(), &scratch("plain"));
+    let printed = run_to_end(checks(), &scratch("plain"));
     check(
-        &said,
+        &printed,
         &["PASSED", "io_uring: Linux", "open files", "ring memory", "huge pages", "data directory", "a shard ran"],
     );
 }
@@ -98,16 +98,16 @@ fn refuse_system_calls() {
 }
 
 /// The process's stdout and stderr.
-fn says(mut command: Command, data_dir: &Path) -> String {
+fn run_to_end(mut command: Command, data_dir: &Path) -> String {
     let output = command.env(DATA_DIR, data_dir).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}:\n{said}", output.status);
-    said
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}:\n{printed}", output.status);
+    printed
 }
 
-fn check(said: &str, expected: &[&str]) {
+fn check(printed: &str, expected: &[&str]) {
     for words in expected {
-        assert!(said.contains(words), "{words:?} is not in:\n{said}");
+        assert!(printed.contains(words), "{words:?} is not in:\n{printed}");
     }
 }
 
@@ -160,9 +160,9 @@ fn a_seccomp_filter_is_named_with_how_to_allow_the_calls() {
     for (call, errno) in [(SETUP, EPERM), (SETUP, ENOSYS), (ENTER, EPERM), (REGISTER, EPERM)] {
         let mut command = role("refuse system calls");
         command.env(REFUSE, format!("{call} {errno}"));
-        let said = says(command, &scratch("seccomp"));
+        let printed = run_to_end(command, &scratch("seccomp"));
         check(
-            &said,
+            &printed,
             &["REFUSED", "io_uring: ", "seccomp filter", "what to do: allow", "seccomp=unconfined", "Kubernetes"],
         );
     }
@@ -185,7 +185,7 @@ fn too_little_locked_memory_shrinks_the_rings_and_none_is_a_refusal() {
         let script = format!("ulimit -l {kib}; exec \"$@\"");
         let mut wrapper = prefix.clone();
         wrapper.extend(["sh", "-c", &script, "sh"]);
-        says(under(&wrapper, checks()), &scratch("memlock"))
+        run_to_end(under(&wrapper, checks()), &scratch("memlock"))
     };
     let none = with_limit(0);
     if !none.contains("REFUSED") {
@@ -207,9 +207,11 @@ fn too_little_locked_memory_shrinks_the_rings_and_none_is_a_refusal() {
 
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_goes_and_complained_about() {
-    let said =
-        says(under(&["sh", "-c", "ulimit -Sn 500; ulimit -Hn 1000; exec \"$@\"", "sh"], checks()), &scratch("nofile"));
-    check(&said, &["PASSED", "note open files: 1000 (raised from 500), fewer than 20000", "LimitNOFILE=1048576"]);
+    let printed = run_to_end(
+        under(&["sh", "-c", "ulimit -Sn 500; ulimit -Hn 1000; exec \"$@\"", "sh"], checks()),
+        &scratch("nofile"),
+    );
+    check(&printed, &["PASSED", "note open files: 1000 (raised from 500), fewer than 20000", "LimitNOFILE=1048576"]);
 }
 
 #[test]
@@ -219,11 +221,11 @@ fn a_data_directory_in_memory_is_called_that() {
         skip("data directory on a tmpfs", "/dev/shm is not there");
         return;
     }
-    let said = says(checks(), &dir);
+    let printed = run_to_end(checks(), &dir);
     let left = std::fs::read_dir(&dir).unwrap().count();
     std::fs::remove_dir_all(&dir).unwrap();
     check(
-        &said,
+        &printed,
         &["PASSED stable=false", "WARN data directory", "(tmpfs) is memory, not stable storage", "a shard ran"],
     );
     assert_eq!(left, 0, "the probe leaves nothing behind");
@@ -238,23 +240,23 @@ fn a_file_system_without_direct_io_is_written_through_the_cache() {
     if !can(&wrapper, "a file system without O_DIRECT") {
         return;
     }
-    let said = says(under(&wrapper, checks()), &dir);
-    check(&said, &["PASSED stable=false direct=false", "(ramfs) is memory", "a shard ran"]);
+    let printed = run_to_end(under(&wrapper, checks()), &dir);
+    check(&printed, &["PASSED stable=false direct=false", "(ramfs) is memory", "a shard ran"]);
 }
 
 #[test]
 fn a_data_directory_that_cannot_be_written_is_refused() {
     let file = scratch("file").join("a-file");
     std::fs::write(&file, b"in the way").unwrap();
-    let said = says(checks(), &file);
-    check(&said, &["REFUSED", "data directory: ", "a-file cannot be made", "what to do: "]);
+    let printed = run_to_end(checks(), &file);
+    check(&printed, &["REFUSED", "data directory: ", "a-file cannot be made", "what to do: "]);
     check(&refuses(serve(&file)), &["a-file"]);
     let read_only = scratch("read-only");
     let script = format!("mount -t tmpfs -o ro none '{}' && exec \"$@\"", read_only.display());
     let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
     if can(&wrapper, "a read-only data directory") {
         check(
-            &says(under(&wrapper, checks()), &read_only),
+            &run_to_end(under(&wrapper, checks()), &read_only),
             &["REFUSED", "no file can be made", "Read-only file system"],
         );
     }

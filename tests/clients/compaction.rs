@@ -188,10 +188,10 @@ fn check_dump(jars: &str, node: &Node, topic: &str, rows: &[Row]) {
     };
     assert!(text.lines().filter(|line| line.starts_with("baseOffset: ")).all(|line| line.contains("isvalid: true")));
     let records = text.lines().filter(|line| line.starts_with("| offset: "));
-    let told: Vec<_> =
+    let answered: Vec<_> =
         records.map(|l| (number(l, "offset: "), number(l, "CreateTime: "), number(l, "valueSize: "))).collect();
     let size = |row: &Row| row.value.as_ref().map_or(-1, |value| value.len() as i64);
-    assert_eq!(told, rows.iter().map(|row| (row.offset, row.timestamp, size(row))).collect::<Vec<_>>());
+    assert_eq!(answered, rows.iter().map(|row| (row.offset, row.timestamp, size(row))).collect::<Vec<_>>());
     for (extension, option) in [("index", "--index-sanity-check"), ("timeindex", "--verify-index-only")] {
         let indexes: Vec<PathBuf> = logs.iter().map(|log| log.with_extension(extension)).collect();
         dump(jars, &[option], &indexes);
@@ -225,12 +225,12 @@ fn check_consumers(jars: &str, node: &Node, topic: &str, rows: &[Row]) {
     consumers.push(("Java", java));
     for (name, command) in consumers {
         let ended = run(command, None, WITHIN, |_| false).expect("it runs");
-        let told: Vec<_> =
+        let answered: Vec<_> =
             ended.stdout.lines().map(|line| line.trim_start_matches("Offset:").trim().to_string()).collect();
         assert!(
-            ended.ok() && told == expected,
+            ended.ok() && answered == expected,
             "{name}: {} of {} records\n{}",
-            told.len(),
+            answered.len(),
             expected.len(),
             ended.tail()
         );
@@ -315,9 +315,9 @@ fn both_keep_the_same_records_and_kafkas_tool_reads_ours() {
 /// Compares batches with records byte for byte, except the leader epoch, the time at which a round met a tombstone, and
 /// the compressed form.
 fn compare_batches(topic: &str, theirs: &Held, ours: &Held) {
-    let told = |held: &Held| -> Vec<(BatchHeader, Option<Vec<u8>>)> {
+    let answered = |held: &Held| -> Vec<(BatchHeader, Option<Vec<u8>>)> {
         let with_records = held.batches.iter().filter(|(header, _)| header.records_count > 0);
-        let told = with_records.map(|(header, records)| {
+        let answered = with_records.map(|(header, records)| {
             let has_horizon = header.delete_horizon_ms().is_some();
             let is_plain = header.codec() == Some(Codec::None) && !has_horizon;
             let base_timestamp = if has_horizon { 0 } else { header.base_timestamp };
@@ -325,9 +325,9 @@ fn compare_batches(topic: &str, theirs: &Held, ours: &Held) {
             let header = BatchHeader { leader_epoch: 0, crc: 0, base_timestamp, batch_length, ..*header };
             (header, is_plain.then(|| records.clone()))
         });
-        told.collect()
+        answered.collect()
     };
-    let (theirs, ours) = (told(theirs), told(ours));
+    let (theirs, ours) = (answered(theirs), answered(ours));
     for (theirs, ours) in theirs.iter().zip(&ours) {
         assert_eq!(theirs, ours, "{topic}");
     }

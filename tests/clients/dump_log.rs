@@ -63,17 +63,17 @@ fn dump(jars: &str, options: &[&str], files: &[PathBuf]) -> String {
 /// The tool's stderr, without its complaint about every segment that does not start at offset 0: it expects offset 0
 /// first in each file.
 fn complaints(stderr: &str) -> Vec<&str> {
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     let mut lines = stderr.lines().peekable();
     while let Some(line) = lines.next() {
         let file = line.strip_prefix("Non-consecutive offsets in ").map(Path::new);
         let first = file.and_then(|f| f.file_stem()?.to_str()?.parse::<u64>().ok());
         let is_start = |next: &&str| first.is_some_and(|first| *next == format!("  -1 is followed by {first}"));
         if lines.next_if(is_start).is_none() {
-            told.push(line);
+            answered.push(line);
         }
     }
-    told
+    answered
 }
 
 /// The word after `label` in one of the tool's lines.
@@ -163,9 +163,9 @@ fn check_indexes(jars: &str, dir: &Path) {
         }
         for (option, what) in [("--index-sanity-check", " passed sanity check."), ("--verify-index-only", "")] {
             let text = dump(jars, &[option], &indexes);
-            let told = text.lines().filter(|line| !line.starts_with("Dumping "));
+            let answered = text.lines().filter(|line| !line.starts_with("Dumping "));
             let expected = indexes.iter().filter(|_| !what.is_empty()).map(|i| format!("{}{what}", i.display()));
-            assert_eq!(told.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "kafka-dump-log {option}");
+            assert_eq!(answered.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "kafka-dump-log {option}");
         }
     }
 }

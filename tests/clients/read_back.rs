@@ -177,9 +177,9 @@ fn kcat_reads_back_its_records_equal() {
 fn kcat_runs(kcat: &str, node: &Node, arguments: &[&str], input: Option<Vec<u8>>) -> String {
     let mut command = Command::new(kcat);
     command.args(["-b", node.bootstrap()]).args(arguments);
-    let told = format!("{command:?}");
+    let answered = format!("{command:?}");
     let ended = run(command, input, WITHIN, |_| false).expect("kcat runs");
-    assert!(ended.ok(), "{told}: {}", ended.tail());
+    assert!(ended.ok(), "{answered}: {}", ended.tail());
     ended.stdout
 }
 

@@ -259,9 +259,9 @@ fn compacted(bytes: &[u8]) {
     let plain = after.records(header, rewritten.stored_records()).expect("compressed just now");
     let mut again = Records::new(header, plain).map(|record| record.expect("written just now"));
     for record in kept() {
-        let told = again.next().expect("each of them");
+        let answered = again.next().expect("each of them");
         assert_eq!(
-            (told.offset, told.key, told.value, told.headers),
+            (answered.offset, answered.key, answered.value, answered.headers),
             (record.offset, record.key, record.value, record.headers)
         );
     }

@@ -124,8 +124,8 @@ fn both_store_the_same_and_each_goes_on_with_what_the_other_wrote() {
             let batch = batch(i, if i % 2 == 0 { Codec::None } else { codecs[i as usize % 5] });
             let ask = |side: &Side| side.ask(ApiKey::Produce, 9, &to_one(side, 9, topic, &batch));
             let differences = compare(&sides[0], &sides[1], false, ask, |_| false);
-            let told: Vec<_> = differences.iter().map(|d| (&d.path, &d.kafka, &d.tidemill)).collect();
-            assert!(told.is_empty(), "{topic}, batch {i}: {told:?}");
+            let differing: Vec<_> = differences.iter().map(|d| (&d.path, &d.kafka, &d.tidemill)).collect();
+            assert!(differing.is_empty(), "{topic}, batch {i}: {differing:?}");
         }
     }
     let written = TOPICS.map(|(topic, _)| read(&mut connect(kafka.bootstrap()), topic));
@@ -164,8 +164,8 @@ fn both_store_the_same_and_each_goes_on_with_what_the_other_wrote() {
     for node in [&kafka, &adopter] {
         let mut client = connect(node.bootstrap());
         for ((topic, _), written) in TOPICS.iter().zip(&written) {
-            let said = format!("{:?} serves {topic}", node.peer());
-            wait_for(&said, std::time::Duration::from_secs(20), || {
+            let printed = format!("{:?} serves {topic}", node.peer());
+            wait_for(&printed, std::time::Duration::from_secs(20), || {
                 client.refresh(Some(topic)).ok()?;
                 client.topic(topic).ok()?.partition(0).ok().filter(|partition| partition.leader_id >= 0).map(|_| ())
             });

@@ -120,9 +120,9 @@ fn a_debug_print_becomes_paths() {
     let parts = [Part { name: Some("a: {"), partitions: vec![] }, Part { name: None, partitions: vec![7] }];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let paths = flatten(&tree(&parts), &text);
-    let told: Vec<String> = paths.iter().map(|(path, value)| format!("{path} = {value}")).collect();
+    let lines: Vec<String> = paths.iter().map(|(path, value)| format!("{path} = {value}")).collect();
     assert_eq!(
-        told,
+        lines,
         [
             ".order = a: {|1",
             "[1] = there",

@@ -47,9 +47,13 @@ impl Topic<'_> {
         let partitions = self.partitions.to_string();
         let more =
             [("topics", topics.as_str()), ("from", "0"), ("to", &count.to_string()), ("partitions", &partitions)];
-        let said = program.run("read", &self.arguments(&more), WITHIN);
+        let printed = program.run("read", &self.arguments(&more), WITHIN);
         let read = format!("READ {} {count} ", self.name);
-        assert!(said.iter().any(|line| line.starts_with(&read)), "{} did not say {read:?}: {said:?}", program.name);
+        assert!(
+            printed.iter().any(|line| line.starts_with(&read)),
+            "{} did not say {read:?}: {printed:?}",
+            program.name
+        );
     }
 
     fn arguments<'a>(&self, more: &[(&'a str, &str)]) -> Vec<(&'a str, String)> {

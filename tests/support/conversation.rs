@@ -107,7 +107,7 @@ impl Conversation {
             let lines = of.lock().expect("no panic while listening");
             lines[lines.len().saturating_sub(25)..].join("\n")
         };
-        format!("{} said:\n{}\n{}", self.name, last(&self.lines), last(&self.complaints))
+        format!("{} printed:\n{}\n{}", self.name, last(&self.lines), last(&self.complaints))
     }
 }
 

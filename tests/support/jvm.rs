@@ -51,7 +51,7 @@ impl Jvm {
     pub fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         signal(&child, "TERM");
-        ended(&mut child, &format!("{} told to stop has stopped", self.name), STOP_WITHIN)
+        ended(&mut child, &format!("{} stops on SIGTERM", self.name), STOP_WITHIN)
     }
 
     pub fn runs(&mut self) -> bool {
@@ -63,18 +63,18 @@ impl Jvm {
     }
 
     /// The log of all starts.
-    pub fn said(&self) -> String {
+    pub fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// The warnings and errors of its log from position `since` on, except those that contain one of
     /// `meant`.
     pub fn complaints(&self, since: usize, meant: &[&str]) -> Vec<String> {
-        let said = self.said();
+        let printed = self.printed();
         let is_complaint = |line: &&str| {
             (line.contains("] WARN ") || line.contains("] ERROR ")) && !meant.iter().any(|meant| line.contains(meant))
         };
-        said[since.min(said.len())..].lines().filter(is_complaint).map(str::to_string).collect()
+        printed[since.min(printed.len())..].lines().filter(is_complaint).map(str::to_string).collect()
     }
 }
 

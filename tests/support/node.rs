@@ -118,7 +118,7 @@ impl Node {
         let started = Instant::now();
         let log = self.log();
         let out = File::options().create(true).append(true).open(&log).expect("the scratch directory can be written");
-        let said_before = fs::read(&log).map_or(0, |b| b.len());
+        let printed_before = fs::read(&log).map_or(0, |b| b.len());
         let command = match self.peer {
             Peer::Tidemill => {
                 // An installed binary, or a binary that a build in another directory does not replace.
@@ -142,18 +142,18 @@ impl Node {
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
         let mut child = spawn(command).unwrap_or_else(|e| panic!("{:?}: {e}", self.peer));
         loop {
-            let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()[said_before..]).into_owned();
+            let printed = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()[printed_before..]).into_owned();
             let ready = match self.peer {
-                Peer::Tidemill => said.lines().any(|line| line.starts_with("ready")),
-                Peer::Kafka => said.contains("Kafka Server started"),
+                Peer::Tidemill => printed.lines().any(|line| line.starts_with("ready")),
+                Peer::Kafka => printed.contains("Kafka Server started"),
             };
             if ready {
                 break;
             }
             if let Some(status) = child.try_wait().expect("a child of ours") {
-                panic!("{:?} ended before it was ready: {status}\n{said}", self.peer);
+                panic!("{:?} ended before it was ready: {status}\n{printed}", self.peer);
             }
-            assert!(started.elapsed() < READY_WITHIN, "{:?} is not ready after {READY_WITHIN:?}\n{said}", self.peer);
+            assert!(started.elapsed() < READY_WITHIN, "{:?} is not ready after {READY_WITHIN:?}\n{printed}", self.peer);
             std::thread::sleep(Duration::from_millis(10));
         }
         self.child = Some(child);
@@ -169,7 +169,7 @@ impl Node {
     pub fn stop_by(&mut self, name: &str) -> ExitStatus {
         let mut child = self.child.take().expect("the node runs");
         signal(&child, name);
-        ended(&mut child, "a node told to stop has stopped", STOP_WITHIN)
+        ended(&mut child, "a node stops on a signal", STOP_WITHIN)
     }
 
     /// Replaces the arguments of the next start.
@@ -178,15 +178,15 @@ impl Node {
     }
 
     /// The output of all starts.
-    pub fn said(&self) -> String {
+    pub fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
     }
 
     /// The first line with `needle` in the output of the latest start.
-    pub fn said_last(&self, needle: &str) -> Option<String> {
-        let said = self.said();
-        let latest = said.rfind("\ntidemill ").unwrap_or(0);
-        said[latest..].lines().find(|line| line.contains(needle)).map(str::to_string)
+    pub fn latest_line(&self, needle: &str) -> Option<String> {
+        let printed = self.printed();
+        let latest = printed.rfind("\ntidemill ").unwrap_or(0);
+        printed[latest..].lines().find(|line| line.contains(needle)).map(str::to_string)
     }
 
     /// Sends SIGKILL.

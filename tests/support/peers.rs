@@ -92,9 +92,9 @@ fn step(command: Command) -> Result<(), String> {
     if !program.contains('/') && !is_found(&program) {
         return Err(format!("there is no {program} on the search path"));
     }
-    let told = format!("{command:?}");
-    let ended = run(command, None, INSTALL_WITHIN, |_| false).map_err(|e| format!("{told}: {e}"))?;
-    if ended.ok() { Ok(()) } else { Err(format!("{told}: {}", ended.tail())) }
+    let answered = format!("{command:?}");
+    let ended = run(command, None, INSTALL_WITHIN, |_| false).map_err(|e| format!("{answered}: {e}"))?;
+    if ended.ok() { Ok(()) } else { Err(format!("{answered}: {}", ended.tail())) }
 }
 
 fn command(program: &str, arguments: &[&str]) -> Command {

@@ -218,16 +218,16 @@ impl Talk {
     pub fn receive_produce(&mut self, version: i16, id: i32) -> Vec<Produced> {
         self.answer(ApiKey::Produce, version, id, |reader| {
             let answer = ProduceResponse::decode(reader, version).expect("a Produce answer");
-            let told = answer.partitions.iter().map(|told| Produced {
-                partition: told.partition,
-                code: told.error_code,
-                base_offset: told.base_offset,
-                log_append_time_ms: told.log_append_time_ms,
-                log_start_offset: told.log_start_offset,
-                blamed: told.record_errors.iter().map(|error| error.batch_index).collect(),
-                message: told.error_message.as_deref().map(str::to_string),
+            let answered = answer.partitions.iter().map(|answered| Produced {
+                partition: answered.partition,
+                code: answered.error_code,
+                base_offset: answered.base_offset,
+                log_append_time_ms: answered.log_append_time_ms,
+                log_start_offset: answered.log_start_offset,
+                blamed: answered.record_errors.iter().map(|error| error.batch_index).collect(),
+                message: answered.error_message.as_deref().map(str::to_string),
             });
-            told.collect()
+            answered.collect()
         })
     }
 

@@ -21,8 +21,8 @@ fn delete(talk: &mut Talk, version: i16, topic: &str, below: &[(i32, i64)]) -> V
     };
     let topics = vec![DeleteRecordsTopic { name: topic.into(), partitions: below.iter().map(asked).collect() }];
     let answer: DeleteRecordsResponse = talk.call(&DeleteRecordsRequest { topics, timeout_ms: 10_000 }, version);
-    let told = answer.topics.into_iter().flat_map(|topic| topic.partitions);
-    told.map(|told| (told.partition_index, told.low_watermark, told.error_code)).collect()
+    let answered = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    answered.map(|answered| (answered.partition_index, answered.low_watermark, answered.error_code)).collect()
 }
 
 /// Creates a topic with batches of three records in each partition.
@@ -43,9 +43,9 @@ fn s101_records_are_deleted_up_to_an_offset_or_the_high_watermark_on_every_shard
             let topic = filled(&node, "deleted", 4, 3);
             // All partitions on one connection: some belong to other shards.
             let mut talk = Talk::to(node.bootstrap());
-            let told = delete(&mut talk, version, &topic.name, &[(0, 3), (1, -1), (2, 0), (3, 9)]);
+            let answered = delete(&mut talk, version, &topic.name, &[(0, 3), (1, -1), (2, 0), (3, 9)]);
             let expected = [(0, 3), (1, 9), (2, 0), (3, 9)].map(|(at, start)| (at, start, ErrorCode::None));
-            assert_eq!(told, expected, "v{version}");
+            assert_eq!(answered, expected, "v{version}");
             for (partition, start, _) in expected {
                 let earliest = list_in(&mut talk, 7, &topic.name, partition, -1, EARLIEST);
                 assert_eq!((earliest.offset, earliest.error_code), (start, ErrorCode::None));
@@ -73,13 +73,13 @@ fn s101_illegal_offsets_partitions_and_compacted_topics_are_refused() {
     let compacted = bench::topic(&node, "undeleted-compact", 1, &[("cleanup.policy", "compact")]);
     let mut talk = Talk::to(node.bootstrap());
     let talk = &mut talk;
-    let told = delete(talk, 2, &topic.name, &[(0, 4), (1, -2), (7, 0)]);
+    let answered = delete(talk, 2, &topic.name, &[(0, 4), (1, -2), (7, 0)]);
     let refused = [
         (0, -1, ErrorCode::OffsetOutOfRange),
         (1, -1, ErrorCode::OffsetOutOfRange),
         (7, -1, ErrorCode::UnknownTopicOrPartition),
     ];
-    assert_eq!(told, refused);
+    assert_eq!(answered, refused);
     assert_eq!(delete(talk, 2, &compacted.name, &[(0, 0)]), [(0, -1, ErrorCode::PolicyViolation)]);
     assert_eq!(delete(talk, 2, "s101-never", &[(0, 0)]), [(0, -1, ErrorCode::UnknownTopicOrPartition)]);
     assert_eq!(talk.fetch_one(topic.by_name(), 0, 0, 11).head.log_start_offset, 0);
@@ -110,8 +110,8 @@ fn s101_a_fetch_that_waits_below_the_new_start_completes_at_once_on_every_shard(
         let request = FetchRequest { partitions, min_bytes: 1 << 20, max_wait_ms: 60_000, ..Default::default() };
         let id = reader.send_fetch(&request, 11);
         let (answer, took) = measured(|| {
-            let told = delete(&mut topic.leader(0), 2, &topic.name, &[(partition, start + 1)]);
-            assert_eq!(told, [(partition, start + 1, ErrorCode::None)]);
+            let answered = delete(&mut topic.leader(0), 2, &topic.name, &[(partition, start + 1)]);
+            assert_eq!(answered, [(partition, start + 1, ErrorCode::None)]);
             reader.receive_fetch(11, id)
         });
         assert_eq!(answer.partitions[0].code(), ErrorCode::OffsetOutOfRange);

@@ -229,8 +229,8 @@ fn s088_an_older_leader_epoch_is_fenced_with_the_new_leader_and_a_newer_one_is_u
             (first, ErrorCode::FencedLeaderEpoch),
             (second + 1, ErrorCode::UnknownLeaderEpoch),
         ] {
-            let (told, leader, endpoints) = fetch(epoch, version);
-            assert_eq!(told, code, "{epoch} at v{version}");
+            let (answered, leader, endpoints) = fetch(epoch, version);
+            assert_eq!(answered, code, "{epoch} at v{version}");
             if version >= 16 && code == ErrorCode::FencedLeaderEpoch {
                 assert_eq!((leader.leader_id, leader.leader_epoch), (topic.leader_ids[0], second));
                 let [(id, host, port)] = &endpoints[..] else { panic!("{endpoints:?}") };

@@ -56,7 +56,7 @@ fn partition(topic: &Topic, version: i16, at: i32, offset: i64) -> FetchPartitio
     if version >= 13 { from_id(topic.id, at, offset) } else { from(&topic.name, at, offset) }
 }
 
-fn told(answer: &Fetched) -> Vec<i32> {
+fn indexes(answer: &Fetched) -> Vec<i32> {
     assert_eq!(answer.head.error_code, ErrorCode::None);
     answer.partitions.iter().map(|part| part.head.partition).collect()
 }
@@ -70,12 +70,12 @@ fn s091_a_full_fetch_may_open_a_session_and_the_final_epoch_has_none() {
         let mut reader = Reader::at(&topic.leaders[0], version);
         let answer = reader.fetch(all());
         assert!(answer.head.session_id > 0, "v{version}");
-        assert_eq!(told(&answer), [0, 1]);
+        assert_eq!(indexes(&answer), [0, 1]);
         // Epoch -1 is a full fetch that closes the session.
         let open = (reader.id, reader.epoch);
         reader.epoch = -1;
         let answer = reader.fetch(all());
-        assert_eq!((answer.head.session_id, told(&answer)), (0, vec![0, 1]));
+        assert_eq!((answer.head.session_id, indexes(&answer)), (0, vec![0, 1]));
         (reader.id, reader.epoch) = open;
         assert_eq!(reader.code(), ErrorCode::FetchSessionIdNotFound);
         // A full fetch that names a session closes it and opens another one.
@@ -96,15 +96,15 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
     let at = |partition, offset| self::partition(&topic, version, partition, offset);
     let mut writer = topic.leader(0);
     let mut reader = Reader::at(&topic.leaders[through], version);
-    assert_eq!(told(&reader.fetch((0..4).map(|partition| at(partition, 0)).collect())), [0, 1, 2, 3]);
-    assert!(told(&reader.fetch(vec![])).is_empty());
+    assert_eq!(indexes(&reader.fetch((0..4).map(|partition| at(partition, 0)).collect())), [0, 1, 2, 3]);
+    assert!(indexes(&reader.fetch(vec![])).is_empty());
     // New data is returned again and again until the reader's offset moves.
     writer.append(&topic.name, 2, &["a"]);
     let answer = reader.fetch(vec![]);
-    assert_eq!(told(&answer), [2]);
+    assert_eq!(indexes(&answer), [2]);
     assert_eq!(answer.partitions[0].values(), ["a"]);
-    assert_eq!(told(&reader.fetch(vec![])), [2]);
-    assert!(told(&reader.fetch(vec![at(2, 1)])).is_empty());
+    assert_eq!(indexes(&reader.fetch(vec![])), [2]);
+    assert!(indexes(&reader.fetch(vec![at(2, 1)])).is_empty());
     writer.append(&topic.name, 2, &["b"]);
     writer.append(&topic.name, 0, &["c"]);
     let answer = reader.fetch(vec![]);
@@ -112,18 +112,18 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
     values.sort();
     assert_eq!(values, ["b", "c"]);
     // A forgotten partition is no longer returned, until it is added again.
-    assert_eq!(told(&reader.forget(&topic, &[2])), [0]);
+    assert_eq!(indexes(&reader.forget(&topic, &[2])), [0]);
     writer.append(&topic.name, 2, &["d"]);
-    assert!(told(&reader.fetch(vec![at(0, 1)])).is_empty());
-    assert_eq!(told(&reader.fetch(vec![at(2, 2)])), [2]);
-    assert!(told(&reader.fetch(vec![at(2, 3)])).is_empty());
+    assert!(indexes(&reader.fetch(vec![at(0, 1)])).is_empty());
+    assert_eq!(indexes(&reader.fetch(vec![at(2, 2)])), [2]);
+    assert!(indexes(&reader.fetch(vec![at(2, 3)])).is_empty());
     // An error is returned in each response until its cause is gone.
     for _ in 0..2 {
         let answer = reader.fetch(vec![at(1, 99)]);
         assert_eq!(answer.partitions[0].code(), ErrorCode::OffsetOutOfRange);
     }
-    assert_eq!(told(&reader.fetch(vec![at(1, 0)])), [1]);
-    assert!(told(&reader.fetch(vec![])).is_empty());
+    assert_eq!(indexes(&reader.fetch(vec![at(1, 0)])), [1]);
+    assert!(indexes(&reader.fetch(vec![])).is_empty());
     // Any partition of the session completes a waiting fetch.
     let request = FetchRequest {
         max_wait_ms: 20_000,
@@ -135,7 +135,7 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
     let id = reader.talk.send_fetch(&request, version);
     writer.append(&topic.name, 3, &["e"]);
     let answer = reader.talk.receive_fetch(version, id);
-    assert_eq!(told(&answer), [3]);
+    assert_eq!(indexes(&answer), [3]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn s093_unknown_sessions_wrong_epochs_and_mixed_names_are_errors_without_partiti
     assert_eq!(reader.code(), ErrorCode::FetchSessionTopicIdError);
     // The session is still usable.
     reader.version = 12;
-    assert_eq!(told(&reader.fetch(vec![])), [0]);
+    assert_eq!(indexes(&reader.fetch(vec![])), [0]);
     assert_eq!(reader.epoch, 2);
 }
 
@@ -189,7 +189,7 @@ fn s094_a_session_with_the_old_id_of_a_recreated_topic_gets_inconsistent_topic_i
     let kept = bench::topic(&node, "kept", 1, &[]);
     let mut reader = Reader::at(&old.leaders[0], 13);
     reader.fetch(vec![from_id(old.id, 0, 0), from_id(kept.id, 0, 0)]);
-    assert!(told(&reader.fetch(vec![])).is_empty());
+    assert!(indexes(&reader.fetch(vec![])).is_empty());
     let request = DeleteTopicsRequest { topic_names: vec![old.name.clone()], timeout_ms: 30_000, ..Default::default() };
     let mut talk = Talk::to(node.bootstrap());
     let _: DeleteTopicsResponse = talk.call(&request, 5);
@@ -259,7 +259,7 @@ fn s101_a_session_reports_a_moved_log_start() {
         let mut reader = Reader::at(&topic.leaders[0], version);
         let end = i64::from(version == 13) + 2;
         reader.fetch((0..2).map(|at| partition(&topic, version, at, end)).collect());
-        assert_eq!(told(&reader.fetch(vec![])), [0; 0], "nothing is new");
+        assert_eq!(indexes(&reader.fetch(vec![])), [0; 0], "nothing is new");
         // One of the two partitions belongs to another shard.
         for at in 0..2 {
             let asked = DeleteRecordsPartition { partition_index: at, offset: end - 1 };
@@ -268,9 +268,9 @@ fn s101_a_session_reports_a_moved_log_start() {
             let answer: DeleteRecordsResponse = topic.leader(0).call(&request, 2);
             assert_eq!(answer.topics[0].partitions[0].low_watermark, end - 1);
             let answer = reader.fetch(vec![]);
-            assert_eq!((told(&answer), answer.partitions[0].head.log_start_offset), (vec![at], end - 1));
+            assert_eq!((indexes(&answer), answer.partitions[0].head.log_start_offset), (vec![at], end - 1));
         }
-        assert_eq!(told(&reader.fetch(vec![])), [0; 0]);
+        assert_eq!(indexes(&reader.fetch(vec![])), [0; 0]);
         for at in 0..2 {
             topic.leader(at).append(&topic.name, at as i32, &["c"]);
         }

@@ -28,8 +28,8 @@ pub fn list_in(
 }
 
 fn list(talk: &mut Talk, version: i16, topic: &str, timestamp: i64) -> (ErrorCode, i64, i64) {
-    let told = list_in(talk, version, topic, 0, -1, timestamp);
-    (told.error_code, told.offset, told.timestamp)
+    let answered = list_in(talk, version, topic, 0, -1, timestamp);
+    (answered.error_code, answered.offset, answered.timestamp)
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn s099_a_timestamp_finds_the_first_record_at_or_after_it_also_inside_a_compress
         ];
         for (time, (offset, timestamp)) in cases {
             for version in [1, 4, 11] {
-                let told = list(&mut talk, version, &topic.name, time);
-                assert_eq!(told, (ErrorCode::None, offset, timestamp), "{codec:?}, {time} at v{version}");
+                let answered = list(&mut talk, version, &topic.name, time);
+                assert_eq!(answered, (ErrorCode::None, offset, timestamp), "{codec:?}, {time} at v{version}");
             }
         }
         assert!(list_in(&mut talk, 4, &topic.name, 0, -1, 0).leader_epoch >= 0);

@@ -23,7 +23,10 @@ fn s041_acks_other_than_minus_one_0_and_1_are_refused_per_partition() {
     for acks in [2, -2, i16::MAX, i16::MIN] {
         let parts = [(topic.by_name(), 0, &batch[..]), (topic.by_name(), 1, &batch[..])];
         let answers = topic.leader(0).produce(9, acks, &parts);
-        assert!(answers.len() == 2 && answers.iter().all(|told| told.code == ErrorCode::InvalidRequiredAcks), "{acks}");
+        assert!(
+            answers.len() == 2 && answers.iter().all(|answered| answered.code == ErrorCode::InvalidRequiredAcks),
+            "{acks}"
+        );
     }
     for acks in [-1, 1] {
         let answer = topic.leader(0).produce(9, acks, &[(topic.by_name(), 0, &batch)]);
@@ -141,11 +144,11 @@ fn s049_log_append_time_stamps_the_batch_and_create_time_answers_minus_one() {
     let appended = bench::topic(&node, "appended", 1, &[("message.timestamp.type", "LogAppendTime")]);
     let mut talk = appended.leader(0);
     let before = now_ms();
-    let told = talk.produce_one(&appended.name, 0, &timed(BatchOptions::default(), &[(1000, "a"), (2000, "b")]));
-    assert!((before - 1..=now_ms() + 1).contains(&told.log_append_time_ms), "{told:?}");
+    let answered = talk.produce_one(&appended.name, 0, &timed(BatchOptions::default(), &[(1000, "a"), (2000, "b")]));
+    assert!((before - 1..=now_ms() + 1).contains(&answered.log_append_time_ms), "{answered:?}");
     let stored = talk.fetch_one(appended.by_name(), 0, 0, 11).records;
     let header = headers(&stored)[0];
-    assert_eq!(header.max_timestamp, told.log_append_time_ms);
+    assert_eq!(header.max_timestamp, answered.log_append_time_ms);
     assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
     assert!(header.crc_matches(&stored));
 }
@@ -155,8 +158,8 @@ fn s050_a_timestamp_out_of_bounds_blames_its_records() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "window", 1, &[("message.timestamp.before.max.ms", "100000")]);
     let records = [(now_ms(), "good"), (now_ms() - 1_000_000, "old"), (now_ms() + 100_000_000, "early")];
-    let told = topic.leader(0).produce_one(&topic.name, 0, &timed(BatchOptions::default(), &records));
-    assert_eq!((told.code, told.blamed), (ErrorCode::InvalidTimestamp, vec![1, 2]));
+    let answered = topic.leader(0).produce_one(&topic.name, 0, &timed(BatchOptions::default(), &records));
+    assert_eq!((answered.code, answered.blamed), (ErrorCode::InvalidTimestamp, vec![1, 2]));
 }
 
 #[test]
@@ -167,9 +170,9 @@ fn s051_a_null_key_on_a_compacted_topic_blames_its_records() {
     for key in [Some(&b"k"[..]), None, Some(b"l"), None] {
         keys.append(now_ms(), key, Some(b"v"), []);
     }
-    let told = topic.leader(0).produce_one(&topic.name, 0, &keys.finish());
-    assert_eq!((told.code, &told.blamed), (ErrorCode::InvalidRecord, &vec![1, 3]));
-    assert!(told.message.is_some());
+    let answered = topic.leader(0).produce_one(&topic.name, 0, &keys.finish());
+    assert_eq!((answered.code, &answered.blamed), (ErrorCode::InvalidRecord, &vec![1, 3]));
+    assert!(answered.message.is_some());
 }
 
 #[test]
@@ -234,8 +237,9 @@ fn s056_one_bad_partition_does_not_fail_the_others() {
             (topic.by_name(), 7, &good[..]),
             (topic.by_name(), 2, &good[..]),
         ];
-        let told = talk.produce(9, -1, &parts);
-        let codes: Vec<_> = told.iter().map(|told| (told.partition, told.code, told.base_offset)).collect();
+        let answered = talk.produce(9, -1, &parts);
+        let codes: Vec<_> =
+            answered.iter().map(|answered| (answered.partition, answered.code, answered.base_offset)).collect();
         let expected = [
             (0, ErrorCode::None, round),
             (1, ErrorCode::CorruptMessage, -1),
@@ -252,8 +256,8 @@ fn s057_the_log_start_offset_is_returned_from_v5() {
     let topic = bench::topic(&node, "start", 1, &[]);
     let mut talk = topic.leader(0);
     for (version, start) in [(4, -1), (5, 0), (9, 0), (12, 0)] {
-        let told = talk.produce(version, -1, &[(topic.by_name(), 0, &batch(&["a"]))]).remove(0);
-        assert_eq!((told.code, told.log_start_offset), (ErrorCode::None, start), "v{version}");
+        let answered = talk.produce(version, -1, &[(topic.by_name(), 0, &batch(&["a"]))]).remove(0);
+        assert_eq!((answered.code, answered.log_start_offset), (ErrorCode::None, start), "v{version}");
     }
 }
 

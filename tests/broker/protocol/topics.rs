@@ -187,10 +187,10 @@ fn s032_the_answer_has_the_shape_the_id_and_every_config() {
     let mut talk = Talk::to(node.bootstrap());
     let name = fresh_name("shape");
     let answer = create_all(&mut talk, 7, vec![new_topic(&name, 3, &[("retention.ms", "77")])], false);
-    let told = &answer.topics[0];
-    assert_eq!((told.num_partitions, told.replication_factor), (3, 1));
-    assert_eq!(told.topic_id, find(&node, &name).id);
-    let configs = told.configs.as_ref().expect("a config list");
+    let answered = &answer.topics[0];
+    assert_eq!((answered.num_partitions, answered.replication_factor), (3, 1));
+    assert_eq!(answered.topic_id, find(&node, &name).id);
+    let configs = answered.configs.as_ref().expect("a config list");
     assert!(configs.len() >= 25, "{}", configs.len());
     assert!(configs.iter().any(|config| config.name == "retention.ms" && config.value.as_deref() == Some("77")));
 }
@@ -232,8 +232,9 @@ fn s033_each_topic_has_its_error_and_the_others_are_created() {
         .collect();
     let answer = create_all(&mut talk, 5, topics, false);
     for (name, code) in asked {
-        let told = answer.topics.iter().find(|told| told.name == name).unwrap_or_else(|| panic!("{name} is missing"));
-        assert_eq!(told.error_code, code, "{name}");
+        let answered =
+            answer.topics.iter().find(|answered| answered.name == name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(answered.error_code, code, "{name}");
     }
     assert_eq!(find(&node, &good).leaders.len(), 1);
 }

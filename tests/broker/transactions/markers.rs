@@ -95,8 +95,8 @@ fn s073_late_markers_and_s074_those_of_an_old_coordinator_are_refused() {
     {
         let topics = vec![WritableTxnMarkerTopic { name: topic.into(), partition_indexes: vec![0] }];
         let producer_id = if expected == ErrorCode::InvalidRequest { -1 } else { id };
-        let told = end(&mut talk, 1, WritableTxnMarker { producer_id, topics, ..marker(epoch + 1, 5) });
-        assert_eq!(told, [expected]);
+        let answered = end(&mut talk, 1, WritableTxnMarker { producer_id, topics, ..marker(epoch + 1, 5) });
+        assert_eq!(answered, [expected]);
     }
 }
 

@@ -56,8 +56,8 @@ fn committed(talk: &mut Talk, group: &str, topic: &str, require_stable: bool) ->
     let asked = OffsetFetchRequestGroup { group_id: group.into(), topics: Some(topics), ..Default::default() };
     let request = OffsetFetchRequest { groups: vec![asked], require_stable, ..Default::default() };
     let answer: OffsetFetchResponse = talk.call(&request, 8);
-    let told = &answer.groups[0].topics[0].partitions[0];
-    if told.error_code.is_error() { Err(told.error_code) } else { Ok(told.committed_offset) }
+    let answered = &answer.groups[0].topics[0].partitions[0];
+    if answered.error_code.is_error() { Err(answered.error_code) } else { Ok(answered.committed_offset) }
 }
 
 #[test]

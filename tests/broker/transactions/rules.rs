@@ -112,13 +112,13 @@ fn s069_a_producer_unknown_to_the_coordinator_writes_nothing() {
     let batch = producer.batch(0, &["a"]);
     let mut talk = Talk::to(node.bootstrap());
     for version in [9, 12] {
-        let told = talk.produce(version, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
-        assert_eq!(told.code, ErrorCode::TransactionalIdAuthorizationFailed);
+        let answered = talk.produce(version, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
+        assert_eq!(answered.code, ErrorCode::TransactionalIdAuthorizationFailed);
     }
     // An id that was never initialised, and the id of another producer.
     talk.transactional_id = Some("s069-never".into());
-    let told = talk.produce(12, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
-    assert_eq!(told.code, ErrorCode::InvalidProducerIdMapping);
+    let answered = talk.produce(12, -1, &[(topic.by_name(), 0, &batch)]).remove(0);
+    assert_eq!(answered.code, ErrorCode::InvalidProducerIdMapping);
     producer.producer_id += 1000;
     assert_eq!(producer.produce(12, &topic, 0, 0, &["a"]).code, ErrorCode::InvalidProducerIdMapping);
     producer.producer_id -= 1000;
@@ -145,8 +145,8 @@ fn s069_a_request_is_of_one_producer() {
     };
     let other = batch_with(options, &["b"]);
     // On the same shard or on different shards: the second transaction belongs to no producer.
-    let told = producer.talk.produce(12, -1, &[(topic.by_name(), 0, &mine), (topic.by_name(), 1, &other)]);
-    assert_eq!(told[1].code, ErrorCode::InvalidProducerIdMapping);
+    let answered = producer.talk.produce(12, -1, &[(topic.by_name(), 0, &mine), (topic.by_name(), 1, &other)]);
+    assert_eq!(answered[1].code, ErrorCode::InvalidProducerIdMapping);
 }
 
 #[test]

@@ -154,12 +154,12 @@ impl Output {
     fn check_watermarks(&mut self, fetched: &Fetched) -> Result<(), String> {
         let (topic, partition) = (&self.topic, fetched.partition);
         let at = &mut self.partitions[partition as usize];
-        let told = (fetched.last_stable_offset, fetched.high_watermark);
+        let watermarks = (fetched.last_stable_offset, fetched.high_watermark);
         let before = (at.last_stable_offset, at.high_watermark);
-        if told.0 < before.0 || told.1 < before.1 || told.0 > told.1 {
-            return Err(format!("{topic}-{partition}: OUT-1: LSO and HW were {before:?} and are {told:?}"));
+        if watermarks.0 < before.0 || watermarks.1 < before.1 || watermarks.0 > watermarks.1 {
+            return Err(format!("{topic}-{partition}: OUT-1: LSO and HW were {before:?} and are {watermarks:?}"));
         }
-        (at.last_stable_offset, at.high_watermark) = told;
+        (at.last_stable_offset, at.high_watermark) = watermarks;
         Ok(())
     }
 

@@ -375,7 +375,7 @@ fn damage_is_reported_or_harmless() {
     let images = load::images("damage");
     let (scene, ledger) = scene(dir.path(), &images.join("lost"));
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
-    for (number, (fault, harm, expected, says)) in CASES.iter().enumerate() {
+    for (number, (fault, harm, expected, expected_words)) in CASES.iter().enumerate() {
         let root = images.join(number.to_string());
         load::copy(dir.path(), &root);
         let place = load::place(&root, false);
@@ -391,35 +391,36 @@ fn damage_is_reported_or_harmless() {
             ..scene
         };
         harm(&copied);
-        let said = CapturedLog::default();
-        let writer = said.clone();
+        let printed = CapturedLog::default();
+        let writer = printed.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let opened = tracing::subscriber::with_default(log, || load::reopen(&place, &ledger.image_at(usize::MAX)));
-        let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+        let printed = String::from_utf8_lossy(&printed.0.lock().unwrap()).into_owned();
         let checked = opened.map(|(found, _)| ledger.check(&found, usize::MAX - 1, true));
         let (outcome, words) = match checked {
-            Ok(Ok(())) if says.is_empty() || *expected == Intact => (Intact, said),
-            Ok(_) => (Reported, said),
+            Ok(Ok(())) if expected_words.is_empty() || *expected == Intact => (Intact, printed),
+            Ok(_) => (Reported, printed),
             // The shard opened, and reads report the loss.
             Err(why) if why.contains("torn at") => (Reported, why),
             Err(why) => (Refused, why),
         };
-        if outcome != *expected || !words.contains(says) {
-            wrong.push(format!("{fault}: {outcome:?}, {expected:?} and {says:?} expected: {words}"));
+        if outcome != *expected || !words.contains(expected_words) {
+            wrong.push(format!("{fault}: {outcome:?}, {expected:?} and {expected_words:?} expected: {words}"));
         }
-        let told = words.lines().find(|line| !says.is_empty() && line.contains(says));
-        let told =
-            told.map_or_else(String::new, |line| shorten(&line.replace(&format!("{}/", root.display()), ""), says));
-        rows.push(vec![(*fault).to_owned(), format!("{outcome:?}").to_lowercase(), told]);
+        let message = words.lines().find(|line| !expected_words.is_empty() && line.contains(expected_words));
+        let message = message.map_or_else(String::new, |line| {
+            shorten(&line.replace(&format!("{}/", root.display()), ""), expected_words)
+        });
+        rows.push(vec![(*fault).to_owned(), format!("{outcome:?}").to_lowercase(), message]);
         fs::remove_dir_all(&root).unwrap();
     }
     let _ = fs::remove_dir_all(&images);
-    report::table("damaged files", &["fault", "outcome", "what is said"], &rows);
+    report::table("damaged files", &["fault", "outcome", "message"], &rows);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The text from the expected words on.
-fn shorten(line: &str, says: &str) -> String {
-    let at = line.find(says).expect("it contains them");
+fn shorten(line: &str, expected_words: &str) -> String {
+    let at = line.find(expected_words).expect("it contains them");
     line[at..].chars().take(90).collect()
 }

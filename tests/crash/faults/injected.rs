@@ -82,7 +82,7 @@ fn a_failure_at_any_point_loses_nothing_that_was_acknowledged() {
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a failed point is told above")).collect()
+        workers.into_iter().flat_map(|worker| worker.join().expect("a failed point is reported above")).collect()
     });
     rows.sort();
     let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
@@ -123,12 +123,12 @@ fn everywhere(number: u64, target: Target, fault: Fault) -> Counts {
     let root = load::images(&format!("injected-{number}"));
     for nth in 1..=POINTS_MAX {
         let _ = fs::remove_dir_all(&root);
-        let told = |why: String| format!("{target:?} number {nth}, {fault:?}: {why}");
+        let explain = |why: String| format!("{target:?} number {nth}, {fault:?}: {why}");
         let seed = number << 16 | nth;
         let load =
             Load { seed, batches: 20, batch_bytes_max: 16_000, one_by_one: false, with_topics: true, stops: true };
         if !once(&root, &load, Rule { target, nth, and_after: false, fault }, &mut counts)
-            .unwrap_or_else(|why| panic!("{}", told(why)))
+            .unwrap_or_else(|why| panic!("{}", explain(why)))
         {
             let _ = fs::remove_dir_all(&root);
             return counts;
@@ -152,7 +152,7 @@ fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<boo
         Some(why) if !lived.has_struck => return Err(format!("nothing was injected, and yet: {why}")),
         None if !lived.has_struck => return Ok(false),
         Some(why) if matches!(rule.fault, Fault::Errno(_)) && !why.contains("os error") => {
-            return Err(format!("the failure does not say what the system said: {why}"));
+            return Err(format!("the failure does not contain the system's error: {why}"));
         }
         Some(_) if !lived.has_opened => counts.refused += 1,
         Some(_) => counts.failed += 1,
@@ -168,7 +168,7 @@ fn once(root: &Path, load: &Load, rule: Rule, counts: &mut Counts) -> Result<boo
         let image = ledger.borrow().image_at(lived.ended_at);
         load::reopen(&place, &image)
             .and_then(|(found, _)| ledger.borrow().check(&found, lived.ended_at, true))
-            .map_err(|why| format!("{what}: {why} (it had said {:?})", lived.failure))?;
+            .map_err(|why| format!("{what}: {why} (it had reported {:?})", lived.failure))?;
     }
     Ok(true)
 }

@@ -55,7 +55,7 @@ fn acknowledged_records_survive_a_power_failure_at_any_moment() {
             })
             .collect();
         for teller in tellers {
-            teller.join().expect("a failed moment is told above");
+            teller.join().expect("a failed moment is reported above");
         }
     });
     let moments = sum.moments.load(Ordering::Relaxed);
@@ -88,7 +88,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
     let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "txn", fourth]))));
     let images = load::images(&format!("power-{number}"));
     for life in 0..LIVES {
-        let told = |moment: usize, why: String| {
+        let explain = |moment: usize, why: String| {
             format!("TIDEMILL_POWER_SEED={seed}: story {number}, life {life}, moment {moment}: {why}")
         };
         let load = Load {
@@ -102,7 +102,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
         let recorder = Recorder::default();
         let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::default());
         if let Some(failure) = lived.failure {
-            panic!("{}", told(lived.ended_at, failure));
+            panic!("{}", explain(lived.ended_at, failure));
         }
         sum.lives.fetch_add(1, Ordering::Relaxed);
         sum.acknowledged.fetch_add(ledger.borrow().acknowledged_count() as u64, Ordering::Relaxed);
@@ -126,7 +126,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
                     ledger.borrow().check(&found, moment, false)?;
                     Ok(report)
                 });
-            let report = found.unwrap_or_else(|why| panic!("{}", told(moment, why)));
+            let report = found.unwrap_or_else(|why| panic!("{}", explain(moment, why)));
             sum.groups_replayed.fetch_add(report.groups_replayed, Ordering::Relaxed);
             sum.groups_replayed_max.fetch_max(report.groups_replayed, Ordering::Relaxed);
             sum.moments.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +152,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
         let image = ledger.borrow().image_at(moment);
         let found = load::reopen(&load::place(&look, own_journal_dir), &image)
             .and_then(|(found, _)| ledger.borrow().check(&found, moment, !is_flushed).map(|()| found));
-        let found = found.unwrap_or_else(|why| panic!("{}", told(moment, why)));
+        let found = found.unwrap_or_else(|why| panic!("{}", explain(moment, why)));
         ledger.borrow_mut().begin_anew(&found, moment, is_flushed);
         fs::remove_dir_all(&look).expect("a copy of ours");
     }

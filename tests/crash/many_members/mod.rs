@@ -272,7 +272,7 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
         }
         present.push(start(kind, 0));
     }
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     is_settled(&mut present);
     let settled = began.elapsed();
     let mut order: Vec<(usize, bool)> = (0..kinds.len()).flat_map(|kind| [(kind, false), (kind, true)]).collect();
@@ -282,7 +282,7 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
     for (nth, (kind, does_crash)) in order.into_iter().enumerate() {
         let successor = start(kind, nth + 1);
         let leaver = std::mem::replace(&mut present[kind], successor);
-        told.push(if does_crash { leaver.crash() } else { leaver.leave() });
+        answered.push(if does_crash { leaver.crash() } else { leaver.leave() });
         // Every second time the next member leaves before the group has rebalanced.
         if nth % 2 == 1 {
             is_settled(&mut present);
@@ -292,8 +292,8 @@ fn many_kinds(name: &str, kinds: Vec<(Program, &str)>) {
     is_settled(&mut present);
     let ends = ends(bootstrap, OF_MANY_KINDS);
     caught_up(bootstrap, &ends);
-    told.extend(present.into_iter().map(Worker::leave));
-    let followed = follow(&merged(told), &ends).unwrap_or_else(|broken| panic!("{name}: {broken}"));
+    answered.extend(present.into_iter().map(Worker::leave));
+    let followed = follow(&merged(answered), &ends).unwrap_or_else(|broken| panic!("{name}: {broken}"));
     report(name, &followed, settled);
     let bound = followed.changes() * 2 + OF_ITSELF;
     assert!(followed.generation as usize <= bound, "more than {bound} generations: {followed:?}");

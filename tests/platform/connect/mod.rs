@@ -158,7 +158,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     // No worker runs for a while. Lines and configurations from that time are picked up after the restart.
     let configs = |worker: &Worker| connectors.map(|(name, _)| worker.gets(&format!("/connectors/{name}/config")));
     let before = configs(&workers[0]);
-    assert_eq!(workers[0].jvm.stop().code(), Some(143), "a worker that is told to stop stops");
+    assert_eq!(workers[0].jvm.stop().code(), Some(143), "a worker stops on SIGTERM");
     workers.iter_mut().for_each(|worker| worker.jvm.start());
     ready(&workers);
     workers[0].waits_for("RUNNING", &connectors, &both);
@@ -181,7 +181,7 @@ fn no_line_is_lost_or_doubled_though_workers_and_the_node_are_killed() {
     assert_eq!(position, [json!({ "partition": { "filename": files[0] }, "offset": { "position": length } })]);
     let all = had + total + lines[0];
     wait_for("the first file's lines have arrived again", WITHIN, || (sink.read().total() >= all).then_some(()));
-    assert_eq!(sink.seen.total(), all, "nothing was said twice but for what was asked for");
+    assert_eq!(sink.seen.total(), all, "only requested repeats");
     topic_has(&kcat, &node, &lines, &[2, 1, 1, 1]);
     phases.done("connectors that have lost their offsets begin again");
 

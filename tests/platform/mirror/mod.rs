@@ -92,8 +92,8 @@ fn member(java: &Program, side: &Side, topic: &str, group: &str) -> BTreeMap<i32
         ("group", group.to_string()),
         ("silence", "2".to_string()),
     ];
-    let said = java.run("member", &arguments, WITHIN);
-    let lines = said.iter().filter_map(|line| line.strip_prefix("MEMBER "));
+    let printed = java.run("member", &arguments, WITHIN);
+    let lines = printed.iter().filter_map(|line| line.strip_prefix("MEMBER "));
     let numbers = lines.map(|line| line.split(' ').map(|n| n.parse::<i64>().expect("a number")).collect::<Vec<_>>());
     numbers.map(|n| (n[0] as i32, (n[1], n[2]))).collect()
 }
@@ -295,7 +295,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
         same(mirrored, &from.records(topic), &to.records(mirrored), to.alias == "kafka");
         assert_eq!(from.settings(topic), to.settings(mirrored), "{mirrored}");
     }
-    assert_eq!(mirror.stop().code(), Some(143), "MirrorMaker ends when it is told to");
+    assert_eq!(mirror.stop().code(), Some(143), "MirrorMaker stops on SIGTERM");
     // MirrorMaker's internal topics here have the settings that it requested.
     let own =
         ["mm2-configs.kafka", "mm2-offsets.kafka", "mm2-status.kafka", "kafka.checkpoints", "mm2-offset-syncs.kafka"];

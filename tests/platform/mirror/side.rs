@@ -37,10 +37,10 @@ impl Side {
     pub fn records(&self, topic: &str) -> Vec<Vec<Found>> {
         let format = "%p\\t%o\\t%T\\t%k\\t%S\\t%h\\t%s\\n";
         let committed = "isolation.level=read_committed";
-        let said =
+        let printed =
             self.kcat(&["-C", "-t", topic, "-o", "beginning", "-e", "-q", "-Z", "-f", format, "-X", committed], None);
         let mut found = vec![Vec::new(); self.partitions(topic).unwrap_or(0)];
-        for line in said.lines() {
+        for line in printed.lines() {
             let mut fields = line.splitn(3, '\t');
             let mut field = || fields.next().unwrap_or_else(|| panic!("not a record: {line:?}"));
             let (partition, offset): (usize, i64) =

@@ -60,7 +60,7 @@ impl Instance {
     pub fn check(&mut self) {
         let Some(child) = &mut self.child else { return };
         if let Some(status) = child.try_wait().expect("a child of ours") {
-            panic!("{} has ended by itself: {status}\n{}", self.name, self.said_last());
+            panic!("{} has ended by itself: {status}\n{}", self.name, self.last_lines());
         }
     }
 
@@ -69,17 +69,22 @@ impl Instance {
         self.check();
         let mut child = self.child.take().expect("it runs");
         signal(&child, "TERM");
-        ended(&mut child, "an instance told to stop has stopped", Duration::from_secs(60));
-        assert!(self.said().lines().any(|line| line == "CLOSED"), "{} did not close: {}", self.name, self.said_last());
+        ended(&mut child, "an instance stops on SIGTERM", Duration::from_secs(60));
+        assert!(
+            self.printed().lines().any(|line| line == "CLOSED"),
+            "{} did not close: {}",
+            self.name,
+            self.last_lines()
+        );
     }
 
-    pub fn said(&self) -> String {
+    pub fn printed(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    fn said_last(&self) -> String {
-        let said = self.said();
-        let lines: Vec<&str> = said.lines().filter(|line| !line.contains(" INFO ")).collect();
+    fn last_lines(&self) -> String {
+        let printed = self.printed();
+        let lines: Vec<&str> = printed.lines().filter(|line| !line.contains(" INFO ")).collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 }
@@ -91,7 +96,7 @@ impl Drop for Instance {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            say(&format!("the last lines of {}, but for those that are INFO:\n{}", self.name, self.said_last()));
+            say(&format!("the last lines of {}, but for those that are INFO:\n{}", self.name, self.last_lines()));
         }
     }
 }

@@ -149,7 +149,7 @@ impl Blow {
         }
     }
 
-    fn told(&self) -> String {
+    fn description(&self) -> String {
         let node = if self.node { "the node" } else { "" };
         let instance = self.instance.map_or(String::new(), |n| format!("instance {n} for {:.1?}", self.pause));
         format!("{node}{}{instance}", if node.is_empty() || instance.is_empty() { "" } else { " and " })
@@ -185,7 +185,7 @@ fn results_are_exactly_once_though_instances_and_the_node_are_killed() {
         }
         std::thread::sleep(Duration::from_millis(chance.below(2_500)));
         last = ends(&mut client);
-        say(&format!("{:>5.1?}: output at {last}; kill {} of {kills}: {}", began.elapsed(), n + 1, blow.told()));
+        say(&format!("{:>5.1?}: output at {last}; kill {} of {kills}: {}", began.elapsed(), n + 1, blow.description()));
         blow.strike(&mut node, &mut instances);
         client = connect(&node);
     }

@@ -27,14 +27,14 @@ pub fn check(input: &Input, text: &str) {
     }
     let mut wrong = Vec::new();
     // All counts of a word are in one partition, in the order of counting.
-    for (word, told) in &counts {
+    for (word, written) in &counts {
         let total = input.counts.get(*word).copied().unwrap_or(0);
-        if let Some(n) = (0..told.len()).find(|&n| told[n].0 != n as u64 + 1) {
-            let before = if n > 0 { told[n - 1].1 } else { "nothing" };
-            wrong.push(format!("{word}: {} follows {before}", told[n].1));
+        if let Some(n) = (0..written.len()).find(|&n| written[n].0 != n as u64 + 1) {
+            let before = if n > 0 { written[n - 1].1 } else { "nothing" };
+            wrong.push(format!("{word}: {} follows {before}", written[n].1));
         }
-        if told.len() as u64 != total {
-            wrong.push(format!("{word}: it is there {total} times and was counted {} times", told.len()));
+        if written.len() as u64 != total {
+            wrong.push(format!("{word}: it is there {total} times and was counted {} times", written.len()));
         }
     }
     for word in input.counts.keys().filter(|word| !counts.contains_key(word.as_str())) {

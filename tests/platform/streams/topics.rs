@@ -25,8 +25,8 @@ pub fn check(client: &mut Client) {
     for (name, wanted) in INTERNAL {
         let settings = client.topic_settings(name).expect("the application made it");
         for (setting, value) in wanted {
-            let told = settings.iter().find(|told| told.name == *setting).and_then(|told| told.value.as_deref());
-            assert_eq!(told, Some(*value), "{name}: {setting}");
+            let found = settings.iter().find(|found| found.name == *setting).and_then(|found| found.value.as_deref());
+            assert_eq!(found, Some(*value), "{name}: {setting}");
         }
     }
     for name in ["lines", "left", "right", "counts", "joined"].into_iter().chain(INTERNAL.map(|(name, _)| name)) {
