@@ -10,6 +10,7 @@
 //! every shard:   open (checkpoint, logs, replay) -> listen -> serve -> stop (flush, clean checkpoint)
 //! ```
 
+#![warn(missing_docs)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
