@@ -62,6 +62,7 @@ impl Partition {
         self.log.waits_for_checkpoint()
     }
 
+    /// The number of segments.
     pub fn segment_count(&self) -> usize {
         self.log.segment_count()
     }
@@ -131,6 +132,7 @@ impl Partition {
         self.log.withdraw_swap().await;
     }
 
+    /// Whether the round's compacted segments were removed to free space.
     pub fn swap_was_withdrawn(&self) -> bool {
         self.log.swap_was_withdrawn()
     }

@@ -28,7 +28,9 @@ use crate::disk::{BLOCK_BYTES, block_ceil};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::buf::{AlignedBuf, OverBudget};
 
+/// Bytes of a group's header.
 pub const HEADER_BYTES: usize = 64;
+/// Bytes of an entry, without its payload.
 pub const ENTRY_BYTES: usize = 48;
 const MAGIC: u32 = u32::from_le_bytes(*b"TMG1");
 const VERSION: u16 = 1;
