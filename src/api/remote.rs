@@ -10,7 +10,7 @@ use crate::api::data::{list_offsets, offset_for_leader_epoch, produce};
 use crate::api::server::Server;
 use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
-use crate::model::{ErrorCode, ShardId, TopicPartition};
+use crate::model::{ErrorCode, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest};
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
@@ -190,7 +190,7 @@ async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result
     Ok(slices.concat())
 }
 
-async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, i64)>, isolation: Isolation, wait_ms: u64) {
+async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, Offset)>, isolation: Isolation, wait_ms: u64) {
     let waiter = Waiter::new(isolation);
     let here: Vec<_> = partitions.iter().filter_map(|(id, _)| server.shard.partition(*id)).collect();
     let has_moved = partitions

@@ -6,7 +6,7 @@
 use super::{ReplayedRecord, StateMachine, Unreadable};
 use crate::disk::StorageError;
 use crate::log::read::Extent;
-use crate::model::{ErrorCode, Offset};
+use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::partition::Partition;
 use crate::partition::fetch::PartitionFetch;
 use crate::partition::purgatory::Isolation;
@@ -57,8 +57,8 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
         let request = PartitionFetch {
             fetch_offset: next,
             bytes_max: STRETCH_BYTES,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
+            current_leader_epoch: LeaderEpoch::UNKNOWN,
+            last_fetched_epoch: LeaderEpoch::UNKNOWN,
             isolation: Isolation::ReadUncommitted,
             at_least_one: true,
             knows_zstd: true,

@@ -19,7 +19,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::disk::journal::ReplayStart;
 use crate::disk::layout::replace_file;
 use crate::disk::{StorageError, is_aligned};
-use crate::model::{TopicId, TopicPartition};
+use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
@@ -63,36 +63,36 @@ pub struct JournalStart {
 pub struct PartitionState {
     pub topic: [u8; 16],
     pub partition: i32,
-    pub log_start_offset: i64,
+    pub log_start_offset: Offset,
     /// The segments before the active one, in order, flushed and cut to their lengths. Retention may have removed the
     /// first of them since.
     pub sealed: Vec<SealedSegment>,
     /// Everything below this offset is compacted. Kept here and not in Kafka's `cleaner-offset-checkpoint`, because it
     /// must change in the same step as the compacted segments.
-    pub cleaned_to: i64,
+    pub cleaned_to: Offset,
     /// The active segment's base offset.
-    pub segment_base_offset: i64,
+    pub segment_base_offset: Offset,
     /// The flushed bytes of the active segment: whole batches.
     pub segment_position: u64,
     /// The offset after the last flushed batch.
-    pub end_offset: i64,
+    pub end_offset: Offset,
     /// The largest timestamp in the active segment; -1 if it is empty.
     pub segment_max_timestamp: i64,
     /// The offset of the record with that timestamp; -1 if the segment is empty.
-    pub segment_offset_of_max_timestamp: i64,
+    pub segment_offset_of_max_timestamp: Offset,
     /// Wall time of the active segment's first append, for time-based rolling; -1 if it is empty.
     pub segment_first_append_ms: i64,
     /// The flushed entries of the active segment's index of aborted transactions.
     pub segment_aborted: u32,
     /// (leader epoch, its first offset), ascending.
-    pub leader_epochs: Vec<(i32, i64)>,
+    pub leader_epochs: Vec<(LeaderEpoch, Offset)>,
     pub producers: Vec<ProducerState>,
 }
 
 /// A segment that takes no more appends.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealedSegment {
-    pub base_offset: i64,
+    pub base_offset: Offset,
     pub bytes: u64,
     /// The entries of its index of aborted transactions.
     pub aborted: u32,
@@ -110,7 +110,7 @@ pub struct ProducerState {
     pub last_timestamp: i64,
     pub coordinator_epoch: i32,
     /// The first offset of its open transaction; -1 without one.
-    pub current_txn_first_offset: i64,
+    pub current_txn_first_offset: Offset,
     /// At most five, oldest first.
     pub batches: Vec<ProducedBatch>,
 }
@@ -120,7 +120,7 @@ pub struct ProducerState {
 pub struct ProducedBatch {
     pub first_sequence: i32,
     pub last_sequence: i32,
-    pub base_offset: i64,
+    pub base_offset: Offset,
     pub timestamp: i64,
 }
 

@@ -62,7 +62,7 @@ pub fn render(entries: &[AbortedTransaction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     for entry in entries {
         bytes.extend_from_slice(&VERSION.to_be_bytes());
-        for field in [entry.producer_id, entry.first_offset, entry.last_offset, entry.last_stable_offset] {
+        for field in [entry.producer_id, entry.first_offset.0, entry.last_offset.0, entry.last_stable_offset.0] {
             bytes.extend_from_slice(&field.to_be_bytes());
         }
     }
@@ -87,11 +87,11 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<AbortedTransaction>, AbortedIndexError>
         let i64_at = |at: usize| i64::from_be_bytes(entry[at..at + 8].try_into().expect("8 bytes"));
         let entry = AbortedTransaction {
             producer_id: i64_at(2),
-            first_offset: i64_at(10),
-            last_offset: i64_at(18),
-            last_stable_offset: i64_at(26),
+            first_offset: Offset(i64_at(10)),
+            last_offset: Offset(i64_at(18)),
+            last_stable_offset: Offset(i64_at(26)),
         };
-        if entry.first_offset < 0 || entry.last_offset < entry.first_offset {
+        if entry.first_offset < Offset::ZERO || entry.last_offset < entry.first_offset {
             let AbortedTransaction { first_offset, last_offset, .. } = entry;
             return Err(AbortedIndexError::Range { first_offset, last_offset });
         }

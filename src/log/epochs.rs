@@ -40,7 +40,7 @@ impl Epochs {
 
     /// Notes that a batch of this epoch begins at this offset. A known or older epoch changes nothing.
     pub fn note(&mut self, epoch: LeaderEpoch, offset: Offset) {
-        if epoch >= 0 && self.entries.last().is_none_or(|(last, _)| epoch > *last) {
+        if epoch >= LeaderEpoch::ZERO && self.entries.last().is_none_or(|(last, _)| epoch > *last) {
             let previous = self.entries.last().copied();
             assert!(previous.is_none_or(|(_, start)| start <= offset), "epoch {epoch} at {offset} after {previous:?}");
             self.entries.push((epoch, offset));
@@ -54,7 +54,7 @@ impl Epochs {
         if requested == newest {
             return Some((newest, log_end));
         }
-        if requested > newest || requested < 0 {
+        if requested > newest || requested < LeaderEpoch::ZERO {
             return None;
         }
         let next = self.entries.partition_point(|(epoch, _)| *epoch <= requested);
@@ -110,7 +110,9 @@ impl Epochs {
         for line in lines.take(count) {
             let malformed = || EpochsError::Entry { found: line.to_owned() };
             let (epoch, start) = line.split_once(' ').ok_or_else(malformed)?;
-            let (Ok(epoch), Ok(start)) = (epoch.parse(), start.parse()) else { return Err(malformed()) };
+            let (Ok(epoch), Ok(start)) = (epoch.parse().map(LeaderEpoch), start.parse().map(Offset)) else {
+                return Err(malformed());
+            };
             let found = (epoch, start);
             if let Some(previous) = entries.last().copied().filter(|previous| !ascends(*previous, found)) {
                 return Err(EpochsError::NotAscending { previous, found });

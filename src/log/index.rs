@@ -113,7 +113,7 @@ impl Indexes {
     /// An offset at or below that of every record with a timestamp of at least `timestamp`.
     pub fn offset_before(&self, base: Offset, timestamp: i64) -> Offset {
         let after = self.times.partition_point(|entry| entry.timestamp < timestamp);
-        if after == 0 { base } else { base + Offset::from(self.times[after - 1].relative_offset) }
+        if after == 0 { base } else { base + i64::from(self.times[after - 1].relative_offset) }
     }
 
     /// The contents of the `.index` file.
@@ -193,7 +193,7 @@ impl Indexes {
     /// Removes the entries at or behind `position` and `end_offset`, where recovery has cut the segment.
     pub fn truncate(&mut self, base: Offset, position: u64, end_offset: Offset) {
         self.offsets.retain(|entry| u64::from(entry.position) < position);
-        self.times.retain(|entry| base + Offset::from(entry.relative_offset) < end_offset);
+        self.times.retain(|entry| base + i64::from(entry.relative_offset) < end_offset);
         let last = self.offsets.last().map_or(0, |entry| u64::from(entry.position));
         self.bytes_since_entry = position - last.min(position);
     }

@@ -123,7 +123,7 @@ impl Log {
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
             memory,
-            hints: RefCell::new([(-1, 0, 0); 8]),
+            hints: RefCell::new([(Offset::UNKNOWN, 0, 0); 8]),
             next_hint: Cell::new(0),
             checkpointed_base: Cell::new(checkpointed_base),
             cleaned_to: Cell::new(start_offset),

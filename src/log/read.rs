@@ -315,7 +315,7 @@ impl Log {
         }
         let indexes = segment.indexes().await?;
         Ok(indexes.times.last().map_or(TimedOffset { offset: segment.base_offset, timestamp: -1 }, |last| {
-            TimedOffset { offset: segment.base_offset + Offset::from(last.relative_offset), timestamp: last.timestamp }
+            TimedOffset { offset: segment.base_offset + i64::from(last.relative_offset), timestamp: last.timestamp }
         }))
     }
 

@@ -24,7 +24,7 @@ use super::tail::Memory;
 use super::{Log, StorageError};
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
-use crate::model::Offset;
+use crate::model::{LeaderEpoch, Offset};
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
@@ -49,8 +49,8 @@ impl Log {
     /// Creates an empty log and its directory.
     pub async fn create(directory: &Path, config: Rc<TopicConfig>, memory: Rc<Memory>) -> Result<Log, StorageError> {
         dir::create_all(directory).await.map_err(StorageError::io("create directory", directory))?;
-        let segments = VecDeque::from([Segment::new(directory, 0, memory.clone())]);
-        Ok(Log::assemble(directory, config, segments, 0, Epochs::default(), memory))
+        let segments = VecDeque::from([Segment::new(directory, Offset::ZERO, memory.clone())]);
+        Ok(Log::assemble(directory, config, segments, Offset::ZERO, Epochs::default(), memory))
     }
 
     /// Replays a log start from the journal. The log has everything that was appended before this entry.
@@ -89,7 +89,7 @@ impl Log {
     ) -> Result<Log, StorageError> {
         if !dir::exists(directory) {
             if let Known::Checkpointed(state) = known
-                && state.end_offset > 0
+                && state.end_offset > Offset(0)
             {
                 let why = format!("it is missing, and held records up to offset {}", state.end_offset);
                 return Err(StorageError::format("a partition's directory", directory, why));
@@ -124,7 +124,7 @@ async fn segment_bases(directory: &Path) -> Result<Vec<Offset>, StorageError> {
             let path = directory.join(&name);
             dir::remove_file(&path).await.map_err(StorageError::io("remove leftover", &path))?;
         } else if let Some(base) = name.strip_suffix(".log") {
-            let base = base.parse::<Offset>().ok().filter(|base| *base >= 0 && name.len() == 24);
+            let base = base.parse().ok().map(Offset).filter(|base| *base >= Offset::ZERO && name.len() == 24);
             let refuse = || StorageError::format("a segment's name", directory.join(&name), "it is not 20 digits");
             bases.push(base.ok_or_else(refuse)?);
         }
@@ -326,7 +326,7 @@ async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError>
     if let Ok(mut stored) = active.read_indexes().await {
         stored.truncate(active.base_offset, active.size(), active.end_offset());
         let from = stored.offsets.last().map_or(0, |entry| u64::from(entry.position));
-        let expected = stored.offsets.last().map(|entry| active.base_offset + Offset::from(entry.relative_offset));
+        let expected = stored.offsets.last().map(|entry| active.base_offset + i64::from(entry.relative_offset));
         let found = active.peek_or_load(from, SCAN_BYTES).await;
         if matches!((found, expected), (Ok(Some(batch)), Some(last)) if batch.last_offset == last) {
             active.set_indexes(stored);
@@ -352,7 +352,7 @@ async fn open_unknown(
     let mut kept: Vec<(Offset, Scanned)> = Vec::new();
     let mut epochs = Epochs::default();
     let mut open = OpenTransactions::default();
-    let mut end = bases.first().copied().filter(|_| may_have_gaps).unwrap_or(0);
+    let mut end = bases.first().copied().filter(|_| may_have_gaps).unwrap_or(Offset::ZERO);
     let mut is_cut = false;
     for base in bases {
         if !is_cut && base > end && !may_have_gaps {
@@ -404,7 +404,7 @@ async fn open_unknown(
         segments.push_back(segment);
     }
     if segments.is_empty() {
-        segments.push_back(Segment::new(directory, 0, memory.clone()));
+        segments.push_back(Segment::new(directory, Offset::ZERO, memory.clone()));
     }
     for directory in [Some(directory), directory.parent()].into_iter().flatten() {
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
@@ -462,7 +462,7 @@ async fn scan_segment(
             return Ok(scanned);
         }
         index_batch(&mut scanned.indexes, &mut scanned.times, base, position, &batch);
-        epochs.note(batch.leader_epoch, batch.base_offset);
+        epochs.note(LeaderEpoch(batch.leader_epoch), batch.base_offset);
         scanned.aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
         on_batch(&header, marker);
         assert!(batch.last_offset >= batch.base_offset, "a batch ends before it begins: {batch:?}");

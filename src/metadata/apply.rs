@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::command::Command;
 use super::image::{Image, Node, Partition, Topic};
 use crate::config::topic::Overrides;
-use crate::model::{InvalidTopicName, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
+use crate::model::{InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
 
 /// The changes from one image to the next. Topics are in their new state, and deleted topics in their last one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -135,7 +135,7 @@ fn start_node(image: &mut Image, delta: &mut Delta, node: Node) -> Result<(), Co
         }
         partition.leader = Some(id);
         // KIP-101: every leadership has its own epoch, including one after a restart.
-        partition.leader_epoch += 1;
+        partition.leader_epoch = partition.leader_epoch.next();
         true
     });
     Ok(())
@@ -159,7 +159,7 @@ fn stop_node(image: &mut Image, delta: &mut Delta, id: NodeId, incarnation: u64)
         }
         if partition.leader == Some(id) {
             partition.leader = partition.isr.iter().copied().find(|replica| nodes.is_live(*replica));
-            partition.leader_epoch += 1;
+            partition.leader_epoch = partition.leader_epoch.next();
         }
         true
     });
@@ -176,7 +176,7 @@ fn change_partitions(image: &mut Image, delta: &mut Delta, change: impl Fn(&Imag
             let mut partition = partition.clone();
             if change(image, &mut partition) {
                 assert!(
-                    partition.leader_epoch >= before.leader_epoch + i32::from(partition.leader != before.leader),
+                    partition.leader_epoch.0 >= before.leader_epoch.0 + i32::from(partition.leader != before.leader),
                     "META-4: leader epoch {} after {} of {:?}",
                     partition.leader_epoch,
                     before.leader_epoch,
@@ -253,7 +253,13 @@ fn new_partitions(image: &Image, first: usize, replicas: &[Vec<NodeId>]) -> Resu
         let leader = live.first().copied();
         // If no replica is live, the partition is empty on all of them, so each of them is in sync.
         let isr = if live.is_empty() { replicas.clone() } else { live };
-        partitions.push(Partition { leader, leader_epoch: 0, partition_epoch: 0, replicas: replicas.clone(), isr });
+        partitions.push(Partition {
+            leader,
+            leader_epoch: LeaderEpoch::ZERO,
+            partition_epoch: 0,
+            replicas: replicas.clone(),
+            isr,
+        });
     }
     Ok(partitions)
 }

@@ -13,7 +13,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::command::{ArchivedCommand, Command, Endpoint};
 use super::image::{Image, Node, Partition, Topic};
 use crate::config::Routing;
-use crate::model::{NodeId, TopicId, TopicName};
+use crate::model::{LeaderEpoch, NodeId, TopicId, TopicName};
 
 /// The version of the archives below.
 pub const VERSION: u8 = 1;
@@ -105,7 +105,7 @@ impl From<&Image> for ImageArchive {
         };
         let partition = |partition: &Partition| PartitionArchive {
             leader: partition.leader,
-            leader_epoch: partition.leader_epoch,
+            leader_epoch: partition.leader_epoch.0,
             partition_epoch: partition.partition_epoch,
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
@@ -141,7 +141,7 @@ impl ImageArchive {
         for topic in self.topics {
             let partition = |partition: PartitionArchive| Partition {
                 leader: partition.leader,
-                leader_epoch: partition.leader_epoch,
+                leader_epoch: LeaderEpoch(partition.leader_epoch),
                 partition_epoch: partition.partition_epoch,
                 replicas: partition.replicas,
                 isr: partition.isr,

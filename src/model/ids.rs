@@ -1,12 +1,121 @@
-//! Ids and offsets. Ids of nodes, shards, brokers and topics are types of their own; offsets, epochs and producer ids
-//! are aliases of the integers in Kafka's schemas.
+//! Ids and offsets, as types that cannot be mixed up. Producer ids, producer epochs and partition indexes are aliases of
+//! the integers in Kafka's schemas. Wire messages carry plain integers; `api` converts them.
 
 use std::fmt;
+use std::ops::{Add, AddAssign, Sub};
 
-/// The number of a record in its partition, from 0: Kafka's offset.
-pub type Offset = i64;
-/// Counts the leaderships of one partition (KIP-101). -1 means unknown.
-pub type LeaderEpoch = i32;
+/// A record's position in a partition: Kafka's offset, counted in records. Negative values are sentinels of the wire
+/// format, such as -1 for "unknown".
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Serialize,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
+#[serde(transparent)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The first offset of a partition.
+    pub const ZERO: Offset = Offset(0);
+    /// "Unknown", or "no such offset", as the wire format writes it.
+    pub const UNKNOWN: Offset = Offset(-1);
+    /// Larger than every offset of a record.
+    pub const MAX: Offset = Offset(i64::MAX);
+
+    /// For offsets of batches that are not validated yet: an overflow must not panic.
+    pub fn wrapping_add(self, records: i64) -> Offset {
+        Offset(self.0.wrapping_add(records))
+    }
+}
+
+impl Add<i64> for Offset {
+    type Output = Offset;
+
+    fn add(self, records: i64) -> Offset {
+        Offset(self.0 + records)
+    }
+}
+
+impl Sub<i64> for Offset {
+    type Output = Offset;
+
+    fn sub(self, records: i64) -> Offset {
+        Offset(self.0 - records)
+    }
+}
+
+/// The number of records between two offsets.
+impl Sub<Offset> for Offset {
+    type Output = i64;
+
+    fn sub(self, from: Offset) -> i64 {
+        self.0 - from.0
+    }
+}
+
+impl AddAssign<i64> for Offset {
+    fn add_assign(&mut self, records: i64) {
+        self.0 += records;
+    }
+}
+
+/// Counts the leaderships of one partition. Each new leader has a higher epoch (KIP-101). -1 means unknown.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Serialize,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
+#[serde(transparent)]
+pub struct LeaderEpoch(pub i32);
+
+impl LeaderEpoch {
+    /// The epoch of a partition's first leader.
+    pub const ZERO: LeaderEpoch = LeaderEpoch(0);
+    /// "Unknown", as the wire format writes it.
+    pub const UNKNOWN: LeaderEpoch = LeaderEpoch(-1);
+
+    /// The epoch of the next leader.
+    pub fn next(self) -> LeaderEpoch {
+        LeaderEpoch(self.0 + 1)
+    }
+}
+
+macro_rules! display_as_number {
+    ($($ty:ident),*) => {$(
+        impl fmt::Display for $ty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $ty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+
+display_as_number!(Offset, LeaderEpoch);
+
 /// Identifies an idempotent producer (KIP-98). -1 means none.
 pub type ProducerId = i64;
 /// Fences older instances of the same producer. -1 means none.

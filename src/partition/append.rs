@@ -180,7 +180,7 @@ impl Partition {
         if cfg!(debug_assertions) {
             self.check();
         }
-        let last_offset = base_offset + Offset::from(header.last_offset_delta);
+        let last_offset = base_offset + i64::from(header.last_offset_delta);
         Ok(Produced {
             base_offset,
             last_offset,
@@ -209,10 +209,10 @@ impl Partition {
         let sequence = journal.append(entry, &stored, records, flush);
         let batch = AppendedBatch {
             base_offset,
-            last_offset: base_offset + Offset::from(header.last_offset_delta),
+            last_offset: base_offset + i64::from(header.last_offset_delta),
             leader_epoch,
             max_timestamp: header.max_timestamp,
-            offset_of_max_timestamp: base_offset + Offset::from(offset_delta_of_max_timestamp),
+            offset_of_max_timestamp: base_offset + i64::from(offset_delta_of_max_timestamp),
         };
         self.log.append(&batch, &[&stored, records], now_ms);
         assert_eq!(

@@ -11,7 +11,7 @@ impl Partition {
         // epoch, and earlier ones, for which the last epoch that has records is returned.
         epochs.end_offset_for(epoch, log_end).or_else(|| {
             let written = epochs.entries().last().map(|(epoch, _)| *epoch).filter(|_| epoch < current);
-            (0..=current).contains(&epoch).then(|| (written.unwrap_or(epoch), log_end))
+            (LeaderEpoch::ZERO..=current).contains(&epoch).then(|| (written.unwrap_or(epoch), log_end))
         })
     }
 }

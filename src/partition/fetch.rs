@@ -44,9 +44,9 @@ impl Fetched {
     pub fn refused(error: ErrorCode) -> Fetched {
         Fetched {
             error,
-            high_watermark: -1,
-            last_stable_offset: -1,
-            log_start_offset: -1,
+            high_watermark: Offset::UNKNOWN,
+            last_stable_offset: Offset::UNKNOWN,
+            log_start_offset: Offset::UNKNOWN,
             diverging: None,
             read: Read::default(),
             aborted: Vec::new(),
@@ -59,7 +59,7 @@ impl Partition {
     /// broker.
     pub fn check_epoch(&self, claimed: LeaderEpoch) -> Result<(), ErrorCode> {
         match claimed {
-            ..0 => Ok(()),
+            _ if claimed < LeaderEpoch::ZERO => Ok(()),
             _ if claimed < self.leader_epoch() => Err(ErrorCode::FencedLeaderEpoch),
             _ if claimed > self.leader_epoch() => Err(ErrorCode::UnknownLeaderEpoch),
             _ => Ok(()),
@@ -84,7 +84,7 @@ impl Partition {
             read: Read { next_offset: request.fetch_offset, ..Read::default() },
             aborted: Vec::new(),
         };
-        if request.last_fetched_epoch >= 0 {
+        if request.last_fetched_epoch >= LeaderEpoch::ZERO {
             match self.log.epochs().end_offset_for(request.last_fetched_epoch, self.log.end_offset()) {
                 // KIP-595: the reader has records that this log never had, or has different ones at their offsets.
                 Some((epoch, end)) if epoch < request.last_fetched_epoch || end < request.fetch_offset => {

@@ -1,6 +1,7 @@
 //! Checks a partition's watermarks.
 
 use super::Partition;
+use crate::model::Offset;
 
 impl Partition {
     /// PART-1: `log start <= last stable offset <= high watermark <= log end`; and PART-4 for transactions that end.
@@ -8,7 +9,7 @@ impl Partition {
     pub(super) fn check(&self) {
         let (start, end) = (self.log.start_offset(), self.log.end_offset());
         let (stable, high) = (self.last_stable_offset(), self.high_watermark.get());
-        assert!(0 <= start && start <= stable, "PART-1: log start {start} <= last stable offset {stable}");
+        assert!(Offset::ZERO <= start && start <= stable, "PART-1: log start {start} <= last stable offset {stable}");
         assert!(stable <= high, "PART-1: last stable offset {stable} <= high watermark {high}");
         assert!(high <= end, "PART-1: high watermark {high} <= log end {end}");
         if let Some(first) = self.ending.borrow().front() {

@@ -35,7 +35,8 @@ pub struct ListedOffset {
 
 impl ListedOffset {
     /// No record matches.
-    pub const NONE: ListedOffset = ListedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
+    pub const NONE: ListedOffset =
+        ListedOffset { offset: Offset::UNKNOWN, timestamp: -1, leader_epoch: LeaderEpoch::UNKNOWN };
 }
 
 impl Partition {
@@ -59,7 +60,7 @@ impl Partition {
         match found {
             Ok(None) => Ok(ListedOffset::NONE),
             Ok(Some(TimedOffset { offset, timestamp })) => {
-                let leader_epoch = self.log.epochs().epoch_at(offset).unwrap_or(-1);
+                let leader_epoch = self.log.epochs().epoch_at(offset).unwrap_or(LeaderEpoch::UNKNOWN);
                 Ok(ListedOffset { offset, timestamp, leader_epoch })
             }
             Err(ReadError::OutOfRange { .. }) => Err(ErrorCode::OffsetOutOfRange),

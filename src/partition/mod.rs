@@ -247,7 +247,7 @@ fn store_producers(producers: &Producers) -> Vec<ProducerState> {
         last_activity_ms: producer.last_activity_ms,
         last_timestamp: producer.last_timestamp,
         coordinator_epoch: producer.coordinator_epoch,
-        current_txn_first_offset: producer.current_txn_first_offset.unwrap_or(-1),
+        current_txn_first_offset: producer.current_txn_first_offset.unwrap_or(Offset::UNKNOWN),
         batches: producer
             .batches
             .into_iter()
@@ -272,7 +272,7 @@ pub fn restore_producers(stored: &[ProducerState]) -> Producers {
             last_activity_ms: producer.last_activity_ms,
             last_timestamp: producer.last_timestamp,
             coordinator_epoch: producer.coordinator_epoch,
-            current_txn_first_offset: Some(producer.current_txn_first_offset).filter(|offset| *offset >= 0),
+            current_txn_first_offset: Some(producer.current_txn_first_offset).filter(|offset| *offset >= Offset::ZERO),
             batches: producer
                 .batches
                 .iter()

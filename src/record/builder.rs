@@ -27,8 +27,8 @@ impl Default for BatchOptions {
     /// The batch of a plain producer: uncompressed, CreateTime, not idempotent, offset 0.
     fn default() -> BatchOptions {
         BatchOptions {
-            base_offset: 0,
-            leader_epoch: -1,
+            base_offset: Offset::ZERO,
+            leader_epoch: LeaderEpoch::UNKNOWN,
             codec: Codec::None,
             level: None,
             log_append_time_ms: None,

@@ -65,9 +65,9 @@ impl BatchHeader {
     pub fn decode(bytes: &[u8]) -> Option<BatchHeader> {
         let b: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         Some(BatchHeader {
-            base_offset: i64::from_be_bytes(take(b, 0)),
+            base_offset: Offset(i64::from_be_bytes(take(b, 0))),
             batch_length: i32::from_be_bytes(take(b, 8)),
-            leader_epoch: i32::from_be_bytes(take(b, 12)),
+            leader_epoch: LeaderEpoch(i32::from_be_bytes(take(b, 12))),
             magic: b[16] as i8,
             crc: u32::from_be_bytes(take(b, 17)),
             attributes: i16::from_be_bytes(take(b, 21)),
@@ -84,9 +84,9 @@ impl BatchHeader {
     /// The 61 bytes, exactly as [`decode`](Self::decode) reads them.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut b = [0; HEADER_BYTES];
-        b[0..8].copy_from_slice(&self.base_offset.to_be_bytes());
+        b[0..8].copy_from_slice(&self.base_offset.0.to_be_bytes());
         b[8..12].copy_from_slice(&self.batch_length.to_be_bytes());
-        b[12..16].copy_from_slice(&self.leader_epoch.to_be_bytes());
+        b[12..16].copy_from_slice(&self.leader_epoch.0.to_be_bytes());
         b[16] = self.magic as u8;
         b[17..21].copy_from_slice(&self.crc.to_be_bytes());
         b[21..23].copy_from_slice(&self.attributes.to_be_bytes());
@@ -181,12 +181,12 @@ pub fn advance_sequence(sequence: i32, delta: i32) -> i32 {
 
 /// Sets the base offset of the batch at the start of `batch`. Its CRC stays valid (REC-2).
 pub fn patch_base_offset(batch: &mut [u8], base_offset: Offset) {
-    batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
+    batch[0..8].copy_from_slice(&base_offset.0.to_be_bytes());
 }
 
 /// Sets the leader epoch of the batch at the start of `batch`. Its CRC stays valid (REC-2).
 pub fn patch_leader_epoch(batch: &mut [u8], leader_epoch: LeaderEpoch) {
-    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+    batch[12..16].copy_from_slice(&leader_epoch.0.to_be_bytes());
 }
 
 /// The attributes of a batch with these properties.

@@ -180,7 +180,7 @@ fn check_batch(header: &BatchHeader, records: &[u8], rules: &Rules) -> Result<()
     {
         return Err(rejected(ErrorCode::UnsupportedCompressionType, message));
     }
-    if header.base_offset != 0 {
+    if header.base_offset != Offset::ZERO {
         return Err(invalid(format!(
             "The baseOffset of the record batch should be 0, but it is {}",
             header.base_offset
@@ -393,7 +393,7 @@ fn rebuild(
         ));
     }
     let mut builder = BatchBuilder::new(BatchOptions {
-        base_offset: 0,
+        base_offset: Offset::ZERO,
         leader_epoch: header.leader_epoch,
         codec,
         level,

@@ -55,7 +55,7 @@ impl Shard {
         }
         let high_watermark = partition.high_watermark();
         let start = offset.unwrap_or(high_watermark);
-        if !(0..=high_watermark).contains(&start) {
+        if !(Offset::ZERO..=high_watermark).contains(&start) {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         Ok((partition, start))

@@ -213,19 +213,19 @@ impl TopicReader {
             };
             let header = &batch.header;
             if !batch.is_intact() {
-                return Err(broken(header.base_offset, &"its CRC does not match"));
+                return Err(broken(header.base_offset.0, &"its CRC does not match"));
             }
             if !header.is_control() {
                 let decoded = self.decompressor.records(header, batch.stored_records());
-                let decoded = decoded.map_err(|error| broken(header.base_offset, &error))?;
+                let decoded = decoded.map_err(|error| broken(header.base_offset.0, &error))?;
                 for record in Records::new(header, decoded) {
-                    let record = record.map_err(|error| broken(header.base_offset, &error))?;
-                    if (cursor.next_offset..cursor.end_offset).contains(&record.offset) && !printer.is_done() {
+                    let record = record.map_err(|error| broken(header.base_offset.0, &error))?;
+                    if (cursor.next_offset..cursor.end_offset).contains(&record.offset.0) && !printer.is_done() {
                         printer.print(partition, header, &record, out)?;
                     }
                 }
             }
-            cursor.next_offset = cursor.next_offset.max(header.next_offset());
+            cursor.next_offset = cursor.next_offset.max(header.next_offset().0);
         }
         if cursor.next_offset >= cursor.end_offset {
             self.partitions.remove(&partition);

@@ -89,7 +89,7 @@ fn describe(topic: &Topic, range: std::ops::Range<usize>, context: &Context<'_>)
             error_code: if partition.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
             partition_index: i as i32,
             leader_id: replicas.leader,
-            leader_epoch: partition.leader_epoch,
+            leader_epoch: partition.leader_epoch.0,
             replica_nodes: replicas.all,
             isr_nodes: replicas.in_sync,
             eligible_leader_replicas: Some(Vec::new()),

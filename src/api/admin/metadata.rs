@@ -185,7 +185,7 @@ fn found(topic: &Topic, context: &Context<'_>) -> MetadataTopic {
             error_code,
             partition_index: i as i32,
             leader_id: replicas.leader,
-            leader_epoch: partition.leader_epoch,
+            leader_epoch: partition.leader_epoch.0,
             replica_nodes: replicas.all,
             isr_nodes: replicas.in_sync,
             offline_replicas: replicas.offline,

@@ -29,7 +29,7 @@ pub(in crate::api) async fn answer(
     for (name, partition, offset) in &asked {
         let place = locate(server, &image, name, *partition);
         if let Ok((id, owner)) = place {
-            let offset = Some(*offset).filter(|offset| *offset != HIGH_WATERMARK);
+            let offset = Some(*offset).filter(|offset| *offset != Offset(HIGH_WATERMARK));
             by_shard.entry(owner).or_default().push((id, offset));
         }
         places.insert((*name, *partition), place.map(|(id, _)| id));
@@ -68,7 +68,7 @@ fn asked(request: &DeleteRecordsRequest) -> Vec<(&str, PartitionIndex, Offset)> 
     for topic in &request.topics {
         for partition in &topic.partitions {
             let key = (topic.name.as_str(), partition.partition_index);
-            if offsets.insert(key, partition.offset).is_none() {
+            if offsets.insert(key, Offset(partition.offset)).is_none() {
                 order.push(key);
             }
         }
@@ -91,7 +91,7 @@ fn locate(
 fn result(partition_index: PartitionIndex, start: Result<Offset, ErrorCode>) -> DeleteRecordsPartitionResult {
     let (low_watermark, error_code) = match start {
         Ok(start) => (start, ErrorCode::None),
-        Err(error) => (-1, error),
+        Err(error) => (Offset::UNKNOWN, error),
     };
-    DeleteRecordsPartitionResult { partition_index, low_watermark, error_code }
+    DeleteRecordsPartitionResult { partition_index, low_watermark: low_watermark.0, error_code }
 }

@@ -274,9 +274,9 @@ fn look_up<'a>(image: &'a Image, topic: Topic<'_>, known_as: Option<&str>) -> Re
 
 fn asked(part: &FetchPartition<'_>) -> AskedPartition {
     AskedPartition {
-        current_leader_epoch: part.current_leader_epoch,
-        fetch_offset: part.fetch_offset,
-        last_fetched_epoch: part.last_fetched_epoch,
+        current_leader_epoch: LeaderEpoch(part.current_leader_epoch),
+        fetch_offset: Offset(part.fetch_offset),
+        last_fetched_epoch: LeaderEpoch(part.last_fetched_epoch),
         bytes_max: part.partition_max_bytes,
     }
 }
@@ -475,9 +475,9 @@ impl Plan {
             for at in partitions {
                 let (wanted, found) = (&self.wanted[*at], &mut found[*at]);
                 let mut head = PartitionHead {
-                    high_watermark: found.high_watermark,
-                    last_stable_offset: found.last_stable_offset,
-                    log_start_offset: found.log_start_offset,
+                    high_watermark: found.high_watermark.0,
+                    last_stable_offset: found.last_stable_offset.0,
+                    log_start_offset: found.log_start_offset.0,
                     // As in Kafka: an empty list for a partition that is not on this broker; null for other errors and
                     // for READ_UNCOMMITTED.
                     aborted_transactions: (is_read_committed && !found.error.is_error() || wanted.place.is_err())
@@ -485,7 +485,7 @@ impl Plan {
                     ..PartitionHead::refused(wanted.partition, found.error)
                 };
                 if let Some((epoch, end_offset)) = found.diverging {
-                    head.diverging_epoch = EpochEndOffset { epoch, end_offset };
+                    head.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end_offset.0 };
                 }
                 // KIP-951: saves the client a Metadata request.
                 if version >= 16 && matches!(found.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
@@ -500,7 +500,7 @@ impl Plan {
 }
 
 fn on_the_wire(aborted: AbortedTransaction) -> fetch::AbortedTransaction {
-    fetch::AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset }
+    fetch::AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset.0 }
 }
 
 /// A response with a session error and no partitions.

@@ -80,7 +80,8 @@ pub struct SentOffsets {
 }
 
 /// Differs from every valid value.
-const NOTHING_SENT: SentOffsets = SentOffsets { high_watermark: -2, last_stable_offset: -2, log_start_offset: -2 };
+const NOTHING_SENT: SentOffsets =
+    SentOffsets { high_watermark: Offset(-2), last_stable_offset: Offset(-2), log_start_offset: Offset(-2) };
 
 /// The parts of a partition's response that decide whether an incremental response names it.
 #[derive(Clone, Copy, Debug)]

@@ -30,7 +30,7 @@ impl<'a> LeaderHints<'a> {
         };
         let leader_epoch = state.leader_epoch;
         let Some(node) = state.leader.and_then(|leader| self.image.node(leader)) else {
-            return CurrentLeader { leader_id: -1, leader_epoch };
+            return CurrentLeader { leader_id: -1, leader_epoch: leader_epoch.0 };
         };
         let leader = broker_of(node, topic.id, partition);
         if self.endpoints.iter().all(|endpoint| endpoint.node_id != leader.0)
@@ -43,7 +43,7 @@ impl<'a> LeaderHints<'a> {
                 rack: Some(broker.rack.into()),
             });
         }
-        CurrentLeader { leader_id: leader.0, leader_epoch }
+        CurrentLeader { leader_id: leader.0, leader_epoch: leader_epoch.0 }
     }
 
     pub fn endpoints(&self) -> &[NodeEndpoint<'a>] {

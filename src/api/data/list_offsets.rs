@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::fetch::isolation_of;
 use crate::api::server::Server;
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, LeaderEpoch};
 use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
 use crate::router::message::{self, ListOffset, Reply};
 use crate::wire::data::list_offsets::{
@@ -43,7 +43,8 @@ pub(in crate::api) async fn answer(
                 (_, Err(error)) => Err(error),
                 (_, Ok((id, owner))) => {
                     let (current_leader_epoch, query) = (asked.current_leader_epoch, query_of(asked.timestamp));
-                    let list = ListOffset { id, current_leader_epoch, query, isolation };
+                    let list =
+                        ListOffset { id, current_leader_epoch: LeaderEpoch(current_leader_epoch), query, isolation };
                     if owner == server.shard.id {
                         list_offset(server, list).await
                     } else {
@@ -63,8 +64,8 @@ pub(in crate::api) async fn answer(
                 partition_index: asked.partition_index,
                 error_code,
                 timestamp: listed.timestamp,
-                offset: listed.offset,
-                leader_epoch: listed.leader_epoch,
+                offset: listed.offset.0,
+                leader_epoch: listed.leader_epoch.0,
             });
         }
         if !partitions.is_empty() {

@@ -28,8 +28,8 @@ pub(in crate::api) async fn answer(
                 Ok((id, owner)) => {
                     let end = EpochEnd {
                         id,
-                        current_leader_epoch: asked.current_leader_epoch,
-                        leader_epoch: asked.leader_epoch,
+                        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+                        leader_epoch: LeaderEpoch(asked.leader_epoch),
                     };
                     if owner == server.shard.id {
                         epoch_end(server, end)
@@ -43,9 +43,14 @@ pub(in crate::api) async fn answer(
             };
             let (error_code, (leader_epoch, end_offset)) = match end {
                 Ok(end) => (ErrorCode::None, end),
-                Err(error) => (error, (-1, -1)),
+                Err(error) => (error, (LeaderEpoch::UNKNOWN, Offset::UNKNOWN)),
             };
-            partitions.push(EpochEndOffset { error_code, partition: asked.partition, leader_epoch, end_offset });
+            partitions.push(EpochEndOffset {
+                error_code,
+                partition: asked.partition,
+                leader_epoch: leader_epoch.0,
+                end_offset: end_offset.0,
+            });
         }
         topics.push(OffsetForLeaderTopicResult { topic: asked_topic.topic, partitions });
     }
@@ -56,5 +61,5 @@ pub(in crate::api) async fn answer(
 pub(in crate::api) fn epoch_end(server: &Server, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
     let partition = server.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     partition.check_epoch(asked.current_leader_epoch)?;
-    Ok(partition.end_of_epoch(asked.leader_epoch).unwrap_or((-1, -1)))
+    Ok(partition.end_of_epoch(asked.leader_epoch).unwrap_or((LeaderEpoch::UNKNOWN, Offset::UNKNOWN)))
 }

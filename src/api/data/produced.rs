@@ -96,9 +96,9 @@ impl Pending {
             let SlotState::Done(result) = &slot.state else { unreachable!("all replies have arrived") };
             match (result, &committed) {
                 (Ok(produced), Ok(())) => ProducedPartition {
-                    base_offset: produced.base_offset,
+                    base_offset: produced.base_offset.0,
                     log_append_time_ms: produced.log_append_time_ms,
-                    log_start_offset: produced.log_start_offset,
+                    log_start_offset: produced.log_start_offset.0,
                     ..ProducedPartition::refused(topic, slot.partition, ErrorCode::None)
                 },
                 // Appended, but not durable.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::api::admin::refusal::UNKNOWN_TOPIC;
 use crate::api::gather::{by_topic, deduplicate_if_many};
 use crate::api::server::Server;
-use crate::model::{ErrorCode, TopicName, TopicPartition};
+use crate::model::{ErrorCode, Offset, TopicName, TopicPartition};
 use crate::partition::producers::ProducerSnapshot;
 use crate::router::message::{self, Reply};
 use crate::wire::txn::describe_producers::{
@@ -71,6 +71,6 @@ fn state(producer: ProducerSnapshot) -> ProducerState {
         last_sequence: producer.batches.last().map_or(-1, |batch| batch.last_sequence),
         last_timestamp: producer.last_timestamp,
         coordinator_epoch: producer.coordinator_epoch,
-        current_txn_start_offset: producer.current_txn_first_offset.unwrap_or(-1),
+        current_txn_start_offset: (producer.current_txn_first_offset.unwrap_or(Offset::UNKNOWN)).0,
     }
 }

@@ -49,7 +49,7 @@ async fn finish(server: &Rc<Server>, id: &str) {
     }
     let Ok(Some(pending_markers)) = ledger.step(|machine, _, _| machine.pending_markers(id)).await else { return };
     let coordinator_epoch = ledger.partition().leader_epoch();
-    write_markers(server, id, &pending_markers, coordinator_epoch).await;
+    write_markers(server, id, &pending_markers, coordinator_epoch.0).await;
     let complete = |machine: &mut Transactions, now: Now, writes: &mut Writes<_>| {
         machine.complete(id, &pending_markers, now, writes)
     };

@@ -5,7 +5,7 @@ use super::offsets::CommittedOffset;
 use super::record::{Key, OffsetValue};
 use super::{Group, GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
-use crate::model::{ErrorCode, TopicId};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use crate::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -105,8 +105,8 @@ impl Groups {
                 let (group, topic_name) = (&request.group_id, &topic.name);
                 let key = Key::Offset { group, topic: topic_name, partition: partition.partition_index };
                 let value = OffsetValue {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
+                    offset: Offset(partition.committed_offset),
+                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
                     metadata: partition.committed_metadata.as_deref().unwrap_or_default(),
                     commit_timestamp_ms: now.wall_ms,
                     expire_timestamp_ms,
@@ -233,8 +233,8 @@ fn fetched_partition(
     };
     let committed = offsets.and_then(|offsets| offsets.committed.get(topic, partition_index));
     if let Some(committed) = committed.filter(|committed| !is_other(committed)) {
-        topics.committed_offset = committed.offset;
-        topics.committed_leader_epoch = committed.leader_epoch;
+        topics.committed_offset = committed.offset.0;
+        topics.committed_leader_epoch = committed.leader_epoch.0;
         topics.metadata = Some(committed.metadata.to_string());
     }
     topics

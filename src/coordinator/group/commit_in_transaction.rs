@@ -5,7 +5,7 @@ use super::consumer::ConsumerGroup;
 use super::record::{Key, OffsetValue};
 use super::{GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
-use crate::model::{ErrorCode, TopicId};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use crate::wire::group::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
@@ -38,8 +38,8 @@ impl Groups {
                 let partition_index = partition.partition_index;
                 let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
                 let value = OffsetValue {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
+                    offset: Offset(partition.committed_offset),
+                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
                     metadata: partition.committed_metadata.as_deref().unwrap_or_default(),
                     commit_timestamp_ms: now.wall_ms,
                     expire_timestamp_ms: -1,

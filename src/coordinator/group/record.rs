@@ -123,8 +123,8 @@ impl<'a> OffsetValue<'a> {
         }
         r.set_flexible(version >= 4);
         let mut value = OffsetValue {
-            offset: r.i64()?,
-            leader_epoch: if version >= 3 { r.i32()? } else { -1 },
+            offset: Offset(r.i64()?),
+            leader_epoch: if version >= 3 { LeaderEpoch(r.i32()?) } else { LeaderEpoch::UNKNOWN },
             metadata: r.string()?,
             commit_timestamp_ms: r.i64()?,
             expire_timestamp_ms: if version == 1 { r.i64()? } else { -1 },
@@ -148,9 +148,9 @@ impl<'a> OffsetValue<'a> {
         let mut w = Writer::new(version, false);
         w.i16(version);
         w.set_flexible(version >= 4);
-        w.i64(self.offset);
+        w.i64(self.offset.0);
         if version >= 3 {
-            w.i32(self.leader_epoch);
+            w.i32(self.leader_epoch.0);
         }
         w.string(self.metadata);
         w.i64(self.commit_timestamp_ms);

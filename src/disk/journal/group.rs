@@ -137,7 +137,7 @@ impl GroupBuilder {
     /// fits.
     pub fn push_log_start(&mut self, entry: JournalEntry) {
         assert!(entry.kind == EntryKind::LogStart, "the entry has no payload");
-        assert!(entry.base_offset >= 0, "a log start is an offset");
+        assert!(entry.base_offset >= Offset::ZERO, "a log start is an offset");
         self.used = self.push_entry(KIND_LOG_START, entry, 0, 0);
         self.flushed = true;
     }
@@ -152,8 +152,8 @@ impl GroupBuilder {
         head[4..8].copy_from_slice(&(bytes as u32).to_le_bytes());
         head[8..24].copy_from_slice(&entry.partition.topic.0);
         head[24..28].copy_from_slice(&entry.partition.partition.to_le_bytes());
-        head[28..32].copy_from_slice(&entry.leader_epoch.to_le_bytes());
-        head[32..40].copy_from_slice(&entry.base_offset.to_le_bytes());
+        head[28..32].copy_from_slice(&entry.leader_epoch.0.to_le_bytes());
+        head[32..40].copy_from_slice(&entry.base_offset.0.to_le_bytes());
         head[40..44].copy_from_slice(&crc.to_le_bytes());
         self.entries += 1;
         at + ENTRY_BYTES
@@ -285,12 +285,12 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
                 topic: TopicId(head[8..24].try_into().expect("16 bytes")),
                 partition: i32_at(24),
             },
-            leader_epoch: i32_at(28),
-            base_offset: i64::from_le_bytes(head[32..40].try_into().expect("8 bytes")),
+            leader_epoch: LeaderEpoch(i32_at(28)),
+            base_offset: Offset(i64::from_le_bytes(head[32..40].try_into().expect("8 bytes"))),
         };
         match entry.kind {
             EntryKind::Batch => verify_batch(&entry, i32_at(40) as u32, payload).map_err(damage)?,
-            EntryKind::LogStart if entry.base_offset < 0 || !payload.is_empty() => {
+            EntryKind::LogStart if entry.base_offset < Offset::ZERO || !payload.is_empty() => {
                 return Err(damage("a log start with a negative offset or with a payload"));
             }
             EntryKind::LogStart => {}
@@ -307,7 +307,7 @@ fn verify_batch(entry: &JournalEntry, crc: u32, payload: &[u8]) -> Result<(), &'
         return Err("a batch shorter than its header");
     }
     let i32_at = |at: usize| i32::from_be_bytes(payload[at..at + 4].try_into().expect("4 bytes"));
-    if payload[0..8] != entry.base_offset.to_be_bytes() || i32_at(12) != entry.leader_epoch {
+    if payload[0..8] != entry.base_offset.0.to_be_bytes() || i32_at(12) != entry.leader_epoch.0 {
         return Err("the batch's offset or epoch is not the entry's");
     }
     if i32_at(8) as usize + 12 != payload.len() || payload[16] != 2 {

@@ -34,7 +34,7 @@ impl Keys {
         let mut secret = [0; 16];
         runtime::random_bytes(&mut secret);
         let hasher = SipHasher13::new_with_key(&secret);
-        Keys { blocks: Vec::new(), slots: 0, count: 0, load_factor, hasher, latest: -1 }
+        Keys { blocks: Vec::new(), slots: 0, count: 0, load_factor, hasher, latest: Offset::UNKNOWN }
     }
 
     /// Adds `slots` free slots in one block. All blocks are added before the first key.
@@ -92,7 +92,7 @@ impl Keys {
             slot[..16].copy_from_slice(&hash);
             self.count += 1;
         }
-        slot[16..].copy_from_slice(&(offset + 1).to_le_bytes());
+        slot[16..].copy_from_slice(&(offset.0 + 1).to_le_bytes());
         self.latest = offset;
         true
     }
@@ -102,7 +102,7 @@ impl Keys {
         let (block, at) = self.find(&self.hash(key));
         let stored = &self.blocks[block][at + 16..at + SLOT_BYTES];
         let stored = i64::from_le_bytes(stored.try_into().expect("8 bytes"));
-        (stored > 0).then(|| stored - 1)
+        (stored > 0).then(|| Offset(stored - 1))
     }
 
     fn hash(&self, key: &[u8]) -> [u8; 16] {

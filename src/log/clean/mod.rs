@@ -176,7 +176,7 @@ impl Log {
         let stats = CleaningStats { keys: keys.len(), ..CleaningStats::default() };
         let rules =
             Rules { keys, producers, now_ms, delete_retention_ms: self.config().delete_retention_ms, end: plan.end };
-        Ok(Round { filter: Filter::new(rules, decompressor), next: 0, end, stats, _loan: loan })
+        Ok(Round { filter: Filter::new(rules, decompressor), next: Offset::ZERO, end, stats, _loan: loan })
     }
 
     async fn read_keys(

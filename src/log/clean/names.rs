@@ -28,7 +28,7 @@ pub fn parse(name: &str, suffix: &str) -> Option<(Offset, String)> {
     let place = name.strip_suffix(suffix)?.strip_suffix('.')?;
     let (digits, extension) = place.split_once('.')?;
     let is_ours = digits.len() == 20 && EXTENSIONS.contains(&extension);
-    Some((digits.parse().ok().filter(|_| is_ours)?, place.to_owned()))
+    Some((digits.parse().ok().filter(|_| is_ours).map(Offset)?, place.to_owned()))
 }
 
 /// Whether a compaction has left the file.

@@ -104,7 +104,7 @@ pub struct Times {
 
 impl Times {
     /// The times of a segment without records.
-    pub const NONE: Times = Times { max_timestamp: -1, offset_of_max: -1, first_append_ms: -1 };
+    pub const NONE: Times = Times { max_timestamp: -1, offset_of_max: Offset::UNKNOWN, first_append_ms: -1 };
 
     /// Notes the largest timestamp of a batch, and the offset to look it up by.
     pub fn note(&mut self, max_timestamp: i64, offset_of_max: Offset) {
@@ -138,7 +138,7 @@ impl Segment {
         is_sealed: bool,
         memory: Rc<Memory>,
     ) -> Rc<Segment> {
-        assert!(base_offset >= 0, "a segment begins at offset {base_offset}");
+        assert!(base_offset >= Offset::ZERO, "a segment begins at offset {base_offset}");
         assert!(base_offset <= end_offset, "LOG-1: a segment from {base_offset} ends at {end_offset}");
         let state = if is_sealed { SegmentState::Finished } else { SegmentState::Active };
         let content = SegmentContent {

@@ -42,8 +42,8 @@ impl Peeked {
         let plausible =
             base_offset >= 0 && length as i64 >= (PEEK_BYTES - LENGTH_END) as i64 && delta >= 0 && head[16] == 2;
         plausible.then(|| Peeked {
-            base_offset,
-            last_offset: base_offset + i64::from(delta),
+            base_offset: Offset(base_offset),
+            last_offset: Offset(base_offset + i64::from(delta)),
             bytes: length as u64 + LENGTH_END as u64,
             max_timestamp: i64_at(35),
             leader_epoch: i32_at(12),

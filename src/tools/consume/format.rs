@@ -116,7 +116,7 @@ impl<'a> Printer<'a> {
         let mut object = Map::new();
         object.insert("topic".into(), self.topic.into());
         object.insert("partition".into(), partition.into());
-        object.insert("offset".into(), record.offset.into());
+        object.insert("offset".into(), record.offset.0.into());
         object.insert("timestamp".into(), record.timestamp.into());
         let timestamp_type = match header.timestamp_type() {
             TimestampType::CreateTime => "CreateTime",

@@ -37,11 +37,11 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
         let topic = state.id().topic.to_string();
         let numbers = [
             i64::from(state.partition),
-            state.log_start_offset,
-            state.cleaned_to,
-            state.segment_base_offset,
+            state.log_start_offset.0,
+            state.cleaned_to.0,
+            state.segment_base_offset.0,
             state.segment_position as i64,
-            state.end_offset,
+            state.end_offset.0,
             state.producers.len() as i64,
         ];
         rows.add_row(std::iter::once(topic.clone()).chain(numbers.map(|number| number.to_string())));

@@ -10,6 +10,7 @@ use super::locate::{PartitionFiles, partitions};
 use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::log::aborted::{self, AbortedTransaction};
 use crate::log::index::Indexes;
+use crate::model::Offset;
 use crate::record::control::{Ending, Marker};
 use crate::record::walk;
 
@@ -31,7 +32,7 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
 /// Adds one segment to the table and returns its document. `None` if its indexes are missing or damaged.
 fn inspect_one(
     files: &PartitionFiles,
-    base: i64,
+    base: Offset,
     log: &Path,
     rows: &mut Table,
     report: &mut Report,
@@ -75,12 +76,12 @@ fn inspect_one(
 fn check_offsets(
     index: &Path,
     indexes: &Indexes,
-    base: i64,
+    base: Offset,
     batches: &[walk::Batch<'_>],
     covered_bytes: u64,
     report: &mut Report,
 ) {
-    let ends: BTreeMap<u64, i64> =
+    let ends: BTreeMap<u64, Offset> =
         batches.iter().map(|batch| (batch.position as u64, batch.header.last_offset())).collect();
     for (number, entry) in indexes.offsets.iter().enumerate() {
         let position = u64::from(entry.position);
@@ -116,13 +117,13 @@ fn aborted_transactions(
             return Ok(Vec::new());
         }
     };
-    let mut by_last_offset: BTreeMap<i64, usize> =
+    let mut by_last_offset: BTreeMap<Offset, usize> =
         entries.iter().enumerate().map(|(number, entry)| (entry.last_offset, number)).collect();
     // An entry without a batch is not damage: compaction may have removed the marker. Bytes that no checkpoint covers
     // are not checked.
     for batch in batches.iter().take_while(|batch| (batch.position as u64) < covered_bytes) {
         let header = &batch.header;
-        let in_batch: Vec<i64> =
+        let in_batch: Vec<Offset> =
             by_last_offset.range(header.base_offset..=header.last_offset()).map(|(offset, _)| *offset).collect();
         for offset in in_batch {
             let number = by_last_offset.remove(&offset).expect("the range has just returned it");

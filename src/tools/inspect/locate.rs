@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::{Failure, Report, cannot_read};
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::layout::{DataDirectory, Meta};
-use crate::model::{TopicId, TopicPartition};
+use crate::model::{Offset, TopicId, TopicPartition};
 
 /// The directory of a partition and its segments.
 pub struct PartitionFiles {
     pub directory: PathBuf,
     /// The selected `.log` files with their base offsets, in order.
-    pub logs: Vec<(i64, PathBuf)>,
+    pub logs: Vec<(Offset, PathBuf)>,
     /// The base offset of the partition's last segment, selected or not.
-    pub last_base: i64,
+    pub last_base: Offset,
     /// The state of the partition in its shard's checkpoint.
     pub state: Option<PartitionState>,
     /// Whether the partition is in the data directory of a node. Recovery then restores bytes that no checkpoint covers
@@ -24,7 +24,7 @@ pub struct PartitionFiles {
 
 impl PartitionFiles {
     /// The number of bytes of the segment that a checkpoint covers. `None` if there are no checkpoints.
-    pub fn covered_bytes(&self, base: i64, file_bytes: u64) -> Option<u64> {
+    pub fn covered_bytes(&self, base: Offset, file_bytes: u64) -> Option<u64> {
         let Some(state) = &self.state else { return self.has_node.then_some(0) };
         match base.cmp(&state.segment_base_offset) {
             std::cmp::Ordering::Less => Some(file_bytes),
@@ -107,10 +107,10 @@ fn partition_files(
     directory: PathBuf,
     states: Option<&HashMap<TopicPartition, PartitionState>>,
 ) -> Result<PartitionFiles, Failure> {
-    let mut logs: Vec<(i64, PathBuf)> =
+    let mut logs: Vec<(Offset, PathBuf)> =
         listed(&directory)?.into_iter().filter_map(|path| Some((base_offset(&path)?, path))).collect();
     logs.sort();
-    let last_base = logs.last().map_or(0, |(base, _)| *base);
+    let last_base = logs.last().map_or(Offset::ZERO, |(base, _)| *base);
     let text = std::fs::read_to_string(directory.join("partition.metadata")).unwrap_or_default();
     let topic = text.lines().find_map(|line| TopicId::from_base64(line.strip_prefix("topic_id:")?.trim()));
     let whole = directory.canonicalize().unwrap_or_else(|_| directory.clone());
@@ -124,11 +124,11 @@ fn partition_files(
 
 /// Replaces segments with their compacted `.swap` files if the checkpoint names those. The next start of the node
 /// renames them.
-fn apply_pending_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
+fn apply_pending_swaps(logs: &mut Vec<(Offset, PathBuf)>, state: &PartitionState) {
     if !state.sealed.iter().any(|segment| segment.is_swap) {
         return;
     }
-    let named = |base: i64| state.sealed.iter().find(|segment| segment.base_offset == base);
+    let named = |base: Offset| state.sealed.iter().find(|segment| segment.base_offset == base);
     logs.retain(|(base, _)| *base >= state.segment_base_offset || named(*base).is_some());
     for (base, path) in logs {
         let swap = path.with_extension("log.swap");
@@ -139,9 +139,9 @@ fn apply_pending_swaps(logs: &mut Vec<(i64, PathBuf)>, state: &PartitionState) {
 }
 
 /// The base offset in a segment file's name.
-fn base_offset(path: &Path) -> Option<i64> {
+fn base_offset(path: &Path) -> Option<Offset> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    (digits.len() == 20).then(|| digits.parse().ok().map(Offset)).flatten()
 }
 
 fn partition_number(directory: &Path) -> Option<i32> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::locate::{PartitionFiles, partitions};
 use super::{Failure, Report, cannot_read, table_of_numbers};
+use crate::model::Offset;
 use crate::record::codec::Decompressor;
 use crate::record::records::Records;
 use crate::record::walk::{self, Batch, Broken};
@@ -40,7 +41,7 @@ pub fn inspect(path: &Path, with_records: bool, report: &mut Report) -> Result<(
 /// One segment in memory.
 struct InspectedSegment<'a> {
     files: &'a PartitionFiles,
-    base: i64,
+    base: Offset,
     log: &'a Path,
     bytes: &'a [u8],
     /// The number of bytes that the checkpoint covers.
@@ -50,7 +51,7 @@ struct InspectedSegment<'a> {
 impl InspectedSegment<'_> {
     /// Checks all batches and returns the document of the segment. `end` is the end offset of the previous segment, and
     /// afterwards that of this one.
-    fn inspect(&self, end: &mut Option<i64>, with_records: bool, report: &mut Report) -> Value {
+    fn inspect(&self, end: &mut Option<Offset>, with_records: bool, report: &mut Report) -> Value {
         let columns = ["position", "offsets", "bytes", "records", "codec", "producer", "epoch", "max timestamp", "crc"];
         let mut rows = table_of_numbers(&columns, 0);
         let mut documents = Vec::new();
@@ -92,7 +93,7 @@ impl InspectedSegment<'_> {
     }
 
     /// Checks the start against the previous segment, and the length against the checkpoint.
-    fn check_bounds(&self, previous_end: Option<i64>, report: &mut Report) {
+    fn check_bounds(&self, previous_end: Option<Offset>, report: &mut Report) {
         if let Some(end) = previous_end.filter(|end| *end > self.base) {
             let what = format!("it begins at offset {}, but the segment before it ends at {end}", self.base);
             report.damage(self.log, 0, what);
@@ -107,7 +108,7 @@ impl InspectedSegment<'_> {
     }
 
     /// Reports a batch that fails its CRC, or that overlaps the batch before it.
-    fn check_batch(&self, batch: &Batch<'_>, is_intact: bool, expected: i64, report: &mut Report) {
+    fn check_batch(&self, batch: &Batch<'_>, is_intact: bool, expected: Offset, report: &mut Report) {
         let base_offset = batch.header.base_offset;
         let position = batch.position as u64;
         if !is_intact && self.covered_bytes.is_some_and(|covered_bytes| position >= covered_bytes) {

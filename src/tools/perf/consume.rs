@@ -7,7 +7,7 @@ use super::requests::{FETCH_VERSION, fetch_frame};
 use super::socket::{self, Socket};
 use super::topic::{assign_connections, leaders};
 use super::window::Window;
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, Offset};
 use crate::tools::Failure;
 use crate::tools::client::offsets::{EARLIEST, LATEST};
 use crate::tools::output::counted;
@@ -196,16 +196,16 @@ impl FetchConnection {
             };
             for batch in crate::record::batches(fetched.records).map_while(Result::ok) {
                 let header = &batch.header;
-                if header.base_offset > cursor.next {
+                if header.base_offset > Offset(cursor.next) {
                     error("a gap in the offsets");
                 }
-                if header.next_offset() <= cursor.next {
+                if header.next_offset() <= Offset(cursor.next) {
                     error("repeated offsets");
                 }
                 if verify && !batch.is_intact() {
                     error("a batch that does not match its CRC");
                 }
-                cursor.next = header.next_offset();
+                cursor.next = header.next_offset().0;
                 report.records += header.records_count as u64;
                 bytes += header.batch_length as u64 + crate::record::header::PREFIX_BYTES as u64;
             }

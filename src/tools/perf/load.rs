@@ -315,7 +315,7 @@ impl Run<'_> {
                 *self.errors.entry(fetched.head.error_code.name().to_string()).or_default() += 1;
             }
             for batch in crate::record::batches(fetched.records).map_while(Result::ok) {
-                watcher.next.insert(fetched.head.partition, batch.header.next_offset());
+                watcher.next.insert(fetched.head.partition, batch.header.next_offset().0);
                 let due = self.undelivered.get_mut(&fetched.head.partition).and_then(VecDeque::pop_front);
                 match due {
                     Some(due) if due >= self.window.begins => {

@@ -3,14 +3,13 @@
 
 use std::borrow::Cow;
 
-use crate::model::LeaderEpoch;
 use crate::wire::{Malformed, Reader, Writer};
 
 /// The current leader of a partition. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CurrentLeader {
     pub leader_id: i32,
-    pub leader_epoch: LeaderEpoch,
+    pub leader_epoch: i32,
 }
 
 impl Default for CurrentLeader {

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::ops::{Deref, Range};
 
-use crate::model::{ErrorCode, Offset, PartitionIndex};
+use crate::model::{ErrorCode, PartitionIndex};
 use crate::wire::pieces::{Announced, PieceWriter};
 use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 
@@ -197,11 +197,11 @@ pub struct ProducedPartition<'a> {
     pub partition: PartitionIndex,
     pub error_code: ErrorCode,
     /// -1 with an error.
-    pub base_offset: Offset,
+    pub base_offset: i64,
     /// -1 unless the topic has `message.timestamp.type=LogAppendTime`.
     pub log_append_time_ms: i64,
     /// v5; -1 with an error.
-    pub log_start_offset: Offset,
+    pub log_start_offset: i64,
     /// v8: the rejected records of the batch.
     pub record_errors: Vec<RecordError<'a>>,
     /// v8.

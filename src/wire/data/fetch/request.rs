@@ -8,7 +8,7 @@
 //! ```
 
 use super::BY_ID_FROM;
-use crate::model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use crate::model::{PartitionIndex, TopicId};
 use crate::wire::{ApiKey, Malformed, Reader, Topic, Unencodable, Writer, frame};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,17 +41,17 @@ pub struct FetchPartition<'a> {
     pub topic: Topic<'a>,
     pub partition: PartitionIndex,
     /// v9; -1 disables the check.
-    pub current_leader_epoch: LeaderEpoch,
-    pub fetch_offset: Offset,
+    pub current_leader_epoch: i32,
+    pub fetch_offset: i64,
     /// v12: the epoch of the reader's last record; -1 if unset.
-    pub last_fetched_epoch: LeaderEpoch,
+    pub last_fetched_epoch: i32,
     /// v5: the follower's own log start; -1 from a consumer.
-    pub log_start_offset: Offset,
+    pub log_start_offset: i64,
     pub partition_max_bytes: i32,
     /// v17: the directory of the follower's replica.
     pub replica_directory_id: TopicId,
     /// v18: the high watermark that the follower knows; `i64::MAX` if unset (KIP-1166).
-    pub high_watermark: Offset,
+    pub high_watermark: i64,
 }
 
 impl Default for FetchRequest<'_> {
@@ -76,7 +76,7 @@ impl Default for FetchRequest<'_> {
 
 impl<'a> FetchPartition<'a> {
     /// A consumer's fetch without epoch checks.
-    pub fn new(topic: Topic<'a>, partition: PartitionIndex, fetch_offset: Offset) -> FetchPartition<'a> {
+    pub fn new(topic: Topic<'a>, partition: PartitionIndex, fetch_offset: i64) -> FetchPartition<'a> {
         FetchPartition {
             topic,
             partition,

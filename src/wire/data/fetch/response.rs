@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::BY_ID_FROM;
-use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerId};
+use crate::model::{ErrorCode, PartitionIndex, ProducerId};
 use crate::wire::pieces::{Announced, Payload, PieceWriter};
 use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader, Topic, Unencodable, Writer, frame};
 
@@ -31,10 +31,10 @@ pub struct FetchHead {
 pub struct PartitionHead {
     pub partition: PartitionIndex,
     pub error_code: ErrorCode,
-    pub high_watermark: Offset,
-    pub last_stable_offset: Offset,
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
     /// v5.
-    pub log_start_offset: Offset,
+    pub log_start_offset: i64,
     /// `None` for read_uncommitted; for read_committed all that overlap the records, in any order.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// v11; -1: none.
@@ -50,14 +50,14 @@ pub struct PartitionHead {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
-    pub first_offset: Offset,
+    pub first_offset: i64,
 }
 
 /// An epoch and its end offset. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEndOffset {
-    pub epoch: LeaderEpoch,
-    pub end_offset: Offset,
+    pub epoch: i32,
+    pub end_offset: i64,
 }
 
 impl Default for EpochEndOffset {
