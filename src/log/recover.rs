@@ -1,8 +1,8 @@
 //! Opening a log: its files are made consistent with what the checkpoint vouches for.
 //!
 //! With a checkpoint entry, the entry is the truth. Segments behind it, and bytes behind its position, were written but
-//! not flushed: recovery drops them, and the journal brings them again. If a segment is missing or shorter than the
-//! entry says, acknowledged records are lost, and opening the log fails.
+//! not flushed: recovery drops them, and the journal brings them again. If a segment is missing or shorter than in
+//! the entry, acknowledged records are lost, and opening the log fails.
 //!
 //! Without an entry (a topic created since the last checkpoint, or a directory copied from an Apache Kafka broker),
 //! recovery checks every batch against its CRC. The log ends before the first batch that fails, as in Kafka's own
@@ -79,7 +79,7 @@ impl Log {
     /// Opens the log in `directory`. Calls `on_batch` with every batch that the checkpoint does not vouch for.
     ///
     /// # Errors
-    /// If files are missing or shorter than the checkpoint says, are unreadable, or cannot be changed.
+    /// If files are missing or shorter than in the checkpoint, are unreadable, or cannot be changed.
     pub async fn open(
         directory: &Path,
         config: Rc<TopicConfig>,

@@ -85,8 +85,8 @@ impl Log {
         self.swap.borrow().is_some()
     }
 
-    /// The segments before the active one, as the next checkpoint names them: with a staged swap instead of what it
-    /// replaces.
+    /// The segments before the active one, as the next checkpoint names them: a staged swap stands in for the segments
+    /// that it replaces.
     pub fn sealed(&self) -> Vec<SealedSegment> {
         let state = |segment: &Rc<Segment>, is_swap| SealedSegment {
             base_offset: segment.base_offset,
