@@ -46,6 +46,7 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// `memory_bytes` is the memory of the shard.
     pub fn new(memory_bytes: u64) -> Budget {
         let half = memory_bytes / 8;
         Budget { usual_bytes_max: half / 8, usual: Permits::new(half), giant: Permits::new(half) }
@@ -94,6 +95,7 @@ pub fn first(bytes: &[u8], bytes_max: usize) -> Result<Found<'_>, FrameError> {
 }
 
 impl Partial {
+    /// Whether no frame is incomplete.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -103,6 +105,7 @@ impl Partial {
         &self.0
     }
 
+    /// Keeps the first bytes of an incomplete frame.
     pub fn start(&mut self, bytes: &[u8]) {
         assert!(self.0.is_empty(), "only one frame at a time is incomplete");
         self.0.extend_from_slice(bytes);

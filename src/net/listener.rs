@@ -22,6 +22,7 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// Starts without connections, and starts the task that closes idle ones.
     pub fn new(server: Rc<Server>) -> Rc<Connections> {
         let config = &server.shard.config;
         let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);

@@ -160,6 +160,7 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// The number of record bytes.
     pub fn bytes(&self) -> usize {
         (self.positions.end - self.positions.start) as usize
     }

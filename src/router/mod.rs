@@ -50,6 +50,7 @@ impl Call {
 }
 
 impl Router {
+    /// `endpoint` is this shard's end of the mesh.
     pub fn new(own: ShardId, endpoint: Endpoint<Message>) -> Rc<Router> {
         Rc::new(Router { own, endpoint, calls: RefCell::new(HashMap::new()), next_call: Cell::new(0) })
     }

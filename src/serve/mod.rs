@@ -35,7 +35,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{self, BrokerConfig, Routing, Source};
 use crate::disk::layout::DataDirectory;
-use crate::runtime::{cpu, dir, injector, mesh, probe};
+use crate::runtime::{Injector, cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
 use error::NodeError;
 use node::{Bound, Started, Stop};
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .init();
     let config = Arc::new(load(&args)?);
     // Before any thread exists, so that every thread blocks these signals and only the waiting thread takes them.
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(format!("cannot handle SIGTERM and SIGINT: {error}")))?;
 
     let data = DataDirectory::new(&config.data_dirs, config.journal_dir.as_ref().map(PathBuf::from));
@@ -81,8 +81,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
         std::fs::create_dir_all(root)
             .map_err(|error| Failure::new(format!("cannot create {}: {error}", root.display())))?;
     }
-    let probed = probe::probe(&data.root).map_err(|refusal| Failure::new(refusal.to_string()))?;
     let mut out = std::io::stdout();
+    let ring_entries = report_probes(&mut out, &data)?;
+    let _locks = lock_directories(&data)?;
+
+    let cores = cpu::cores();
+    let shards = config.shards.unwrap_or(cores.len().clamp(1, 1000) as u16);
+    let bound = bind(&config, shards)?;
+    describe(&mut out, &config, &data, shards, &bound);
+
+    let running = start_shards(&config, &data, &bound, shards, ring_entries)?;
+    match wait_until_started(&running.starts, &running.ends, shards) {
+        Ok(reports) => print_ready(&mut out, &reports, started_at, &bound),
+        Err(error) => return Err(Failure::new(error.to_string())),
+    }
+    wait_until_stopped(&mut out, signals, running, shards)
+}
+
+/// Probes the machine, prints the findings, and returns the size of the rings.
+fn report_probes(out: &mut impl Write, data: &DataDirectory) -> Result<u32, Failure> {
+    let probed = probe::probe(&data.root).map_err(|refusal| Failure::new(refusal.to_string()))?;
     let _ = writeln!(out, "tidemill {}", env!("CARGO_PKG_VERSION"));
     for finding in &probed.findings {
         let _ = writeln!(out, "  {finding}");
@@ -96,6 +114,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
             );
         }
     }
+    Ok(probed.ring_entries)
+}
+
+/// Locks the data directory and the journal directory. The locks are held until the returned value is dropped.
+fn lock_directories(data: &DataDirectory) -> Result<(dir::DirLock, Option<dir::DirLock>), Failure> {
     let lock = |root: &Path, option: &str| {
         dir::lock(root).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => {
@@ -105,15 +128,28 @@ pub fn run(args: Args) -> Result<(), Failure> {
             _ => Failure::new(format!("cannot lock {}: {error}", root.display())),
         })
     };
-    let _lock = lock(&data.root, "--data")?;
-    let _journal_lock =
-        (data.journal_root != data.root).then(|| lock(&data.journal_root, "journal.dir")).transpose()?;
+    let data_lock = lock(&data.root, "--data")?;
+    let has_journal = data.journal_root != data.root;
+    let journal_lock = has_journal.then(|| lock(&data.journal_root, "journal.dir")).transpose()?;
+    Ok((data_lock, journal_lock))
+}
 
+/// The threads of the shards, as the main thread sees them.
+struct RunningShards {
+    stoppers: Vec<Injector<Stop>>,
+    starts: mpsc::Receiver<Started>,
+    ends: mpsc::Receiver<(u16, Result<(), NodeError>)>,
+}
+
+/// Starts a thread for each shard. A shard has a core of its own if there are enough.
+fn start_shards(
+    config: &Arc<BrokerConfig>,
+    data: &DataDirectory,
+    bound: &[Bound],
+    shards: u16,
+    ring_entries: u32,
+) -> Result<RunningShards, Failure> {
     let cores = cpu::cores();
-    let shards = config.shards.unwrap_or(cores.len().clamp(1, 1000) as u16);
-    let bound = bind(&config, shards)?;
-    describe(&mut out, &config, &data, shards, &bound);
-
     let (started, starts) = mpsc::channel::<Started>();
     let (ended, ends) = mpsc::channel::<(u16, Result<(), NodeError>)>();
     let mut image_senders = Vec::new();
@@ -133,10 +169,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
             shard,
             shards,
             core: (usize::from(shards) <= cores.len()).then(|| cores[usize::from(shard)]),
-            ring_entries: probed.ring_entries,
+            ring_entries,
             config: config.clone(),
             data: data.clone(),
-            bound: bound.clone(),
+            bound: bound.to_vec(),
             endpoint,
             stops,
             started: started.clone(),
@@ -152,42 +188,47 @@ pub fn run(args: Args) -> Result<(), Failure> {
         });
         thread.map_err(|error| Failure::new(format!("cannot start a thread for shard {shard}: {error}")))?;
     }
-    drop((started, ended));
+    Ok(RunningShards { stoppers, starts, ends })
+}
 
-    match wait_until_started(&starts, &ends, shards) {
-        Ok(reports) => print_ready(&mut out, &reports, started_at, &bound),
-        Err(error) => return Err(Failure::new(error.to_string())),
-    }
+/// Stops the shards on a signal, and waits until all have ended. Returns the first failure of a shard.
+fn wait_until_stopped(
+    out: &mut impl Write,
+    mut signals: Signals,
+    running: RunningShards,
+    shards: u16,
+) -> Result<(), Failure> {
+    let RunningShards { stoppers, ends, .. } = running;
     // One channel for signals and for shards that end.
-    let (signalled, first_end) = mpsc::channel();
-    let by_signal = signalled.clone();
+    let (sender, events) = mpsc::channel();
+    let signal_sender = sender.clone();
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            let _ = by_signal.send(Event::Signal(signal));
+            let _ = signal_sender.send(NodeEvent::Signal(signal));
         }
         // A second signal ends the process without waiting for the shards.
         signals.forever().next();
         std::process::exit(130);
     });
     thread::spawn(move || {
-        for end in ends {
-            let _ = signalled.send(Event::Ended(end.0, end.1));
+        for (shard, outcome) in ends {
+            let _ = sender.send(NodeEvent::Ended(shard, outcome));
         }
     });
     let mut remaining = usize::from(shards);
     let mut failure = None;
-    for event in first_end {
+    for event in events {
         match event {
-            Event::Signal(signal) => {
+            NodeEvent::Signal(signal) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                 let _ = writeln!(out, "{name}: finishing requests in flight, flushing");
                 for stopper in &stoppers {
                     let _ = stopper.send(Stop);
                 }
             }
-            Event::Ended(shard, outcome) => {
-                if let Err(why) = outcome {
-                    failure.get_or_insert(format!("shard {shard}: {why}"));
+            NodeEvent::Ended(shard, outcome) => {
+                if let Err(error) = outcome {
+                    failure.get_or_insert(format!("shard {shard}: {error}"));
                 }
                 remaining -= 1;
                 if remaining == 0 {
@@ -201,13 +242,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
             let _ = writeln!(out, "stopped");
             Ok(())
         }
-        Some(why) => {
-            Err(Failure::new(why).hinted("acknowledged records are in the journal; the next start replays it"))
+        Some(failure) => {
+            Err(Failure::new(failure).hinted("acknowledged records are in the journal; the next start replays it"))
         }
     }
 }
 
-enum Event {
+enum NodeEvent {
     Signal(i32),
     Ended(u16, Result<(), NodeError>),
 }

@@ -135,6 +135,7 @@ pub struct Api {
 const NEVER: i16 = i16::MAX;
 
 impl ApiKey {
+    /// The API with this number, if it is served.
     pub fn from_code(code: i16) -> Option<ApiKey> {
         API_TABLE.iter().map(|api| api.key).find(|key| key.code() == code)
     }
@@ -144,16 +145,19 @@ impl ApiKey {
         self as i16
     }
 
+    /// The row of this API.
     pub fn api(self) -> &'static Api {
         API_TABLE.iter().find(|api| api.key == self).expect("every key has its row")
     }
 }
 
 impl Api {
+    /// Whether requests of this version are served.
     pub fn serves(&self, version: i16) -> bool {
         (self.served_from..=self.max).contains(&version)
     }
 
+    /// Whether this version has compact lengths and tagged fields (KIP-482).
     #[inline]
     pub fn is_flexible(&self, version: i16) -> bool {
         version >= self.flexible_from

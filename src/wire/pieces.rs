@@ -83,6 +83,7 @@ pub(super) struct PieceWriter<P> {
 }
 
 impl<P: Payload> PieceWriter<P> {
+    /// Continues after the header that `w` has written.
     pub fn new(w: Writer) -> PieceWriter<P> {
         PieceWriter { w, payloads: Vec::new(), payload_bytes: 0 }
     }
@@ -100,6 +101,7 @@ impl<P: Payload> PieceWriter<P> {
         self.payload_bytes += records_bytes;
     }
 
+    /// Sets the length prefix, which counts the payloads.
     pub fn finish(self) -> Result<Pieces<P>, Unencodable> {
         let head = self.w.finish_with_payload(self.payload_bytes)?;
         debug_assert!(
@@ -121,6 +123,7 @@ pub(super) struct Announced {
 }
 
 impl Announced {
+    /// Starts a topic with `partitions` partitions.
     pub fn topic(&mut self, partitions: usize) {
         assert!(
             self.topics > 0 && self.partitions == 0,
@@ -137,6 +140,7 @@ impl Announced {
         self.partitions == 0
     }
 
+    /// Asserts that everything announced is written.
     pub fn finish(&self) {
         assert!(self.topics == 0 && self.partitions == 0, "all announced topics and partitions are written");
     }

@@ -45,10 +45,12 @@ impl<'a> Reader<'a> {
         Reader { rest: frame, end: frame.len(), flexible: false }
     }
 
+    /// Sets whether the following fields are flexible.
     pub fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
     }
 
+    /// Whether the following fields are flexible.
     #[inline]
     pub fn is_flexible(&self) -> bool {
         self.flexible
@@ -60,11 +62,13 @@ impl<'a> Reader<'a> {
         self.end - self.rest.len()
     }
 
+    /// The number of bytes that are not read.
     #[inline]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
+    /// An error at the current position.
     #[cold]
     pub fn malformed(&self, what: &'static str) -> Malformed {
         assert!(self.rest.len() <= self.end, "WIRE-1: the position of an error is inside the frame");
@@ -96,11 +100,13 @@ impl<'a> Reader<'a> {
 
     fixed_width!(i8 i16 i32 i64 u16 u32 f64);
 
+    /// One byte; any value but 0 is true.
     #[inline]
     pub fn bool(&mut self) -> Result<bool, Malformed> {
         Ok(self.i8()? != 0)
     }
 
+    /// The 16 bytes of a topic id or another UUID.
     #[inline]
     pub fn uuid(&mut self) -> Result<TopicId, Malformed> {
         Ok(TopicId(*self.chunk()?))
@@ -125,6 +131,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An unsigned varint of up to 64 bits.
     #[inline(never)]
     pub fn unsigned_varlong(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
@@ -185,6 +192,7 @@ impl<'a> Reader<'a> {
         self.checked_length(length)
     }
 
+    /// A string; null is malformed.
     pub fn string(&mut self) -> Result<&'a str, Malformed> {
         self.nullable_string()?.ok_or_else(|| self.malformed("null for a string that cannot be null"))
     }
@@ -212,6 +220,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Bytes; null is malformed.
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         self.nullable_bytes()?.ok_or_else(|| self.malformed("null for bytes that cannot be null"))
     }
@@ -225,6 +234,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`nullable_array_len`](Self::nullable_array_len); null is malformed.
     pub fn array_len(&mut self, element_bytes_min: usize) -> Result<usize, Malformed> {
         self.nullable_array_len(element_bytes_min)?
             .ok_or_else(|| self.malformed("null for an array that cannot be null"))

@@ -14,6 +14,7 @@ pub struct Unencodable {
     pub version: i16,
 }
 
+/// Encodes a message into a vector.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
@@ -46,10 +47,12 @@ impl Writer {
         Writer { out, version, is_frame: true, ..Writer::default() }
     }
 
+    /// Sets whether the following fields are flexible.
     pub fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
     }
 
+    /// Whether the following fields are flexible.
     #[inline]
     pub fn is_flexible(&self) -> bool {
         self.flexible
@@ -67,6 +70,7 @@ impl Writer {
         self.refused.get_or_insert(Unencodable { field, version: self.version });
     }
 
+    /// Returns the bytes, or the first value that the version cannot represent.
     pub fn finish(self) -> Result<Vec<u8>, Unencodable> {
         self.finish_with_payload(0)
     }
@@ -87,11 +91,13 @@ impl Writer {
 
     fixed_width!(i8 i16 i32 i64 u16 u32 f64);
 
+    /// One byte: 0 or 1.
     #[inline]
     pub fn bool(&mut self, value: bool) {
         self.out.push(u8::from(value));
     }
 
+    /// The 16 bytes of a topic id or another UUID.
     #[inline]
     pub fn uuid(&mut self, id: TopicId) {
         self.out.extend_from_slice(&id.0);
@@ -103,11 +109,13 @@ impl Writer {
         self.out.extend_from_slice(bytes);
     }
 
+    /// An unsigned varint of 32 bits.
     #[inline]
     pub fn unsigned_varint(&mut self, value: u32) {
         self.unsigned_varlong(u64::from(value));
     }
 
+    /// An unsigned varint of 64 bits.
     #[inline]
     pub fn unsigned_varlong(&mut self, mut value: u64) {
         while value >= 0x80 {
@@ -127,10 +135,12 @@ impl Writer {
         self.unsigned_varlong(((value << 1) ^ (value >> 63)) as u64);
     }
 
+    /// A string that is not null.
     pub fn string(&mut self, text: &str) {
         self.nullable_string(Some(text));
     }
 
+    /// A string; `None` is null.
     pub fn nullable_string(&mut self, text: Option<&str>) {
         let text = match text {
             Some(text) if text.len() <= STRING_BYTES_MAX => Some(text),
@@ -156,11 +166,13 @@ impl Writer {
         self.flexible = flexible;
     }
 
+    /// Bytes; `None` is null.
     pub fn nullable_bytes(&mut self, bytes: Option<&[u8]>) {
         self.nullable_length(bytes.map(<[u8]>::len));
         self.raw(bytes.unwrap_or_default());
     }
 
+    /// The number of elements that follow.
     pub fn array_len(&mut self, count: usize) {
         self.nullable_length(Some(count));
     }

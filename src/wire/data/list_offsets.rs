@@ -4,6 +4,7 @@ use crate::model::ErrorCode;
 
 /// The special values of `timestamp`, with the first version of each.
 pub const LATEST: i64 = -1;
+/// The log start offset.
 pub const EARLIEST: i64 = -2;
 /// v7: the offset of the record with the largest timestamp (KIP-734).
 pub const MAX_TIMESTAMP: i64 = -3;

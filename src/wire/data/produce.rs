@@ -40,6 +40,7 @@ pub struct ProducePartition<'a> {
 }
 
 impl ProducePartition<'_> {
+    /// The range of `records` in the frame.
     pub fn records_range(&self) -> Range<usize> {
         self.records_at..self.records_at + self.records.len()
     }
@@ -165,6 +166,7 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
         self.out.w.array_len(partitions);
     }
 
+    /// Writes one partition and its records.
     pub fn partition(&mut self, partition: PartitionIndex, records: P) {
         let is_last = self.announced.partition();
         self.out.w.i32(partition);
@@ -175,6 +177,7 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
         }
     }
 
+    /// Returns the whole frame, or the first value that the version cannot represent.
     pub fn finish(mut self) -> Result<Pieces<P>, Unencodable> {
         self.announced.finish();
         self.out.w.tag_count(0);
@@ -191,6 +194,7 @@ pub struct ProduceResponse<'a> {
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
+/// The result of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProducedPartition<'a> {
     pub topic: Topic<'a>,
@@ -210,6 +214,7 @@ pub struct ProducedPartition<'a> {
     pub current_leader: CurrentLeader,
 }
 
+/// One rejected record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordError<'a> {
     /// The index of the record in its batch.

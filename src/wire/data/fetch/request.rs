@@ -11,6 +11,7 @@ use super::BY_ID_FROM;
 use crate::model::{PartitionIndex, TopicId};
 use crate::wire::{ApiKey, Malformed, Reader, Topic, Unencodable, Writer, frame};
 
+/// A request for records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchRequest<'a> {
     /// -1 from a consumer. From v15 on, a tagged field together with the epoch.
@@ -36,6 +37,7 @@ pub struct FetchRequest<'a> {
     pub cluster_id: Option<&'a str>,
 }
 
+/// One partition of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchPartition<'a> {
     pub topic: Topic<'a>,

@@ -47,6 +47,7 @@ pub struct PartitionHead {
     pub snapshot_id: EpochEndOffset,
 }
 
+/// An aborted transaction whose records a read_committed consumer skips.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
@@ -237,6 +238,7 @@ pub struct FetchResponse<'a> {
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
+/// One partition of a decoded response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchedPartition<'a> {
     pub topic: Topic<'a>,
@@ -248,6 +250,7 @@ pub struct FetchedPartition<'a> {
 }
 
 impl FetchedPartition<'_> {
+    /// The range of `records` in the frame.
     pub fn records_range(&self) -> Range<usize> {
         self.records_at..self.records_at + self.records.len()
     }
