@@ -230,7 +230,7 @@ fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
     assert!(printed.contains("in use by another"), "{printed}");
     node.kill();
     let printed = refusal(&[&["--listen", node.bootstrap()][..], &at].concat());
-    assert!(printed.contains("a journal.dir of its own"), "{printed}");
+    assert!(printed.contains("give each node its own journal.dir"), "{printed}");
     node.restart();
     assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, ledger.acknowledged_count());
 
