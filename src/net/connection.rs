@@ -363,7 +363,7 @@ impl Connection {
                 self.last_active.set(clock::now());
             }
             if sent < bytes {
-                answer.let_go();
+                answer.release_copies();
                 self.stream.writable().await?;
             }
         }

@@ -159,7 +159,7 @@ impl Answer {
     }
 
     /// Releases the copies while the socket accepts no bytes.
-    pub fn let_go(&mut self) {
+    pub fn release_copies(&mut self) {
         for piece in &mut self.pieces {
             if let Piece::Remote(remote) = piece {
                 remote.copied = Slice::default();
