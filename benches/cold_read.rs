@@ -17,6 +17,7 @@ use tidemill::log::recover::Known;
 use tidemill::log::segment::PAGE_BYTES;
 use tidemill::log::tail::Memory;
 use tidemill::log::{AppendedBatch, Log};
+use tidemill::model::{LeaderEpoch, Offset};
 use tidemill::record::BatchBuilder;
 use tidemill::record::builder::BatchOptions;
 use tidemill::runtime::{self, AlignedBuf, Class, Config, File, Open};
@@ -45,11 +46,11 @@ async fn fill(directory: &Path) {
             log.flush().await.expect("the disk has space");
         }
         let appended = AppendedBatch {
-            base_offset,
-            last_offset: base_offset + 15,
-            leader_epoch: 0,
+            base_offset: Offset(base_offset),
+            last_offset: Offset(base_offset + 15),
+            leader_epoch: LeaderEpoch(0),
             max_timestamp: 0,
-            offset_of_max_timestamp: base_offset,
+            offset_of_max_timestamp: Offset(base_offset),
         };
         log.append(&appended, &[&batch], 0);
     }

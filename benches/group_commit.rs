@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use statistics::median;
 use tidemill::disk::journal::group::{EntryKind, JournalEntry};
 use tidemill::disk::journal::{Journal, JournalSettings};
-use tidemill::model::{TopicId, TopicPartition};
+use tidemill::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use tidemill::runtime::{self, AlignedBuf, Class, Config, Durability, File, Open, Slice};
 
 const ROUNDS: usize = 5;
@@ -45,7 +45,12 @@ async fn run_journal(journal: &Rc<Journal>, appenders: usize, records: usize) ->
                 let mut base_offset = 0;
                 while !is_over.get() {
                     journal.reserve(HEADER.len() + records.len()).await.expect("the journal works");
-                    let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 0, base_offset };
+                    let entry = JournalEntry {
+                        kind: EntryKind::Batch,
+                        partition,
+                        leader_epoch: LeaderEpoch(0),
+                        base_offset: Offset(base_offset),
+                    };
                     base_offset += 1;
                     let sequence = journal.append(entry, &HEADER, &records, true);
                     journal.wait_durable(sequence).await.expect("the disk works");

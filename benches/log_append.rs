@@ -16,6 +16,7 @@ use statistics::median;
 use tidemill::config::TopicConfig;
 use tidemill::log::tail::Memory;
 use tidemill::log::{AppendedBatch, Log};
+use tidemill::model::{LeaderEpoch, Offset};
 use tidemill::runtime::{self, AlignedBuf, Config};
 
 const ROUNDS: usize = 21;
@@ -35,11 +36,11 @@ async fn append(directory: &Path, header: &[u8], records: &[u8], count: usize) -
         }
         let offset = number as i64;
         let batch = AppendedBatch {
-            base_offset: offset,
-            last_offset: offset,
-            leader_epoch: 0,
+            base_offset: Offset(offset),
+            last_offset: Offset(offset),
+            leader_epoch: LeaderEpoch(0),
             max_timestamp: offset,
-            offset_of_max_timestamp: offset,
+            offset_of_max_timestamp: Offset(offset),
         };
         log.append(&batch, &[header, records], 0);
     }

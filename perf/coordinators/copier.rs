@@ -60,9 +60,9 @@ pub fn run(node: &Node, lasts: Duration) -> BTreeMap<Metric, f64> {
             let batch = batches(&records).next().expect("the partition has more batches").expect("a complete batch");
             let next = batch.header.next_offset();
             // Fetch the next batch while this one is written, as a consumer reads ahead.
-            fetch = send_fetch(&mut source, partition, next % (BATCHES * RECORDS as i64));
+            fetch = send_fetch(&mut source, partition, next.0 % (BATCHES * RECORDS as i64));
             producer.produce(&mut target, TO, partition, &batch);
-            producer.commit(&mut coordinator, &group, FROM, partition, next);
+            producer.commit(&mut coordinator, &group, FROM, partition, next.0);
             producer.end();
             window.record(begun, &mut latencies);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tidemill::model::ErrorCode;
+use tidemill::model::{ErrorCode, Offset};
 use tidemill::record::header::attributes;
 use tidemill::record::{Batch, TimestampType};
 use tidemill::wire::Topic;
@@ -55,7 +55,7 @@ impl Producer {
     pub fn produce(&mut self, leader: &mut Talk, topic: &str, partition: i32, batch: &Batch<'_>) {
         let sequence = self.sequences.entry(partition).or_default();
         let mut header = batch.header;
-        header.base_offset = 0;
+        header.base_offset = Offset(0);
         header.attributes = attributes(header.codec().expect("a known codec"), TimestampType::CreateTime, true, false);
         (header.producer_id, header.producer_epoch, header.base_sequence) = (self.producer_id, self.epoch, *sequence);
         header.crc = header.crc_with(batch.stored_records());

@@ -13,7 +13,7 @@ use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image, apply_to};
-use crate::model::{ErrorCode, NodeId, ProducerId, ShardId};
+use crate::model::{ErrorCode, NodeId, Offset, ProducerId, ShardId};
 use crate::runtime::{self, Mono};
 use crate::shard::Shard;
 use crate::shard::open::ShardLocation;
@@ -53,7 +53,7 @@ impl StateMachine for Notes {
             (key, Some(value)) => drop(self.notes.insert(key.into(), value.into())),
             (key, None) => drop(self.notes.remove(key)),
         }
-        self.offsets.push(record.offset);
+        self.offsets.push(record.offset.0);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ fn appended_state_survives_a_crash() {
         let expected = [(b"b".to_vec(), b"4".to_vec()), (b"c".to_vec(), b"3".to_vec())];
         assert_eq!(state, (BTreeMap::from(expected), vec![0, 1, 2, 3, 4]));
         note(&ledger, b"d", Some(b"5")).await.unwrap();
-        assert_eq!(ledger.partition().log_end(), 6);
+        assert_eq!(ledger.partition().log_end(), Offset(6));
     });
 }
 
@@ -197,7 +197,10 @@ fn a_failed_append_changes_nothing() {
         });
         assert_eq!(refused.await, Err(ErrorCode::UnknownServerError));
         assert_eq!(seen.take(), Some((0, Err(ErrorCode::UnknownServerError))));
-        assert_eq!((ledger.partition().log_end(), ledger.step(|notes, _, _| notes.notes.len()).await), (0, Ok(0)));
+        assert_eq!(
+            (ledger.partition().log_end(), ledger.step(|notes, _, _| notes.notes.len()).await),
+            (Offset(0), Ok(0))
+        );
     });
 }
 

@@ -183,8 +183,12 @@ mod tests {
 
     #[test]
     fn an_entry_has_kafkas_bytes() {
-        let entry =
-            AbortedTransaction { producer_id: 1, first_offset: 2, last_offset: 0x0304, last_stable_offset: 0x0305 };
+        let entry = AbortedTransaction {
+            producer_id: 1,
+            first_offset: Offset(2),
+            last_offset: Offset(0x0304),
+            last_stable_offset: Offset(0x0305),
+        };
         let bytes = render(&[entry]);
         let mut expected = vec![0; 34];
         (expected[9], expected[17], expected[24], expected[25]) = (1, 2, 3, 4);
@@ -201,12 +205,12 @@ mod tests {
             last_offset: last,
             last_stable_offset: last + 1,
         };
-        assert!(parse(&render(&[entry(0, 5), entry(3, 9)])).is_ok());
-        assert!(parse(&render(&[entry(6, 5)])).is_err());
-        assert!(parse(&render(&[entry(-1, 5)])).is_err());
-        assert!(parse(&render(&[entry(0, 5), entry(0, 5)])).is_err());
-        assert!(parse(&render(&[entry(0, 5)])[1..]).is_err());
-        let mut version = render(&[entry(0, 5)]);
+        assert!(parse(&render(&[entry(Offset(0), Offset(5)), entry(Offset(3), Offset(9))])).is_ok());
+        assert!(parse(&render(&[entry(Offset(6), Offset(5))])).is_err());
+        assert!(parse(&render(&[entry(Offset(-1), Offset(5))])).is_err());
+        assert!(parse(&render(&[entry(Offset(0), Offset(5)), entry(Offset(0), Offset(5))])).is_err());
+        assert!(parse(&render(&[entry(Offset(0), Offset(5))])[1..]).is_err());
+        let mut version = render(&[entry(Offset(0), Offset(5))]);
         version[1] = 1;
         assert!(parse(&version).is_err());
     }
@@ -214,21 +218,29 @@ mod tests {
     #[test]
     fn last_stable_offset_is_the_first_offset_of_the_earliest_open_transaction() {
         let mut open = OpenTransactions::default();
-        open.note(1, 10);
-        open.note(2, 12);
-        open.note(1, 14);
-        assert_eq!((open.first_offset(), open.of(1), open.of(2), open.of(3)), (Some(10), Some(10), Some(12), None));
-        let ended = open.end(1, Ending::Abort, 15).expect("it was open");
-        let aborted = AbortedTransaction { producer_id: 1, first_offset: 10, last_offset: 15, last_stable_offset: 12 };
-        assert_eq!(ended, Ended { first_offset: 10, last_offset: 15, aborted: Some(aborted) });
-        assert_eq!(open.end(1, Ending::Abort, 16), None, "statement 77: an empty transaction leaves no trace");
-        let ended = open.end(2, Ending::Commit, 17).expect("it was open");
-        assert_eq!((ended.first_offset, ended.aborted), (12, None));
-        assert!(open.is_empty());
-        open.note(3, 20);
+        open.note(1, Offset(10));
+        open.note(2, Offset(12));
+        open.note(1, Offset(14));
         assert_eq!(
-            open.end(3, Ending::Abort, 22).and_then(|ended| ended.aborted).map(|a| a.last_stable_offset),
-            Some(23)
+            (open.first_offset(), open.of(1), open.of(2), open.of(3)),
+            (Some(Offset(10)), Some(Offset(10)), Some(Offset(12)), None)
+        );
+        let ended = open.end(1, Ending::Abort, Offset(15)).expect("it was open");
+        let aborted = AbortedTransaction {
+            producer_id: 1,
+            first_offset: Offset(10),
+            last_offset: Offset(15),
+            last_stable_offset: Offset(12),
+        };
+        assert_eq!(ended, Ended { first_offset: Offset(10), last_offset: Offset(15), aborted: Some(aborted) });
+        assert_eq!(open.end(1, Ending::Abort, Offset(16)), None, "statement 77: an empty transaction leaves no trace");
+        let ended = open.end(2, Ending::Commit, Offset(17)).expect("it was open");
+        assert_eq!((ended.first_offset, ended.aborted), (Offset(12), None));
+        assert!(open.is_empty());
+        open.note(3, Offset(20));
+        assert_eq!(
+            open.end(3, Ending::Abort, Offset(22)).and_then(|ended| ended.aborted).map(|a| a.last_stable_offset),
+            Some(Offset(23))
         );
     }
 }

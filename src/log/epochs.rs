@@ -137,22 +137,26 @@ mod tests {
 
     #[test]
     fn an_epoch_ends_where_the_next_begins() {
-        let epochs = Epochs::new(vec![(2, 10), (4, 30), (7, 50)]);
-        let check = |epoch, expected| assert_eq!(epochs.end_offset_for(epoch, 80), expected, "epoch {epoch}");
-        check(-1, None);
-        check(1, Some((1, 10)));
-        check(2, Some((2, 30)));
-        check(3, Some((2, 30)));
-        check(4, Some((4, 50)));
-        check(7, Some((7, 80)));
-        check(8, None);
-        assert_eq!(Epochs::default().end_offset_for(0, 0), None);
-        assert_eq!((epochs.epoch_at(9), epochs.epoch_at(10), epochs.epoch_at(49)), (None, Some(2), Some(4)));
+        let epochs =
+            Epochs::new(vec![(LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(30)), (LeaderEpoch(7), Offset(50))]);
+        let check = |epoch, expected| assert_eq!(epochs.end_offset_for(epoch, Offset(80)), expected, "epoch {epoch}");
+        check(LeaderEpoch(-1), None);
+        check(LeaderEpoch(1), Some((LeaderEpoch(1), Offset(10))));
+        check(LeaderEpoch(2), Some((LeaderEpoch(2), Offset(30))));
+        check(LeaderEpoch(3), Some((LeaderEpoch(2), Offset(30))));
+        check(LeaderEpoch(4), Some((LeaderEpoch(4), Offset(50))));
+        check(LeaderEpoch(7), Some((LeaderEpoch(7), Offset(80))));
+        check(LeaderEpoch(8), None);
+        assert_eq!(Epochs::default().end_offset_for(LeaderEpoch(0), Offset(0)), None);
+        assert_eq!(
+            (epochs.epoch_at(Offset(9)), epochs.epoch_at(Offset(10)), epochs.epoch_at(Offset(49))),
+            (None, Some(LeaderEpoch(2)), Some(LeaderEpoch(4)))
+        );
     }
 
     #[test]
     fn parsing_returns_the_rendered_epochs() {
-        let epochs = Epochs::new(vec![(0, 0), (3, 17)]);
+        let epochs = Epochs::new(vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(17))]);
         assert_eq!(epochs.render(), "0\n2\n0 0\n3 17\n");
         assert_eq!(Epochs::parse(&epochs.render()), Ok(epochs));
         for bad in ["", "1\n0\n", "0\n2\n0 0\n", "0\n1\nx y\n", "0\n2\n3 0\n1 5\n"] {
@@ -162,10 +166,11 @@ mod tests {
 
     #[test]
     fn truncation_keeps_the_epoch_that_holds_the_start() {
-        let mut epochs = Epochs::new(vec![(2, 10), (4, 30), (7, 50)]);
-        epochs.truncate_before(35);
-        assert_eq!(epochs.entries(), [(4, 35), (7, 50)]);
-        epochs.truncate_from(50);
-        assert_eq!(epochs.entries(), [(4, 35)]);
+        let mut epochs =
+            Epochs::new(vec![(LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(30)), (LeaderEpoch(7), Offset(50))]);
+        epochs.truncate_before(Offset(35));
+        assert_eq!(epochs.entries(), [(LeaderEpoch(4), Offset(35)), (LeaderEpoch(7), Offset(50))]);
+        epochs.truncate_from(Offset(50));
+        assert_eq!(epochs.entries(), [(LeaderEpoch(4), Offset(35))]);
     }
 }

@@ -215,22 +215,22 @@ mod tests {
         let mut indexes = Indexes::default();
         // Batches of 1000 bytes, interval 2500: the fourth batch finds 3000 bytes since the last entry.
         for n in 0..10 {
-            indexes.note(100, 100 + n, n as u64 * 1000, 1000, 2500, 5000 + n, 100 + n);
+            indexes.note(Offset(100), Offset(100 + n), n as u64 * 1000, 1000, 2500, 5000 + n, Offset(100 + n));
         }
         let found: Vec<_> = indexes.offsets.iter().map(|entry| (entry.relative_offset, entry.position)).collect();
         assert_eq!(found, [(3, 3000), (6, 6000), (9, 9000)]);
-        assert_eq!(indexes.position_before(100, 100), 0);
-        assert_eq!(indexes.position_before(100, 103), 3000);
-        assert_eq!(indexes.position_before(100, 108), 6000);
-        assert_eq!(indexes.offset_before(100, 5000), 100);
-        assert_eq!(indexes.offset_before(100, 5007), 106);
+        assert_eq!(indexes.position_before(Offset(100), Offset(100)), 0);
+        assert_eq!(indexes.position_before(Offset(100), Offset(103)), 3000);
+        assert_eq!(indexes.position_before(Offset(100), Offset(108)), 6000);
+        assert_eq!(indexes.offset_before(Offset(100), 5000), Offset(100));
+        assert_eq!(indexes.offset_before(Offset(100), 5007), Offset(106));
     }
 
     #[test]
     fn parsing_returns_the_written_entries() {
         let mut indexes = Indexes::default();
         for n in 0..50 {
-            indexes.note(0, n, n as u64 * 5000, 5000, 4096, 7 + n, n);
+            indexes.note(Offset(0), Offset(n), n as u64 * 5000, 5000, 4096, 7 + n, Offset(n));
         }
         let parsed = Indexes::parse(&indexes.offsets_bytes(), &indexes.times_bytes(), 250_000).unwrap();
         assert_eq!((&parsed.offsets, &parsed.times), (&indexes.offsets, &indexes.times));

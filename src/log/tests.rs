@@ -9,6 +9,7 @@ use super::tail::Memory;
 use super::{AppendedBatch, Log, segment};
 use crate::config::{CleanupPolicy, TopicConfig};
 use crate::disk::checkpoint::PartitionState;
+use crate::model::{LeaderEpoch, Offset};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::runtime::{self, Config};
@@ -30,7 +31,8 @@ impl Drop for Scratch {
 }
 
 fn batch(offset: i64, codec: Codec, value_bytes: usize) -> Vec<u8> {
-    let options = BatchOptions { base_offset: offset, leader_epoch: 0, codec, ..BatchOptions::default() };
+    let options =
+        BatchOptions { base_offset: Offset(offset), leader_epoch: LeaderEpoch(0), codec, ..BatchOptions::default() };
     let mut builder = BatchBuilder::new(options);
     let value: Vec<u8> = (0..value_bytes).map(|at| (at as i64 * 31 + offset * 7) as u8).collect();
     builder.append(offset, None, Some(&value), []);
@@ -46,8 +48,8 @@ async fn append(log: &Log, bytes: &[u8]) -> bool {
     let appended = AppendedBatch {
         base_offset: offset,
         last_offset: offset,
-        leader_epoch: 0,
-        max_timestamp: offset,
+        leader_epoch: LeaderEpoch(0),
+        max_timestamp: offset.0,
         offset_of_max_timestamp: offset,
     };
     log.append(&appended, &[bytes], 0);
@@ -55,7 +57,13 @@ async fn append(log: &Log, bytes: &[u8]) -> bool {
 }
 
 fn request(log: &Log, from: i64) -> ReadRequest {
-    ReadRequest { from, bytes_max: 4 << 20, limit: log.end_offset(), at_least_one: true, knows_zstd: true }
+    ReadRequest {
+        from: Offset(from),
+        bytes_max: 4 << 20,
+        limit: log.end_offset(),
+        at_least_one: true,
+        knows_zstd: true,
+    }
 }
 
 /// The extents' bytes, loaded a window at a time, as a response sends them.
@@ -108,7 +116,7 @@ fn extents_are_readable_after_their_chunks_were_evicted() {
             }
             assert!(memory.used() <= MEMORY_BYTES);
             let read = log.read(&request(&log, n)).await.unwrap();
-            assert_eq!(read.next_offset, n + 1);
+            assert_eq!(read.next_offset, Offset(n + 1));
             kept.push((n, read.extents));
         }
         // The appends were five times the memory: most extents are only on disk. Eight readers at a time.
@@ -128,10 +136,10 @@ fn extents_are_readable_after_their_chunks_were_evicted() {
         }
         // Read from start to end, as a consumer does.
         let (mut next, mut all) = (0, Vec::new());
-        while next < log.end_offset() {
+        while next < log.end_offset().0 {
             let read = log.read(&request(&log, next)).await.unwrap();
-            assert!(read.next_offset > next, "a read below the end returns a batch");
-            next = read.next_offset;
+            assert!(read.next_offset > Offset(next), "a read below the end returns a batch");
+            next = read.next_offset.0;
             all.extend(bytes_of(read).await);
         }
         assert_eq!(all, (0..200).flat_map(|n| batch(n, Codec::None, VALUE_BYTES)).collect::<Vec<_>>());
@@ -205,14 +213,14 @@ fn statement_97_clients_without_zstd_get_the_batches_before_the_first_zstd_batch
         }
         let old = |from| ReadRequest { knows_zstd: false, ..request(&log, from) };
         let read = log.read(&old(0)).await.unwrap();
-        assert!(read.next_offset == 2 && !read.begins_with_zstd);
+        assert!(read.next_offset == Offset(2) && !read.begins_with_zstd);
         let kept = [batch(0, Codec::None, 100), batch(1, Codec::Gzip, 100)].concat();
         assert_eq!(bytes_of(read).await, kept);
         let read = log.read(&old(2)).await.unwrap();
-        assert!(read.begins_with_zstd && read.bytes == 0 && read.next_offset == 2);
+        assert!(read.begins_with_zstd && read.bytes == 0 && read.next_offset == Offset(2));
         let read = log.read(&old(3)).await.unwrap();
-        assert!(!read.begins_with_zstd && read.next_offset == 4);
-        assert_eq!(log.read(&request(&log, 0)).await.unwrap().next_offset, 4);
+        assert!(!read.begins_with_zstd && read.next_offset == Offset(4));
+        assert_eq!(log.read(&request(&log, 0)).await.unwrap().next_offset, Offset(4));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -279,11 +287,15 @@ fn log_3_segments_below_the_start_are_removed_after_a_checkpoint_with_a_later_ac
     let scratch = Scratch::new("start");
     let main = async || {
         let log = three_segments(&scratch).await;
-        log.decide_log_start(2);
-        assert_eq!((state(&log).log_start_offset, log.start_offset()), (2, 0), "decided, and not visible yet");
+        log.decide_log_start(Offset(2));
+        assert_eq!(
+            (state(&log).log_start_offset, log.start_offset()),
+            (Offset(2), Offset(0)),
+            "decided, and not visible yet"
+        );
         assert_eq!(log.drop_segments().await.unwrap(), 0);
-        log.advance_log_start(2);
-        assert!(matches!(log.read(&request(&log, 1)).await, Err(ReadError::OutOfRange { start: 2, .. })));
+        log.advance_log_start(Offset(2));
+        assert!(matches!(log.read(&request(&log, 1)).await, Err(ReadError::OutOfRange { start: Offset(2), .. })));
         assert!(log.drop_segments().await.unwrap() == 0 && log.waits_for_checkpoint());
         log.flush().await.unwrap();
         log.checkpoint_stored(&state(&log)).await.unwrap();
@@ -291,9 +303,9 @@ fn log_3_segments_below_the_start_are_removed_after_a_checkpoint_with_a_later_ac
         assert!(!log.waits_for_checkpoint());
         assert_eq!(bytes_of(log.read(&request(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
         // A start inside a segment is kept as a number, and the segment stays.
-        log.decide_log_start(3);
-        log.advance_log_start(3);
-        assert_eq!((log.start_offset(), log.drop_segments().await.unwrap(), log.segment_count()), (3, 0, 1));
+        log.decide_log_start(Offset(3));
+        log.advance_log_start(Offset(3));
+        assert_eq!((log.start_offset(), log.drop_segments().await.unwrap(), log.segment_count()), (Offset(3), 0, 1));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -305,7 +317,7 @@ fn missing_segments_are_an_error_unless_the_log_start_is_behind_them() {
         let log = three_segments(&scratch).await;
         log.flush().await.unwrap();
         let known = state(&log);
-        std::fs::remove_file(segment::file_path(&scratch.0, 0, "log")).unwrap();
+        std::fs::remove_file(segment::file_path(&scratch.0, Offset(0), "log")).unwrap();
         let settings = |retention_bytes| Rc::new(TopicConfig { retention_bytes, ..deleting() });
         let open = async |known: &PartitionState, retention_bytes| {
             let memory = Memory::new(MEMORY_BYTES);
@@ -313,21 +325,21 @@ fn missing_segments_are_an_error_unless_the_log_start_is_behind_them() {
             Log::open(&scratch.0, settings(retention_bytes), known, memory, &mut |_, _| {}).await.unwrap()
         };
         let lost = open(&known, -1).await;
-        lost.replay_log_start(0).unwrap();
+        lost.replay_log_start(Offset(0)).unwrap();
         assert!(
             lost.require_no_missing_segments().unwrap_err().to_string().contains("held the records from offset 0 to 1")
         );
         let journaled = open(&known, -1).await;
-        journaled.replay_log_start(1).unwrap();
+        journaled.replay_log_start(Offset(1)).unwrap();
         journaled.require_no_missing_segments().unwrap();
-        assert_eq!(journaled.start_offset(), 1);
-        assert!(journaled.replay_log_start(4).is_err(), "records are missing at the other end");
-        let checkpointed = open(&PartitionState { log_start_offset: 2, ..known.clone() }, -1).await;
+        assert_eq!(journaled.start_offset(), Offset(1));
+        assert!(journaled.replay_log_start(Offset(4)).is_err(), "records are missing at the other end");
+        let checkpointed = open(&PartitionState { log_start_offset: Offset(2), ..known.clone() }, -1).await;
         checkpointed.require_no_missing_segments().unwrap();
-        assert_eq!(checkpointed.start_offset(), 2);
+        assert_eq!(checkpointed.start_offset(), Offset(2));
         let retained = open(&known, 100).await;
         retained.require_no_missing_segments().unwrap();
-        assert_eq!(retained.start_offset(), 1);
+        assert_eq!(retained.start_offset(), Offset(1));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -339,18 +351,18 @@ fn discarded_log_leaves_the_files_of_a_new_log_of_its_name() {
         let old = three_segments(&scratch).await;
         old.flush().await.unwrap();
         old.checkpoint_stored(&state(&old)).await.unwrap();
-        old.decide_log_start(2);
-        old.advance_log_start(2);
+        old.decide_log_start(Offset(2));
+        old.advance_log_start(Offset(2));
         old.discard();
         std::fs::remove_dir_all(&scratch.0).unwrap();
         let new = three_segments(&scratch).await;
         new.flush().await.unwrap();
         assert_eq!(old.drop_segments().await.unwrap(), 0);
         for base in 0..3 {
-            assert!(segment::file_path(&scratch.0, base, "log").exists(), "{base}");
+            assert!(segment::file_path(&scratch.0, Offset(base), "log").exists(), "{base}");
         }
         old.set_config(Rc::new(TopicConfig { retention_ms: 0, ..deleting() }));
-        assert_eq!((old.retention_point(1 << 40, 3).await.unwrap(), old.segment_count()), (None, 3));
+        assert_eq!((old.retention_point(1 << 40, Offset(3)).await.unwrap(), old.segment_count()), (None, 3));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -367,21 +379,32 @@ fn records_without_timestamps_are_as_old_as_their_file() {
             assert!(log.reserve(bytes.len(), 1, 0).await.unwrap());
             let (max_timestamp, offset_of_max_timestamp) = (-1, -1);
             let (base_offset, last_offset) = (offset, offset);
-            let appended =
-                AppendedBatch { base_offset, last_offset, leader_epoch: 0, max_timestamp, offset_of_max_timestamp };
+            let appended = AppendedBatch {
+                base_offset: Offset(base_offset),
+                last_offset: Offset(last_offset),
+                leader_epoch: LeaderEpoch(0),
+                max_timestamp,
+                offset_of_max_timestamp: Offset(offset_of_max_timestamp),
+            };
             log.append(&appended, &[&bytes], 0);
         }
         let now_ms = runtime::clock::wall_ms();
-        assert_eq!(log.retention_point(now_ms + 61_000, 2).await.unwrap(), None, "no byte is written yet");
+        assert_eq!(log.retention_point(now_ms + 61_000, Offset(2)).await.unwrap(), None, "no byte is written yet");
         log.flush().await.unwrap();
-        assert_eq!(log.retention_point(now_ms + 50_000, 2).await.unwrap(), None);
-        assert_eq!(log.retention_point(now_ms + 120_000, 2).await.unwrap(), Some(2));
+        assert_eq!(log.retention_point(now_ms + 50_000, Offset(2)).await.unwrap(), None);
+        assert_eq!(log.retention_point(now_ms + 120_000, Offset(2)).await.unwrap(), Some(Offset(2)));
     };
     runtime::run(Config::default(), main).unwrap();
 }
 
 fn appended(base_offset: i64, last_offset: i64) -> AppendedBatch {
-    AppendedBatch { base_offset, last_offset, leader_epoch: 0, max_timestamp: -1, offset_of_max_timestamp: last_offset }
+    AppendedBatch {
+        base_offset: Offset(base_offset),
+        last_offset: Offset(last_offset),
+        leader_epoch: LeaderEpoch(0),
+        max_timestamp: -1,
+        offset_of_max_timestamp: Offset(last_offset),
+    }
 }
 
 #[test]
@@ -404,7 +427,7 @@ fn log_1_each_segment_begins_at_the_end_of_the_one_before() {
         let log = three_segments(&scratch).await;
         let segments = log.segments.borrow();
         let ranges: Vec<_> = segments.iter().map(|segment| (segment.base_offset, segment.end_offset())).collect();
-        assert_eq!(ranges, [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(ranges, [(Offset(0), Offset(1)), (Offset(1), Offset(2)), (Offset(2), Offset(3))]);
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -414,11 +437,11 @@ fn log_2_log_start_never_moves_back() {
     let scratch = Scratch::new("forward");
     let main = async || {
         let log = three_segments(&scratch).await;
-        log.decide_log_start(2);
-        log.advance_log_start(2);
-        log.decide_log_start(1);
-        log.advance_log_start(1);
-        assert_eq!((log.decided_log_start(), log.start_offset()), (2, 2));
+        log.decide_log_start(Offset(2));
+        log.advance_log_start(Offset(2));
+        log.decide_log_start(Offset(1));
+        log.advance_log_start(Offset(1));
+        assert_eq!((log.decided_log_start(), log.start_offset()), (Offset(2), Offset(2)));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -427,7 +450,7 @@ fn log_2_log_start_never_moves_back() {
 #[should_panic(expected = "LOG-2")]
 fn log_2_log_start_behind_the_end_panics() {
     let scratch = Scratch::new("behind");
-    let main = async || three_segments(&scratch).await.decide_log_start(4);
+    let main = async || three_segments(&scratch).await.decide_log_start(Offset(4));
     runtime::run(Config::default(), main).unwrap();
 }
 

@@ -12,7 +12,7 @@ use crate::disk::journal::recover::Replay;
 use crate::disk::journal::{Journal, JournalSettings, ReplayStart, Sequence};
 use crate::log::Log;
 use crate::log::tail::Memory;
-use crate::model::{ErrorCode, TopicId, TopicName, TopicPartition};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Decompressor;
 use crate::record::control::{Ending, Marker};
@@ -42,7 +42,7 @@ impl World {
         let config = Rc::new(TopicConfig::resolve(&Default::default(), &BrokerConfig::default()));
         let memory = Memory::new(64 << 20);
         let log = Log::create(&directory.join("log"), config, memory).await.expect("the directory is good");
-        let leadership = Leadership { leader_epoch: 3, replicas: 1, in_sync_replicas: 1 };
+        let leadership = Leadership { leader_epoch: LeaderEpoch(3), replicas: 1, in_sync_replicas: 1 };
         let name = TopicName::new("topic").expect("the name is good");
         let partition = Partition::new(ID, name, log, leadership, Producers::default());
         World { partition, journal, directory }
@@ -89,7 +89,7 @@ impl World {
     /// Waits until the group is durable, and commits the records below `offset`.
     async fn commit(&self, sequence: Sequence, offset: i64) {
         self.journal.wait_durable(sequence).await.expect("the journal has not failed");
-        self.partition.advance_high_watermark(offset);
+        self.partition.advance_high_watermark(Offset(offset));
     }
 
     /// (log start, last stable offset, high watermark, log end).
@@ -99,7 +99,7 @@ impl World {
             (partition.log_start(), partition.last_stable_offset(), partition.high_watermark(), partition.log_end());
         let (start, stable, high, end) = watermarks;
         assert!(start <= stable && stable <= high && high <= end, "PART-1: {watermarks:?}");
-        watermarks
+        (start.0, stable.0, high.0, end.0)
     }
 }
 
@@ -126,9 +126,9 @@ fn watermarks_stay_ordered() {
         world.commit(open.sequence, 5).await;
         assert_eq!(world.watermarks(), (0, 3, 5, 5));
         world.journal.reserve(0).await.expect("the journal has not failed");
-        let sequence = world.partition.append_log_start(&world.journal, 4);
+        let sequence = world.partition.append_log_start(&world.journal, Offset(4));
         world.journal.wait_durable(sequence).await.expect("the journal has not failed");
-        world.partition.advance_log_start(4);
+        world.partition.advance_log_start(Offset(4));
         assert_eq!(world.watermarks(), (4, 4, 5, 5), "the log start is inside the open transaction");
     });
 }
@@ -140,7 +140,7 @@ fn high_watermark_above_the_log_end_is_refused() {
     run(async {
         let world = World::new("above").await;
         world.append(3, None).await;
-        world.partition.advance_high_watermark(4);
+        world.partition.advance_high_watermark(Offset(4));
     });
 }
 
@@ -151,7 +151,7 @@ fn log_start_above_the_high_watermark_is_refused() {
     run(async {
         let world = World::new("start").await;
         world.append(3, None).await;
-        world.partition.advance_log_start(2);
+        world.partition.advance_log_start(Offset(2));
     });
 }
 
@@ -164,8 +164,8 @@ fn high_watermark_never_goes_back() {
         let second = world.append(2, None).await;
         world.commit(second.sequence, 5).await;
         // The earlier group is reported last.
-        world.partition.advance_high_watermark(3);
-        assert_eq!(world.partition.high_watermark(), 5);
+        world.partition.advance_high_watermark(Offset(3));
+        assert_eq!(world.partition.high_watermark(), Offset(5));
     });
 }
 
@@ -202,8 +202,8 @@ fn last_stable_offset_waits_for_a_committed_marker() {
         let batch = world.append(2, Some(0)).await;
         world.commit(batch.sequence, 2).await;
         let marker = world.end_transaction().await;
-        assert_eq!(marker.base_offset, 2);
-        assert_eq!(world.partition.last_stable_offset(), 0, "the marker is in the log, and not committed");
+        assert_eq!(marker.base_offset, Offset(2));
+        assert_eq!(world.partition.last_stable_offset(), Offset(0), "the marker is in the log, and not committed");
         world.commit(marker.sequence, 3).await;
         assert_eq!(world.watermarks(), (0, 3, 3, 3));
     });

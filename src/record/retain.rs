@@ -65,6 +65,7 @@ pub fn empty(header: &BatchHeader) -> [u8; HEADER_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{LeaderEpoch, Offset};
     use crate::record::builder::{BatchBuilder, BatchOptions};
     use crate::record::codec::Decompressor;
     use crate::record::records::Records;
@@ -72,8 +73,8 @@ mod tests {
 
     fn batch(codec: Codec, log_append_time_ms: Option<i64>) -> Vec<u8> {
         let options = BatchOptions {
-            base_offset: 100,
-            leader_epoch: 3,
+            base_offset: Offset(100),
+            leader_epoch: LeaderEpoch(3),
             codec,
             log_append_time_ms,
             producer_id: 7,
@@ -100,7 +101,7 @@ mod tests {
         let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
         let records = Records::new(&batch.header, plain).map(|record| {
             let r = record.unwrap();
-            (r.offset, r.timestamp, r.key.unwrap().to_vec(), r.value.map(<[u8]>::to_vec), r.headers.len())
+            (r.offset.0, r.timestamp, r.key.unwrap().to_vec(), r.value.map(<[u8]>::to_vec), r.headers.len())
         });
         (batch.header, records.collect())
     }
@@ -110,7 +111,7 @@ mod tests {
         let mut decompressor = Decompressor::new(1 << 20);
         let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
         let records = Records::new(&batch.header, plain).map(Result::unwrap);
-        with_records(&batch.header, records.filter(|record| keep.contains(&record.offset)), horizon)
+        with_records(&batch.header, records.filter(|record| keep.contains(&record.offset.0)), horizon)
     }
 
     #[test]
@@ -151,8 +152,11 @@ mod tests {
         let (before, _) = read(&whole);
         let (after, records) = read(&empty(&before));
         assert!(records.is_empty());
-        assert_eq!((after.base_offset, after.last_offset(), after.next_offset()), (100, 109, 110));
+        assert_eq!(
+            (after.base_offset, after.last_offset(), after.next_offset()),
+            (Offset(100), Offset(109), Offset(110))
+        );
         assert_eq!((after.producer_id, after.producer_epoch, after.last_sequence()), (7, 1, 29));
-        assert_eq!((after.max_timestamp, after.leader_epoch, after.codec()), (1009, 3, Some(Codec::None)));
+        assert_eq!((after.max_timestamp, after.leader_epoch, after.codec()), (1009, LeaderEpoch(3), Some(Codec::None)));
     }
 }

@@ -4,6 +4,7 @@ use super::builder::{BatchBuilder, BatchOptions};
 use super::timestamps::{TimestampOffset, offset_for_timestamp, offset_of_max_timestamp};
 use super::walk::Corruption;
 use super::*;
+use crate::model::{LeaderEpoch, Offset};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records as oracle;
@@ -81,7 +82,7 @@ fn oracle_codec(codec: Codec) -> oracle::Compression {
 
 fn assert_same(record: &Record<'_>, plain: &Plain, offset: i64) {
     let (timestamp, key, value, headers) = plain;
-    assert_eq!((record.offset, record.timestamp), (offset, *timestamp));
+    assert_eq!((record.offset, record.timestamp), (Offset(offset), *timestamp));
     assert_eq!((record.key, record.value), (key.as_deref(), value.as_deref()));
     assert_eq!(record.headers.len(), headers.len());
     for (header, (key, value)) in record.headers.into_iter().zip(headers) {
@@ -95,8 +96,8 @@ fn the_oracle_reads_our_batches_with_every_codec() {
         for count in [1, 3, 200] {
             let plain = sample(count as u64, count);
             let options = BatchOptions {
-                base_offset: 1000,
-                leader_epoch: 7,
+                base_offset: Offset(1000),
+                leader_epoch: LeaderEpoch(7),
                 codec,
                 producer_id: 42,
                 producer_epoch: 3,
@@ -169,7 +170,7 @@ fn we_read_the_batches_of_the_oracle_with_every_codec() {
             let header = batch.header;
             assert_eq!(header.codec(), Some(codec));
             assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (11, 2, 20));
-            assert_eq!((header.base_offset, header.last_offset()), (500, 499 + count as i64));
+            assert_eq!((header.base_offset, header.last_offset()), (Offset(500), Offset(499 + count as i64)));
             assert_eq!(header.max_timestamp, plain.iter().map(|p| p.0).max().unwrap());
             let mut decompressor = Decompressor::new(LIMIT);
             let decoded = decompressor.records(&header, batch.stored_records()).unwrap();
@@ -199,11 +200,11 @@ fn a_header_round_trips() {
 #[test]
 fn rec_2_patching_offset_and_epoch_keeps_the_crc() {
     let mut batch = build(&sample(3, 5), BatchOptions::default());
-    header::patch_base_offset(&mut batch, 123_456_789_012);
-    header::patch_leader_epoch(&mut batch, 99);
+    header::patch_base_offset(&mut batch, Offset(123_456_789_012));
+    header::patch_leader_epoch(&mut batch, LeaderEpoch(99));
     let header = BatchHeader::decode(&batch).unwrap();
-    assert_eq!((header.base_offset, header.leader_epoch), (123_456_789_012, 99));
-    assert_eq!((header.last_offset(), header.next_offset()), (123_456_789_016, 123_456_789_017));
+    assert_eq!((header.base_offset, header.leader_epoch), (Offset(123_456_789_012), LeaderEpoch(99)));
+    assert_eq!((header.last_offset(), header.next_offset()), (Offset(123_456_789_016), Offset(123_456_789_017)));
     assert!(header.crc_matches(&batch));
 }
 
@@ -228,8 +229,9 @@ fn sequences_wrap_to_zero() {
 
 #[test]
 fn a_walk_yields_every_batch_and_stops_at_a_torn_one() {
-    let first = build(&sample(1, 3), BatchOptions { base_offset: 10, ..Default::default() });
-    let second = build(&sample(2, 2), BatchOptions { base_offset: 13, codec: Codec::Zstd, ..Default::default() });
+    let first = build(&sample(1, 3), BatchOptions { base_offset: Offset(10), ..Default::default() });
+    let second =
+        build(&sample(2, 2), BatchOptions { base_offset: Offset(13), codec: Codec::Zstd, ..Default::default() });
     let bytes = [&first[..], &second[..]].concat();
     for end in 0..=bytes.len() {
         let mut walk = batches(&bytes[..end]);
@@ -375,7 +377,7 @@ fn rec_1_damaged_batches_never_panic_any_reader() {
             }
             damaged.truncate(1 + seeded.below(damaged.len() as u64) as usize);
             let Some(Ok(batch)) = batches(&damaged).next() else { continue };
-            let _ = offset_for_timestamp(&batch, i64::MIN, i64::MAX, &mut decompressor);
+            let _ = offset_for_timestamp(&batch, i64::MIN, Offset(i64::MAX), &mut decompressor);
             let _ = offset_of_max_timestamp(&batch, &mut decompressor);
             if let Ok(decoded) = decompressor.records(&batch.header, batch.stored_records()) {
                 for record in Records::new(&batch.header, decoded).flatten() {
@@ -389,7 +391,7 @@ fn rec_1_damaged_batches_never_panic_any_reader() {
 #[test]
 fn a_timestamp_is_found_at_record_precision_with_every_codec() {
     for codec in Codec::ALL {
-        let mut builder = BatchBuilder::new(BatchOptions { codec, base_offset: 100, ..Default::default() });
+        let mut builder = BatchBuilder::new(BatchOptions { codec, base_offset: Offset(100), ..Default::default() });
         for timestamp in [10, 30, 20, 30] {
             builder.append(timestamp, None, Some(b"value"), []);
         }
@@ -401,28 +403,28 @@ fn a_timestamp_is_found_at_record_precision_with_every_codec() {
         for (target, from, expected) in
             cases.into_iter().chain([(21, 102, Some((30, 103))), (31, 0, None), (30, 104, None)])
         {
-            let expected = expected.map(|(timestamp, offset)| TimestampOffset { timestamp, offset });
-            let found = offset_for_timestamp(&batch, target, from, &mut decompressor).unwrap();
+            let expected = expected.map(|(timestamp, offset)| TimestampOffset { timestamp, offset: Offset(offset) });
+            let found = offset_for_timestamp(&batch, target, Offset(from), &mut decompressor).unwrap();
             assert_eq!(found, expected, "{codec:?}: {target} from {from}");
         }
         let max = offset_of_max_timestamp(&batch, &mut decompressor).unwrap();
-        assert_eq!(max, Some(TimestampOffset { timestamp: 30, offset: 101 }));
+        assert_eq!(max, Some(TimestampOffset { timestamp: 30, offset: Offset(101) }));
     }
 }
 
 #[test]
 fn under_log_append_time_all_records_have_the_batch_time() {
-    let options = BatchOptions { base_offset: 5, log_append_time_ms: Some(777), ..Default::default() };
+    let options = BatchOptions { base_offset: Offset(5), log_append_time_ms: Some(777), ..Default::default() };
     let bytes = build(&sample(2, 3), options);
     let batch = batches(&bytes).next().unwrap().unwrap();
     assert_eq!(batch.header.timestamp_type(), TimestampType::LogAppendTime);
     let times: Vec<_> = Records::new(&batch.header, batch.stored_records()).map(|r| r.unwrap().timestamp).collect();
     assert_eq!(times, [777; 3]);
     let mut decompressor = Decompressor::new(LIMIT);
-    let found = offset_for_timestamp(&batch, 700, 6, &mut decompressor).unwrap();
-    assert_eq!(found, Some(TimestampOffset { timestamp: 777, offset: 6 }));
+    let found = offset_for_timestamp(&batch, 700, Offset(6), &mut decompressor).unwrap();
+    assert_eq!(found, Some(TimestampOffset { timestamp: 777, offset: Offset(6) }));
     let max = offset_of_max_timestamp(&batch, &mut decompressor).unwrap();
-    assert_eq!(max, Some(TimestampOffset { timestamp: 777, offset: 5 }));
+    assert_eq!(max, Some(TimestampOffset { timestamp: 777, offset: Offset(5) }));
 }
 
 #[test]

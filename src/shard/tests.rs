@@ -12,7 +12,7 @@ use crate::disk::layout::DataDirectory;
 use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
-use crate::model::{NodeId, ShardId, TopicPartition};
+use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::runtime;
@@ -80,13 +80,13 @@ fn high_watermarks_advance_before_a_group_is_committed() {
             let mut last = 0;
             for id in ids(&shard) {
                 let produced = shard.produce(id, &batch(), &request, None).await.expect("the batch is good");
-                assert!(produced.sequence > shard.committed() && produced.base_offset == round);
+                assert!(produced.sequence > shard.committed() && produced.base_offset == Offset(round));
                 last = last.max(produced.sequence);
             }
             shard.wait_committed(last).await.expect("storage works");
             assert!(shard.committed() >= last);
             for partition in shard.all_partitions() {
-                assert_eq!(partition.high_watermark(), round + 1, "SHARD-1: {:?}", partition.id);
+                assert_eq!(partition.high_watermark(), Offset(round + 1), "SHARD-1: {:?}", partition.id);
             }
         }
         shard.stop().await.expect("storage works");

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::node::{Node, Peer};
 use crate::support::{say, wait_for};
-use tidemill::model::{ErrorCode, TopicId};
+use tidemill::model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use tidemill::partition::producers::{Membership, ProducerVerdict, Producers};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
@@ -233,7 +233,7 @@ impl Checker<'_> {
         let stored = self.bench.stored(self.topic, base_offset);
         let header = BatchHeader::decode(&stored).expect("a header");
         assert!(header.crc_matches(&stored), "{context}");
-        let ours = [&accepted.stored_header(base_offset, header.leader_epoch)[..], &accepted.records].concat();
+        let ours = [&accepted.stored_header(Offset(base_offset), header.leader_epoch)[..], &accepted.records].concat();
         if matches!(accepted.records, Cow::Borrowed(_)) {
             assert_eq!(stored, ours, "{context}");
             return;
@@ -304,8 +304,8 @@ fn batches_are_accepted_refused_and_stored_as_the_rules_say() {
         let mut changed = |case: &str, meant: Meant, change: fn(&mut BatchHeader)| {
             checker.check(&format!("{codec:?} {case}"), &with_crc(three(codec), change), meant);
         };
-        changed("base offset", Same, |h| h.base_offset = 7);
-        changed("leader epoch", Same, |h| h.leader_epoch = 7);
+        changed("base offset", Same, |h| h.base_offset = Offset(7));
+        changed("leader epoch", Same, |h| h.leader_epoch = LeaderEpoch(7));
         changed("delta small", Same, |h| h.last_offset_delta = 1);
         changed("delta large", Same, |h| h.last_offset_delta = 3);
         changed("delta negative", Same, |h| h.last_offset_delta = -1);
@@ -529,13 +529,13 @@ fn sequences_of_idempotent_producers_are_judged_alike() {
             let what = match verdict {
                 Ok(ProducerVerdict::Fresh) => {
                     assert_eq!(answer.code, ErrorCode::None, "{context}");
-                    producers.record_batch(&header, answer.base_offset, now_ms());
+                    producers.record_batch(&header, Offset(answer.base_offset), now_ms());
                     (epoch, next) = (batch_epoch, tidemill::record::header::advance_sequence(sequence, count));
                     sent.push((batch_epoch, sequence, count));
                     "appended"
                 }
                 Ok(ProducerVerdict::Duplicate { base_offset, .. }) => {
-                    assert_eq!((answer.code, answer.base_offset), (ErrorCode::None, base_offset), "{context}");
+                    assert_eq!((answer.code, answer.base_offset), (ErrorCode::None, base_offset.0), "{context}");
                     "known again"
                 }
                 Err(refusal) => {

@@ -11,7 +11,7 @@ use crate::support::node::Node;
 use crate::support::run::{Ended, dies_with_us, ended, run, signal, spawn};
 use crate::support::scratch::{Dir, Ports};
 use crate::support::{say, skip, wait_for};
-use tidemill::model::ErrorCode;
+use tidemill::model::{ErrorCode, Offset};
 use tidemill::record::walk;
 use tidemill::tools::client::Connection;
 use tidemill::tools::client::produce::Acks;
@@ -292,7 +292,7 @@ fn check_any_connection_serves_everything(routing: &str) {
         for told in &answer.partitions {
             assert_eq!(told.head.error_code, ErrorCode::None);
             let end = walk::batches(told.records).last().expect("records").expect("whole").header.last_offset();
-            assert_eq!(end, last[&told.head.partition] + 2, "{address}: partition {}", told.head.partition);
+            assert_eq!(end, Offset(last[&told.head.partition] + 2), "{address}: partition {}", told.head.partition);
         }
     }
     let expected = (addresses.len() + 1) * (rounds * partitions) as usize;

@@ -12,6 +12,7 @@ use crate::support::ledger::{connect, create};
 use crate::support::node::Node;
 use crate::support::run::run;
 use crate::support::{clients, peers, say, turn, wait_for};
+use tidemill::model::{LeaderEpoch, Offset};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, Decompressor, Records, batches};
 use tidemill::tools::client::fetch::{FetchOptions, Position};
@@ -49,15 +50,15 @@ fn read(client: &mut Client, topic: &str) -> Result<Held, ClientError> {
         let from = offset;
         for batch in batches(&fetched[0].records).map_while(Result::ok) {
             let header = batch.header;
-            assert!(batch.is_intact() && header.next_offset() > offset, "{topic}: at {offset}: {header:?}");
+            assert!(batch.is_intact() && header.next_offset() > Offset(offset), "{topic}: at {offset}: {header:?}");
             let plain = decompressor.records(&header, batch.stored_records()).expect("whole");
             held.rows.extend(Records::new(&header, plain).map(|record| {
                 let record = record.expect("whole");
                 let (key, value) = (record.key.expect("has a key").to_vec(), record.value.map(<[u8]>::to_vec));
-                Row { offset: record.offset, timestamp: record.timestamp, key, value }
+                Row { offset: record.offset.0, timestamp: record.timestamp, key, value }
             }));
             held.batches.push((header, batch.stored_records().to_vec()));
-            offset = header.next_offset();
+            offset = header.next_offset().0;
         }
         if offset == from {
             return Ok(held);
@@ -322,7 +323,7 @@ fn compare_batches(topic: &str, theirs: &Held, ours: &Held) {
             let is_plain = header.codec() == Some(Codec::None) && !has_horizon;
             let base_timestamp = if has_horizon { 0 } else { header.base_timestamp };
             let batch_length = if is_plain { header.batch_length } else { 0 };
-            let header = BatchHeader { leader_epoch: 0, crc: 0, base_timestamp, batch_length, ..*header };
+            let header = BatchHeader { leader_epoch: LeaderEpoch(0), crc: 0, base_timestamp, batch_length, ..*header };
             (header, is_plain.then(|| records.clone()))
         });
         answered.collect()

@@ -18,7 +18,7 @@ use tidemill::config::Routing;
 use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState, SealedSegment};
 use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupIdentity, JournalEntry};
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
-use tidemill::model::{NodeId, TopicId, TopicPartition};
+use tidemill::model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use tidemill::record::Codec;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 
@@ -60,9 +60,10 @@ fn journal_group() -> Vec<u8> {
     for n in 0..3 {
         let batch = batch(Codec::None, 1 + n);
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: n as i32 };
-        let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 0, base_offset: 0 };
+        let entry =
+            JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(0), base_offset: Offset(0) };
         group.push(entry, &batch[..61], &batch[61..], true);
-        group.push_log_start(JournalEntry { kind: EntryKind::LogStart, base_offset: 1, ..entry });
+        group.push_log_start(JournalEntry { kind: EntryKind::LogStart, base_offset: Offset(1), ..entry });
     }
     let identity = GroupIdentity { journal_id: 1, session: 1, sequence: 1, flushed: 0, lap: 0, previous_checksum: 0 };
     let (buffer, bytes, _) = group.seal(identity);
@@ -74,17 +75,17 @@ fn checkpoint() -> Vec<u8> {
     let partition = PartitionState {
         topic: [7; 16],
         partition: 3,
-        log_start_offset: 0,
-        sealed: vec![SealedSegment { base_offset: 0, bytes: 4096, aborted: 1, is_swap: true }],
-        cleaned_to: 7,
-        segment_base_offset: 10,
+        log_start_offset: Offset(0),
+        sealed: vec![SealedSegment { base_offset: Offset(0), bytes: 4096, aborted: 1, is_swap: true }],
+        cleaned_to: Offset(7),
+        segment_base_offset: Offset(10),
         segment_position: 4096,
-        end_offset: 20,
+        end_offset: Offset(20),
         segment_max_timestamp: 1_000,
-        segment_offset_of_max_timestamp: 19,
+        segment_offset_of_max_timestamp: Offset(19),
         segment_first_append_ms: 1_000,
         segment_aborted: 2,
-        leader_epochs: vec![(0, 0), (1, 12)],
+        leader_epochs: vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(12))],
         producers: Vec::new(),
     };
     let partitions = vec![partition; 3];

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::support::chance::{Chance, number};
 use crate::support::node::Node;
 use crate::support::{say, turn};
+use tidemill::model::Offset;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::codec::{Codec, Decompressor};
 use tidemill::record::header::BatchHeader;
@@ -168,13 +169,13 @@ fn verify(client: &mut Client, from: &[i64]) -> Result<Vec<i64>, String> {
                     .map_err(|error| format!("partition {at}: {error}"))?;
                 for record in Records::new(header, decoded) {
                     let record = record.map_err(|error| format!("partition {at}: {error}"))?;
-                    if record.offset < next[at] {
+                    if record.offset < Offset(next[at]) {
                         continue;
                     }
-                    if record.offset != next[at] {
+                    if record.offset != Offset(next[at]) {
                         return Err(format!("partition {at}: offset {} follows {}", record.offset, next[at] - 1));
                     }
-                    if record.value != Some(&value(found.partition, record.offset)[..]) {
+                    if record.value != Some(&value(found.partition, record.offset.0)[..]) {
                         let head = String::from_utf8_lossy(
                             &record.value.unwrap_or_default()[..20.min(record.value.map_or(0, <[u8]>::len))],
                         )

@@ -17,6 +17,7 @@ use tidemill::log::aborted;
 use tidemill::log::epochs::Epochs;
 use tidemill::log::index::Indexes;
 use tidemill::metadata::archive;
+use tidemill::model::Offset;
 use tidemill::record::records::Record;
 use tidemill::record::retain;
 use tidemill::record::validate::{Rules, TopicCompression, validate};
@@ -310,7 +311,7 @@ fn segment_indexes(bytes: &[u8]) {
     let (offsets, times) = bytes.split_at(bytes.len() / 2 / 24 * 8);
     if let Ok(indexes) = Indexes::parse(offsets, times, 1 << 20) {
         for probe in [0, 1, 1 << 16, i64::MAX] {
-            let _ = (indexes.position_before(0, probe), indexes.offset_before(0, probe));
+            let _ = (indexes.position_before(Offset(0), Offset(probe)), indexes.offset_before(Offset(0), probe));
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::Path;
 
+use tidemill::model::LeaderEpoch;
 use tidemill::record::builder::BatchOptions;
 use tidemill::record::{BatchHeader, Codec, batches};
 use tidemill::tools::client::Client;
@@ -49,7 +50,7 @@ fn stored(bytes: &[u8], topic: &str) -> Vec<Stored> {
     let stored = batches(bytes).map(|batch| {
         let batch = batch.unwrap_or_else(|broken| panic!("{topic}: {broken}"));
         assert!(batch.is_intact(), "{topic}: the CRC of the batch at offset {}", batch.header.base_offset);
-        let mut header = BatchHeader { leader_epoch: 0, ..batch.header };
+        let mut header = BatchHeader { leader_epoch: LeaderEpoch(0), ..batch.header };
         if topic == "stamped" {
             (header.max_timestamp, header.crc) = (0, 0);
         }
@@ -85,7 +86,7 @@ fn read(client: &mut Client, topic: &str) -> Vec<Stored> {
         let got = &fetched[0].records;
         let Some(last) = batches(got).map_while(Result::ok).last() else { break };
         bytes.extend_from_slice(&got[..last.position + last.bytes.len()]);
-        offset = last.header.next_offset();
+        offset = last.header.next_offset().0;
     }
     stored(&bytes, topic)
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tidemill::model::Offset;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::records::Records;
 use tidemill::record::walk;
@@ -184,11 +185,11 @@ impl Ledger {
                         Err(walk::Broken::Torn { .. }) => break,
                         Err(broken) => panic!("{}-{} after {next}: {broken}", self.topic, part.partition),
                     };
-                    if batch.header.last_offset() < *next {
+                    if batch.header.last_offset() < Offset(*next) {
                         continue;
                     }
                     self.compare(part.partition, &batch, *next, &mut seen, &mut verified);
-                    *next = batch.header.last_offset() + 1;
+                    *next = (batch.header.last_offset() + 1).0;
                     moved = Instant::now();
                 }
             }
@@ -221,7 +222,7 @@ impl Ledger {
         verified: &mut Verified,
     ) {
         let place = format!("{}-{partition}, offset {}", self.topic, batch.header.base_offset);
-        assert_eq!(batch.header.base_offset, expected_offset, "{place}: not contiguous");
+        assert_eq!(batch.header.base_offset, Offset(expected_offset), "{place}: not contiguous");
         assert!(batch.is_intact(), "{place}: the CRC does not match");
         let first = Records::new(&batch.header, batch.stored_records()).next().expect("no batch of ours is empty");
         let first = first.unwrap_or_else(|e| panic!("{place}: {e}"));
@@ -233,7 +234,7 @@ impl Ledger {
         original[12..16].copy_from_slice(&batch.bytes[12..16]);
         assert!(original == batch.bytes, "{place}: batch {number} is not what was sent");
         assert!(seen.insert(number), "{place}: batch {number} is there twice");
-        match self.acknowledged.get(&(partition, batch.header.base_offset)) {
+        match self.acknowledged.get(&(partition, batch.header.base_offset.0)) {
             Some(acknowledged) => assert_eq!(*acknowledged, number, "{place}: another batch was acknowledged here"),
             None => verified.unacknowledged += 1,
         }

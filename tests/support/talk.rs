@@ -58,7 +58,7 @@ impl Part {
 
     /// Base and last offset of each batch.
     pub fn offsets(&self) -> Vec<(i64, i64)> {
-        headers(&self.records).iter().map(|header| (header.base_offset, header.last_offset())).collect()
+        headers(&self.records).iter().map(|header| (header.base_offset.0, header.last_offset().0)).collect()
     }
 
     /// All values, as text.
@@ -291,7 +291,7 @@ pub fn from_id(topic: TopicId, partition: i32, offset: i64) -> FetchPartition<'s
 }
 
 pub fn in_epoch(partition: FetchPartition<'_>, current_leader_epoch: LeaderEpoch) -> FetchPartition<'_> {
-    FetchPartition { current_leader_epoch, ..partition }
+    FetchPartition { current_leader_epoch: current_leader_epoch.0, ..partition }
 }
 
 /// Runs `work` and measures its time.

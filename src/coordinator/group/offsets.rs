@@ -182,13 +182,13 @@ mod tests {
 
     fn committed(offset: i64, record_offset: i64) -> CommittedOffset {
         CommittedOffset {
-            offset,
-            leader_epoch: -1,
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch(-1),
             metadata: "".into(),
             commit_timestamp_ms: 0,
             expire_timestamp_ms: -1,
             topic_id: TopicId::ZERO,
-            record_offset,
+            record_offset: Offset(record_offset),
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
             offsets.pending.entry(7).or_default().insert("t", 0, committed(20, pending_at));
             assert!(offsets.is_unstable("t", 0) && !offsets.is_unstable("t", 1));
             offsets.end_transaction(7, is_committed);
-            assert_eq!(offsets.committed.get("t", 0).unwrap().offset, expected);
+            assert_eq!(offsets.committed.get("t", 0).unwrap().offset, Offset(expected));
             assert!(!offsets.is_unstable("t", 0));
         }
     }

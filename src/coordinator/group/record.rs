@@ -180,8 +180,8 @@ mod tests {
         assert_eq!(hex(&key.to_bytes()), "0001000167".to_owned() + "0002746f" + "00000007");
         assert_eq!(hex(&Key::Group { group: "g" }.to_bytes()), "0002000167");
         let value = OffsetValue {
-            offset: 5,
-            leader_epoch: 2,
+            offset: Offset(5),
+            leader_epoch: LeaderEpoch(2),
             metadata: "m",
             commit_timestamp_ms: 9,
             expire_timestamp_ms: -1,
@@ -201,7 +201,10 @@ mod tests {
         for value in [value, by_id] {
             assert_eq!(OffsetValue::parse(&value.to_bytes()), Ok(value));
         }
-        assert_eq!(OffsetValue::parse(&expiring.to_bytes()), Ok(OffsetValue { leader_epoch: -1, ..expiring }));
+        assert_eq!(
+            OffsetValue::parse(&expiring.to_bytes()),
+            Ok(OffsetValue { leader_epoch: LeaderEpoch(-1), ..expiring })
+        );
         let (group, member, regex) = ("g", "m", "t.*");
         for key in [
             key,
@@ -225,7 +228,7 @@ mod tests {
         for version in [0u8, 2] {
             let bytes = [&[0, version], &fields[..]].concat();
             let value = OffsetValue::parse(&bytes).unwrap();
-            assert_eq!((value.offset, value.metadata, value.leader_epoch), (5, "m", -1));
+            assert_eq!((value.offset, value.metadata, value.leader_epoch), (Offset(5), "m", LeaderEpoch(-1)));
         }
         assert_eq!(Key::parse(&[0, 9, 0]), Err(Unreadable::UnknownKey(9)));
         assert!(matches!(Key::parse(&[0]), Err(Unreadable::Malformed(_))));

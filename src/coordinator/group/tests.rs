@@ -12,7 +12,7 @@ use crate::coordinator::ReplayedRecord;
 use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, apply_to};
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::runtime::sync::{Receiver, oneshot};
 use crate::wire::Bytes;
 use crate::wire::group::heartbeat::HeartbeatRequest;
@@ -66,7 +66,13 @@ impl World {
         self.groups = World::groups(&self.settings);
         for (offset, (key, value)) in self.log.iter().enumerate() {
             let (offset, timestamp_ms) = (offset as i64, self.now.wall_ms);
-            let entry = ReplayedRecord { offset, timestamp_ms, key, value: value.as_deref(), transaction: None };
+            let entry = ReplayedRecord {
+                offset: Offset(offset),
+                timestamp_ms,
+                key,
+                value: value.as_deref(),
+                transaction: None,
+            };
             self.groups.replay(&entry).unwrap();
         }
         self.step(|groups, now, writes| groups.on_loaded(&image, now, writes));
@@ -478,8 +484,8 @@ impl World {
     fn commit_in_transaction(&mut self, producer: ProducerId, topic: &str, offset: i64) {
         let key = Key::Offset { group: G, topic, partition: 0 }.to_bytes();
         let value = OffsetValue {
-            offset,
-            leader_epoch: -1,
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch(-1),
             metadata: "",
             commit_timestamp_ms: 0,
             expire_timestamp_ms: -1,
@@ -489,7 +495,8 @@ impl World {
         self.log.push((key.clone(), None));
         self.end += 1;
         let transaction = Some((producer, 0));
-        let entry = ReplayedRecord { offset, timestamp_ms: 0, key: &key, value: Some(&value), transaction };
+        let entry =
+            ReplayedRecord { offset: Offset(offset), timestamp_ms: 0, key: &key, value: Some(&value), transaction };
         self.groups.replay(&entry).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::coordinator::StateMachine;
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, Offset};
 use ErrorCode::{
     ConcurrentTransactions, InvalidProducerIdMapping, InvalidTransactionTimeout, InvalidTxnState, ProducerFenced,
     TransactionAbortable,
@@ -91,7 +91,8 @@ impl World {
         *self = world();
         (self.now, self.offset) = (now, offset);
         let key = key(ID);
-        let record = ReplayedRecord { offset: 0, timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
+        let record =
+            ReplayedRecord { offset: Offset(0), timestamp_ms: 0, key: &key, value: Some(&value), transaction: None };
         self.machine.replay(&record).expect("readable");
         self.step(|machine, now, writes| machine.on_loaded(&Default::default(), now, writes));
     }

@@ -8,7 +8,7 @@ use super::group::{EntryKind, HEADER_BYTES, JournalEntry};
 use super::recover::Replay;
 use super::{Journal, JournalSettings, ReplayStart};
 use crate::disk::StorageError;
-use crate::model::{TopicId, TopicPartition};
+use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::runtime::{self, Class, fault};
 
@@ -44,10 +44,17 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Batch number `n`: one record at offset `n`.
 fn batch(n: i64) -> (JournalEntry, Vec<u8>) {
-    let mut builder = BatchBuilder::new(BatchOptions { base_offset: n, leader_epoch: 3, ..BatchOptions::default() });
+    let mut builder = BatchBuilder::new(BatchOptions {
+        base_offset: Offset(n),
+        leader_epoch: LeaderEpoch(3),
+        ..BatchOptions::default()
+    });
     builder.append(n, None, Some(&vec![n as u8; 1 + (n as usize * 7919) % 30_000]), []);
     let partition = TopicPartition { topic: TopicId([9; 16]), partition: 1 };
-    (JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: n }, builder.finish())
+    (
+        JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(3), base_offset: Offset(n) },
+        builder.finish(),
+    )
 }
 
 /// Appends the batches of `range`. Each is durable before the next is appended.
@@ -76,8 +83,8 @@ async fn replay(directory: &Path, id: u64, start: ReplayStart) -> Result<(Vec<i6
     let mut found = Vec::new();
     while let Some(group) = replay.next_group().await? {
         for (entry, bytes) in group.entries() {
-            assert_eq!((*entry, bytes.to_vec()), batch(entry.base_offset));
-            found.push(entry.base_offset);
+            assert_eq!((*entry, bytes.to_vec()), batch(entry.base_offset.0));
+            found.push(entry.base_offset.0);
         }
     }
     Ok((found, replay))
@@ -117,7 +124,7 @@ fn log_starts_are_replayed_in_order_with_the_batches() {
             append(&journal, n..n + 1).await;
             journal.reserve(0).await.unwrap();
             // Either in its own group, which is flushed although no batch requires it, or in the next batch's group.
-            let sequence = journal.append_log_start(start_at(n));
+            let sequence = journal.append_log_start(start_at(Offset(n)));
             if n % 2 == 0 {
                 journal.wait_durable(sequence).await.unwrap();
             }
@@ -129,7 +136,7 @@ fn log_starts_are_replayed_in_order_with_the_batches() {
             assert!(group.header.is_flushed);
             found.extend(group.entries().map(|(entry, payload)| (*entry, payload.is_empty())));
         }
-        let expected: Vec<_> = (0..6).flat_map(|n| [(batch(n).0, false), (start_at(n), true)]).collect();
+        let expected: Vec<_> = (0..6).flat_map(|n| [(batch(n).0, false), (start_at(Offset(n)), true)]).collect();
         assert_eq!(found, expected);
     });
 }
@@ -203,15 +210,16 @@ fn group_never_outgrows_a_file_even_with_a_larger_buffer() {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         // The buffer of the largest batch has room for more. Small batches follow while the journal has room.
         let partition = batch(0).0.partition;
-        let entry = |base_offset| JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset };
+        let entry =
+            |base_offset| JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(3), base_offset };
         let large = vec![0; journal.batch_bytes_max()];
         assert!(journal.has_room(large.len()));
-        let sequence = journal.append(entry(0), &large[..61], &large[61..], true);
+        let sequence = journal.append(entry(Offset(0)), &large[..61], &large[61..], true);
         for n in 1..10_000 {
             if !journal.has_room(100) {
                 break;
             }
-            journal.append(entry(n), &[0; 61], &[0; 39], true);
+            journal.append(entry(Offset(n)), &[0; 61], &[0; 39], true);
         }
         assert!(!journal.has_room(100), "a file of 1 MiB is full");
         let _writer = start(&journal);
@@ -233,7 +241,8 @@ fn empty_open_group_does_not_limit_the_next_batch() {
             .expect("the journal has room")
             .unwrap();
         let partition = batch(0).0.partition;
-        let entry = JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: 3, base_offset: 0 };
+        let entry =
+            JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(3), base_offset: Offset(0) };
         let sequence = journal.append(entry, &large[..61], &large[61..], true);
         journal.wait_durable(sequence).await.unwrap();
     });

@@ -141,20 +141,20 @@ mod tests {
             // Every key twice.
             let mut last = std::collections::HashMap::new();
             let mut offset = 0;
-            while keys.put(format!("key {}", offset / 2).as_bytes(), offset) {
+            while keys.put(format!("key {}", offset / 2).as_bytes(), Offset(offset)) {
                 last.insert(offset / 2, offset);
-                assert_eq!(keys.latest(), offset);
+                assert_eq!(keys.latest(), Offset(offset));
                 offset += 1;
             }
             assert_eq!((keys.len(), last.len()), (expected, expected), "nine tenths of {slots} slots");
             for (key, offset) in &last {
-                assert_eq!(keys.offset_of(format!("key {key}").as_bytes()), Some(*offset), "key {key}");
+                assert_eq!(keys.offset_of(format!("key {key}").as_bytes()), Some(Offset(*offset)), "key {key}");
             }
             assert_eq!((keys.offset_of(b"another"), keys.offset_of(b"")), (None, None));
-            assert_eq!(keys.latest(), offset - 1);
-            keys.reached(i64::MAX);
-            keys.reached(3);
-            assert_eq!(keys.latest(), i64::MAX);
+            assert_eq!(keys.latest(), Offset(offset - 1));
+            keys.reached(Offset(i64::MAX));
+            keys.reached(Offset(3));
+            assert_eq!(keys.latest(), Offset(i64::MAX));
         }
     }
 }

@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn temporary_names_are_parsed_and_others_are_not() {
-        let path = temporary(Path::new(""), 7, "txnindex", SWAP);
+        let path = temporary(Path::new(""), Offset(7), "txnindex", SWAP);
         let name = path.to_str().unwrap();
-        assert_eq!(parse(name, SWAP), Some((7, "00000000000000000007.txnindex".to_owned())));
+        assert_eq!(parse(name, SWAP), Some((Offset(7), "00000000000000000007.txnindex".to_owned())));
         assert!(is_temporary(name) && parse(name, CLEANED).is_none());
         for other in ["00000000000000000007.log", "7.log.swap", "00000000000000000007.txt.swap", ".swap", "swap"] {
             assert!(!is_temporary(other), "{other}");

@@ -108,8 +108,8 @@ mod tests {
     /// Segments of 100 offsets each, with these sizes.
     fn row(bytes: &[u64]) -> Vec<Sealed> {
         let segment = |(at, bytes): (usize, &u64)| Sealed {
-            base_offset: at as i64 * 100,
-            end_offset: at as i64 * 100 + 100,
+            base_offset: Offset(at as i64 * 100),
+            end_offset: Offset(at as i64 * 100 + 100),
             bytes: *bytes,
             index_bytes: 8,
             max_timestamp: at as i64 * 10,
@@ -122,8 +122,13 @@ mod tests {
     #[test]
     fn plan_covers_uncompacted_offsets_below_the_stable_offset() {
         let check = |cleaned_to, stable, expected: Option<(i64, i64, f64)>| {
-            let found = plan(&row(&[10, 10, 10, 10]), 0, cleaned_to, stable, &compacting(), 1000);
-            assert_eq!(found.map(|plan| (plan.first_dirty, plan.end, plan.ratio)), expected, "{cleaned_to} {stable}");
+            let (from, to) = (Offset(cleaned_to), Offset(stable));
+            let found = plan(&row(&[10, 10, 10, 10]), Offset(0), from, to, &compacting(), 1000);
+            assert_eq!(
+                found.map(|plan| (plan.first_dirty.0, plan.end.0, plan.ratio)),
+                expected,
+                "{cleaned_to} {stable}"
+            );
         };
         check(0, 400, Some((0, 400, 1.0)));
         check(0, 399, Some((0, 300, 1.0)));
@@ -133,35 +138,35 @@ mod tests {
         check(400, 400, None);
         // The log was truncated, or its start has moved.
         check(500, 400, Some((0, 400, 1.0)));
-        let moved = plan(&row(&[10; 4])[2..], 210, 100, 400, &compacting(), 1000).unwrap();
-        assert_eq!((moved.first_dirty, moved.end, moved.ratio), (210, 400, 1.0));
-        assert_eq!(plan(&[], 0, 0, 10, &compacting(), 1000), None);
-        assert_eq!(plan(&row(&[0, 0]), 0, 0, 200, &compacting(), 1000), None, "empty segments");
+        let moved = plan(&row(&[10; 4])[2..], Offset(210), Offset(100), Offset(400), &compacting(), 1000).unwrap();
+        assert_eq!((moved.first_dirty, moved.end, moved.ratio), (Offset(210), Offset(400), 1.0));
+        assert_eq!(plan(&[], Offset(0), Offset(0), Offset(10), &compacting(), 1000), None);
+        assert_eq!(plan(&row(&[0, 0]), Offset(0), Offset(0), Offset(200), &compacting(), 1000), None, "empty segments");
     }
 
     #[test]
     fn plan_ends_before_a_young_or_unflushed_segment() {
         let lagging = TopicConfig { min_compaction_lag_ms: 985, ..compacting() };
         // Those of up to 10 are older than 985 ms at 1000.
-        let found = plan(&row(&[10; 4]), 0, 0, 400, &lagging, 1000).unwrap();
-        assert_eq!(found.end, 200);
+        let found = plan(&row(&[10; 4]), Offset(0), Offset(0), Offset(400), &lagging, 1000).unwrap();
+        assert_eq!(found.end, Offset(200));
         let mut unflushed = row(&[10; 4]);
         unflushed[1].is_finished = false;
-        assert_eq!(plan(&unflushed, 0, 0, 400, &compacting(), 1000).unwrap().end, 100);
+        assert_eq!(plan(&unflushed, Offset(0), Offset(0), Offset(400), &compacting(), 1000).unwrap().end, Offset(100));
     }
 
     #[test]
     fn plan_is_due_by_ratio_or_by_age() {
         let check = |cleaned_to, min_cleanable_dirty_ratio, max_compaction_lag_ms, expected| {
             let settings = TopicConfig { min_cleanable_dirty_ratio, max_compaction_lag_ms, ..compacting() };
-            let found = plan(&row(&[10; 4]), 0, cleaned_to, 400, &settings, DAY_MS).unwrap();
+            let found = plan(&row(&[10; 4]), Offset(0), cleaned_to, Offset(400), &settings, DAY_MS).unwrap();
             assert_eq!(found.is_due, expected, "{cleaned_to} {min_cleanable_dirty_ratio} {max_compaction_lag_ms}");
         };
-        check(0, 0.5, i64::MAX, true);
-        check(200, 0.5, i64::MAX, false);
-        check(200, 0.49, i64::MAX, true);
-        check(200, 0.5, DAY_MS, false);
-        check(200, 0.5, DAY_MS - 22, true);
+        check(Offset(0), 0.5, i64::MAX, true);
+        check(Offset(200), 0.5, i64::MAX, false);
+        check(Offset(200), 0.49, i64::MAX, true);
+        check(Offset(200), 0.5, DAY_MS, false);
+        check(Offset(200), 0.5, DAY_MS - 22, true);
     }
 
     #[test]
@@ -179,7 +184,7 @@ mod tests {
         check(&[50, 10, 0, 10], of_bytes(20), &[(0, 1), (1, 4)]);
         check(&[1, 1, 1, 1], TopicConfig { segment_index_bytes: 16, ..compacting() }, &[(0, 2), (2, 4)]);
         let mut far = row(&[1, 1, 0]);
-        far[1].end_offset = 1 << 31;
+        far[1].end_offset = Offset(1 << 31);
         assert_eq!(ends(&far, &compacting()), [(0, 3)]);
         far[1].end_offset += 1;
         assert_eq!(ends(&far, &compacting()), [(0, 1), (1, 3)]);

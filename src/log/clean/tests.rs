@@ -15,6 +15,7 @@ use crate::log::aborted::{AbortedTransaction, OpenTransactions};
 use crate::log::read::ReadRequest;
 use crate::log::recover::Known;
 use crate::log::tests::compacting;
+use crate::model::LeaderEpoch;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::record::control::{self, Ending};
@@ -63,7 +64,7 @@ fn keys(latest: &[(&str, Offset)], up_to: Offset) -> Keys {
 }
 
 fn filter(keys: Keys, producers: LastRecords, now_ms: i64) -> Filter {
-    let rules = Rules { keys, producers, now_ms, delete_retention_ms: RETENTION_MS, end: 1000 };
+    let rules = Rules { keys, producers, now_ms, delete_retention_ms: RETENTION_MS, end: Offset(1000) };
     Filter::new(rules, Decompressor::new(1 << 20))
 }
 
@@ -89,21 +90,25 @@ fn left(verdict: &Verdict, of: &[u8]) -> Option<(BatchHeader, Vec<(Offset, Strin
 
 #[test]
 fn clean_1_last_record_of_a_key_stays_at_its_offset() {
-    let mut f = filter(keys(&[("a", 12), ("b", 11), ("c", 20)], 20), LastRecords::new(), NOW_MS);
-    let whole = batch(10, plain(), &[("a", "1"), ("b", "2"), ("a", "3"), ("x", "4")]);
+    let mut f = filter(
+        keys(&[("a", Offset(12)), ("b", Offset(11)), ("c", Offset(20))], Offset(20)),
+        LastRecords::new(),
+        NOW_MS,
+    );
+    let whole = batch(Offset(10), plain(), &[("a", "1"), ("b", "2"), ("a", "3"), ("x", "4")]);
     let (header, records) = left(&judge(&mut f, &whole), &whole).unwrap();
     // A record stays if the map does not have its key.
-    assert_eq!(records, [(11, "b".into()), (12, "a".into()), (13, "x".into())]);
-    assert_eq!((header.base_offset, header.last_offset(), header.delete_horizon_ms()), (10, 13, None));
-    assert_eq!(judge(&mut f, &batch(14, plain(), &[("c", "5")])), Verdict::Drop);
-    assert_eq!(judge(&mut f, &batch(20, plain(), &[("c", "6")])), Verdict::Keep);
+    assert_eq!(records, [(Offset(11), "b".into()), (Offset(12), "a".into()), (Offset(13), "x".into())]);
+    assert_eq!((header.base_offset, header.last_offset(), header.delete_horizon_ms()), (Offset(10), Offset(13), None));
+    assert_eq!(judge(&mut f, &batch(Offset(14), plain(), &[("c", "5")])), Verdict::Drop);
+    assert_eq!(judge(&mut f, &batch(Offset(20), plain(), &[("c", "6")])), Verdict::Keep);
     // Records behind the offsets that the map covers stay.
-    assert_eq!(judge(&mut f, &batch(21, plain(), &[("c", "7"), ("c", "8")])), Verdict::Keep);
+    assert_eq!(judge(&mut f, &batch(Offset(21), plain(), &[("c", "7"), ("c", "8")])), Verdict::Keep);
 }
 
 #[test]
 fn record_without_a_key_is_dropped() {
-    let mut f = filter(keys(&[], 20), LastRecords::new(), NOW_MS);
+    let mut f = filter(keys(&[], Offset(20)), LastRecords::new(), NOW_MS);
     let mut builder = BatchBuilder::new(plain());
     builder.append(NOW_MS, None, Some(b"without a key"), []);
     assert_eq!(judge(&mut f, &builder.finish()), Verdict::Drop);
@@ -112,8 +117,8 @@ fn record_without_a_key_is_dropped() {
 #[test]
 fn clean_2_tombstone_stays_for_the_retention_time_after_its_first_round() {
     for codec in Codec::ALL {
-        let known = || keys(&[("a", 10), ("b", 11)], 20);
-        let fresh = batch(10, BatchOptions { codec, ..plain() }, &[("a", "-"), ("b", "2")]);
+        let known = || keys(&[("a", Offset(10)), ("b", Offset(11))], Offset(20));
+        let fresh = batch(Offset(10), BatchOptions { codec, ..plain() }, &[("a", "-"), ("b", "2")]);
         let (header, records) = left(&judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh), &fresh).unwrap();
         assert_eq!((header.delete_horizon_ms(), records.len()), (Some(NOW_MS + RETENTION_MS), 2), "{codec:?}");
         let Verdict::Rewrite(stamped) = judge(&mut filter(known(), LastRecords::new(), NOW_MS), &fresh) else {
@@ -122,7 +127,7 @@ fn clean_2_tombstone_stays_for_the_retention_time_after_its_first_round() {
         let later = |now_ms| judge(&mut filter(known(), LastRecords::new(), now_ms), &stamped);
         assert_eq!(later(NOW_MS + RETENTION_MS - 1), Verdict::Keep, "its horizon does not move");
         let (header, records) = left(&later(NOW_MS + RETENTION_MS), &stamped).unwrap();
-        assert_eq!(records, [(11, "b".into())]);
+        assert_eq!(records, [(Offset(11), "b".into())]);
         assert_eq!(
             header.delete_horizon_ms(),
             Some(NOW_MS + RETENTION_MS),
@@ -133,34 +138,39 @@ fn clean_2_tombstone_stays_for_the_retention_time_after_its_first_round() {
 
 #[test]
 fn clean_2_retention_time_begins_when_the_map_covers_the_whole_batch() {
-    let fresh = batch(10, plain(), &[("a", "-"), ("b", "-")]);
+    let fresh = batch(Offset(10), plain(), &[("a", "-"), ("b", "-")]);
     let check = |latest: &[(&str, Offset)], up_to, horizon| {
         let verdict = judge(&mut filter(keys(latest, up_to), LastRecords::new(), NOW_MS), &fresh);
         let (header, records) = left(&verdict, &fresh).unwrap();
         assert_eq!((header.delete_horizon_ms(), records.len()), (horizon, 2), "a map up to {up_to}");
     };
     // The map ends before the tombstones: records that they delete may still exist.
-    check(&[("z", 5)], 5, None);
+    check(&[("z", Offset(5))], Offset(5), None);
     // A batch has one horizon, and the map does not cover its second tombstone.
-    check(&[("a", 10)], 10, None);
-    check(&[("a", 10), ("b", 11)], 11, Some(NOW_MS + RETENTION_MS));
+    check(&[("a", Offset(10))], Offset(10), None);
+    check(&[("a", Offset(10)), ("b", Offset(11))], Offset(11), Some(NOW_MS + RETENTION_MS));
 }
 
 #[test]
 fn clean_2_aborted_records_are_dropped_and_their_marker_after_the_retention_time() {
-    let aborted = AbortedTransaction { producer_id: 7, first_offset: 10, last_offset: 13, last_stable_offset: 14 };
-    let known = || keys(&[("a", 20)], 20);
-    let (data, end) = (batch(10, transactional(7), &[("k", "1"), ("l", "-")]), marker(13, 7, false));
-    let other = batch(12, transactional(8), &[("m", "1")]);
+    let aborted = AbortedTransaction {
+        producer_id: 7,
+        first_offset: Offset(10),
+        last_offset: Offset(13),
+        last_stable_offset: Offset(14),
+    };
+    let known = || keys(&[("a", Offset(20))], Offset(20));
+    let (data, end) = (batch(Offset(10), transactional(7), &[("k", "1"), ("l", "-")]), marker(Offset(13), 7, false));
+    let other = batch(Offset(12), transactional(8), &[("m", "1")]);
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(10, &[aborted]);
+    f.transactions.expect(Offset(10), &[aborted]);
     assert_eq!(judge(&mut f, &data), Verdict::Drop);
     assert_eq!(judge(&mut f, &other), Verdict::Keep, "its transaction was committed");
     assert_eq!(judge(&mut f, &end), Verdict::Keep, "a reader of the records needs the marker");
     assert_eq!(f.aborted, [aborted]);
     // Next round: no record of the transaction is left, so the marker's retention time begins.
     let mut f = filter(known(), LastRecords::new(), NOW_MS);
-    f.transactions.expect(10, &[aborted]);
+    f.transactions.expect(Offset(10), &[aborted]);
     let Verdict::Rewrite(stamped) = judge(&mut f, &end) else { panic!("it has a horizon now") };
     assert_eq!(left(&Verdict::Keep, &stamped).unwrap().0.delete_horizon_ms(), Some(NOW_MS + RETENTION_MS));
     assert!(f.aborted.is_empty());
@@ -171,10 +181,10 @@ fn clean_2_aborted_records_are_dropped_and_their_marker_after_the_retention_time
 
 #[test]
 fn commit_marker_stays_in_a_round_that_reads_a_batch_of_its_transaction() {
-    let commit = marker(13, 7, true);
-    let mut f = filter(keys(&[("k", 30)], 30), LastRecords::new(), NOW_MS);
+    let commit = marker(Offset(13), 7, true);
+    let mut f = filter(keys(&[("k", Offset(30))], Offset(30)), LastRecords::new(), NOW_MS);
     // The round has read a batch, even if it drops it: the marker stays until a later round.
-    assert_eq!(judge(&mut f, &batch(10, transactional(7), &[("k", "1")])), Verdict::Drop);
+    assert_eq!(judge(&mut f, &batch(Offset(10), transactional(7), &[("k", "1")])), Verdict::Drop);
     assert_eq!(judge(&mut f, &commit), Verdict::Keep);
     assert!(matches!(judge(&mut f, &commit), Verdict::Rewrite(_)), "no batch of its transaction comes before it");
 }
@@ -182,33 +192,36 @@ fn commit_marker_stays_in_a_round_that_reads_a_batch_of_its_transaction() {
 #[test]
 fn clean_3_last_batch_of_a_producer_stays_by_its_header() {
     let options = BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, codec: Codec::Lz4, ..plain() };
-    let known = || keys(&[("k", 30)], 30);
-    let (first, last) = (batch(10, options, &[("k", "1")]), batch(11, options, &[("k", "2"), ("k", "3")]));
-    let producers = LastRecords::from([(7, LastRecord { offset: Some(12), epoch: 2 })]);
+    let known = || keys(&[("k", Offset(30))], Offset(30));
+    let (first, last) =
+        (batch(Offset(10), options, &[("k", "1")]), batch(Offset(11), options, &[("k", "2"), ("k", "3")]));
+    let producers = LastRecords::from([(7, LastRecord { offset: Some(Offset(12)), epoch: 2 })]);
     let mut f = filter(known(), producers.clone(), NOW_MS);
     assert_eq!(judge(&mut f, &first), Verdict::Drop);
     let Verdict::Rewrite(empty) = judge(&mut f, &last) else { panic!("its records are dropped") };
     let (header, records) = left(&Verdict::Keep, &empty).unwrap();
     assert!(records.is_empty());
-    assert_eq!((header.last_offset(), header.last_sequence(), header.producer_epoch), (12, 6, 2));
+    assert_eq!((header.last_offset(), header.last_sequence(), header.producer_epoch), (Offset(12), 6, 2));
     assert_eq!(judge(&mut filter(known(), producers, NOW_MS), &empty), Verdict::Keep);
     // The producer has written a later batch.
-    let moved = LastRecords::from([(7, LastRecord { offset: Some(40), epoch: 2 })]);
+    let moved = LastRecords::from([(7, LastRecord { offset: Some(Offset(40)), epoch: 2 })]);
     assert_eq!(judge(&mut filter(known(), moved, NOW_MS), &empty), Verdict::Drop);
     // If a marker is the last batch, the marker keeps the epoch.
     let fenced = LastRecords::from([(7, LastRecord { offset: None, epoch: 0 })]);
     let mut builder = filter(known(), fenced.clone(), NOW_MS);
-    let Verdict::Rewrite(stamped) = judge(&mut builder, &marker(13, 7, true)) else { panic!("it has a horizon now") };
+    let Verdict::Rewrite(stamped) = judge(&mut builder, &marker(Offset(13), 7, true)) else {
+        panic!("it has a horizon now")
+    };
     let late = judge(&mut filter(known(), fenced, NOW_MS + RETENTION_MS), &stamped);
     assert!(left(&late, &stamped).unwrap().1.is_empty());
 }
 
 #[test]
 fn last_batch_of_a_round_stays_by_its_header() {
-    let mut f = filter(keys(&[("k", 2000)], 2000), LastRecords::new(), NOW_MS);
-    let last = batch(998, plain(), &[("k", "1"), ("k", "2")]);
+    let mut f = filter(keys(&[("k", Offset(2000))], Offset(2000)), LastRecords::new(), NOW_MS);
+    let last = batch(Offset(998), plain(), &[("k", "1"), ("k", "2")]);
     let (header, records) = left(&judge(&mut f, &last), &last).unwrap();
-    assert!(records.is_empty() && header.next_offset() == 1000);
+    assert!(records.is_empty() && header.next_offset() == Offset(1000));
 }
 
 // ---- whole logs -------------------------------------------------------------------------------------------------
@@ -304,15 +317,15 @@ impl Bench {
 
     async fn append_of(&mut self, options: BatchOptions, records: &[(u8, Option<u8>)]) {
         let base_offset = self.log.end_offset();
-        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch: 0, ..options });
+        let mut builder = BatchBuilder::new(BatchOptions { base_offset, leader_epoch: LeaderEpoch(0), ..options });
         for (n, (key, value)) in records.iter().enumerate() {
             let row = (base_offset + n as i64, vec![b'k', *key], value.map(|value| vec![value; 20]));
-            builder.append(NOW_MS + row.0, Some(&row.1), row.2.as_deref(), []);
+            builder.append(NOW_MS + row.0.0, Some(&row.1), row.2.as_deref(), []);
             self.written.push(row);
         }
         if options.is_transactional {
             self.transactions.note(options.producer_id, base_offset);
-            self.of_producer[options.producer_id as usize].extend(base_offset..base_offset + records.len() as i64);
+            self.of_producer[options.producer_id as usize].extend((0..records.len() as i64).map(|n| base_offset + n));
         }
         self.append_bytes(&builder.finish(), base_offset, base_offset + records.len() as i64 - 1).await;
     }
@@ -321,7 +334,7 @@ impl Bench {
     async fn end(&mut self, producer_id: i64, ending: Ending) {
         let offset = self.log.end_offset();
         let (header, records) = control::Marker { ending, coordinator_epoch: 0 }.batch(producer_id, 0, NOW_MS, false);
-        let header = BatchHeader { base_offset: offset, leader_epoch: 0, ..header };
+        let header = BatchHeader { base_offset: offset, leader_epoch: LeaderEpoch(0), ..header };
         self.append_bytes(&[&header.encode(), &records[..]].concat(), offset, offset).await;
         let ended = self.transactions.end(producer_id, ending, offset);
         let written = std::mem::take(&mut self.of_producer[producer_id as usize]);
@@ -337,8 +350,8 @@ impl Bench {
         let appended = AppendedBatch {
             base_offset,
             last_offset,
-            leader_epoch: 0,
-            max_timestamp: NOW_MS + last_offset,
+            leader_epoch: LeaderEpoch(0),
+            max_timestamp: NOW_MS + last_offset.0,
             offset_of_max_timestamp: last_offset,
         };
         self.log.append(&appended, &[bytes], NOW_MS);
@@ -444,7 +457,7 @@ impl Bench {
                 let plain = decompressor.records(&batch.header, batch.stored_records()).unwrap();
                 rows.extend(Records::new(&batch.header, plain).map(|record| {
                     let record = record.unwrap();
-                    assert_eq!(record.timestamp, NOW_MS + record.offset, "records keep their times");
+                    assert_eq!(record.timestamp, NOW_MS + record.offset.0, "records keep their times");
                     (record.offset, record.key.unwrap().to_vec(), record.value.map(<[u8]>::to_vec))
                 }));
             }
@@ -529,7 +542,7 @@ proptest! {
         let scratch = Scratch::new("model");
         runtime::run(Config::default(), async || {
             let mut bench = Bench::new(&scratch.0).await;
-            let mut end = 0;
+            let mut end = Offset(0);
             for step in &steps {
                 match step {
                     Step::Append(codec, records) => bench.append(Codec::ALL[*codec], records).await,
@@ -552,12 +565,12 @@ proptest! {
             // Seal all; after their retention time, the next round drops the tombstones.
             bench.append(Codec::None, &[(0, Some(1))]).await;
             bench.log.roll();
-            end = bench.clean(NOW_MS, &resources()).await.unwrap();
+            end = Offset((bench.clean(NOW_MS, &resources()).await.unwrap()).0);
             bench.append(Codec::None, &[(100, Some(1))]).await;
             bench.log.roll();
-            end = bench.clean(NOW_MS + RETENTION_MS, &resources()).await.unwrap_or(end);
+            end = Offset((bench.clean(NOW_MS + RETENTION_MS, &resources()).await.unwrap_or(Offset(end.0))).0);
             assert_eq!(end, bench.log.end_offset());
-            assert_eq!(bench.read_committed(end).await, survivors(&bench, end, true));
+            assert_eq!(bench.read_committed(end).await, survivors(&bench, Offset(end.0), true));
             assert!(scratch.names(".cleaned").is_empty() && scratch.names(".swap").is_empty());
             let expected = 1 + usize::from(bench.log.active().written() > 0);
             assert_eq!(scratch.names(".log").len(), expected, "all segments became one");
@@ -580,12 +593,18 @@ fn reader_of_a_replaced_segment_gets_the_old_bytes() {
         // Evict everything: later reads come from the file.
         bench.memory.evict(MEMORY_BYTES);
         bench.log.evict_idle();
-        let request = ReadRequest { from: 0, bytes_max: 1 << 20, limit: 2000, at_least_one: true, knows_zstd: true };
+        let request = ReadRequest {
+            from: Offset(0),
+            bytes_max: 1 << 20,
+            limit: Offset(2000),
+            at_least_one: true,
+            knows_zstd: true,
+        };
         let mut held = bench.log.read(&request).await.unwrap().extents;
         bench.memory.evict(MEMORY_BYTES);
         let before: Vec<Row> = bench.written.clone();
         let places: Vec<_> = held.iter().map(|extent| extent.location()).collect();
-        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(1800));
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(Offset(1800)));
         bench.memory.evict(MEMORY_BYTES);
         bench.log.evict_idle();
         // Once by the extents held, and once by location, as another core reads.
@@ -602,13 +621,13 @@ fn reader_of_a_replaced_segment_gets_the_old_bytes() {
             for batch in batches(&bytes) {
                 let batch = batch.unwrap();
                 assert!(batch.is_intact());
-                offsets.extend(batch.header.base_offset..batch.header.next_offset());
+                offsets.extend(batch.header.base_offset.0..batch.header.next_offset().0);
             }
         }
-        let expected: Vec<_> = before.iter().map(|row| row.0).take(offsets.len() / 2).collect();
+        let expected: Vec<_> = before.iter().map(|row| row.0.0).take(offsets.len() / 2).collect();
         assert!(offsets.len() / 2 >= 600, "{} offsets", offsets.len());
         assert_eq!(offsets, [expected.clone(), expected].concat());
-        assert_eq!(bench.read().await, survivors(&bench, 1800, false));
+        assert_eq!(bench.read().await, survivors(&bench, Offset(1800), false));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -630,7 +649,7 @@ fn damaged_batch_ends_the_compaction_and_loses_no_record() {
             let mut damaged = before.clone();
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
-            let plan = bench.log.plan_cleaning(100, NOW_MS).await.unwrap().unwrap();
+            let plan = bench.log.plan_cleaning(Offset(100), NOW_MS).await.unwrap().unwrap();
             let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await;
             assert!(outcome.is_err_and(|error| error.to_string().contains(expected)));
             std::fs::write(&path, &before).unwrap();
@@ -652,11 +671,11 @@ fn log_4_restart_takes_only_the_swap_that_its_checkpoint_names() {
         let main = async || {
             let mut bench = Bench::of_four_segments(&scratch.0).await;
             let before = bench.checkpoint().await;
-            let mut round = bench.begin(200).await;
+            let mut round = bench.begin(Offset(200)).await;
             assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
             assert_eq!(bench.read().await, bench.written, "readers see the old segments until the swap");
             let after = bench.checkpoint().await;
-            assert_eq!((after.sealed.len(), after.cleaned_to, before.cleaned_to), (1, 200, 0));
+            assert_eq!((after.sealed.len(), after.cleaned_to, before.cleaned_to), (1, Offset(200), Offset(0)));
             // The process stops here.
             bench.log.discard();
             let state = if is_named { &after } else { &before };
@@ -664,13 +683,13 @@ fn log_4_restart_takes_only_the_swap_that_its_checkpoint_names() {
             let log = Log::open(&scratch.0, Rc::new(settings()), known, bench.memory.clone(), &mut |_, _| {}).await;
             bench.log = log.unwrap();
             let end = if is_named { 200 } else { 0 };
-            assert_eq!(bench.read().await, survivors(&bench, end, false), "named: {is_named}");
+            assert_eq!(bench.read().await, survivors(&bench, Offset(end), false), "named: {is_named}");
             assert!(scratch.names(".swap").is_empty());
             assert_eq!(scratch.names(".log").len(), if is_named { 1 } else { 4 });
             // First a checkpoint without swaps is necessary: a restart cannot distinguish a second swap from the first.
             assert_eq!(bench.log.cleaning_needs_checkpoint(), is_named);
-            assert_eq!(bench.clean(NOW_MS, &resources()).await, (!is_named).then_some(200));
-            assert_eq!(bench.read().await, survivors(&bench, 200, false));
+            assert_eq!(bench.clean(NOW_MS, &resources()).await, (!is_named).then_some(Offset(200)));
+            assert_eq!(bench.read().await, survivors(&bench, Offset(200), false));
         };
         runtime::run(Config::default(), main).unwrap();
     }
@@ -697,15 +716,15 @@ fn aborted_transaction_ends_even_if_retention_removes_its_marker_between_two_ste
         bench.end(0, Ending::Commit).await;
         bench.log.roll();
         bench.store_checkpoint().await;
-        let mut round = bench.begin(6).await;
+        let mut round = bench.begin(Offset(6)).await;
         // Up to the record between the transaction's batch and its marker.
-        while round.next < 3 {
+        while round.next < Offset(3) {
             assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
             bench.finish_swaps().await;
         }
-        assert_eq!(round.next, 3);
-        bench.log.decide_log_start(4);
-        bench.log.advance_log_start(4);
+        assert_eq!(round.next, Offset(3));
+        bench.log.decide_log_start(Offset(4));
+        bench.log.advance_log_start(Offset(4));
         assert_eq!(bench.log.drop_segments().await.unwrap(), 4);
         while !bench.log.clean(&mut round, &resources()).await.unwrap() {
             bench.finish_swaps().await;
@@ -725,14 +744,14 @@ fn retention_skips_segments_that_compaction_has_emptied() {
         for (key, value) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
             bench.append(Codec::None, &[(key, Some(value))]).await;
         }
-        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(3));
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(Offset(3)));
         let sizes: Vec<_> = bench.log.sealed_segments().iter().map(|segment| segment.size() > 0).collect();
         assert_eq!(sizes, [false, false, true]);
         let retention = |retention_ms| TopicConfig { cleanup_policy: BOTH, retention_ms, ..narrow() };
         // A record's timestamp is NOW_MS plus its offset.
-        for (retention_ms, expected) in [(9, None), (7, Some(3)), (6, Some(4))] {
+        for (retention_ms, expected) in [(9, None), (7, Some(Offset(3))), (6, Some(Offset(4)))] {
             bench.log.set_config(Rc::new(retention(retention_ms)));
-            assert_eq!(bench.log.retention_point(NOW_MS + 10, 4).await.unwrap(), expected, "{retention_ms}");
+            assert_eq!(bench.log.retention_point(NOW_MS + 10, Offset(4)).await.unwrap(), expected, "{retention_ms}");
         }
     };
     runtime::run(Config::default(), main).unwrap();
@@ -744,7 +763,7 @@ fn log_4_swap_is_withdrawn_only_if_no_checkpoint_may_name_it() {
     let main = async || {
         let bench = Bench::of_four_segments(&scratch.0).await;
         for may_be_named in [false, true] {
-            let mut round = bench.begin(200).await;
+            let mut round = bench.begin(Offset(200)).await;
             assert!(bench.log.clean(&mut round, &resources()).await.unwrap());
             // The first checkpoint is abandoned before it is stored, the second one while it is stored.
             let state = bench.checkpoint().await;
@@ -756,11 +775,11 @@ fn log_4_swap_is_withdrawn_only_if_no_checkpoint_may_name_it() {
             assert_eq!(scratch.names(".swap").is_empty(), !may_be_named);
             assert_eq!(
                 (bench.read().await, bench.log.cleaned_to()),
-                (bench.written.clone(), round.next * i64::from(may_be_named))
+                (bench.written.clone(), if may_be_named { round.next } else { Offset::ZERO })
             );
         }
         bench.store_checkpoint().await;
-        assert_eq!(bench.read().await, survivors(&bench, 200, false));
+        assert_eq!(bench.read().await, survivors(&bench, Offset(200), false));
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -775,12 +794,12 @@ fn step_loads_only_the_indexes_of_the_segments_that_it_rewrites() {
             bench.append(Codec::None, &[(n, Some(n))]).await;
         }
         bench.store_checkpoint().await;
-        let mut round = bench.begin(19).await;
+        let mut round = bench.begin(Offset(19)).await;
         bench.log.evict_idle();
         assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
         let sealed = bench.log.sealed_segments();
         let with_indexes = sealed.iter().filter(|segment| segment.indexes_in_memory().is_some());
-        assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [0]);
+        assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [Offset(0)]);
     };
     runtime::run(Config::default(), main).unwrap();
 }
@@ -802,14 +821,14 @@ fn batch_length_beyond_memory_is_damage() {
         let length = bytes.len() as u32 - 12;
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
         std::fs::write(&path, &bytes).unwrap();
-        let plan = bench.log.plan_cleaning(350_000, NOW_MS).await.unwrap().unwrap();
+        let plan = bench.log.plan_cleaning(Offset(350_000), NOW_MS).await.unwrap().unwrap();
         let outcome = bench.log.begin_cleaning(&plan, LastRecords::new(), NOW_MS, &resources()).await;
         assert!(outcome.is_err_and(|error| error.to_string().contains("more than memory has room for")));
         // A log that no checkpoint vouches for ends before the batch.
         bench.log.discard();
         let memory = bench.memory.clone();
         let log = Log::open(&scratch.0, Rc::new(settings()), Known::Nothing, memory, &mut |_, _| {}).await.unwrap();
-        assert_eq!((log.end_offset(), log.size_bytes()), (0, 0));
+        assert_eq!((log.end_offset(), log.size_bytes()), (Offset(0), 0));
     };
     // The arena has no room for a batch of the file's length.
     runtime::run(Config { arena_bytes_max: MEMORY_BYTES, ..Config::default() }, main).unwrap();
@@ -824,11 +843,11 @@ fn offsets_by_timestamp_are_found_across_gaps() {
             bench.append(Codec::None, &[(n % 7, Some(n))]).await;
         }
         bench.log.roll();
-        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(60));
-        let left: BTreeMap<Offset, i64> = bench.read().await.iter().map(|row| (row.0, NOW_MS + row.0)).collect();
+        assert_eq!(bench.clean(NOW_MS, &resources()).await, Some(Offset(60)));
+        let left: BTreeMap<Offset, i64> = bench.read().await.iter().map(|row| (row.0, NOW_MS + row.0.0)).collect();
         assert_eq!(left.len(), 7);
         for timestamp in NOW_MS..NOW_MS + 62 {
-            let found = bench.log.offset_for_timestamp(timestamp, 60, |bytes| {
+            let found = bench.log.offset_for_timestamp(timestamp, Offset(60), |bytes| {
                 let header = BatchHeader::decode(bytes).unwrap();
                 Some(crate::log::read::TimedOffset { offset: header.base_offset, timestamp: header.max_timestamp })
             });

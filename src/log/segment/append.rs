@@ -147,6 +147,7 @@ fn chunk_bytes(previous: usize, need: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::{LeaderEpoch, Offset};
     use std::path::Path;
 
     use super::*;
@@ -155,11 +156,11 @@ mod tests {
 
     fn append(segment: &Rc<Segment>, offset: i64, bytes: usize) {
         let batch = AppendedBatch {
-            base_offset: offset,
-            last_offset: offset,
-            leader_epoch: 0,
+            base_offset: Offset(offset),
+            last_offset: Offset(offset),
+            leader_epoch: LeaderEpoch(0),
             max_timestamp: -1,
-            offset_of_max_timestamp: offset,
+            offset_of_max_timestamp: Offset(offset),
         };
         segment.append(&batch, &[&vec![1; bytes]], 0, 4096);
     }
@@ -168,7 +169,7 @@ mod tests {
     fn unused_reservation_is_released() {
         run(Config::default(), || async {
             let memory = Memory::new(4 << 20);
-            let segment = Segment::new(Path::new("unused"), 0, memory.clone());
+            let segment = Segment::new(Path::new("unused"), Offset(0), memory.clone());
             assert!(segment.reserve(100).await.unwrap());
             append(&segment, 0, 100);
             let used = memory.used();
@@ -186,7 +187,7 @@ mod tests {
     fn reserved_room_takes_the_batch() {
         run(Config::default(), || async {
             let memory = Memory::new(64 << 20);
-            let segment = Segment::new(Path::new("unused"), 0, memory);
+            let segment = Segment::new(Path::new("unused"), Offset(0), memory);
             // A batch that does not divide a chunk lies across two of them.
             for (number, bytes) in [16_500usize, 16_500, 3, 40_000, 700_000, 900_000, 16_500].into_iter().enumerate() {
                 assert!(segment.reserve(bytes).await.unwrap());

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Routing;
 use crate::metadata::command::Endpoint;
+use crate::model::LeaderEpoch;
 
 pub(crate) fn name(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
@@ -114,7 +115,10 @@ fn meta_4_a_restart_of_the_leader_is_a_new_leadership() {
     let (next, delta) = run(&image, &start(1, 2));
     let epochs =
         |image: &Image| image.topic("t").unwrap().partitions.iter().map(|p| p.leader_epoch).collect::<Vec<_>>();
-    assert_eq!((epochs(&image), epochs(&next)), (vec![0, 0], vec![1, 0]));
+    assert_eq!(
+        (epochs(&image), epochs(&next)),
+        (vec![LeaderEpoch(0), LeaderEpoch(0)], vec![LeaderEpoch(1), LeaderEpoch(0)])
+    );
     let topic = next.topic("t").unwrap().id;
     assert_eq!(delta.leadership_changed, [TopicPartition { topic, partition: 0 }]);
     assert_eq!(next.topic_by_id(topic), next.topic("t"), "META-3");
@@ -129,12 +133,12 @@ fn meta_5_only_an_in_sync_replica_succeeds_a_stopped_leader() {
     assert_eq!((topic.partitions[0].leader, &*topic.partitions[0].isr), (Some(NodeId(2)), &[NodeId(2)][..]));
     // The last in-sync replica stays in sync, so that only it can lead again.
     assert_eq!((topic.partitions[1].leader, &*topic.partitions[1].isr), (None, &[NodeId(1)][..]));
-    assert!(topic.partitions.iter().all(|partition| partition.leader_epoch == 1));
+    assert!(topic.partitions.iter().all(|partition| partition.leader_epoch == LeaderEpoch(1)));
 
     let image = run(&image, &start(1, 2)).0;
     let topic = image.topic("t").unwrap();
     assert_eq!(topic.partitions[0].leader, Some(NodeId(2)));
-    assert_eq!((topic.partitions[1].leader, topic.partitions[1].leader_epoch), (Some(NodeId(1)), 2));
+    assert_eq!((topic.partitions[1].leader, topic.partitions[1].leader_epoch), (Some(NodeId(1)), LeaderEpoch(2)));
 }
 
 #[test]

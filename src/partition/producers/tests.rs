@@ -42,7 +42,7 @@ fn append(producers: &mut Producers, mut offset: Offset, batches: &[BatchHeader]
 
 fn after(batches: &[BatchHeader]) -> Producers {
     let mut producers = Producers::default();
-    append(&mut producers, 100, batches);
+    append(&mut producers, Offset(100), batches);
     producers
 }
 
@@ -56,7 +56,7 @@ fn batch_without_a_producer_is_fresh_and_not_kept() {
     header.producer_id = -1;
     let mut producers = Producers::default();
     assert_eq!(producers.check(&header, V1), Ok(ProducerVerdict::Fresh));
-    producers.record_batch(&header, 0, 0);
+    producers.record_batch(&header, Offset(0), 0);
     assert!(producers.is_empty());
     assert_eq!(size_of::<Producers>(), 80);
 }
@@ -90,7 +90,7 @@ fn sequences_wrap_from_the_maximum_to_zero() {
     assert_eq!(producers.check(&batch(0, 2, 1), V1), Ok(ProducerVerdict::Fresh));
     let verdict = producers.check(&wrapping, V1).unwrap();
     let timestamp = wrapping.max_timestamp;
-    assert_eq!(verdict, ProducerVerdict::Duplicate { base_offset: 100, last_offset: 103, timestamp });
+    assert_eq!(verdict, ProducerVerdict::Duplicate { base_offset: Offset(100), last_offset: Offset(103), timestamp });
 }
 
 #[test]
@@ -99,7 +99,11 @@ fn duplicates_of_the_last_five_batches_are_recognized() {
     let producers = after(&batches);
     for (i, header) in batches.iter().enumerate().skip(3) {
         let (base_offset, timestamp) = (100 + i as i64 * 2, header.max_timestamp);
-        let expected = ProducerVerdict::Duplicate { base_offset, last_offset: base_offset + 1, timestamp };
+        let expected = ProducerVerdict::Duplicate {
+            base_offset: Offset(base_offset),
+            last_offset: Offset(base_offset + 1),
+            timestamp,
+        };
         assert_eq!(producers.check(header, V1), Ok(expected), "batch {i}");
     }
     for header in &batches[..3] {
@@ -124,8 +128,8 @@ fn lower_epoch_is_fenced_even_for_a_duplicate() {
 fn new_epoch_begins_at_zero_and_drops_the_old_batches() {
     let mut producers = after(&[batch(0, 0, 1), batch(0, 1, 1)]);
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
-    append(&mut producers, 102, &[batch(1, 0, 1)]);
-    let expected = ProducerVerdict::Duplicate { base_offset: 102, last_offset: 102, timestamp: 1000 };
+    append(&mut producers, Offset(102), &[batch(1, 0, 1)]);
+    let expected = ProducerVerdict::Duplicate { base_offset: Offset(102), last_offset: Offset(102), timestamp: 1000 };
     assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(expected), "the batch of the new epoch");
     assert_eq!(producers.snapshot()[0].batches.len(), 1);
 }
@@ -135,7 +139,7 @@ fn producers_are_independent() {
     let mut producers = after(&[batch(0, 0, 5)]);
     let mut other = batch(0, 33, 1);
     other.producer_id = 8;
-    append(&mut producers, 105, &[other]);
+    append(&mut producers, Offset(105), &[other]);
     assert_eq!(producers.len(), 2);
     assert_eq!(producers.check(&batch(0, 5, 1), V1), Ok(ProducerVerdict::Fresh));
 }
@@ -143,9 +147,9 @@ fn producers_are_independent() {
 #[test]
 fn silent_producers_expire_and_may_then_begin_at_any_sequence() {
     let mut producers = Producers::default();
-    producers.record_batch(&batch(4, 0, 1), 0, 1_000);
+    producers.record_batch(&batch(4, 0, 1), Offset(0), 1_000);
     assert_eq!(producers.expire(1_999, 1_000), 0);
-    producers.record_batch(&batch(4, 1, 1), 1, 1_500);
+    producers.record_batch(&batch(4, 1, 1), Offset(1), 1_500);
     assert_eq!(producers.expire(2_499, 1_000), 0, "an append restarts the expiration");
     assert_eq!(producers.expire(2_500, 1_000), 1);
     assert!(producers.is_empty());
@@ -155,16 +159,20 @@ fn silent_producers_expire_and_may_then_begin_at_any_sequence() {
 #[test]
 fn open_transaction_keeps_its_producer_and_refuses_plain_batches() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
-    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100));
+    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(Offset(100)));
     assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidTxnState);
-    append(&mut producers, 102, &[transactional(batch(0, 2, 1))]);
-    assert_eq!(producers.snapshot()[0].current_txn_first_offset, Some(100), "the first batch opened the transaction");
+    append(&mut producers, Offset(102), &[transactional(batch(0, 2, 1))]);
+    assert_eq!(
+        producers.snapshot()[0].current_txn_first_offset,
+        Some(Offset(100)),
+        "the first batch opened the transaction"
+    );
     assert_eq!(producers.expire(i64::MAX, 1), 0);
-    let ended = end(&mut producers, ABORT, 0, 103).expect("the transaction was open");
-    assert_eq!((ended.first_offset, ended.last_offset), (100, 103));
-    assert_eq!(ended.aborted.map(|aborted| aborted.last_stable_offset), Some(104));
+    let ended = end(&mut producers, ABORT, 0, Offset(103)).expect("the transaction was open");
+    assert_eq!((ended.first_offset, ended.last_offset), (Offset(100), Offset(103)));
+    assert_eq!(ended.aborted.map(|aborted| aborted.last_stable_offset), Some(Offset(104)));
     assert_eq!(producers.snapshot()[0].current_txn_first_offset, None);
-    assert_eq!(end(&mut producers, ABORT, 0, 104), None, "statement 77");
+    assert_eq!(end(&mut producers, ABORT, 0, Offset(104)), None, "statement 77");
     assert_eq!(producers.check(&batch(0, 3, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(producers.expire(i64::MAX, 1), 1);
 }
@@ -172,7 +180,7 @@ fn open_transaction_keeps_its_producer_and_refuses_plain_batches() {
 #[test]
 fn producer_begins_at_zero_after_a_marker_of_a_new_epoch() {
     let mut producers = after(&[transactional(batch(0, 0, 2))]);
-    end(&mut producers, ABORT, 1, 102);
+    end(&mut producers, ABORT, 1, Offset(102));
     assert_eq!(producers.check(&batch(1, 0, 1), V1), Ok(ProducerVerdict::Fresh));
     assert_eq!(refused(&producers, &batch(1, 2, 1)), ErrorCode::OutOfOrderSequenceNumber);
     assert_eq!(refused(&producers, &batch(0, 2, 1)), ErrorCode::InvalidProducerEpoch);
@@ -188,14 +196,14 @@ fn coordinator_batch_is_kept_by_offset_only() {
             Ok(ProducerVerdict::Fresh),
             "a batch without sequences is no duplicate"
         );
-        producers.record_batch(&written, offset, 0);
+        producers.record_batch(&written, Offset(offset), 0);
     }
-    end(&mut producers, ABORT, 0, 105);
+    end(&mut producers, ABORT, 0, Offset(105));
     let restored = Producers::restore(&producers.snapshot(), PRODUCERS_MAX_DEFAULT);
     for producers in [&producers, &restored] {
         let saved = &producers.snapshot()[0];
         let offsets: Vec<_> = saved.batches.iter().map(|batch| (batch.base_offset, batch.last_offset())).collect();
-        assert_eq!(offsets, [(100, 101), (102, 104)]);
+        assert_eq!(offsets, [(Offset(100), Offset(101)), (Offset(102), Offset(104))]);
         assert_eq!(saved.batches[1].last_sequence, -1, "as Kafka reports it");
         assert_eq!(producers.check(&batch(0, 0, 3), V1), Ok(ProducerVerdict::Fresh));
         assert_eq!(refused(producers, &batch(0, 1, 3)), ErrorCode::OutOfOrderSequenceNumber);
@@ -209,15 +217,19 @@ fn transactional_batch_needs_a_verified_or_open_transaction() {
     let refusal = producers.check(&first, Membership::ByLog).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
     assert_eq!(producers.check(&first, V1), Ok(ProducerVerdict::Fresh));
-    producers.record_batch(&first, 100, 0);
+    producers.record_batch(&first, Offset(100), 0);
     assert!(producers.has_open(7, 0) && !producers.has_open(7, 1) && !producers.has_open(8, 0));
     assert_eq!(producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog), Ok(ProducerVerdict::Fresh));
     // A duplicate stays a duplicate after its transaction ended.
-    end(&mut producers, ABORT, 0, 102);
+    end(&mut producers, ABORT, 0, Offset(102));
     let verdict = producers.check(&first, Membership::ByLog).unwrap();
     assert_eq!(
         verdict,
-        ProducerVerdict::Duplicate { base_offset: 100, last_offset: 101, timestamp: first.max_timestamp }
+        ProducerVerdict::Duplicate {
+            base_offset: Offset(100),
+            last_offset: Offset(101),
+            timestamp: first.max_timestamp
+        }
     );
     let refusal = producers.check(&transactional(batch(0, 2, 1)), Membership::ByLog).unwrap_err();
     assert_eq!(refusal.error_code(), ErrorCode::InvalidTxnState);
@@ -235,7 +247,7 @@ fn late_markers_are_refused_by_their_epochs() {
         check(&producers, epoch, false, (!v1).then_some(ErrorCode::InvalidProducerEpoch));
         check(&producers, epoch, true, (!v2).then_some(ErrorCode::InvalidProducerEpoch));
     }
-    end(&mut producers, ABORT, 4, 102);
+    end(&mut producers, ABORT, 4, Offset(102));
     check(&producers, 4, true, None);
     check(&producers, 3, true, Some(ErrorCode::InvalidProducerEpoch));
     let zombie = Marker { coordinator_epoch: 3, ..ABORT };
@@ -254,7 +266,7 @@ fn longest_silent_producers_are_evicted_and_open_transactions_are_kept() {
         if id == 3 {
             header = transactional(header);
         }
-        producers.record_batch(&header, id, id);
+        producers.record_batch(&header, Offset(id), id);
         assert!(producers.len() <= 64, "PROD-2");
         assert!(
             producers.snapshot().iter().any(|saved| saved.producer_id == id),
@@ -272,7 +284,7 @@ fn restored_state_decides_as_the_saved_one() {
     for i in 0..6 {
         let mut header = batch(0, i * 4, 4);
         header.producer_id = 9;
-        append(&mut producers, 200 + i64::from(i) * 4, &[header]);
+        append(&mut producers, Offset(200 + i64::from(i) * 4), &[header]);
     }
     let snapshot = producers.snapshot();
     let restored = Producers::restore(&snapshot, PRODUCERS_MAX_DEFAULT);

@@ -57,19 +57,19 @@ fn check_rejected(case: &str, bytes: &[u8], rules: &Rules, error: ErrorCode, tex
 
 /// The stored form of an accepted batch, after checking REC-3.
 fn stored(accepted: &Accepted<'_>) -> Vec<u8> {
-    let bytes = [&accepted.stored_header(4000, 17)[..], &accepted.records].concat();
+    let bytes = [&accepted.stored_header(Offset(4000), LeaderEpoch(17))[..], &accepted.records].concat();
     let batch = batches(&bytes).next().unwrap().unwrap();
     assert_eq!(batch.bytes.len(), bytes.len());
     assert_eq!(accepted.total_bytes(), bytes.len());
     assert!(batch.is_intact());
     let header = batch.header;
-    assert_eq!((header.base_offset, header.leader_epoch), (4000, 17));
+    assert_eq!((header.base_offset, header.leader_epoch), (Offset(4000), LeaderEpoch(17)));
     let mut decompressor = Decompressor::new(LIMIT);
     let decoded = decompressor.records(&header, batch.stored_records()).unwrap();
     let records: Vec<_> = Records::new(&header, decoded).map(Result::unwrap).collect();
     assert_eq!(records.len(), header.records_count as usize);
     for (i, record) in records.iter().enumerate() {
-        assert_eq!(record.offset, 4000 + i as i64);
+        assert_eq!(record.offset, Offset(4000 + i as i64));
     }
     let max = records.iter().map(|record| record.timestamp).max().unwrap().max(-1);
     assert_eq!(header.max_timestamp, max);
@@ -87,8 +87,8 @@ fn rec_3_a_valid_batch_is_stored_as_sent_except_for_offset_and_epoch() {
         assert!(matches!(accepted.records, Cow::Borrowed(_)), "no copy");
         assert_eq!((accepted.log_append_time_ms(), accepted.offset_delta_of_max_timestamp), (-1, 1));
         let mut expected = sent.clone();
-        header::patch_base_offset(&mut expected, 4000);
-        header::patch_leader_epoch(&mut expected, 17);
+        header::patch_base_offset(&mut expected, Offset(4000));
+        header::patch_leader_epoch(&mut expected, LeaderEpoch(17));
         assert_eq!(stored(&accepted), expected, "{codec:?}");
     }
 }
@@ -137,7 +137,7 @@ fn illegal_header_fields_are_rejected() {
             check_rejected(case, &changed(three(codec), change), &rules(), error, text);
         }
     };
-    rejects("base offset", |h| h.base_offset = 7, InvalidRecord, "baseOffset");
+    rejects("base offset", |h| h.base_offset = Offset(7), InvalidRecord, "baseOffset");
     rejects("delta too small", |h| h.last_offset_delta = 1, InvalidRecord, "Inconsistent batch offset range");
     rejects("delta too large", |h| h.last_offset_delta = 3, InvalidRecord, "Inconsistent batch offset range");
     rejects("delta negative", |h| h.last_offset_delta = -1, InvalidRecord, "invalid offset range");

@@ -157,7 +157,7 @@ mod tests {
         let mut bytes = records.finish();
         let (header, records) = Marker { ending: Ending::Abort, coordinator_epoch: 0 }.batch(7, 0, 1, false);
         let mut marker = [&header.encode()[..], &records].concat();
-        patch_base_offset(&mut marker, 1);
+        patch_base_offset(&mut marker, Offset(1));
         bytes.extend(marker);
         let file = |extension: &str| directory.join("00000000000000000000").with_extension(extension);
         std::fs::write(file("log"), bytes).unwrap();
@@ -165,15 +165,15 @@ mod tests {
         std::fs::write(file("timeindex"), []).unwrap();
         let entry = |producer_id, last_offset| AbortedTransaction {
             producer_id,
-            first_offset: 0,
+            first_offset: Offset(0),
             last_offset,
             last_stable_offset: last_offset + 1,
         };
         for (entries, damaged_at) in [
-            (vec![entry(7, 1)], None),
-            (vec![entry(8, 1)], Some(0)),
-            (vec![entry(7, 0), entry(7, 1)], Some(0)),
-            (vec![entry(6, 0), entry(6, 1)], Some(0)),
+            (vec![entry(7, Offset(1))], None),
+            (vec![entry(8, Offset(1))], Some(0)),
+            (vec![entry(7, Offset(0)), entry(7, Offset(1))], Some(0)),
+            (vec![entry(6, Offset(0)), entry(6, Offset(1))], Some(0)),
         ] {
             std::fs::write(file("txnindex"), aborted::render(&entries)).unwrap();
             let mut report = Report::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::bench::{self, PLAIN, SMALL};
 use crate::support::node::Node;
 use crate::support::talk::{Talk, batch, from, from_id, headers, in_epoch, measured, packed};
-use tidemill::model::{ErrorCode, TopicId};
+use tidemill::model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use tidemill::record::Codec;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
 use tidemill::wire::data::list_offsets::{
@@ -79,7 +79,7 @@ fn s083_only_whole_batches_are_sent() {
         let answer = talk.fetch(&FetchRequest { max_bytes, partitions, ..Default::default() }, 11);
         // `headers` panics at a partial batch.
         let batches = headers(&answer.partitions[0].records);
-        assert!(!batches.is_empty() && batches[0].base_offset == 2);
+        assert!(!batches.is_empty() && batches[0].base_offset == Offset(2));
         assert!(batches.len() == 1 || answer.partitions[0].records.len() <= max_bytes as usize);
     }
 }
@@ -229,7 +229,7 @@ fn s088_an_older_leader_epoch_is_fenced_with_the_new_leader_and_a_newer_one_is_u
             (first, ErrorCode::FencedLeaderEpoch),
             (second + 1, ErrorCode::UnknownLeaderEpoch),
         ] {
-            let (answered, leader, endpoints) = fetch(epoch, version);
+            let (answered, leader, endpoints) = fetch(LeaderEpoch(epoch), version);
             assert_eq!(answered, code, "{epoch} at v{version}");
             if version >= 16 && code == ErrorCode::FencedLeaderEpoch {
                 assert_eq!((leader.leader_id, leader.leader_epoch), (topic.leader_ids[0], second));
@@ -241,8 +241,10 @@ fn s088_an_older_leader_epoch_is_fenced_with_the_new_leader_and_a_newer_one_is_u
         }
     }
     // Records keep the epoch in which they were appended, and each epoch keeps its end (s100).
-    let epochs: Vec<i32> =
-        headers(&talk.fetch_one(topic.by_name(), 0, 0, 11).records).iter().map(|header| header.leader_epoch).collect();
+    let epochs: Vec<i32> = headers(&talk.fetch_one(topic.by_name(), 0, 0, 11).records)
+        .iter()
+        .map(|header| header.leader_epoch.0)
+        .collect();
     assert_eq!(epochs, [first, second]);
     assert_eq!(leader_epoch(&mut talk, &topic.name), first);
     // s090: a reader whose last record has an epoch that ended earlier gets the end of that epoch.

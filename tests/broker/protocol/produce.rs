@@ -2,7 +2,7 @@
 
 use crate::support::bench::{self, PLAIN};
 use crate::support::talk::{Talk, batch, batch_with, headers, now_ms, packed, sequenced, timed};
-use tidemill::model::{ErrorCode, TopicId};
+use tidemill::model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, HEADER_BYTES, TimestampType};
 use tidemill::wire::Topic;
@@ -99,7 +99,7 @@ fn s046_counts_have_to_agree_and_the_base_offset_sent_is_0() {
         with_crc(two.clone(), |header| header.records_count = 3),
         with_crc(two.clone(), |header| (header.records_count, header.last_offset_delta) = (0, -1)),
         // Kafka rejects another base offset instead of overwriting it: `produce_rules` against Kafka shows that.
-        with_crc(two.clone(), |header| header.base_offset = 4711),
+        with_crc(two.clone(), |header| header.base_offset = Offset(4711)),
     ];
     for bytes in bad {
         assert_eq!(talk.produce_one(&topic.name, 0, &bytes).code, ErrorCode::InvalidRecord);
@@ -130,8 +130,8 @@ fn s048_only_base_offset_and_leader_epoch_of_a_stored_batch_are_changed() {
         let at = talk.produce_one(&topic.name, 0, &sent).base_offset;
         let stored = talk.fetch_one(topic.by_name(), 0, at, 11).records;
         let header = headers(&stored)[0];
-        assert_eq!(header.base_offset, at);
-        assert!(header.leader_epoch >= 0);
+        assert_eq!(header.base_offset, Offset(at));
+        assert!(header.leader_epoch >= LeaderEpoch(0));
         assert_eq!((&stored[8..12], &stored[16..]), (&sent[8..12], &sent[16..]), "{codec:?}");
     }
 }

@@ -42,10 +42,10 @@ pub fn committed(talk: &mut Talk, topic: &str, partition: i32) -> Vec<String> {
         for batch in batches(&part.records) {
             let batch = batch.expect("whole");
             let header = &batch.header;
-            while let Some(begun) = ahead.next_if(|ahead| ahead.first_offset <= header.last_offset()) {
+            while let Some(begun) = ahead.next_if(|ahead| ahead.first_offset <= header.last_offset().0) {
                 aborted.insert(begun.producer_id);
             }
-            offset = header.last_offset() + 1;
+            offset = (header.last_offset() + 1).0;
             if let Some(marker) = Marker::parse(header, batch.stored_records()) {
                 if marker.ending == Ending::Abort {
                     aborted.remove(&header.producer_id);

@@ -3,7 +3,7 @@
 use crate::support::bench::{self, Topic};
 use crate::support::talk::{Talk, headers};
 use crate::transactions::producer::{FORWARD, Producer};
-use tidemill::model::ErrorCode;
+use tidemill::model::{ErrorCode, Offset};
 use tidemill::record::control::{Ending, Marker};
 use tidemill::record::walk::batches;
 use tidemill::wire::txn::describe_producers::{
@@ -27,7 +27,10 @@ fn s072_a_marker_takes_one_offset_and_names_the_outcome() {
             let records = topic.leader(0).fetch_one(topic.by_name(), 0, at + 1, 11).records;
             let batch = batches(&records).next().expect("the marker").expect("whole");
             let header = batch.header;
-            assert_eq!((header.base_offset, header.last_offset(), header.attributes), (at + 1, at + 1, attributes));
+            assert_eq!(
+                (header.base_offset, header.last_offset(), header.attributes),
+                (Offset(at + 1), Offset(at + 1), attributes)
+            );
             assert_eq!((header.producer_id, header.producer_epoch), (producer.producer_id, producer.epoch));
             assert!(batch.is_intact());
             let marker = Marker::parse(&header, batch.stored_records()).expect("a marker");

@@ -24,9 +24,9 @@ pub fn read_whole(client: &mut Client, topic: &str, ends: &[i64]) -> Input {
                     for record in Records::new(&batch.header, records) {
                         let record = record.expect("a good record");
                         let text = String::from_utf8(record.value.expect("a value").to_vec()).expect("UTF-8");
-                        input.insert((partition, record.offset), (record.key.expect("a key").to_vec(), text));
+                        input.insert((partition, record.offset.0), (record.key.expect("a key").to_vec(), text));
                     }
-                    offset = batch.header.last_offset() + 1;
+                    offset = (batch.header.last_offset() + 1).0;
                 }
             }
         }

@@ -17,6 +17,7 @@ use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::copied::{Copied, Tag, output_partition};
+use tidemill::model::Offset;
 use tidemill::record::control::{Ending, Marker};
 use tidemill::record::{BatchHeader, Decompressor, Records, batches};
 use tidemill::tools::client::fetch::{FetchOptions, Fetched, Position};
@@ -169,7 +170,7 @@ impl Output {
             let Ok(batch) = batch else { break };
             let (header, topic) = (&batch.header, &self.topic);
             let at = &mut self.partitions[partition as usize];
-            if header.last_offset() < at.raw_next {
+            if header.last_offset() < Offset(at.raw_next) {
                 continue;
             }
             if let Some(marker) = Marker::parse(header, batch.stored_records()) {
@@ -206,7 +207,7 @@ impl Output {
                     self.unended.insert(copied.tag);
                 }
             }
-            at.raw_next = header.last_offset() + 1;
+            at.raw_next = (header.last_offset() + 1).0;
         }
         Ok(self.partitions[partition as usize].raw_next)
     }
@@ -320,22 +321,22 @@ fn each_committed(
     for batch in batches(&fetched.records) {
         let Ok(batch) = batch else { break };
         let header: &BatchHeader = &batch.header;
-        while let Some(begun) = ahead.next_if(|ahead| ahead.first_offset <= header.last_offset()) {
+        while let Some(begun) = ahead.next_if(|ahead| ahead.first_offset <= header.last_offset().0) {
             aborted.insert(begun.producer_id);
         }
-        if header.last_offset() >= next && !header.is_control() && !aborted.contains(&header.producer_id) {
+        if header.last_offset() >= Offset(next) && !header.is_control() && !aborted.contains(&header.producer_id) {
             let records = decompressor.records(header, batch.stored_records()).map_err(|e| e.to_string())?;
             for record in Records::new(header, records) {
                 let record = record.map_err(|e| e.to_string())?;
-                if record.offset >= next {
-                    each(record.offset, record.key.unwrap_or_default(), record.value.unwrap_or_default())?;
+                if record.offset >= Offset(next) {
+                    each(record.offset.0, record.key.unwrap_or_default(), record.value.unwrap_or_default())?;
                 }
             }
         }
         if Marker::parse(header, batch.stored_records()).is_some_and(|marker| marker.ending == Ending::Abort) {
             aborted.remove(&header.producer_id);
         }
-        next = next.max(header.last_offset() + 1);
+        next = next.max((header.last_offset() + 1).0);
     }
     Ok(next)
 }

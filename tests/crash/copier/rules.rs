@@ -2,6 +2,7 @@
 
 use super::copied::Tag;
 use super::output::Output;
+use tidemill::model::Offset;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::control::{Ending, Marker};
 use tidemill::tools::client::fetch::Fetched;
@@ -47,7 +48,7 @@ impl Log {
 
     fn ends(mut self, ending: Ending) -> Log {
         let (mut header, stored) = Marker { ending, coordinator_epoch: 0 }.batch(7, 0, 0, false);
-        header.base_offset = self.end;
+        header.base_offset = Offset(self.end);
         let mut batch = header.encode().to_vec();
         batch.extend(stored);
         self.push(batch, 1);

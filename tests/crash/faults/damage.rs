@@ -13,6 +13,7 @@ use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::group::{GroupBuilder, GroupHeader, GroupIdentity};
 use tidemill::disk::journal::{ReplayStart, files};
 use tidemill::log::segment::file_path;
+use tidemill::model::Offset;
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
 
@@ -107,7 +108,7 @@ const CASES: &[Case] = &[
     ),
     (
         "segment: one more, that nobody knows",
-        |s| fs::write(file_path(&s.directory("plain-0"), 999_999, "log"), b"?").unwrap(),
+        |s| fs::write(file_path(&s.directory("plain-0"), Offset(999_999), "log"), b"?").unwrap(),
         Intact,
         "",
     ),

@@ -17,7 +17,7 @@ use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
 use tidemill::log::aborted::OpenTransactions;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
-use tidemill::model::{NodeId, ShardId, TopicId, TopicPartition};
+use tidemill::model::{LeaderEpoch, NodeId, Offset, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
 use tidemill::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities, Produced};
 use tidemill::partition::fetch::PartitionFetch;
@@ -275,7 +275,7 @@ async fn delete(
         let (start, end) = (partition.log_start(), partition.high_watermark());
         // Mostly within the first batches: deleted records cannot be lost, and so test nothing.
         let offset = start + chance.below((end - start + 1) as u64).min(chance.below(60)) as i64;
-        let deletion = Deletion { offset, asked_at: recorder.now(), acknowledged_at: None };
+        let deletion = Deletion { offset: offset.0, asked_at: recorder.now(), acknowledged_at: None };
         let at = {
             let mut ledger = ledger.borrow_mut();
             let deletions = ledger.deletions.entry(id).or_default();
@@ -348,9 +348,9 @@ impl Producer {
                 (self.shard.clone(), self.ledger.clone(), self.recorder.clone(), self.id);
             let acknowledge = async move {
                 shard.wait_committed(produced.sequence).await.map_err(|failure| failure.to_string())?;
-                let start = shard.partition(id).map(|partition| partition.log_start());
+                let start = shard.partition(id).map(|partition| partition.log_start().0);
                 let mut ledger = ledger.borrow_mut();
-                ledger.acknowledge(id, produced.base_offset, recorder.now());
+                ledger.acknowledge(id, produced.base_offset.0, recorder.now());
                 ledger.starts.entry(id).or_default().extend(start.map(|start| (recorder.now(), start)));
                 Ok::<(), String>(())
             };
@@ -461,8 +461,8 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
         let request = PartitionFetch {
             fetch_offset: next,
             bytes_max: 1 << 20,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
+            current_leader_epoch: LeaderEpoch(-1),
+            last_fetched_epoch: LeaderEpoch(-1),
             isolation: Isolation::ReadUncommitted,
             at_least_one: true,
             knows_zstd: true,
@@ -494,11 +494,11 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
                 let record = record.map_err(|error| format!("{name}: {error}"))?;
                 let key = record.key.and_then(|key| key.first().copied());
                 let value = record.value.map(crc32c::crc32c);
-                keyed.extend(key.map(|key| Keyed { offset: record.offset, key, value }));
+                keyed.extend(key.map(|key| Keyed { offset: record.offset.0, key, value }));
             }
             batches.push(Batch {
-                base_offset: header.base_offset,
-                end_offset: header.last_offset() + 1,
+                base_offset: header.base_offset.0,
+                end_offset: (header.last_offset() + 1).0,
                 bytes: batch.bytes.len(),
                 crc: header.crc,
             });
@@ -513,9 +513,9 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
         return Err(format!("{name}: the log is not committed to its end after recovery"));
     }
     // A transaction whose first records retention has removed cannot be checked.
-    if start == 0 {
+    if start == Offset(0) {
         let stable = open.first_offset().unwrap_or(partition.log_end());
-        let indexed = partition.aborted_between(0, i64::MAX).map_err(|error| error.to_string())?;
+        let indexed = partition.aborted_between(Offset(0), Offset(i64::MAX)).map_err(|error| error.to_string())?;
         if partition.last_stable_offset() != stable || indexed != aborted {
             return Err(format!(
                 "{name}: the last stable offset is {}, by the batches {stable}; \
@@ -524,7 +524,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
             ));
         }
     }
-    Ok(FoundLog { start, batches, keyed })
+    Ok(FoundLog { start: start.0, batches, keyed })
 }
 
 /// A directory for disk images. It is in memory if there is room, because the images are many and temporary.

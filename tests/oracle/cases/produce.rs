@@ -1,5 +1,6 @@
 //! Produce: accepted and rejected batches, with their errors.
 
+use tidemill::model::{LeaderEpoch, Offset};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::header::PREFIX_BYTES;
 use tidemill::record::{BatchHeader, Codec, HEADER_BYTES};
@@ -142,9 +143,9 @@ pub fn cases() -> Vec<Case> {
         one("a wrong crc", "plain", || patched(17, 1)),
         one("a byte flipped", "plain", || patched(HEADER_BYTES + 2, 99)),
         one("a length too small", "plain", || patched(PREFIX_BYTES - 1, 10)),
-        one("base offset 5", "plain", || changed(|header| header.base_offset = 5)),
-        one("base offset -1", "plain", || changed(|header| header.base_offset = -1)),
-        one("a leader epoch", "plain", || changed(|header| header.leader_epoch = 99)),
+        one("base offset 5", "plain", || changed(|header| header.base_offset = Offset(5))),
+        one("base offset -1", "plain", || changed(|header| header.base_offset = Offset(-1))),
+        one("a leader epoch", "plain", || changed(|header| header.leader_epoch = LeaderEpoch(99))),
         one("a count too small", "plain", || changed(|header| header.records_count = 2)),
         one("a count too large", "plain", || changed(|header| header.records_count = 4)),
         one("a count of none", "plain", || changed(|header| header.records_count = 0)),

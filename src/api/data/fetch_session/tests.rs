@@ -4,11 +4,16 @@ const MINUTE_MS: u64 = 60_000;
 const ID: TopicId = TopicId([7; 16]);
 
 fn asked(fetch_offset: Offset) -> AskedPartition {
-    AskedPartition { current_leader_epoch: -1, fetch_offset, last_fetched_epoch: -1, bytes_max: 1 << 20 }
+    AskedPartition {
+        current_leader_epoch: LeaderEpoch(-1),
+        fetch_offset,
+        last_fetched_epoch: LeaderEpoch(-1),
+        bytes_max: 1 << 20,
+    }
 }
 
 fn offsets(high_watermark: Offset) -> SentOffsets {
-    SentOffsets { high_watermark, last_stable_offset: high_watermark, log_start_offset: 0 }
+    SentOffsets { high_watermark, last_stable_offset: high_watermark, log_start_offset: Offset(0) }
 }
 
 fn quiet(high_watermark: Offset) -> PartitionNews {
@@ -39,7 +44,7 @@ impl World {
             *drawn += 1;
             *drawn
         };
-        let asked = partitions.iter().map(|(name, partition)| (Topic::Name(name), *partition, asked(0)));
+        let asked = partitions.iter().map(|(name, partition)| (Topic::Name(name), *partition, asked(Offset(0))));
         self.cache.create(requester, random, asked, 1, &mut |_, _, _| {
             *located += 1;
             Err(ErrorCode::UnknownTopicOrPartition)
@@ -96,10 +101,13 @@ fn a_session_remembers_partitions_and_applies_changes() {
     let id = session.borrow().id;
     assert!(id > 0);
     assert_eq!(names(&session.borrow()), ["a-0@0", "a-1@0", "b-0@0"]);
-    world.advance((id, 1), &[("a", 1, 9), ("c", 3, 5)], &[("b", 0), ("b", 1), ("x", 0)]).unwrap().unwrap();
+    world
+        .advance((id, 1), &[("a", 1, Offset(9)), ("c", 3, Offset(5))], &[("b", 0), ("b", 1), ("x", 0)])
+        .unwrap()
+        .unwrap();
     assert_eq!(names(&session.borrow()), ["a-0@0", "a-1@9", "c-3@5"]);
     // A partition that left may return. It reuses the freed slot.
-    world.advance((id, 2), &[("b", 0, 4)], &[("a", 0)]).unwrap().unwrap();
+    world.advance((id, 2), &[("b", 0, Offset(4))], &[("a", 0)]).unwrap().unwrap();
     assert_eq!(names(&session.borrow()), ["a-1@9", "c-3@5", "b-0@4"]);
     assert!(session.borrow().partitions.len() <= 4 && session.borrow().topics.len() <= 3);
 }
@@ -149,11 +157,13 @@ fn a_session_that_becomes_empty_is_closed() {
 fn only_changed_partitions_are_named() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1), ("a", 2)]);
-    assert_eq!(turn(&session, |_, _| quiet(5)), [0, 1, 2]);
-    assert_eq!(turn(&session, |_, _| quiet(5)), [] as [i32; 0]);
-    assert_eq!(turn(&session, |_, at| quiet(if at == 1 { 6 } else { 5 })), [1]);
-    let start_moved =
-        |at| PartitionNews { offsets: SentOffsets { log_start_offset: i64::from(at == 2), ..offsets(5) }, ..quiet(5) };
+    assert_eq!(turn(&session, |_, _| quiet(Offset(5))), [0, 1, 2]);
+    assert_eq!(turn(&session, |_, _| quiet(Offset(5))), [] as [i32; 0]);
+    assert_eq!(turn(&session, |_, at| quiet(if at == 1 { Offset(6) } else { Offset(5) })), [1]);
+    let start_moved = |at| PartitionNews {
+        offsets: SentOffsets { log_start_offset: Offset(i64::from(at == 2)), ..offsets(Offset(5)) },
+        ..quiet(Offset(5))
+    };
     assert_eq!(turn(&session, |_, at| start_moved(at)), [1, 2], "1 went back to 5, 2 has another start");
     let records = |at| PartitionNews { has_records: at == 0, ..start_moved(at) };
     assert_eq!(turn(&session, |_, at| records(at)), [0]);
@@ -170,7 +180,7 @@ fn partitions_with_records_are_read_last_next_time() {
     let mut world = World::new(10);
     let session = world.open(&[("a", 0), ("a", 1), ("a", 2), ("a", 3)]);
     let busy = |busy: &'static [i32]| {
-        move |_: &Key, at: PartitionIndex| PartitionNews { has_records: busy.contains(&at), ..quiet(1) }
+        move |_: &Key, at: PartitionIndex| PartitionNews { has_records: busy.contains(&at), ..quiet(Offset(1)) }
     };
     turn(&session, busy(&[0, 2]));
     assert_eq!(names(&session.borrow()), ["a-1@0", "a-3@0", "a-0@0", "a-2@0"]);
@@ -187,10 +197,10 @@ fn a_partition_that_left_during_the_response_is_not_named() {
     let session = world.open(&[("a", 0), ("b", 0)]);
     let id = session.borrow().id;
     let (slot, key) = session.borrow().partitions().map(|(slot, key, ..)| (slot, key.clone())).next().unwrap();
-    world.advance((id, 1), &[("c", 0, 0)], &[("a", 0)]).unwrap().unwrap();
-    let records = PartitionNews { has_records: true, ..quiet(1) };
+    world.advance((id, 1), &[("c", 0, Offset(0))], &[("a", 0)]).unwrap().unwrap();
+    let records = PartitionNews { has_records: true, ..quiet(Offset(1)) };
     assert!(!session.borrow_mut().record_sent(slot, &key, 0, records));
-    world.advance((id, 2), &[("d", 0, 0)], &[]).unwrap().unwrap();
+    world.advance((id, 2), &[("d", 0, Offset(0))], &[]).unwrap().unwrap();
     assert!(!session.borrow_mut().record_sent(slot, &key, 0, records), "another partition has its slot now");
     session.borrow_mut().end_response();
     assert_eq!(session.borrow().len(), 3);
@@ -225,7 +235,7 @@ fn session_2_a_session_by_id_rejects_requests_by_name() {
             drawn += 1;
             drawn
         },
-        [(Topic::Id(ID), 4, asked(0))].into_iter(),
+        [(Topic::Id(ID), 4, asked(Offset(0)))].into_iter(),
         1,
         &mut |key, _, partition| {
             assert_eq!((key, partition), (&Key::Id(ID), 4));

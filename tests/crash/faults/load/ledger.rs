@@ -39,8 +39,13 @@ impl Sent {
     /// An appended batch with this header; the offsets of its keys are relative to the first.
     pub(super) fn of(produced: &Produced, header: &BatchHeader, mut keyed: Vec<Keyed>) -> Sent {
         let (base_offset, end_offset) = (produced.base_offset, produced.last_offset + 1);
-        keyed.iter_mut().for_each(|keyed| keyed.offset += base_offset);
-        let batch = Batch { base_offset, end_offset, bytes: header.total_bytes(), crc: header.crc };
+        keyed.iter_mut().for_each(|keyed| keyed.offset += base_offset.0);
+        let batch = Batch {
+            base_offset: base_offset.0,
+            end_offset: end_offset.0,
+            bytes: header.total_bytes(),
+            crc: header.crc,
+        };
         Sent { batch, keyed, acknowledged_at: None }
     }
 }
