@@ -88,7 +88,8 @@ impl<M: super::StateMachine> Writes<M> {
             for record in Records::new(&accepted.header, &accepted.records) {
                 let offset = offset + written.len() as i64;
                 let replayed =
-                    super::load::replayed_record(&accepted.header, Offset(offset), &record.unwrap()).unwrap();
+                    super::load::replayed_record(&accepted.header, crate::model::Offset(offset), &record.unwrap())
+                        .unwrap();
                 machine.replay(&replayed).unwrap();
                 written.push((replayed.key.to_vec(), replayed.value.map(<[u8]>::to_vec)));
             }
