@@ -4,24 +4,38 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i8)]
 pub enum Operation {
+    /// Fetch records, commit offsets.
     Read = 3,
+    /// Produce records, use a transactional id.
     Write = 4,
+    /// Create topics.
     Create = 5,
+    /// Delete topics, groups and records.
     Delete = 6,
+    /// Change a resource, such as its number of partitions.
     Alter = 7,
+    /// Read a resource's state. READ, WRITE, DELETE and ALTER imply it.
     Describe = 8,
+    /// Requests between brokers.
     ClusterAction = 9,
+    /// Read settings.
     DescribeConfigs = 10,
+    /// Change settings.
     AlterConfigs = 11,
+    /// InitProducerId without a transactional id; WRITE on a topic suffices since Kafka 2.8 (KIP-679).
     IdempotentWrite = 12,
 }
 
 /// A kind of resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resource {
+    /// By name.
     Topic,
+    /// By group id.
     Group,
+    /// The cluster itself, named `kafka-cluster` in ACLs.
     Cluster,
+    /// By transactional id.
     TransactionalId,
 }
 

@@ -7,7 +7,9 @@ use crate::wire::{self, Message};
 /// The part of a request's header that its response repeats or depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
+    /// The version of the request's API.
     pub version: i16,
+    /// The client's number of the request, which the response repeats.
     pub correlation_id: i32,
 }
 

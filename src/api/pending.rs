@@ -11,7 +11,9 @@ use crate::wire::Malformed;
 
 /// A request after its first stage. The connection finishes its requests in the order in which it received them.
 pub enum Pending {
+    /// The first stage has finished the request.
     Now(Outcome),
+    /// A Produce request: its first stage has appended, and the response waits for the commit.
     Produce(produced::Pending),
     /// A fetch. It may wait for a long time and changes nothing, so it is dropped when the client disconnects.
     Fetch(Pin<Box<dyn Future<Output = Outcome>>>),

@@ -42,6 +42,7 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address.
     pub fn new(listener: &str) -> Origin {
         Origin { listener: listener.into(), traffic: Traffic::default(), peer: Ipv4Addr::UNSPECIFIED.into() }
     }

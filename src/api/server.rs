@@ -20,7 +20,9 @@ use crate::shard::Shard;
 
 /// Lives on its shard's thread. All fields that only `api` uses are private to it.
 pub struct Server {
+    /// The shard on whose thread the server runs.
     pub shard: Rc<Shard>,
+    /// Sends requests to other shards.
     pub router: Rc<Router>,
     /// The controller, on the shard that runs it.
     pub(in crate::api) controller: RefCell<Option<Rc<LocalController>>>,

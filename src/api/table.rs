@@ -39,8 +39,11 @@ pub enum Scope {
     AnyBroker,
     /// Each broker answers for the partitions, groups or transactional ids that it has.
     ThisBroker,
+    /// The leader of the partition; other brokers answer NOT_LEADER_OR_FOLLOWER.
     PartitionLeader,
+    /// The shard that coordinates the group; other brokers answer NOT_COORDINATOR.
     GroupCoordinator,
+    /// The shard that coordinates the transactional id; other brokers answer NOT_COORDINATOR.
     TransactionCoordinator,
     /// The controller makes the change. Every broker accepts the request and forwards it.
     Controller,
@@ -51,6 +54,7 @@ pub enum Scope {
 pub struct Row {
     /// Key, name and versions.
     pub api: &'static Api,
+    /// The brokers that can answer.
     pub scope: Scope,
     /// The operation that an authorizer has to allow, on the kind of resource that the request names. ApiVersions
     /// needs none.

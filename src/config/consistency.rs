@@ -7,36 +7,78 @@ use super::listener::Listener;
 /// Two settings that contradict each other, or a setting that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Contradiction {
+    /// Its protocol is one with TLS or SASL.
     #[error("{listener} would be encrypted or authenticated; only plain listeners exist so far")]
-    SecureListener { listener: Listener },
+    SecureListener {
+        /// The listener.
+        listener: Listener,
+    },
+    /// `listeners` has two listeners on one port.
     #[error("the port {port} appears twice; each listener needs its own")]
-    DuplicatePort { port: u16 },
+    DuplicatePort {
+        /// The port.
+        port: u16,
+    },
+    /// `advertised.listeners` has a name that `listeners` lacks.
     #[error("{listener} advertises a name that is not in listeners")]
-    UnknownListener { listener: Listener },
+    UnknownListener {
+        /// The advertised listener.
+        listener: Listener,
+    },
+    /// `0.0.0.0` or an empty host is an address to bind, not one to connect to.
     #[error(
         "clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}",
         listener.name, listener.port
     )]
-    WildcardAdvertised { listener: Listener },
+    WildcardAdvertised {
+        /// The advertised listener.
+        listener: Listener,
+    },
+    /// Direct routing takes one port per shard above the listener's own.
     #[error("{listener} leaves no room for {shards} ports above it, one per core; use a lower one")]
-    NoPortsForShards { listener: Listener, shards: u16 },
+    NoPortsForShards {
+        /// The advertised listener.
+        listener: Listener,
+        /// The number of shards.
+        shards: u16,
+    },
+    /// `journal.bytes` is not a multiple of a journal file.
     #[error(
         "must be a multiple of {JOURNAL_FILE_BYTES} (64 MiB), such as {}",
         bytes / JOURNAL_FILE_BYTES * JOURNAL_FILE_BYTES
     )]
-    JournalBytes { bytes: u64 },
+    JournalBytes {
+        /// The configured bytes.
+        bytes: u64,
+    },
+    /// `log.dirs` contains a comma. Kafka allows a list.
     #[error("several data directories; Tidemill keeps its data in one")]
     SeveralDataDirectories,
+    /// `log.cleaner.min.compaction.lag.ms` is above the maximum.
     #[error("is larger than log.cleaner.max.compaction.lag.ms ({max_ms})")]
-    CompactionLags { max_ms: i64 },
+    CompactionLags {
+        /// `log.cleaner.max.compaction.lag.ms`
+        max_ms: i64,
+    },
+    /// `log.cleaner.io.buffer.load.factor` is 0.
     #[error("must be above 0, or the memory for keys would hold none; the default is 0.9")]
     NoLoadFactor,
+    /// `log.cleaner.io.buffer.size` is too large for the memory.
     #[error("is larger than a sixteenth of memory.bytes; at most {max}")]
-    CleanerBuffer { max: u64 },
+    CleanerBuffer {
+        /// A sixteenth of `memory.bytes`.
+        max: u64,
+    },
+    /// `group.consumer.heartbeat.interval.ms` is too long.
     #[error("is not below group.consumer.session.timeout.ms ({session_ms}), so every member would time out")]
-    Heartbeat { session_ms: i32 },
+    Heartbeat {
+        /// `group.consumer.session.timeout.ms`
+        session_ms: i32,
+    },
+    /// `group.consumer.assignors` is empty.
     #[error("is empty; name at least one, such as uniform")]
     NoAssignor,
+    /// `message.max.bytes` is too large for a request.
     #[error("is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it")]
     MessageBytes,
 }

@@ -5,23 +5,40 @@ use std::fmt;
 /// One listener. A response gives the brokers' addresses on the listener that received the request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {
+    /// The name before `://`, such as `PLAINTEXT`.
     pub name: String,
     /// Empty: every interface.
     pub host: String,
+    /// 0 lets the kernel choose a port.
     pub port: u16,
 }
 
 /// Why a text or a list is not a legal `listeners` setting.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListenerError {
+    /// The text has no `://`, no port, or an illegal name or host.
     #[error("'{text}' is not of the form NAME://host:port")]
-    Form { text: String },
+    Form {
+        /// The listener's text.
+        text: String,
+    },
+    /// The part after the last colon is not a port.
     #[error("'{port}' in '{text}' is not a port number, 0..65535")]
-    Port { port: String, text: String },
+    Port {
+        /// That part.
+        port: String,
+        /// The listener's text.
+        text: String,
+    },
+    /// The list is empty.
     #[error("at least one NAME://host:port is needed")]
     NoListener,
+    /// Two listeners share a name.
     #[error("the name {name} appears twice; each listener needs its own")]
-    DuplicateName { name: String },
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
 }
 
 impl Listener {

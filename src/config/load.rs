@@ -19,12 +19,14 @@ use super::setting::{InvalidValue, Value};
 pub struct Source<'a> {
     /// The file's name in messages.
     pub name: &'a str,
+    /// Its content, as TOML.
     pub text: &'a str,
 }
 
 /// Every problem of a configuration, not only the first. Prints one line each.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub struct LoadError {
+    /// In the order of the files, then of the checks between settings.
     pub problems: Vec<LocatedProblem>,
 }
 
@@ -33,24 +35,52 @@ pub struct LoadError {
 pub struct LocatedProblem {
     /// `tidemill.toml:12`, `--set num.partitions=0`, or `default`.
     pub place: String,
+    /// The problem.
     pub problem: Problem,
 }
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Problem {
+    /// The text is not TOML.
     #[error("not TOML: {reason}{}", if *names_overlap { OVERLAP_HINT } else { "" })]
-    NotToml { reason: String, names_overlap: bool },
+    NotToml {
+        /// The message of the parser.
+        reason: String,
+        /// The text gives one name to a value and to a table, as in `max.connections` and `max.connections.per.ip`.
+        names_overlap: bool,
+    },
+    /// A file sets a name twice.
     #[error("{name} was set before, at {earlier}")]
-    SetTwice { name: String, earlier: String },
+    SetTwice {
+        /// The setting.
+        name: String,
+        /// The place of the first assignment.
+        earlier: String,
+    },
+    /// The word after `--set` has no `=`.
     #[error("expected key=value")]
     NotAnAssignment,
+    /// No setting has the name.
     #[error("unknown setting {name}{hint}")]
-    UnknownSetting { name: String, hint: Hint },
+    UnknownSetting {
+        /// The name.
+        name: String,
+        /// A suggestion.
+        hint: Hint,
+    },
+    /// The value is not legal for its setting.
     #[error(transparent)]
     InvalidValue(#[from] InvalidValue),
+    /// The TOML value has no text form.
     #[error("{name}: {error}")]
-    NotPlain { name: String, error: NotPlain },
+    NotPlain {
+        /// The setting.
+        name: String,
+        /// The reason.
+        error: NotPlain,
+    },
+    /// The value is legal, but not together with another setting.
     #[error("{}: {_0}", _0.setting())]
     Contradiction(Contradiction),
 }
@@ -58,10 +88,16 @@ pub enum Problem {
 /// Why a TOML value has no counterpart in a `--set`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotPlain {
+    /// A number beyond TOML's 64 bits.
     #[error("{number} is too large")]
-    TooLarge { number: String },
+    TooLarge {
+        /// The number as written.
+        number: String,
+    },
+    /// A list in a list, or a table in a list.
     #[error("expected a list of plain values")]
     NestedList,
+    /// A table or a date in place of a value.
     #[error("expected a plain value")]
     Table,
 }
@@ -69,6 +105,7 @@ pub enum NotPlain {
 /// The settings that an unknown name most likely meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hint {
+    /// No name is near.
     Nothing,
     /// The name is this one with a typing error.
     Nearest(&'static str),

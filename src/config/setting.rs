@@ -8,7 +8,9 @@ use super::listener::{Listener, ListenerError};
 /// One row of a table of settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
+    /// Kafka's name, or Tidemill's own.
     pub name: &'static str,
+    /// The type and the legal values.
     pub kind: Kind,
     /// The default, as a configuration file spells it. `None` is Kafka's null: not set, so another setting decides.
     pub default: Option<&'static str>,
@@ -22,13 +24,35 @@ pub enum Kind {
     /// Kafka's BOOLEAN.
     Boolean,
     /// Kafka's INT: `min..=max`, or the one value `or` outside that range.
-    Int { min: i32, max: i32, or: Option<i32> },
+    Int {
+        /// The smallest legal value.
+        min: i32,
+        /// The largest legal value.
+        max: i32,
+        /// A legal value outside the range, such as -1 for "no limit".
+        or: Option<i32>,
+    },
     /// Kafka's SHORT.
-    Short { min: i16, max: i16 },
+    Short {
+        /// The smallest legal value.
+        min: i16,
+        /// The largest legal value.
+        max: i16,
+    },
     /// Kafka's LONG.
-    Long { min: i64, max: i64 },
+    Long {
+        /// The smallest legal value.
+        min: i64,
+        /// The largest legal value.
+        max: i64,
+    },
     /// Kafka's DOUBLE.
-    Double { min: f64, max: f64 },
+    Double {
+        /// The smallest legal value.
+        min: f64,
+        /// The largest legal value.
+        max: f64,
+    },
     /// Kafka's STRING, not empty.
     Text,
     /// Exactly one of these words.
@@ -44,11 +68,17 @@ pub enum Kind {
 /// A value of a setting, of the type that its [`Kind`] requires.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
+    /// Not set: another setting decides.
     Null,
+    /// A BOOLEAN.
     Bool(bool),
+    /// A SHORT, INT or LONG.
     Int(i64),
+    /// A DOUBLE.
     Double(f64),
+    /// A STRING, or a word from a set.
     Text(String),
+    /// A LIST, in its order.
     List(Vec<String>),
 }
 
@@ -56,33 +86,66 @@ pub enum Value {
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("Invalid value {value} for configuration {name}: {reason}")]
 pub struct InvalidValue {
+    /// The setting's name.
     pub name: &'static str,
+    /// The text as given.
     pub value: String,
+    /// The reason.
     pub reason: ValueError,
 }
 
 /// Why a text is not a legal value, and which values are.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum ValueError {
+    /// Neither `true` nor `false`; upper and lower case are equal.
     #[error("Expected value to be either true or false")]
     NotBoolean,
     /// Not a number, or a number that Kafka's type of this name cannot hold.
     #[error("Not a number of type {0}")]
     NotNumber(&'static str),
+    /// A number below its range.
     #[error("Value must be at least {min}")]
-    BelowMin { min: Bound },
+    BelowMin {
+        /// The smallest legal value.
+        min: Bound,
+    },
+    /// A number above its range.
     #[error("Value must be no more than {max}")]
-    AboveMax { max: Bound },
+    AboveMax {
+        /// The largest legal value.
+        max: Bound,
+    },
+    /// A number outside a range that has one exception.
     #[error("Value must be between {min} and {max} or equal to {or}")]
-    OutsideRange { min: i32, max: i32, or: i32 },
+    OutsideRange {
+        /// The smallest value of the range.
+        min: i32,
+        /// The largest value of the range.
+        max: i32,
+        /// The legal value outside the range.
+        or: i32,
+    },
+    /// The text is empty after trimming.
     #[error("String must be non-empty")]
     Empty,
+    /// Not a word from the set.
     #[error("String must be one of: {}", words.join(", "))]
-    NotOneOf { words: &'static [&'static str] },
+    NotOneOf {
+        /// The legal words.
+        words: &'static [&'static str],
+    },
+    /// A word of the list is not in the set.
     #[error("'{word}' is not one of: {}", words.join(", "))]
-    UnknownWord { word: String, words: &'static [&'static str] },
+    UnknownWord {
+        /// The word.
+        word: String,
+        /// The legal words.
+        words: &'static [&'static str],
+    },
+    /// Not a legal list of listeners.
     #[error(transparent)]
     Listeners(#[from] ListenerError),
+    /// Neither `*` nor a list of `partition:broker`.
     #[error(
         "must be the literal '*' or a list of replicas in the following format: \
          [partitionId]:[brokerId],[partitionId]:[brokerId],..."
@@ -93,7 +156,9 @@ pub enum ValueError {
 /// The bound of a number's range.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Bound {
+    /// Of a SHORT, INT or LONG.
     Int(i64),
+    /// Of a DOUBLE.
     Double(f64),
 }
 
@@ -340,6 +405,7 @@ impl Value {
 
 /// Converts a value that its setting's [`Kind`] has checked (CONF-1) into the Rust type of a field.
 pub trait FromValue: Sized {
+    /// Panics if the value is of another type: the table then names the wrong one.
     fn from_value(value: &Value) -> Self;
 }
 

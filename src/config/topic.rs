@@ -14,6 +14,7 @@ use crate::model::{Codec, TimestampType, TopicCompression};
 /// A topic's setting and the broker settings that it falls back to.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicSetting {
+    /// The topic's own name, type and description.
     pub setting: Setting,
     /// The broker settings that hold for a topic without an override, the highest precedence first. Each comes with the
     /// factor that converts its unit to the topic setting's, such as hours to milliseconds.
@@ -179,17 +180,35 @@ pub type Overrides = BTreeMap<String, String>;
 /// An override that a topic cannot have. The client gets the text with INVALID_CONFIG.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum InvalidOverride {
+    /// No topic setting has the name.
     #[error(
         "Unknown topic config name: {name}{}",
         hint.map(|hint| format!("; did you mean {hint}?")).unwrap_or_default()
     )]
-    Unknown { name: String, hint: Option<&'static str> },
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// The most similar name, if one is near.
+        hint: Option<&'static str>,
+    },
+    /// A null for a setting that has no null.
     #[error("Null value not supported for topic configs: {name}")]
-    Null { name: String },
+    Null {
+        /// The setting's name.
+        name: String,
+    },
+    /// The value is not legal for the setting.
     #[error(transparent)]
     InvalidValue(#[from] InvalidValue),
+    /// The minimum is above the maximum (KIP-354).
     #[error("conflict topic config setting min.compaction.lag.ms ({min_ms}) > max.compaction.lag.ms ({max_ms})")]
-    CompactionLags { min_ms: i64, max_ms: i64 },
+    CompactionLags {
+        /// `min.compaction.lag.ms`
+        min_ms: i64,
+        /// `max.compaction.lag.ms`
+        max_ms: i64,
+    },
+    /// `remote.storage.enable=true` (KIP-405).
     #[error(
         "Tiered Storage functionality is disabled in the broker. \
          Topic cannot be configured with remote log storage."

@@ -27,6 +27,7 @@ const KIND_IMAGE: u8 = 1;
 /// The content of an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Payload {
+    /// The changes at one index. All of them apply, or none (META-2).
     Commands(Vec<Command>),
     /// A snapshot. It replaces every entry before it.
     Image(Box<Image>),
@@ -35,26 +36,55 @@ pub enum Payload {
 /// One decoded entry of the metadata log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MetadataEntry {
+    /// The index of the commands, which increases; or that of the snapshot's image.
     pub index: u64,
+    /// The controller's term, which never decreases.
     pub term: u64,
+    /// The changes, or a snapshot.
     pub payload: Payload,
 }
 
 /// Why bytes are not an entry.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadEntry {
+    /// The bytes end inside the entry: a torn write, at the end of a log.
     #[error("{have} bytes are left of {wanted}")]
-    Short { wanted: usize, have: usize },
+    Short {
+        /// The bytes that the entry needs.
+        wanted: usize,
+        /// The bytes that are there.
+        have: usize,
+    },
+    /// The bytes do not begin with an entry.
     #[error("no entry starts here: the magic is {0:02x?}")]
     Magic([u8; 4]),
+    /// The entry's bytes have changed since they were written.
     #[error("the checksum is {stored:08x}, of the bytes {computed:08x}")]
-    Checksum { stored: u32, computed: u32 },
+    Checksum {
+        /// The CRC-32C in the entry.
+        stored: u32,
+        /// The CRC-32C of its bytes.
+        computed: u32,
+    },
+    /// The version or the kind is unknown to this build.
     #[error("written by a newer Tidemill: version {version}, kind {kind}; this one reads version {}", archive::VERSION)]
-    Newer { version: u8, kind: u8 },
+    Newer {
+        /// The entry's version.
+        version: u8,
+        /// The entry's kind.
+        kind: u8,
+    },
+    /// The checksum matches, and the archive is not of the expected structure.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+    /// A snapshot's entry and its image disagree.
     #[error("the index of the entry is {index}, and that of its image is {image}")]
-    ImageIndex { index: u64, image: u64 },
+    ImageIndex {
+        /// The entry's index.
+        index: u64,
+        /// The image's index.
+        image: u64,
+    },
 }
 
 /// The bytes of an entry.

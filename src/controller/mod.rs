@@ -38,5 +38,6 @@ use crate::metadata::Command;
 pub struct Plan<R> {
     /// If empty, nothing changes and nothing is written.
     pub commands: Vec<Command>,
+    /// The result for the client.
     pub answer: R,
 }

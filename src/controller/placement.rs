@@ -11,6 +11,7 @@ use crate::model::NodeId;
 /// There are fewer live nodes than the replication factor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooFewNodes {
+    /// The number of live nodes.
     pub live: usize,
 }
 

@@ -23,13 +23,16 @@ const TERM_ALONE: u64 = 1;
 /// A change that is on stable storage.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Committed {
+    /// The image after the change.
     pub image: Arc<Image>,
+    /// The changes since the previous image.
     pub delta: Arc<Delta>,
 }
 
 /// Why a proposal was not committed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProposeError {
+    /// The commands do not apply to the current image. Nothing was written.
     #[error(transparent)]
     Rejected(#[from] CommandRejected),
     /// It is unknown whether the log holds the change. The next start finds out.
@@ -45,6 +48,7 @@ pub struct Controller {
 
 /// A controller, and the report of opening its log.
 pub struct Opened {
+    /// Ready for proposals.
     pub controller: Controller,
     /// The torn write that was cut off the end of the log: its length in bytes, and why it is not an entry.
     pub torn: Option<(u64, BadEntry)>,

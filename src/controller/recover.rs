@@ -10,6 +10,7 @@ use crate::metadata::{CommandRejected, Delta, Image, apply_to};
 /// The content of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
+    /// The image after the last whole entry.
     pub image: Image,
     /// The term of the last entry; 0 if there is none.
     pub term: u64,
@@ -24,17 +25,45 @@ pub struct Recovered {
 /// Why a log is unusable.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecoverError {
+    /// Flushed bytes are damaged: whole entries follow them.
     #[error(
         "the metadata log is damaged at byte {at} ({why}), and whole entries follow at byte {next}: starting without \
          the damaged ones would lose acknowledged changes. Restore the file from a copy, or from another node"
     )]
-    Damaged { at: u64, next: u64, why: BadEntry },
+    Damaged {
+        /// The position of the damage in the file.
+        at: u64,
+        /// The position of the next whole entry.
+        next: u64,
+        /// Why the bytes are not an entry.
+        why: BadEntry,
+    },
+    /// An entry is whole, but this build cannot read it.
     #[error("the metadata log has an entry that cannot be read at byte {at}: {why}")]
-    Unreadable { at: u64, why: BadEntry },
+    Unreadable {
+        /// The position of the entry in the file.
+        at: u64,
+        /// The version, structure or index that this build rejects.
+        why: BadEntry,
+    },
+    /// An index does not increase, a term decreases, or a snapshot is not the first entry.
     #[error("the metadata log has index {index} after {before} at byte {at}")]
-    Order { at: u64, before: u64, index: u64 },
+    Order {
+        /// The position of the entry in the file.
+        at: u64,
+        /// The index of the entry before it.
+        before: u64,
+        /// The entry's index.
+        index: u64,
+    },
+    /// A command was accepted once and is rejected now.
     #[error("the metadata log has a change at byte {at} that does not apply: {why}")]
-    DoesNotApply { at: u64, why: CommandRejected },
+    DoesNotApply {
+        /// The position of the entry in the file.
+        at: u64,
+        /// The rule that rejects it.
+        why: CommandRejected,
+    },
 }
 
 /// Applies every whole entry in `bytes`, from the start.

@@ -13,7 +13,9 @@ use crate::model::NodeId;
     .known.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 )]
 pub struct OtherNode {
+    /// This node's `node.id`.
     pub here: i32,
+    /// The node ids in the metadata log.
     pub known: Vec<i32>,
 }
 

@@ -31,6 +31,7 @@ pub struct Store {
 /// A snapshot that failed.
 #[derive(Debug)]
 pub struct SnapshotError {
+    /// The failed operation's error.
     pub error: io::Error,
     /// Whether it is unknown which file the next start will find. If not, the log continues in the old file.
     pub is_final: bool,
@@ -39,15 +40,33 @@ pub struct SnapshotError {
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// A file operation failed.
     #[error("{path}: {error}")]
-    Io { path: PathBuf, error: io::Error },
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The kernel's error.
+        error: io::Error,
+    },
+    /// The file is read, and its content is unusable.
     #[error("{path}: {why}")]
-    Unrecoverable { path: PathBuf, why: RecoverError },
+    Unrecoverable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: RecoverError,
+    },
+    /// The file's name promises a snapshot, and its first entry is none.
     #[error(
         "{path}: does not start with the snapshot that its name promises{}",
         why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
     )]
-    NoSnapshot { path: PathBuf, why: Option<BadEntry> },
+    NoSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// Why its first bytes are not an entry, if they are not.
+        why: Option<BadEntry>,
+    },
 }
 
 impl Store {

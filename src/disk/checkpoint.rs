@@ -35,6 +35,7 @@ const _: () =
 /// The state that a shard needs to recover, besides the journal and the segments.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Checkpoint {
+    /// The random number of the journal, which every file and group carries.
     pub journal_id: u64,
     /// The number of the journal's files. The journal may have grown since.
     pub journal_files: u32,
@@ -44,25 +45,35 @@ pub struct Checkpoint {
     pub start: JournalStart,
     /// The shard stopped gracefully: segments are cut to their lengths, and nothing needs a replay.
     pub is_clean: bool,
+    /// The shard's partitions.
     pub partitions: Vec<PartitionState>,
 }
 
 /// [`ReplayStart`] in its stored form.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalStart {
+    /// The number of the file.
     pub file: u32,
+    /// The byte in the file where the group begins, a multiple of a block.
     pub position: u64,
+    /// The group's sequence number, from 1.
     pub sequence: u64,
+    /// The checksum of the previous group; 0 before the first.
     pub previous_checksum: u32,
+    /// The session that wrote the previous group.
     pub session: u64,
+    /// How often the journal has wrapped around to its first file.
     pub lap: u32,
 }
 
 /// The flushed state of one partition.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct PartitionState {
+    /// The topic's id.
     pub topic: [u8; 16],
+    /// The partition's index.
     pub partition: i32,
+    /// Batches below it are deleted, and never come back after a restart.
     pub log_start_offset: Offset,
     /// The segments before the active one, in order, flushed and cut to their lengths. Retention may have removed the
     /// first of them since.
@@ -86,13 +97,16 @@ pub struct PartitionState {
     pub segment_aborted: u32,
     /// (leader epoch, its first offset), ascending.
     pub leader_epochs: Vec<(LeaderEpoch, Offset)>,
+    /// The producers with batches or markers in the log.
     pub producers: Vec<ProducerState>,
 }
 
 /// A segment that takes no more appends.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealedSegment {
+    /// The offset in the file's name.
     pub base_offset: Offset,
+    /// The length of its `.log` file.
     pub bytes: u64,
     /// The entries of its index of aborted transactions.
     pub aborted: u32,
@@ -103,11 +117,15 @@ pub struct SealedSegment {
 /// One idempotent producer's last batches on one partition.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct ProducerState {
+    /// The id, at least 0.
     pub producer_id: i64,
+    /// The epoch of its last batch or marker.
     pub epoch: i16,
+    /// Wall time of its last batch or marker in ms since 1970, for `producer.id.expiration.ms`.
     pub last_activity_ms: i64,
     /// The timestamp of its last batch or marker.
     pub last_timestamp: i64,
+    /// The epoch of the coordinator that wrote the last marker; -1 without one.
     pub coordinator_epoch: i32,
     /// The first offset of its open transaction; -1 without one.
     pub current_txn_first_offset: Offset,
@@ -118,9 +136,13 @@ pub struct ProducerState {
 /// One of a producer's last batches.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProducedBatch {
+    /// The sequence of its first record.
     pub first_sequence: i32,
+    /// The sequence of its last record, smaller than the first if it wrapped; -1 for a coordinator's batch.
     pub last_sequence: i32,
+    /// The offset of its first record.
     pub base_offset: Offset,
+    /// The batch's `max_timestamp` as stored.
     pub timestamp: i64,
 }
 
@@ -141,14 +163,30 @@ impl From<JournalStart> for ReplayStart {
 /// Why a checkpoint file is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
+    /// The file ends inside its header.
     #[error("it is {bytes} bytes long, shorter than its header")]
-    Short { bytes: usize },
+    Short {
+        /// The file's length.
+        bytes: usize,
+    },
+    /// The file is not a checkpoint.
     #[error("it does not begin with a checkpoint's magic")]
     Magic,
+    /// Another build wrote the file.
     #[error("it is of version {found}, this build reads {VERSION_OLDEST} to {VERSION}")]
-    Version { found: u32 },
+    Version {
+        /// The version in the file.
+        found: u32,
+    },
+    /// The file ends before its archive, or goes on behind it.
     #[error("its archive should be {expected} bytes long and is {found}")]
-    Length { expected: u64, found: usize },
+    Length {
+        /// The length in the header.
+        expected: u64,
+        /// The bytes after the header.
+        found: usize,
+    },
+    /// The archive's bytes have changed since they were written.
     #[error("it does not match its checksum")]
     Checksum,
     /// The checksum matches, so the build that wrote it had another structure.

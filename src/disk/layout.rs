@@ -25,7 +25,9 @@ use crate::runtime::file::{Durability, File, Open};
 /// The content of `meta.properties`, in Kafka's format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {
+    /// The cluster's id. A start fails if the metadata log has another one.
     pub cluster_id: String,
+    /// `node.id`, at least 0.
     pub node_id: i32,
     /// The number of the current `layouts/<n>`.
     pub layout: u64,
@@ -36,20 +38,44 @@ pub struct Meta {
 /// Why a `meta.properties` file is rejected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MetaError {
+    /// A required key is not in the file.
     #[error("it has no {key}")]
-    Missing { key: &'static str },
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// The value of a numeric key is no unsigned number.
     #[error("{key} is {found:?}, not a number")]
-    NotANumber { key: &'static str, found: String },
+    NotANumber {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// The value of a numeric key is out of range.
     #[error("{key} is {found}, more than {max}")]
-    TooLarge { key: &'static str, found: u64, max: u64 },
+    TooLarge {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        found: u64,
+        /// The largest legal value.
+        max: u64,
+    },
+    /// Kafka's version 0 (before KRaft), or a newer one.
     #[error("it is of version {found}, this build reads 1")]
-    Version { found: String },
+    Version {
+        /// The value of `version`.
+        found: String,
+    },
 }
 
 /// The paths of one data directory.
 #[derive(Clone, Debug)]
 pub struct DataDirectory {
+    /// `log.dirs`
     pub root: PathBuf,
+    /// `journal.dir`, or `log.dirs` if that is not set.
     pub journal_root: PathBuf,
 }
 

@@ -39,13 +39,37 @@ pub fn block_floor(position: u64) -> u64 {
 /// A failure of storage, with its evidence: the operation, the file, and the kernel's error.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
+    /// A file operation failed.
     #[error("{doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    Io {
+        /// The operation, as a verb with its object: "open", "list directory".
+        doing: &'static str,
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
     /// The written bytes may or may not be on the disk. A later flush that succeeds does not prove that they are.
     #[error("{doing} {}: {source}", path.display())]
-    Flush { doing: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    Flush {
+        /// The operation, as a verb with its object.
+        doing: &'static str,
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// The kernel's error, which the kernel reports once (fsync(2)).
+        source: std::io::Error,
+    },
+    /// A file's content is not of its format, or is damaged.
     #[error("{} is not readable as {what}: {why}", path.display())]
-    Format { what: &'static str, path: std::path::PathBuf, why: String },
+    Format {
+        /// The format: "a checkpoint", "a journal file".
+        what: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// The rule that the content breaks.
+        why: String,
+    },
+    /// An operation that was not tried, with the reason: no memory, or state that rules it out.
     #[error("{0}")]
     Refused(String),
     /// An earlier failure, after which the shard writes no more.

@@ -24,14 +24,36 @@ const _: () = assert!(ENTRY_BYTES == 2 + 8 + 8 + 8 + 8);
 /// Why the bytes of a `.txnindex` cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AbortedIndexError {
+    /// The file ends inside an entry.
     #[error("its length of {found} bytes is not a whole number of {ENTRY_BYTES}-byte entries")]
-    TornEntry { found: usize },
+    TornEntry {
+        /// The file's length.
+        found: usize,
+    },
+    /// Another version wrote the entry.
     #[error("an entry is of version {found}, not {expected}")]
-    Version { expected: i16, found: i16 },
+    Version {
+        /// The version that this build reads.
+        expected: i16,
+        /// The version in the file.
+        found: i16,
+    },
+    /// The transaction's first offset is behind its marker.
     #[error("an entry reaches from {first_offset} to {last_offset}")]
-    Range { first_offset: Offset, last_offset: Offset },
+    Range {
+        /// The first offset.
+        first_offset: Offset,
+        /// The marker's offset.
+        last_offset: Offset,
+    },
+    /// The entries are not in the order of the log.
     #[error("its markers do not ascend: {found} follows {previous}")]
-    MarkersNotAscending { previous: Offset, found: Offset },
+    MarkersNotAscending {
+        /// The marker's offset in the previous entry.
+        previous: Offset,
+        /// The marker's offset in the entry.
+        found: Offset,
+    },
 }
 
 /// The version of an entry, Kafka's only one.

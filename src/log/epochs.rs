@@ -7,16 +7,40 @@ use crate::model::{LeaderEpoch, Offset};
 /// Why the text of a `leader-epoch-checkpoint` cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EpochsError {
+    /// The file is of another version.
     #[error("its first line is {found:?}, not version 0")]
-    Version { found: String },
+    Version {
+        /// The first line.
+        found: String,
+    },
+    /// The count of entries is missing or no number.
     #[error("its second line is {found:?}, not a count")]
-    Count { found: String },
+    Count {
+        /// The second line.
+        found: String,
+    },
+    /// An entry's line is not two numbers.
     #[error("{found:?} is not `epoch offset`")]
-    Entry { found: String },
+    Entry {
+        /// The line.
+        found: String,
+    },
+    /// An epoch, or its start offset, is not above the previous one's.
     #[error("its epochs do not ascend: {found:?} follows {previous:?}")]
-    NotAscending { previous: (LeaderEpoch, Offset), found: (LeaderEpoch, Offset) },
+    NotAscending {
+        /// The previous entry.
+        previous: (LeaderEpoch, Offset),
+        /// The entry.
+        found: (LeaderEpoch, Offset),
+    },
+    /// The file has more or fewer entries than its second line announces.
     #[error("it announces {expected} entries and has {found}")]
-    EntryCount { expected: usize, found: usize },
+    EntryCount {
+        /// The announced number.
+        expected: usize,
+        /// The number of lines with entries.
+        found: usize,
+    },
 }
 
 /// The leader epochs of a log, ascending, each with its start offset.

@@ -20,16 +20,45 @@ const _: () = assert!(OFFSET_ENTRY_BYTES == 4 + 4 && TIME_ENTRY_BYTES == 8 + 4);
 /// Why the bytes of an index cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IndexError {
+    /// The file ends inside an entry.
     #[error("its length of {found} bytes is not a whole number of {entry_bytes}-byte entries")]
-    TornEntry { entry_bytes: usize, found: usize },
+    TornEntry {
+        /// The size of an entry: 8 in a `.index`, 12 in a `.timeindex`.
+        entry_bytes: usize,
+        /// The file's length.
+        found: usize,
+    },
+    /// An entry points behind the `.log` file.
     #[error("an entry points to byte {found}, at or behind the segment's end at {log_bytes}")]
-    BehindEnd { log_bytes: u64, found: u64 },
+    BehindEnd {
+        /// The length of the `.log` file.
+        log_bytes: u64,
+        /// The entry's position.
+        found: u64,
+    },
+    /// Offsets in an index are relative to the segment's base offset.
     #[error("an entry's relative offset is negative ({found})")]
-    NegativeOffset { found: i32 },
+    NegativeOffset {
+        /// The relative offset.
+        found: i32,
+    },
+    /// An offset is not above the previous one.
     #[error("its offsets do not ascend: {found} follows {previous}")]
-    OffsetsNotAscending { previous: u32, found: u32 },
+    OffsetsNotAscending {
+        /// The previous entry's relative offset.
+        previous: u32,
+        /// The entry's relative offset.
+        found: u32,
+    },
+    /// A timestamp is not above the previous one.
     #[error("its timestamps do not ascend: {found} follows {previous}")]
-    TimestampsNotAscending { previous: i64, found: i64 },
+    TimestampsNotAscending {
+        /// The previous entry's timestamp, in ms since 1970.
+        previous: i64,
+        /// The entry's timestamp, in ms since 1970.
+        found: i64,
+    },
+    /// A time index holds at least one entry.
     #[error("the time index is empty")]
     NoTimes,
 }

@@ -106,8 +106,17 @@ pub struct TimedOffset {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The reader has to reset its position: OFFSET_OUT_OF_RANGE.
     #[error("offset {requested} is outside of {start}..={end}")]
-    OutOfRange { requested: Offset, start: Offset, end: Offset },
+    OutOfRange {
+        /// The requested offset.
+        requested: Offset,
+        /// The log start offset.
+        start: Offset,
+        /// The log end offset; a read there waits for appends.
+        end: Offset,
+    },
+    /// The disk failed, or a segment was removed during the read.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

@@ -14,13 +14,17 @@ use crate::model::{InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, T
 /// The changes from one image to the next. Topics are in their new state, and deleted topics in their last one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
+    /// In their state after the last command.
     pub topics_created: Vec<Arc<Topic>>,
+    /// In their state before the deletion.
     pub topics_deleted: Vec<Arc<Topic>>,
     /// The new partitions of topics that existed before.
     pub partitions_added: Vec<(TopicId, Range<i32>)>,
     /// Existing partitions whose leader, leader epoch or in-sync replicas changed.
     pub leadership_changed: Vec<TopicPartition>,
+    /// Topics whose overrides changed.
     pub configs_changed: Vec<TopicId>,
+    /// Nodes that started or stopped.
     pub nodes_changed: Vec<NodeId>,
     /// The node that got a block of producer ids, and the block.
     pub producer_ids: Option<(NodeId, Range<ProducerId>)>,
@@ -29,32 +33,76 @@ pub struct Delta {
 /// Why a command does not apply to an image.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CommandRejected {
+    /// The cluster's id cannot change.
     #[error("the cluster already has the id '{have}', not '{given}'")]
-    AlreadyFormatted { have: String, given: String },
+    AlreadyFormatted {
+        /// The current id.
+        have: String,
+        /// The command's id.
+        given: String,
+    },
+    /// The id has this many characters.
     #[error("a cluster id is 1 to 255 characters, not {0}")]
     ClusterIdLength(usize),
+    /// The node has started again since the command was proposed.
     #[error("node {node} is at incarnation {have}, so {given} is stale")]
-    StaleIncarnation { node: i32, have: u64, given: u64 },
+    StaleIncarnation {
+        /// The node.
+        node: i32,
+        /// Its current incarnation.
+        have: u64,
+        /// The command's incarnation.
+        given: u64,
+    },
+    /// The registration breaks a bound: a broker id is node id x 1000 + shard, in an i32.
     #[error("node {node} needs 1 to 1000 shards, an address and an id up to 2000000")]
-    NodeUnusable { node: i32 },
+    NodeUnusable {
+        /// The node.
+        node: i32,
+    },
+    /// The node never started in this cluster.
     #[error("node {0} is not registered")]
     UnknownNode(i32),
+    /// The topic was deleted, or never existed.
     #[error("there is no topic with id {0}")]
     UnknownTopic(TopicId),
+    /// The name of a new topic is illegal.
     #[error(transparent)]
     InvalidName(#[from] InvalidTopicName),
+    /// Names are unique (META-3).
     #[error("Topic '{0}' already exists.")]
     TopicExists(String),
+    /// The names differ only in `.` and `_`, which metrics would not tell apart in Kafka.
     #[error("Topic '{name}' collides with existing topic: {other}")]
-    NameCollides { name: String, other: String },
+    NameCollides {
+        /// The new topic's name.
+        name: String,
+        /// The existing topic's name.
+        other: String,
+    },
+    /// Ids are unique, and zero stands for "no id" in requests.
     #[error("the topic id {0} is zero or in use")]
     IdTaken(TopicId),
+    /// The list of replicas is empty.
     #[error("a command creates at least one partition, not none")]
     NoPartitions,
+    /// Another command has changed the number of partitions since this one was planned.
     #[error("the topic has {have} partitions, not {given}")]
-    PartitionsMoved { have: usize, given: u32 },
+    PartitionsMoved {
+        /// The current number.
+        have: usize,
+        /// The number for which the command was planned.
+        given: u32,
+    },
+    /// The list of replicas is empty, repeats a node, or has an unknown one.
     #[error("partition {partition} needs replicas on different nodes that exist, not {replicas:?}")]
-    BadReplicas { partition: usize, replicas: Vec<i32> },
+    BadReplicas {
+        /// The partition's index.
+        partition: usize,
+        /// The listed node ids.
+        replicas: Vec<i32>,
+    },
+    /// The next block would exceed an i64.
     #[error("no producer ids are left")]
     ProducerIdsExhausted,
 }

@@ -26,11 +26,17 @@ pub struct Image {
 /// A node, as it registered at its last start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {
+    /// `node.id`
     pub id: NodeId,
+    /// Increases with each start of the node.
     pub incarnation: u64,
+    /// The advertised address of each listener.
     pub endpoints: Vec<Endpoint>,
+    /// The number of shards, 1 to 1000.
     pub shards: u16,
+    /// Direct: one broker per shard. Forward: one broker per node.
     pub routing: Routing,
+    /// `broker.rack`, or `node-<id>` if that is not set.
     pub rack: String,
     /// The node is registered but down: it leads no partition, and clients are not directed to it.
     pub is_fenced: bool,
@@ -39,15 +45,20 @@ pub struct Node {
 /// A topic, with its partitions and overrides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topic {
+    /// Unique over time: a topic that is created again gets a new id (KIP-516).
     pub id: TopicId,
+    /// Unique among live topics.
     pub name: TopicName,
+    /// At the position of its index.
     pub partitions: Vec<Partition>,
+    /// The topic's own settings, which precede those of the broker.
     pub overrides: Overrides,
 }
 
 /// A partition's leader and replicas. The shard of a node that owns it is not stored: `metadata::owner` derives it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
+    /// `None`: none of the in-sync replicas is on a live node.
     pub leader: Option<NodeId>,
     /// Counts leaderships (META-4).
     pub leader_epoch: LeaderEpoch,

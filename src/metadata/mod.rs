@@ -18,7 +18,7 @@
 
 pub mod apply;
 pub mod archive;
-pub mod command;
+mod command;
 pub mod image;
 pub mod owner;
 

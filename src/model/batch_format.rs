@@ -3,10 +3,15 @@
 /// How the records of a batch are compressed. The numbers are the attribute bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {
+    /// Not compressed.
     None = 0,
+    /// gzip (RFC 1952).
     Gzip = 1,
+    /// Snappy, framed as xerial's snappy-java does.
     Snappy = 2,
+    /// The LZ4 frame format.
     Lz4 = 3,
+    /// Zstandard (RFC 8878); clients may use it since KIP-110.
     Zstd = 4,
 }
 

@@ -5,7 +5,7 @@ macro_rules! error_codes {
         /// The error code of a response. [`ErrorCode::None`] is success.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(i16)]
-        pub enum ErrorCode { $($name = $code),* }
+        pub enum ErrorCode { $(#[doc = concat!("Kafka's `", $text, "`.")] $name = $code),* }
 
         impl ErrorCode {
             /// The code with this number, if Kafka has one.

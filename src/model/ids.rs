@@ -1,5 +1,5 @@
-//! Ids and offsets, as types that cannot be mixed up. Producer ids, producer epochs and partition indexes are aliases of
-//! the integers in Kafka's schemas. Wire messages carry plain integers; `api` converts them.
+//! Ids and offsets, as types that cannot be mixed up. Producer ids, producer epochs and partition indexes are aliases
+//! of the integers in Kafka's schemas. Wire messages carry plain integers; `api` converts them.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
@@ -220,7 +220,9 @@ impl fmt::Debug for TopicId {
 /// A partition, identified by its topic's id and its number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TopicPartition {
+    /// The topic's id, which a topic of the same name that is created again does not have.
     pub topic: TopicId,
+    /// The partition's index, from 0.
     pub partition: PartitionIndex,
 }
 

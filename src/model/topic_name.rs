@@ -9,12 +9,16 @@ pub struct TopicName(std::sync::Arc<str>);
 /// Why a name is illegal. The client gets the text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidTopicName {
+    /// The name has no characters.
     #[error("Topic name is invalid: the empty string is not allowed")]
     Empty,
+    /// The name is `.` or `..`, which directories cannot have.
     #[error("Topic name is invalid: '{0}' is not allowed")]
     Dots(String),
+    /// The name has more than 249 characters, so `<topic>-<partition>` might exceed a file name's 255.
     #[error("Topic name is invalid: the length of '{0}' is longer than the max allowed length 249")]
     TooLong(String),
+    /// A character is not in Kafka's alphabet.
     #[error(
         "Topic name is invalid: '{0}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
     )]

@@ -15,10 +15,13 @@ use crate::record::validate::{Accepted, BatchRejected, RecordFault, Rules, valid
 /// watermark has passed `last_offset`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Produced {
+    /// The offset of its first record.
     pub base_offset: Offset,
+    /// The offset of its last record.
     pub last_offset: Offset,
     /// -1 unless the topic has LogAppendTime.
     pub log_append_time_ms: i64,
+    /// The first offset of the log, which a producer's response contains.
     pub log_start_offset: Offset,
     /// The batch's journal group. For a duplicate: a group that is not before the first append's; 0 when that one is
     /// committed.
@@ -28,8 +31,11 @@ pub struct Produced {
 /// Why a batch was not appended, in the form that its producer gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppendRefusal {
+    /// Kafka's code.
     pub error: ErrorCode,
+    /// The text for the client; `None` leaves the text of the code.
     pub message: Option<String>,
+    /// The invalid records (KIP-467). Empty if the fault is not in single records.
     pub record_errors: Vec<RecordFault>,
 }
 
@@ -73,9 +79,11 @@ impl ProduceCapabilities {
 /// How a client wants its batches appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendRequest {
+    /// The rules of the request's version.
     pub capabilities: ProduceCapabilities,
     /// -1, 0 or 1.
     pub acks: i16,
+    /// Wall time of the request in ms since 1970: the timestamp under LogAppendTime.
     pub now_ms: i64,
 }
 

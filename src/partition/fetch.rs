@@ -12,12 +12,15 @@ use crate::model::{ErrorCode, LeaderEpoch, Offset};
 /// One partition of a Fetch request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PartitionFetch {
+    /// The offset of the first wanted record. The response begins with the batch that contains it.
     pub fetch_offset: Offset,
+    /// The most record bytes, in whole batches.
     pub bytes_max: usize,
     /// The client's leader epoch; -1: not checked (KIP-320).
     pub current_leader_epoch: LeaderEpoch,
     /// The epoch of the reader's last record; -1: unknown (KIP-595).
     pub last_fetched_epoch: LeaderEpoch,
+    /// The read limit: the high watermark, or the last stable offset.
     pub isolation: Isolation,
     /// The response is still empty: one batch may exceed `bytes_max` (KIP-74).
     pub at_least_one: bool,
@@ -28,12 +31,17 @@ pub struct PartitionFetch {
 
 /// The result of a [`PartitionFetch`].
 pub struct Fetched {
+    /// [`ErrorCode::None`] if the fetch succeeded.
     pub error: ErrorCode,
+    /// Consumers may read below this offset.
     pub high_watermark: Offset,
+    /// Read-committed consumers may read below this offset.
     pub last_stable_offset: Offset,
+    /// The first offset of the log.
     pub log_start_offset: Offset,
     /// KIP-595: the reader's log diverges. Its last epoch ended at this offset, before its fetch offset.
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// The ranges of the batches; empty after an error.
     pub read: Read,
     /// For read_committed: the aborted transactions whose records are in `read`, which the reader drops (statement 76).
     pub aborted: Vec<AbortedTransaction>,

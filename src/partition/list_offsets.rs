@@ -26,6 +26,7 @@ pub enum OffsetQuery {
 /// The offset that a query found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListedOffset {
+    /// The offset; -1 if no record matches.
     pub offset: Offset,
     /// Of the record at `offset`; -1 for a query by position.
     pub timestamp: i64,

@@ -49,8 +49,11 @@ pub const DECODED_BYTES_MAX: usize = 128 << 20;
 /// What a partition takes from the metadata image: its leader epoch, and the number of its replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leadership {
+    /// Increases with each change of the leader (META-4).
     pub leader_epoch: LeaderEpoch,
+    /// The number of replicas.
     pub replicas: usize,
+    /// The number of in-sync replicas, which `min.insync.replicas` is compared with.
     pub in_sync_replicas: usize,
 }
 
@@ -63,7 +66,9 @@ struct EndingTransaction {
 
 /// One partition on its leader. All fields change on the shard's thread only.
 pub struct Partition {
+    /// The topic's id and the partition's index.
     pub id: TopicPartition,
+    /// The topic's name.
     pub name: TopicName,
     log: Log,
     leader_epoch: Cell<LeaderEpoch>,

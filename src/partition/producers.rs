@@ -28,31 +28,94 @@ pub enum ProducerVerdict {
     Fresh,
     /// The log already holds it. Acknowledge it with the first append's offset and timestamp, once that append is as
     /// durable as the request's acks require.
-    Duplicate { base_offset: Offset, last_offset: Offset, timestamp: i64 },
+    Duplicate {
+        /// The offset of the first append's first record.
+        base_offset: Offset,
+        /// The offset of the first append's last record.
+        last_offset: Offset,
+        /// The first append's `max_timestamp` as stored, in ms since 1970.
+        timestamp: i64,
+    },
 }
 
 /// Why a batch or a marker must not be appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ProducerRefusal {
+    /// A newer producer with the same id has written here: this one is fenced.
     #[error("Epoch of producer {producer_id} is {got}, which is smaller than the last seen epoch {current}")]
-    OldEpoch { producer_id: ProducerId, got: ProducerEpoch, current: ProducerEpoch },
+    OldEpoch {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's epoch.
+        got: ProducerEpoch,
+        /// The producer's epoch in this partition.
+        current: ProducerEpoch,
+    },
+    /// A batch is missing, or it is an old duplicate beyond the batches kept.
     #[error("Out of order sequence number for producer {producer_id}: {got} (incoming), {last} (current end)")]
-    OutOfOrder { producer_id: ProducerId, got: i32, last: i32 },
+    OutOfOrder {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's first sequence.
+        got: i32,
+        /// The last sequence in the log.
+        last: i32,
+    },
+    /// A new epoch starts its sequences at 0.
     #[error(
         "Invalid sequence number for new epoch of producer {producer_id}: {epoch} (request epoch), {got} (sequence), \
          {current} (current epoch)"
     )]
-    NewEpochNotAtZero { producer_id: ProducerId, epoch: ProducerEpoch, got: i32, current: ProducerEpoch },
+    NewEpochNotAtZero {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's epoch.
+        epoch: ProducerEpoch,
+        /// The batch's first sequence.
+        got: i32,
+        /// The producer's epoch in this partition.
+        current: ProducerEpoch,
+    },
+    /// The first batch under `transaction.version=2` starts at sequence 0 (KIP-890).
     #[error("Invalid sequence number for producer {producer_id}: {got}. Expected sequence 0 from an unknown producer")]
-    UnknownNotAtZero { producer_id: ProducerId, got: i32 },
+    UnknownNotAtZero {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The batch's first sequence.
+        got: i32,
+    },
+    /// A plain batch between the batches of a transaction.
     #[error("Expected a transactional write from producer {producer_id}, which has a transaction open")]
-    OutsideTransaction { producer_id: ProducerId },
+    OutsideTransaction {
+        /// The producer.
+        producer_id: ProducerId,
+    },
+    /// The log holds no open transaction of the producer, and the coordinator has not confirmed one.
     #[error("Record was not part of an ongoing transaction of producer {producer_id}")]
-    NoTransaction { producer_id: ProducerId },
+    NoTransaction {
+        /// The producer.
+        producer_id: ProducerId,
+    },
+    /// A marker of an earlier epoch of the producer.
     #[error("Epoch of the marker for producer {producer_id} is {got}, and the last seen epoch is {current}")]
-    OldMarker { producer_id: ProducerId, got: ProducerEpoch, current: ProducerEpoch },
+    OldMarker {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The marker's producer epoch.
+        got: ProducerEpoch,
+        /// The producer's epoch in this partition.
+        current: ProducerEpoch,
+    },
+    /// A coordinator of an earlier epoch wrote the marker: it has lost its leadership.
     #[error("Invalid coordinator epoch for producer {producer_id}: {got} (zombie), {current} (current)")]
-    OldCoordinator { producer_id: ProducerId, got: i32, current: i32 },
+    OldCoordinator {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The marker's coordinator epoch.
+        got: i32,
+        /// The epoch of the last marker's coordinator.
+        current: i32,
+    },
 }
 
 /// The proof, when a transactional batch is appended, that the partition is in its producer's transaction.
@@ -62,7 +125,10 @@ pub enum Membership {
     ByLog,
     /// The transaction coordinator has confirmed it, and no marker came since. `is_v2`: under `transaction.version=2`,
     /// where a producer that is unknown here must begin at sequence 0.
-    Verified { is_v2: bool },
+    Verified {
+        /// The producer follows `transaction.version=2`.
+        is_v2: bool,
+    },
 }
 
 impl ProducerRefusal {
@@ -107,8 +173,11 @@ struct Producer {
 /// -1: compaction keeps the last batch of each producer and needs its offset.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AppendedBatch {
+    /// The sequence of its first record; after 2^31-1 follows 0.
     pub first_sequence: i32,
+    /// The sequence of its last record.
     pub last_sequence: i32,
+    /// The offset of its first record.
     pub base_offset: Offset,
     /// The batch's `max_timestamp` as stored.
     pub timestamp: i64,
@@ -414,8 +483,11 @@ impl Producers {
 /// The state of one producer in a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProducerSnapshot {
+    /// The id, at least 0.
     pub producer_id: ProducerId,
+    /// The epoch of its last batch or marker.
     pub epoch: ProducerEpoch,
+    /// Wall time of its last batch or marker in ms since 1970, for `producer.id.expiration.ms`.
     pub last_activity_ms: i64,
     /// The timestamp of its last batch or marker.
     pub last_timestamp: i64,

@@ -35,8 +35,11 @@ impl Verification {
 /// A coordinator's request to end a producer's transaction in this partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndTransaction {
+    /// The producer.
     pub producer_id: ProducerId,
+    /// The producer's epoch in the marker.
     pub producer_epoch: ProducerEpoch,
+    /// Commit or abort, and the coordinator's epoch.
     pub marker: Marker,
     /// The transaction follows `transaction.version=2`.
     pub is_v2: bool,

@@ -9,17 +9,25 @@ use crate::record::varint;
 /// The header fields of a batch that its records do not determine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchOptions {
+    /// The offset of the first record.
     pub base_offset: Offset,
+    /// The leader epoch; -1 in a produced batch.
     pub leader_epoch: LeaderEpoch,
+    /// The compression of the records.
     pub codec: Codec,
     /// On the codec's own scale. `None` is Kafka's default.
     pub level: Option<i32>,
     /// `Some(now)`: a LogAppendTime batch, whose records all have that time.
     pub log_append_time_ms: Option<i64>,
+    /// The batch belongs to a transaction (KIP-98).
     pub is_transactional: bool,
+    /// The batch holds a marker, which consumers do not get.
     pub is_control: bool,
+    /// -1 without idempotence.
     pub producer_id: ProducerId,
+    /// -1 without idempotence.
     pub producer_epoch: ProducerEpoch,
+    /// The sequence of the first record; -1 without idempotence.
     pub base_sequence: i32,
 }
 

@@ -18,13 +18,16 @@ use crate::record::records::Records;
 /// How a transaction ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
+    /// The transaction's records are never visible to read-committed consumers.
     Abort,
+    /// The transaction's records become visible.
     Commit,
 }
 
 /// The content of a marker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Marker {
+    /// Commit or abort.
     pub ending: Ending,
     /// The epoch of the transaction coordinator that wrote it.
     pub coordinator_epoch: i32,

@@ -44,18 +44,31 @@ const _: () = assert!(HEADER_BYTES == 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 
 /// A batch's header by value. Any 61 bytes decode; `validate` checks the values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchHeader {
+    /// The offset of the first record. Compaction keeps it when that record is removed.
     pub base_offset: Offset,
+    /// The bytes after this field, so 12 less than the whole batch.
     pub batch_length: i32,
+    /// The epoch of the leader that appended the batch; -1 in a produced batch.
     pub leader_epoch: LeaderEpoch,
+    /// The format version; only 2 is legal.
     pub magic: i8,
+    /// CRC-32C of everything from `attributes` to the end of the batch.
     pub crc: u32,
+    /// Bits 0-2 codec, 3 LogAppendTime, 4 transactional, 5 control, 6 delete horizon.
     pub attributes: i16,
+    /// The last offset minus the base offset.
     pub last_offset_delta: i32,
+    /// The first record's timestamp in ms since 1970, or the delete horizon when bit 6 is set.
     pub base_timestamp: i64,
+    /// The largest timestamp of a record in ms since 1970; -1 if none has one.
     pub max_timestamp: i64,
+    /// -1 without idempotence.
     pub producer_id: ProducerId,
+    /// -1 without idempotence.
     pub producer_epoch: ProducerEpoch,
+    /// The sequence of the first record; -1 without idempotence.
     pub base_sequence: i32,
+    /// The number of records; 0 in a batch that compaction emptied.
     pub records_count: i32,
 }
 

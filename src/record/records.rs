@@ -14,22 +14,75 @@ use crate::record::varint::{self, VarintError};
 /// Why bytes are not records. The producer gets the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
+    /// A varint is cut off or too long.
     #[error("record {index}: {source}")]
-    Varint { index: i32, source: VarintError },
+    Varint {
+        /// The record's position in the batch, from 0.
+        index: i32,
+        /// The fault.
+        source: VarintError,
+    },
+    /// The record's length is negative or beyond the batch.
     #[error("record {index}: its length is {length} bytes, and {available} are left")]
-    Length { index: i32, length: i64, available: usize },
+    Length {
+        /// The record's position in the batch, from 0.
+        index: i32,
+        /// The length field, in bytes.
+        length: i64,
+        /// Bytes left in the batch.
+        available: usize,
+    },
+    /// A key, value or header has a negative length other than -1, or reaches beyond its record.
     #[error("record {index}: a field of {length} bytes reaches beyond the record's {available} bytes")]
-    Field { index: i32, length: i64, available: usize },
+    Field {
+        /// The record's position in the batch, from 0.
+        index: i32,
+        /// The length field, in bytes.
+        length: i64,
+        /// Bytes left in the record.
+        available: usize,
+    },
+    /// The header count is negative or beyond the record; a header takes at least two bytes.
     #[error("record {index}: {count} headers cannot fit the {available} bytes that are left")]
-    HeaderCount { index: i32, count: i32, available: usize },
+    HeaderCount {
+        /// The record's position in the batch, from 0.
+        index: i32,
+        /// The count of headers.
+        count: i32,
+        /// Bytes left in the record.
+        available: usize,
+    },
+    /// A header's key has length -1.
     #[error("record {index}: a header key may not be null")]
-    HeaderKey { index: i32 },
+    HeaderKey {
+        /// The record's position in the batch, from 0.
+        index: i32,
+    },
+    /// The record's length exceeds its fields.
     #[error("record {index}: {bytes} bytes are left inside the record after its last field")]
-    RecordTail { index: i32, bytes: usize },
+    RecordTail {
+        /// The record's position in the batch, from 0.
+        index: i32,
+        /// Bytes left in the record.
+        bytes: usize,
+    },
+    /// The batch has fewer records than its header announces.
     #[error("the batch has a count of {expected} records and its bytes end after {got}")]
-    Missing { expected: i32, got: i32 },
+    Missing {
+        /// `records_count`
+        expected: i32,
+        /// The whole records in the batch.
+        got: i32,
+    },
+    /// Bytes follow the last record.
     #[error("{bytes} bytes are left after the last of {count} records")]
-    Tail { count: i32, bytes: usize },
+    Tail {
+        /// `records_count`
+        count: i32,
+        /// Bytes left in the batch.
+        bytes: usize,
+    },
+    /// `records_count` is negative.
     #[error("the batch has a count of {0} records")]
     Count(i32),
 }
@@ -37,21 +90,28 @@ pub enum RecordError {
 /// One record. Keys, values and headers borrow the batch's (decompressed) bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
+    /// The batch's base offset plus `offset_delta`.
     pub offset: Offset,
     /// The timestamp that consumers get: the producer's, or under LogAppendTime that of the append.
     pub timestamp: i64,
+    /// Relative to the batch's base offset.
     pub offset_delta: i32,
     /// Relative to the batch's base timestamp, as stored under either timestamp type.
     pub timestamp_delta: i64,
+    /// `None` is Kafka's null.
     pub key: Option<&'a [u8]>,
+    /// `None` is Kafka's null; in a compacted topic it deletes the key.
     pub value: Option<&'a [u8]>,
+    /// In their order, with repeated keys.
     pub headers: Headers<'a>,
 }
 
 /// One header of a record. The key should be UTF-8; like Kafka's broker, Tidemill does not check it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<'a> {
+    /// Never null.
     pub key: &'a [u8],
+    /// `None` is Kafka's null.
     pub value: Option<&'a [u8]>,
 }
 
@@ -203,8 +263,11 @@ impl<'a> Iterator for Records<'a> {
 /// The fields of a record that the leader checks; see [`skim`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Skimmed {
+    /// Relative to the batch's base timestamp, in ms.
     pub timestamp_delta: i64,
+    /// Relative to the batch's base offset.
     pub offset_delta: i32,
+    /// The key is not null, which compacted topics require.
     pub has_key: bool,
 }
 

@@ -9,15 +9,19 @@ use crate::record::walk::Batch;
 /// The timestamp and the offset of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimestampOffset {
+    /// In ms since 1970.
     pub timestamp: i64,
+    /// The record's offset.
     pub offset: Offset,
 }
 
 /// Why a stored batch cannot be searched. It was valid when it was appended, so its bytes have changed since.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SearchError {
+    /// The records cannot be decompressed.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The decompressed bytes are not records.
     #[error(transparent)]
     Record(#[from] RecordError),
 }

@@ -23,7 +23,9 @@ pub struct Rules {
     pub message_bytes_max: usize,
     /// `segment.bytes`: a batch must fit one segment.
     pub segment_bytes_max: usize,
+    /// `compression.type`
     pub compression: TopicCompression,
+    /// `message.timestamp.type`
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`
     pub timestamp_before_max_ms: i64,
@@ -31,6 +33,7 @@ pub struct Rules {
     pub timestamp_after_max_ms: i64,
     /// Whether `cleanup.policy` contains `compact`, so that every record needs a key.
     pub is_compacted: bool,
+    /// Wall time in ms since 1970, which the timestamps of records are compared with.
     pub now_ms: i64,
 }
 
@@ -70,7 +73,9 @@ impl Accepted<'_> {
 /// The error of a batch that is rejected, for its producer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BatchRejected {
+    /// Kafka's code.
     pub error: ErrorCode,
+    /// The text for the producer, with the position of the fault.
     pub message: String,
     /// The invalid records (KIP-467), at most [`RECORD_ERRORS_MAX`]. Empty if the fault is not in single records.
     pub record_errors: Vec<RecordFault>,
@@ -79,7 +84,9 @@ pub struct BatchRejected {
 /// One invalid record, by its index in the batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordFault {
+    /// The record's position in the batch, from 0.
     pub batch_index: i32,
+    /// The text for the producer.
     pub message: String,
 }
 

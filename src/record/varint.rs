@@ -3,8 +3,10 @@
 /// Why bytes are not a varint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum VarintError {
+    /// The last byte present has its continuation bit set, or there is no byte.
     #[error("the bytes end inside a variable-length number")]
     Ends,
+    /// More than 5 bytes for an i32, or 10 for an i64.
     #[error("a variable-length number is longer than its type allows")]
     TooLong,
 }

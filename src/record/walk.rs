@@ -8,6 +8,7 @@ use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES};
 /// One whole batch and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
+    /// The decoded header. Only its length and magic are checked.
     pub header: BatchHeader,
     /// The whole batch, header included.
     pub bytes: &'a [u8],
@@ -32,10 +33,22 @@ impl<'a> Batch<'a> {
 pub enum Broken {
     /// The bytes end inside a batch, as in a cut fetch response or after an interrupted write.
     #[error("the batch at {position} needs {needed} bytes and {available} are left")]
-    Torn { position: usize, needed: usize, available: usize },
+    Torn {
+        /// The start of the batch in the walked buffer.
+        position: usize,
+        /// The bytes of the whole batch, or of a header.
+        needed: usize,
+        /// The bytes from the start of the batch.
+        available: usize,
+    },
     /// The bytes are not a batch.
     #[error("no batch at {position}: {reason}")]
-    Corrupt { position: usize, reason: Corruption },
+    Corrupt {
+        /// The start of the batch in the walked buffer.
+        position: usize,
+        /// The fault.
+        reason: Corruption,
+    },
 }
 
 impl Broken {
@@ -50,8 +63,10 @@ impl Broken {
 /// Why bytes are not a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Corruption {
+    /// The batch would end inside its header.
     #[error("its length field is {0}, less than a batch header")]
     Length(i32),
+    /// A message format before Kafka 0.11, or damage.
     #[error("its magic is {0}; only 2 is supported")]
     Magic(i8),
 }

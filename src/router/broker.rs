@@ -11,10 +11,15 @@ use crate::model::{BrokerId, NodeId, PartitionIndex, ShardId, TopicId};
 /// A broker as responses name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broker<'a> {
+    /// Direct routing: node id x 1000 + shard. Forward routing: the node id.
     pub id: BrokerId,
+    /// The advertised host on the requested listener.
     pub host: &'a str,
+    /// The advertised port. In direct routing: listener port + 1 + shard.
     pub port: i32,
+    /// `broker.rack`, or `node-<id>` if that is not set.
     pub rack: &'a str,
+    /// The node is registered but down (KIP-841).
     pub is_fenced: bool,
 }
 

@@ -54,11 +54,15 @@ const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One shard of a node.
 pub struct Shard {
+    /// The position of the shard on its node, from 0.
     pub id: ShardId,
+    /// `node.id`
     pub node: NodeId,
     /// The number of shards of the node.
     pub shards: u16,
+    /// The node's configuration, which does not change while it runs.
     pub config: Arc<BrokerConfig>,
+    /// The paths of the data directory.
     pub data: DataDirectory,
     layout: u64,
     /// The `Rc` keeps requests from touching the reference count of the `Arc`, which all cores share.
@@ -66,6 +70,7 @@ pub struct Shard {
     image: RefCell<Rc<Arc<Image>>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
     journal: Rc<Journal>,
+    /// The budget for log data: chunks of tails, and pages read back.
     pub memory: Rc<Memory>,
     decompressor: RefCell<Decompressor>,
     /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.

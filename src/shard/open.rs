@@ -44,11 +44,17 @@ const REPLAY_TRIES: u32 = 10_000;
 /// A shard's identity on its node, and the location of its files.
 #[derive(Clone)]
 pub struct ShardLocation {
+    /// The position of the shard on its node, from 0.
     pub id: ShardId,
+    /// `node.id`
     pub node: NodeId,
+    /// The number of shards of the node.
     pub shards: u16,
+    /// The number of the current `layouts/<n>`.
     pub layout: u64,
+    /// The paths of the data directory.
     pub data: DataDirectory,
+    /// The node's configuration.
     pub config: Arc<BrokerConfig>,
     /// The size of a journal file: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node, less in
     /// tests, so that they reach the next lap soon.
@@ -61,10 +67,15 @@ const FOREIGN_PRODUCER_ID_LIMIT: ProducerId = 1 << 40;
 /// The result of opening a shard, for the start-up log.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct OpenReport {
+    /// Opened partitions.
     pub partitions: usize,
+    /// The last stop was graceful, or this is the first start: nothing needed a replay.
     pub was_clean: bool,
+    /// Journal groups from the checkpoint's start.
     pub groups_replayed: u64,
+    /// Batches that the logs lacked.
     pub batches_replayed: u64,
+    /// Bytes of the groups on disk, with headers and padding.
     pub bytes_replayed: u64,
     /// The highest producer id in a log that another cluster wrote.
     pub foreign_producer_id: Option<ProducerId>,

@@ -82,6 +82,7 @@ impl Answer {
         Answer { pieces: pieces.into(), bytes, copies }
     }
 
+    /// The bytes that are left to send.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -54,10 +54,13 @@ pub(super) enum SlotState {
 }
 
 impl Pending {
+    /// Whether [`finish`](Self::finish) would not wait: all batches are local and committed, or acks is 0.
     pub fn is_ready(&self) -> bool {
         self.calls.is_empty() && (self.acks == 0 || self.shard.committed() >= self.sequence)
     }
 
+    /// Waits for other shards and for the commit, then encodes the response. A failed disk becomes
+    /// KAFKA_STORAGE_ERROR. With acks=0 there is no response, and a refused batch closes the connection.
     pub async fn finish(mut self) -> Outcome {
         let mut replies = Vec::with_capacity(self.calls.len());
         for call in std::mem::take(&mut self.calls) {

@@ -19,7 +19,12 @@ pub struct InitProducer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProducerDecision {
     /// The producer's id and epoch after the decision.
-    Producer { id: ProducerId, epoch: ProducerEpoch },
+    Producer {
+        /// A producer id; the given one, or the current one.
+        id: ProducerId,
+        /// At least 0. It fences all smaller epochs of the id.
+        epoch: ProducerEpoch,
+    },
     /// Nothing was decided: call again with a fresh producer id.
     NeedsProducerId,
 }

@@ -34,15 +34,21 @@ macro_rules! states {
 }
 
 states! {
+    /// A producer has the id, and has opened no transaction yet.
     0 Empty;
+    /// The transaction has at least one partition, and its end is not decided.
     1 Ongoing;
     /// It will be committed: some partitions may already show its records.
     2 PrepareCommit;
+    /// It will be aborted: some partitions may already have the marker.
     3 PrepareAbort;
+    /// Every partition has its commit marker.
     4 CompleteCommit;
+    /// Every partition has its abort marker.
     5 CompleteAbort;
-    /// Kafka keeps the next two only in memory. A listing may filter by them and finds nothing.
+    /// Kafka has it only in memory, while it expires the id. A listing may filter by it and finds nothing.
     6 Dead;
+    /// Kafka has it only in memory, while it fences a producer. A listing may filter by it and finds nothing.
     7 PrepareEpochFence;
 }
 

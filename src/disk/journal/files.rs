@@ -26,8 +26,11 @@ const _: () = assert!(FILL_BYTES.is_multiple_of(BLOCK_BYTES), "O_DIRECT");
 
 /// One file of a journal, open for direct I/O.
 pub struct JournalFile {
+    /// Opened with O_DIRECT: positions, lengths and buffers are whole blocks.
     pub file: File,
+    /// `<journal directory>/NNNNNNNN.journal`
     pub path: PathBuf,
+    /// The file's fixed length.
     pub bytes: u64,
     /// The highest sequence number of a group in this file; 0 if it holds none.
     pub last_sequence: u64,
@@ -41,8 +44,11 @@ pub fn path_of(directory: &Path, number: u32) -> PathBuf {
 /// The header of a journal file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileHeader {
+    /// The random number of the journal; a file with another one belongs to another journal.
     pub journal_id: u64,
+    /// The number in the file's name, from 0.
     pub number: u32,
+    /// The file's length.
     pub bytes: u64,
 }
 

@@ -60,19 +60,28 @@ pub enum EntryKind {
 /// An entry, without its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalEntry {
+    /// A batch or a log start.
     pub kind: EntryKind,
+    /// The partition.
     pub partition: TopicPartition,
+    /// The leader epoch of the batch.
     pub leader_epoch: LeaderEpoch,
+    /// A batch's first offset, or the new log start.
     pub base_offset: Offset,
 }
 
 /// A group's identity and its position in the sequence of groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupIdentity {
+    /// The random number of the journal.
     pub journal_id: u64,
+    /// Counts the starts of the shard. It never decreases from group to group.
     pub session: u64,
+    /// Increases by one from group to group, over all files and sessions.
     pub sequence: u64,
+    /// How often the journal has wrapped around to its first file.
     pub lap: u32,
+    /// The checksum of the group before this one; 0 for the first.
     pub previous_checksum: u32,
     /// Groups up to this sequence were on stable storage when the group was sealed: a missing one among them is lost
     /// data.
@@ -209,11 +218,17 @@ fn checksum(group: &[u8], entries: u32) -> Option<u32> {
 /// A group's header as read from disk. Its fields are plausible, and the checksum is not verified yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHeader {
+    /// Identity and position.
     pub identity: GroupIdentity,
+    /// An entry promises stable storage, so the group was flushed.
     pub is_flushed: bool,
+    /// The group's bytes on disk, in whole blocks.
     pub total_bytes: usize,
+    /// The number of entries, at least one.
     pub entries: u32,
+    /// The header and the entries, without the padding.
     pub used_bytes: usize,
+    /// CRC-32C of the header and of each entry's 48 bytes.
     pub checksum: u32,
 }
 
@@ -253,10 +268,17 @@ impl GroupHeader {
 /// Why the bytes of a group are rejected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damage {
+    /// The header or an entry has changed since it was written, or the write was torn.
     #[error("the group's header and entries do not match their checksum")]
     Header,
+    /// An entry is illegal, or disagrees with its batch.
     #[error("entry {entry}: {what}")]
-    Payload { entry: u32, what: &'static str },
+    Payload {
+        /// The entry's position in the group, from 0.
+        entry: u32,
+        /// The rule that the entry breaks.
+        what: &'static str,
+    },
 }
 
 /// Verifies a group and returns its entries, each with its payload (empty for a log start). The checksum of header and

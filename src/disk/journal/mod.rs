@@ -52,9 +52,13 @@ pub struct JournalSettings {
 /// The first group that a replay needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplayStart {
+    /// The number of the file.
     pub file: u32,
+    /// The byte in the file where the group begins, a multiple of a block.
     pub position: u64,
+    /// The group's sequence number, from 1.
     pub sequence: Sequence,
+    /// The checksum of the previous group; 0 before the first.
     pub previous_checksum: u32,
     /// The session that wrote the previous group. No later group may carry a smaller one.
     pub session: u64,
@@ -92,15 +96,20 @@ pub struct Journal {
     closing: Cell<bool>,
     /// A sealed group waits for space.
     is_waiting: Cell<bool>,
+    /// Since the journal was opened.
     pub counters: JournalCounters,
 }
 
 /// The journal's work since it was opened, for benches and metrics.
 #[derive(Default)]
 pub struct JournalCounters {
+    /// Sealed groups, one write each.
     pub groups: Cell<u64>,
+    /// Bytes of these groups on disk, with headers and padding.
     pub bytes: Cell<u64>,
+    /// Batches in the groups.
     pub batches: Cell<u64>,
+    /// How often a sealed group found no free file and waited for a checkpoint or for growth.
     pub waits_for_space: Cell<u64>,
 }
 

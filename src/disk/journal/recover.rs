@@ -22,11 +22,15 @@ const _: () = assert!(WINDOW_BYTES.is_multiple_of(BLOCK_BYTES), "O_DIRECT");
 
 /// One verified group.
 pub struct Group {
+    /// Verified, as every entry is.
     pub header: GroupHeader,
+    /// The number of its file.
     pub file: u32,
+    /// The byte in the file where it begins.
     pub position: u64,
     /// The entries in order, each with the range of its payload in `bytes`.
     pub entries: Vec<(JournalEntry, std::ops::Range<usize>)>,
+    /// The read window, which contains the payloads.
     pub bytes: Shared,
 }
 

@@ -54,10 +54,13 @@ pub struct Rules {
 /// Why a batch's records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
+    /// The records cannot be decompressed.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The decompressed bytes are not records.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The record's offset is not in the range of its batch.
     #[error("a record has offset {0}, outside of its batch")]
     Offset(Offset),
 }

@@ -13,10 +13,21 @@ pub use crate::model::Codec;
 /// Why bytes cannot be decompressed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CodecError {
+    /// The bytes are not of the codec's format.
     #[error("{} data is malformed: {reason}", codec.name())]
-    Malformed { codec: Codec, reason: String },
+    Malformed {
+        /// The codec in the batch's attributes.
+        codec: Codec,
+        /// The decoder's error.
+        reason: String,
+    },
+    /// The decompressed bytes exceed the caller's bound.
     #[error("the records decompress to more than {limit} bytes")]
-    TooLarge { limit: usize },
+    TooLarge {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// The codec bits of the attributes are 5, 6 or 7.
     #[error("codec {0} does not exist")]
     Unknown(u8),
 }
