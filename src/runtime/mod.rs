@@ -19,7 +19,6 @@
 //! - Thread: all types are `!Send` and act on the runtime of their thread. The exceptions document it
 //!   ([`mailbox::Endpoint`] before its first use, [`Injector`]).
 
-#![warn(missing_docs)]
 #![allow(unsafe_code, reason = "the ring, the memory that the kernel writes to, and wakers")]
 #![allow(
     clippy::disallowed_methods,

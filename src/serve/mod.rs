@@ -10,7 +10,6 @@
 //! every shard:   open (checkpoint, logs, replay) -> listen -> serve -> stop (flush, clean checkpoint)
 //! ```
 
-#![warn(missing_docs)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -7,7 +7,6 @@
 //!   that speaks the Kafka protocol. Only [`inspect`] reads files.
 //! - Runs on the main thread of the process. It starts no shard and no ring.
 
-#![warn(missing_docs)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -27,18 +27,27 @@ use crate::coordinator::Unreadable;
 use crate::model::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use crate::wire::{Reader, Writer};
 
-/// The key of a record. The table in the module's doc lists the values.
-#[allow(missing_docs)] // The variants and their fields are the rows of that table.
+/// The key of a record. Strings are ids of groups and members, names of topics, and patterns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the fields are the columns of the table in the module's documentation")]
 pub enum Key<'a> {
+    /// 1, or 0 in old logs: a committed offset.
     Offset { group: &'a str, topic: &'a str, partition: PartitionIndex },
+    /// 2: a classic group.
     Group { group: &'a str },
+    /// 3: a consumer group's epoch.
     ConsumerGroup { group: &'a str },
+    /// 4: the topics of a group, written by Kafka before 4.1; ignored.
     SubscriptionMetadata { group: &'a str },
+    /// 5: a member's description of itself.
     Member { group: &'a str, member: &'a str },
+    /// 6: the epoch of a consumer group's target assignment.
     Target { group: &'a str },
+    /// 7: a member's target assignment.
     MemberTarget { group: &'a str, member: &'a str },
+    /// 8: a member's current assignment.
     MemberCurrent { group: &'a str, member: &'a str },
+    /// 16: the topics that match a pattern.
     Regex { group: &'a str, regex: &'a str },
 }
 

@@ -8,79 +8,119 @@ use crate::wire::{Bytes, Malformed, Reader, Wire, Writer, message};
 message! {
     /// A whole classic group.
     part GroupMetadataValue {
+        /// `consumer` or `connect`; empty in a group that only commits offsets.
         protocol_type: String, 0+;
+        /// Increases with each rebalance.
         generation: i32, 0+;
+        /// The selected assignor; null without members.
         protocol: Option<String>, 0+;
+        /// The member id of the leader; null without members.
         leader: Option<String>, 0+;
-        /// -1 if unknown.
+        /// Wall time of the last change of state in ms since 1970; -1 if unknown.
         current_state_timestamp: i64, 2+, default = -1, ignorable = true;
+        /// The members with their assignments in this generation.
         members: Vec<MemberMetadata>, 0+;
     }
 
+    /// A member of a classic group.
     part MemberMetadata {
+        /// The id that the coordinator assigned (KIP-394).
         member_id: String, 0+;
+        /// `group.instance.id` of a static member (KIP-345); null for a dynamic one.
         group_instance_id: Option<String>, 3+, ignorable = true;
+        /// The client id in the header of the member's JoinGroup.
         client_id: String, 0+;
+        /// The address of the member, such as `/127.0.0.1`.
         client_host: String, 0+;
-        /// -1: the session timeout applies.
+        /// In ms: how long a rebalance waits for the member; -1: the session timeout applies.
         rebalance_timeout: i32, 1+, default = -1, ignorable = true;
+        /// In ms: the member is removed after so long without a heartbeat.
         session_timeout: i32, 0+;
+        /// The member's metadata for the selected protocol, opaque to the coordinator.
         subscription: Bytes, 0+;
+        /// The leader's assignment for the member, opaque to the coordinator.
         assignment: Bytes, 0+;
     }
 
     /// A consumer group's epoch, and a hash of the topics that it reads.
     part ConsumerGroupMetadataValue {
+        /// Increases with each change of members, subscriptions or topics (KIP-848).
         epoch: i32, 0+;
+        /// A hash of the subscribed topics' ids, names and sizes; 0 if it is not computed yet.
         metadata_hash: i64, 0+, tag = 0;
     }
 
     /// The member's description of itself.
     part ConsumerGroupMemberMetadataValue {
+        /// `group.instance.id` of a static member (KIP-345); null for a dynamic one.
         instance_id: Option<String>, 0+;
+        /// `client.rack`, or null.
         rack_id: Option<String>, 0+;
+        /// The client id in the header of the member's heartbeat.
         client_id: String, 0+;
+        /// The address of the member, such as `/127.0.0.1`.
         client_host: String, 0+;
+        /// The subscribed topics by name.
         subscribed_topic_names: Vec<String>, 0+;
+        /// The subscription's pattern in RE2 syntax; null or empty without one.
         subscribed_topic_regex: Option<String>, 0+;
+        /// How long the member may take to revoke partitions.
         rebalance_timeout_ms: i32, 0+, default = -1;
+        /// The assignor that the member prefers; null: no preference.
         server_assignor: Option<String>, 0+;
+        /// Set while the member uses the classic protocol during a migration.
         classic: OptionalClassicMetadata, 0+, tag = 0;
     }
 
     /// The description of a member that uses the classic protocol.
     part ClassicMemberMetadata {
+        /// The member is removed after so long without a heartbeat.
         session_timeout_ms: i32, 0+;
+        /// The assignors of its JoinGroup, in the order of its preference.
         supported_protocols: Vec<JoinGroupRequestProtocol>, 0+;
     }
 
     /// The group epoch of the target assignment.
     part ConsumerGroupTargetAssignmentMetadataValue {
+        /// The group epoch for which the assignment was computed.
         assignment_epoch: i32, 0+;
+        /// Wall time of that computation in ms since 1970; 0 in records of earlier releases.
         assignment_timestamp: i64, 0+, tag = 0;
     }
 
     /// A member's target assignment.
     part ConsumerGroupTargetAssignmentMemberValue {
+        /// The partitions that the member will hold.
         topic_partitions: Vec<TargetPartitions>, 0+;
     }
 
+    /// Partitions of one topic in a target assignment.
     part TargetPartitions {
+        /// The topic's id.
         topic_id: TopicId, 0+;
+        /// Partition indexes.
         partitions: Vec<i32>, 0+;
     }
 
     /// A member's current assignment and its state of reconciliation.
     part ConsumerGroupCurrentMemberAssignmentValue {
+        /// The group epoch that the member has reached; -2: a static member that has left temporarily.
         member_epoch: i32, 0+;
+        /// The epoch before that one: a heartbeat that was sent again carries it.
         previous_member_epoch: i32, 0+;
+        /// 0 stable, 1 unrevoked partitions, 2 unreleased partitions, 127 unknown.
         state: i8, 0+;
+        /// The partitions that the member holds.
         assigned_partitions: Vec<CurrentPartitions>, 0+;
+        /// The partitions that the member has to give up first.
         partitions_pending_revocation: Vec<CurrentPartitions>, 0+;
     }
 
+    /// Partitions of one topic in a current assignment.
     part CurrentPartitions {
+        /// The topic's id.
         topic_id: TopicId, 0+;
+        /// Partition indexes.
         partitions: Vec<i32>, 0+;
         /// The epoch in which the member got each partition (KIP-1251). Null: the member's epoch.
         assignment_epochs: Option<Vec<i32>>, 0+, tag = 0;
@@ -88,8 +128,11 @@ message! {
 
     /// The topics that match a pattern, the metadata version that was searched, and the time of the search.
     part ConsumerGroupRegularExpressionValue {
+        /// The names of the matching topics.
         topics: Vec<String>, 0+;
+        /// The version of the metadata that was searched.
         version: i64, 0+;
+        /// Wall time of the search in ms since 1970.
         timestamp: i64, 0+;
     }
 }

@@ -10,24 +10,35 @@ const FLEXIBLE_FROM: i16 = 1;
 const VERSION_MAX: i16 = 1;
 
 message! {
+    /// The state of a transactional id.
     part TransactionLogValue {
+        /// The current producer's id.
         producer_id: i64, 0+;
+        /// The current producer's epoch.
         producer_epoch: i16, 0+;
+        /// The producer's `transaction.timeout.ms`.
         transaction_timeout_ms: i32, 0+;
+        /// The number of a [`TransactionState`](super::TransactionState).
         transaction_status: i8, 0+;
         /// Null in the Empty state.
         transaction_partitions: Option<Vec<TransactionLogPartitions>>, 0+;
+        /// Wall time of this record in ms since 1970, for `transactional.id.expiration.ms`.
         transaction_last_update_timestamp_ms: i64, 0+;
+        /// Wall time of the first partition in ms since 1970; -1 if no transaction was started.
         transaction_start_timestamp_ms: i64, 0+;
         /// The producer id before its epochs were exhausted.
         previous_producer_id: i64, 1+, tag = 0, default = -1, ignorable = true;
         /// The producer id that the producer gets at the end of this transaction, because its epochs are exhausted.
         next_producer_id: i64, 1+, tag = 1, default = -1, ignorable = true;
+        /// The `transaction.version` that the producer follows; 2 raises the epoch with each transaction (KIP-890).
         client_transaction_version: i16, 1+, tag = 2, ignorable = true;
     }
 
+    /// The partitions of one topic in the transaction.
     part TransactionLogPartitions {
+        /// The topic's name.
         topic: String, 0+;
+        /// Partition indexes.
         partition_ids: Vec<i32>, 0+;
     }
 }
