@@ -100,7 +100,10 @@ macro_rules! api_table {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         #[repr(i16)]
         pub enum ApiKey {
-            $($key = $code,)*
+            $(
+                #[doc = concat!("Key ", $code, ", served at versions ", $served_from, " to ", $max, ".")]
+                $key = $code,
+            )*
         }
 
         /// The versions that Apache Kafka 4.3 advertises for these keys, in its order.
@@ -120,12 +123,15 @@ for_each_message!(api_table);
 /// One row: an API and its versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Api {
+    /// The number of the API.
     pub key: ApiKey,
+    /// Kafka's name of the API.
     pub name: &'static str,
     /// The lowest version that ApiVersions names.
     pub min: i16,
     /// The lowest version that is served; above `min` for Produce alone.
     pub served_from: i16,
+    /// The highest version that is served.
     pub max: i16,
     /// From here on strings, arrays and headers are compact and tagged (KIP-482).
     pub flexible_from: i16,

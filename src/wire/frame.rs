@@ -24,7 +24,9 @@ pub const CLIENT_ID_BYTES_MAX: usize = 30_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a frame of {length} bytes, where at most {max} are allowed")]
 pub struct IllegalLength {
+    /// The length that the prefix claims, in bytes; it may be negative.
     pub length: i32,
+    /// The limit, in bytes.
     pub max: usize,
 }
 
@@ -49,10 +51,13 @@ pub fn request_bytes_max(head: &[u8], max: usize) -> usize {
 /// The decoded header of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestHeader<'a> {
+    /// The API of the request.
     pub api: &'static Api,
+    /// The version of the request; the API serves it.
     pub version: i16,
     /// Echoed in the response. It may be negative.
     pub correlation_id: i32,
+    /// `None` if null. At most [`CLIENT_ID_BYTES_MAX`] bytes.
     pub client_id: Option<Cow<'a, str>>,
 }
 
@@ -60,15 +65,33 @@ pub struct RequestHeader<'a> {
 /// encoded (protocol statement 14).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
+    /// The header is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// No row of [`API_TABLE`](super::API_TABLE) has this key.
     #[error("unknown api key {key}, version {version}")]
-    UnknownApi { key: i16, version: i16 },
+    UnknownApi {
+        /// The key as sent.
+        key: i16,
+        /// The version as sent.
+        version: i16,
+    },
+    /// The API is known, and its version is outside the served range.
     #[error("{} version {version} is not served", api.name)]
-    UnservedVersion { api: &'static Api, version: i16 },
+    UnservedVersion {
+        /// The API.
+        api: &'static Api,
+        /// The version as sent.
+        version: i16,
+    },
     /// Answered with `api_versions::unsupported_version`; the body is not read.
     #[error("ApiVersions version {version} is not known")]
-    UnknownApiVersions { version: i16, correlation_id: i32 },
+    UnknownApiVersions {
+        /// The version as sent.
+        version: i16,
+        /// Echoed in the response.
+        correlation_id: i32,
+    },
 }
 
 impl<'a> RequestHeader<'a> {

@@ -18,6 +18,9 @@
 //! field, or from `nullable = n+` on. `tag = n` makes a tagged field, which is written only if it differs from its
 //! default. A field that the version lacks decodes as its default. When encoded, it must have its default or be
 //! `ignorable`; otherwise the message is [`Unencodable`](super::Unencodable), as in Kafka.
+//!
+//! The documentation of each field ends with its declaration: versions, null, default and tag. A comment above a field
+//! adds units and special values. A name that ends in `_ms` counts milliseconds, and one in `_bytes` counts bytes.
 
 use super::{ApiKey, Malformed, Reader, Writer};
 use crate::model::{ErrorCode, TopicId};
@@ -28,8 +31,11 @@ pub trait Wire: Sized {
     fn bytes_min(version: i16, flexible: bool) -> usize;
     /// The default of a field that declares none: zero, empty or null.
     fn unset() -> Self;
+    /// Reads a value as `version` encodes it. Never panics (WIRE-1).
     fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self, Malformed>;
+    /// Writes the value as `version` encodes it. The writer records a value that the version cannot represent.
     fn encode(&self, w: &mut Writer, version: i16);
+    /// Whether the value is `None`.
     fn is_null(&self) -> bool {
         false
     }
@@ -37,11 +43,13 @@ pub trait Wire: Sized {
 
 /// A whole request or response, as opposed to a part of one.
 pub trait Message: Wire {
+    /// The API that the message belongs to.
     const API: ApiKey;
 }
 
 /// A type that has a null encoding.
 pub trait Nullable: Wire {
+    /// Reads a value or null, which is `None`.
     fn decode_nullable(r: &mut Reader<'_>, version: i16) -> Result<Option<Self>, Malformed>;
     /// Writes null, or the marker before a non-null value, if the type has one.
     fn encode_null(value: Option<&Self>, w: &mut Writer);
@@ -244,9 +252,22 @@ macro_rules! message {
         )*}
     )*) => {$(
         $(#[$attribute])*
+        #[doc = ""]
+        #[doc = $crate::wire::message!(@ doc $kind $($api)?)]
         #[derive(Clone, PartialEq, Debug)]
         pub struct $name {
-            $($(#[$field_attribute])* pub $field: $ty,)*
+            $(
+                $(#[$field_attribute])*
+                #[doc = ""]
+                #[doc = concat!(
+                    "Versions ", $from, $crate::wire::message_or!($(concat!("-", $to))? ; "+"),
+                    $("; null from ", $nullable_from, "+",)?
+                    $("; default `", stringify!($default), "`",)?
+                    $("; tag ", $tag,)?
+                    "."
+                )]
+                pub $field: $ty,
+            )*
         }
 
         impl Default for $name {
@@ -346,6 +367,15 @@ macro_rules! message {
         $crate::wire::message!(@ $kind $name $($api)?);
     )*};
 
+    (@ doc part) => {
+        ""
+    };
+    (@ doc $kind:ident $api:ident) => {
+        concat!(
+            "The ", stringify!($kind), " of [`", stringify!($api), "`](crate::wire::ApiKey::", stringify!($api), ")."
+        )
+    };
+
     (@ part $name:ident) => {
         impl $crate::wire::message::Nullable for $name {
             // A nullable struct begins with one byte: -1 for null, else 1.
@@ -369,7 +399,7 @@ macro_rules! message {
         }
 
         impl $name {
-            /// From a reader at the body.
+            /// Decodes from a reader at the body.
             pub fn decode(
                 r: &mut $crate::wire::Reader<'_>,
                 version: i16,
@@ -378,7 +408,7 @@ macro_rules! message {
                 <$name as $crate::wire::Wire>::decode(r, version)
             }
 
-            /// To a writer at the body.
+            /// Encodes to a writer at the body.
             pub fn encode(&self, w: &mut $crate::wire::Writer, version: i16) {
                 w.set_flexible($crate::wire::ApiKey::$api.api().is_flexible(version));
                 $crate::wire::Wire::encode(self, w, version);

@@ -23,8 +23,6 @@
 //! Does not know: sockets, the meaning of a request, whether a topic exists, or which versions a handler accepts. It
 //! keeps no state and runs on the thread that calls it.
 
-#![allow(missing_docs, reason = "the documentation of the messages is in progress")]
-
 #[macro_use]
 pub(crate) mod message;
 

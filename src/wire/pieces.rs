@@ -23,6 +23,7 @@ pub struct Pieces<P> {
 
 /// Record bytes of which the encoder knows only the number: they may be in memory, in a file, or on another shard.
 pub trait Payload {
+    /// The number of bytes that the payload adds to the frame.
     fn bytes(&self) -> usize;
 }
 
@@ -77,6 +78,7 @@ impl<P: Payload> Pieces<P> {
 /// Builds [`Pieces`]: a writer, and the payloads that do not pass through it.
 #[derive(Debug)]
 pub(super) struct PieceWriter<P> {
+    /// Writes all fields except records.
     pub w: Writer,
     payloads: Vec<(usize, P)>,
     payload_bytes: usize,
@@ -118,7 +120,9 @@ impl<P: Payload> PieceWriter<P> {
 /// frame unreadable.
 #[derive(Debug)]
 pub(super) struct Announced {
+    /// The topics that are not started.
     pub topics: usize,
+    /// The partitions of the current topic that are not written.
     pub partitions: usize,
 }
 

@@ -16,6 +16,7 @@ pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed at byte {at}: {what}")]
 pub struct Malformed {
+    /// The violated rule.
     pub what: &'static str,
     /// Position in the frame, counted after the length prefix.
     pub at: usize,
@@ -32,6 +33,7 @@ pub struct Reader<'a> {
 
 macro_rules! fixed_width {
     ($($name:ident)*) => {$(
+        #[doc = concat!("A big-endian `", stringify!($name), "`.")]
         #[inline]
         pub fn $name(&mut self) -> Result<$name, Malformed> {
             Ok($name::from_be_bytes(*self.chunk()?))
@@ -112,7 +114,8 @@ impl<'a> Reader<'a> {
         Ok(TopicId(*self.chunk()?))
     }
 
-    /// Varints of one and two bytes, which nearly all lengths are, are read without a loop.
+    /// An unsigned varint of up to 32 bits. Varints of one and two bytes, which nearly all lengths are, are read
+    /// without a loop.
     #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32, Malformed> {
         match *self.rest {
@@ -197,8 +200,8 @@ impl<'a> Reader<'a> {
         self.nullable_string()?.ok_or_else(|| self.malformed("null for a string that cannot be null"))
     }
 
-    /// Rejects invalid UTF-8. Kafka reads it as replacement characters, which no name or id that it accepts may
-    /// contain.
+    /// A string; `None` is null. Rejects invalid UTF-8. Kafka reads it as replacement characters, which no name or id
+    /// that it accepts may contain.
     #[inline]
     pub fn nullable_string(&mut self) -> Result<Option<&'a str>, Malformed> {
         let length = if self.flexible { self.compact_length()? } else { self.short_length()? };

@@ -6,7 +6,9 @@ use crate::model::TopicId;
 /// The name or the id of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Topic<'a> {
+    /// By name.
     Name(&'a str),
+    /// By id (KIP-516).
     Id(TopicId),
 }
 

@@ -10,7 +10,9 @@ use crate::model::TopicId;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} cannot be written as it is at version {version}")]
 pub struct Unencodable {
+    /// The message and field, or the violated bound.
     pub field: &'static str,
+    /// The version of the message.
     pub version: i16,
 }
 
@@ -27,6 +29,7 @@ pub struct Writer {
 
 macro_rules! fixed_width {
     ($($name:ident)*) => {$(
+        #[doc = concat!("A big-endian `", stringify!($name), "`.")]
         #[inline]
         pub fn $name(&mut self, value: $name) {
             self.out.extend_from_slice(&value.to_be_bytes());

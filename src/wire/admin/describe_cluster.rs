@@ -3,8 +3,9 @@
 use super::metadata::OPERATIONS_NOT_ASKED;
 use crate::model::ErrorCode;
 
-/// The values of `endpoint_type`.
+/// As `endpoint_type`: the brokers.
 pub const ENDPOINT_BROKERS: i8 = 1;
+/// As `endpoint_type`: the controllers (KIP-919).
 pub const ENDPOINT_CONTROLLERS: i8 = 2;
 
 message! {

@@ -2,23 +2,33 @@
 
 use crate::model::ErrorCode;
 
-/// The values of `resource_type` that this broker has configs for.
+/// As `resource_type`: a topic. This broker has configs only for topics and brokers.
 pub const RESOURCE_TOPIC: i8 = 2;
+/// As `resource_type`: a broker.
 pub const RESOURCE_BROKER: i8 = 4;
 
-/// The values of `config_source`.
+/// As `config_source`: an override of the topic.
 pub const SOURCE_DYNAMIC_TOPIC: i8 = 1;
+/// As `config_source`: set at run time for one broker.
 pub const SOURCE_DYNAMIC_BROKER: i8 = 2;
+/// As `config_source`: set in the broker's configuration file.
 pub const SOURCE_STATIC_BROKER: i8 = 4;
+/// As `config_source`: no value is set.
 pub const SOURCE_DEFAULT: i8 = 5;
 
-/// The values of `config_type`.
+/// As `config_type`: true or false.
 pub const TYPE_BOOLEAN: i8 = 1;
+/// As `config_type`: a text.
 pub const TYPE_STRING: i8 = 2;
+/// As `config_type`: 32 bits, signed.
 pub const TYPE_INT: i8 = 3;
+/// As `config_type`: 16 bits, signed.
 pub const TYPE_SHORT: i8 = 4;
+/// As `config_type`: 64 bits, signed.
 pub const TYPE_LONG: i8 = 5;
+/// As `config_type`: a floating-point number.
 pub const TYPE_DOUBLE: i8 = 6;
+/// As `config_type`: texts, separated by commas.
 pub const TYPE_LIST: i8 = 7;
 
 message! {

@@ -3,8 +3,9 @@
 
 use crate::model::ErrorCode;
 
-/// The values of `key_type`.
+/// As `key_type`: a group id.
 pub const GROUP: i8 = 0;
+/// As `key_type`: a transactional id.
 pub const TRANSACTION: i8 = 1;
 
 message! {

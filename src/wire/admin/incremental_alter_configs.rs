@@ -3,10 +3,13 @@
 
 use crate::model::ErrorCode;
 
-/// The values of `config_operation`.
+/// As `config_operation`: replaces the value.
 pub const SET: i8 = 0;
+/// As `config_operation`: removes the override, so that the default holds.
 pub const DELETE: i8 = 1;
+/// As `config_operation`: adds elements to a list.
 pub const APPEND: i8 = 2;
+/// As `config_operation`: removes elements from a list.
 pub const SUBTRACT: i8 = 3;
 
 message! {

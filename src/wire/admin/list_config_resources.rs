@@ -3,9 +3,12 @@
 
 use crate::model::ErrorCode;
 
-/// The values of `resource_type` without configs on this broker; DescribeConfigs declares those with configs.
+/// As `resource_type`: the loggers of a broker. This broker has configs for none of the types here;
+/// [`describe_configs`](super::describe_configs) declares the types that have some.
 pub const RESOURCE_BROKER_LOGGER: i8 = 8;
+/// As `resource_type`: a subscription to metrics of clients (KIP-714).
 pub const RESOURCE_CLIENT_METRICS: i8 = 16;
+/// As `resource_type`: a group (KIP-848).
 pub const RESOURCE_GROUP: i8 = 32;
 
 message! {

@@ -8,7 +8,9 @@ use crate::wire::{Malformed, Reader, Writer};
 /// The current leader of a partition. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CurrentLeader {
+    /// The broker that leads the partition; -1: unset.
     pub leader_id: i32,
+    /// The epoch of its leadership; -1: unset.
     pub leader_epoch: i32,
 }
 
@@ -35,9 +37,13 @@ impl CurrentLeader {
 /// The address of a leader that a [`CurrentLeader`] names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeEndpoint<'a> {
+    /// The broker's id.
     pub node_id: i32,
+    /// The host name or address of the listener that the client uses.
     pub host: Cow<'a, str>,
+    /// The port of that listener.
     pub port: i32,
+    /// The broker's rack; null if it has none.
     pub rack: Option<Cow<'a, str>>,
 }
 

@@ -2,17 +2,17 @@
 
 use crate::model::ErrorCode;
 
-/// The special values of `timestamp`, with the first version of each.
+/// As `timestamp`: the high watermark, or the last stable offset for read_committed.
 pub const LATEST: i64 = -1;
-/// The log start offset.
+/// As `timestamp`: the log start offset.
 pub const EARLIEST: i64 = -2;
-/// v7: the offset of the record with the largest timestamp (KIP-734).
+/// As `timestamp` from v7 on: the offset of the record with the largest timestamp (KIP-734).
 pub const MAX_TIMESTAMP: i64 = -3;
-/// v8: the first offset on the broker's local disk (KIP-405).
+/// As `timestamp` from v8 on: the first offset on the broker's local disk (KIP-405).
 pub const EARLIEST_LOCAL: i64 = -4;
-/// v9: the last offset in tiered storage (KIP-1005).
+/// As `timestamp` from v9 on: the last offset in tiered storage (KIP-1005).
 pub const LATEST_TIERED: i64 = -5;
-/// v11: the first offset that is not uploaded yet (KIP-1023).
+/// As `timestamp` from v11 on: the first offset that is not uploaded yet (KIP-1023).
 pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 message! {

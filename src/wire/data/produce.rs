@@ -19,9 +19,11 @@ const BY_ID_FROM: i16 = 13;
 /// A request whose bytes were validated once by [`decode`](Self::decode), so that iterating over it cannot fail.
 #[derive(Clone, Debug)]
 pub struct ProduceRequest<'a> {
+    /// Null from a producer without transactions (KIP-98).
     pub transactional_id: Option<&'a str>,
     /// As sent; only -1, 0 and 1 are valid.
     pub acks: i16,
+    /// How long the leader may wait for the replicas, with acks -1.
     pub timeout_ms: i32,
     /// The number of partitions that [`partitions`](Self::partitions) yields.
     pub partition_count: usize,
@@ -31,7 +33,9 @@ pub struct ProduceRequest<'a> {
 /// The records of one partition, in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProducePartition<'a> {
+    /// By name up to v12, by id from v13 on.
     pub topic: Topic<'a>,
+    /// The index of the partition.
     pub partition: PartitionIndex,
     /// Empty also if null on the wire: both hold no batch, and are rejected alike.
     pub records: &'a [u8],
@@ -132,13 +136,16 @@ pub struct ProduceRequestWriter<P> {
 /// The fields of a request before its topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProduceHead<'a> {
+    /// Null from a producer without transactions (KIP-98).
     pub transactional_id: Option<&'a str>,
+    /// -1: all in-sync replicas. 1: the leader. 0: no response.
     pub acks: i16,
+    /// How long the leader may wait for the replicas, with acks -1.
     pub timeout_ms: i32,
 }
 
 impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
-    /// The caller must call [`topic`](Self::topic) `topics` times.
+    /// Writes the header and `head`. The caller must call [`topic`](Self::topic) `topics` times.
     pub fn new(
         version: i16,
         correlation_id: i32,
@@ -158,7 +165,7 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
         }
     }
 
-    /// The caller must call [`partition`](Self::partition) `partitions` times, at least once.
+    /// Writes one topic. The caller must call [`partition`](Self::partition) `partitions` times, at least once.
     pub fn topic(&mut self, topic: Topic<'_>, partitions: usize) {
         assert!(partitions > 0, "a topic of a request has at least one partition");
         self.announced.topic(partitions);
@@ -188,19 +195,24 @@ impl<P: Deref<Target = [u8]>> ProduceRequestWriter<P> {
 /// The response. Its partitions must be grouped by topic, as those of the request.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProduceResponse<'a> {
+    /// The results, grouped by topic.
     pub partitions: Vec<ProducedPartition<'a>>,
+    /// How long a quota delays the client.
     pub throttle_time_ms: i32,
-    /// v10: the addresses of the current leaders.
+    /// v10, tag 0: the addresses of the current leaders.
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
 /// The result of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProducedPartition<'a> {
+    /// By name up to v12, by id from v13 on.
     pub topic: Topic<'a>,
+    /// The index of the partition.
     pub partition: PartitionIndex,
+    /// `None` if the records were appended.
     pub error_code: ErrorCode,
-    /// -1 with an error.
+    /// The offset of the first record; -1 with an error.
     pub base_offset: i64,
     /// -1 unless the topic has `message.timestamp.type=LogAppendTime`.
     pub log_append_time_ms: i64,
@@ -208,9 +220,9 @@ pub struct ProducedPartition<'a> {
     pub log_start_offset: i64,
     /// v8: the rejected records of the batch.
     pub record_errors: Vec<RecordError<'a>>,
-    /// v8.
+    /// v8: a text for the producer's log; null if unset.
     pub error_message: Option<Cow<'a, str>>,
-    /// v10.
+    /// v10, tag 0: set if another broker leads the partition (KIP-951).
     pub current_leader: CurrentLeader,
 }
 
@@ -219,6 +231,7 @@ pub struct ProducedPartition<'a> {
 pub struct RecordError<'a> {
     /// The index of the record in its batch.
     pub batch_index: i32,
+    /// The reason; null if unset.
     pub message: Option<Cow<'a, str>>,
 }
 

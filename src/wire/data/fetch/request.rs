@@ -14,12 +14,15 @@ use crate::wire::{ApiKey, Malformed, Reader, Topic, Unencodable, Writer, frame};
 /// A request for records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchRequest<'a> {
-    /// -1 from a consumer. From v15 on, a tagged field together with the epoch.
+    /// The follower's broker id; -1 from a consumer. From v15 on, a tagged field together with the epoch (KIP-903).
     pub replica_id: i32,
     /// v15: the broker epoch of the follower; -1 if unset.
     pub replica_epoch: i64,
+    /// How long the leader may wait for `min_bytes`.
     pub max_wait_ms: i32,
+    /// The leader waits until this many bytes of records are available.
     pub min_bytes: i32,
+    /// The limit for the records of all partitions. The first batch is returned even if it is larger (KIP-74).
     pub max_bytes: i32,
     /// 0 is read_uncommitted, 1 is read_committed.
     pub isolation_level: i8,
@@ -31,28 +34,32 @@ pub struct FetchRequest<'a> {
     pub partitions: Vec<FetchPartition<'a>>,
     /// v7: the partitions to remove from the session.
     pub forgotten: Vec<(Topic<'a>, PartitionIndex)>,
-    /// v11; empty if unset.
+    /// v11: the consumer's rack (KIP-392); empty if unset.
     pub rack_id: &'a str,
-    /// v12.
+    /// v12, tag 0: the cluster that the reader expects; null if unset.
     pub cluster_id: Option<&'a str>,
 }
 
 /// One partition of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchPartition<'a> {
+    /// By name up to v12, by id from v13 on.
     pub topic: Topic<'a>,
+    /// The index of the partition.
     pub partition: PartitionIndex,
-    /// v9; -1 disables the check.
+    /// v9: the leader epoch that the reader knows (KIP-320); -1 disables the check.
     pub current_leader_epoch: i32,
+    /// The offset to read from.
     pub fetch_offset: i64,
     /// v12: the epoch of the reader's last record; -1 if unset.
     pub last_fetched_epoch: i32,
     /// v5: the follower's own log start; -1 from a consumer.
     pub log_start_offset: i64,
+    /// The limit for this partition's records. The first batch of a response may exceed it (KIP-74).
     pub partition_max_bytes: i32,
-    /// v17: the directory of the follower's replica.
+    /// v17, tag 0: the directory of the follower's replica.
     pub replica_directory_id: TopicId,
-    /// v18: the high watermark that the follower knows; `i64::MAX` if unset (KIP-1166).
+    /// v18, tag 1: the high watermark that the follower knows; `i64::MAX` if unset (KIP-1166).
     pub high_watermark: i64,
 }
 

@@ -19,6 +19,7 @@ use crate::wire::{ApiKey, CurrentLeader, Malformed, NodeEndpoint, Pieces, Reader
 /// The fields of a response before its topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchHead {
+    /// How long a quota delays the client.
     pub throttle_time_ms: i32,
     /// v7: an error of the session; the response then has no topics.
     pub error_code: ErrorCode,
@@ -29,35 +30,43 @@ pub struct FetchHead {
 /// The fields of a partition except its records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionHead {
+    /// The index of the partition.
     pub partition: PartitionIndex,
+    /// `None` if the partition could be read.
     pub error_code: ErrorCode,
+    /// The end of the committed records; -1 with an error.
     pub high_watermark: i64,
+    /// The end of the records whose transactions have ended (KIP-98); -1 with an error.
     pub last_stable_offset: i64,
-    /// v5.
+    /// v5; -1 with an error.
     pub log_start_offset: i64,
     /// `None` for read_uncommitted; for read_committed all that overlap the records, in any order.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
-    /// v11; -1: none.
+    /// v11: the replica that the consumer should read from (KIP-392); -1: none.
     pub preferred_read_replica: i32,
-    /// v12: the epoch and offset at which the reader's log diverges from this one.
+    /// v12, tag 0: the epoch and offset at which the reader's log diverges from this one.
     pub diverging_epoch: EpochEndOffset,
-    /// v12.
+    /// v12, tag 1: set if another broker leads the partition.
     pub current_leader: CurrentLeader,
-    /// v12: the snapshot to load instead of records. Only a Raft log has one; this broker never sends it.
+    /// v12, tag 2: the snapshot to load instead of records. Only a Raft log has one; this broker never sends it.
     pub snapshot_id: EpochEndOffset,
 }
 
 /// An aborted transaction whose records a read_committed consumer skips.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AbortedTransaction {
+    /// The producer of the transaction.
     pub producer_id: ProducerId,
+    /// The offset of the transaction's first record in this partition.
     pub first_offset: i64,
 }
 
 /// An epoch and its end offset. The default, -1 and -1, means "unset" and is not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EpochEndOffset {
+    /// The leader epoch; -1: unset.
     pub epoch: i32,
+    /// The offset after the epoch's last record; -1: unset.
     pub end_offset: i64,
 }
 
@@ -184,7 +193,7 @@ pub struct FetchResponseWriter<P> {
 }
 
 impl<P: Payload> FetchResponseWriter<P> {
-    /// The caller must call [`topic`](Self::topic) `topics` times.
+    /// Writes the header and `head`. The caller must call [`topic`](Self::topic) `topics` times.
     pub fn new(version: i16, correlation_id: i32, head: FetchHead, topics: usize) -> FetchResponseWriter<P> {
         let mut w = frame::response(ApiKey::Fetch.api(), version, correlation_id);
         w.i32(head.throttle_time_ms);
@@ -196,7 +205,7 @@ impl<P: Payload> FetchResponseWriter<P> {
         FetchResponseWriter { out: PieceWriter::new(w), announced: Announced { topics, partitions: 0 }, version }
     }
 
-    /// The caller must call [`partition`](Self::partition) `partitions` times, at least once.
+    /// Writes one topic. The caller must call [`partition`](Self::partition) `partitions` times, at least once.
     pub fn topic(&mut self, topic: Topic<'_>, partitions: usize) {
         assert!(partitions > 0, "a topic of a response has at least one partition");
         self.announced.topic(partitions);
@@ -204,8 +213,8 @@ impl<P: Payload> FetchResponseWriter<P> {
         self.out.w.array_len(partitions);
     }
 
-    /// `records` are the parts, in order, of one partition's record bytes: batches may come from the tail and from
-    /// segments.
+    /// Writes one partition. `records` are the parts, in order, of its record bytes: batches may come from the tail and
+    /// from segments.
     pub fn partition(&mut self, head: &PartitionHead, records: impl IntoIterator<Item = P>) {
         let is_last = self.announced.partition();
         head.encode_before_records(&mut self.out.w, self.version);
@@ -216,7 +225,8 @@ impl<P: Payload> FetchResponseWriter<P> {
         }
     }
 
-    /// `node_endpoints` (v16) has the addresses of the current leaders.
+    /// Returns the whole frame, or the first value that the version cannot represent. `node_endpoints` (v16) has the
+    /// addresses of the current leaders.
     pub fn finish(mut self, node_endpoints: &[NodeEndpoint<'_>]) -> Result<Pieces<P>, Unencodable> {
         self.announced.finish();
         let w = &mut self.out.w;
@@ -233,15 +243,20 @@ impl<P: Payload> FetchResponseWriter<P> {
 /// A response as a client or a follower reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchResponse<'a> {
+    /// The fields before the topics.
     pub head: FetchHead,
+    /// All partitions in the order of the response, grouped by topic.
     pub partitions: Vec<FetchedPartition<'a>>,
+    /// v16, tag 0: the addresses of the current leaders (KIP-951).
     pub node_endpoints: Vec<NodeEndpoint<'a>>,
 }
 
 /// One partition of a decoded response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchedPartition<'a> {
+    /// By name up to v12, by id from v13 on.
     pub topic: Topic<'a>,
+    /// All fields except the records.
     pub head: PartitionHead,
     /// Whole batches, possibly followed by the beginning of one more.
     pub records: &'a [u8],
