@@ -10,6 +10,7 @@ use crate::api::data::{list_offsets, offset_for_leader_epoch, produce};
 use crate::api::server::Server;
 use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
+use crate::disk::journal::Sequence;
 use crate::model::{ErrorCode, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest};
 use crate::partition::fetch::{Fetched, PartitionFetch};
@@ -53,7 +54,7 @@ impl Appends {
             let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
             let verified = produce::verify(&server, transactional_id.as_deref(), &request, of_transaction).await;
             // Covers the records that the coordinator has written ahead of these batches.
-            let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { 0 };
+            let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { Sequence::ZERO };
             for ((id, records), verified) in batches.iter().zip(verified) {
                 let result = match verified {
                     Ok(verification) => server.shard.produce(*id, records, &request, verification.as_deref()).await,

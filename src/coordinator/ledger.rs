@@ -50,7 +50,7 @@ impl<M: StateMachine> Ledger<M> {
             partition,
             phase: RefCell::new(Phase::Loading),
             step_permit: Permits::new(1),
-            sequence: Cell::new(0),
+            sequence: Cell::new(Sequence::ZERO),
             armed_deadline: Cell::new(None),
             rearm: Notify::new(),
         });

@@ -16,7 +16,7 @@ use std::path::Path;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::disk::journal::ReplayStart;
+use crate::disk::journal::{ReplayStart, Sequence};
 use crate::disk::layout::replace_file;
 use crate::disk::{StorageError, is_aligned};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
@@ -149,14 +149,14 @@ pub struct ProducedBatch {
 impl From<ReplayStart> for JournalStart {
     fn from(start: ReplayStart) -> JournalStart {
         let ReplayStart { file, position, sequence, previous_checksum, session, lap } = start;
-        JournalStart { file, position, sequence, previous_checksum, session, lap }
+        JournalStart { file, position, sequence: sequence.0, previous_checksum, session, lap }
     }
 }
 
 impl From<JournalStart> for ReplayStart {
     fn from(start: JournalStart) -> ReplayStart {
         let JournalStart { file, position, sequence, previous_checksum, session, lap } = start;
-        ReplayStart { file, position, sequence, previous_checksum, session, lap }
+        ReplayStart { file, position, sequence: Sequence(sequence), previous_checksum, session, lap }
     }
 }
 

@@ -174,7 +174,11 @@ impl Partition {
                         last_offset,
                         log_append_time_ms: if is_stamped { timestamp } else { -1 },
                         log_start_offset: self.log.start_offset(),
-                        sequence: if last_offset < self.high_watermark() { 0 } else { journal.last_appended() },
+                        sequence: if last_offset < self.high_watermark() {
+                            Sequence::ZERO
+                        } else {
+                            journal.last_appended()
+                        },
                     });
                 }
                 Err(refusal) => return Err(AppendRefusal::new(refusal.error_code(), refusal.to_string())),

@@ -152,7 +152,7 @@ impl Shard {
         }
         assert!(self.failure().is_none(), "SHARD-3: no checkpoint is stored after a failure");
         assert!(
-            checkpoint.start.sequence <= self.journal.position().sequence,
+            checkpoint.start.sequence <= self.journal.position().sequence.0,
             "a checkpoint starts at or before the open group"
         );
         checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;

@@ -104,7 +104,7 @@ impl Shard {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
         if start <= partition.log_start() {
-            return Ok(PendingLogStart { partition, start, sequence: 0 });
+            return Ok(PendingLogStart { partition, start, sequence: Sequence::ZERO });
         }
         let sequence = partition.append_log_start(&self.journal, start);
         assert!(sequence > self.committed(), "a new log start is not committed yet");
@@ -118,7 +118,7 @@ impl Shard {
             tracing::error!("{}-{}: cannot move the log start: {failure}", partition.name, partition.id.partition);
             return Err(ErrorCode::KafkaStorageError);
         }
-        if sequence > 0 {
+        if sequence > Sequence::ZERO {
             partition.advance_log_start(start);
         }
         Ok(partition.log_start())

@@ -8,6 +8,7 @@ use super::Shard;
 use super::open::ShardLocation;
 use crate::config::BrokerConfig;
 use crate::disk::StorageError;
+use crate::disk::journal::Sequence;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
@@ -77,7 +78,7 @@ fn high_watermarks_advance_before_a_group_is_committed() {
         let shard = open(&scratch.0, ShardId(0)).await;
         let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms: 1_000 };
         for round in 0..20 {
-            let mut last = 0;
+            let mut last = Sequence::ZERO;
             for id in ids(&shard) {
                 let produced = shard.produce(id, &batch(), &request, None).await.expect("the batch is good");
                 assert!(produced.sequence > shard.committed() && produced.base_offset == Offset(round));

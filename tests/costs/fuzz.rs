@@ -16,6 +16,7 @@ use crate::support::own_process;
 use stats_alloc::Region;
 use tidemill::config::Routing;
 use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState, SealedSegment};
+use tidemill::disk::journal::Sequence;
 use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupIdentity, JournalEntry};
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
 use tidemill::model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
@@ -65,7 +66,14 @@ fn journal_group() -> Vec<u8> {
         group.push(entry, &batch[..61], &batch[61..], true);
         group.push_log_start(JournalEntry { kind: EntryKind::LogStart, base_offset: Offset(1), ..entry });
     }
-    let identity = GroupIdentity { journal_id: 1, session: 1, sequence: 1, flushed: 0, lap: 0, previous_checksum: 0 };
+    let identity = GroupIdentity {
+        journal_id: 1,
+        session: 1,
+        sequence: Sequence(1),
+        flushed: Sequence(0),
+        lap: 0,
+        previous_checksum: 0,
+    };
     let (buffer, bytes, _) = group.seal(identity);
     buffer[..bytes].to_vec()
 }

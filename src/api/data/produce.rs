@@ -14,6 +14,7 @@ use crate::api::pending;
 use crate::api::request::ClientRequest;
 use crate::api::server::Server;
 use crate::api::txn::transactions;
+use crate::disk::journal::Sequence;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities};
@@ -38,7 +39,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         acks: request.acks,
         slots: Vec::with_capacity(request.partition_count),
         calls: Vec::new(),
-        sequence: 0,
+        sequence: Sequence::ZERO,
         topic_names: Vec::new(),
     };
     let rules =

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
 use crate::api::outcome::{Header, Outcome};
+use crate::disk::journal::Sequence;
 use crate::model::{ErrorCode, PartitionIndex};
 use crate::partition::append::{AppendRefusal, Produced};
 use crate::router::Call;
@@ -22,7 +23,7 @@ pub struct Pending {
     pub(super) slots: Vec<Slot>,
     pub(super) calls: Vec<Call>,
     /// The newest journal group that holds a batch of this request on this shard.
-    pub(super) sequence: u64,
+    pub(super) sequence: Sequence,
     /// The names of the topics, one after the other.
     pub(super) topic_names: Vec<u8>,
 }

@@ -118,7 +118,7 @@ pub(in crate::api) async fn end_here(
     partitions: &[TopicPartition],
     end: &EndTransaction,
 ) -> Vec<ErrorCode> {
-    let mut sequence = 0;
+    let mut sequence = Sequence::ZERO;
     let mut errors = Vec::with_capacity(partitions.len());
     for id in partitions {
         match end_in(server, *id, end).await {

@@ -12,6 +12,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::sequence::Sequence;
 use crate::disk::{BLOCK_BYTES, StorageError};
 use crate::runtime::buf::{AlignedBuf, Slice};
 use crate::runtime::dir;
@@ -33,7 +34,7 @@ pub struct JournalFile {
     /// The file's fixed length.
     pub bytes: u64,
     /// The highest sequence number of a group in this file; 0 if it holds none.
-    pub last_sequence: u64,
+    pub last_sequence: Sequence,
 }
 
 /// The path of the file with this number.
@@ -127,7 +128,7 @@ impl JournalFile {
         file.sync_all().await.map_err(StorageError::io("flush journal file", &filling))?;
         dir::rename(&filling, &path).await.map_err(StorageError::io("name journal file", &path))?;
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
-        Ok(JournalFile { file, path, bytes, last_sequence: 0 })
+        Ok(JournalFile { file, path, bytes, last_sequence: Sequence::ZERO })
     }
 
     /// Opens a file that [`create`](Self::create) made, and checks that it belongs to this journal.
@@ -153,6 +154,6 @@ impl JournalFile {
                 header.number, header.bytes
             )));
         }
-        Ok(JournalFile { file, path, bytes, last_sequence: 0 })
+        Ok(JournalFile { file, path, bytes, last_sequence: Sequence::ZERO })
     }
 }

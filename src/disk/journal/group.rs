@@ -24,6 +24,7 @@
 //! Three checks keep bytes of an earlier lap from being replayed: the sequence number must be the expected one, the
 //! session must not go back, and each group must carry the checksum of the previous group.
 
+use super::sequence::Sequence;
 use crate::disk::{BLOCK_BYTES, block_ceil};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::buf::{AlignedBuf, OverBudget};
@@ -78,14 +79,14 @@ pub struct GroupIdentity {
     /// Counts the starts of the shard. It never decreases from group to group.
     pub session: u64,
     /// Increases by one from group to group, over all files and sessions.
-    pub sequence: u64,
+    pub sequence: Sequence,
     /// How often the journal has wrapped around to its first file.
     pub lap: u32,
     /// The checksum of the group before this one; 0 for the first.
     pub previous_checksum: u32,
     /// Groups up to this sequence were on stable storage when the group was sealed: a missing one among them is lost
     /// data.
-    pub flushed: u64,
+    pub flushed: Sequence,
 }
 
 /// A group that entries are added to.
@@ -185,14 +186,14 @@ impl GroupBuilder {
         header[4..6].copy_from_slice(&VERSION.to_le_bytes());
         header[6..8].copy_from_slice(&(if self.flushed { FLAG_FLUSHED } else { 0 }).to_le_bytes());
         header[8..16].copy_from_slice(&identity.journal_id.to_le_bytes());
-        header[16..24].copy_from_slice(&identity.sequence.to_le_bytes());
+        header[16..24].copy_from_slice(&identity.sequence.0.to_le_bytes());
         header[24..32].copy_from_slice(&identity.session.to_le_bytes());
         header[32..36].copy_from_slice(&identity.lap.to_le_bytes());
         header[36..40].copy_from_slice(&(total as u32).to_le_bytes());
         header[40..44].copy_from_slice(&self.entries.to_le_bytes());
         header[44..48].copy_from_slice(&(self.used as u32).to_le_bytes());
         header[48..52].copy_from_slice(&identity.previous_checksum.to_le_bytes());
-        header[56..64].copy_from_slice(&identity.flushed.to_le_bytes());
+        header[56..64].copy_from_slice(&identity.flushed.0.to_le_bytes());
         let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder wrote whole entries");
         self.buf[52..56].copy_from_slice(&checksum.to_le_bytes());
         (self.buf, total, checksum)
@@ -234,7 +235,7 @@ pub struct GroupHeader {
 
 impl GroupHeader {
     /// Whether this group, if it is whole, proves that the group `sequence` was on stable storage.
-    pub fn proves(&self, sequence: u64) -> bool {
+    pub fn proves(&self, sequence: Sequence) -> bool {
         self.identity.sequence > sequence && self.identity.flushed >= sequence
     }
 
@@ -250,11 +251,11 @@ impl GroupHeader {
         (u32_at(0) == MAGIC && version == VERSION && fits).then(|| GroupHeader {
             identity: GroupIdentity {
                 journal_id: u64_at(8),
-                sequence: u64_at(16),
+                sequence: Sequence(u64_at(16)),
                 session: u64_at(24),
                 lap: u32_at(32),
                 previous_checksum: u32_at(48),
-                flushed: u64_at(56),
+                flushed: Sequence(u64_at(56)),
             },
             is_flushed: flags & FLAG_FLUSHED != 0,
             total_bytes,

@@ -12,6 +12,7 @@
 pub mod files;
 pub mod group;
 pub mod recover;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -28,11 +29,10 @@ use crate::runtime::dir;
 use crate::runtime::file::{Durability, File};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
+pub use sequence::Sequence;
+
 use files::JournalFile;
 use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
-
-/// The number of a group. The first is 1, and each next one is one more, for the life of the journal.
-pub type Sequence = u64;
 
 /// The sizes of a journal, and how it is written.
 #[derive(Clone, Debug)]
@@ -68,8 +68,14 @@ pub struct ReplayStart {
 
 impl ReplayStart {
     /// The beginning of a new journal.
-    pub const BEGINNING: ReplayStart =
-        ReplayStart { file: 0, position: BLOCK_BYTES as u64, sequence: 1, previous_checksum: 0, session: 0, lap: 0 };
+    pub const BEGINNING: ReplayStart = ReplayStart {
+        file: 0,
+        position: BLOCK_BYTES as u64,
+        sequence: Sequence(1),
+        previous_checksum: 0,
+        session: 0,
+        lap: 0,
+    };
 }
 
 /// The journal of one shard.
@@ -154,7 +160,14 @@ impl Journal {
         dir::sync(parent).await.map_err(StorageError::flush("flush directory", parent))?;
         let id = runtime::random_u64();
         let first = JournalFile::create(&settings.directory, id, 0, settings.file_bytes).await?;
-        Ok(Journal::assemble(settings, id, 1, vec![first], ReplayStart { session: 1, ..ReplayStart::BEGINNING }, 1))
+        Ok(Journal::assemble(
+            settings,
+            id,
+            1,
+            vec![first],
+            ReplayStart { session: 1, ..ReplayStart::BEGINNING },
+            Sequence(1),
+        ))
     }
 
     fn assemble(
@@ -166,15 +179,18 @@ impl Journal {
         needed_from: Sequence,
     ) -> Rc<Journal> {
         assert!(settings.depth > 0 && settings.files_max >= 2, "the journal can write, and can reuse a file");
-        assert!(next.sequence > 0 && needed_from <= next.sequence, "the next group is not before the needed ones");
+        assert!(
+            next.sequence > Sequence::ZERO && needed_from <= next.sequence,
+            "the next group is not before the needed ones"
+        );
         assert!(is_aligned(next.position, 0) && (next.file as usize) < files.len(), "the next group has a position");
         assert!(session >= next.session, "a session number is used once");
         Rc::new(Journal {
             settings,
             id,
             session,
-            durable: Cell::new(next.sequence - 1),
-            flushed: Cell::new(next.sequence - 1),
+            durable: Cell::new(next.sequence.previous()),
+            flushed: Cell::new(next.sequence.previous()),
             state: RefCell::new(JournalState {
                 files,
                 next,
@@ -298,7 +314,7 @@ impl Journal {
         let state = self.state.borrow();
         match &state.open {
             Some(open) if !open.is_empty() => state.next.sequence,
-            _ => state.next.sequence - 1,
+            _ => state.next.sequence.previous(),
         }
     }
 
@@ -415,7 +431,7 @@ impl Journal {
             flushed: self.flushed.get(),
         };
         let (buf, total, checksum) = open.seal(identity);
-        state.next.sequence += 1;
+        state.next.sequence = state.next.sequence.next();
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;
         state.next.session = self.session;
@@ -483,7 +499,7 @@ impl Journal {
 
     fn advance_durable(&self, group: &InFlightGroup) {
         assert!(self.failed.borrow().is_none(), "JRN-3: nothing is acknowledged after a failure");
-        assert_eq!(group.sequence, self.durable.get() + 1, "JRN-1: groups become durable in order");
+        assert_eq!(group.sequence, self.durable.get().next(), "JRN-1: groups become durable in order");
         self.durable.set(group.sequence);
         if group.is_flushed {
             self.flushed.set(group.sequence);

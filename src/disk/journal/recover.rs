@@ -123,7 +123,7 @@ impl Replay {
                 self.next = ReplayStart {
                     file,
                     position: position + header.total_bytes as u64,
-                    sequence: header.identity.sequence + 1,
+                    sequence: header.identity.sequence.next(),
                     previous_checksum: header.checksum,
                     session: header.identity.session,
                     lap: header.identity.lap,
@@ -257,7 +257,7 @@ impl Replay {
     pub async fn into_journal(mut self, session: u64) -> Result<Rc<Journal>, StorageError> {
         assert!(session > self.next.session, "a session number is used once");
         self.window = None;
-        for file in self.files.iter().filter(|file| file.last_sequence > 0) {
+        for file in self.files.iter().filter(|file| file.last_sequence > Sequence::ZERO) {
             file.file.sync_data().await.map_err(StorageError::flush("flush journal file", &file.path))?;
         }
         let directory = &self.settings.directory;

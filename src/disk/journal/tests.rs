@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::group::{EntryKind, HEADER_BYTES, JournalEntry};
 use super::recover::Replay;
-use super::{Journal, JournalSettings, ReplayStart};
+use super::{Journal, JournalSettings, ReplayStart, Sequence};
 use crate::disk::StorageError;
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::record::builder::{BatchBuilder, BatchOptions};
@@ -194,7 +194,7 @@ fn full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
         );
         let durable = journal.durable();
         let (found, _) = self::replay(&scratch.0, journal.id(), start_of_first_session()).await.unwrap();
-        assert_eq!(found.len() as u64, durable, "JRN-2: every durable batch is replayed");
+        assert_eq!(found.len() as u64, durable.0, "JRN-2: every durable batch is replayed");
         journal.release(&journal.position());
         while journal.durable() == durable {
             journal.wait_progress().await;
@@ -307,7 +307,7 @@ fn nothing_is_acknowledged_after_a_failed_write() {
         assert!(journal.wait_durable(sequence).await.is_err());
         runtime::install_faults(None);
         assert!(journal.reserve(1000).await.is_err(), "JRN-3: the journal stays failed");
-        assert_eq!(journal.durable(), 3);
+        assert_eq!(journal.durable(), Sequence(3));
     });
 }
 

@@ -187,7 +187,7 @@ fn live_groups(files: &[JournalFile], start: ReplayStart) -> Vec<(usize, &Group)
         let Some((at, group)) = next else { return live };
         live.push((at, group));
         (file, position) = (at, group.position + group.header.total_bytes as u64);
-        (sequence, session, previous) = (sequence + 1, group.header.identity.session, group.header.checksum);
+        (sequence, session, previous) = (sequence.next(), group.header.identity.session, group.header.checksum);
     }
 }
 
@@ -195,7 +195,7 @@ fn live_groups(files: &[JournalFile], start: ReplayStart) -> Vec<(usize, &Group)
 fn check_end(files: &[JournalFile], start: ReplayStart, live: &[(usize, &Group)], report: &mut Report) {
     let (file, position, sequence) =
         live.last().map_or((start.file as usize, start.position, start.sequence), |(at, group)| {
-            (*at, group.position + group.header.total_bytes as u64, group.header.identity.sequence + 1)
+            (*at, group.position + group.header.total_bytes as u64, group.header.identity.sequence.next())
         });
     let Some(ended) = files.get(file) else {
         let path = files.last().map_or(Path::new(""), |file| &file.path);

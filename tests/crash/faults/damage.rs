@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use tidemill::disk::BLOCK_BYTES;
 use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::group::{GroupBuilder, GroupHeader, GroupIdentity};
-use tidemill::disk::journal::{ReplayStart, files};
+use tidemill::disk::journal::{ReplayStart, Sequence, files};
 use tidemill::log::segment::file_path;
 use tidemill::model::Offset;
 use tidemill::runtime::fault::FaultPlan;
@@ -260,7 +260,7 @@ impl Scene {
         let (_, _, last) = self.groups[self.groups.len() - 1];
         load::run(async {
             let identity = GroupIdentity {
-                sequence: last.identity.sequence + 1,
+                sequence: last.identity.sequence.next(),
                 session: last.identity.session - sessions_back,
                 previous_checksum: last.checksum ^ checksum_off,
                 ..last.identity
@@ -290,7 +290,7 @@ fn groups(directory: &Path, start: ReplayStart) -> Vec<(u32, u64, GroupHeader)> 
         let begin = BLOCK_BYTES as u64;
         let first = || (0..3).find_map(|file| Some((file, begin, at(file, begin).filter(fits)?)));
         let Some(group) = here.or_else(first) else { return found };
-        (file, position, sequence) = (group.0, group.1 + group.2.total_bytes as u64, sequence + 1);
+        (file, position, sequence) = (group.0, group.1 + group.2.total_bytes as u64, sequence.next());
         found.push(group);
     }
 }
@@ -319,7 +319,7 @@ fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
     assert!(live.len() >= 8, "{} groups are no row", live.len());
     let &(file, position, last) = live.last().unwrap();
     let end = (file, position + last.total_bytes as u64);
-    let recycled = recycled(&directory, state.start.sequence);
+    let recycled = recycled(&directory, Sequence(state.start.sequence));
     let ledger = ledger.borrow().clone();
     (
         Scene {
@@ -338,7 +338,7 @@ fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
 }
 
 /// The smallest whole group from before `sequence`.
-fn recycled(directory: &Path, sequence: u64) -> Vec<u8> {
+fn recycled(directory: &Path, sequence: Sequence) -> Vec<u8> {
     let mut found: Option<Vec<u8>> = None;
     for file in 0..3 {
         let bytes = fs::read(files::path_of(directory, file)).unwrap();
