@@ -1,6 +1,6 @@
 //! Tidemill: a Kafka-wire-compatible streaming platform in one binary.
 //!
-//! Three promises. When two designs compete, the one that keeps these wins:
+//! Three promises. They decide between competing designs:
 //!
 //! 1. **Acknowledged means on stable storage.** One flush per core makes the batches of all its partitions durable.
 //! 2. **The client talks to the core that owns the partition.** In direct routing each core is a Kafka broker.
@@ -83,7 +83,7 @@
 //! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
 //! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, aborted, epochs}
 //!     *.cleaned, *.swap                    compacted segments, before the swap log::clean::swap
-//! <data>/layouts/<n>/shard-<s>/checkpoint  what is flushed; the replay start   disk::checkpoint
+//! <data>/layouts/<n>/shard-<s>/checkpoint  flushed ends; start of the replay   disk::checkpoint
 //! <journal.dir>/layouts/<n>/shard-<s>/journal/*.journal   groups, round-robin  disk::journal::{files, group}
 //! ```
 //!

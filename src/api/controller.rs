@@ -62,8 +62,8 @@ impl LocalController {
         self.controller.image()
     }
 
-    /// Waits for the next image to publish. It skips to the newest image, but never past one that deletes a topic: the
-    /// next image may have a new topic of that name, which uses the same directory.
+    /// Waits for the next image to publish. It skips to the newest image, but never past an image that deletes a
+    /// topic: the next image may have a new topic of that name, which uses the same directory.
     pub async fn next_unpublished(&self) -> Arc<Image> {
         loop {
             let mut next = None;
@@ -138,3 +138,6 @@ pub(in crate::api) fn code_of(error: &ProposeError) -> ErrorCode {
         ProposeError::Failed(_) => ErrorCode::KafkaStorageError,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! One shard's state behind the APIs: what its connections need to answer requests.
+//! The state of one shard that its connections need to answer requests.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -67,7 +67,7 @@ impl Server {
         }
     }
 
-    /// Makes this shard the one that runs the controller. Each image that is committed from now on goes to all shards.
+    /// Runs the controller on this shard. Each image that the controller commits from now on goes to all shards.
     pub fn run_controller(self: &Rc<Self>, controller: Controller) {
         let controller = LocalController::watch(controller);
         *self.controller.borrow_mut() = Some(controller.clone());

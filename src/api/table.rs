@@ -64,12 +64,12 @@ pub struct Row {
 /// Each row: API key, scope, ACL operation and resource, handler.
 ///
 /// A handler is one of:
-/// - `local(f)`: `f` is the first stage and responds or returns what is pending. It does not wait.
+/// - `local(f)`: `f` is the first stage. It responds or returns a [`Pending`], and never waits.
 /// - `ordered(f)`: the same, but `f` waits for memory or the journal, in the connection's order.
 /// - `later(f)`: `f(server, request, version)` runs on this shard and may ask other shards.
 /// - `image(f)`: `f(request, context)` answers from this shard's image.
 /// - `controller(f)`: `f(change, request)` runs on the controller's shard.
-/// - `image_or_controller(f, g)`: `image(f)`; where `f` returns `None`, `controller(g)`.
+/// - `image_or_controller(f, g)`: `image(f)`, and `controller(g)` if `f` returns `None`.
 /// - `group(f)`: `f` is the first stage on the shard that coordinates the group.
 macro_rules! table {
     ($($key:ident $scope:ident $acl:tt $kind:ident $handler:tt;)*) => {
@@ -96,9 +96,21 @@ macro_rules! table {
         }
 
         /// A request to the controller, on its shard. The error is a reason to close the connection.
-        async fn change(key: ApiKey, change: Change, body: &mut Reader<'_>, header: Header) -> Result<Vec<u8>, CloseReason> {
+        async fn change(
+            key: ApiKey,
+            change: Change,
+            body: &mut Reader<'_>,
+            header: Header,
+        ) -> Result<Vec<u8>, CloseReason> {
             match key {
                 $(ApiKey::$key => controller_stage!($kind $handler key change body header),)*
+            }
+        }
+
+        #[cfg(test)]
+        fn handler_kind(key: ApiKey) -> &'static str {
+            match key {
+                $(ApiKey::$key => stringify!($kind),)*
             }
         }
     };
@@ -303,6 +315,18 @@ mod tests {
     fn only_api_versions_needs_no_operation() {
         for api in API_TABLE {
             assert_eq!(row(api.key).acl.is_none(), api.key == ApiKey::ApiVersions, "{}", api.name);
+        }
+    }
+
+    #[test]
+    fn api_2_only_rows_of_groups_and_of_the_controller_are_forwarded() {
+        for api in API_TABLE {
+            let kind = handler_kind(api.key);
+            let is_of_groups = row(api.key).scope == Scope::GroupCoordinator || api.key == ApiKey::ListGroups;
+            assert_eq!(kind == "group", is_of_groups, "{}", api.name);
+            let may_change = matches!(api.key, ApiKey::Metadata | ApiKey::FindCoordinator);
+            assert_eq!(kind == "image_or_controller", may_change, "{}", api.name);
+            assert_eq!(kind == "controller", row(api.key).scope == Scope::Controller, "{}", api.name);
         }
     }
 

@@ -157,7 +157,7 @@ async fn remove_layouts(data: &DataDirectory, layouts: impl IntoIterator<Item = 
     Ok(())
 }
 
-/// A topic that is in the data directory and not in the metadata: copied from another broker.
+/// A topic that an operator copied from another broker: the data directory has it, the metadata does not.
 struct FoundTopic {
     id: TopicId,
     name: TopicName,
@@ -238,8 +238,8 @@ async fn remove_own_directory(
     let aside = data.root.join(format!("{directory}.{id}-stray"));
     dir::rename(&path, &aside).await.map_err(NodeError::directory("rename", &path))?;
     tracing::error!(
-        "the end of the metadata log was damaged, and {directory} belongs to a topic that it lacks: its records are kept \
-         in {}",
+        "the end of the metadata log was damaged, and {directory} belongs to a topic that it lacks: its records are \
+         kept in {}",
         aside.display()
     );
     Ok(())
@@ -254,7 +254,7 @@ async fn create_found_topic(controller: &Controller, config: &BrokerConfig, foun
         None => ["retention.ms", "retention.bytes"].map(|name| (name.to_owned(), "-1".to_owned())).to_vec(),
     };
     tracing::warn!(
-        "taking in topic {} with {count} partitions, found in the data directory, with {}: set its retention",
+        "importing topic {} with {count} partitions from the data directory, with {}: set its retention",
         found.name,
         overrides.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
     );
@@ -265,6 +265,6 @@ async fn create_found_topic(controller: &Controller, config: &BrokerConfig, foun
         overrides,
     };
     if let Err(error) = controller.propose(vec![command]).await {
-        tracing::warn!("cannot take in topic {}: {error}", found.name);
+        tracing::warn!("cannot import topic {}: {error}", found.name);
     }
 }

@@ -43,7 +43,8 @@ pub fn plan(
     }
     let mut times: HashMap<&str, usize> = HashMap::new();
     request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
-    // Topics of one request can collide with each other. So each is planned on an image that has the previous ones.
+    // Topics of one request can collide with each other. Each is therefore planned on an image that includes the
+    // previous ones.
     let mut image = context.image.clone();
     for topic in &request.topics {
         let Some(times) = times.remove(topic.name.as_str()) else { continue };
@@ -188,8 +189,9 @@ fn place(
 
 pub(in crate::api) fn too_few_nodes(factor: usize, few: placement::TooFewNodes) -> String {
     format!(
-        "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached \
-         because only {} node(s) are up. Replicas of a partition never share a node, however many brokers it shows.",
+        "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+         reached because only {} node(s) are up. Replicas of a partition never share a node, however many brokers it \
+         shows.",
         few.live
     )
 }
@@ -248,8 +250,8 @@ pub(in crate::api) fn replicas_of(brokers: &[i32], factor: usize, image: &Image)
     }
     if nodes.len() != factor {
         return invalid(format!(
-            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with previous \
-             partitions, which have {factor} replica(s).",
+            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with \
+             previous partitions, which have {factor} replica(s).",
             nodes.len()
         ));
     }

@@ -37,7 +37,8 @@ pub fn plan(request: &DeleteTopicsRequest, context: &Context<'_>) -> Plan<Delete
         }
         let is_repeated = counts[&key(state)] > 1;
         let result = match find(state, is_repeated, context.image) {
-            Ok(topic) if state.name.is_none() && counts.contains_key(&by_name(topic)) => continue, // Answered by its name.
+            // Its name is in the request too and gets the result.
+            Ok(topic) if state.name.is_none() && counts.contains_key(&by_name(topic)) => continue,
             Ok(topic) if state.name.is_some() && counts.contains_key(&by_id(topic)) => {
                 let message = "The provided topic name maps to an ID that was already supplied.";
                 result(state.name.clone(), topic.id, ErrorCode::InvalidRequest, Some(message.into()))

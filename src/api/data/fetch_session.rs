@@ -222,6 +222,7 @@ impl Session {
             return *at;
         }
         let key = Key::from(topic);
+        assert_eq!(matches!(key, Key::Id(_)), self.is_by_id, "SESSION-2: a session has names or ids, not both");
         let at = self.free_topics.pop().unwrap_or_else(|| {
             self.topics.push(None);
             (self.topics.len() - 1) as u32
@@ -368,6 +369,12 @@ impl Cache {
         self.partitions += session.len();
         let session = Rc::new(RefCell::new(session));
         self.sessions.insert(id, session.clone());
+        assert!(
+            self.sessions.len() <= self.slots_max && self.partitions <= PARTITIONS_MAX,
+            "SESSION-1: {} sessions with {} partitions",
+            self.sessions.len(),
+            self.partitions
+        );
         Some(session)
     }
 

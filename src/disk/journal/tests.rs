@@ -123,7 +123,8 @@ fn log_starts_are_replayed_in_order_with_the_batches() {
         for n in 0..6 {
             append(&journal, n..n + 1).await;
             journal.reserve(0).await.unwrap();
-            // Either in its own group, which is flushed although no batch requires it, or in the next batch's group.
+            // The log start gets its own group, which is flushed although no batch requires it, or joins the next
+            // batch's group.
             let sequence = journal.append_log_start(start_at(Offset(n)));
             if n % 2 == 0 {
                 journal.wait_durable(sequence).await.unwrap();
@@ -172,7 +173,8 @@ fn full_journal_waits_for_a_checkpoint_and_overwrites_nothing() {
         let _writer = start(&journal);
         let appending = journal.clone();
         let task = runtime::spawn(Class::Foreground, "append", async move { append(&appending, 0..400).await });
-        // Full: a replay needs every file, and the waiting group does not fit into the rest of the last one.
+        // The journal is full: a replay needs every file, and the waiting group does not fit into the rest of the last
+        // one.
         let is_full = || {
             let state = journal.state.borrow();
             let waits = state.open.as_ref().is_some_and(|open| {
@@ -233,7 +235,7 @@ fn empty_open_group_does_not_limit_the_next_batch() {
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
         let _writer = start(&journal);
-        // Room for a batch that is then refused, or is a duplicate.
+        // The group reserves room for a batch that is then refused or is a duplicate.
         assert!(journal.has_room(100));
         let large = vec![0; journal.batch_bytes_max()];
         runtime::timeout(Duration::from_secs(10), journal.reserve(large.len()))
@@ -272,7 +274,7 @@ fn torn_last_group_ends_the_journal() {
     });
 }
 
-// JRN-1: a whole later group proves that the damaged one was durable.
+// By JRN-1 a whole later group proves that the damaged one was durable.
 #[test]
 fn damaged_group_before_acknowledged_ones_is_refused() {
     let scratch = Scratch::new("hole");

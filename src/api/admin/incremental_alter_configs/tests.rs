@@ -72,7 +72,7 @@ fn append_extends_the_current_value() {
 }
 
 #[test]
-fn each_resource_is_changed_whole_or_not_at_all() {
+fn a_resource_with_an_invalid_value_stays_unchanged_and_others_change() {
     let mut world = World::nodes(1).topic("a", &[&[1]]).topic("b", &[&[1]]);
     let half = topic("a", &[("retention.ms", SET, Some("5")), ("retention.bytes", SET, Some("many"))]);
     let result = ask(&mut world, vec![half, topic("b", &[("retention.ms", SET, Some("6"))])], false);
