@@ -1,4 +1,4 @@
-//! What a request means: one file per Kafka API, and one table of all APIs.
+//! Serves requests: one file per Kafka API, and one table of all APIs.
 //!
 //! Owns: the handlers, the state that they share on one shard ([`Server`]), and the queue of images that the
 //! controller's shard publishes. Input: a frame and its [`Origin`]. Output: a [`Pending`] request.

@@ -1,4 +1,4 @@
-//! What becomes of a request: a response to send, no response, or a closed connection.
+//! The outcome of a request: a response to send, no response, or a closed connection.
 
 use crate::api::data::answer::Answer;
 use crate::router::message::CloseReason;

@@ -81,7 +81,7 @@ impl FromValue for TimestampType {
     }
 }
 
-/// Which groups may change their protocol while they have members (KIP-848).
+/// The groups that may change their protocol while they have members (KIP-848).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Migration {
     /// From classic to consumer.

@@ -7,8 +7,8 @@ use super::listener::Listener;
 /// Two settings that contradict each other, or a setting that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Contradiction {
-    /// Its protocol is one with TLS or SASL.
-    #[error("{listener} would be encrypted or authenticated; only plain listeners exist so far")]
+    /// The listener's protocol uses TLS or SASL.
+    #[error("{listener} requires TLS or SASL; only plain listeners are supported")]
     SecureListener {
         /// The listener.
         listener: Listener,
@@ -25,7 +25,7 @@ pub enum Contradiction {
         /// The advertised listener.
         listener: Listener,
     },
-    /// `0.0.0.0` or an empty host is an address to bind, not one to connect to.
+    /// A node can bind `0.0.0.0` or an empty host, but a client cannot connect to it.
     #[error(
         "clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}",
         listener.name, listener.port

@@ -1,4 +1,4 @@
-//! Where clients connect: `NAME://host:port`, as in Kafka's `listeners` and `advertised.listeners`.
+//! The addresses that clients connect to: `NAME://host:port`, as in Kafka's `listeners` and `advertised.listeners`.
 
 use std::fmt;
 

@@ -39,7 +39,7 @@ pub struct LocatedProblem {
     pub problem: Problem,
 }
 
-/// One thing that is wrong with a configuration.
+/// One fault of a configuration.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Problem {
     /// The text is not TOML.
@@ -362,7 +362,7 @@ mod tests {
     fn settings_that_contradict_each_other_are_rejected() {
         for (text, expected) in [
             ("listeners = \"PLAINTEXT://0.0.0.0:9092\"", "clients cannot connect to PLAINTEXT://0.0.0.0:9092"),
-            ("listeners = \"SSL://a:9092\"", "only plain listeners exist so far"),
+            ("listeners = \"SSL://a:9092\"", "only plain listeners are supported"),
             ("listeners = \"A://a:1,B://a:1\"", "the port 1 appears twice"),
             ("advertised.listeners = \"OUT://a:1\"", "advertises a name that is not in listeners"),
             ("listeners = \"A://a:65530\"\nshards = 8", "no room for 8 ports"),

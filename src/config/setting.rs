@@ -94,7 +94,7 @@ pub struct InvalidValue {
     pub reason: ValueError,
 }
 
-/// Why a text is not a legal value, and which values are.
+/// The reason why a text is not a legal value, with the legal values.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum ValueError {
     /// Neither `true` nor `false`; upper and lower case are equal.
@@ -156,9 +156,9 @@ pub enum ValueError {
 /// The bound of a number's range.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Bound {
-    /// Of a SHORT, INT or LONG.
+    /// The bound of a SHORT, INT or LONG.
     Int(i64),
-    /// Of a DOUBLE.
+    /// The bound of a DOUBLE.
     Double(f64),
 }
 

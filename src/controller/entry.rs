@@ -48,7 +48,7 @@ pub struct MetadataEntry {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadEntry {
     /// The bytes end inside the entry: a torn write, at the end of a log.
-    #[error("{have} bytes are left of {wanted}")]
+    #[error("the entry needs {wanted} bytes, and {have} are left")]
     Short {
         /// The bytes that the entry needs.
         wanted: usize,
@@ -59,7 +59,7 @@ pub enum BadEntry {
     #[error("no entry starts here: the magic is {0:02x?}")]
     Magic([u8; 4]),
     /// The entry's bytes have changed since they were written.
-    #[error("the checksum is {stored:08x}, of the bytes {computed:08x}")]
+    #[error("the stored checksum is {stored:08x}, and that of the bytes is {computed:08x}")]
     Checksum {
         /// The CRC-32C in the entry.
         stored: u32,

@@ -1,5 +1,5 @@
 //! Maps a key (a group id, a transactional id) to its partition of the internal topic, as Kafka does. A data directory
-//! of Kafka's is therefore readable as it is.
+//! of Kafka is therefore readable without a conversion.
 
 use crate::model::PartitionIndex;
 

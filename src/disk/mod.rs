@@ -93,7 +93,7 @@ impl StorageError {
         move |source| StorageError::Flush { doing, path, source }
     }
 
-    /// A file whose bytes are not those of `what`.
+    /// A file whose content is not of the format `what`.
     pub fn format(what: &'static str, path: impl Into<std::path::PathBuf>, why: impl Into<String>) -> StorageError {
         StorageError::Format { what, path: path.into(), why: why.into() }
     }

@@ -126,7 +126,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<AbortedTransaction>, AbortedIndexError>
     Ok(entries)
 }
 
-/// The open transactions of a log and where each began, derived from the log's batches in order.
+/// The open transactions of a log and their first offsets, derived from the log's batches in order.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct OpenTransactions {
     by_producer: BTreeMap<ProducerId, Offset>,
@@ -150,12 +150,12 @@ impl OpenTransactions {
         self.firsts.is_empty()
     }
 
-    /// Where the earliest open transaction began.
+    /// The first offset of the earliest open transaction.
     pub fn first_offset(&self) -> Option<Offset> {
         self.firsts.first().copied()
     }
 
-    /// Where the producer's open transaction began, if it has one.
+    /// The first offset of the producer's open transaction, if it has one.
     pub fn of(&self, producer_id: ProducerId) -> Option<Offset> {
         self.by_producer.get(&producer_id).copied()
     }

@@ -54,7 +54,7 @@ pub struct AppendedBatch {
     pub leader_epoch: LeaderEpoch,
     /// The largest timestamp of its records.
     pub max_timestamp: i64,
-    /// Of the record with the largest timestamp.
+    /// The offset of the record with the largest timestamp.
     pub offset_of_max_timestamp: Offset,
 }
 
@@ -73,7 +73,7 @@ pub struct Log {
     epochs: RefCell<Epochs>,
     epochs_stored: Cell<usize>,
     memory: Rc<Memory>,
-    /// Where the latest reads ended: (offset, segment's number, position). A consumer's next read starts there.
+    /// The ends of the latest reads: (offset, segment's number, position). A consumer's next read starts there.
     hints: RefCell<[(Offset, u64, u64); 8]>,
     next_hint: Cell<usize>,
     /// The active segment's base offset in the checkpoint that is on stable storage; LOG-3.

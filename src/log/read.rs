@@ -83,7 +83,7 @@ pub struct ReadRequest {
 /// Whole batches that a read has found.
 #[derive(Default)]
 pub struct Read {
-    /// Where the batches are, in order.
+    /// The positions of the batches, in order.
     pub extents: Vec<Extent>,
     /// Bytes of all extents.
     pub bytes: usize,

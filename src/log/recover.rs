@@ -60,7 +60,8 @@ impl Log {
     pub fn replay_log_start(&self, offset: Offset) -> Result<(), StorageError> {
         let end = self.end_offset();
         if offset > end {
-            let why = format!("it ends at offset {end}, and the journal has it begin at {offset}: records are missing");
+            let why =
+                format!("it ends at offset {end}, but its log start in the journal is {offset}: records are missing");
             return Err(StorageError::format("a partition's log", self.directory(), why));
         }
         self.decide_log_start(offset);
@@ -277,8 +278,8 @@ async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<
 
 /// The checkpoint's sealed segments that exist. Only the first ones may be missing, if the log begins behind them.
 ///
-/// Returns the error to report unless the journal brings such a log start. With retention none is necessary: when disk
-/// and journal are full, retention removes segments without journaling it.
+/// Returns the error to report unless the journal brings such a log start. With retention the journal need not have
+/// one: when disk and journal are full, retention removes segments without journaling it.
 fn present<'a>(
     directory: &Path,
     config: &TopicConfig,
@@ -357,7 +358,7 @@ async fn open_unknown(
     for base in bases {
         if !is_cut && base > end && !may_have_gaps {
             tracing::warn!(
-                "{}: the records between {end} and {base} are missing, the journal brings them",
+                "{}: the records from offset {end} to {base} are missing; the journal restores them",
                 directory.display()
             );
             is_cut = true;
@@ -372,7 +373,7 @@ async fn open_unknown(
         let scanned = scan_segment(&scan, base, &mut epochs, &mut open, on_batch).await?;
         if scanned.size < length {
             tracing::warn!(
-                "{}: cut from {length} to {} bytes, at offset {}: {}",
+                "{}: truncated from {length} to {} bytes, at offset {}: {}",
                 path.display(),
                 scanned.size,
                 scanned.end_offset,
@@ -413,7 +414,7 @@ async fn open_unknown(
     Ok(Log::assemble(directory, config, segments, start, epochs, memory))
 }
 
-/// The part of a segment that a scan accepted, and why it ends there.
+/// The part of a segment that a scan accepted, and the reason for its end.
 struct Scanned {
     size: u64,
     end_offset: Offset,
@@ -453,7 +454,7 @@ async fn scan_segment(
             }
         };
         if batch.base_offset < scanned.end_offset {
-            scanned.reason = format!("its batch begins at offset {}, which is taken", batch.base_offset);
+            scanned.reason = format!("its batch begins at offset {}, which an earlier batch has", batch.base_offset);
             return Ok(scanned);
         }
         let (header, marker) = open_batch(segment, position, &batch).await?;

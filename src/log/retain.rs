@@ -1,4 +1,4 @@
-//! The log's front: where it begins, and which segments are removed.
+//! The front of the log: its start offset, and the removal of the segments below it.
 //!
 //! ```text
 //! retention_point        the start that retention asks for; a client that deletes records names its own
@@ -109,8 +109,8 @@ impl Log {
             let (base, end, start) = (segment.base_offset, segment.end_offset(), self.start_offset());
             assert!(end <= start, "LOG-3: a segment up to {end} is removed, and the log begins at {start}");
             assert!(base < self.checkpointed_base.get(), "LOG-3: the checkpoint replays into the segment from {base}");
-            // In order on the disk too: if a power failure brought the first back without the second, a restart would
-            // take the gap for lost records.
+            // Each removal is synced before the next one begins. If a power failure brought back the first segment
+            // without the second, a restart would take the gap for lost records.
             segment.remove(Duration::from_millis(self.config().file_delete_delay_ms)).await?;
         }
         Ok(count)

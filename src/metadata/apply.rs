@@ -14,9 +14,9 @@ use crate::model::{InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, T
 /// The changes from one image to the next. Topics are in their new state, and deleted topics in their last one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
-    /// In their state after the last command.
+    /// The created topics, in their state after the last command.
     pub topics_created: Vec<Arc<Topic>>,
-    /// In their state before the deletion.
+    /// The deleted topics, in their state before the deletion.
     pub topics_deleted: Vec<Arc<Topic>>,
     /// The new partitions of topics that existed before.
     pub partitions_added: Vec<(TopicId, Range<i32>)>,
@@ -42,7 +42,7 @@ pub enum CommandRejected {
         given: String,
     },
     /// The id has this many characters.
-    #[error("a cluster id is 1 to 255 characters, not {0}")]
+    #[error("a cluster id has 1 to 255 characters, not {0}")]
     ClusterIdLength(usize),
     /// The node has started again since the command was proposed.
     #[error("node {node} is at incarnation {have}, so {given} is stale")]
@@ -72,7 +72,7 @@ pub enum CommandRejected {
     /// Names are unique (META-3).
     #[error("Topic '{0}' already exists.")]
     TopicExists(String),
-    /// The names differ only in `.` and `_`, which metrics would not tell apart in Kafka.
+    /// The names differ only in `.` and `_`, which the names of Kafka's metrics do not distinguish.
     #[error("Topic '{name}' collides with existing topic: {other}")]
     NameCollides {
         /// The new topic's name.

@@ -1,5 +1,5 @@
-//! Derives which shard of a node owns a partition. No record stores the owner: every shard and every node derives the
-//! same one.
+//! Derives the shard of a node that owns a partition. No record stores the owner: every shard and every node derives
+//! the same one.
 
 use crate::model::{PartitionIndex, ShardId, TopicId};
 

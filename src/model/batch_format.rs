@@ -1,6 +1,6 @@
 //! The choices that a batch's attributes and a topic's settings share: codec and timestamp type.
 
-/// How the records of a batch are compressed. The numbers are the attribute bits.
+/// The compression of a batch's records. The numbers are the attribute bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {
     /// Not compressed.

@@ -59,7 +59,7 @@ impl From<BatchRejected> for AppendRefusal {
     }
 }
 
-/// What the version of a client's Produce request allows. Only `api` knows the versions.
+/// The features that the version of a client's Produce request allows. Only `api` knows the versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProduceCapabilities {
     /// The message of the rejection for a batch in zstd; `None`: zstd is allowed (KIP-110).
@@ -76,7 +76,7 @@ impl ProduceCapabilities {
         ProduceCapabilities { zstd_rejection: None, has_transactions_v2: true, knows_transaction_abortable: true };
 }
 
-/// How a client wants its batches appended.
+/// A client's requirements for the append of its batches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendRequest {
     /// The rules of the request's version.

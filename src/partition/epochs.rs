@@ -1,4 +1,4 @@
-//! Finds where a leader epoch ended, for Kafka's OffsetForLeaderEpoch.
+//! Finds the end offset of a leader epoch, for Kafka's OffsetForLeaderEpoch.
 
 use super::Partition;
 use crate::model::{LeaderEpoch, Offset};

@@ -8,7 +8,7 @@ use crate::record::codec::Decompressor;
 use crate::record::timestamps::{offset_for_timestamp, offset_of_max_timestamp};
 use crate::record::walk::batches;
 
-/// Which offset a client looks for.
+/// The offset that a client looks up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OffsetQuery {
     /// The log's start.
@@ -28,7 +28,7 @@ pub enum OffsetQuery {
 pub struct ListedOffset {
     /// The offset; -1 if no record matches.
     pub offset: Offset,
-    /// Of the record at `offset`; -1 for a query by position.
+    /// The timestamp of the record at `offset`; -1 for a query by position.
     pub timestamp: i64,
     /// -1: no epoch is known for the offset.
     pub leader_epoch: LeaderEpoch,

@@ -46,7 +46,7 @@ use purgatory::Isolation;
 /// memory.
 pub const DECODED_BYTES_MAX: usize = 128 << 20;
 
-/// What a partition takes from the metadata image: its leader epoch, and the number of its replicas.
+/// The part of the metadata image that a partition uses: its leader epoch, and the number of its replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leadership {
     /// Increases with each change of the leader (META-4).

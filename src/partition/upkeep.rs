@@ -1,4 +1,5 @@
-//! What the shard's background tasks do with a partition's log: flush it, apply retention, compact it, free its memory.
+//! The operations of the shard's background tasks on a partition's log: flush, retention, compaction, release of
+//! memory.
 //!
 //! The log stays private to the partition: each task calls the verbs below, and none reaches the log itself.
 
@@ -142,7 +143,7 @@ impl Partition {
         self.log.cleaned_to()
     }
 
-    /// Compacts the log no more until a restart.
+    /// Stops compacting the log until a restart.
     pub fn disable_cleaning(&self) {
         self.log.disable_cleaning();
     }

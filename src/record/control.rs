@@ -15,7 +15,7 @@ use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::header::BatchHeader;
 use crate::record::records::Records;
 
-/// How a transaction ended.
+/// The end of a transaction: commit or abort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
     /// The transaction's records are never visible to read-committed consumers.

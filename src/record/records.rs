@@ -290,7 +290,7 @@ pub fn skim(rest: &mut &[u8]) -> Option<Skimmed> {
     Some(Skimmed { timestamp_delta, offset_delta, has_key })
 }
 
-/// Steps over a field. Whether it is not null.
+/// Steps over a field. Returns whether it is not null.
 #[inline]
 fn skim_field(body: &mut &[u8]) -> Option<bool> {
     let length = varint::read_i32(body).ok()?;

@@ -23,7 +23,7 @@ pub enum NodeError {
     #[error("{action} {}: {error}", path.display())]
     Directory { action: &'static str, path: PathBuf, error: io::Error },
     #[error(
-        "{} is missing, and checkpoints or journals of shards are not: their records would be lost; bring it back",
+        "{} is missing, but shards have checkpoints or journals, whose records would be lost: bring it back",
         path.display()
     )]
     NoMeta { path: PathBuf },
@@ -48,7 +48,7 @@ pub enum NodeError {
     /// The shard failed while it served or stopped.
     #[error(transparent)]
     Shard(#[from] Arc<StorageError>),
-    #[error("all shards have ended before they had started")]
+    #[error("all shards ended before they started")]
     NoneStarted,
 }
 

@@ -20,7 +20,7 @@ pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(500);
 /// The number of partitions that are flushed at the same time.
 const FLUSHES: usize = 8;
 
-/// What became of an attempt to store a checkpoint.
+/// The outcome of an attempt to store a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CheckpointOutcome {
     Stored,

@@ -110,7 +110,7 @@ impl Shard {
         match error {
             // The topic was deleted, or the shard stops.
             StorageError::Refused(_) => tracing::debug!("{name}: {error}"),
-            _ if error.is_disk_full() => tracing::warn!("{name}: not compacted, the disk is full: {error}"),
+            _ if error.is_disk_full() => tracing::warn!("{name}: not compacted, because the disk is full: {error}"),
             _ => {
                 partition.disable_cleaning();
                 tracing::error!(

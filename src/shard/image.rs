@@ -127,7 +127,8 @@ pub(super) async fn remove_stale_directory(
     let Some(owner) = partition_metadata::read(&directory) else { return Ok(None) };
     let Some(other) = owner.topic.filter(|other| *other != id.topic) else { return Ok(Some(owner)) };
     if owner.cluster_id.as_deref() != Some(cluster_id) {
-        let why = format!("it is of topic id {other} of another cluster, and {topic} is {}: move it away", id.topic);
+        let why =
+            format!("it belongs to topic id {other} of another cluster, but {topic} has id {}: move it away", id.topic);
         return Err(StorageError::format("a partition's directory", directory, why));
     }
     remove_directory(data, topic, TopicPartition { topic: other, ..id }).await?;

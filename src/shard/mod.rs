@@ -118,7 +118,7 @@ impl Shard {
         self.journal.last_appended()
     }
 
-    /// Where a partition's segments are.
+    /// The directory of a partition's segments.
     fn directory_of(&self, partition: &Partition) -> PathBuf {
         self.data.partition_directory(partition.name.as_str(), partition.id.partition)
     }

@@ -61,7 +61,7 @@ pub struct ShardLocation {
     pub journal_file_bytes: u64,
 }
 
-/// No cluster has assigned as many producer ids. A client made a higher id up.
+/// No cluster assigns as many producer ids. A client has invented a higher one.
 const FOREIGN_PRODUCER_ID_LIMIT: ProducerId = 1 << 40;
 
 /// The result of opening a shard, for the start-up log.
@@ -215,7 +215,7 @@ async fn open_journal(location: &ShardLocation, checkpoint: &Checkpoint) -> Resu
     let replay = Replay::open(settings, checkpoint.journal_id, checkpoint.start.into()).await?;
     let (found, expected) = (replay.files_count(), checkpoint.journal_files);
     if found < expected {
-        let why = format!("it has {found} files, and had {expected} at the last checkpoint");
+        let why = format!("it has {found} files, but had {expected} at the last checkpoint");
         return Err(StorageError::format("a journal", directory, why));
     }
     Ok(replay)

@@ -48,7 +48,7 @@ impl Shard {
     pub(super) fn enter_disk_full(&self, error: &StorageError) {
         assert!(error.is_disk_full(), "any other failure ends the shard's writes");
         if !self.disk_full.replace(true) {
-            tracing::error!("the disk is full: reads continue, writes are refused once memory is used up: {error}");
+            tracing::error!("the disk is full: reads continue, and writes are rejected when memory is full: {error}");
         }
         self.memory.freed.notify_all();
     }

@@ -40,7 +40,7 @@ pub use error::ClientError;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How a client connects to a cluster.
+/// The parameters of a client's connection to a cluster.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// `host:port`, or several separated by commas. The client uses the first that accepts a connection.

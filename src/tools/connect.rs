@@ -4,7 +4,7 @@ use super::Failure;
 use super::client::{Client, ClientConfig};
 use std::time::Duration;
 
-/// How to reach the cluster, and how to print the result.
+/// The address of the cluster, and the format of the result.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Connect {
     /// The broker to connect to first; separate several with commas

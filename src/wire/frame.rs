@@ -22,7 +22,7 @@ pub const CLIENT_ID_BYTES_MAX: usize = 30_000;
 
 /// A length prefix out of bounds. It closes the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a frame of {length} bytes, where at most {max} are allowed")]
+#[error("a frame length of {length} bytes is outside of 0..={max}")]
 pub struct IllegalLength {
     /// The length that the prefix claims, in bytes; it may be negative.
     pub length: i32,
@@ -85,7 +85,7 @@ pub enum Refused {
         version: i16,
     },
     /// Answered with `api_versions::unsupported_version`; the body is not read.
-    #[error("ApiVersions version {version} is not known")]
+    #[error("ApiVersions version {version} is unknown")]
     UnknownApiVersions {
         /// The version as sent.
         version: i16,

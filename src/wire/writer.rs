@@ -8,7 +8,7 @@ use crate::model::TopicId;
 
 /// The version cannot represent a value of the message (Kafka's `UnsupportedVersionException` while writing).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{field} cannot be written as it is at version {version}")]
+#[error("{field} cannot be encoded at version {version}")]
 pub struct Unencodable {
     /// The message and field, or the violated bound.
     pub field: &'static str,

@@ -249,7 +249,7 @@ fn a_data_directory_that_cannot_be_written_is_refused() {
     let file = scratch("file").join("a-file");
     std::fs::write(&file, b"in the way").unwrap();
     let printed = run_to_end(checks(), &file);
-    check(&printed, &["REFUSED", "data directory: ", "a-file cannot be made", "what to do: "]);
+    check(&printed, &["REFUSED", "data directory: ", "a-file cannot be created", "what to do: "]);
     check(&refuses(serve(&file)), &["a-file"]);
     let read_only = scratch("read-only");
     let script = format!("mount -t tmpfs -o ro none '{}' && exec \"$@\"", read_only.display());
@@ -257,7 +257,7 @@ fn a_data_directory_that_cannot_be_written_is_refused() {
     if can(&wrapper, "a read-only data directory") {
         check(
             &run_to_end(under(&wrapper, checks()), &read_only),
-            &["REFUSED", "no file can be made", "Read-only file system"],
+            &["REFUSED", "no file can be created", "Read-only file system"],
         );
     }
 }

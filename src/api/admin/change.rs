@@ -9,7 +9,7 @@ use crate::controller::{Plan, ProposeError};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
 
-/// What a change needs besides the request.
+/// The context of a change, besides the request.
 pub(in crate::api) struct Change {
     pub server: Rc<Server>,
     /// The name of the listener that the request came in on.
@@ -23,8 +23,8 @@ impl Change {
         Context { image, config: &shard.config, node: shard.node, listener: &self.listener, version: self.version }
     }
 
-    /// Carries out what `plan` decides. The response is the plan's, or `refuse_all`'s when the controller rejects the
-    /// plan.
+    /// Proposes the commands that `plan` returns. The response is the plan's, or `refuse_all`'s when the controller
+    /// rejects the plan.
     pub async fn make<Q: 'static, A: 'static>(
         self,
         request: Q,
@@ -39,7 +39,8 @@ impl Change {
         }
     }
 
-    /// Proposes what `plan` decides, and waits until all shards serve the image that it made. Returns that image.
+    /// Proposes the commands that `plan` returns, and waits until all shards serve the image that it made. Returns that
+    /// image.
     pub async fn propose<Q: 'static, R: 'static>(
         self: Rc<Self>,
         request: Rc<Q>,

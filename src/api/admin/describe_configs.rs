@@ -158,7 +158,7 @@ fn broker_entry(setting: &'static Setting, config: &BrokerConfig) -> ConfigEntry
     let synonyms = given.into_iter().chain(default_synonym(setting.name)).collect();
     let value = config.value(setting.name).and_then(|value| value.to_text());
     let source = if is_given { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
-    // Nothing of a running node can be changed from outside.
+    // Clients cannot change the settings of a running node.
     ConfigEntry { setting, value, source, is_read_only: true, synonyms }
 }
 

@@ -61,7 +61,7 @@ pub(in crate::api) async fn answer(
     DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() }
 }
 
-/// Each partition once. The last offset wins if a partition is named several times, as in Kafka.
+/// Lists each partition once. The last offset wins if a partition is named several times, as in Kafka.
 fn asked(request: &DeleteRecordsRequest) -> Vec<(&str, PartitionIndex, Offset)> {
     let mut offsets: HashMap<(&str, PartitionIndex), Offset> = HashMap::new();
     let mut order = Vec::new();

@@ -38,7 +38,8 @@ use crate::wire::{Malformed, NodeEndpoint, Topic};
 
 /// The first version of Fetch whose readers understand ZSTD (KIP-110).
 const ZSTD_FROM: i16 = 10;
-/// The longest wait, even if the request asks for more. Only a response detects a client that is gone.
+/// The longest wait, even if the request asks for more. The broker detects a disconnected client only when it sends a
+/// response.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// One partition of the request, and its owner.

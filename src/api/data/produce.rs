@@ -181,7 +181,7 @@ pub(in crate::api) async fn verify<'a>(
     verified
 }
 
-/// Maps a coordinator's error to one that the producer's version can handle.
+/// Maps a coordinator's error to an error that the producer's version can handle.
 fn unverified(error: ErrorCode, capabilities: &ProduceCapabilities) -> AppendRefusal {
     let code = match error {
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
@@ -196,7 +196,7 @@ fn unverified(error: ErrorCode, capabilities: &ProduceCapabilities) -> AppendRef
     AppendRefusal::new(code, format!("The partition is not known to be part of the transaction: {error}"))
 }
 
-/// What a version of Produce allows its client.
+/// The features that a version of Produce allows its client.
 fn capabilities_of(version: i16) -> ProduceCapabilities {
     ProduceCapabilities {
         // KIP-110: zstd came with version 7. The messages are Kafka's.

@@ -41,12 +41,12 @@ pub(in crate::api) struct GroupRequest {
     is_forwarded: bool,
 }
 
-/// Where a group's state is.
+/// The owner of a group's state.
 pub(in crate::api) enum GroupOwner {
     Local(Rc<Ledger<Groups>>),
-    /// Another shard, to which this one forwards.
+    /// Another shard. This shard forwards the request to it.
     Remote(ShardId),
-    /// No shard that this one may ask.
+    /// No shard can serve the request, which fails with this error.
     Unavailable(ErrorCode),
 }
 

@@ -290,7 +290,7 @@ pub(in crate::api) async fn producer_id(server: &Rc<Server>) -> Result<ProducerI
     }
 }
 
-/// Keeps all producer ids up to `highest` from being given to a producer. A log that another cluster wrote remembers
+/// Reserves all producer ids up to `highest`, so that no producer gets one. A log that another cluster wrote remembers
 /// these ids, and would take a new producer's first batch for a duplicate.
 pub async fn reserve_producer_ids(server: &Rc<Server>, highest: ProducerId) -> Result<(), ProducerIdsNotReserved> {
     if server.shard.id == CONTROLLER {

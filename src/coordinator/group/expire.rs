@@ -112,7 +112,7 @@ impl Groups {
     }
 }
 
-/// The time since when an offset is unused. `None` while it is in use.
+/// The time at which the offset became unused. `None` while it is in use.
 fn unused_since(kind: &GroupKind, topic: &str, committed: &CommittedOffset) -> Option<i64> {
     if kind.is_subscribed_to(topic) && !kind.is_empty() {
         return None;

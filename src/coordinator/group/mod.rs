@@ -226,7 +226,7 @@ impl Groups {
             return Ok(());
         };
         let value = OffsetValue::parse(value)?;
-        // A group with manual assignment exists only by its commits.
+        // A group with manual assignment exists only through its commits.
         let group = get_or_create(&mut self.groups, group_id, value.commit_timestamp_ms);
         let committed = CommittedOffset::new(&value, record.offset);
         match record.transaction {

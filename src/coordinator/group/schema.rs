@@ -185,7 +185,7 @@ macro_rules! value {
                 r.set_flexible(false);
                 let version = r.i16()?;
                 if !(0..=$max).contains(&version) {
-                    return Err(r.malformed(concat!("a version of ", stringify!($name), " that is not known")));
+                    return Err(r.malformed(concat!("an unknown version of ", stringify!($name))));
                 }
                 r.set_flexible(version >= $flexible);
                 let value = <$name as Wire>::decode(&mut r, version)?;

@@ -50,7 +50,7 @@ impl TransactionLogValue {
         r.set_flexible(false);
         let version = r.i16()?;
         if !(0..=VERSION_MAX).contains(&version) {
-            return Err(r.malformed("a version of TransactionLogValue that is not known"));
+            return Err(r.malformed("an unknown version of TransactionLogValue"));
         }
         r.set_flexible(version >= FLEXIBLE_FROM);
         let value = <TransactionLogValue as Wire>::decode(&mut r, version)?;

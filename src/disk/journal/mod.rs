@@ -34,7 +34,7 @@ pub use sequence::Sequence;
 use files::JournalFile;
 use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
 
-/// The sizes of a journal, and how it is written.
+/// The sizes of a journal, and the limits of its writes.
 #[derive(Clone, Debug)]
 pub struct JournalSettings {
     /// The directory of its files.
@@ -476,7 +476,7 @@ impl Journal {
     /// Notes a completed write, and advances `durable` over every group that is complete in order.
     fn complete_write(&self, sequence: Sequence, outcome: Result<(), StorageError>) {
         if let Err(failure) = outcome {
-            tracing::error!("the journal failed, no further write is acknowledged: {failure}");
+            tracing::error!("the journal failed and acknowledges no further write: {failure}");
             self.failed.borrow_mut().get_or_insert_with(|| Arc::new(failure));
         }
         // JRN-3: `durable` does not advance past a failure, even if later writes succeed.

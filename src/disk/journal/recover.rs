@@ -22,7 +22,7 @@ const _: () = assert!(WINDOW_BYTES.is_multiple_of(BLOCK_BYTES), "O_DIRECT");
 
 /// One verified group.
 pub struct Group {
-    /// Verified, as every entry is.
+    /// The verified header. Every entry is verified too.
     pub header: GroupHeader,
     /// The number of its file.
     pub file: u32,
@@ -75,7 +75,7 @@ impl Replay {
             return Err(StorageError::format(
                 "a journal",
                 &settings.directory,
-                format!("replay starts in file {}, and there are {count}", start.file),
+                format!("replay starts in file {}, but only {count} files exist", start.file),
             ));
         };
         if start.position > first.bytes || !start.position.is_multiple_of(BLOCK_BYTES as u64) {

@@ -16,7 +16,7 @@ use crate::record::{CodecError, Decompressor, RecordError, Records};
 /// The last records of a partition's remembered producers. Their batches keep the producers' sequences and epochs.
 pub type LastRecords = HashMap<ProducerId, LastRecord>;
 
-/// Where a producer wrote last, and its epoch.
+/// The offset of a producer's last record, and the producer's epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastRecord {
     /// `None` if a marker is the producer's last batch.
@@ -46,8 +46,8 @@ pub struct Rules {
     pub now_ms: i64,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-    /// Where the round ends. The last batch before it stays, if only by its header, so that the offset of the next
-    /// round's start exists.
+    /// The end of the round, exclusive. The last batch before it keeps at least its header, so that the offset at which
+    /// the next round starts exists.
     pub end: Offset,
 }
 
@@ -73,7 +73,7 @@ pub struct Filter {
     /// Aborted transactions whose markers stay.
     pub aborted: Vec<AbortedTransaction>,
     decompressor: Decompressor,
-    /// Which records of the current batch stay.
+    /// For each record of the current batch, whether it stays.
     stays: Vec<bool>,
 }
 

@@ -18,7 +18,7 @@ pub const SWAP: &str = "swap";
 /// A segment's files that are swapped; the `.log` last.
 pub const EXTENSIONS: [&str; 4] = ["index", "timeindex", "txnindex", "log"];
 
-/// The name of a segment's file before it is in its place.
+/// The temporary name of a segment's file.
 pub fn temporary(directory: &Path, base_offset: Offset, extension: &str, suffix: &str) -> PathBuf {
     file_path(directory, base_offset, &format!("{extension}.{suffix}"))
 }

@@ -39,7 +39,7 @@ pub struct Plan {
 
 /// Plans a compaction; `None` if there is nothing to compact.
 ///
-/// `cleaned_to`: where the last compaction ended. `stable`: Kafka's last stable offset; transactions at or above it are
+/// `cleaned_to`: the end of the last compaction. `stable`: Kafka's last stable offset; transactions at or above it are
 /// open.
 pub fn plan(
     sealed: &[Sealed],
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn plan_ends_before_a_young_or_unflushed_segment() {
         let lagging = TopicConfig { min_compaction_lag_ms: 985, ..compacting() };
-        // Those of up to 10 are older than 985 ms at 1000.
+        // At time 1000, records with timestamps up to 10 are older than 985 ms.
         let found = plan(&row(&[10; 4]), Offset(0), Offset(0), Offset(400), &lagging, 1000).unwrap();
         assert_eq!(found.end, Offset(200));
         let mut unflushed = row(&[10; 4]);

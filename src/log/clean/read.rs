@@ -81,9 +81,8 @@ impl<'a> Reader<'a> {
             self.buffer = self.segment.read_direct(start, bytes).await?;
             self.start = start;
             if self.buffer.len() < bytes {
-                return Err(
-                    self.damaged(&format!("lies behind the file's end, at {}", start + self.buffer.len() as u64))
-                );
+                return Err(self
+                    .damaged(&format!("extends beyond the end of the file, at {}", start + self.buffer.len() as u64)));
             }
             self.pace.moved(bytes).await;
         }

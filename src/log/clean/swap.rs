@@ -140,7 +140,7 @@ impl Log {
         self.swap_was_withdrawn.get()
     }
 
-    /// Puts staged segments in their places. A checkpoint that names them is on stable storage.
+    /// Gives staged segments their final names. A checkpoint that names them is on stable storage.
     pub async fn finish_swap(&self) -> Result<(), StorageError> {
         let _files = self.lock_files().await;
         if self.is_discarded() {
@@ -253,8 +253,8 @@ async fn remove_if_there(path: &Path) {
     }
 }
 
-/// Before a log is opened: puts swaps in their places for which `named` returns a length, and removes all other files
-/// of compactions.
+/// Prepares a directory before its log is opened: completes the swaps for which `named` returns a length, and removes
+/// all other files of compactions.
 ///
 /// # Errors
 /// If a named swap has fewer bytes than `named` returns, or a file cannot be renamed or removed.

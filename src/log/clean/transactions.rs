@@ -16,7 +16,7 @@ use crate::record::header::BatchHeader;
 pub struct Transactions {
     /// Aborted transactions that begin behind the current position, by first offset.
     ahead: VecDeque<AbortedTransaction>,
-    /// Open aborted transactions, each with whether a batch of it was read.
+    /// Open aborted transactions. The value is true once a batch of the transaction was read.
     aborted: HashMap<ProducerId, (AbortedTransaction, bool)>,
     /// Producers with an open transaction that will be committed, of which a batch was read.
     committed: HashSet<ProducerId>,

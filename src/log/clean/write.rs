@@ -19,7 +19,7 @@ use crate::runtime::AppendBuf;
 pub struct Writer<'a> {
     directory: PathBuf,
     base_offset: Offset,
-    /// Of the batch that was appended last, exclusive.
+    /// The end offset of the batch that was appended last.
     end_offset: Offset,
     file: SegmentFile,
     /// Bytes that are not in the file yet, at their position in it.

@@ -28,7 +28,8 @@ pub(super) struct Aborted {
     count: usize,
     /// Entries that are flushed.
     stored: usize,
-    /// Where the earliest of them began; `Offset::MAX` without any. A reader below it skips this segment's index.
+    /// The first offset of the earliest of them; `Offset::MAX` without any. A reader below it skips this segment's
+    /// index.
     first_offset: Offset,
 }
 

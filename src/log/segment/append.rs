@@ -122,7 +122,7 @@ impl Segment {
 
     /// Ends appends: write-back then cuts the file to its exact length, so that `kafka-dump-log` reads it.
     pub fn seal(self: &Rc<Self>) {
-        // A reservation is of no use to a sealed segment.
+        // A sealed segment needs no reservation.
         self.release_reservation();
         let mut content = self.content.borrow_mut();
         let next = match content.state {

@@ -17,8 +17,8 @@ impl Segment {
         if at != 0 || chunk.buf.is_empty() || content.written < chunk.end() || self.is_writing.get() {
             return false;
         }
-        // The segment grows in the spare room of this chunk. A chunk behind it starts further on, whether it is
-        // reserved already or is being reserved by the task that holds this one.
+        // The next append fills the spare room of this chunk, so the chunk stays. The chunk behind it starts at this
+        // one's end, even if a task that holds this one is still reserving it.
         if !chunk.is_full() && (content.chunks.len() > 1 || Rc::strong_count(chunk) > 1) {
             return false;
         }

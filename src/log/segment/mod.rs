@@ -189,7 +189,7 @@ impl Segment {
         self.content.borrow().flushed
     }
 
-    /// Whether a checkpoint must flush or finish something of it first.
+    /// Whether a checkpoint must flush or finish the segment first.
     pub fn is_dirty(&self) -> bool {
         let content = self.content.borrow();
         content.flushed < content.size || content.state == SegmentState::Sealed || self.has_aborted_to_store()

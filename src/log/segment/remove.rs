@@ -8,13 +8,13 @@ use super::{Segment, SegmentState, file_path};
 use crate::disk::StorageError;
 use crate::runtime::{self, Class, dir};
 
-/// A removed file's space is freed in such steps. Freed at once, it blocks every flush: the journal's took 190 ms while
-/// ext4 freed 1.3 GB.
+/// The space of a removed file is freed in steps of this size. Freeing it at once blocks every flush: a journal flush
+/// took 190 ms while ext4 freed 1.3 GB.
 const RELEASE_BYTES: u64 = 1 << 20;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Segment {
-    /// From here on nothing of the segment is written or kept in memory. Calling it again changes nothing.
+    /// Stops all writes of the segment and releases its memory. Calling it again changes nothing.
     pub fn discard(&self) {
         if !self.is_removed() {
             let was_sealed = self.is_sealed();
@@ -46,7 +46,7 @@ impl Segment {
             runtime::sleep(delay).await;
             for path in renamed {
                 if path.to_string_lossy().ends_with(".log.deleted") {
-                    // Held open, so that its space is not freed together with its name.
+                    // Hold the file open, so that the removal of its name does not free its space.
                     let file = SegmentFile::open_removed(&path).await;
                     *self.file.borrow_mut() = file;
                 }

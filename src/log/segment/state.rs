@@ -1,6 +1,6 @@
 //! The states of a segment and their legal transitions (SEG-3).
 
-/// Where a segment is in its life.
+/// The state of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum SegmentState {
     /// Takes appends.

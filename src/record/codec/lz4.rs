@@ -32,7 +32,9 @@ pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
         let is_stored = length & STORED_BIT != 0;
         let length = (length & !STORED_BIT) as usize;
         if length > block_bytes_max {
-            return Err(malformed(format!("a block of {length} bytes in a frame of {block_bytes_max} byte blocks")));
+            return Err(malformed(format!(
+                "a block has {length} bytes, more than the frame's limit of {block_bytes_max}"
+            )));
         }
         let block = read_bytes(&mut input, length)?;
         if flags.has_block_checksum && read_u32(&mut input)? != xxh32(block) {
@@ -81,7 +83,7 @@ fn read_descriptor(input: &mut &[u8]) -> Result<(Flags, usize), CodecError> {
     let descriptor = *input;
     let [flg, bd] = *read_bytes(input, 2)? else { unreachable!("read_bytes returns two bytes") };
     if flg >> 6 != 1 {
-        return Err(malformed(format!("frame version {} is not known", flg >> 6)));
+        return Err(malformed(format!("frame version {} is unknown", flg >> 6)));
     }
     if flg & 0b11 != 0 || bd & 0b1000_1111 != 0 {
         return Err(malformed("reserved bits are set"));

@@ -29,7 +29,7 @@ pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
         let (chunk, after) = usize::try_from(length)
             .ok()
             .and_then(|length| after.split_at_checked(length))
-            .ok_or_else(|| malformed(format!("a chunk of {length} bytes, and {} are left", after.len())))?;
+            .ok_or_else(|| malformed(format!("a chunk needs {length} bytes, and {} are left", after.len())))?;
         decompress_raw(chunk, limit, out)?;
         rest = after;
     }

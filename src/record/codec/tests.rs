@@ -157,7 +157,7 @@ fn lz4_frames_that_javas_reader_rejects_are_rejected() {
     check(5, 0x30, "block size code");
     check(5, 0x41, "reserved");
     check(6, good[6] ^ 1, "checksum");
-    check(9, 0x10, "a block of");
+    check(9, 0x10, "a block has");
 }
 
 #[test]

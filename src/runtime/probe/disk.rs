@@ -30,7 +30,7 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefus
         |found: String, remedy: &str| ProbeRefusal { name: NAME, found, why: WHY.into(), remedy: remedy.into() };
     std::fs::create_dir_all(dir).map_err(|error| {
         refuse(
-            format!("{} cannot be made: {error}", dir.display()),
+            format!("{} cannot be created: {error}", dir.display()),
             "create it and give it to the user Tidemill runs as",
         )
     })?;
@@ -42,9 +42,10 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefus
     let removed = std::fs::remove_file(&path);
     let at = format!("{} ({kind})", dir.display());
     let direct = tried.map_err(|error| match error {
-        FileFailure::Create(error) => {
-            refuse(format!("no file can be made in {at}: {error}"), "give the directory to the user Tidemill runs as")
-        }
+        FileFailure::Create(error) => refuse(
+            format!("no file can be created in {at}: {error}"),
+            "give the directory to the user Tidemill runs as",
+        ),
         FileFailure::Flush(error) => refuse(
             format!("{at} does not flush written bytes (a write with RWF_DSYNC: {error})"),
             "choose a directory on a local disk, with ext4 or XFS",

@@ -26,7 +26,7 @@ pub struct Group {
     pub state: String,
     /// `consumer` for groups that read topics.
     pub protocol_type: String,
-    /// How partitions are assigned: the members' protocol, or the coordinator's assignor.
+    /// The assignment strategy: the members' protocol, or the coordinator's assignor.
     pub protocol: String,
     /// In the order of the coordinator's response.
     pub members: Vec<Member>,

@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// How the peer responds to a request.
+/// The peer's response to a request.
 enum Reply {
     Frame(Vec<u8>),
     /// It keeps the connection open and does not respond.
@@ -32,9 +32,9 @@ struct PeerState {
     versions_max: Vec<(ApiKey, i16)>,
     leader_id: i32,
     brokers: Vec<(i32, String, i32)>,
-    /// One for each Produce; then the peer succeeds.
+    /// One response for each Produce. After the last one the peer accepts every Produce.
     produce_replies: Vec<Reply>,
-    /// One for each Fetch; then the peer succeeds.
+    /// One response for each Fetch. After the last one the peer answers every Fetch.
     fetch_errors: Vec<ErrorCode>,
     /// API and version of each request.
     seen: Vec<(ApiKey, i16)>,

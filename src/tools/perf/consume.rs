@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 struct FetchConnection {
     socket: Socket,
     cursors: Vec<PartitionCursor>,
-    /// Of the latest request.
+    /// The correlation id of the latest request.
     correlation_id: i32,
-    /// When the latest request was queued.
+    /// The time at which the latest request was queued.
     sent: Instant,
     /// Whether a request is in flight.
     is_waiting: bool,

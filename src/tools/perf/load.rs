@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How the load is sent.
+/// The schedule of the load.
 pub struct Plan {
     pub connections: usize,
     /// Requests in flight on each connection.

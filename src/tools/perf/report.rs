@@ -26,7 +26,7 @@ pub struct Report {
     pub bytes: u64,
     pub requests: u64,
     pub records: u64,
-    /// With their names: `produce`, `end_to_end` or `fetch`.
+    /// Each histogram with its name: `produce`, `end_to_end` or `fetch`.
     pub latencies: Vec<(&'static str, Latencies)>,
     /// The number of rejected batches by error code, and of other errors by description.
     pub errors: BTreeMap<String, u64>,

@@ -1,5 +1,5 @@
-//! The uniform assignor: members have equal numbers of partitions, give or take one, and keep as many of their own as
-//! possible.
+//! The uniform assignor: the numbers of partitions of two members differ by at most one, and members keep as many of
+//! their own as possible.
 //!
 //! With equal subscriptions that takes one pass. Otherwise only subscribers of a common topic can be balanced, so the
 //! assignor repeats topic by topic until no partition moves.
