@@ -37,7 +37,7 @@ impl Side {
     }
 }
 
-/// What a figure measures. Times are in microseconds.
+/// The quantity that a figure measures. Times are in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Metric {
     MegabytesPerSecond,

@@ -34,7 +34,7 @@
 //!             partition::fetch    bounds the read by high watermark or last stable offset; checks the epoch
 //!               log::read         segment -> sparse index -> batch headers: finds the positions, not the bytes
 //!             purgatory           too few bytes: registers one waiter with all partitions of the request
-//!           api::data::answer     what the socket accepts now: chunks in memory, or pages read direct with read-ahead
+//! api::data::answer the bytes that fit the socket now: chunks in memory, or pages read direct with read-ahead
 //!           net::connection       header pieces and record bytes leave as one iovec from the buffers they are in
 //! ```
 //!
@@ -116,8 +116,8 @@
 //! # Words
 //!
 //! Kafka's words keep Kafka's meaning. Ours: a *node* is one process; a *shard* is one pinned thread with one ring; a
-//! *broker* is what a Kafka client sees (direct routing: node id x 1000 + shard); the *journal* is a shard's
-//! write-ahead log; a *group* of the journal is what one write makes durable; a *chunk* is a piece of a segment's
+//! *broker* is a server that Kafka clients see (direct routing: node id x 1000 + shard); the *journal* is a shard's
+//! write-ahead log; a *group* of the journal is the content of one write; a *chunk* is a piece of a segment's
 //! image in memory; the *image* is the immutable metadata that every shard reads. *Statement n* is behaviour n of
 //! `tests/statements.md`.
 //!

@@ -1,4 +1,4 @@
-//! The controller as the APIs see it: on the shard that runs it, with the images that it has yet to publish.
+//! The controller as the APIs see it: on the shard that runs it, with the images that are not published yet.
 //!
 //! A change is answered when every shard of the node serves the image that it made (statement 34: a Metadata request
 //! right after CreateTopics knows the topic, and a Produce request after that finds it).

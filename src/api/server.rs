@@ -35,7 +35,7 @@ pub struct Server {
     pub(in crate::api) fetch_sessions: RefCell<fetch_session::Cache>,
     /// The transactional ids that this shard coordinates.
     pub(in crate::api) transactions: Ledgers<Transactions>,
-    /// Transactions whose end is decided and whose markers are to be written.
+    /// Transactions whose end is decided and whose markers are not written yet.
     pub(in crate::api) prepared: Rc<PreparedQueue>,
     /// The groups that this shard coordinates.
     pub(in crate::api) groups: Ledgers<Groups>,

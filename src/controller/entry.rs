@@ -52,7 +52,7 @@ pub enum BadEntry {
     Short {
         /// The bytes that the entry needs.
         wanted: usize,
-        /// The bytes that are there.
+        /// The bytes that are present.
         have: usize,
     },
     /// The bytes do not begin with an entry.

@@ -56,7 +56,7 @@ pub enum OpenError {
         /// The reason.
         why: RecoverError,
     },
-    /// The file's name promises a snapshot, and its first entry is none.
+    /// The file's name requires a snapshot, and its first entry is not one.
     #[error(
         "{path}: does not start with the snapshot that its name promises{}",
         why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()

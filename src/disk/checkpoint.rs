@@ -178,7 +178,7 @@ pub enum CheckpointError {
         /// The version in the file.
         found: u32,
     },
-    /// The file ends before its archive, or goes on behind it.
+    /// The file ends before the end of its archive, or continues behind it.
     #[error("its archive should be {expected} bytes long and is {found}")]
     Length {
         /// The length in the header.
@@ -216,7 +216,7 @@ impl Checkpoint {
         replace_file(path, bytes).await
     }
 
-    /// Asserts what a checkpoint must hold before it is written.
+    /// Asserts the invariants of a checkpoint before it is written.
     fn check(&self) {
         assert!(self.start.sequence > 0 && self.start.session <= self.session, "the start is of a session so far");
         assert!(self.start.file < self.journal_files, "replay starts in a file of the journal");

@@ -44,7 +44,7 @@ pub enum MetaError {
         /// The key.
         key: &'static str,
     },
-    /// The value of a numeric key is no unsigned number.
+    /// The value of a numeric key is not an unsigned number.
     #[error("{key} is {found:?}, not a number")]
     NotANumber {
         /// The key.

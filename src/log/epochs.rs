@@ -7,7 +7,7 @@ use crate::model::{LeaderEpoch, Offset};
 /// Why the text of a `leader-epoch-checkpoint` cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EpochsError {
-    /// The file is of another version.
+    /// The file has another version.
     #[error("its first line is {found:?}, not version 0")]
     Version {
         /// The first line.

@@ -1,4 +1,4 @@
-//! Opening a log: its files are made consistent with what the checkpoint vouches for.
+//! Opening a log: its files are made consistent with the state in the checkpoint.
 //!
 //! With a checkpoint entry, the entry is the truth. Segments behind it, and bytes behind its position, were written but
 //! not flushed: recovery drops them, and the journal brings them again. If a segment is missing or shorter than in

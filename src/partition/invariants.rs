@@ -5,7 +5,7 @@ use crate::model::Offset;
 
 impl Partition {
     /// PART-1: `log start <= last stable offset <= high watermark <= log end`; and PART-4 for transactions that end.
-    /// Called after every move of a watermark. O(1), but for the transactions whose markers are not committed yet.
+    /// Called after every move of a watermark. O(1), except for the transactions whose markers are not committed yet.
     pub(super) fn check(&self) {
         let (start, end) = (self.log.start_offset(), self.log.end_offset());
         let (stable, high) = (self.last_stable_offset(), self.high_watermark.get());

@@ -1,4 +1,4 @@
-//! One partition as its leader keeps it: the log, its producers, and the watermarks that bound what readers see.
+//! One partition as its leader keeps it: the log, its producers, and the watermarks that limit its readers.
 //!
 //! Owns: the log, the state of its producers and transactions, the high watermark, and the fetches that wait for it to
 //! move. In: batches as clients sent them. They are validated ([`crate::record::validate`], [`producers`]), get

@@ -458,7 +458,7 @@ impl Producers {
         snapshot
     }
 
-    /// Restores the state from its snapshot. Of more than [`BATCHES_KEPT`] batches, only the last ones are kept.
+    /// Restores the state from its snapshot. It keeps at most the last [`BATCHES_KEPT`] batches.
     pub fn restore(snapshot: &[ProducerSnapshot], producers_max: usize) -> Producers {
         let mut restored = Producers::new(producers_max);
         for saved in snapshot {

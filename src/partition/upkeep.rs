@@ -97,7 +97,7 @@ impl Partition {
         self.config().cleanup_policy.compacts
     }
 
-    /// Whether compaction needs a checkpoint before it can go on.
+    /// Whether compaction needs a checkpoint before it can continue.
     pub fn cleaning_needs_checkpoint(&self) -> bool {
         self.log.cleaning_needs_checkpoint()
     }

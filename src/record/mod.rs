@@ -1,4 +1,4 @@
-//! The record batch v2 as bytes: header, walking, reading, building, compressing, and what a leader accepts.
+//! The record batch v2 as bytes: header, walking, reading, building, compressing, and the checks of a leader.
 //!
 //! Owns: nothing. Every function is pure: no clock, no files.
 //! Inputs: the bytes of a batch, from a producer, a segment or a peer.

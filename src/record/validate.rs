@@ -1,7 +1,7 @@
 //! Checks the records of one partition in a Produce request and prepares them for the append.
 //!
 //! The checks and their order are Kafka's (`ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords`,
-//! `LogValidator`), so that the same bytes get the same error code. Where Kafka accepts a batch that its own consumers
+//! `LogValidator`), so that the same bytes get the same error code. If Kafka accepts a batch that its own consumers
 //! cannot read, or responds with `UNKNOWN_SERVER_ERROR`, this is stricter, with a comment at the line.
 //!
 //! The records of a batch that needs no change stay borrowed; only the header is a new value.

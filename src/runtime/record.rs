@@ -23,7 +23,7 @@ pub enum Change {
     Open { path: PathBuf, create: bool, truncate: bool },
     /// With `sync`, also flushes these bytes (RWF_DSYNC), and no others.
     Write { fd: RawFd, position: u64, bytes: Vec<u8>, sync: bool },
-    /// fsync or fdatasync. Of a directory: flushes its names.
+    /// fsync or fdatasync. On a directory it flushes the names.
     Flush { fd: RawFd },
     /// Truncates or extends a file to `bytes`.
     Truncate { fd: RawFd, bytes: u64 },

@@ -49,7 +49,7 @@ pub struct Args {
     /// The data directory [default: tidemill-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen; shard s also listens on PORT+1+s [default: 127.0.0.1:9092]
+    /// The address to listen on; shard s also listens on PORT+1+s [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// How many cores to run on [default: all that the process may use]

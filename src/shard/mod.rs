@@ -9,9 +9,9 @@
 //!
 //! Invariants:
 //! - SHARD-1: `committed` advances to a group only after the high watermark of every partition in that group.
-//! - SHARD-2: exactly one shard of a node serves a partition, and `metadata::owner` derives which.
-//! - SHARD-3: after a failed segment write or flush the shard stores no checkpoint, so the journal keeps what the
-//!   segments may lack.
+//! - SHARD-2: exactly one shard of a node serves a partition, and `metadata::owner` derives it.
+//! - SHARD-3: after a failed segment write or flush the shard stores no checkpoint, so the journal keeps the batches
+//!   that the segments may lack.
 //!
 //! It does not know connections, API messages or other shards. Runs on the shard's thread.
 

@@ -27,7 +27,7 @@ pub struct Args {
     /// Read only this partition; may be repeated [default: all]
     #[arg(long = "partition", short, value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
-    /// Where to start: an offset, -N for the last N records of each partition, beginning, or end
+    /// The start: an offset, -N for the last N records of each partition, beginning, or end
     #[arg(long, short, default_value = "beginning", value_parser = parse_start_position, allow_hyphen_values = true)]
     offset: StartPosition,
     /// Start at the first record of this time or later: milliseconds, or 2026-08-01T09:30:00Z

@@ -171,7 +171,7 @@ fn lines(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_goes_in_comes_out_with_every_codec_and_acknowledgement() {
+fn records_are_read_back_unchanged_with_every_codec_and_acknowledgement() {
     let Some(shell) = Shell::start("cli-round-trip") else { return };
     let input = lines(2000);
     let file = shell.node.scratch().join("lines");

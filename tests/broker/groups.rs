@@ -202,7 +202,7 @@ fn describe_consumers(talk: &mut Talk, group: &str) -> DescribedConsumerGroup {
 }
 
 #[test]
-fn a_consumer_group_is_there_after_a_kill_with_epochs_and_assignments_and_goes_on() {
+fn a_consumer_group_keeps_its_epochs_and_assignments_after_a_kill_and_continues() {
     let eager = "group.consumer.assignment.interval.ms=0";
     let mut node = Node::tidemill("groups-kill-consumers", &["--shards", "2", "--set", eager]);
     create(node.bootstrap(), "t", 6);
@@ -435,7 +435,7 @@ fn filled(name: &str, delay: &str) -> Option<Node> {
 }
 
 #[test]
-fn every_client_goes_on_where_its_group_has_left_off_also_after_a_kill() {
+fn every_client_continues_at_its_groups_committed_offsets_also_after_a_kill() {
     let programs = [peers::librdkafka(), peers::kafka_python(), peers::java(), peers::franz_go(), peers::kafkajs()];
     let Some(mut node) = filled("groups-clients", "group.initial.rebalance.delay.ms=100") else { return };
     for program in programs.iter().flatten() {

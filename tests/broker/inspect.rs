@@ -63,7 +63,7 @@ fn only(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_data_directory_is_seen_as_it_is_and_damage_is_named() {
+fn an_inspection_shows_the_data_directory_and_names_damage() {
     let mut node = Node::tidemill("inspected", &["--shards", "1"]);
     let data = node.data();
     let mut client = connect(node.bootstrap());

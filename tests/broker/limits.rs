@@ -107,7 +107,7 @@ fn stalled_readers_delay_no_other_client() {
     let worst = worst_round_trip(&mut other, &mut client, 50);
     say(&format!("with 50 readers stuck, an append to 4 partitions took {worst:.1?} at the worst"));
     assert!(worst < Duration::from_secs(10), "others are held up: {worst:?}");
-    // Cold reads go on too.
+    // Cold reads continue too.
     assert_eq!(ledger.verify(&mut client).batches, ledger.acknowledged_count());
     assert_eq!(other.verify(&mut client).batches, other.acknowledged_count());
     watch.check("50 readers stuck", 2 * MEMORY + BESIDE);
@@ -300,7 +300,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
     for (round, ballast) in ballasts.iter().enumerate() {
         let taken = fill_the_disk(&mut ledger, node.bootstrap());
         assert!(taken > 50, "round {round}: only {taken} batches fitted");
-        // Reads still work, and acknowledged records are there.
+        // Reads still work, and acknowledged records are readable.
         ledger.verify(&mut client);
         match round {
             0 => {}

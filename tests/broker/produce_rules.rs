@@ -196,7 +196,7 @@ fn around(codec: Codec, count: i32, plain: &[u8]) -> Vec<u8> {
 struct Checker<'a> {
     bench: &'a mut Bench,
     topic: &'a str,
-    /// Of Produce.
+    /// The version of Produce.
     version: i16,
     rules: Rules,
     checked: usize,

@@ -128,7 +128,7 @@ fn an_empty_directory_is_enough_and_the_start_reports_its_steps() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_with_advice() {
+fn settings_that_cannot_work_are_refused_with_advice() {
     let dir = Dir::new("refused");
     let ports = Ports::reserve();
     let listen = format!("127.0.0.1:{}", ports.first());

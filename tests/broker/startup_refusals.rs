@@ -206,7 +206,7 @@ fn too_little_locked_memory_shrinks_the_rings_and_none_is_a_refusal() {
 }
 
 #[test]
-fn the_limit_of_open_files_is_raised_as_far_as_it_goes_and_complained_about() {
+fn the_limit_of_open_files_is_raised_to_the_hard_limit_and_a_low_one_is_reported() {
     let printed = run_to_end(
         under(&["sh", "-c", "ulimit -Sn 500; ulimit -Hn 1000; exec \"$@\"", "sh"], checks()),
         &scratch("nofile"),

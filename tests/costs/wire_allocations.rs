@@ -95,8 +95,8 @@ macro_rules! each_declared_message_is_bounded {
 }
 
 #[test]
-fn decoding_allocates_for_bytes_that_are_there_only() {
-    own_process::run(module_path!(), "decoding_allocates_for_bytes_that_are_there_only", check_decoders);
+fn decoding_allocates_only_for_bytes_that_arrived() {
+    own_process::run(module_path!(), "decoding_allocates_only_for_bytes_that_arrived", check_decoders);
 }
 
 fn check_decoders() {

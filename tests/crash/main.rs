@@ -3,7 +3,7 @@
 //! | module | claim |
 //! |---|---|
 //! | `kill_9` | acknowledged records survive `kill -9` once and in order |
-//! | `faults` | what power failures, I/O errors and damaged files leave of a shard |
+//! | `faults` | a shard keeps acknowledged records after power failures, I/O errors and damaged files |
 //! | `copier` | transactions copy each record once while copiers and the node are killed |
 //! | `many_members` | each partition has one owner while members of a group join, leave and crash |
 //!

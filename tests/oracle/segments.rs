@@ -111,7 +111,7 @@ fn replace(from: &Path, to: &Path) {
 }
 
 #[test]
-fn both_store_the_same_and_each_goes_on_with_what_the_other_wrote() {
+fn both_store_the_same_bytes_and_each_continues_the_others_log() {
     let Some(mut kafka) = Node::kafka_with("segments-kafka", &[]) else { return };
     let mut tidemill = Node::tidemill("segments-tidemill", &["--shards", "1"]);
     let sides = [Side::new("Kafka", kafka.bootstrap()), Side::new("Tidemill", tidemill.bootstrap())];

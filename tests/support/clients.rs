@@ -41,7 +41,7 @@ impl Topic<'_> {
         program.run("write", &self.arguments(&more), WITHIN);
     }
 
-    /// Reads the whole topic and compares every record with what `writer` wrote.
+    /// Reads the whole topic and compares every record with the record that `writer` wrote.
     pub fn read(&self, program: &Program, writer: &str, count: usize) {
         let topics = format!("{}={writer}", self.name);
         let partitions = self.partitions.to_string();

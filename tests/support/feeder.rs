@@ -32,7 +32,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Writes a batch to `at_once` partitions, pauses, and goes on with other partitions until it is stopped.
+    /// Writes a batch to `at_once` partitions, pauses, and continues with other partitions until it is stopped.
     pub fn start(bootstrap: &str, topic: &'static str, partitions: i32, at_once: usize, mut chance: Chance) -> Feeder {
         let is_over = Arc::new(AtomicBool::new(false));
         let (bootstrap, over) = (bootstrap.to_string(), is_over.clone());

@@ -88,7 +88,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Batches in the log that were never acknowledged.
     pub unacknowledged: usize,
-    /// Where each partition's log starts.
+    /// The start offset of each partition's log.
     pub starts: Vec<i64>,
     pub ends: Vec<i64>,
 }

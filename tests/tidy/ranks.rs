@@ -21,7 +21,7 @@ fn ranks(lib: &str) -> HashMap<String, u32> {
     found
 }
 
-/// What `crate::` is followed by in the code, with the position of each.
+/// The paths behind each `crate::` of the code, with their positions.
 fn imports(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for at in whole_words(code, "crate") {

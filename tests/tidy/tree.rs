@@ -11,7 +11,7 @@ pub struct Source {
     /// From the root of the repository, with `/`.
     pub path: String,
     pub text: String,
-    /// What a Rust file consists of; empty for other files.
+    /// The parts of a Rust file; empty for other files.
     pub lexed: Lexed,
 }
 
@@ -83,7 +83,7 @@ pub fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Where `word` begins in `text`, as a whole word.
+/// The positions of `word` in `text`, as a whole word.
 pub fn whole_words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     text.match_indices(word).map(|(at, _)| at).filter(move |at| {
         !text[..*at].chars().next_back().is_some_and(is_word)
@@ -117,7 +117,7 @@ pub fn functions(source: &Source) -> Vec<Function> {
     found
 }
 
-/// Where the item at `at` ends: behind its `;`, or behind the brace that closes its body.
+/// The end of the item at `at`: behind its `;`, or behind the brace that closes its body.
 pub fn body_end(code: &str, at: usize) -> usize {
     let mut depth = 0usize;
     let mut brackets = 0usize;

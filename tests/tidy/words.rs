@@ -7,7 +7,7 @@ use crate::{Violation, check};
 
 const ALLOWANCE: &str = "tidy: words";
 
-/// Words and phrases that stand in for a subject or a verb, and what replaces them.
+/// Words and phrases that stand in for a subject or a verb, and their replacements.
 const WORDS: &[(&str, &str)] = &[
     ("who", SUBJECT),
     ("whoever", SUBJECT),
@@ -30,26 +30,29 @@ const WORDS: &[(&str, &str)] = &[
     ("was asked", REQUEST),
     ("were asked", REQUEST),
     ("be asked", REQUEST),
-    ("what is", NOUN),
-    ("what are", NOUN),
-    ("what was", NOUN),
-    ("what were", NOUN),
-    ("what has", NOUN),
-    ("what had", NOUN),
-    ("what comes", NOUN),
-    ("what came", NOUN),
-    ("what it", NOUN),
+    ("what", NOUN),
     ("comes to", "write the result: returns, equals, adds up to"),
     ("come to", "write the result: return, equal, add up to"),
     ("one that", "repeat the noun"),
     ("on its way", "write the step: in flight, being written, queued"),
     ("at all", "leave it out"),
     ("made for", "write the purpose: serves, stores, runs"),
+    ("goes on", "write: continues"),
+    ("go on", "write: continue"),
+    ("is there", "write the state: exists, is present, is readable"),
+    ("are there", "write the state: exist, are present, are readable"),
+    ("has yet to", "write: has not ... yet"),
+    ("but for", "write: except for"),
 ];
+/// Words that begin a fragment or an inversion when a sentence begins with them.
+const OPENERS: [&str; 4] = ["of", "where", "which", "whose"];
 const SUBJECT: &str = "name the subject: the follower, the caller, the member";
 const VERB: &str = "use the field's verb: returns, reports, names, logs, states";
 const REQUEST: &str = "write the request: requested, queried, the caller reads";
 const NOUN: &str = "name the thing: the records, the value, the bytes";
+const OPENER: &str = "begin the sentence with its subject";
+/// Stands for the start of a sentence among the words.
+const START: &str = ".";
 
 /// The text without its quoted and backticked parts.
 fn unquoted(text: &str) -> String {
@@ -70,7 +73,7 @@ fn unquoted(text: &str) -> String {
     kept
 }
 
-/// Lower-case words with their lines; an empty word is a pause.
+/// Lower-case words with their lines. An empty word is a pause, and [`START`] precedes the first word of a sentence.
 fn words_of(text: &str, line: usize, words: &mut Vec<(usize, String)>) {
     let mut word = String::new();
     for c in text.chars().chain([' ']) {
@@ -81,8 +84,10 @@ fn words_of(text: &str, line: usize, words: &mut Vec<(usize, String)>) {
         if !word.is_empty() {
             words.push((line, std::mem::take(&mut word)));
         }
-        if !c.is_whitespace() {
-            words.push((line, String::new()));
+        match c {
+            '.' | '?' | '!' => words.push((line, START.to_owned())),
+            c if c.is_whitespace() => {}
+            _ => words.push((line, String::new())),
         }
     }
 }
@@ -97,6 +102,10 @@ fn phrases(words: &[(usize, String)]) -> Vec<(usize, &'static str, &'static str)
                 found.push((words[at].0, *phrase, *instead));
             }
         }
+        let is_first = at > 0 && words[at - 1].1 == START;
+        if let Some(opener) = OPENERS.iter().find(|opener| is_first && *opener == &words[at].1) {
+            found.push((words[at].0, *opener, OPENER));
+        }
     }
     found
 }
@@ -105,12 +114,12 @@ fn in_comments(sources: &[Source]) -> Vec<Violation> {
     let mut found = Vec::new();
     for source in sources {
         let mut words = Vec::new();
-        let mut last = 0;
+        let mut last = None;
         for comment in &source.lexed.comments {
-            if comment.line != last + 1 {
-                words.push((comment.line, String::new()));
+            if last != Some(comment.line - 1) {
+                words.push((comment.line, START.to_owned()));
             }
-            last = comment.line;
+            last = Some(comment.line);
             if !comment.text.contains(ALLOWANCE) {
                 words_of(&unquoted(&comment.text), comment.line, &mut words);
             }
@@ -153,8 +162,15 @@ fn a_stand_in_is_a_violation() {
         found.into_iter().map(|v| (v.line, v.what.split('"').nth(1).unwrap().to_owned())).collect::<Vec<_>>()
     };
     assert_eq!(found("let a = \"who\"; // Whoever waits.\n"), [(1, "whoever".to_owned())]);
-    assert_eq!(found("/// The task, what\n/// is left.\n"), [(1, "what is".to_owned())]);
-    assert_eq!(found("//! `who` and \"nobody\" are quoted; whole whose. What, is\n\n// what\nfn a() {}\n// is\n"), []);
+    assert_eq!(found("/// The task was\n/// asked.\n"), [(1, "was asked".to_owned())]);
+    assert_eq!(
+        found("//! `who` and \"nobody\" are quoted; whole whose. Was, asked\n\n// was\nfn a() {}\n// asked\n"),
+        []
+    );
+    assert_eq!(
+        found("/// Of Produce. Where\n/// it is, of course.\n"),
+        [(1, "of".to_owned()), (1, "where".to_owned())]
+    );
     assert_eq!(found("// The member that everybody knows. (tidy: words, because)\n"), []);
 }
 

@@ -301,7 +301,7 @@ impl ClassicGroup {
         self.unsynced.clear();
     }
 
-    /// The topics that the members' metadata names. `None` if the group is no consumer group or its metadata is
+    /// The topics that the members' metadata names. `None` if the group is not a consumer group or its metadata is
     /// unreadable.
     pub fn subscribed_topics(&self) -> Option<HashSet<String>> {
         if !self.is_consumer() {

@@ -21,7 +21,7 @@ pub struct CommittedOffset {
     pub expire_timestamp_ms: i64,
     /// Zero if the client sent the topic's name.
     pub topic_id: TopicId,
-    /// The offset of its record. Of two commits the later record wins, even if its transaction ends first.
+    /// The offset of its record. The later record of two commits wins, even if its transaction ends first.
     pub record_offset: Offset,
 }
 

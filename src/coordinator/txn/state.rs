@@ -53,7 +53,7 @@ states! {
 }
 
 impl TransactionState {
-    /// The end is decided and markers are still to be written.
+    /// The end is decided, and some markers are not written yet.
     pub fn is_prepared(self) -> bool {
         matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }

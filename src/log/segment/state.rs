@@ -9,7 +9,7 @@ pub(super) enum SegmentState {
     Sealed,
     /// Flushed, cut to its exact length, indexes stored whole.
     Finished,
-    /// Removed, or its log is deleted: nothing of it is written or kept in memory any more.
+    /// Removed, or its log is deleted: it is no longer written or kept in memory.
     Removed { was_sealed: bool },
 }
 

@@ -23,7 +23,7 @@ message! {
         error_code: ErrorCode, 1+;
         log_dir: String, 1+;
         topics: Vec<DescribeLogDirsTopic>, 1+;
-        /// Of the volume that holds the directory.
+        /// The size of the volume that holds the directory.
         total_bytes: i64, 4+, default = -1, ignorable = true;
         usable_bytes: i64, 4+, default = -1, ignorable = true;
         /// The directory takes no new partitions (KIP-1066).

@@ -311,7 +311,7 @@ fn wire_3_records_are_never_copied() {
 }
 
 #[test]
-fn a_response_leaves_out_what_its_version_lacks() {
+fn a_response_omits_fields_that_its_version_lacks() {
     let mut produced = data::produce::ProducedPartition::refused(Topic::Name("t"), 3, ErrorCode::NotLeaderOrFollower);
     produced.error_message = Some("not here".into());
     produced.current_leader = CurrentLeader { leader_id: 1, leader_epoch: 2 };

@@ -139,7 +139,7 @@ fn check_incremental(node: &Node, version: i16, through: usize) {
 }
 
 #[test]
-fn s092_an_incremental_answer_names_only_what_changed() {
+fn s092_an_incremental_response_names_only_changed_partitions() {
     let node = PLAIN.node();
     for version in [7, 11, 12, 13, 18] {
         for through in 0..2 {

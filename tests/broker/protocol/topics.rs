@@ -134,7 +134,7 @@ fn s027_the_controller_is_a_broker_of_the_answer_and_takes_admin_requests() {
 }
 
 #[test]
-fn s028_the_cluster_id_is_there_and_the_same_everywhere() {
+fn s028_every_broker_returns_the_same_cluster_id() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "cluster-id", 2, &[]);
     let ids = [&topic.leaders[0], &topic.leaders[1]].map(|at| metadata(&mut Talk::to(at), 5, Some(&[])).cluster_id);

@@ -125,6 +125,6 @@ fn a_hanging_transaction_is_found_and_aborted_by_hand() {
     for (name, partition) in [("never", 0), (&*topic.name, 7)] {
         assert_eq!(producers(&mut talk, name, partition), Err(ErrorCode::UnknownTopicOrPartition));
     }
-    // What its coordinator still takes for open ends as well.
+    // The coordinator still takes the transaction for open, and ends it too.
     producer.end(false);
 }

@@ -25,7 +25,7 @@ fn killed(node: &mut Node, id: &str) -> Talk {
 }
 
 #[test]
-fn an_open_transaction_goes_on_and_a_decided_one_is_finished_after_a_kill() {
+fn an_open_transaction_continues_and_a_decided_one_completes_after_a_kill() {
     let arguments = ["--shards", "2", "--set", "routing=forward", "--set", "journal.bytes=134217728"];
     let mut node = Node::tidemill("transactions-killed", &arguments);
     let topic = bench::create(&node, "killed", 4, &[]);

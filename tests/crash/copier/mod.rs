@@ -288,7 +288,7 @@ struct Row {
     of_several_leaders: usize,
 }
 
-/// The checks that need the whole output: no record is lost, no transaction is partial, and confirmed ones are there.
+/// The checks that need the whole output: no record is lost, no transaction is partial, and confirmed ones are present.
 fn verify(
     output: &Output,
     input: &Input,

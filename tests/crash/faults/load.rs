@@ -39,7 +39,7 @@ use ledger::{Deletion, Sent};
 
 const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
-/// Of Produce version 9.
+/// The capabilities of Produce version 9.
 const V9: ProduceCapabilities =
     ProduceCapabilities { has_transactions_v2: false, knows_transaction_abortable: false, ..ProduceCapabilities::ALL };
 /// A load without progress for so long hangs.
@@ -197,7 +197,7 @@ pub fn live(
                     };
                 }
                 life.ended_at = recorder.now();
-                // A killed process frees its memory; this process goes on, so it frees the shard here.
+                // A killed process frees its memory; this process continues, so it frees the shard here.
                 shard.retire();
             }
         }

@@ -71,7 +71,7 @@ fn statement_40_pages_follow_each_other_by_their_cursor() {
 }
 
 #[test]
-fn statement_40_a_cursor_whose_topic_is_gone_goes_on_with_the_next() {
+fn statement_40_a_cursor_of_a_deleted_topic_continues_with_the_next() {
     let (topics, _) = page(&world(), &request(&[], 2000, Some(("aa", 1))));
     assert_eq!(topics, [described("b", &[0, 1, 2]), described("c", &[0])]);
     let (topics, cursor) = page(&world(), &request(&["a"], 2000, Some(("a", 7))));

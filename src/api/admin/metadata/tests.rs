@@ -185,7 +185,7 @@ fn routed(routing: &str) -> World {
 }
 
 #[test]
-fn statement_28_the_cluster_id_is_there_and_constant() {
+fn statement_28_the_cluster_id_is_set_and_constant() {
     let world = World::nodes(1);
     assert_eq!(ask(&world, 2, &by_name(&[])).cluster_id.as_deref(), Some("cluster"));
     assert_eq!(ask(&world.topic("a", &[&[1]]), 13, &by_name(&[])).cluster_id.as_deref(), Some("cluster"));
