@@ -8,7 +8,7 @@
 //! written. Those of a sealed segment are read from their files and checked at the first use. An index that fails the
 //! check is rebuilt from the `.log`, which is the truth.
 
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 
 /// Bytes of an entry in `.index`.
 pub const OFFSET_ENTRY_BYTES: usize = 8;
@@ -105,7 +105,7 @@ impl Indexes {
         &mut self,
         base: Offset,
         last_offset: Offset,
-        position: u64,
+        position: Position,
         bytes: u64,
         interval: u64,
         max_timestamp: i64,
@@ -113,8 +113,9 @@ impl Indexes {
     ) {
         if self.bytes_since_entry > interval {
             let last = self.offsets.last();
-            debug_assert!(last.is_none_or(|last| u64::from(last.position) < position), "{last:?}, then {position}");
-            self.offsets.push(OffsetEntry { relative_offset: (last_offset - base) as u32, position: position as u32 });
+            debug_assert!(last.is_none_or(|last| u64::from(last.position) < position.0), "{last:?}, then {position}");
+            self.offsets
+                .push(OffsetEntry { relative_offset: (last_offset - base) as u32, position: position.0 as u32 });
             self.note_time(base, max_timestamp, offset_of_max);
             self.bytes_since_entry = 0;
         }
@@ -133,10 +134,10 @@ impl Indexes {
     }
 
     /// A position at or before the batch that holds `offset`.
-    pub fn position_before(&self, base: Offset, offset: Offset) -> u64 {
+    pub fn position_before(&self, base: Offset, offset: Offset) -> Position {
         let relative = (offset - base).max(0) as u64;
         let after = self.offsets.partition_point(|entry| u64::from(entry.relative_offset) <= relative);
-        if after == 0 { 0 } else { u64::from(self.offsets[after - 1].position) }
+        if after == 0 { Position::ZERO } else { Position(u64::from(self.offsets[after - 1].position)) }
     }
 
     /// An offset at or below that of every record with a timestamp of at least `timestamp`.
@@ -220,11 +221,11 @@ impl Indexes {
     }
 
     /// Removes the entries at or behind `position` and `end_offset`, where recovery has cut the segment.
-    pub fn truncate(&mut self, base: Offset, position: u64, end_offset: Offset) {
-        self.offsets.retain(|entry| u64::from(entry.position) < position);
+    pub fn truncate(&mut self, base: Offset, position: Position, end_offset: Offset) {
+        self.offsets.retain(|entry| u64::from(entry.position) < position.0);
         self.times.retain(|entry| base + i64::from(entry.relative_offset) < end_offset);
         let last = self.offsets.last().map_or(0, |entry| u64::from(entry.position));
-        self.bytes_since_entry = position - last.min(position);
+        self.bytes_since_entry = position.0 - last.min(position.0);
     }
 }
 
@@ -244,13 +245,21 @@ mod tests {
         let mut indexes = Indexes::default();
         // Batches of 1000 bytes, interval 2500: the fourth batch finds 3000 bytes since the last entry.
         for n in 0..10 {
-            indexes.note(Offset(100), Offset(100 + n), n as u64 * 1000, 1000, 2500, 5000 + n, Offset(100 + n));
+            indexes.note(
+                Offset(100),
+                Offset(100 + n),
+                Position(n as u64 * 1000),
+                1000,
+                2500,
+                5000 + n,
+                Offset(100 + n),
+            );
         }
         let found: Vec<_> = indexes.offsets.iter().map(|entry| (entry.relative_offset, entry.position)).collect();
         assert_eq!(found, [(3, 3000), (6, 6000), (9, 9000)]);
-        assert_eq!(indexes.position_before(Offset(100), Offset(100)), 0);
-        assert_eq!(indexes.position_before(Offset(100), Offset(103)), 3000);
-        assert_eq!(indexes.position_before(Offset(100), Offset(108)), 6000);
+        assert_eq!(indexes.position_before(Offset(100), Offset(100)), Position(0));
+        assert_eq!(indexes.position_before(Offset(100), Offset(103)), Position(3000));
+        assert_eq!(indexes.position_before(Offset(100), Offset(108)), Position(6000));
         assert_eq!(indexes.offset_before(Offset(100), 5000), Offset(100));
         assert_eq!(indexes.offset_before(Offset(100), 5007), Offset(106));
     }
@@ -259,7 +268,7 @@ mod tests {
     fn parsing_returns_the_written_entries() {
         let mut indexes = Indexes::default();
         for n in 0..50 {
-            indexes.note(Offset(0), Offset(n), n as u64 * 5000, 5000, 4096, 7 + n, Offset(n));
+            indexes.note(Offset(0), Offset(n), Position(n as u64 * 5000), 5000, 4096, 7 + n, Offset(n));
         }
         let parsed = Indexes::parse(&indexes.offsets_bytes(), &indexes.times_bytes(), 250_000).unwrap();
         assert_eq!((&parsed.offsets, &parsed.times), (&indexes.offsets, &indexes.times));

@@ -35,7 +35,7 @@ use crate::config::TopicConfig;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::PartitionState;
 use crate::disk::layout::replace_file;
-use crate::model::{LeaderEpoch, Offset};
+use crate::model::{LeaderEpoch, Offset, Position};
 use crate::runtime::{self, Permit, Permits};
 use aborted::AbortedTransaction;
 use clean::swap::Swap;
@@ -74,7 +74,7 @@ pub struct Log {
     epochs_stored: Cell<usize>,
     memory: Rc<Memory>,
     /// The ends of the latest reads: (offset, segment's number, position). A consumer's next read starts there.
-    hints: RefCell<[(Offset, u64, u64); 8]>,
+    hints: RefCell<[(Offset, u64, Position); 8]>,
     next_hint: Cell<usize>,
     /// The active segment's base offset in the checkpoint that is on stable storage; LOG-3.
     checkpointed_base: Cell<Offset>,
@@ -123,7 +123,7 @@ impl Log {
             epochs: RefCell::new(epochs),
             epochs_stored: Cell::new(0),
             memory,
-            hints: RefCell::new([(Offset::UNKNOWN, 0, 0); 8]),
+            hints: RefCell::new([(Offset::UNKNOWN, 0, Position::ZERO); 8]),
             next_hint: Cell::new(0),
             checkpointed_base: Cell::new(checkpointed_base),
             cleaned_to: Cell::new(start_offset),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::segment::{PeekError, Peeked, Segment};
 use super::{Log, StorageError};
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::record::codec::Codec;
 use crate::runtime::buf::Slice;
 
@@ -16,8 +16,8 @@ use crate::runtime::buf::Slice;
 #[derive(Clone)]
 pub struct Extent {
     segment: Rc<Segment>,
-    from: u64,
-    to: u64,
+    from: Position,
+    to: Position,
 }
 
 impl Extent {
@@ -27,7 +27,7 @@ impl Extent {
     }
 
     /// The segment's number and the positions in it, from which [`Log::extent`] builds the extent again.
-    pub fn location(&self) -> (u64, std::ops::Range<u64>) {
+    pub fn location(&self) -> (u64, std::ops::Range<Position>) {
         (self.segment.number, self.from..self.to)
     }
 
@@ -42,7 +42,7 @@ impl Extent {
     pub fn cached(&self, skipped: usize, bytes_max: usize, into: &mut Vec<Slice>) -> usize {
         assert!(skipped <= self.bytes(), "{skipped} of {} bytes are skipped", self.bytes());
         let from = self.from + skipped as u64;
-        let to = self.to.min(from.saturating_add(bytes_max as u64));
+        let to = self.to.min(Position(from.0.saturating_add(bytes_max as u64)));
         (self.segment.cached(from, to, into) - from) as usize
     }
 
@@ -171,7 +171,7 @@ impl Log {
                 Ok(None) => break,
                 Err(PeekError::Missing(missing)) => {
                     room = room.min(missing.position - start + COLD_BYTES_MAX);
-                    let left = (room + start).saturating_sub(missing.position).max(WALK_BYTES);
+                    let left = (start.0 + room).saturating_sub(missing.position.0).max(WALK_BYTES);
                     segment.load(missing.position, left).await?;
                     continue;
                 }
@@ -202,10 +202,10 @@ impl Log {
     }
 
     /// The extent of an [`Extent::location`]; `None` if the segment is removed.
-    pub fn extent(&self, segment: u64, positions: std::ops::Range<u64>) -> Option<Extent> {
+    pub fn extent(&self, segment: u64, positions: std::ops::Range<Position>) -> Option<Extent> {
         let (segments, replaced) = (self.segments.borrow(), self.replaced.borrow());
         let segment = segments.iter().rev().chain(&*replaced).find(|found| found.number == segment)?.clone();
-        (positions.start <= positions.end && positions.end <= segment.size()).then_some(Extent {
+        (positions.start <= positions.end && positions.end.0 <= segment.size()).then_some(Extent {
             segment,
             from: positions.start,
             to: positions.end,
@@ -221,7 +221,7 @@ impl Log {
     }
 
     /// The first batch of the segment whose last offset is at least `offset`, and its position.
-    async fn find(&self, segment: &Rc<Segment>, offset: Offset) -> Result<Option<(u64, Peeked)>, ReadError> {
+    async fn find(&self, segment: &Rc<Segment>, offset: Offset) -> Result<Option<(Position, Peeked)>, ReadError> {
         let mut position = match self.hint(offset, segment.number) {
             Some(position) => position,
             None => segment.indexes().await?.position_before(segment.base_offset, offset),
@@ -235,12 +235,12 @@ impl Log {
         }
     }
 
-    fn hint(&self, offset: Offset, segment: u64) -> Option<u64> {
+    fn hint(&self, offset: Offset, segment: u64) -> Option<Position> {
         let hints = self.hints.borrow();
         hints.iter().find(|(at, of, _)| *at == offset && *of == segment).map(|(_, _, position)| *position)
     }
 
-    fn remember(&self, offset: Offset, segment: u64, position: u64) {
+    fn remember(&self, offset: Offset, segment: u64, position: Position) {
         let mut hints = self.hints.borrow_mut();
         if hints.contains(&(offset, segment, position)) {
             return;
@@ -284,7 +284,7 @@ impl Log {
 
     /// The largest timestamp below `limit` and its batch's bytes, for ListOffsets' -3 (KIP-734).
     pub async fn batch_of_max_timestamp(&self, limit: Offset) -> Result<Option<Vec<u8>>, ReadError> {
-        let mut best: Option<(i64, Rc<Segment>, u64, u64)> = None;
+        let mut best: Option<(i64, Rc<Segment>, Position, u64)> = None;
         let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
         for segment in segments {
             if segment.size() == 0 || segment.base_offset >= limit {
@@ -328,11 +328,15 @@ impl Log {
         }))
     }
 
-    async fn find_at(&self, segment: &Rc<Segment>, position: u64) -> Result<Option<(u64, Peeked)>, ReadError> {
+    async fn find_at(
+        &self,
+        segment: &Rc<Segment>,
+        position: Position,
+    ) -> Result<Option<(Position, Peeked)>, ReadError> {
         Ok(segment.peek_or_load(position, WALK_BYTES).await?.map(|batch| (position, batch)))
     }
 
-    async fn batch_bytes(&self, segment: &Rc<Segment>, position: u64, bytes: u64) -> Result<Vec<u8>, ReadError> {
+    async fn batch_bytes(&self, segment: &Rc<Segment>, position: Position, bytes: u64) -> Result<Vec<u8>, ReadError> {
         let slices = segment.slices(position, position + bytes).await?;
         Ok(slices.iter().flat_map(|slice| slice.iter().copied()).collect())
     }

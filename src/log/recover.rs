@@ -24,7 +24,7 @@ use super::tail::Memory;
 use super::{Log, StorageError};
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
-use crate::model::{LeaderEpoch, Offset};
+use crate::model::{LeaderEpoch, Offset, Position};
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
@@ -235,7 +235,7 @@ async fn rebuild_aborted(segments: &VecDeque<Rc<Segment>>) -> Result<(), Storage
     let mut open = OpenTransactions::default();
     for segment in segments {
         let mut aborted = Vec::new();
-        let mut position = 0;
+        let mut position = Position::ZERO;
         while let Some(batch) = segment.peek_or_load(position, SCAN_BYTES).await? {
             let (header, marker) = open_batch(segment, position, &batch).await?;
             aborted.extend(open.apply(&header, marker).and_then(|ended| ended.aborted));
@@ -252,7 +252,7 @@ const MARKER_BYTES_MAX: u64 = 4096;
 /// The header of the batch at `position`, and the marker in it, if any.
 async fn open_batch(
     segment: &Rc<Segment>,
-    position: u64,
+    position: Position,
     batch: &Peeked,
 ) -> Result<(BatchHeader, Option<Marker>), StorageError> {
     let header = BatchHeader::decode(&segment.head(position).await?).expect("61 bytes");
@@ -265,7 +265,7 @@ async fn open_batch(
 }
 
 /// The CRC of the batch at `position`. Never holds all of its bytes: a damaged length may reach to the segment's end.
-async fn crc_of(segment: &Rc<Segment>, position: u64, batch: &Peeked) -> Result<u32, StorageError> {
+async fn crc_of(segment: &Rc<Segment>, position: Position, batch: &Peeked) -> Result<u32, StorageError> {
     let (mut at, end) = (position + CRC_FROM, position + batch.bytes);
     let mut crc = 0;
     while at < end {
@@ -325,8 +325,8 @@ async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
 /// Loads the active segment's indexes from their files if they match the segment, and rebuilds them otherwise.
 async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError> {
     if let Ok(mut stored) = active.read_indexes().await {
-        stored.truncate(active.base_offset, active.size(), active.end_offset());
-        let from = stored.offsets.last().map_or(0, |entry| u64::from(entry.position));
+        stored.truncate(active.base_offset, Position(active.size()), active.end_offset());
+        let from = stored.offsets.last().map_or(Position::ZERO, |entry| Position(u64::from(entry.position)));
         let expected = stored.offsets.last().map(|entry| active.base_offset + i64::from(entry.relative_offset));
         let found = active.peek_or_load(from, SCAN_BYTES).await;
         if matches!((found, expected), (Ok(Some(batch)), Some(last)) if batch.last_offset == last) {
@@ -440,7 +440,7 @@ async fn scan_segment(
         reason: String::new(),
     };
     loop {
-        let position = scanned.size;
+        let position = Position(scanned.size);
         let batch = match segment.peek(position) {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(scanned),

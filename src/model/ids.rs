@@ -68,6 +68,38 @@ impl AddAssign<i64> for Offset {
     }
 }
 
+/// A byte in a segment's `.log` file, counted from its first byte.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The first byte of a segment.
+    pub const ZERO: Position = Position(0);
+}
+
+impl Add<u64> for Position {
+    type Output = Position;
+
+    fn add(self, bytes: u64) -> Position {
+        Position(self.0 + bytes)
+    }
+}
+
+/// The number of bytes between two positions.
+impl Sub<Position> for Position {
+    type Output = u64;
+
+    fn sub(self, from: Position) -> u64 {
+        self.0 - from.0
+    }
+}
+
+impl AddAssign<u64> for Position {
+    fn add_assign(&mut self, bytes: u64) {
+        self.0 += bytes;
+    }
+}
+
 /// Counts the leaderships of one partition. Each new leader has a higher epoch (KIP-101). -1 means unknown.
 #[derive(
     Clone,
@@ -114,7 +146,7 @@ macro_rules! display_as_number {
     )*};
 }
 
-display_as_number!(Offset, LeaderEpoch);
+display_as_number!(Offset, Position, LeaderEpoch);
 
 /// Identifies an idempotent producer (KIP-98). -1 means none.
 pub type ProducerId = i64;

@@ -11,6 +11,7 @@ pub mod topic_name;
 pub use batch_format::{Codec, TimestampType, TopicCompression};
 pub use error_code::ErrorCode;
 pub use ids::{
-    BrokerId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId, TopicPartition,
+    BrokerId, LeaderEpoch, NodeId, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, ShardId, TopicId,
+    TopicPartition,
 };
 pub use topic_name::{InvalidTopicName, TopicName};

@@ -7,7 +7,7 @@ use super::purgatory::Isolation;
 use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
 use crate::log::read::{Extent, Read, ReadError, ReadRequest};
-use crate::model::{ErrorCode, LeaderEpoch, Offset};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, Position};
 
 /// One partition of a Fetch request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,7 +142,7 @@ impl Partition {
     }
 
     /// The bytes of a segment that a fetch found earlier; `None` when the segment is gone.
-    pub fn extent(&self, segment: u64, positions: Range<u64>) -> Option<Extent> {
+    pub fn extent(&self, segment: u64, positions: Range<Position>) -> Option<Extent> {
         self.log.extent(segment, positions)
     }
 

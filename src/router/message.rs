@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
-use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
+use crate::model::{
+    ErrorCode, LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TopicPartition,
+};
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::PartitionFetch;
 use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
@@ -210,7 +212,7 @@ pub struct Stretch {
     /// The segment's number, unique on its shard until the next start.
     pub segment: u64,
     /// The byte range in the segment's `.log` file.
-    pub positions: Range<u64>,
+    pub positions: Range<Position>,
 }
 
 impl Stretch {

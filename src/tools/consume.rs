@@ -9,7 +9,7 @@ mod format;
 use self::format::{Field, Format, Printer};
 use super::Failure;
 use super::client::Client;
-use super::client::fetch::{FetchOptions, Fetched, Position};
+use super::client::fetch::{FetchOptions, FetchPosition, Fetched};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::connect::Connect;
 use super::time::parse_ms;
@@ -131,8 +131,8 @@ struct PartitionCursor {
 }
 
 impl PartitionCursor {
-    fn position(&self, partition: i32) -> Position {
-        Position { partition, offset: self.next_offset }
+    fn position(&self, partition: i32) -> FetchPosition {
+        FetchPosition { partition, offset: self.next_offset }
     }
 }
 

@@ -19,7 +19,7 @@ use tidemill::record::header::PREFIX_BYTES;
 use tidemill::record::validate::{Accepted, BatchRejected, Rules, TopicCompression, validate};
 use tidemill::record::{BatchHeader, Codec, Decompressor, HEADER_BYTES, Records, TimestampType, batches, codec};
 use tidemill::tools::client::admin::NewTopic;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::{Client, ClientConfig, Connection};
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
@@ -103,7 +103,7 @@ impl Bench {
 
     /// The stored batch with base offset `offset`.
     fn stored(&mut self, topic: &str, offset: i64) -> Vec<u8> {
-        let position = Position { partition: 0, offset };
+        let position = FetchPosition { partition: 0, offset };
         let fetched = self.client.fetch(topic, &[position], FetchOptions::default());
         let fetched = fetched.unwrap_or_else(|error| panic!("{error}")).remove(0);
         let first = batches(&fetched.records).next().expect("a batch").expect("whole");

@@ -9,7 +9,7 @@ use crate::support::run::run;
 use tidemill::model::ErrorCode;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, TimestampType};
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError, Connection};
@@ -122,7 +122,7 @@ fn outcome(client: &mut Client, partition: i32, batch: Vec<u8>) -> ErrorCode {
 /// The header of a partition's last batch.
 fn last(client: &mut Client, partition: i32) -> BatchHeader {
     let end = client.list_offsets("t", &[partition], LATEST).expect("listed")[0].offset.expect("an end");
-    let at = Position { partition, offset: end - 1 };
+    let at = FetchPosition { partition, offset: end - 1 };
     let fetched = client.fetch("t", &[at], FetchOptions::default()).expect("fetched");
     BatchHeader::decode(&fetched[0].records).expect("a batch")
 }

@@ -9,7 +9,7 @@ use crate::support::ledger::{Ledger, connect, connect_within};
 use crate::support::node::Node;
 use crate::support::wait_for;
 use tidemill::model::ErrorCode;
-use tidemill::tools::client::fetch::{FetchOptions, Position, is_out_of_range};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition, is_out_of_range};
 use tidemill::tools::client::offsets::{EARLIEST, LATEST};
 use tidemill::tools::client::{Client, ClientError};
 
@@ -44,10 +44,10 @@ fn segments(node: &Node, topic: &str, partition: usize) -> (Vec<i64>, bool) {
 
 fn check_below_the_start_is_out_of_range(client: &mut tidemill::tools::client::Client, topic: &str, start: i64) {
     for offset in [0, start - 1] {
-        let error = client.fetch(topic, &[Position { partition: 0, offset }], FetchOptions::default());
+        let error = client.fetch(topic, &[FetchPosition { partition: 0, offset }], FetchOptions::default());
         assert!(error.as_ref().is_err_and(is_out_of_range), "offset {offset}, the log starts at {start}: {error:?}");
     }
-    let fetched = client.fetch(topic, &[Position { partition: 0, offset: start }], FetchOptions::default());
+    let fetched = client.fetch(topic, &[FetchPosition { partition: 0, offset: start }], FetchOptions::default());
     let fetched = fetched.unwrap_or_else(|e| panic!("at the start, {start}: {e}"));
     assert_eq!(fetched[0].log_start_offset, start);
 }

@@ -15,7 +15,7 @@ use crate::support::{clients, peers, say, turn, wait_for};
 use tidemill::model::{LeaderEpoch, Offset};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, Decompressor, Records, batches};
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError};
 
@@ -46,7 +46,7 @@ fn read(client: &mut Client, topic: &str) -> Result<Held, ClientError> {
     let mut offset = 0;
     loop {
         let options = FetchOptions { max_wait_ms: 0, partition_max_bytes: 4 << 20, ..FetchOptions::default() };
-        let fetched = client.fetch(topic, &[Position { partition: 0, offset }], options)?;
+        let fetched = client.fetch(topic, &[FetchPosition { partition: 0, offset }], options)?;
         let from = offset;
         for batch in batches(&fetched[0].records).map_while(Result::ok) {
             let header = batch.header;

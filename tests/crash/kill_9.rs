@@ -23,7 +23,7 @@ use tidemill::record::records::Records;
 use tidemill::record::walk::batches;
 use tidemill::tools::client::admin::NewTopic;
 use tidemill::tools::client::connection::Pending;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::{Client, ClientConfig, ClientError, Connection};
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
@@ -153,7 +153,7 @@ fn verify(client: &mut Client, from: &[i64]) -> Result<Vec<i64>, String> {
     while ended.contains(&false) {
         let waiting = (0..PARTITIONS).filter(|partition| !ended[*partition as usize]);
         let positions: Vec<_> =
-            waiting.map(|partition| Position { partition, offset: next[partition as usize] }).collect();
+            waiting.map(|partition| FetchPosition { partition, offset: next[partition as usize] }).collect();
         let options = FetchOptions { max_wait_ms: 0, partition_max_bytes: 4 << 20, ..FetchOptions::default() };
         let fetched = client.fetch(TOPIC, &positions, options).map_err(|error| error.to_string())?;
         for found in fetched {

@@ -12,7 +12,7 @@ use tidemill::model::LeaderEpoch;
 use tidemill::record::builder::BatchOptions;
 use tidemill::record::{BatchHeader, Codec, batches};
 use tidemill::tools::client::Client;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::wire::ApiKey;
 
 use super::cases::produce::{base, build, to_one};
@@ -76,13 +76,13 @@ fn segments(dir: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// Fetches all records of a topic's only partition.
 fn read(client: &mut Client, topic: &str) -> Vec<Stored> {
-    let position = Position { partition: 0, offset: 0 };
+    let position = FetchPosition { partition: 0, offset: 0 };
     let options = FetchOptions { max_bytes: 50 << 20, partition_max_bytes: 50 << 20, ..FetchOptions::default() };
     let mut bytes = Vec::new();
     let mut offset = position.offset;
     loop {
         let fetched =
-            client.fetch(topic, &[Position { offset, ..position }], options).unwrap_or_else(|e| panic!("{e}"));
+            client.fetch(topic, &[FetchPosition { offset, ..position }], options).unwrap_or_else(|e| panic!("{e}"));
         let got = &fetched[0].records;
         let Some(last) = batches(got).map_while(Result::ok).last() else { break };
         bytes.extend_from_slice(&got[..last.position + last.bytes.len()]);

@@ -13,7 +13,7 @@ use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::records::Records;
 use tidemill::record::walk;
 use tidemill::tools::client::admin::NewTopic;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::offsets::{EARLIEST, LATEST};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientConfig, ClientError};
@@ -170,8 +170,8 @@ impl Ledger {
         let mut moved = Instant::now();
         loop {
             let open = self.partitions.iter().zip(&at).zip(&ends).filter(|((_, at), end)| at < end);
-            let positions: Vec<Position> =
-                open.map(|((&partition, &offset), _)| Position { partition, offset }).collect();
+            let positions: Vec<FetchPosition> =
+                open.map(|((&partition, &offset), _)| FetchPosition { partition, offset }).collect();
             if positions.is_empty() {
                 break;
             }

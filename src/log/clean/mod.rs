@@ -39,7 +39,7 @@ use std::rc::Rc;
 use super::segment::Segment;
 use super::tail::{Loan, Memory};
 use super::{Log, StorageError};
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::record::header::BatchHeader;
 use crate::record::walk::batch_at;
 use crate::record::{Decompressor, Records};
@@ -307,7 +307,7 @@ impl Log {
         for segment in group {
             // Readers keep the old segment's open file after the swap; see `swap`.
             segment.pin().await?;
-            let mut reader = Reader::new(segment, 0, resources.buffer_bytes / 2, &resources.pace);
+            let mut reader = Reader::new(segment, Position::ZERO, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
                 self.pause_or_stop(resources).await?;
                 let batch = batch_at(&bytes, 0).expect("the reader returns whole batches");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::pace::Pace;
 use crate::disk::{BLOCK_BYTES, StorageError, block_floor};
 use crate::log::segment::Segment;
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::record::walk::{Batch, Broken, batch_at};
 use crate::runtime::Slice;
 
@@ -20,20 +20,20 @@ pub struct Reader<'a> {
     /// The buffer's position in the file.
     start: u64,
     /// The next batch's position in the file.
-    position: u64,
+    position: Position,
     /// The least base offset that the next batch may have. The CRC does not cover it.
     offset: Offset,
 }
 
 impl<'a> Reader<'a> {
     /// A reader from `position` on, which reads at least `read_bytes` at a time.
-    pub fn new(segment: &'a Rc<Segment>, position: u64, read_bytes: usize, pace: &'a Pace) -> Reader<'a> {
+    pub fn new(segment: &'a Rc<Segment>, position: Position, read_bytes: usize, pace: &'a Pace) -> Reader<'a> {
         Reader {
             segment,
             pace,
             read_bytes,
             buffer: Slice::default(),
-            start: position,
+            start: position.0,
             position,
             offset: segment.base_offset,
         }
@@ -47,11 +47,11 @@ impl<'a> Reader<'a> {
         let size = self.segment.size();
         let mut wanted = 0;
         loop {
-            if self.position == size {
+            if self.position.0 == size {
                 return Ok(None);
             }
-            assert!(self.start <= self.position && self.position < size, "byte {} of {size}", self.position);
-            let at = (self.position - self.start) as usize;
+            assert!(self.start <= self.position.0 && self.position.0 < size, "byte {} of {size}", self.position);
+            let at = (self.position.0 - self.start) as usize;
             if at < self.buffer.len() {
                 match batch_at(&self.buffer, at) {
                     Ok(Batch { header, .. })
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
                     Err(Broken::Corrupt { reason, .. }) => return Err(self.damaged(&reason.to_string())),
                 }
             }
-            let start = block_floor(self.position);
+            let start = block_floor(self.position.0);
             // A damaged length must not cause a read behind the file's end.
             let bytes = (wanted + BLOCK_BYTES).max(self.read_bytes).min((size - start) as usize);
             self.buffer = self.segment.read_direct(start, bytes).await?;

@@ -11,7 +11,7 @@ use crate::log::index::Indexes;
 use crate::log::segment::Times;
 use crate::log::segment::file::{SegmentFile, store_index, store_indexes};
 use crate::log::tail::{Chunk, Memory};
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::record::BatchHeader;
 use crate::runtime::AppendBuf;
 
@@ -100,7 +100,7 @@ impl<'a> Writer<'a> {
         self.indexes.note(
             self.base_offset,
             header.last_offset(),
-            position,
+            Position(position),
             batch.len() as u64,
             self.index_interval_bytes,
             self.times.max_timestamp,

@@ -6,6 +6,7 @@ use super::{Segment, SegmentContent, SegmentState};
 use crate::disk::{BLOCK_BYTES, StorageError, block_floor};
 use crate::log::AppendedBatch;
 use crate::log::tail::CHUNK_BYTES_MAX;
+use crate::model::Position;
 
 impl SegmentContent {
     /// Bytes that fit into the existing chunks: the rest of the chunk in use, and the reserved ones behind it.
@@ -100,7 +101,7 @@ impl Segment {
         indexes.note(
             self.base_offset,
             batch.last_offset,
-            position,
+            Position(position),
             bytes,
             index_interval_bytes,
             times.max_timestamp,
@@ -147,11 +148,11 @@ fn chunk_bytes(previous: usize, need: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{LeaderEpoch, Offset};
     use std::path::Path;
 
     use super::*;
     use crate::log::tail::Memory;
+    use crate::model::{LeaderEpoch, Offset};
     use crate::runtime::{Config, run};
 
     fn append(segment: &Rc<Segment>, offset: i64, bytes: usize) {

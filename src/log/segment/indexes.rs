@@ -8,7 +8,7 @@ use super::peek::SCAN_BYTES;
 use super::{Peeked, Segment, Times, file_path};
 use crate::disk::StorageError;
 use crate::log::index::{IndexError, Indexes, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::runtime::dir;
 
 /// Kafka's default of `index.interval.bytes`, for indexes that are rebuilt.
@@ -102,12 +102,12 @@ impl Segment {
 pub(in crate::log) async fn rebuild_indexes(segment: &Rc<Segment>) -> Result<Indexes, StorageError> {
     let mut indexes = Indexes::default();
     let mut times = Times::NONE;
-    let mut position = 0;
+    let mut position = Position::ZERO;
     while let Some(batch) = segment.peek_or_load(position, SCAN_BYTES).await? {
         index_batch(&mut indexes, &mut times, segment.base_offset, position, &batch);
         position += batch.bytes;
     }
-    assert_eq!(position, segment.size(), "a walk ends at the segment's end");
+    assert_eq!(position.0, segment.size(), "a walk ends at the segment's end");
     indexes.note_time(segment.base_offset, times.max_timestamp, times.offset_of_max);
     Ok(indexes)
 }
@@ -117,7 +117,7 @@ pub(in crate::log) fn index_batch(
     indexes: &mut Indexes,
     times: &mut Times,
     base: Offset,
-    position: u64,
+    position: Position,
     batch: &Peeked,
 ) {
     // Records are not searched: Kafka's rebuild takes the batch's last offset too.

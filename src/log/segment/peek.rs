@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Segment;
 use crate::disk::StorageError;
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::runtime::buf::Slice;
 
 /// A batch of which only the header was read.
@@ -56,7 +56,7 @@ impl Peeked {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missing {
     /// The first byte that is not in memory.
-    pub position: u64,
+    pub position: Position,
 }
 
 /// Why a batch's header cannot be returned.
@@ -65,7 +65,7 @@ pub enum PeekError {
     /// It is not in memory: load it and try again.
     Missing(Missing),
     /// No whole batch begins at this position.
-    Damaged(u64),
+    Damaged(Position),
 }
 
 impl From<Missing> for PeekError {
@@ -76,32 +76,32 @@ impl From<Missing> for PeekError {
 
 impl Segment {
     /// The header of the batch at `position`; `Ok(None)` at the segment's end.
-    pub fn peek(&self, position: u64) -> Result<Option<Peeked>, PeekError> {
+    pub fn peek(&self, position: Position) -> Result<Option<Peeked>, PeekError> {
         let size = self.size();
-        if position >= size {
+        if position.0 >= size {
             return Ok(None);
         }
-        if position + PEEK_BYTES as u64 > size {
+        if position.0 + PEEK_BYTES as u64 > size {
             return Err(PeekError::Damaged(position));
         }
         let mut head = [0u8; PEEK_BYTES];
         self.copy(position, &mut head)?;
         match Peeked::parse(&head) {
-            Some(peeked) if position + peeked.bytes <= size => Ok(Some(peeked)),
+            Some(peeked) if position.0 + peeked.bytes <= size => Ok(Some(peeked)),
             _ => Err(PeekError::Damaged(position)),
         }
     }
 
-    fn copy(&self, position: u64, into: &mut [u8; PEEK_BYTES]) -> Result<(), Missing> {
+    fn copy(&self, position: Position, into: &mut [u8; PEEK_BYTES]) -> Result<(), Missing> {
         {
             // The usual case: all in one chunk, so no slices are needed.
             let content = self.content.borrow();
-            let at = content.chunks.partition_point(|chunk| chunk.end() <= position);
+            let at = content.chunks.partition_point(|chunk| chunk.end() <= position.0);
             if let Some(chunk) = content.chunks.get(at)
-                && position >= chunk.start
-                && position + PEEK_BYTES as u64 <= chunk.end()
+                && position.0 >= chunk.start
+                && position.0 + PEEK_BYTES as u64 <= chunk.end()
             {
-                chunk.buf.copy_to((position - chunk.start) as usize, into);
+                chunk.buf.copy_to((position.0 - chunk.start) as usize, into);
                 return Ok(());
             }
         }
@@ -117,7 +117,7 @@ impl Segment {
     /// As [`peek`](Self::peek), but loads `load_bytes` from the file when the header is not in memory.
     pub(in crate::log) async fn peek_or_load(
         self: &Rc<Self>,
-        position: u64,
+        position: Position,
         load_bytes: u64,
     ) -> Result<Option<Peeked>, StorageError> {
         loop {
@@ -129,13 +129,13 @@ impl Segment {
         }
     }
 
-    pub(in crate::log) fn damaged_error(&self, position: u64) -> StorageError {
+    pub(in crate::log) fn damaged_error(&self, position: Position) -> StorageError {
         let why = format!("there is no whole batch at byte {position} of {}", self.size());
         StorageError::format("a segment", self.log_path(), why)
     }
 
     /// All bytes of the header of the batch at `position`, read from the file if necessary.
-    pub async fn head(self: &Rc<Self>, position: u64) -> Result<[u8; PEEK_BYTES], StorageError> {
+    pub async fn head(self: &Rc<Self>, position: Position) -> Result<[u8; PEEK_BYTES], StorageError> {
         let slices = self.slices(position, position + PEEK_BYTES as u64).await?;
         let mut head = [0; PEEK_BYTES];
         fill(&mut head, &slices);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::Segment;
 use crate::disk::{StorageError, block_ceil, block_floor};
+use crate::model::Position;
 use crate::runtime::buf::{AlignedBuf, Slice};
 use crate::runtime::{self, Class};
 
@@ -26,7 +27,11 @@ fn page_start(position: u64) -> u64 {
 impl Segment {
     /// Adds the bytes from `from` up to `to` that are in memory without a gap, in as few slices as possible. Returns
     /// the position where they end.
-    pub fn cached(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> u64 {
+    pub fn cached(&self, from: Position, to: Position, into: &mut Vec<Slice>) -> Position {
+        Position(self.cached_bytes(from.0, to.0, into))
+    }
+
+    fn cached_bytes(&self, from: u64, to: u64, into: &mut Vec<Slice>) -> u64 {
         let content = self.content.borrow();
         assert!(from <= to && to <= content.size, "a read of {from}..{to} in a segment of {} bytes", content.size);
         let mut at = from;
@@ -58,7 +63,7 @@ impl Segment {
     }
 
     /// All bytes of `from..to`, held in memory at once: for recovery and look-ups, not for bytes that are sent.
-    pub async fn slices(self: &Rc<Self>, from: u64, to: u64) -> Result<Vec<Slice>, StorageError> {
+    pub async fn slices(self: &Rc<Self>, from: Position, to: Position) -> Result<Vec<Slice>, StorageError> {
         self.require_holdable(to - from)?;
         let mut slices = Vec::new();
         let mut at = from;
@@ -81,7 +86,8 @@ impl Segment {
     ///
     /// Returns the bytes from `position` to the end of its page, which the caller holds even if the page is evicted at
     /// once. Empty if the bytes came into memory by an append meanwhile.
-    pub async fn load(self: &Rc<Self>, position: u64, want: u64) -> Result<Slice, StorageError> {
+    pub async fn load(self: &Rc<Self>, position: Position, want: u64) -> Result<Slice, StorageError> {
+        let position = position.0;
         let first = page_start(position);
         let pages = (position + want.max(1)).div_ceil(PAGE_BYTES) - first / PAGE_BYTES;
         let _permit = self.memory.loads.acquire(pages * PAGE_BYTES).await;

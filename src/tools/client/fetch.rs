@@ -9,7 +9,7 @@ use crate::wire::data::fetch::{AbortedTransaction, FetchPartition, FetchRequest,
 
 /// The next offset to fetch from a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Position {
+pub struct FetchPosition {
     /// The partition number.
     pub partition: i32,
     /// The offset of the first record to return.
@@ -59,7 +59,7 @@ impl Client {
     pub fn fetch(
         &mut self,
         topic: &str,
-        positions: &[Position],
+        positions: &[FetchPosition],
         options: FetchOptions,
     ) -> Result<Vec<Fetched>, ClientError> {
         let deadline = self.deadline();
@@ -79,7 +79,7 @@ impl Client {
     fn fetch_once(
         &mut self,
         topic: &str,
-        positions: &[Position],
+        positions: &[FetchPosition],
         options: FetchOptions,
     ) -> Result<(Vec<Fetched>, Option<ClientError>), ClientError> {
         let topic_id = self.topic(topic)?.topic_id;
@@ -133,7 +133,7 @@ impl Client {
         leader_id: i32,
         topic: &str,
         topic_id: crate::model::TopicId,
-        positions: &[Position],
+        positions: &[FetchPosition],
         options: FetchOptions,
     ) -> Result<(super::connection::Pending, i16), ClientError> {
         let connection = self.broker(leader_id)?;

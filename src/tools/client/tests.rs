@@ -1,6 +1,6 @@
 //! Tests the client against a scripted peer, for responses that real brokers send only in rare failures.
 
-use super::fetch::{FetchOptions, Position};
+use super::fetch::{FetchOptions, FetchPosition};
 use super::produce::{Acks, PartitionBatch};
 use super::*;
 use crate::model::{ErrorCode, TopicId};
@@ -262,7 +262,7 @@ fn highest_common_version_is_used() {
     let mut client = client(&state);
     // Metadata v8 has no topic ids, which Produce v13 needs.
     client.produce("t", two_batches(), Acks::All, false).unwrap();
-    client.fetch("t", &[Position { partition: 0, offset: 0 }], FetchOptions::default()).unwrap();
+    client.fetch("t", &[FetchPosition { partition: 0, offset: 0 }], FetchOptions::default()).unwrap();
     let seen = state.lock().unwrap().seen.clone();
     let versions = |key| seen.iter().filter(|(seen, _)| *seen == key).map(|(_, version)| *version).collect::<Vec<_>>();
     assert_eq!(versions(ApiKey::ApiVersions), [4, 1, 4, 1], "rejected, then accepted, on both connections");
@@ -303,7 +303,7 @@ fn moved_leader_is_looked_up_again() {
     });
     let mut client = client(&state);
     assert_eq!(offsets(client.produce("t", two_batches(), Acks::All, false).unwrap()), [(0, 100), (1, 101)]);
-    let positions = [Position { partition: 0, offset: 0 }, Position { partition: 1, offset: 0 }];
+    let positions = [FetchPosition { partition: 0, offset: 0 }, FetchPosition { partition: 1, offset: 0 }];
     let fetched = client.fetch("t", &positions, FetchOptions::default()).unwrap();
     assert_eq!(fetched.len(), 2);
     assert_eq!(fetched[0].records, batch(3));

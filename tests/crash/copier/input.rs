@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidemill::record::{Decompressor, Records, batches};
 use tidemill::tools::client::Client;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 
 /// Key and value of all input records.
 pub type Input = BTreeMap<(i32, i64), (Vec<u8>, String)>;
@@ -16,7 +16,7 @@ pub fn read_whole(client: &mut Client, topic: &str, ends: &[i64]) -> Input {
         let partition = partition as i32;
         let mut offset = 0;
         while offset < end {
-            let fetched = client.fetch(topic, &[Position { partition, offset }], FetchOptions::default());
+            let fetched = client.fetch(topic, &[FetchPosition { partition, offset }], FetchOptions::default());
             for fetched in fetched.unwrap_or_else(|e| panic!("{topic}-{partition}: {e}")) {
                 for batch in batches(&fetched.records) {
                     let Ok(batch) = batch else { break };

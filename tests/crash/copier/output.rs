@@ -20,7 +20,7 @@ use super::copied::{Copied, Tag, output_partition};
 use tidemill::model::Offset;
 use tidemill::record::control::{Ending, Marker};
 use tidemill::record::{BatchHeader, Decompressor, Records, batches};
-use tidemill::tools::client::fetch::{FetchOptions, Fetched, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition, Fetched};
 use tidemill::tools::client::{Client, ClientError};
 
 /// The reason why a sweep ended early.
@@ -127,9 +127,9 @@ impl Output {
         while !open.is_empty() {
             let position = |&partition: &i32| {
                 let at = &self.partitions[partition as usize];
-                Position { partition, offset: if is_committed { at.next } else { at.raw_next } }
+                FetchPosition { partition, offset: if is_committed { at.next } else { at.raw_next } }
             };
-            let positions: Vec<Position> = open.iter().map(position).collect();
+            let positions: Vec<FetchPosition> = open.iter().map(position).collect();
             for fetched in fetch(client, &self.topic, &positions, is_committed)? {
                 let partition = fetched.partition;
                 let next = self.take(&fetched, is_committed)?;
@@ -261,7 +261,7 @@ impl Output {
                 if began.elapsed() > STUCK {
                     return wrong(format!("{}-{partition}: OUT-2: nothing comes at {next} of {end}", self.topic));
                 }
-                for fetched in fetch(client, &self.topic, &[Position { partition, offset: next }], true)? {
+                for fetched in fetch(client, &self.topic, &[FetchPosition { partition, offset: next }], true)? {
                     self.check_watermarks(&fetched)?;
                     next = each_committed(&fetched, next, &mut self.decompressor, |offset, key, value| {
                         again.push((offset, fingerprint(key, value)));
@@ -296,7 +296,12 @@ fn wrong(what: String) -> Result<(), Trouble> {
     Err(Trouble::Wrong(what))
 }
 
-fn fetch(client: &mut Client, topic: &str, at: &[Position], is_committed: bool) -> Result<Vec<Fetched>, ClientError> {
+fn fetch(
+    client: &mut Client,
+    topic: &str,
+    at: &[FetchPosition],
+    is_committed: bool,
+) -> Result<Vec<Fetched>, ClientError> {
     let options = FetchOptions { max_wait_ms: 10, is_read_committed: is_committed, ..FetchOptions::default() };
     client.fetch(topic, at, options)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill::tools::client::Client;
-use tidemill::tools::client::fetch::{FetchOptions, Position};
+use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::offsets::{LATEST, ListedOffset};
 
 use crate::streams::input::PARTITIONS;
@@ -39,8 +39,8 @@ pub fn check(client: &mut Client) {
 fn all_is_stable(client: &mut Client, name: &str) -> Option<()> {
     let partitions: Vec<i32> = (0..PARTITIONS as i32).collect();
     let ends = client.list_offsets(name, &partitions, LATEST).expect("it is there");
-    let end = |listed: &ListedOffset| Position { partition: listed.partition, offset: listed.offset.unwrap_or(0) };
-    let positions: Vec<Position> = ends.iter().map(end).collect();
+    let end = |listed: &ListedOffset| FetchPosition { partition: listed.partition, offset: listed.offset.unwrap_or(0) };
+    let positions: Vec<FetchPosition> = ends.iter().map(end).collect();
     let options = FetchOptions { max_wait_ms: 0, ..FetchOptions::default() };
     let fetched = client.fetch(name, &positions, options).expect("it can be read");
     let is_stable =
