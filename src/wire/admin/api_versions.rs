@@ -6,32 +6,41 @@ use crate::wire::{API_TABLE, ApiKey, frame};
 
 message! {
     request ApiVersionsRequest of ApiVersions {
+        /// The name of the client library (KIP-511).
         client_software_name: String, 3+, ignorable = true;
         client_software_version: String, 3+, ignorable = true;
     }
 
     response ApiVersionsResponse of ApiVersions {
         error_code: ErrorCode, 0+;
+        /// The served APIs, in ascending order of their keys.
         api_keys: Vec<ApiVersion>, 0+;
         throttle_time_ms: i32, 1+, ignorable = true;
+        /// The features that this broker can enable (KIP-584).
         supported_features: Vec<SupportedFeature>, 3+, tag = 0, ignorable = true;
+        /// Rises with each change of `finalized_features`; -1: unknown.
         finalized_features_epoch: i64, 3+, tag = 1, default = -1, ignorable = true;
+        /// The features that are enabled in the cluster.
         finalized_features: Vec<FinalizedFeature>, 3+, tag = 2, ignorable = true;
+        /// Only a ZooKeeper cluster sets it; this broker never does.
         zk_migration_ready: bool, 3+, tag = 3, ignorable = true;
     }
 
+    /// One API and its versions, both ends inclusive.
     part ApiVersion {
         api_key: i16, 0+;
         min_version: i16, 0+;
         max_version: i16, 0+;
     }
 
+    /// One feature and the levels that the broker supports, both ends inclusive.
     part SupportedFeature {
         name: String, 3+;
         min_version: i16, 3+;
         max_version: i16, 3+;
     }
 
+    /// One feature and the levels that the cluster agreed on, both ends inclusive.
     part FinalizedFeature {
         name: String, 3+;
         max_version_level: i16, 3+;

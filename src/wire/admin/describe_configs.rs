@@ -34,12 +34,17 @@ pub const TYPE_LIST: i8 = 7;
 message! {
     request DescribeConfigsRequest of DescribeConfigs {
         resources: Vec<DescribeConfigsResource>, 1+;
+        /// True: each setting has its `synonyms`.
         include_synonyms: bool, 1+;
+        /// True: each setting has its `documentation` (KIP-569).
         include_documentation: bool, 3+;
     }
 
+    /// One resource to describe.
     part DescribeConfigsResource {
+        /// A `RESOURCE_` constant.
         resource_type: i8, 1+;
+        /// A topic's name, or a broker's id in decimal.
         resource_name: String, 1+;
         /// Null: all keys.
         configuration_keys: Option<Vec<String>>, 1+;
@@ -50,29 +55,38 @@ message! {
         results: Vec<DescribeConfigsResult>, 1+;
     }
 
+    /// The settings of one resource.
     part DescribeConfigsResult {
         error_code: ErrorCode, 1+;
+        /// Null or empty without an error.
         error_message: Option<String>, 1+;
         resource_type: i8, 1+;
         resource_name: String, 1+;
         configs: Vec<DescribeConfigsEntry>, 1+;
     }
 
+    /// One setting and its value.
     part DescribeConfigsEntry {
         name: String, 1+;
         /// Null for a sensitive value.
         value: Option<String>, 1+;
         read_only: bool, 1+;
+        /// A `SOURCE_` constant; -1: unknown.
         config_source: i8, 1+, default = -1;
         is_sensitive: bool, 1+;
+        /// The places that may set the value, the one with the highest precedence first (KIP-226).
         synonyms: Vec<DescribeConfigsSynonym>, 1+;
+        /// A `TYPE_` constant; 0: unknown.
         config_type: i8, 3+, ignorable = true;
         documentation: Option<String>, 3+, ignorable = true;
     }
 
+    /// One place that may set the value.
     part DescribeConfigsSynonym {
         name: String, 1+;
+        /// Null for a sensitive value.
         value: Option<String>, 1+;
+        /// A `SOURCE_` constant.
         source: i8, 1+;
     }
 }

@@ -15,17 +15,22 @@ pub const SUBTRACT: i8 = 3;
 message! {
     request IncrementalAlterConfigsRequest of IncrementalAlterConfigs {
         resources: Vec<IncrementalAlterConfigsResource>, 0+;
+        /// True: check the change without making it.
         validate_only: bool, 0+;
     }
 
+    /// One resource and the changes of its settings.
     part IncrementalAlterConfigsResource {
+        /// 2: topic. 4: broker.
         resource_type: i8, 0+;
         resource_name: String, 0+;
         configs: Vec<IncrementalAlterableConfig>, 0+;
     }
 
+    /// One change.
     part IncrementalAlterableConfig {
         name: String, 0+;
+        /// [`SET`], [`DELETE`], [`APPEND`] or [`SUBTRACT`].
         config_operation: i8, 0+;
         /// Null for the operation delete.
         value: Option<String>, 0+;
@@ -36,8 +41,10 @@ message! {
         responses: Vec<IncrementalAlterConfigsResourceResponse>, 0+;
     }
 
+    /// The result for one resource.
     part IncrementalAlterConfigsResourceResponse {
         error_code: ErrorCode, 0+;
+        /// Null or empty without an error.
         error_message: Option<String>, 0+;
         resource_type: i8, 0+;
         resource_name: String, 0+;

@@ -23,6 +23,7 @@ message! {
         config_resources: Vec<ConfigResource>, 0+;
     }
 
+    /// One resource that has its own configs.
     part ConfigResource {
         resource_name: String, 0+;
         resource_type: i8, 1+, default = RESOURCE_CLIENT_METRICS, ignorable = true;

@@ -22,17 +22,22 @@ message! {
         /// 0 is read_uncommitted, 1 is read_committed.
         isolation_level: i8, 2+;
         topics: Vec<ListOffsetsTopic>, 1+;
+        /// How long the broker may wait for tiered storage (KIP-1075).
         timeout_ms: i32, 10+, ignorable = true;
     }
 
+    /// Some partitions of a topic.
     part ListOffsetsTopic {
         name: String, 1+;
         partitions: Vec<ListOffsetsPartition>, 1+;
     }
 
+    /// One partition and the timestamp to look up.
     part ListOffsetsPartition {
         partition_index: i32, 1+;
+        /// The leader epoch that the client knows (KIP-320); -1 disables the check.
         current_leader_epoch: i32, 4+, default = -1, ignorable = true;
+        /// Milliseconds since 1970, or one of the constants above.
         timestamp: i64, 1+;
     }
 
@@ -41,18 +46,22 @@ message! {
         topics: Vec<ListOffsetsTopicResponse>, 1+;
     }
 
+    /// The results of one topic.
     part ListOffsetsTopicResponse {
         name: String, 1+;
         partitions: Vec<ListOffsetsPartitionResponse>, 1+;
     }
 
+    /// The result for one partition.
     part ListOffsetsPartitionResponse {
         partition_index: i32, 1+;
         error_code: ErrorCode, 1+;
         /// -1 if every record is earlier.
         timestamp: i64, 1+, default = -1;
+        /// The offset that the timestamp selects; -1 if every record is earlier.
         offset: i64, 1+, default = -1;
         // Kafka's schema does not mark it ignorable, but its handler omits it below v4, which has the same effect.
+        /// The epoch of the record at `offset`; -1: unknown.
         leader_epoch: i32, 4+, default = -1, ignorable = true;
     }
 }

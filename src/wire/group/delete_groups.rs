@@ -12,6 +12,7 @@ message! {
         results: Vec<DeletableGroupResult>, 0+;
     }
 
+    /// The result for one group.
     part DeletableGroupResult {
         group_id: String, 0+;
         error_code: ErrorCode, 0+;

@@ -15,23 +15,33 @@ message! {
         groups: Vec<DescribedGroup>, 0+;
     }
 
+    /// One group and its members.
     part DescribedGroup {
         error_code: ErrorCode, 0+;
+        /// Null or empty without an error.
         error_message: Option<String>, 6+;
         group_id: String, 0+;
         group_state: String, 0+;
+        /// `consumer` for consumers; Kafka Connect has its own.
         protocol_type: String, 0+;
+        /// The name of the selected assignor; empty if none is selected.
         protocol_data: String, 0+;
         members: Vec<DescribedGroupMember>, 0+;
+        /// One bit for each permitted ACL operation (KIP-430).
         authorized_operations: i32, 3+, default = OPERATIONS_NOT_ASKED;
     }
 
+    /// One member.
     part DescribedGroupMember {
         member_id: String, 0+;
+        /// Null for a dynamic member (KIP-345).
         group_instance_id: Option<String>, 4+, ignorable = true;
         client_id: String, 0+;
+        /// The address of the member, with a leading slash.
         client_host: String, 0+;
+        /// The member's subscription, in the format of its protocol type.
         member_metadata: Bytes, 0+;
+        /// The member's assignment, in the format of its protocol type.
         member_assignment: Bytes, 0+;
     }
 }

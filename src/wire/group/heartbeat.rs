@@ -8,6 +8,7 @@ message! {
         group_id: String, 0+;
         generation_id: i32, 0+;
         member_id: String, 0+;
+        /// Null for a dynamic member (KIP-345).
         group_instance_id: Option<String>, 3+;
     }
 

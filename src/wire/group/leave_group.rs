@@ -9,9 +9,13 @@ message! {
         members: Vec<MemberIdentity>, 3+;
     }
 
+    /// One member to remove.
     part MemberIdentity {
+        /// May be empty with an instance id.
         member_id: String, 3+;
+        /// Null for a dynamic member.
         group_instance_id: Option<String>, 3+;
+        /// A text for the coordinator's log (KIP-800).
         reason: Option<String>, 5+, ignorable = true;
     }
 
@@ -21,6 +25,7 @@ message! {
         members: Vec<MemberResponse>, 3+;
     }
 
+    /// The result for one member.
     part MemberResponse {
         member_id: String, 3+;
         group_instance_id: Option<String>, 3+;

@@ -5,7 +5,9 @@ use crate::model::ErrorCode;
 
 message! {
     request ListGroupsRequest of ListGroups {
+        /// Empty: any state (KIP-518).
         states_filter: Vec<String>, 4+;
+        /// Empty: any type (KIP-848).
         types_filter: Vec<String>, 5+;
     }
 
@@ -15,6 +17,7 @@ message! {
         groups: Vec<ListedGroup>, 0+;
     }
 
+    /// One group.
     part ListedGroup {
         group_id: String, 0+;
         protocol_type: String, 0+;

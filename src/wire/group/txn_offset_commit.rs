@@ -9,21 +9,29 @@ message! {
         group_id: String, 0+;
         producer_id: i64, 0+;
         producer_epoch: i16, 0+;
+        /// The generation of a classic member or the epoch of a consumer member; -1 disables the check.
         generation_id: i32, 3+, default = -1;
+        /// Empty outside a group's membership.
         member_id: String, 3+;
+        /// Null for a dynamic member.
         group_instance_id: Option<String>, 3+;
         topics: Vec<TxnOffsetCommitRequestTopic>, 0+;
     }
 
+    /// Some partitions of a topic.
     part TxnOffsetCommitRequestTopic {
         name: String, 0+;
         partitions: Vec<TxnOffsetCommitRequestPartition>, 0+;
     }
 
+    /// One partition and its offset.
     part TxnOffsetCommitRequestPartition {
         partition_index: i32, 0+;
+        /// The next offset to read.
         committed_offset: i64, 0+;
+        /// The epoch of the last record that was read (KIP-320); -1: unknown.
         committed_leader_epoch: i32, 2+, default = -1, ignorable = true;
+        /// A text that belongs to the offset; null is stored as empty.
         committed_metadata: Option<String>, 0+;
     }
 
@@ -32,11 +40,13 @@ message! {
         topics: Vec<TxnOffsetCommitResponseTopic>, 0+;
     }
 
+    /// The results of one topic.
     part TxnOffsetCommitResponseTopic {
         name: String, 0+;
         partitions: Vec<TxnOffsetCommitResponsePartition>, 0+;
     }
 
+    /// The result for one partition.
     part TxnOffsetCommitResponsePartition {
         partition_index: i32, 0+;
         error_code: ErrorCode, 0+;

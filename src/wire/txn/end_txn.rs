@@ -8,6 +8,7 @@ message! {
         transactional_id: String, 0+;
         producer_id: i64, 0+;
         producer_epoch: i16, 0+;
+        /// True: commit. False: abort.
         committed: bool, 0+;
     }
 
