@@ -6,39 +6,12 @@ use crate::support::bench::{self, PLAIN, SMALL, metadata};
 use crate::support::node::Node;
 use crate::support::talk::{Talk, batch, from, measured, sequenced};
 use tidemill::model::ErrorCode;
-use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use tidemill::wire::admin::create_acls::{CreateAclsRequest, CreateAclsResponse};
-use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
-use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
-use tidemill::wire::admin::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
-use tidemill::wire::admin::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-use tidemill::wire::admin::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
-use tidemill::wire::admin::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
-use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
-use tidemill::wire::admin::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use tidemill::wire::admin::describe_topic_partitions::{
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-};
-use tidemill::wire::admin::incremental_alter_configs::{
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-};
-use tidemill::wire::admin::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataResponse};
-use tidemill::wire::data::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 use tidemill::wire::data::fetch::FetchRequest;
-use tidemill::wire::data::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use tidemill::wire::data::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use tidemill::wire::group::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
-use tidemill::wire::txn::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
-use tidemill::wire::txn::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
-use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
-use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
-use tidemill::wire::txn::end_txn::{EndTxnRequest, EndTxnResponse};
-use tidemill::wire::txn::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
-use tidemill::wire::txn::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
-use tidemill::wire::{API_TABLE, ApiKey, Message, frame};
+use tidemill::wire::group::offset_fetch::OffsetFetchRequest;
+use tidemill::wire::{self, API_TABLE, ApiKey, Message, frame};
 
 /// A request header v1 without client id.
 fn header(key: i16, version: i16, id: i32) -> Vec<u8> {
@@ -141,61 +114,73 @@ fn s004_the_correlation_id_comes_back_also_when_negative() {
     }
 }
 
-/// Sends an empty request at every version; each response must decode to its last byte.
-fn check_versions<Request: Message + Default, Answer: Message>(talk: &mut Talk, request: Request) {
+/// Sends one request at each version; each response must decode to its last byte.
+fn check_versions<Request: Message, Answer: Message>(talk: &mut Talk, request: impl Fn(i16) -> Request) {
     let api = Answer::API.api();
     for version in api.served_from..=api.max {
-        let _: Answer = talk.call(&request, version);
+        let _: Answer = talk.call(&request(version), version);
     }
+}
+
+/// Sends an empty request of each API at each of its versions, and a valid one where an empty one is not encodable.
+macro_rules! check_every_version {
+    (@ $talk:ident hand_written Produce $request:ty, $response:ty) => {
+        for version in 3..=13 {
+            assert!($talk.produce(version, 1, &[]).is_empty());
+        }
+    };
+    (@ $talk:ident hand_written Fetch $request:ty, $response:ty) => {
+        for version in 4..=18 {
+            assert!($talk.fetch(&FetchRequest::default(), version).partitions.is_empty());
+        }
+    };
+    (@ $talk:ident declared Metadata $request:ty, $response:ty) => {
+        for version in 0..=13 {
+            // Version 0 cannot express null topics.
+            let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+            let answer: MetadataResponse = $talk.call(&request, version);
+            assert!(!answer.brokers.is_empty());
+        }
+    };
+    (@ $talk:ident declared ApiVersions $request:ty, $response:ty) => {
+        for version in 0..=4 {
+            versions($talk, version);
+        }
+    };
+    // The empty filter has fields of value UNKNOWN.
+    (@ $talk:ident declared DescribeAcls $request:ty, $response:ty) => {
+        check_versions::<$request, $response>($talk, |_| DescribeAclsRequest {
+            resource_type_filter: 1,
+            operation: 1,
+            permission_type: 1,
+            ..Default::default()
+        })
+    };
+    // Version 1 cannot express null topics.
+    (@ $talk:ident declared OffsetFetch $request:ty, $response:ty) => {
+        check_versions::<$request, $response>($talk, |version| OffsetFetchRequest {
+            topics: (version < 8).then(Vec::new),
+            ..Default::default()
+        })
+    };
+    (@ $talk:ident declared $key:ident $request:ty, $response:ty) => {
+        check_versions::<$request, $response>($talk, |_| <$request>::default())
+    };
+    ($(
+        $kind:ident $key:ident = $code:literal $versions:tt
+        $room:ident::$module:ident::{$request:ident, $response:ident};
+    )*) => {
+        |talk: &mut Talk| {
+            $(check_every_version!(@ talk $kind $key wire::$room::$module::$request, wire::$room::$module::$response);)*
+        }
+    };
 }
 
 #[test]
 fn s006_every_version_of_every_api_is_answered_with_its_header() {
     let node = PLAIN.node();
-    let mut talk = Talk::to(node.bootstrap());
-    let talk = &mut talk;
-    check_versions::<_, ListOffsetsResponse>(talk, ListOffsetsRequest::default());
-    for version in 0..=13 {
-        // Version 0 cannot express null topics.
-        let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
-        let answer: MetadataResponse = talk.call(&request, version);
-        assert!(!answer.brokers.is_empty());
-    }
-    for version in 0..=4 {
-        versions(talk, version);
-    }
-    check_versions::<_, CreateTopicsResponse>(talk, CreateTopicsRequest::default());
-    check_versions::<_, DeleteTopicsResponse>(talk, DeleteTopicsRequest::default());
-    check_versions::<_, DeleteRecordsResponse>(talk, DeleteRecordsRequest::default());
-    let all_acls =
-        DescribeAclsRequest { resource_type_filter: 1, operation: 1, permission_type: 1, ..Default::default() };
-    check_versions::<_, DescribeAclsResponse>(talk, all_acls);
-    check_versions::<_, CreateAclsResponse>(talk, CreateAclsRequest::default());
-    check_versions::<_, DeleteAclsResponse>(talk, DeleteAclsRequest::default());
-    check_versions::<_, DescribeLogDirsResponse>(talk, DescribeLogDirsRequest::default());
-    check_versions::<_, ListConfigResourcesResponse>(talk, ListConfigResourcesRequest::default());
-    check_versions::<_, InitProducerIdResponse>(talk, InitProducerIdRequest::default());
-    check_versions::<_, OffsetForLeaderEpochResponse>(talk, OffsetForLeaderEpochRequest::default());
-    check_versions::<_, AddPartitionsToTxnResponse>(talk, AddPartitionsToTxnRequest::default());
-    check_versions::<_, AddOffsetsToTxnResponse>(talk, AddOffsetsToTxnRequest::default());
-    check_versions::<_, EndTxnResponse>(talk, EndTxnRequest::default());
-    check_versions::<_, TxnOffsetCommitResponse>(talk, TxnOffsetCommitRequest::default());
-    check_versions::<_, WriteTxnMarkersResponse>(talk, WriteTxnMarkersRequest::default());
-    check_versions::<_, DescribeProducersResponse>(talk, DescribeProducersRequest::default());
-    check_versions::<_, DescribeTransactionsResponse>(talk, DescribeTransactionsRequest::default());
-    check_versions::<_, ListTransactionsResponse>(talk, ListTransactionsRequest::default());
-    check_versions::<_, DescribeConfigsResponse>(talk, DescribeConfigsRequest::default());
-    check_versions::<_, AlterConfigsResponse>(talk, AlterConfigsRequest::default());
-    check_versions::<_, IncrementalAlterConfigsResponse>(talk, IncrementalAlterConfigsRequest::default());
-    check_versions::<_, CreatePartitionsResponse>(talk, CreatePartitionsRequest::default());
-    check_versions::<_, DescribeClusterResponse>(talk, DescribeClusterRequest::default());
-    check_versions::<_, DescribeTopicPartitionsResponse>(talk, DescribeTopicPartitionsRequest::default());
-    for version in 4..=18 {
-        assert!(talk.fetch(&FetchRequest::default(), version).partitions.is_empty());
-    }
-    for version in 3..=13 {
-        assert!(talk.produce(version, 1, &[]).is_empty());
-    }
+    let check = tidemill::wire::for_each_message!(check_every_version);
+    check(&mut Talk::to(node.bootstrap()));
 }
 
 #[test]
