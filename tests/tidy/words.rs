@@ -103,7 +103,7 @@ fn phrases(words: &[(usize, String)]) -> Vec<(usize, &'static str, &'static str)
             }
         }
         let is_first = at > 0 && words[at - 1].1 == START;
-        if let Some(opener) = OPENERS.iter().find(|opener| is_first && *opener == &words[at].1) {
+        if let Some(opener) = OPENERS.iter().find(|opener| is_first && words[at].1 == **opener) {
             found.push((words[at].0, *opener, OPENER));
         }
     }
