@@ -1,7 +1,7 @@
 //! The controller as the APIs see it: on the shard that runs it, with the images that are not published yet.
 //!
-//! A change is answered when every shard of the node serves the image that it made (statement 34: a Metadata request
-//! right after CreateTopics knows the topic, and a Produce request after that finds it).
+//! A change is answered when every shard of the node serves the image that it made. By statement 34 a Metadata request
+//! right after CreateTopics knows the topic, and a Produce request after that finds it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -62,8 +62,8 @@ impl LocalController {
         self.controller.image()
     }
 
-    /// Waits for the next image to publish. It skips to the newest image, but never past an image that deletes a
-    /// topic: the next image may have a new topic of that name, which uses the same directory.
+    /// Waits for the next image to publish. It skips to the newest image, but never past an image that deletes a topic.
+    /// The next image may have a new topic of that name, which uses the same directory.
     pub async fn next_unpublished(&self) -> Arc<Image> {
         loop {
             let mut next = None;

@@ -2,7 +2,7 @@
 //!
 //! Small frames are handled in place, in a buffer of the shared pool that the kernel filled. A frame that is not whole
 //! yet is copied out, so that a connection that pauses inside a frame holds no pool buffer. The rest of a large frame
-//! is received directly into a buffer of its own, which grows with the bytes that arrived (NET-2): a length prefix that
+//! is received directly into a buffer of its own, which grows with the bytes that arrived (NET-2). A length prefix that
 //! claims 90 MiB costs four bytes.
 
 use std::io;

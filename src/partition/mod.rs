@@ -143,7 +143,7 @@ impl Partition {
     }
 
     /// The first offset that a read_committed reader may not read (statement 75): the start of the earliest transaction
-    /// that is open or whose marker is not committed, else the high watermark.
+    /// that is open or whose marker is not committed. Without one it is the high watermark.
     pub fn last_stable_offset(&self) -> Offset {
         let open = self.producers.borrow().first_open_offset();
         let ending = self.ending.borrow().iter().map(|transaction| transaction.first_offset).min();

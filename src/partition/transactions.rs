@@ -1,10 +1,9 @@
 //! Verifies that a transaction includes this partition, and ends transactions with markers.
 //!
-//! A transactional batch is appended only when the log already has a batch of the same transaction, or when the
-//! transaction coordinator confirms that the partition is in the transaction (KIP-890). The coordinator may end the
-//! transaction before its confirmation arrives. So a [`Verification`] begins before the request to the coordinator, and
-//! a marker that ends the transaction meanwhile invalidates it. Otherwise the batch would hang in the log: no marker
-//! would ever end it.
+//! A transactional batch is appended only if the log already has a batch of the same transaction, or if the coordinator
+//! confirms that the partition is in the transaction (KIP-890). The coordinator may end the transaction before its
+//! confirmation arrives. So a [`Verification`] begins before the request to the coordinator, and a marker that ends the
+//! transaction meanwhile invalidates it. Otherwise the batch would hang in the log: no marker would ever end it.
 
 use std::cell::Cell;
 use std::rc::Rc;

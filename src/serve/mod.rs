@@ -326,7 +326,7 @@ fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Failure> {
 }
 
 /// Waits up to two seconds for the address. The kernel closes the ring and the sockets of a killed process some time
-/// after the process has ended, and a restart directly after a crash must not fail for that.
+/// after its end. A restart directly after a crash must not fail because of them.
 fn wait_until_free(address: SocketAddr) -> std::io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {

@@ -430,9 +430,9 @@ impl Cache {
         }
     }
 
-    /// Evicts sessions until one of this value fits, as Kafka does: first a session that was unused for long; then
-    /// the least valuable of the old sessions, if it is not more valuable than the new one. A follower's session may
-    /// evict any consumer's session.
+    /// Evicts sessions until one of this value fits, as Kafka does. A session that was unused for long is evicted
+    /// first. The least valuable of the old sessions follows, if it is not more valuable than the new one. A follower's
+    /// session may evict any consumer's session.
     fn make_room(&mut self, value: (bool, usize, i32), now_ms: u64) -> bool {
         let (is_follower, size, _) = value;
         if self.slots_max == 0 || size > PARTITIONS_MAX {

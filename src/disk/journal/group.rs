@@ -100,7 +100,7 @@ pub struct GroupBuilder {
 }
 
 impl GroupBuilder {
-    /// An empty group with room for at least `room` bytes of entries, and for at most `file_bytes` in total: a group
+    /// An empty group with room for at least `room` bytes of entries, and for at most `file_bytes` in total. A group
     /// must fit a file, and the buffer may be larger than requested.
     pub fn new(room: usize, file_bytes: usize) -> Result<GroupBuilder, OverBudget> {
         assert!(file_bytes.is_multiple_of(BLOCK_BYTES), "a file's groups are whole blocks");

@@ -5,7 +5,7 @@
 //! their places, if the process did not get to it. So the log is always one or the other, and the checkpoint, which
 //! vouches for every byte of every sealed segment, is never wrong. [`super::names`] lists the temporary names.
 //!
-//! A swapped file keeps both names until the directory is synced: a rename is atomic for readers, but not across a
+//! A swapped file keeps both names until the directory is synced. A rename is atomic for readers, but not across a
 //! power loss, which may drop the old name before the new one is on the device. A second swap waits until a checkpoint
 //! without the first is stored (LOG-4). On a full disk no checkpoint can be stored; then a swap that no stored
 //! checkpoint may name is withdrawn.

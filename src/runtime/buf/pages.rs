@@ -1,9 +1,9 @@
 //! Pages from the system, and a thread that touches some of them ahead of use.
 //!
-//! At the first touch of a huge page the kernel clears it, and a hypervisor may have to find memory for it: 3.5 ms for
-//! 2 MiB on a virtual machine. On a shard's thread that stalls all of its partitions, five times a second at 10 MB/s of
-//! new data. So a helper thread, which runs only when the core is idle, keeps a few mappings touched. A shard that
-//! allocates faster than the helper touches its own pages.
+//! At the first touch of a huge page the kernel clears it, and a hypervisor may have to find memory for it. This takes
+//! 3.5 ms for 2 MiB on a virtual machine. On a shard's thread that stalls all of its partitions, five times a second at
+//! 10 MB/s of new data. So a helper thread, which runs only when the core is idle, keeps a few mappings touched. A
+//! shard that allocates faster than the helper touches its own pages.
 
 use std::ptr::NonNull;
 use std::thread::{self, Thread};

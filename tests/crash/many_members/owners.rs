@@ -17,7 +17,7 @@ struct Partition {
     committed: i64,
     /// The owner's next offset; `None` before its first read.
     next: Option<i64>,
-    /// How far owners read that lost it without a commit.
+    /// The offset up to which an earlier owner read before it lost the partition without a commit.
     abandoned: i64,
     /// Records that were read twice.
     repeated: i64,
