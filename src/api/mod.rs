@@ -22,19 +22,19 @@
 //!
 //! Does not know: sockets, files. No layer below `api` sees an API version. Runs on the shard's thread.
 
-pub mod admin;
-pub mod controller;
-pub mod data;
+mod admin;
+mod controller;
+mod data;
 mod gather;
-pub mod group;
+mod group;
 pub mod operation;
-pub mod outcome;
-pub mod pending;
-pub mod remote;
-pub mod request;
-pub mod server;
+mod outcome;
+mod pending;
+pub(crate) mod remote;
+mod request;
+mod server;
 pub mod table;
-pub mod txn;
+mod txn;
 
 use std::rc::Rc;
 

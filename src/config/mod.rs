@@ -13,15 +13,15 @@
 //! Does not know: files (it gets their text), sockets, the metadata image, API versions. Runs on any thread; holds no
 //! state.
 
-pub mod broker;
-pub mod choices;
-pub mod consistency;
+pub(crate) mod broker;
+mod choices;
+mod consistency;
 pub mod example;
-pub mod listener;
-pub mod load;
-pub mod nearest;
-pub mod setting;
-pub mod topic;
+mod listener;
+mod load;
+mod nearest;
+mod setting;
+pub(crate) mod topic;
 
 pub use broker::BrokerConfig;
 pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};

@@ -23,11 +23,11 @@
 //! committed images to them). Runs on the thread that opened it.
 
 pub mod entry;
-pub mod placement;
-pub mod propose;
-pub mod recover;
-pub mod start;
-pub mod store;
+pub(crate) mod placement;
+mod propose;
+pub(crate) mod recover;
+pub(crate) mod start;
+mod store;
 
 pub use propose::{Committed, Controller, OpenError, Opened, ProposeError};
 

@@ -37,7 +37,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 mod timers;
-pub mod topic;
+pub(crate) mod topic;
 pub mod txn;
 mod writes;
 

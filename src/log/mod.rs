@@ -20,7 +20,7 @@ pub mod epochs;
 pub mod index;
 pub mod read;
 pub mod recover;
-pub mod retain;
+mod retain;
 pub mod segment;
 pub mod tail;
 #[cfg(test)]

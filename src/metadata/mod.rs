@@ -16,11 +16,11 @@
 //! derives which shard owns one), API versions. Runs on any thread; threads share an `Image` behind an `Arc`, and it
 //! never changes.
 
-pub mod apply;
+pub(crate) mod apply;
 pub mod archive;
 mod command;
-pub mod image;
-pub mod owner;
+pub(crate) mod image;
+pub(crate) mod owner;
 
 pub use apply::{CommandRejected, Delta, apply, apply_to};
 pub use command::{Command, Endpoint};

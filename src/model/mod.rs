@@ -3,10 +3,10 @@
 //! Owns no state and does no I/O. Inputs and outputs are small values, most of them `Copy`. Does not know: any other
 //! module. Runs on any thread.
 
-pub mod batch_format;
-pub mod error_code;
-pub mod ids;
-pub mod topic_name;
+mod batch_format;
+mod error_code;
+mod ids;
+mod topic_name;
 
 pub use batch_format::{Codec, TimestampType, TopicCompression};
 pub use error_code::ErrorCode;

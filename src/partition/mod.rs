@@ -20,16 +20,16 @@
 //! It does not know connections, API versions or other shards. Runs on the thread of the shard that owns the partition.
 
 pub mod append;
-pub mod epochs;
+mod epochs;
 pub mod fetch;
 mod invariants;
-pub mod list_offsets;
+pub(crate) mod list_offsets;
 pub mod producers;
 pub mod purgatory;
 #[cfg(test)]
 mod tests;
 pub mod transactions;
-pub mod upkeep;
+mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -26,9 +26,9 @@ pub mod control;
 pub mod header;
 pub mod records;
 pub mod retain;
-pub mod timestamps;
+pub(crate) mod timestamps;
 pub mod validate;
-pub mod varint;
+mod varint;
 pub mod walk;
 
 pub use builder::BatchBuilder;

@@ -8,8 +8,8 @@
 //! In: requests to other shards. Out: their replies, and the requests of other shards ([`Router::receive`]). It does
 //! not know the meaning of a request; `api` executes it. Runs on each shard's thread.
 
-pub mod broker;
-pub mod message;
+pub(crate) mod broker;
+pub(crate) mod message;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

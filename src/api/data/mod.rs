@@ -11,4 +11,4 @@ pub(crate) mod leader_hint;
 pub(crate) mod list_offsets;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
-pub mod produced;
+pub(crate) mod produced;

@@ -22,14 +22,14 @@
 //!
 //! Only one swap may be in progress (LOG-4); see [`swap`].
 
-pub mod filter;
+pub(crate) mod filter;
 pub mod keys;
 mod names;
-pub mod pace;
-pub mod plan;
+pub(crate) mod pace;
+pub(crate) mod plan;
 mod read;
 pub(super) mod swap;
-pub mod transactions;
+mod transactions;
 mod write;
 
 use std::cell::Cell;
