@@ -169,6 +169,8 @@
 
 // Unit tests prepare files and read clocks.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+// Like missing_docs, for items that other modules see (missing-docs-in-crate-items in .clippy.toml).
+#![warn(clippy::missing_docs_in_private_items)]
 
 pub mod api;
 pub mod config;

@@ -230,6 +230,7 @@ macro_rules! message_or {
     };
 }
 
+/// Whether `$version` is at least the first literal and, with a second one, at most that.
 macro_rules! in_versions {
     ($version:ident, $from:literal) => {
         $version >= $from
@@ -239,6 +240,7 @@ macro_rules! in_versions {
     };
 }
 
+/// Declares messages and their parts; the module's documentation describes the fields.
 macro_rules! message {
     ($(
         $(#[$attribute:meta])*
@@ -368,7 +370,7 @@ macro_rules! message {
     )*};
 
     (@ doc part) => {
-        ""
+        "A structure of Kafka's schemas."
     };
     (@ doc $kind:ident $api:ident) => {
         concat!(

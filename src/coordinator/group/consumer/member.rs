@@ -54,24 +54,35 @@ impl MemberState {
 /// A member of a consumer group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConsumerMember {
+    /// The member id, which the client draws (KIP-1082) or the coordinator assigned.
     pub id: Rc<str>,
+    /// The group epoch that the member has reached; [`STATIC_LEAVE_EPOCH`] after a temporary leave.
     pub epoch: i32,
     /// The epoch before the present one. The response with the present one may have been lost.
     pub previous_epoch: i32,
+    /// The progress towards the target.
     pub state: MemberState,
+    /// `group.instance.id` of a static member (KIP-345).
     pub instance_id: Option<Rc<str>>,
+    /// `client.rack`.
     pub rack_id: Option<String>,
+    /// The client id in the header of the member's heartbeat.
     pub client_id: String,
+    /// The address of the member, such as `/127.0.0.1`.
     pub client_host: String,
+    /// How long the member may take to revoke partitions.
     pub rebalance_timeout_ms: i32,
     /// The topics that it subscribes to by name.
     pub topics: Rc<BTreeSet<String>>,
     /// The pattern that it subscribes to. An empty one matches no topic.
     pub regex: Option<String>,
+    /// The assignor that the member prefers.
     pub assignor: Option<String>,
     /// The description of a classic member. `None` for a member of the consumer protocol.
     pub classic: Option<ClassicMemberMetadata>,
+    /// The partitions that the member holds.
     pub assigned: Owned,
+    /// The partitions that the member has to give up before it gets others.
     pub revoking: Owned,
 }
 
