@@ -76,3 +76,25 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
     let request = ClientRequest { server, origin, key, header, client_id: &client_id, frame, body };
     table::start(request).await.unwrap_or_else(Pending::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn never<T>() -> T {
+        unreachable!("the function is not called")
+    }
+
+    fn output_bytes<T>(_: &impl FnOnce() -> T) -> usize {
+        size_of::<T>()
+    }
+
+    /// Every connection's task has room for the first stage of a request, also while the connection is idle.
+    #[test]
+    fn first_stage_takes_little_memory_of_a_connection() {
+        let first_stage =
+            || start(never::<&'static Rc<Server>>(), never::<&'static Origin>(), never::<&'static [u8]>());
+        let bytes = output_bytes(&first_stage);
+        assert!(bytes <= 2304, "{bytes} bytes: box the waits that are rare");
+    }
+}

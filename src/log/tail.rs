@@ -225,10 +225,16 @@ impl Memory {
     /// Waits for a block from the shard's arena, and evicts the oldest log data to make room for it. `None` once
     /// `is_cancelled`, which is checked after each [`freed`](Self::freed).
     pub async fn alloc<B>(&self, mut block: Allocating<B>, is_cancelled: impl Fn() -> bool) -> Option<B> {
-        let bytes = block.bytes();
         if let Some(block) = block.try_now() {
             return Some(block);
         }
+        // Boxed, because every connection's future would have room for this rare wait.
+        Box::pin(self.evict_for(block, is_cancelled)).await
+    }
+
+    /// Evicts until the block is allocated.
+    async fn evict_for<B>(&self, mut block: Allocating<B>, is_cancelled: impl Fn() -> bool) -> Option<B> {
+        let bytes = block.bytes();
         let chunk_count = || self.chunks.held.borrow().len();
         let mut unscanned = chunk_count();
         while !is_cancelled() {

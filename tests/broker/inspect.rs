@@ -157,5 +157,5 @@ fn an_inspection_shows_the_data_directory_and_names_damage() {
         WITHIN,
         |_| false,
     );
-    assert!(nothing.expect("the binary runs").stderr.contains("no data directory"));
+    assert!(nothing.expect("the binary runs").stderr.contains("is not a data directory"));
 }

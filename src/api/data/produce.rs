@@ -170,7 +170,8 @@ pub(in crate::api) async fn verify<'a>(
         TransactionOperation::Verify { producer, partitions }
     };
     let ask = TransactionRequest { transactional_id: transactional_id.unwrap_or_default().into(), operation };
-    let TransactionReply::Partitions(errors) = transactions::ask_ahead(server, ask).await else {
+    // Boxed, because every connection's future would have room for this rare call.
+    let TransactionReply::Partitions(errors) = Box::pin(transactions::ask_ahead(server, ask)).await else {
         unreachable!("an addition is answered by Partitions")
     };
     for ((at, _), error) in unknown.into_iter().zip(errors) {

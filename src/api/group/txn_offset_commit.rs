@@ -95,7 +95,8 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
         _ => TransactionOperation::Verify { producer, partitions },
     };
     let ask = TransactionRequest { transactional_id: request.transactional_id.clone(), operation };
-    let TransactionReply::Partitions(errors) = transactions::ask_ahead(&call.server, ask).await else {
+    // Boxed, because every connection's future would have room for this rare call.
+    let TransactionReply::Partitions(errors) = Box::pin(transactions::ask_ahead(&call.server, ask)).await else {
         unreachable!("an addition is answered by Partitions")
     };
     Err(match errors[0] {
