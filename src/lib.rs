@@ -74,6 +74,8 @@
 //! rest journal groups, and the second buffer of a request that grows
 //! ```
 //!
+//! A task that finds no memory is woken when memory is freed (`runtime::buf::wait`); it does not poll.
+//!
 //! A client that does not read costs only its connection: an answer keeps positions in segments ([`api::Answer`]).
 //!
 //! # On disk
@@ -97,7 +99,7 @@
 //! or a woken waiter. No layer below `api` sees an API version. `tests/tidy` checks the ranks.
 //!
 //! ```text
-//!  1 model        ids, names, error codes
+//!  1 model        ids, offsets, names, error codes, codecs
 //!  2 runtime      one thread, one ring; all unsafe code; the only access to clocks, randomness, files and sockets
 //!  3 config record wire        settings; batches as bytes; frames and messages
 //!  4 metadata disk             the image, read side; directory, journal, checkpoint
@@ -166,6 +168,9 @@
 //!   the API keys.
 //! - **The rows of `api::table` expand to matches, not to function pointers.** A pointer to an async handler needs a
 //!   boxed future for each request; a match needs none.
+//! - **Waits that are rare are boxed**: for memory, and for the coordinator of a transaction's first batch. The task of
+//!   each connection has room for the largest first stage of a request. Boxing took an idle connection from 17.3 to
+//!   12.1 KB; a test bounds it.
 
 // Unit tests prepare files and read clocks.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]

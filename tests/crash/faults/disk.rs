@@ -48,7 +48,7 @@ enum Inode {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ChangeState {
     /// The operation has not completed.
     InFlight,
     /// Completed at this event.
@@ -60,7 +60,7 @@ enum State {
 
 struct FileChange {
     number: u64,
-    state: State,
+    state: ChangeState,
     what: FileWhat,
 }
 
@@ -73,7 +73,7 @@ struct NameChange {
     name: String,
     to: Option<usize>,
     at: usize,
-    state: State,
+    state: ChangeState,
 }
 
 impl Disk {
@@ -104,7 +104,7 @@ impl Disk {
             let name = entry.file_name().into_string().expect("UTF-8");
             let to = Some(self.load(&entry.path()));
             let Inode::Directory { changes } = &mut self.inodes[inode] else { unreachable!("pushed above") };
-            changes.push(NameChange { name, to, at: 0, state: State::Flushed });
+            changes.push(NameChange { name, to, at: 0, state: ChangeState::Flushed });
         }
         inode
     }
@@ -140,7 +140,7 @@ impl Disk {
         {
             let what = FileWhat::Write { position: *position as usize, bytes: bytes.clone() };
             let number = self.now as u64;
-            self.file(inode).push(FileChange { number, state: State::InFlight, what });
+            self.file(inode).push(FileChange { number, state: ChangeState::InFlight, what });
             write = Some((inode, number));
         }
         let parent = match change {
@@ -168,9 +168,9 @@ impl Disk {
                 let Some((inode, number)) = begun.write else { return };
                 let change = self.file(inode).iter_mut().find(|change| change.number == number).expect("begun");
                 change.state = match (is_done, sync) {
-                    (false, _) => State::Doomed,
-                    (true, false) => State::Done(now),
-                    (true, true) => State::Flushed,
+                    (false, _) => ChangeState::Doomed,
+                    (true, false) => ChangeState::Done(now),
+                    (true, true) => ChangeState::Flushed,
                 };
                 if let FileWhat::Write { bytes, .. } = &mut change.what
                     && is_done
@@ -181,9 +181,9 @@ impl Disk {
             }
             Change::Flush { fd } => {
                 let Some(&inode) = self.open.get(&fd) else { return };
-                let to = if is_done { State::Flushed } else { State::Doomed };
-                let flush = |state: &mut State| match state {
-                    State::Done(at) if *at <= begun.at => *state = to,
+                let to = if is_done { ChangeState::Flushed } else { ChangeState::Doomed };
+                let flush = |state: &mut ChangeState| match state {
+                    ChangeState::Done(at) if *at <= begun.at => *state = to,
                     _ => {}
                 };
                 match &mut self.inodes[inode] {
@@ -235,7 +235,7 @@ impl Disk {
     }
 
     fn change_length(&mut self, inode: usize, bytes: usize) {
-        let (number, state) = (self.now as u64, State::Done(self.now));
+        let (number, state) = (self.now as u64, ChangeState::Done(self.now));
         self.file(inode).push(FileChange { number, state, what: FileWhat::Length(bytes) });
     }
 
@@ -266,7 +266,7 @@ impl Disk {
     }
 
     fn name(&mut self, directory: Option<usize>, path: &Path, to: Option<usize>) {
-        let (at, state, name) = (self.now, State::Done(self.now), name_of(path).to_owned());
+        let (at, state, name) = (self.now, ChangeState::Done(self.now), name_of(path).to_owned());
         // A removed directory removes its names.
         let Some(directory) = directory else { return };
         let Inode::Directory { changes } = &mut self.inodes[directory] else { panic!("a file has no names in it") };
@@ -276,7 +276,7 @@ impl Disk {
     /// Applies flushed changes without unflushed ones before them: a power failure cannot undo them.
     fn fold(&mut self, inode: usize) {
         if let Inode::File { flushed, changes } = &mut self.inodes[inode] {
-            let settled = changes.iter().take_while(|change| change.state == State::Flushed).count();
+            let settled = changes.iter().take_while(|change| change.state == ChangeState::Flushed).count();
             changes.drain(..settled).for_each(|change| change.what.apply(flushed));
         }
     }
@@ -318,7 +318,7 @@ fn name_of(path: &Path) -> &str {
 
 /// The value of a name on the disk: the last flushed one, or one of the later ones.
 fn survivor(changes: &[&NameChange], names_until: Option<usize>, luck: &mut Luck) -> Option<usize> {
-    let flushed = changes.iter().rposition(|change| change.state == State::Flushed);
+    let flushed = changes.iter().rposition(|change| change.state == ChangeState::Flushed);
     let behind = flushed.map_or(0, |at| at + 1);
     let kept = match (names_until, luck) {
         (Some(until), _) => changes[behind..].iter().take_while(|change| change.at <= until).count(),
@@ -349,7 +349,7 @@ impl FileChange {
     /// The part of this change that is on the disk.
     fn survive(&self, file: &mut Vec<u8>, luck: &mut Luck) {
         let chance = match (self.state, luck) {
-            (State::Flushed, _) => return self.what.apply(file),
+            (ChangeState::Flushed, _) => return self.what.apply(file),
             (_, Luck::AllIsLost) => return,
             (_, Luck::Some(chance)) => chance,
         };
