@@ -37,34 +37,12 @@ impl Offset {
     }
 }
 
-impl Add<i64> for Offset {
-    type Output = Offset;
-
-    fn add(self, records: i64) -> Offset {
-        Offset(self.0 + records)
-    }
-}
-
+/// The offset `records` records before.
 impl Sub<i64> for Offset {
     type Output = Offset;
 
     fn sub(self, records: i64) -> Offset {
         Offset(self.0 - records)
-    }
-}
-
-/// The number of records between two offsets.
-impl Sub<Offset> for Offset {
-    type Output = i64;
-
-    fn sub(self, from: Offset) -> i64 {
-        self.0 - from.0
-    }
-}
-
-impl AddAssign<i64> for Offset {
-    fn add_assign(&mut self, records: i64) {
-        self.0 += records;
     }
 }
 
@@ -75,29 +53,6 @@ pub struct Position(pub u64);
 impl Position {
     /// The first byte of a segment.
     pub const ZERO: Position = Position(0);
-}
-
-impl Add<u64> for Position {
-    type Output = Position;
-
-    fn add(self, bytes: u64) -> Position {
-        Position(self.0 + bytes)
-    }
-}
-
-/// The number of bytes between two positions.
-impl Sub<Position> for Position {
-    type Output = u64;
-
-    fn sub(self, from: Position) -> u64 {
-        self.0 - from.0
-    }
-}
-
-impl AddAssign<u64> for Position {
-    fn add_assign(&mut self, bytes: u64) {
-        self.0 += bytes;
-    }
 }
 
 /// Counts the leaderships of one partition. Each new leader has a higher epoch (KIP-101). -1 means unknown.
@@ -129,6 +84,35 @@ impl LeaderEpoch {
         LeaderEpoch(self.0 + 1)
     }
 }
+
+/// A point that moves by a number of `$unit`, which is also the distance between two points.
+macro_rules! moves_by {
+    ($($ty:ident: $unit:ty),*) => {$(
+        impl Add<$unit> for $ty {
+            type Output = $ty;
+
+            fn add(self, distance: $unit) -> $ty {
+                $ty(self.0 + distance)
+            }
+        }
+
+        impl AddAssign<$unit> for $ty {
+            fn add_assign(&mut self, distance: $unit) {
+                self.0 += distance;
+            }
+        }
+
+        impl Sub<$ty> for $ty {
+            type Output = $unit;
+
+            fn sub(self, from: $ty) -> $unit {
+                self.0 - from.0
+            }
+        }
+    )*};
+}
+
+moves_by!(Offset: i64, Position: u64);
 
 macro_rules! display_as_number {
     ($($ty:ident),*) => {$(

@@ -189,7 +189,7 @@ impl Ledger {
                         continue;
                     }
                     self.compare(part.partition, &batch, *next, &mut seen, &mut verified);
-                    *next = (batch.header.last_offset() + 1).0;
+                    *next = batch.header.next_offset().0;
                     moved = Instant::now();
                 }
             }

@@ -71,6 +71,6 @@ fn state(producer: ProducerSnapshot) -> ProducerState {
         last_sequence: producer.batches.last().map_or(-1, |batch| batch.last_sequence),
         last_timestamp: producer.last_timestamp,
         coordinator_epoch: producer.coordinator_epoch,
-        current_txn_start_offset: (producer.current_txn_first_offset.unwrap_or(Offset::UNKNOWN)).0,
+        current_txn_start_offset: producer.current_txn_first_offset.unwrap_or(Offset::UNKNOWN).0,
     }
 }

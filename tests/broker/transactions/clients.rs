@@ -45,7 +45,7 @@ pub fn committed(talk: &mut Talk, topic: &str, partition: i32) -> Vec<String> {
             while let Some(begun) = ahead.next_if(|ahead| ahead.first_offset <= header.last_offset().0) {
                 aborted.insert(begun.producer_id);
             }
-            offset = (header.last_offset() + 1).0;
+            offset = header.next_offset().0;
             if let Some(marker) = Marker::parse(header, batch.stored_records()) {
                 if marker.ending == Ending::Abort {
                     aborted.remove(&header.producer_id);

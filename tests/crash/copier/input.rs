@@ -26,7 +26,7 @@ pub fn read_whole(client: &mut Client, topic: &str, ends: &[i64]) -> Input {
                         let text = String::from_utf8(record.value.expect("a value").to_vec()).expect("UTF-8");
                         input.insert((partition, record.offset.0), (record.key.expect("a key").to_vec(), text));
                     }
-                    offset = (batch.header.last_offset() + 1).0;
+                    offset = batch.header.next_offset().0;
                 }
             }
         }

@@ -207,7 +207,7 @@ impl Output {
                     self.unended.insert(copied.tag);
                 }
             }
-            at.raw_next = (header.last_offset() + 1).0;
+            at.raw_next = header.next_offset().0;
         }
         Ok(self.partitions[partition as usize].raw_next)
     }
@@ -341,7 +341,7 @@ fn each_committed(
         if Marker::parse(header, batch.stored_records()).is_some_and(|marker| marker.ending == Ending::Abort) {
             aborted.remove(&header.producer_id);
         }
-        next = next.max((header.last_offset() + 1).0);
+        next = next.max(header.next_offset().0);
     }
     Ok(next)
 }

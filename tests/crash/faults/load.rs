@@ -498,7 +498,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
             }
             batches.push(Batch {
                 base_offset: header.base_offset.0,
-                end_offset: (header.last_offset() + 1).0,
+                end_offset: header.next_offset().0,
                 bytes: batch.bytes.len(),
                 crc: header.crc,
             });
