@@ -82,15 +82,16 @@ impl Segment {
     /// Flushes, cuts the file to its exact length and stores the indexes whole: for sealed segments, and for the active
     /// one at a graceful stop.
     pub async fn finish(&self) -> Result<(), StorageError> {
+        let was_sealed = self.is_sealed();
         self.flush().await?;
         if self.is_removed() {
             return Ok(());
         }
         let size = self.size();
         if self.flushed() < size {
-            // Batches were appended during the flush. The file stays as it is, as after a crash: a cut could remove
-            // bytes that a write-back has just written.
-            assert!(!self.is_sealed(), "SEG-2: a sealed segment is cut after all of it is flushed");
+            // Batches were appended during the flush, and perhaps the segment was sealed behind them. The file stays as
+            // it is, as after a crash: a cut could remove bytes that a write-back has just written.
+            assert!(!was_sealed, "SEG-2: a sealed segment is cut after all of it is flushed");
             return Ok(());
         }
         self.file().await?.cut_to(size).await?;
