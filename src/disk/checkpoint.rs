@@ -3,7 +3,7 @@
 //! One small file, replaced atomically by [`replace_file`].
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (5)    8  u64  archive bytes    16  u32  CRC-32C of the archive
+//!  0  u32  magic "TMC1"    4  u32  version (6)    8  u64  archive bytes    16  u32  CRC-32C of the archive
 //! 20  12 bytes of zero
 //! 32  the archive (rkyv); the reader checks its CRC, then validates its structure
 //! ```
@@ -23,14 +23,12 @@ use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-/// Since version 5 the journal may hold log starts, which a build that reads only version 4 takes for damage. The
-/// format of the checkpoint itself is the same.
-const VERSION: u32 = 5;
-const VERSION_OLDEST: u32 = 4;
+/// Version 6 added the index of the metadata log, the groups that a partition needs, and the largest timestamps of
+/// sealed segments.
+const VERSION: u32 = 6;
 const HEAD_BYTES: usize = 32;
 
-const _: () =
-    assert!(VERSION_OLDEST <= VERSION && HEAD_BYTES.is_multiple_of(16), "rkyv's archive is aligned to 16 bytes");
+const _: () = assert!(HEAD_BYTES.is_multiple_of(16), "rkyv's archive is aligned to 16 bytes");
 
 /// The state that a shard needs to recover, besides the journal and the segments.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -43,6 +41,9 @@ pub struct Checkpoint {
     pub session: u64,
     /// The first group that a replay needs.
     pub start: JournalStart,
+    /// The index of the metadata image that the shard had applied when the checkpoint was stored. A metadata log that
+    /// ends before it has lost entries.
+    pub metadata_index: u64,
     /// The shard stopped gracefully: segments are cut to their lengths, and nothing needs a replay.
     pub is_clean: bool,
     /// The shard's partitions.
@@ -73,6 +74,9 @@ pub struct PartitionState {
     pub topic: [u8; 16],
     /// The partition's index.
     pub partition: i32,
+    /// The sequence of the journal's open group when this state was captured. Replay skips the partition's entries in
+    /// earlier groups.
+    pub needed_from: u64,
     /// Batches below it are deleted, and never come back after a restart.
     pub log_start_offset: Offset,
     /// The segments before the active one, in order, flushed and cut to their lengths. Retention may have removed the
@@ -108,6 +112,10 @@ pub struct SealedSegment {
     pub base_offset: Offset,
     /// The length of its `.log` file.
     pub bytes: u64,
+    /// The largest timestamp of its records; -1 without one.
+    pub max_timestamp: i64,
+    /// The offset to look that timestamp up by; -1 without one.
+    pub offset_of_max: Offset,
     /// The entries of its index of aborted transactions.
     pub aborted: u32,
     /// The segment is compacted, and may not have replaced its originals yet: see `log::clean::swap`.
@@ -173,7 +181,7 @@ pub enum CheckpointError {
     #[error("it does not begin with a checkpoint's magic")]
     Magic,
     /// Another build wrote the file.
-    #[error("it is of version {found}, this build reads {VERSION_OLDEST} to {VERSION}")]
+    #[error("it is of version {found}, this build reads {VERSION}")]
     Version {
         /// The version in the file.
         found: u32,
@@ -222,6 +230,7 @@ impl Checkpoint {
         assert!(self.start.file < self.journal_files, "replay starts in a file of the journal");
         assert!(is_aligned(self.start.position, 0), "groups begin at whole blocks");
         for state in &self.partitions {
+            assert!(state.needed_from > 0, "groups are numbered from 1");
             assert!(state.log_start_offset <= state.end_offset, "PART-1: log start <= log end");
             assert!(state.segment_base_offset <= state.end_offset, "the active segment begins before it ends");
             let is_ascending = state.sealed.is_sorted_by(|one, next| one.base_offset < next.base_offset);
@@ -254,7 +263,7 @@ impl Checkpoint {
         if u32_at(0) != MAGIC {
             return Err(CheckpointError::Magic);
         }
-        if !(VERSION_OLDEST..=VERSION).contains(&u32_at(4)) {
+        if u32_at(4) != VERSION {
             return Err(CheckpointError::Version { found: u32_at(4) });
         }
         let expected = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));

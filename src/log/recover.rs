@@ -162,10 +162,13 @@ async fn open_checkpointed(
     let active_base = state.segment_base_offset;
     let (sealed, missing_segments) = present(directory, &config, state, &bases)?;
     let mut segments = VecDeque::new();
-    for (at, SealedSegment { base_offset, bytes, .. }) in sealed.iter().copied().enumerate() {
+    for (at, SealedSegment { base_offset, bytes, max_timestamp, offset_of_max, .. }) in
+        sealed.iter().copied().enumerate()
+    {
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
         let end = sealed.get(at + 1).map_or(active_base, |next| next.base_offset);
-        let existing = Segment::existing(directory, base_offset, bytes, end, Times::NONE, None, true, memory.clone());
+        let times = Times { max_timestamp, offset_of_max, first_append_ms: -1 };
+        let existing = Segment::existing(directory, base_offset, bytes, end, times, None, true, memory.clone());
         segments.push_back(existing);
     }
     let times = Times {

@@ -257,6 +257,7 @@ fn state(log: &Log) -> PartitionState {
     PartitionState {
         topic: [1; 16],
         partition: 0,
+        needed_from: 1,
         log_start_offset: log.decided_log_start(),
         sealed: log.sealed(),
         cleaned_to: log.cleaned_to(),

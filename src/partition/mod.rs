@@ -37,6 +37,7 @@ use std::rc::{Rc, Weak};
 
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, ProducedBatch, ProducerState};
+use crate::disk::journal::Sequence;
 use crate::log::Log;
 use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
@@ -222,12 +223,13 @@ impl Partition {
     }
 
     /// The partition's state for a checkpoint. It is true on disk once the log is flushed.
-    fn capture(&self) -> PartitionState {
+    fn capture(&self, needed_from: Sequence) -> PartitionState {
         let active = self.log.active();
         let times = active.times();
         PartitionState {
             topic: self.id.topic.0,
             partition: self.id.partition,
+            needed_from: needed_from.0,
             log_start_offset: self.log.decided_log_start(),
             sealed: self.log.sealed(),
             cleaned_to: self.log.cleaned_to(),

@@ -6,6 +6,7 @@
 use super::Partition;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::PartitionState;
+use crate::disk::journal::Sequence;
 use crate::log::clean::filter::{LastRecord, LastRecords};
 use crate::log::clean::plan::Plan;
 use crate::log::clean::{CleaningResources, Round};
@@ -20,9 +21,10 @@ impl Partition {
     }
 
     /// Captures the partition's state and flushes the log, so that the state is true on disk. `is_clean`: the shard
-    /// stops, so the active segment is also cut to its length. `None`: the topic was deleted meanwhile.
-    pub async fn flush(&self, is_clean: bool) -> Result<Option<PartitionState>, StorageError> {
-        let state = self.capture();
+    /// stops, so the active segment is also cut to its length. `needed_from`: the journal's open group, or an earlier
+    /// one. `None`: the topic was deleted meanwhile.
+    pub async fn flush(&self, is_clean: bool, needed_from: Sequence) -> Result<Option<PartitionState>, StorageError> {
+        let state = self.capture(needed_from);
         let flushed = if is_clean { self.log.close().await } else { self.log.flush().await };
         if self.is_deleted() {
             return Ok(None);

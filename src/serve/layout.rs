@@ -112,7 +112,10 @@ async fn redistribute(
         let path = data.checkpoint_path(old.layout, shard);
         let checkpoint = Checkpoint::load(&path).await?;
         let checkpoint = checkpoint.ok_or(NodeError::NoCheckpoint { path })?;
-        states.extend(checkpoint.partitions.into_iter().map(|state| (state.id(), state)));
+        // The shard stopped gracefully, so no journal is needed: neither the old one nor the new one.
+        let moved = checkpoint.partitions.into_iter();
+        let moved = moved.map(|state| PartitionState { needed_from: ReplayStart::BEGINNING.sequence.0, ..state });
+        states.extend(moved.map(|state| (state.id(), state)));
     }
     let mut spread: BTreeMap<ShardId, Vec<PartitionState>> = BTreeMap::new();
     for (id, state) in states {
@@ -136,6 +139,7 @@ async fn redistribute(
             journal_files: journal.files_count(),
             session: journal.session(),
             start: ReplayStart { session: 1, ..ReplayStart::BEGINNING }.into(),
+            metadata_index: image.index,
             is_clean: true,
             partitions: spread.remove(&shard).unwrap_or_default(),
         };

@@ -119,7 +119,7 @@ impl Shard {
                 runtime::spawn(Class::Background, "checkpoint flush", async move {
                     loop {
                         let Some(partition) = waiting.borrow_mut().pop() else { return Ok(()) };
-                        if let Some(state) = partition.flush(is_clean).await? {
+                        if let Some(state) = partition.flush(is_clean, start.sequence).await? {
                             states.borrow_mut().push(state);
                         }
                     }
@@ -143,6 +143,7 @@ impl Shard {
             journal_files: self.journal.files_count(),
             session: self.journal.session(),
             start: start.into(),
+            metadata_index: self.image().index,
             is_clean,
             partitions,
         };

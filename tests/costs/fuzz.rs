@@ -83,8 +83,16 @@ fn checkpoint() -> Vec<u8> {
     let partition = PartitionState {
         topic: [7; 16],
         partition: 3,
+        needed_from: 9,
         log_start_offset: Offset(0),
-        sealed: vec![SealedSegment { base_offset: Offset(0), bytes: 4096, aborted: 1, is_swap: true }],
+        sealed: vec![SealedSegment {
+            base_offset: Offset(0),
+            bytes: 4096,
+            max_timestamp: 1_000,
+            offset_of_max: Offset(9),
+            aborted: 1,
+            is_swap: true,
+        }],
         cleaned_to: Offset(7),
         segment_base_offset: Offset(10),
         segment_position: 4096,
@@ -97,7 +105,15 @@ fn checkpoint() -> Vec<u8> {
         producers: Vec::new(),
     };
     let partitions = vec![partition; 3];
-    let checkpoint = Checkpoint { journal_id: 1, journal_files: 2, session: 2, start, is_clean: false, partitions };
+    let checkpoint = Checkpoint {
+        journal_id: 1,
+        journal_files: 2,
+        session: 2,
+        start,
+        metadata_index: 3,
+        is_clean: false,
+        partitions,
+    };
     rkyv::to_bytes::<rkyv::rancor::Error>(&checkpoint).expect("into memory").to_vec()
 }
 

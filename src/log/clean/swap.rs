@@ -91,6 +91,8 @@ impl Log {
         let state = |segment: &Rc<Segment>, is_swap| SealedSegment {
             base_offset: segment.base_offset,
             bytes: segment.size(),
+            max_timestamp: segment.times().max_timestamp,
+            offset_of_max: segment.times().offset_of_max,
             aborted: segment.aborted_count() as u32,
             is_swap,
         };

@@ -173,6 +173,7 @@ impl Bench {
         let state = PartitionState {
             topic: [1; 16],
             partition: 0,
+            needed_from: 1,
             log_start_offset: self.log.start_offset(),
             sealed: self.log.sealed(),
             cleaned_to: self.log.cleaned_to(),

@@ -47,7 +47,7 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
         rows.add_row(std::iter::once(topic.clone()).chain(numbers.map(|number| number.to_string())));
         partitions.push(json!({
             "topic_id": topic, "partition": state.partition, "log_start_offset": state.log_start_offset,
-            "cleaned_to": state.cleaned_to,
+            "cleaned_to": state.cleaned_to, "needed_from": state.needed_from,
             "segment_base_offset": state.segment_base_offset, "segment_position": state.segment_position,
             "end_offset": state.end_offset, "leader_epochs": state.leader_epochs, "producers": state.producers.len(),
         }));
@@ -66,7 +66,7 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
         rows,
     );
     json!({
-        "file": path.display().to_string(), "is_clean": checkpoint.is_clean,
+        "file": path.display().to_string(), "is_clean": checkpoint.is_clean, "metadata_index": checkpoint.metadata_index,
         "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
         "start": {"file": start.file, "position": start.position, "sequence": start.sequence, "lap": start.lap},
         "partitions": partitions,
