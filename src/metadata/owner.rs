@@ -12,6 +12,13 @@ pub fn shard_of(topic: TopicId, partition: PartitionIndex, shards: u16) -> Shard
     ShardId(((start + partition as u64) % u64::from(shards)) as u16)
 }
 
+/// The shard of partition 0 in a topic whose partition `index` is on `shard`.
+pub fn shard_before(shard: ShardId, index: usize, shards: u16) -> ShardId {
+    assert!(shard.0 < shards);
+    let back = index % usize::from(shards);
+    ShardId(((usize::from(shard.0) + usize::from(shards) - back) % usize::from(shards)) as u16)
+}
+
 /// Mixes all bits of an id into all bits of the result (the finalizer of SplitMix64): the low bits of ids that other
 /// software generated need not be random.
 fn spread(id: u128) -> u64 {
@@ -32,7 +39,9 @@ mod tests {
             let first = shard_of(topic, 0, shards).0;
             for partition in 0..3000 {
                 let expected = (u32::from(first) + partition as u32) % u32::from(shards);
-                assert_eq!(u32::from(shard_of(topic, partition, shards).0), expected);
+                let shard = shard_of(topic, partition, shards);
+                assert_eq!(u32::from(shard.0), expected);
+                assert_eq!(shard_before(shard, partition as usize, shards).0, first);
             }
         }
     }

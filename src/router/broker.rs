@@ -26,10 +26,7 @@ pub struct Broker<'a> {
 /// The brokers of a node, with the addresses for clients of `listener`.
 pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Broker<'a>> {
     let endpoint = node.endpoint(listener);
-    let count = match node.routing {
-        Routing::Direct => node.shards,
-        Routing::Forward => 1,
-    };
+    let count = brokers_count(node);
     let (id, routing, rack, is_fenced) = (node.id, node.routing, node.rack.as_str(), node.is_fenced);
     (0..count).filter_map(move |shard| {
         let endpoint = endpoint?;
@@ -39,6 +36,14 @@ pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Br
         };
         Some(Broker { id, host: &endpoint.host, port, rack, is_fenced })
     })
+}
+
+/// The number of brokers that clients see for a node.
+pub fn brokers_count(node: &Node) -> u16 {
+    match node.routing {
+        Routing::Direct => node.shards,
+        Routing::Forward => 1,
+    }
 }
 
 /// The port of a listener on `port` on which only `shard` accepts connections.

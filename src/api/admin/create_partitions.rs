@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::change::Change;
 use super::context::Context;
-use super::create_topics::{replicas_of, too_few_nodes};
 use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
-use crate::controller::{Plan, placement};
+use super::replicas::{self, Placed};
+use crate::controller::Plan;
 use crate::metadata::{Command, Topic};
 use crate::model::ErrorCode;
 use crate::runtime;
@@ -16,13 +16,20 @@ use crate::wire::admin::create_partitions::{
 
 /// The handler, on the controller's shard.
 pub(in crate::api) async fn create(change: Change, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
-    change
+    let is_trial = request.validate_only;
+    let response = change
         .make(
             request,
             |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
             refuse_all,
         )
-        .await
+        .await;
+    for result in response.results.iter().filter(|result| !is_trial && !result.error_code.is_error()) {
+        if let Some(note) = &result.error_message {
+            tracing::info!("topic {}: {note}", result.name);
+        }
+    }
+    response
 }
 
 /// Plans all topics of the request. `random` returns a fresh random number.
@@ -43,9 +50,10 @@ pub fn plan(
             plan_one(topic, context, &mut room, random())
         };
         let (code, message) = match planned {
-            Ok(command) => {
+            Ok((command, note)) => {
                 plan.commands.push(command);
-                (ErrorCode::None, None)
+                // Clients take a message without an error code for a success.
+                (ErrorCode::None, note)
             }
             Err(refusal) => (refusal.code, Some(refusal.message).filter(|message| !message.is_empty())),
         };
@@ -70,12 +78,13 @@ fn result(name: &str, error_code: ErrorCode, error_message: Option<String>) -> C
     CreatePartitionsTopicResult { name: name.into(), error_code, error_message }
 }
 
+/// The command that adds the partitions, and a note on the differences from the request.
 fn plan_one(
     asked: &CreatePartitionsTopic,
     context: &Context<'_>,
     room: &mut usize,
     chance: u64,
-) -> Result<Command, AdminRefusal> {
+) -> Result<(Command, Option<String>), AdminRefusal> {
     let image = context.image;
     let topic = image.topic(&asked.name).ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
     let added = count_to_add(asked, topic)?;
@@ -84,9 +93,8 @@ fn plan_one(
     }
     let have = topic.partitions.len();
     let factor = topic.partitions[0].replicas.len();
-    let replicas = match &asked.assignments {
-        None => placement::place(image, have, added, factor, chance)
-            .map_err(|few| AdminRefusal::new(ErrorCode::InvalidReplicationFactor, too_few_nodes(factor, few)))?,
+    let Placed { replicas, note } = match &asked.assignments {
+        None => replicas::place(image, have, added, factor, chance)?,
         Some(assignments) if assignments.len() != added => {
             let message = format!(
                 "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
@@ -95,12 +103,18 @@ fn plan_one(
             return Err(AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message));
         }
         Some(assignments) => {
-            let replicas = assignments.iter().map(|assignment| replicas_of(&assignment.broker_ids, factor, image));
-            replicas.collect::<Result<_, _>>()?
+            let brokers: Vec<&[i32]> = assignments.iter().map(|assignment| &*assignment.broker_ids).collect();
+            let nodes = |brokers: &&[i32]| match replicas::chosen(brokers, image)? {
+                nodes if nodes.len() != factor => Err(replicas::inconsistent(brokers.len(), factor)),
+                nodes => Ok(nodes),
+            };
+            let replicas = brokers.iter().map(nodes).collect::<Result<_, _>>()?;
+            let note = replicas::note_elsewhere(topic.id, have, &replicas, &brokers, image);
+            Placed { replicas, note }
         }
     };
     *room -= added;
-    Ok(Command::CreatePartitions { id: topic.id, have: have as u32, replicas })
+    Ok((Command::CreatePartitions { id: topic.id, have: have as u32, replicas }, note))
 }
 
 /// The number of partitions to add.

@@ -6,13 +6,13 @@ use super::change::Change;
 use super::context::Context;
 use super::describe_configs;
 use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
+use super::replicas::{self, Placed};
 use crate::config::BrokerConfig;
 use crate::config::topic::{self, Overrides};
-use crate::controller::{Plan, placement};
+use crate::controller::Plan;
 use crate::coordinator::topic::InternalTopic;
 use crate::metadata::{Command, Delta, Image, apply_to};
-use crate::model::{BrokerId, ErrorCode, NodeId, TopicId, TopicName};
-use crate::router::broker;
+use crate::model::{ErrorCode, NodeId, TopicId, TopicName};
 use crate::runtime;
 use crate::wire::admin::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
@@ -21,13 +21,20 @@ use crate::wire::admin::create_topics::{
 
 /// The handler, on the controller's shard.
 pub(in crate::api) async fn create(change: Change, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    change
+    let is_trial = request.validate_only;
+    let response = change
         .make(
             request,
             |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
             refuse_all,
         )
-        .await
+        .await;
+    for topic in response.topics.iter().filter(|topic| !is_trial && !topic.error_code.is_error()) {
+        if let Some(note) = &topic.error_message {
+            tracing::info!("topic {}: {note}", topic.name);
+        }
+    }
+    response
 }
 
 /// Plans all topics of the request. `random` returns a fresh random number.
@@ -54,8 +61,9 @@ pub fn plan(
             plan_one(topic, &mut image, context, random)
         };
         let result = match planned {
-            Ok(command) => {
-                let result = created(&command, context.config);
+            Ok((command, note)) => {
+                // Clients take a message without an error code for a success.
+                let result = CreatableTopicResult { error_message: note, ..created(&command, context.config) };
                 plan.commands.push(command);
                 result
             }
@@ -86,7 +94,10 @@ pub(in crate::api) fn plan_default(
     if partitions > PARTITIONS_PER_REQUEST_MAX {
         return Err(AdminRefusal::new(ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS));
     }
-    let replicas = place(image, partitions, -1, config, random())?;
+    let Placed { replicas, note } = place(image, partitions, -1, config, random())?;
+    if let Some(note) = note {
+        tracing::info!("topic {}: {note}", name.as_str());
+    }
     let (id, name) = (fresh_topic_id(random), name.as_str().into());
     try_on(image, Command::CreateTopic { id, name, replicas, overrides: Vec::new() })
 }
@@ -99,28 +110,34 @@ pub(in crate::api) fn plan_internal(
     random: &mut dyn FnMut() -> u64,
 ) -> Result<Command, AdminRefusal> {
     let factor = i16::try_from(topic.replicas(config, image)).unwrap_or(i16::MAX);
-    let replicas = place(image, topic.partitions(config), factor, config, random())?;
+    let Placed { replicas, .. } = place(image, topic.partitions(config), factor, config, random())?;
     let (id, name) = (fresh_topic_id(random), topic.name().into());
     try_on(image, Command::CreateTopic { id, name, replicas, overrides: topic.overrides(config) })
 }
 
+/// The command that creates the topic, and a note on the differences from the request.
 fn plan_one(
     topic: &CreatableTopic,
     image: &mut Image,
     context: &Context<'_>,
     random: &mut dyn FnMut() -> u64,
-) -> Result<Command, AdminRefusal> {
+) -> Result<(Command, Option<String>), AdminRefusal> {
     // Kafka checks the name first, then the configs, then the numbers.
     check_name(&topic.name, image)?;
     let overrides = overrides_of(&topic.configs, context.config)?;
-    let replicas = if topic.assignments.is_empty() {
+    let (id, Placed { replicas, note }) = if topic.assignments.is_empty() {
         let partitions = partitions_of(topic.num_partitions, context.config)?;
-        place(image, partitions, topic.replication_factor, context.config, random())?
+        let placed = place(image, partitions, topic.replication_factor, context.config, random())?;
+        (fresh_topic_id(random), placed)
     } else {
-        assigned(topic, image)?
+        let brokers = assigned(topic)?;
+        let replicas = nodes_of(&brokers, image)?;
+        let id = replicas::id_for(&brokers, image, || fresh_topic_id(random));
+        let note = replicas::note_elsewhere(id, 0, &replicas, &brokers, image);
+        (id, Placed { replicas, note })
     };
-    let (id, name) = (fresh_topic_id(random), topic.name.clone());
-    try_on(image, Command::CreateTopic { id, name, replicas, overrides: overrides.into_iter().collect() })
+    let (name, overrides) = (topic.name.clone(), overrides.into_iter().collect());
+    Ok((try_on(image, Command::CreateTopic { id, name, replicas, overrides })?, note))
 }
 
 fn check_name(name: &str, image: &Image) -> Result<(), AdminRefusal> {
@@ -177,27 +194,17 @@ fn place(
     factor: i16,
     config: &BrokerConfig,
     chance: u64,
-) -> Result<Vec<Vec<NodeId>>, AdminRefusal> {
+) -> Result<Placed, AdminRefusal> {
     let factor = if factor == -1 { config.default_replication_factor } else { i32::from(factor) };
-    let invalid = |message: String| AdminRefusal::new(ErrorCode::InvalidReplicationFactor, message);
     if factor <= 0 {
-        return Err(invalid("Replication factor must be larger than 0, or -1 to use the default value.".into()));
+        let message = "Replication factor must be larger than 0, or -1 to use the default value.";
+        return Err(AdminRefusal::new(ErrorCode::InvalidReplicationFactor, message));
     }
-    placement::place(image, 0, partitions, factor as usize, chance)
-        .map_err(|few| invalid(too_few_nodes(factor as usize, few)))
+    replicas::place(image, 0, partitions, factor as usize, chance)
 }
 
-pub(in crate::api) fn too_few_nodes(factor: usize, few: placement::TooFewNodes) -> String {
-    format!(
-        "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-         reached because only {} node(s) are up. Replicas of a partition never share a node, however many brokers it \
-         shows.",
-        few.live
-    )
-}
-
-/// The replicas that the client chose, by partition.
-fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, AdminRefusal> {
+/// The brokers that the client chose, by partition.
+fn assigned(topic: &CreatableTopic) -> Result<Vec<&[i32]>, AdminRefusal> {
     let contradiction = |what: &str| {
         let message = format!("A manual partition assignment was specified, but {what} was not set to -1.");
         Err(AdminRefusal::new(ErrorCode::InvalidRequest, message))
@@ -220,42 +227,17 @@ fn assigned(topic: &CreatableTopic, image: &Image) -> Result<Vec<Vec<NodeId>>, A
             return Err(invalid("partitions should be a consecutive 0-based integer sequence".into()));
         }
     }
-    let factor = assignments[0].broker_ids.len();
-    assignments.iter().map(|assignment| replicas_of(&assignment.broker_ids, factor, image)).collect()
+    Ok(assignments.iter().map(|assignment| &*assignment.broker_ids).collect())
 }
 
-/// The nodes of these brokers, as the `factor` replicas of one partition.
-pub(in crate::api) fn replicas_of(brokers: &[i32], factor: usize, image: &Image) -> Result<Vec<NodeId>, AdminRefusal> {
-    let invalid = |message: String| Err(AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message));
-    if brokers.is_empty() {
-        return invalid("The manual partition assignment includes an empty replica list.".into());
-    }
-    let mut nodes: Vec<NodeId> = Vec::with_capacity(brokers.len());
-    for broker in brokers {
-        let Some(node) = broker::node_of(image, BrokerId(*broker)) else {
-            return invalid(format!(
-                "The manual partition assignment includes broker {broker}, but no such broker is registered."
-            ));
-        };
-        if nodes.contains(&node.id) {
-            return invalid(match brokers.iter().filter(|other| *other == broker).count() {
-                1 => format!(
-                    "The manual partition assignment includes node {} more than once: brokers {brokers:?} share nodes.",
-                    node.id.0
-                ),
-                _ => format!("The manual partition assignment includes the broker {broker} more than once."),
-            });
-        }
-        nodes.push(node.id);
-    }
-    if nodes.len() != factor {
-        return invalid(format!(
-            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with \
-             previous partitions, which have {factor} replica(s).",
-            nodes.len()
-        ));
-    }
-    Ok(nodes)
+/// The nodes of the chosen brokers. All partitions have equally many.
+fn nodes_of(brokers: &[&[i32]], image: &Image) -> Result<Vec<Vec<NodeId>>, AdminRefusal> {
+    let factor = brokers[0].len();
+    let nodes = |brokers: &&[i32]| match replicas::chosen(brokers, image)? {
+        _ if brokers.len() != factor => Err(replicas::inconsistent(brokers.len(), factor)),
+        nodes => Ok(nodes),
+    };
+    brokers.iter().map(nodes).collect()
 }
 
 /// A random (version 4) UUID that does not print with a leading dash, which command lines would take for an option.

@@ -22,3 +22,4 @@ pub(crate) mod incremental_alter_configs;
 pub(crate) mod list_config_resources;
 pub(crate) mod metadata;
 pub(crate) mod refusal;
+pub(crate) mod replicas;

@@ -200,8 +200,8 @@ fn s033_each_topic_has_its_error_and_the_others_are_created() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     let (there, good) = (bench::topic(&node, "there.is", 1, &[]), fresh_name("good"));
-    let mut three_replicas = new_topic(&fresh_name("replicas"), 1, &[]);
-    three_replicas.replication_factor = 3;
+    let mut too_many_replicas = new_topic(&fresh_name("replicas"), 1, &[]);
+    too_many_replicas.replication_factor = 1001;
     let colliding = there.name.replace('.', "_");
     let twice = fresh_name("twice");
     let topics = vec![
@@ -209,7 +209,7 @@ fn s033_each_topic_has_its_error_and_the_others_are_created() {
         new_topic("not/legal", 1, &[]),
         new_topic(&colliding, 1, &[]),
         new_topic(&fresh_name("none"), 0, &[]),
-        three_replicas,
+        too_many_replicas,
         new_topic(&fresh_name("config"), 1, &[("retention.ms", "soon")]),
         new_topic(&twice, 1, &[]),
         new_topic(&twice, 1, &[]),

@@ -80,6 +80,27 @@ fn chosen_replicas_are_accepted_or_rejected_as_in_kafka() {
 }
 
 #[test]
+fn the_result_names_the_brokers_that_differ_from_the_chosen_ones() {
+    let world = World::nodes(1).topic("a", &[&[1]]);
+    let topic_id = world.image.topic("a").unwrap().id;
+    let node = world.image.node(NodeId(1)).unwrap();
+    let owner = crate::router::broker::broker_of(node, topic_id, 1).0;
+    let other = 2001 - owner;
+    for (chosen, note) in [
+        (vec![owner], None),
+        (vec![other], Some(format!("partition 1 lies on [{owner}], not on [{other}]"))),
+        (vec![owner, other], Some(format!("partition 1 lies on [{owner}], not on [{owner}, {other}]"))),
+    ] {
+        let plan = plan_for(&world, vec![topic("a", 2, Some(&[&chosen]))], false);
+        let result = &plan.answer.results[0];
+        assert_eq!((result.error_code, plan.commands.len()), (ErrorCode::None, 1), "{result:?}");
+        let message = result.error_message.as_deref();
+        assert_eq!(message.is_some(), note.is_some(), "{message:?}");
+        assert!(message.unwrap_or_default().contains(note.as_deref().unwrap_or_default()), "{message:?}");
+    }
+}
+
+#[test]
 fn validate_only_changes_nothing_and_a_huge_count_allocates_nothing() {
     let world = World::nodes(1).topic("a", &[&[1]]);
     let plan = plan_for(&world, vec![topic("a", 3, None)], true);

@@ -101,7 +101,7 @@ fn statement_33_each_topic_is_refused_on_its_own() {
         topic("twice", 2, 1),
         topic("good", 1, 1),
         topic("none", 0, 1),
-        topic("far", 1, 2),
+        topic("far", 1, 3),
         topic("a b", 1, 1),
         configured("odd", &[("nope", Some("1"))]),
         manual("lost", -1, -1, &[(0, &[9])]),
@@ -150,8 +150,39 @@ fn invalid_numbers_are_rejected_as_in_kafka() {
     check(-2, 1, ErrorCode::InvalidPartitions, "non-positive");
     check(1, 0, ErrorCode::InvalidReplicationFactor, "larger than 0");
     check(1, -2, ErrorCode::InvalidReplicationFactor, "larger than 0");
-    // Two brokers of one node are one replica.
-    check(1, 2, ErrorCode::InvalidReplicationFactor, "only 1 node(s) are up");
+    check(1, 3, ErrorCode::InvalidReplicationFactor, "only 2 broker(s) are registered");
+}
+
+#[test]
+fn one_node_accepts_a_factor_up_to_its_brokers_and_reports_one_replica() {
+    let world = World::nodes(1);
+    let check = |topic: CreatableTopic, expected: &str| {
+        for version in 2..=7 {
+            let plan = plan_at(&world, version, vec![topic.clone()], false);
+            let result = &plan.answer.topics[0];
+            assert_eq!((result.error_code, result.replication_factor), (ErrorCode::None, 1), "{result:?}");
+            assert!(result.error_message.as_deref().unwrap().contains(expected), "{:?}", result.error_message);
+            let Command::CreateTopic { replicas, .. } = &plan.commands[0] else { panic!("{:?}", plan.commands) };
+            assert!(replicas.iter().all(|replicas| *replicas == [NodeId(1)]), "{replicas:?}");
+        }
+    };
+    check(topic("t", 3, 2), "1 replica in place of 2: the 2 brokers of this cluster are one node");
+    check(manual("t", -1, -1, &[(0, &[1001, 1000]), (1, &[1000, 1001])]), "partition 1 lies on [1000], not on [1000, ");
+    // Both partitions cannot be on one shard.
+    check(manual("t", -1, -1, &[(0, &[1001]), (1, &[1001])]), "lies on [1000], not on [1001]");
+    let chosen = manual("t", -1, -1, &[(0, &[1001]), (1, &[1000])]);
+    let plan = plan_at(&world, 7, vec![chosen], false);
+    assert_eq!(plan.answer.topics[0].error_message, None, "all partitions lie on the chosen brokers");
+    check_refused(
+        &world,
+        7,
+        manual("t", -1, -1, &[(0, &[1001]), (1, &[1000, 1001])]),
+        ErrorCode::InvalidReplicaAssignment,
+        "not consistent with previous",
+    );
+    // A default of 2 is accepted too.
+    let world = World::nodes(1).set(&["default.replication.factor=2"]);
+    assert_eq!(plan_at(&world, 7, vec![topic("t", 1, -1)], false).answer.topics[0].replication_factor, 1);
 }
 
 #[test]
