@@ -97,6 +97,11 @@ pub struct PartitionState {
     pub segment_offset_of_max_timestamp: Offset,
     /// Wall time of the active segment's first append, for time-based rolling; -1 if it is empty.
     pub segment_first_append_ms: i64,
+    /// The entries of the active segment's offset index for these bytes. The index is not flushed with them: fewer
+    /// entries show that a power failure took the others.
+    pub segment_index_entries: u32,
+    /// The entries of its time index.
+    pub segment_time_entries: u32,
     /// The flushed entries of the active segment's index of aborted transactions.
     pub segment_aborted: u32,
     /// (leader epoch, its first offset), ascending.

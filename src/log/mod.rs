@@ -221,7 +221,7 @@ impl Log {
         let relative_end = active.end_offset() - active.base_offset + i64::from(records);
         size + bytes as u64 > config.segment_bytes
             || (first_append_ms >= 0 && now_ms - first_append_ms > self.roll_after_ms.get())
-            || active.index_entries() + 1 > config.segment_index_bytes / index::OFFSET_ENTRY_BYTES
+            || active.index_entries().0 + 1 > config.segment_index_bytes / index::OFFSET_ENTRY_BYTES
             || relative_end > i64::from(i32::MAX)
     }
 

@@ -192,18 +192,32 @@ async fn open_checkpointed(
     let active = Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
     if size == 0 {
         active.set_indexes(Indexes::default());
+        segments.push_back(active);
+    } else if reopen_active_indexes(&active, state).await? {
+        segments.push_back(active);
     } else {
-        reopen_active_indexes(&active).await?;
+        segments.extend(seal_unindexed(&active, memory.clone()).await?);
     }
-    segments.push_back(active);
     let aborted_counts = sealed.iter().map(|segment| segment.aborted).chain([state.segment_aborted]);
     reopen_aborted(&segments, aborted_counts).await?;
     let start = state.log_start_offset.max(segments[0].base_offset);
     let log = Log::assemble(directory, config, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
     log.cleaned_to.set(state.cleaned_to);
+    log.checkpointed_base.set(active_base);
     *log.missing_segments.borrow_mut() = missing_segments;
     log.swap_is_named.set(state.sealed.iter().any(|segment| segment.is_swap));
     Ok(log)
+}
+
+/// Replaces an active segment whose indexes are lost: a sealed one without indexes, and an empty one behind it. If the
+/// process ends before the next checkpoint, recovery repeats this.
+async fn seal_unindexed(active: &Rc<Segment>, memory: Rc<Memory>) -> Result<[Rc<Segment>; 2], StorageError> {
+    let (directory, base, end) = (active.directory(), active.base_offset, active.end_offset());
+    tracing::info!("{}: its indexes are lost, and the next read rebuilds them", active.log_path().display());
+    // What is left of the files may look whole.
+    remove_indexes(directory, base).await?;
+    let sealed = Segment::existing(directory, base, active.size(), end, active.times(), None, true, memory.clone());
+    Ok([sealed, Segment::new(directory, end, memory)])
 }
 
 /// Reads the segments' indexes of aborted transactions, as far as the checkpoint vouches for them. If one is damaged,
@@ -325,21 +339,37 @@ async fn require_length(path: &Path, bytes: u64) -> Result<(), StorageError> {
     if found > bytes { cut(path, bytes).await } else { Ok(()) }
 }
 
-/// Loads the active segment's indexes from their files if they match the segment, and rebuilds them otherwise.
-async fn reopen_active_indexes(active: &Rc<Segment>) -> Result<(), StorageError> {
-    if let Ok(mut stored) = active.read_indexes().await {
-        stored.truncate(active.base_offset, Position(active.size()), active.end_offset());
-        let from = stored.offsets.last().map_or(Position::ZERO, |entry| Position(u64::from(entry.position)));
-        let expected = stored.offsets.last().map(|entry| active.base_offset + i64::from(entry.relative_offset));
-        let found = active.peek_or_load(from, SCAN_BYTES).await;
-        if matches!((found, expected), (Ok(Some(batch)), Some(last)) if batch.last_offset == last) {
-            active.set_indexes(stored);
-            return Ok(());
-        }
+/// The most bytes of an active segment that recovery walks to restore lost index entries.
+const REBUILD_BYTES_MAX: u64 = 128 << 10;
+
+/// Loads the active segment's indexes from their files. The files are not flushed, so a power failure can lose any part
+/// of them. Returns false if the lost part is large: the caller seals the segment, and the first reader rebuilds its
+/// indexes in place of recovery.
+async fn reopen_active_indexes(active: &Rc<Segment>, state: &PartitionState) -> Result<bool, StorageError> {
+    let mut stored = active.read_indexes().await.unwrap_or_default();
+    stored.truncate(active.base_offset, Position(active.size()), active.end_offset());
+    let has_times = stored.times.len() >= state.segment_time_entries as usize;
+    if !has_times || !is_last_entry_true(active, &stored).await {
+        stored = Indexes::default();
+    } else if stored.offsets.len() >= state.segment_index_entries as usize {
+        active.set_indexes(stored);
+        return Ok(true);
     }
-    let indexes = rebuild_indexes(active).await?;
-    active.set_indexes(indexes);
-    Ok(())
+    let covered = stored.offsets.last().map_or(Position::ZERO, |last| Position(u64::from(last.position)));
+    if active.size() - covered.0 > REBUILD_BYTES_MAX {
+        return Ok(false);
+    }
+    let stored = Indexes::of(&stored.offsets, &stored.times);
+    active.set_indexes(rebuild_indexes(active, stored, covered).await?);
+    Ok(true)
+}
+
+/// Whether the last entry of the offset index names a batch of the segment. True without entries.
+async fn is_last_entry_true(active: &Rc<Segment>, indexes: &Indexes) -> bool {
+    let Some(last) = indexes.offsets.last() else { return true };
+    let expected = active.base_offset + i64::from(last.relative_offset);
+    let found = active.peek_or_load(Position(u64::from(last.position)), SCAN_BYTES).await;
+    matches!(found, Ok(Some(batch)) if batch.last_offset == expected)
 }
 
 /// Opens segments that no checkpoint vouches for: each batch must be whole, match its CRC and follow the one before.

@@ -1,5 +1,7 @@
 //! Tests of a log alone: memory, disk, and the bytes that readers get.
 
+mod recover;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -267,6 +269,8 @@ fn state(log: &Log) -> PartitionState {
         segment_max_timestamp: times.max_timestamp,
         segment_offset_of_max_timestamp: times.offset_of_max,
         segment_first_append_ms: times.first_append_ms,
+        segment_index_entries: active.index_entries().0 as u32,
+        segment_time_entries: active.index_entries().1 as u32,
         segment_aborted: 0,
         leader_epochs: log.epochs().entries().to_vec(),
         producers: Vec::new(),

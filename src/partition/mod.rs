@@ -226,6 +226,7 @@ impl Partition {
     fn capture(&self, needed_from: Sequence) -> PartitionState {
         let active = self.log.active();
         let times = active.times();
+        let (index_entries, time_entries) = active.index_entries();
         PartitionState {
             topic: self.id.topic.0,
             partition: self.id.partition,
@@ -239,6 +240,8 @@ impl Partition {
             segment_max_timestamp: times.max_timestamp,
             segment_offset_of_max_timestamp: times.offset_of_max,
             segment_first_append_ms: times.first_append_ms,
+            segment_index_entries: index_entries as u32,
+            segment_time_entries: time_entries as u32,
             segment_aborted: active.aborted_count() as u32,
             leader_epochs: self.log.epochs().entries().to_vec(),
             producers: store_producers(&self.producers.borrow()),

@@ -100,6 +100,8 @@ fn checkpoint() -> Vec<u8> {
         segment_max_timestamp: 1_000,
         segment_offset_of_max_timestamp: Offset(19),
         segment_first_append_ms: 1_000,
+        segment_index_entries: 1,
+        segment_time_entries: 1,
         segment_aborted: 2,
         leader_epochs: vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(12))],
         producers: Vec::new(),

@@ -183,6 +183,8 @@ impl Bench {
             segment_max_timestamp: active.times().max_timestamp,
             segment_offset_of_max_timestamp: active.times().offset_of_max,
             segment_first_append_ms: active.times().first_append_ms,
+            segment_index_entries: active.index_entries().0 as u32,
+            segment_time_entries: active.index_entries().1 as u32,
             segment_aborted: active.aborted_count() as u32,
             leader_epochs: self.log.epochs().entries().to_vec(),
             producers: Vec::new(),

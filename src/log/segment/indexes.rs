@@ -24,9 +24,9 @@ pub(in crate::log) enum ReadIndexError {
 }
 
 impl Segment {
-    /// Entries of the offset index. A full index is a reason to roll.
-    pub fn index_entries(&self) -> usize {
-        self.indexes.borrow().as_ref().map_or(0, |indexes| indexes.offsets.len())
+    /// Entries of the offset index and of the time index. A full offset index is a reason to roll.
+    pub fn index_entries(&self) -> (usize, usize) {
+        self.indexes.borrow().as_ref().map_or((0, 0), |indexes| (indexes.offsets.len(), indexes.times.len()))
     }
 
     /// The offset index's size in bytes. Takes it from the file's length, without reading the index, if it can.
@@ -53,7 +53,7 @@ impl Segment {
             Ok(indexes) => indexes,
             Err(why) => {
                 tracing::info!("rebuilding the indexes of {}: {why}", self.log_path().display());
-                rebuild_indexes(self).await?
+                rebuild_indexes(self, Indexes::default(), Position::ZERO).await?
             }
         };
         Ok(self.indexes.borrow_mut().get_or_insert(Rc::new(indexes)).clone())
@@ -98,11 +98,17 @@ impl Segment {
     }
 }
 
-/// Walks a segment's batches and rebuilds its indexes, with Kafka's default interval.
-pub(in crate::log) async fn rebuild_indexes(segment: &Rc<Segment>) -> Result<Indexes, StorageError> {
-    let mut indexes = Indexes::default();
+/// Walks a segment's batches from `position` on, and adds their entries to `indexes`, which cover the batches before it.
+/// Takes Kafka's default interval.
+pub(in crate::log) async fn rebuild_indexes(
+    segment: &Rc<Segment>,
+    mut indexes: Indexes,
+    mut position: Position,
+) -> Result<Indexes, StorageError> {
     let mut times = Times::NONE;
-    let mut position = Position::ZERO;
+    if let Some(last) = indexes.times.last() {
+        times.note(last.timestamp, segment.base_offset + i64::from(last.relative_offset));
+    }
     while let Some(batch) = segment.peek_or_load(position, SCAN_BYTES).await? {
         index_batch(&mut indexes, &mut times, segment.base_offset, position, &batch);
         position += batch.bytes;
