@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use statistics::median;
 use tidemill::disk::journal::group::{EntryKind, JournalEntry};
-use tidemill::disk::journal::{Journal, JournalSettings};
+use tidemill::disk::journal::{IDLE, Journal, JournalSettings};
 use tidemill::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use tidemill::runtime::{self, AlignedBuf, Class, Config, Durability, File, Open, Slice};
 
@@ -122,8 +122,14 @@ async fn compare(directory: PathBuf) {
     for depth in [1, 2, 4] {
         for (appenders, records) in [(1, 1024), (16, 1024), (64, 1024), (64, 16 << 10)] {
             let directory = directory.join(format!("journal-{depth}-{appenders}-{records}"));
-            let settings =
-                JournalSettings { directory, file_bytes: FILE_BYTES, files_max: 2, group_bytes_max: 1 << 20, depth };
+            let settings = JournalSettings {
+                directory,
+                file_bytes: FILE_BYTES,
+                files_max: 2,
+                group_bytes_max: 1 << 20,
+                depth,
+                idle: IDLE,
+            };
             let journal = Journal::create(settings).await.expect("the directory is writable");
             let writer = runtime::spawn(Class::Foreground, "journal", journal.clone().run());
             // Warm up until both files exist.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::topic::InternalTopic;
 use super::{Ledger, Ledgers, Now, ReplayedRecord, StateMachine, Unreadable, Writes};
 use crate::config::BrokerConfig;
+use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
@@ -96,6 +97,7 @@ async fn open(directory: &Path, image: &Image, id: ShardId) -> Rc<Shard> {
         data: DataDirectory::new(directory, None),
         config: Arc::new(config),
         journal_file_bytes: 4 << 20,
+        journal_idle: journal::IDLE,
     };
     Shard::open(place, Arc::new(image.clone())).await.expect("the directory is good").0
 }

@@ -8,6 +8,7 @@
 //! - JRN-1: a group that promises stable storage is durable only when it and every group before it are flushed.
 //! - JRN-2: a journal file is reused only when every group in it is before the checkpoint's start.
 //! - JRN-3: after a failed write the journal acknowledges nothing, and stays failed.
+//! - JRN-4: while the journal is idle, the last flushed group has a whole successor, so that damage to it is detected.
 //!
 //! It does not know partitions' logs, offsets or requests. Runs on the shard's own thread.
 

@@ -9,7 +9,7 @@ use super::transactions::{EndTransaction, MARKER_BYTES_MAX};
 use super::{DECODED_BYTES_MAX, Leadership, Partition};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::journal::recover::Replay;
-use crate::disk::journal::{Journal, JournalSettings, ReplayStart, Sequence};
+use crate::disk::journal::{self, Journal, JournalSettings, ReplayStart, Sequence};
 use crate::log::Log;
 use crate::log::tail::Memory;
 use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
@@ -105,7 +105,8 @@ impl World {
 
 fn settings(directory: &std::path::Path) -> JournalSettings {
     let directory = directory.join("shard/journal");
-    JournalSettings { directory, file_bytes: 1 << 20, files_max: 2, group_bytes_max: 64 << 10, depth: 2 }
+    let idle = journal::IDLE;
+    JournalSettings { directory, file_bytes: 1 << 20, files_max: 2, group_bytes_max: 64 << 10, depth: 2, idle }
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {

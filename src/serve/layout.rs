@@ -13,7 +13,7 @@ use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
 use crate::coordinator::topic::InternalTopic;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
-use crate::disk::journal::{Journal, ReplayStart};
+use crate::disk::journal::{self, Journal, ReplayStart};
 use crate::disk::layout::{DataDirectory, Meta};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image};
@@ -99,6 +99,7 @@ async fn redistribute(
             data: data.clone(),
             config: config.clone(),
             journal_file_bytes: JOURNAL_FILE_BYTES,
+            journal_idle: journal::IDLE,
         };
         let (opened, report) = Shard::open(place, image.clone()).await?;
         opened.stop().await?;
@@ -130,6 +131,7 @@ async fn redistribute(
             data: data.clone(),
             config: config.clone(),
             journal_file_bytes: JOURNAL_FILE_BYTES,
+            journal_idle: journal::IDLE,
         };
         let directory = data.shard_directory(new.layout, shard.0);
         dir::create_all(&directory).await.map_err(NodeError::directory("create", &directory))?;

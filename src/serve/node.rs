@@ -14,6 +14,7 @@ use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::config::{BrokerConfig, Listener as Advertised, Routing};
 use crate::controller::Controller;
 use crate::controller::start::plan_start;
+use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::{Endpoint as NodeEndpoint, Image};
 use crate::model::{NodeId, ShardId};
@@ -110,6 +111,7 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
         data,
         config: config.clone(),
         journal_file_bytes: JOURNAL_FILE_BYTES,
+        journal_idle: journal::IDLE,
     };
     let (shard, report) = Shard::open(place, opening.image).await?;
     let router = Router::new(shard.id, endpoint);

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::image::remove_stale_directory;
 use super::{Shard, partition_metadata};
@@ -59,6 +60,8 @@ pub struct ShardLocation {
     /// The size of a journal file: [`JOURNAL_FILE_BYTES`](crate::config::broker::JOURNAL_FILE_BYTES) in a node, less in
     /// tests, so that they reach the next lap soon.
     pub journal_file_bytes: u64,
+    /// How long the journal is idle before it writes a closing group: [`IDLE`](crate::disk::journal::IDLE) in a node.
+    pub journal_idle: Duration,
 }
 
 /// No cluster assigns as many producer ids. A client has invented a higher one.
@@ -90,6 +93,7 @@ impl ShardLocation {
             files_max: (self.config.journal_bytes / self.journal_file_bytes).max(2) as u32,
             group_bytes_max: GROUP_BYTES_MAX.min(self.journal_file_bytes as usize / 4),
             depth: self.config.journal_depth as usize,
+            idle: self.journal_idle,
         }
     }
 }

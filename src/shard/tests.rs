@@ -8,7 +8,7 @@ use super::Shard;
 use super::open::ShardLocation;
 use crate::config::BrokerConfig;
 use crate::disk::StorageError;
-use crate::disk::journal::Sequence;
+use crate::disk::journal::{self, Sequence};
 use crate::disk::layout::DataDirectory;
 use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
@@ -52,6 +52,7 @@ async fn open(directory: &Path, id: ShardId) -> Rc<Shard> {
         data: DataDirectory::new(directory, None),
         config: Arc::new(config),
         journal_file_bytes: 4 << 20,
+        journal_idle: journal::IDLE,
     };
     Shard::open(location, Arc::new(image())).await.expect("the directory is good").0
 }

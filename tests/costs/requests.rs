@@ -12,6 +12,7 @@ use crate::support::scratch::Dir;
 use stats_alloc::Region;
 use tidemill::api::{self, Origin};
 use tidemill::config::{BrokerConfig, Routing};
+use tidemill::disk::journal;
 use tidemill::disk::layout::DataDirectory;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId};
@@ -72,6 +73,7 @@ async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
         data: DataDirectory::new(dir.path().to_owned(), None),
         config: Arc::new(config),
         journal_file_bytes: 64 * MIB,
+        journal_idle: journal::IDLE,
     };
     let (shard, _) = Shard::open(place, image()).await.expect("an empty directory opens");
     let endpoint = runtime::mesh(1).remove(0);

@@ -1,4 +1,5 @@
-//! The bytes of one journal group, which one write makes durable: a header, then entries, padded to whole blocks.
+//! The bytes of one journal group, which one write makes durable: a header, then entries, padded to whole blocks. A
+//! closing group has no entries.
 //!
 //! ```text
 //! header, 64 bytes, little-endian          entry, 48 bytes, then its payload, padded to 8
@@ -109,6 +110,11 @@ impl GroupBuilder {
         Ok(GroupBuilder { buf, used: HEADER_BYTES, limit, entries: 0, flushed: false })
     }
 
+    /// A group without entries, which is flushed.
+    pub fn closing() -> Result<GroupBuilder, OverBudget> {
+        Ok(GroupBuilder { flushed: true, ..GroupBuilder::new(0, BLOCK_BYTES)? })
+    }
+
     /// Whether no entry was added.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
@@ -119,7 +125,7 @@ impl GroupBuilder {
         self.used + bytes <= self.limit
     }
 
-    /// Whether an entry promises stable storage.
+    /// Whether an entry promises stable storage, or the group is a closing one.
     pub fn needs_flush(&self) -> bool {
         self.flushed
     }
@@ -221,11 +227,11 @@ fn checksum(group: &[u8], entries: u32) -> Option<u32> {
 pub struct GroupHeader {
     /// Identity and position.
     pub identity: GroupIdentity,
-    /// An entry promises stable storage, so the group was flushed.
+    /// An entry promises stable storage, or this is a closing group, so the group was flushed.
     pub is_flushed: bool,
     /// The group's bytes on disk, in whole blocks.
     pub total_bytes: usize,
-    /// The number of entries, at least one.
+    /// The number of entries; 0 in a closing group.
     pub entries: u32,
     /// The header and the entries, without the padding.
     pub used_bytes: usize,

@@ -5,10 +5,11 @@
 //! which every group is on stable storage. Batches that arrive during a write form the next group: no delay is added,
 //! and all partitions of the shard share the cost of a flush.
 //!
-//! The invariants JRN-1 to JRN-3 are defined in [`crate::disk`]. It does not know partitions' logs: the shard's
+//! The invariants JRN-1 to JRN-4 are defined in [`crate::disk`]. It does not know partitions' logs: the shard's
 //! checkpoint decides from which sequence on groups are still needed. One task writes ([`Journal::run`]), on the
 //! shard's thread.
 
+mod closing;
 pub mod files;
 pub mod group;
 pub mod recover;
@@ -29,6 +30,7 @@ use crate::runtime::dir;
 use crate::runtime::file::{Durability, File};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
+pub use closing::IDLE;
 pub use sequence::Sequence;
 
 use files::JournalFile;
@@ -47,6 +49,8 @@ pub struct JournalSettings {
     pub group_bytes_max: usize,
     /// The most writes in flight.
     pub depth: usize,
+    /// The time without a write after which a closing group follows: [`IDLE`] in a node, other values in tests.
+    pub idle: Duration,
 }
 
 /// The first group that a replay needs.
@@ -100,6 +104,10 @@ pub struct Journal {
     /// The writer moved to the next file, or found no free one.
     growth: Notify,
     closing: Cell<bool>,
+    /// No later group on stable storage proves that the last flushed one was complete (JRN-4).
+    is_unproven: Cell<bool>,
+    /// `is_unproven` became true.
+    unproven: Notify,
     /// A sealed group waits for space.
     is_waiting: Cell<bool>,
     /// Since the journal was opened.
@@ -206,6 +214,9 @@ impl Journal {
             pressure: Notify::new(),
             growth: Notify::new(),
             closing: Cell::new(false),
+            // The groups of earlier sessions.
+            is_unproven: Cell::new(true),
+            unproven: Notify::new(),
             is_waiting: Cell::new(false),
             counters: JournalCounters::default(),
         })
@@ -355,6 +366,7 @@ impl Journal {
     /// The writing task: seals the open group whenever a write can start. Ends on failure, or after `close`.
     pub async fn run(self: Rc<Self>) {
         let grower = runtime::spawn(Class::Background, "journal grow", self.clone().grow());
+        let closer = runtime::spawn(Class::Background, "journal close", self.clone().close_when_idle());
         loop {
             let (idle, ready) = {
                 let state = self.state.borrow();
@@ -365,10 +377,12 @@ impl Journal {
                 break;
             }
             if ready {
-                let has_space = self.find_space();
+                let total = self.state.borrow().open.as_ref().expect("ready").total_bytes();
+                let has_space = self.find_space(total);
                 self.is_waiting.set(!has_space);
                 if has_space {
-                    self.clone().write_group();
+                    let open = self.state.borrow_mut().open.take().expect("ready");
+                    self.clone().write_group(open);
                     continue;
                 }
                 self.counters.waits_for_space.set(self.counters.waits_for_space.get() + 1);
@@ -378,14 +392,15 @@ impl Journal {
             self.work.notified().await;
         }
         grower.abort();
+        closer.abort();
     }
 
-    /// Advances to the next file when the open group does not fit into the rest of this one. False: no file is free, so
-    /// a checkpoint must come first.
-    fn find_space(&self) -> bool {
+    /// Advances to the next file when a group of `total` bytes does not fit into the rest of this one. False: no file is
+    /// free, so a checkpoint must come first.
+    fn find_space(&self, total: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let total = state.open.as_ref().expect("ready").total_bytes() as u64;
+        let total = total as u64;
         let here = &state.files[state.next.file as usize];
         if state.next.position + total <= here.bytes {
             return true;
@@ -408,12 +423,14 @@ impl Journal {
         true
     }
 
-    /// Seals the open group and starts its write.
-    fn write_group(self: Rc<Self>) {
+    /// Seals a group and starts its write. There is space for it.
+    fn write_group(self: Rc<Self>, group: GroupBuilder) {
         let mut state = self.state.borrow_mut();
-        let open = state.open.take().expect("ready");
-        assert!(!open.is_empty() && state.in_flight.len() < self.settings.depth, "an empty group is not written");
-        let is_flushed = open.needs_flush();
+        assert!(state.in_flight.len() < self.settings.depth, "the writes in flight are bounded");
+        let is_flushed = group.needs_flush();
+        if is_flushed && !self.is_unproven.replace(!group.is_empty()) {
+            self.unproven.notify_all();
+        }
         let at = state.next;
         // RWF_DSYNC flushes only the bytes of its own write, so the files of earlier unflushed groups need their own
         // flush.
@@ -430,7 +447,7 @@ impl Journal {
             previous_checksum: at.previous_checksum,
             flushed: self.flushed.get(),
         };
-        let (buf, total, checksum) = open.seal(identity);
+        let (buf, total, checksum) = group.seal(identity);
         state.next.sequence = state.next.sequence.next();
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;

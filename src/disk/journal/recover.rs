@@ -2,7 +2,8 @@
 //!
 //! The journal ends before the first missing group, which was never written, is torn, or is of an earlier lap. Each
 //! group names the sequence up to which all groups were on stable storage when it was sealed. If a whole group names
-//! the missing group in this way, the missing group is lost data and not a torn tail, and replay fails.
+//! the missing group in this way, the missing group is lost data and not a torn tail, and replay fails. An idle journal
+//! ends with a closing group, so that this also holds for its last group with entries (JRN-4).
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

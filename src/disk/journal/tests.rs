@@ -35,6 +35,8 @@ fn settings(directory: &Path) -> JournalSettings {
         files_max: 3,
         group_bytes_max: 64 << 10,
         depth: 2,
+        // Longer than any test, so that only the groups of the test are written.
+        idle: Duration::from_secs(3600),
     }
 }
 
@@ -291,6 +293,87 @@ fn damaged_group_before_acknowledged_ones_is_refused() {
         };
         assert!(error.to_string().contains("acknowledged records would be lost"), "{error}");
         assert!(error.to_string().contains("group 6"), "{error}");
+    });
+}
+
+/// Writes batches `0..count`, and a closing group once the journal is idle. Returns the position of the last batch's
+/// group, the position of the closing group, and the journal's id.
+async fn write_closed(directory: &Path, count: i64) -> (ReplayStart, ReplayStart, u64) {
+    let settings = JournalSettings { idle: Duration::from_millis(1), ..settings(directory) };
+    let journal = Journal::create(settings).await.unwrap();
+    let writer = start(&journal);
+    append(&journal, 0..count - 1).await;
+    // The last batch gets a group of its own: the previous one is closed already.
+    wait_closed(&journal).await;
+    let last = journal.position();
+    append(&journal, count - 1..count).await;
+    let closing = journal.position();
+    wait_closed(&journal).await;
+    end(&journal, writer).await;
+    (last, closing, journal.id())
+}
+
+/// Waits until a closing group is durable.
+async fn wait_closed(journal: &Journal) {
+    let closed = runtime::timeout(Duration::from_secs(60), async {
+        while journal.is_unproven.get() || journal.durable() != journal.last_appended() {
+            runtime::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    closed.await.expect("an idle journal writes a closing group");
+}
+
+// JRN-4
+#[test]
+fn damage_to_the_last_acknowledged_group_of_an_idle_journal_is_refused() {
+    let scratch = Scratch::new("closed");
+    run(async {
+        let (last, closing, id) = write_closed(&scratch.0, 6).await;
+        let (found, replay) = self::replay(&scratch.0, id, start_of_first_session()).await.unwrap();
+        assert_eq!(found, (0..6).collect::<Vec<_>>());
+        assert!(replay.position().sequence > closing.sequence, "the closing group is replayed");
+        for at in [HEADER_BYTES as u64 + 100, 16, 0] {
+            flip(&scratch.0, last.position + at);
+            let Err(error) = self::replay(&scratch.0, id, start_of_first_session()).await else {
+                panic!("the replay lost an acknowledged batch: damage at byte {at}")
+            };
+            assert!(error.to_string().contains("acknowledged records would be lost"), "{error}");
+            flip(&scratch.0, last.position + at);
+        }
+    });
+}
+
+#[test]
+fn torn_closing_group_loses_no_batch() {
+    let scratch = Scratch::new("torn-closing");
+    run(async {
+        let (_, closing, id) = write_closed(&scratch.0, 6).await;
+        flip(&scratch.0, closing.position + 20);
+        let (found, replay) = self::replay(&scratch.0, id, start_of_first_session()).await.unwrap();
+        assert_eq!((found, replay.position().sequence), ((0..6).collect::<Vec<_>>(), closing.sequence));
+        let again = replay.into_journal(2).await.unwrap();
+        let writer = start(&again);
+        append(&again, 6..8).await;
+        end(&again, writer).await;
+        let (found, _) = self::replay(&scratch.0, id, start_of_first_session()).await.unwrap();
+        assert_eq!(found, (0..8).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn idle_journal_writes_one_closing_group_and_none_if_nothing_is_needed() {
+    let scratch = Scratch::new("idle");
+    run(async {
+        let settings = JournalSettings { idle: Duration::from_millis(1), ..settings(&scratch.0) };
+        let journal = Journal::create(settings).await.unwrap();
+        let _writer = start(&journal);
+        wait_closed(&journal).await;
+        assert_eq!(journal.counters.groups.get(), 0, "a new journal has nothing to prove");
+        append(&journal, 0..1).await;
+        wait_closed(&journal).await;
+        let groups = journal.counters.groups.get();
+        runtime::sleep(Duration::from_millis(20)).await;
+        assert_eq!(journal.counters.groups.get(), groups, "a closing group needs no other");
     });
 }
 

@@ -13,6 +13,7 @@ use tidemill::disk::checkpoint::Checkpoint;
 use tidemill::disk::journal::group::{GroupBuilder, GroupHeader, GroupIdentity};
 use tidemill::disk::journal::{ReplayStart, Sequence, files};
 use tidemill::log::segment::file_path;
+use tidemill::metadata::Image;
 use tidemill::model::Offset;
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
@@ -57,6 +58,24 @@ const CASES: &[Case] = &[
         |s| s.flip_group(s.groups.len() - 1, 200),
         Reported,
         "torn or damaged",
+    ),
+    (
+        "journal: a flipped bit in the last group with records, which a closing group follows",
+        |s| {
+            load::close(&s.root, &s.image);
+            s.flip_group(s.groups.len() - 1, 200);
+        },
+        Refused,
+        "was flushed before",
+    ),
+    (
+        "journal: a flipped bit in the closing group",
+        |s| {
+            load::close(&s.root, &s.image);
+            s.flip(&s.journal(s.end.0), s.end.1 + 20);
+        },
+        Intact,
+        "",
     ),
     ("journal: a flipped bit in a dead lap", |s| s.flip(&s.journal(s.end.0), s.end.1 + 200), Intact, ""),
     ("journal: an earlier lap's group where the next one goes", |s| s.write_end(&s.recycled), Intact, ""),
@@ -189,6 +208,7 @@ fn noise(path: &Path) {
 /// A killed shard with earlier clean stops and journal laps, and several groups behind the last checkpoint.
 struct Scene {
     root: PathBuf,
+    image: Arc<Image>,
     checkpoint: PathBuf,
     state: Checkpoint,
     /// Earlier checkpoints: one whose groups still exist, and one whose groups do not.
@@ -324,6 +344,7 @@ fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
     (
         Scene {
             root: root.to_owned(),
+            image: ledger.image_at(usize::MAX),
             checkpoint,
             state,
             before,
@@ -382,6 +403,7 @@ fn damage_is_reported_or_harmless() {
         let place = load::place(&root, false);
         let copied = Scene {
             root: root.clone(),
+            image: scene.image.clone(),
             checkpoint: place.data.checkpoint_path(0, 0),
             lost: scene.lost.clone(),
             state: scene.state.clone(),

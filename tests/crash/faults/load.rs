@@ -66,6 +66,8 @@ pub fn place(root: &Path, own_journal_dir: bool) -> ShardLocation {
         data,
         config: Arc::new(config),
         journal_file_bytes: MIB,
+        // Far longer than a life: the last group of a killed shard is one with records, as the faults count on.
+        journal_idle: Duration::from_secs(3600),
     }
 }
 
@@ -165,6 +167,22 @@ pub struct Life {
     /// The disk events so far; later ones are not awaited.
     pub ended_at: usize,
     pub has_struck: bool,
+}
+
+/// Opens the shard, waits until it has written a closing group, and leaves the disk as a killed process would.
+pub fn close(root: &Path, image: &Arc<Image>) {
+    let place = ShardLocation { journal_idle: Duration::from_millis(1), ..place(root, false) };
+    run(async {
+        let (shard, _) = open(&place, image).await.expect("nothing is damaged");
+        let last = shard.last_appended();
+        let closed = runtime::timeout(LOAD_WITHIN, async {
+            while shard.committed() == last {
+                runtime::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        closed.await.expect("an idle journal writes a closing group");
+        shard.retire();
+    });
 }
 
 /// Opens the shard, runs a load, records acknowledgements in the ledger, and leaves the disk as a killed process would.

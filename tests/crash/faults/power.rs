@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidemill::runtime::fault::FaultPlan;
 use tidemill::runtime::record::Recorder;
+use tidemill::shard::open::ShardLocation;
 
 use super::disk::{Disk, Luck};
 use super::load::{self, Ledger, Load};
@@ -82,6 +83,9 @@ fn story(seed: u64, number: u64, sum: &Sum) {
     let own_journal_dir = number % 2 == 1;
     let mut dir = Dir::new("power");
     let mut place = load::place(dir.path(), own_journal_dir);
+    // In every second pair of stories, closing groups follow each pause.
+    let idle = if number % 4 < 2 { place.journal_idle } else { Duration::from_millis(1) };
+    place.journal_idle = idle;
     let mut disk = Disk::of(dir.path());
     // Not always: a compaction stores checkpoints of its own, which leave less work to recovery.
     let fourth = if number.is_multiple_of(3) { "compact" } else { "loose" };
@@ -135,7 +139,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
         let (moment, is_flushed) = match continued {
             Some((kept, moment)) => {
                 disk = Disk::of(kept.path());
-                place = load::place(kept.path(), own_journal_dir);
+                place = ShardLocation { journal_idle: idle, ..load::place(kept.path(), own_journal_dir) };
                 dir = kept;
                 (moment, true)
             }
