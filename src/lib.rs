@@ -91,7 +91,9 @@
 //!
 //! Recovery reads the checkpoint, cuts each active segment to the length that the checkpoint vouches for, and replays
 //! the journal from the checkpoint's start into the logs. Its work is bounded by `journal.bytes`, not by the size of
-//! the data.
+//! the data: also if a power failure has taken the index of an active segment, which recovery seals then. The journal
+//! ends at the first group that is not whole, unless a later group proves that it was flushed: then the node refuses
+//! to open. An idle journal ends with such a proof.
 //!
 //! # The map
 //!

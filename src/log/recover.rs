@@ -214,7 +214,7 @@ async fn open_checkpointed(
 async fn seal_unindexed(active: &Rc<Segment>, memory: Rc<Memory>) -> Result<[Rc<Segment>; 2], StorageError> {
     let (directory, base, end) = (active.directory(), active.base_offset, active.end_offset());
     tracing::info!("{}: its indexes are lost, and the next read rebuilds them", active.log_path().display());
-    // What is left of the files may look whole.
+    // A remaining part of the files may look whole.
     remove_indexes(directory, base).await?;
     let sealed = Segment::existing(directory, base, active.size(), end, active.times(), None, true, memory.clone());
     Ok([sealed, Segment::new(directory, end, memory)])

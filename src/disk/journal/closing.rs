@@ -1,9 +1,9 @@
 //! Closing groups: they prove that the groups before them were complete.
 //!
-//! Recovery cannot tell a damaged last group from a torn one. A torn group was never acknowledged and is cut off. A
-//! later group that is whole ends this doubt, because it names the groups that were flushed before it. Under load each
-//! group does this for the previous one. When the journal is idle, a closing group without entries does it for the last
-//! one. Only a closing group itself may be cut off after that, and it holds no records.
+//! Recovery cannot distinguish a damaged last group from a torn one. A torn group was never acknowledged and is cut
+//! off. A later group that is whole ends this doubt, because it names the groups that were flushed before it. Under
+//! load each group does this for the previous one. When the journal is idle, a closing group without entries does it
+//! for the last one. Only a closing group itself may be cut off after that, and it holds no records.
 //!
 //! Records in a group that was acknowledged less than [`IDLE`] before the process ended stay unproven.
 

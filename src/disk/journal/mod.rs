@@ -395,8 +395,8 @@ impl Journal {
         closer.abort();
     }
 
-    /// Advances to the next file when a group of `total` bytes does not fit into the rest of this one. False: no file is
-    /// free, so a checkpoint must come first.
+    /// Advances to the next file when a group of `total` bytes does not fit into the rest of this one. False: no file
+    /// is free, so a checkpoint must come first.
     fn find_space(&self, total: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;

@@ -98,8 +98,8 @@ impl Segment {
     }
 }
 
-/// Walks a segment's batches from `position` on, and adds their entries to `indexes`, which cover the batches before it.
-/// Takes Kafka's default interval.
+/// Walks a segment's batches from `position` on, and adds their entries to `indexes`, which cover the batches before
+/// it. Takes Kafka's default interval.
 pub(in crate::log) async fn rebuild_indexes(
     segment: &Rc<Segment>,
     mut indexes: Indexes,

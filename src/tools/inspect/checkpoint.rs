@@ -66,7 +66,8 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
         rows,
     );
     json!({
-        "file": path.display().to_string(), "is_clean": checkpoint.is_clean, "metadata_index": checkpoint.metadata_index,
+        "file": path.display().to_string(), "is_clean": checkpoint.is_clean,
+        "metadata_index": checkpoint.metadata_index,
         "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
         "start": {"file": start.file, "position": start.position, "sequence": start.sequence, "lap": start.lap},
         "partitions": partitions,
