@@ -51,7 +51,9 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[Str
         0 if request.rebalance_timeout_ms == -1 => {
             return invalid("RebalanceTimeoutMs must be provided in first request.");
         }
-        0 if request.topic_partitions.as_ref().is_none_or(|has| !has.is_empty()) => {
+        // Null means empty. Kafka refuses it, and librdkafka takes that as fatal. It sends null if the application
+        // unsubscribes and subscribes again while an assignment arrives.
+        0 if request.topic_partitions.as_ref().is_some_and(|has| !has.is_empty()) => {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }
         0 if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() => {
@@ -76,5 +78,35 @@ fn refuse(refused: GroupRefusal) -> ConsumerGroupHeartbeatResponse {
         error_code: refused.error,
         error_message: Some(refused.message),
         ..ConsumerGroupHeartbeatResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TopicId;
+    use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
+
+    #[test]
+    fn a_joining_member_reports_no_partitions_or_null() {
+        let topic = TopicPartitions { topic_id: TopicId([1; 16]), partitions: vec![0] };
+        for (epoch, topic_partitions, is_accepted) in [
+            (0, Some(vec![]), true),
+            (0, None, true),
+            (0, Some(vec![topic.clone()]), false),
+            (1, Some(vec![topic]), true),
+            (1, None, true),
+        ] {
+            let request = ConsumerGroupHeartbeatRequest {
+                group_id: "g".into(),
+                member_id: "m".into(),
+                member_epoch: epoch,
+                rebalance_timeout_ms: 1,
+                subscribed_topic_names: Some(vec!["t".into()]),
+                topic_partitions,
+                ..Default::default()
+            };
+            assert_eq!(check(&request, 1, &[]).is_ok(), is_accepted, "{request:?}");
+        }
     }
 }
