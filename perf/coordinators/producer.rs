@@ -77,7 +77,11 @@ impl Producer {
             group_id: group.into(),
             producer_id: self.producer_id,
             producer_epoch: self.epoch,
-            topics: vec![TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] }],
+            topics: vec![TxnOffsetCommitRequestTopic {
+                name: topic.into(),
+                partitions: vec![partition],
+                ..Default::default()
+            }],
             ..Default::default()
         };
         retried(|| {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::api::outcome::Header;
 use crate::api::server::Server;
-use crate::model::ShardId;
+use crate::model::{BrokerId, ShardId};
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
 /// A request at the start of its first stage.
@@ -37,6 +37,8 @@ pub struct Origin {
     pub listener: Rc<str>,
     /// The shards that own the partitions of the connection's requests.
     pub traffic: Traffic,
+    /// The broker of the shard's own port in direct routing. `None` on a port that all brokers of the node share.
+    pub broker: Option<BrokerId>,
     /// The client's address.
     pub peer: IpAddr,
 }
@@ -44,7 +46,8 @@ pub struct Origin {
 impl Origin {
     /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address.
     pub fn new(listener: &str) -> Origin {
-        Origin { listener: listener.into(), traffic: Traffic::default(), peer: Ipv4Addr::UNSPECIFIED.into() }
+        let peer = Ipv4Addr::UNSPECIFIED.into();
+        Origin { listener: listener.into(), traffic: Traffic::default(), broker: None, peer }
     }
 
     /// The same listener, for one client.

@@ -1,4 +1,4 @@
-//! The settings of a topic: all of Kafka 4.3's and one of Tidemill's own, and the broker settings they fall back to.
+//! The settings of a topic: all of Kafka 4.4's and one of Tidemill's own, and the broker settings they fall back to.
 //!
 //! To add a setting, add one row to [`SETTINGS`]: it gives the field of [`TopicConfig`], the check of an override, the
 //! default, the fallback and the DescribeConfigs entry. `log` and `partition` read one shared `TopicConfig`.

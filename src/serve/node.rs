@@ -17,7 +17,7 @@ use crate::controller::start::plan_start;
 use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::{Endpoint as NodeEndpoint, Image};
-use crate::model::{NodeId, ShardId};
+use crate::model::{BrokerId, NodeId, ShardId};
 use crate::net::listener::Connections;
 use crate::router::Router;
 use crate::router::message::Message;
@@ -174,13 +174,15 @@ fn listen(
     let mut acceptors = Vec::new();
     for bound in bound {
         let origin = Origin::new(&bound.name);
-        let mut addresses = vec![bound.address];
+        let mut ports = vec![(bound.address, origin.clone())];
         if config.routing == Routing::Direct {
-            addresses.push(SocketAddr::new(bound.address.ip(), bound.address.port() + 1 + shard.0));
+            let own_port = SocketAddr::new(bound.address.ip(), bound.address.port() + 1 + shard.0);
+            let broker = Some(BrokerId::new(NodeId(config.node_id), shard));
+            ports.push((own_port, Origin { broker, ..origin }));
         }
-        for address in addresses {
+        for (address, origin) in ports {
             let listener = Listener::bind(address, true)?;
-            let accepting = connections.clone().accept(listener, origin.clone());
+            let accepting = connections.clone().accept(listener, origin);
             acceptors.push(runtime::spawn(Class::Foreground, "accept", accepting));
         }
     }

@@ -33,7 +33,7 @@ macro_rules! for_each_message {
             declared DescribeGroups = 15 (0-6, flexible 5+)
                 group::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
             declared ListGroups = 16 (0-5, flexible 3+) group::list_groups::{ListGroupsRequest, ListGroupsResponse};
-            declared ApiVersions = 18 (0-4, flexible 3+) admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+            declared ApiVersions = 18 (0-5, flexible 3+) admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
             declared CreateTopics = 19 (2-7, flexible 5+)
                 admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
             declared DeleteTopics = 20 (1-6, flexible 4+)
@@ -51,7 +51,7 @@ macro_rules! for_each_message {
             declared EndTxn = 26 (0-5, flexible 3+) txn::end_txn::{EndTxnRequest, EndTxnResponse};
             declared WriteTxnMarkers = 27 (1-2, flexible 1+)
                 txn::write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
-            declared TxnOffsetCommit = 28 (0-5, flexible 3+)
+            declared TxnOffsetCommit = 28 (0-6, flexible 3+)
                 group::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
             declared DescribeAcls = 29 (1-3, flexible 2+)
                 admin::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
@@ -65,7 +65,7 @@ macro_rules! for_each_message {
                 admin::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
             declared CreatePartitions = 37 (0-3, flexible 2+)
                 admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
-            declared DeleteGroups = 42 (0-2, flexible 2+)
+            declared DeleteGroups = 42 (0-3, flexible 2+)
                 group::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
             declared IncrementalAlterConfigs = 44 (0-1, flexible 1+)
                 admin::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -106,7 +106,7 @@ macro_rules! api_table {
             )*
         }
 
-        /// The versions that Apache Kafka 4.3 advertises for these keys, in its order.
+        /// The versions that Apache Kafka 4.4 advertises for these keys, in its order.
         pub const API_TABLE: &[Api] = &[$(Api {
             key: ApiKey::$key,
             name: stringify!($key),

@@ -1,6 +1,6 @@
 //! The command line against a node: output, errors and exit codes of the binary.
 //!
-//! `TIDEMILL_TEST_PEER=kafka` runs the same commands against Apache Kafka 4.3.
+//! `TIDEMILL_TEST_PEER=kafka` runs the same commands against Apache Kafka 4.4.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};

@@ -4,7 +4,7 @@
 //! Both must return the same error code and name the same records. An accepted batch is fetched and must equal the
 //! output of `validate`, byte for byte. The same holds for sequences of idempotent producers.
 //!
-//! `TIDEMILL_TEST_PEER=kafka` sends the batches to Apache Kafka 4.3, and so shows that the rules are Kafka's. The
+//! `TIDEMILL_TEST_PEER=kafka` sends the batches to Apache Kafka 4.4, and so shows that the rules are Kafka's. The
 //! intended differences are listed here; only there may the codes differ.
 
 use std::borrow::Cow;

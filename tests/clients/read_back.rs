@@ -8,7 +8,7 @@
 //! The programs compare by the rule in `support::records` and stop at the first difference. kcat has no program: its
 //! output is compared here.
 //!
-//! `TIDEMILL_TEST_PEER=kafka` runs the same tests against Apache Kafka 4.3; they must pass there.
+//! `TIDEMILL_TEST_PEER=kafka` runs the same tests against Apache Kafka 4.4; they must pass there.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

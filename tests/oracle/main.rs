@@ -1,4 +1,4 @@
-//! Kafka as the oracle. Apache Kafka 4.3 and a Tidemill node get the same bytes, and their responses are compared field
+//! Kafka as the oracle. Apache Kafka 4.4 and a Tidemill node get the same bytes, and their responses are compared field
 //! by field, for every API and version that Tidemill advertises.
 //!
 //! | file | content |

@@ -69,6 +69,12 @@ impl Side {
         id
     }
 
+    pub fn cluster_id(&self) -> String {
+        let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+        let answer: MetadataResponse = Talk::to(&self.address).call(&request, 12);
+        answer.cluster_id.expect("a cluster has an id")
+    }
+
     pub fn session_id(&self) -> i32 {
         self.session_id.get()
     }

@@ -64,7 +64,7 @@ impl Node {
         Node::stopped(Peer::Tidemill, name, arguments)
     }
 
-    /// Formats and starts Apache Kafka 4.3 as one node in KRaft mode.
+    /// Formats and starts Apache Kafka 4.4 as one node in KRaft mode.
     pub fn kafka(name: &str) -> Option<Node> {
         Node::kafka_with(name, &[])
     }

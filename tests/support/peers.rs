@@ -140,7 +140,7 @@ fn classes(name: &'static str, from: &str, jars: &str) -> Option<String> {
     Some(format!("{}:{jars}", text(&classes)))
 }
 
-/// kafka-clients 4.3: tests/clients/java.
+/// kafka-clients 4.4: tests/clients/java.
 pub fn java() -> Option<Program> {
     let class_path = classes("java-client", "java", &kafka_jars()?)?;
     let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
@@ -148,7 +148,7 @@ pub fn java() -> Option<Program> {
     Some(Program { name: "java", argv: argv.map(str::to_string).to_vec(), env: vec![] })
 }
 
-/// Kafka Streams 4.3: tests/clients/streams. Its log has timestamps.
+/// Kafka Streams 4.4: tests/clients/streams. Its log has timestamps.
 pub fn streams() -> Option<Program> {
     let class_path = classes("streams", "streams", &jars("streams-jars", "streams")?)?;
     let log = ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS"].map(|p| format!("-Dorg.slf4j.simpleLogger.{p}"));

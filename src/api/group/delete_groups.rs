@@ -22,7 +22,11 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
             let response: DeleteGroupsResponse = call.ask(*owner, &part).await?;
             results.extend(response.results);
         }
-        let result = |group: &str, error_code| DeletableGroupResult { group_id: group.into(), error_code };
+        let result = |group: &str, error_code| DeletableGroupResult {
+            group_id: group.into(),
+            error_code,
+            ..DeletableGroupResult::default()
+        };
         results.extend(by_owner.unavailable.iter().map(|(group, error)| result(group, *error)));
         for (group, ledger) in &by_owner.local {
             let deleted = delete(group, ledger).await;

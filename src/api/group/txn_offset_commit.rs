@@ -26,6 +26,8 @@ use crate::wire::{Malformed, Reader};
 const ADDS_FROM: i16 = 5;
 /// The first version whose clients know TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 4;
+/// The first version that names topics by id, and whose clients know GROUP_ID_NOT_FOUND and STALE_MEMBER_EPOCH.
+const IDS_FROM: i16 = 6;
 
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let mut request: TxnOffsetCommitRequest = call.decode(body)?;
@@ -33,7 +35,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     if let GroupOwner::Remote(owner) = place {
         return Ok(call.forward(owner));
     }
-    let refused = take_unknown(&mut request, &call.server.shard.image());
+    let refused = take_unknown(&mut request, call.header.version, &call.server.shard.image());
     if request.topics.is_empty() {
         return Ok(call.respond_now(&refused));
     }
@@ -70,7 +72,7 @@ async fn commit(
         if !is_in_transaction(&partition, producer, verification.as_deref()) {
             return Err(ErrorCode::InvalidTxnState);
         }
-        groups.commit_in_transaction(request, now, writes)
+        groups.commit_in_transaction(request, call.header.version >= IDS_FROM, now, writes)
     });
     step.await?
 }
@@ -111,15 +113,22 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
     })
 }
 
-/// Removes unknown partitions, and returns their errors.
-fn take_unknown(request: &mut TxnOffsetCommitRequest, image: &Image) -> TxnOffsetCommitResponse {
+/// Removes unknown topics and partitions, and returns their errors. Sets the names of the topics that stay.
+fn take_unknown(request: &mut TxnOffsetCommitRequest, version: i16, image: &Image) -> TxnOffsetCommitResponse {
     let mut refused = TxnOffsetCommitResponse::default();
     request.topics.retain_mut(|asked| {
-        let topic = image.topic(&asked.name);
-        let is_known = |index: i32| topic.is_some_and(|topic| topic.partition(index).is_some());
+        let by_id = version >= IDS_FROM;
+        let topic = if by_id { image.topic_by_id(asked.topic_id) } else { image.topic(&asked.name) };
+        let Some(topic) = topic else {
+            let error = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            refused.topics.push(refuse(asked, error));
+            return false;
+        };
+        asked.name = topic.name.as_str().into();
+        let is_known = |index: i32| topic.partition(index).is_some();
         let unknown: Vec<_> = asked.partitions.extract_if(.., |asked| !is_known(asked.partition_index)).collect();
         if !unknown.is_empty() {
-            let unknown = TxnOffsetCommitRequestTopic { name: asked.name.clone(), partitions: unknown };
+            let unknown = TxnOffsetCommitRequestTopic { partitions: unknown, ..asked.clone() };
             refused.topics.push(refuse(&unknown, ErrorCode::UnknownTopicOrPartition));
         }
         !asked.partitions.is_empty()
@@ -130,7 +139,7 @@ fn take_unknown(request: &mut TxnOffsetCommitRequest, image: &Image) -> TxnOffse
 fn refuse(topic: &TxnOffsetCommitRequestTopic, error_code: ErrorCode) -> TxnOffsetCommitResponseTopic {
     let refuse = |partition_index| TxnOffsetCommitResponsePartition { partition_index, error_code };
     let partitions = topic.partitions.iter().map(|partition| refuse(partition.partition_index)).collect();
-    TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions }
+    TxnOffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
 }
 
 fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCommitResponse {
@@ -145,7 +154,8 @@ fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> Tx
         return more;
     }
     let all = response.topics.into_iter().chain(more.topics);
-    let topics = by_topic(all.map(|topic| (topic.name, topic.partitions))).into_iter();
-    let topics = topics.map(|(name, partitions)| TxnOffsetCommitResponseTopic { name, partitions });
+    let topics = by_topic(all.map(|topic| ((topic.name, topic.topic_id), topic.partitions))).into_iter();
+    let topics =
+        topics.map(|((name, topic_id), partitions)| TxnOffsetCommitResponseTopic { name, topic_id, partitions });
     TxnOffsetCommitResponse { topics: topics.collect(), ..response }
 }

@@ -24,7 +24,7 @@ fn conf_2_rows_are_sorted_legal_and_fall_back_to_settings_of_the_same_type() {
 
 #[test]
 fn every_topic_config_of_kafka_4_3_is_here() {
-    // The response of a 4.3.0 broker to DescribeConfigs of a new topic.
+    // The response of a 4.4.0 broker to DescribeConfigs of a new topic.
     let kafka = "cleanup.policy=delete compression.gzip.level=-1 compression.lz4.level=9 compression.type=producer \
         compression.zstd.level=3 delete.retention.ms=86400000 file.delete.delay.ms=60000 \
         flush.messages=9223372036854775807 flush.ms=9223372036854775807 follower.replication.throttled.replicas= \

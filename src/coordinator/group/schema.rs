@@ -175,7 +175,7 @@ impl crate::wire::tests::Sample for OptionalClassicMetadata {
     }
 }
 
-/// `written` is the version that Kafka 4.3 writes.
+/// `written` is the version that Kafka 4.4 writes.
 macro_rules! value {
     ($($name:ident: written $written:literal, flexible from $flexible:literal, known up to $max:literal;)*) => {$(
         impl $name {

@@ -92,6 +92,7 @@ impl Connection {
         let request = ApiVersionsRequest {
             client_software_name: "tidemill".into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
+            ..ApiVersionsRequest::default()
         };
         let pending = self.send_at(&request, version)?;
         let frame = self.receive(&pending).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! ApiVersions (key 18), versions 0 to 4: the first request of every client. Only this API is answered at an
+//! ApiVersions (key 18), versions 0 to 5: the first request of every client. Only this API is answered at an
 //! unknown version.
 
 use crate::model::ErrorCode;
@@ -9,6 +9,10 @@ message! {
         /// The name of the client library (KIP-511).
         client_software_name: String, 3+, ignorable = true;
         client_software_version: String, 3+, ignorable = true;
+        /// The cluster that the client expects here; null disables the check (KIP-1242).
+        cluster_id: Option<String>, 5+, ignorable = true;
+        /// The broker that the client expects here. Checked only with a cluster id.
+        node_id: i32, 5+, default = -1, ignorable = true;
     }
 
     response ApiVersionsResponse of ApiVersions {

@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42), versions 0 to 2: deletes groups without members, and their committed offsets.
+//! DeleteGroups (key 42), versions 0 to 3: deletes groups without members, and their committed offsets.
 
 use crate::model::ErrorCode;
 
@@ -16,5 +16,6 @@ message! {
     part DeletableGroupResult {
         group_id: String, 0+;
         error_code: ErrorCode, 0+;
+        error_message: Option<String>, 3+, ignorable = true;
     }
 }

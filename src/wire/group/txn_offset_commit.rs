@@ -1,7 +1,7 @@
-//! TxnOffsetCommit (key 28), versions 0 to 5: commits offsets that take effect when their transaction
-//! commits (KIP-98, KIP-447).
+//! TxnOffsetCommit (key 28), versions 0 to 6: commits offsets that take effect when their transaction
+//! commits (KIP-98, KIP-447). Topics by id from version 6 on (KIP-1319).
 
-use crate::model::ErrorCode;
+use crate::model::{ErrorCode, TopicId};
 
 message! {
     request TxnOffsetCommitRequest of TxnOffsetCommit {
@@ -10,7 +10,7 @@ message! {
         producer_id: i64, 0+;
         producer_epoch: i16, 0+;
         /// The generation of a classic member or the epoch of a consumer member; -1 disables the check.
-        generation_id: i32, 3+, default = -1;
+        generation_id_or_member_epoch: i32, 3+, default = -1;
         /// Empty outside a group's membership.
         member_id: String, 3+;
         /// Null for a dynamic member.
@@ -20,7 +20,8 @@ message! {
 
     /// Some partitions of a topic.
     part TxnOffsetCommitRequestTopic {
-        name: String, 0+;
+        name: String, 0-5, ignorable = true;
+        topic_id: TopicId, 6+, ignorable = true;
         partitions: Vec<TxnOffsetCommitRequestPartition>, 0+;
     }
 
@@ -42,7 +43,8 @@ message! {
 
     /// The results of one topic.
     part TxnOffsetCommitResponseTopic {
-        name: String, 0+;
+        name: String, 0-5, ignorable = true;
+        topic_id: TopicId, 6+, ignorable = true;
         partitions: Vec<TxnOffsetCommitResponsePartition>, 0+;
     }
 

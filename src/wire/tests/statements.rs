@@ -70,7 +70,7 @@ fn a_client_id_is_cut_so_that_with_a_uuid_behind_it_it_is_still_a_string() {
 
 #[test]
 fn api_versions_always_answers_with_header_v0() {
-    for version in 0..=4 {
+    for version in 0..=5 {
         let frame = frame::encode_response(&ApiVersionsResponse::default(), version, 5).unwrap();
         // After length and correlation id, the error code follows directly, without tags.
         assert_eq!(frame[4..10], [0, 0, 0, 5, 0, 0], "v{version}");
@@ -81,15 +81,15 @@ fn api_versions_always_answers_with_header_v0() {
 
 #[test]
 fn api_versions_at_an_unknown_version_is_answered_in_v0() {
-    for version in [5, 99, i16::MAX, -1] {
+    for version in [6, 99, i16::MAX, -1] {
         assert_eq!(header(18, version), Err(Refused::UnknownApiVersions { version, correlation_id: -42 }));
     }
     // Nothing after the correlation id is read.
     let bytes = [0, 18, 0, 99, 0, 0, 0, 7];
     let refused = RequestHeader::decode(&mut Reader::new(&bytes)).unwrap_err();
     assert_eq!(refused, Refused::UnknownApiVersions { version: 99, correlation_id: 7 });
-    // Error 35, one key: 18, 0 to 4.
-    let expected = [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4];
+    // Error 35, one key: 18, 0 to 5.
+    let expected = [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 5];
     assert_eq!(unsupported_version(7), expected);
 }
 
@@ -99,6 +99,7 @@ fn client_software_names_are_checked_from_v3_on() {
         let request = |name: &str, version: &str| ApiVersionsRequest {
             client_software_name: name.into(),
             client_software_version: version.into(),
+            ..ApiVersionsRequest::default()
         };
         assert_eq!(request(name, "1.0").is_valid(3), is_valid, "{name:?}");
         assert_eq!(request("x", name).is_valid(4), is_valid, "{name:?}");
@@ -124,7 +125,7 @@ fn produce_is_advertised_from_0_and_refused_below_3() {
 }
 
 #[test]
-fn the_advertised_versions_are_those_of_kafka_4_3() {
+fn the_advertised_versions_are_those_of_kafka_4_4() {
     let advertised = ApiVersionsResponse::advertise(4, vec![], 0, vec![]).api_keys;
     let found: Vec<_> = advertised.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
     let kafka = [
@@ -141,7 +142,7 @@ fn the_advertised_versions_are_those_of_kafka_4_3() {
         (14, 0, 5),
         (15, 0, 6),
         (16, 0, 5),
-        (18, 0, 4),
+        (18, 0, 5),
         (19, 2, 7),
         (20, 1, 6),
         (21, 0, 2),
@@ -151,7 +152,7 @@ fn the_advertised_versions_are_those_of_kafka_4_3() {
         (25, 0, 4),
         (26, 0, 5),
         (27, 1, 2),
-        (28, 0, 5),
+        (28, 0, 6),
         (29, 1, 3),
         (30, 1, 3),
         (31, 1, 3),
@@ -159,7 +160,7 @@ fn the_advertised_versions_are_those_of_kafka_4_3() {
         (33, 0, 2),
         (35, 1, 5),
         (37, 0, 3),
-        (42, 0, 2),
+        (42, 0, 3),
         (44, 0, 1),
         (47, 0, 0),
         (60, 0, 2),

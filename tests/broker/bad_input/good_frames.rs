@@ -76,6 +76,7 @@ pub fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     each(&mut frames, |_| ApiVersionsRequest {
         client_software_name: "bad".into(),
         client_software_version: "1".into(),
+        ..Default::default()
     });
     each(&mut frames, |version| MetadataRequest {
         topics: Some(vec![MetadataRequestTopic { name: Some(name()), ..Default::default() }]),
@@ -283,6 +284,7 @@ pub fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         topics: vec![TxnOffsetCommitRequestTopic {
             name: name(),
             partitions: vec![TxnOffsetCommitRequestPartition { committed_offset: 5, ..Default::default() }],
+            ..Default::default()
         }],
         ..Default::default()
     });

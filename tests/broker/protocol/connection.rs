@@ -8,8 +8,10 @@ use crate::support::talk::{Talk, batch, from, measured, sequenced};
 use tidemill::model::ErrorCode;
 use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataResponse};
 use tidemill::wire::data::fetch::FetchRequest;
+use tidemill::wire::group::join_group::{JoinGroupRequest, JoinGroupResponse};
 use tidemill::wire::group::offset_fetch::OffsetFetchRequest;
 use tidemill::wire::{self, API_TABLE, ApiKey, Message, frame};
 
@@ -24,7 +26,8 @@ fn framed(body: &[u8]) -> Vec<u8> {
 
 fn versions(talk: &mut Talk, version: i16) -> ApiVersionsResponse {
     let word = || "test".to_string();
-    let request = ApiVersionsRequest { client_software_name: word(), client_software_version: word() };
+    let request =
+        ApiVersionsRequest { client_software_name: word(), client_software_version: word(), ..Default::default() };
     talk.call(&request, version)
 }
 
@@ -188,8 +191,8 @@ fn s007_api_versions_at_an_unknown_version_is_answered_in_v0_and_its_body_is_not
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     talk.send(&framed(&[&header(18, 99, 7)[..8], b"\xff\xff whatever a later time will say"].concat()));
-    // Correlation id, error 35, one key: 18, 0 to 4.
-    assert_eq!(talk.receive().unwrap(), [0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
+    // Correlation id, error 35, one key: 18, 0 to 5.
+    assert_eq!(talk.receive().unwrap(), [0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 5]);
     assert_eq!(versions(&mut talk, 3).error_code, ErrorCode::None, "the connection goes on");
 }
 
@@ -198,10 +201,59 @@ fn s008_client_software_names_are_checked() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     for (name, code) in [("apache-kafka-java", ErrorCode::None), ("a b", ErrorCode::InvalidRequest)] {
-        let request = ApiVersionsRequest { client_software_name: name.into(), client_software_version: "4.0.0".into() };
+        let (client_software_name, client_software_version) = (name.into(), "4.0.0".into());
+        let request = ApiVersionsRequest { client_software_name, client_software_version, ..Default::default() };
         let answer: ApiVersionsResponse = talk.call(&request, 3);
         assert_eq!(answer.error_code, code, "{name}");
     }
+}
+
+/// Asks as a client that expects this cluster and broker.
+fn expects(talk: &mut Talk, version: i16, cluster_id: Option<&str>, node_id: i32) -> ErrorCode {
+    let request = ApiVersionsRequest {
+        client_software_name: "test".into(),
+        client_software_version: "1".into(),
+        cluster_id: cluster_id.map(str::to_string),
+        node_id,
+    };
+    let answer: ApiVersionsResponse = talk.call(&request, version);
+    assert_eq!(answer.api_keys.is_empty(), answer.error_code.is_error());
+    answer.error_code
+}
+
+#[test]
+fn s009_a_client_at_the_wrong_broker_rebootstraps() {
+    use ErrorCode::{None as Accepted, RebootstrapRequired as Refused};
+    // In direct routing a shard's own port is one broker, and the shared port is any broker of the node.
+    let node = PLAIN.node();
+    let mut shared = Talk::to(node.bootstrap());
+    let answer: MetadataResponse = shared.call(&MetadataRequest { topics: Some(vec![]), ..Default::default() }, 12);
+    let cluster = answer.cluster_id.expect("a cluster has an id");
+    let ids: Vec<_> = answer.brokers.iter().map(|broker| broker.node_id).collect();
+    assert!(ids.len() > 1, "{ids:?}");
+    let stranger = ids.iter().max().unwrap() + 1;
+    for id in &ids {
+        assert_eq!(expects(&mut shared, 5, Some(&cluster), *id), Accepted, "{id} on the shared port");
+    }
+    for broker in &answer.brokers {
+        let mut own = Talk::to(&format!("{}:{}", broker.host, broker.port));
+        for id in &ids {
+            let expected = if *id == broker.node_id { Accepted } else { Refused };
+            assert_eq!(expects(&mut own, 5, Some(&cluster), *id), expected, "{id} on the port of {}", broker.node_id);
+        }
+    }
+    for (cluster_id, node_id, expected) in [
+        (Some("another"), ids[0], Refused),
+        (Some(&cluster[..]), stranger, Refused),
+        (Some(&cluster[..]), -1, Refused),
+        // Without a cluster id nothing is checked.
+        (None, stranger, Accepted),
+        (None, -1, Accepted),
+    ] {
+        assert_eq!(expects(&mut shared, 5, cluster_id, node_id), expected, "{cluster_id:?} {node_id}");
+    }
+    // Version 4 lacks the fields.
+    assert_eq!(expects(&mut shared, 4, Some("another"), 7), Accepted);
 }
 
 #[test]
@@ -229,25 +281,49 @@ fn s014_an_unknown_key_or_an_unadvertised_version_closes_the_connection() {
 #[test]
 fn s015_the_versions_of_kip_896_are_refused_and_metadata_v0_stays() {
     let node = PLAIN.node();
-    for (key, version) in [(0, 0), (0, 2), (1, 3), (2, 0), (19, 1), (20, 0), (32, 0)] {
-        let mut talk = Talk::to(node.bootstrap());
-        talk.send(&framed(&header(key, version, 1)));
-        assert!(talk.is_closed(), "{key} v{version}");
+    // Each API that lost versions, with the first version that stays.
+    let stays = [(0, 3), (1, 4), (2, 1), (8, 2), (9, 1), (19, 2), (20, 1), (23, 2), (29, 1), (30, 1), (31, 1)];
+    for (key, first) in stays.into_iter().chain([(32, 1), (35, 1), (27, 1)]) {
+        assert_eq!(ApiKey::from_code(key).map(|key| key.api().served_from), Some(first), "{key}");
+        for version in 0..first {
+            let mut talk = Talk::to(node.bootstrap());
+            talk.send(&framed(&header(key, version, 1)));
+            assert!(talk.is_closed(), "{key} v{version}");
+        }
     }
-    assert!(!metadata(&mut Talk::to(node.bootstrap()), 0, Some(&["s015"])).brokers.is_empty());
+    let mut talk = Talk::to(node.bootstrap());
+    assert!(!metadata(&mut talk, 0, Some(&["s015"])).brokers.is_empty());
+    let found: FindCoordinatorResponse =
+        talk.call(&FindCoordinatorRequest { key: "s015".into(), ..Default::default() }, 0);
+    assert_ne!(found.error_code, ErrorCode::UnsupportedVersion);
+    // The answer is about the group: it has no session timeout of zero.
+    let joined: JoinGroupResponse = talk.call(&JoinGroupRequest { group_id: "s015".into(), ..Default::default() }, 0);
+    assert_ne!(joined.error_code, ErrorCode::None);
 }
 
 #[test]
-fn s016_unknown_tags_are_skipped_and_a_count_beyond_the_bytes_closes_the_connection() {
+fn s016_unknown_tags_are_skipped_and_a_count_beyond_the_bytes_or_the_bounds_closes_the_connection() {
     let node = PLAIN.node();
     let mut talk = Talk::to(node.bootstrap());
     // Metadata v12 with a tag in the header, no topics, and two unknown tags.
     let tagged = [&header(3, 12, 5)[..], &[1, 9, 2, 0xaa, 0xbb, 1, 0, 0, 2, 0, 1, 0xaa, 77, 2, 0xbb, 0xcc]].concat();
     talk.send(&framed(&tagged));
     talk.answer(ApiKey::Metadata, 12, 5, |reader| MetadataResponse::decode(reader, 12).unwrap());
+    // Kafka's bounds hold even if all the bytes follow: 10,000 tags, and 1,000,000 elements.
+    let tags = |count: u16| {
+        let varint = [count as u8 | 0x80, (count >> 7) as u8];
+        let tags = (0..count).flat_map(|tag| [tag as u8 | 0x80, (tag >> 7) as u8, 0]);
+        [&header(3, 12, 5)[..], &[0, 1, 0, 0], &varint, &tags.collect::<Vec<_>>()].concat()
+    };
+    talk.send(&framed(&tags(10_000)));
+    talk.answer(ApiKey::Metadata, 12, 5, |reader| MetadataResponse::decode(reader, 12).unwrap());
+    let elements = [&header(3, 1, 5)[..], &1_000_001i32.to_be_bytes(), &[0; 2_000_002]].concat();
     let counted = [&header(3, 1, 5)[..], &i32::MAX.to_be_bytes()].concat();
-    talk.send(&framed(&counted));
-    assert!(talk.is_closed());
+    for refused in [tags(10_001), elements, counted] {
+        let mut talk = Talk::to(node.bootstrap());
+        talk.send(&framed(&refused));
+        assert!(talk.is_closed());
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A test's name begins with the number of its statement and states the claim. Some statements are covered by a test
 //! beside the code they are about; the table in `tests/statements.md` names the tests of each.
 //!
-//! Not served yet, and not advertised: 9 (ApiVersions v5), 10 and 123 (SASL).
+//! Not served yet, and not advertised: 10 and 123 (SASL).
 
 mod connection;
 mod deletion;

@@ -35,7 +35,11 @@ fn request(producer: &Producer, group: &str, topic: &str, offset: i64) -> TxnOff
         group_id: group.into(),
         producer_id: producer.producer_id,
         producer_epoch: producer.epoch,
-        topics: vec![TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] }],
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: topic.into(),
+            partitions: vec![partition],
+            ..Default::default()
+        }],
         ..TxnOffsetCommitRequest::default()
     }
 }
@@ -93,7 +97,8 @@ fn s080_only_a_member_of_the_generation_commits_and_only_a_live_producer() {
     let group = "s080-group";
     find_group(&mut producer.talk, group);
     let plain = request(&producer, group, &topic.name, 1);
-    let of_generation = TxnOffsetCommitRequest { generation_id: 3, member_id: "nobody".into(), ..plain.clone() };
+    let of_generation =
+        TxnOffsetCommitRequest { generation_id_or_member_epoch: 3, member_id: "nobody".into(), ..plain.clone() };
     assert_eq!(commit(&mut producer, 5, &of_generation), ErrorCode::IllegalGeneration, "there is no such group");
     assert_eq!(commit(&mut producer, 5, &plain), ErrorCode::None);
     assert_eq!(commit(&mut producer, 5, &of_generation), ErrorCode::UnknownMemberId);

@@ -6,11 +6,21 @@ use tidemill::wire::admin::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::admin::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 
 use super::super::case::{Case, case, say};
+use super::super::pair::Side;
 
 fn from_client(name: &'static str, software: &'static str, its_version: &'static str) -> Case {
     case(ApiKey::ApiVersions, name, |_, v| {
         let (client_software_name, client_software_version) = (software.into(), its_version.into());
-        say(&ApiVersionsRequest { client_software_name, client_software_version }, v)
+        say(&ApiVersionsRequest { client_software_name, client_software_version, ..Default::default() }, v)
+    })
+}
+
+/// A client that expects a cluster and a broker (statement 9). Both sides have one broker, with id 1.
+fn expecting(name: &'static str, cluster: fn(&Side) -> Option<String>, node_id: i32) -> Case {
+    case(ApiKey::ApiVersions, name, move |side, v| {
+        let (client_software_name, client_software_version) = ("test".into(), "1".into());
+        let cluster_id = cluster(side);
+        say(&ApiVersionsRequest { client_software_name, client_software_version, cluster_id, node_id }, v)
     })
 }
 
@@ -31,10 +41,16 @@ fn pages(name: &'static str, topics: &'static [&'static str], limit: i32, cursor
 
 pub fn cases() -> Vec<Case> {
     vec![
-        from_client("a client", "apache-kafka-java", "4.3.0"),
-        from_client("a client without a name", "", "4.3.0"),
-        from_client("a client with a bad name", "a b", "4.3.0"),
+        from_client("a client", "apache-kafka-java", "4.4.0"),
+        from_client("a client without a name", "", "4.4.0"),
+        from_client("a client with a bad name", "a b", "4.4.0"),
         from_client("a client with a bad version", "client", "-1"),
+        expecting("a client of this broker", |side| Some(side.cluster_id()), 1),
+        expecting("a client of another broker", |side| Some(side.cluster_id()), 2),
+        expecting("a client of any broker", |side| Some(side.cluster_id()), -1),
+        expecting("a client of another cluster", |_| Some("another".into()), 1),
+        expecting("a client of no cluster", |_| Some(String::new()), 1),
+        expecting("a client of broker 2 of any cluster", |_| None, 2),
         cluster("brokers", DescribeClusterRequest::default()),
         cluster(
             "operations",

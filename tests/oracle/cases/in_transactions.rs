@@ -1,5 +1,6 @@
 //! The contents of transactions and their visibility: records, markers and the offsets of groups.
 
+use tidemill::model::TopicId;
 use tidemill::record::builder::BatchOptions;
 use tidemill::wire::ApiKey;
 use tidemill::wire::data::fetch::FetchRequest;
@@ -11,7 +12,7 @@ use tidemill::wire::group::txn_offset_commit::{
 use tidemill::wire::txn::describe_producers::{DescribeProducersRequest, DescribeProducersTopic};
 use tidemill::wire::txn::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest};
 
-use super::super::case::{Case, Produce, case, fetch, in_fetch, part, say};
+use super::super::case::{Case, Produce, UNKNOWN_ID, case, fetch, in_fetch, part, say};
 use super::super::pair::Side;
 use super::groups::{join, sync};
 use super::produce::{base, build, named, to_one};
@@ -249,9 +250,19 @@ struct Commit {
     partitions: &'static [(&'static str, i32, Option<&'static str>)],
 }
 
-fn commit(transactional_id: &str, producer: (i64, i16), commit: &Commit, offset: i64, at: i16) -> Vec<u8> {
+/// The topic's id at the versions that name topics by id.
+fn id_of(side: &Side, name: &str, at: i16) -> TopicId {
+    match name {
+        _ if at < 6 => TopicId::ZERO,
+        "nope" => UNKNOWN_ID,
+        name => side.id(name),
+    }
+}
+
+fn commit(side: &Side, transactional_id: &str, producer: ProducerOf, commit: &Commit, offset: i64, at: i16) -> Vec<u8> {
     let topics = commit.partitions.chunk_by(|a, b| a.0 == b.0).map(|of_topic| TxnOffsetCommitRequestTopic {
         name: of_topic[0].0.into(),
+        topic_id: id_of(side, of_topic[0].0, at),
         partitions: of_topic
             .iter()
             .map(|(_, partition_index, metadata)| TxnOffsetCommitRequestPartition {
@@ -262,13 +273,14 @@ fn commit(transactional_id: &str, producer: (i64, i16), commit: &Commit, offset:
             })
             .collect(),
     });
-    let (generation_id, member_id, instance) = if at >= 3 { commit.member } else { NO_MEMBER };
+    let (producer_id, producer_epoch) = producer(side);
+    let (generation_id_or_member_epoch, member_id, instance) = if at >= 3 { commit.member } else { NO_MEMBER };
     let request = TxnOffsetCommitRequest {
         transactional_id: transactional_id.into(),
         group_id: commit.group.into(),
-        producer_id: producer.0,
-        producer_epoch: producer.1,
-        generation_id,
+        producer_id,
+        producer_epoch,
+        generation_id_or_member_epoch,
         member_id: member_id.into(),
         group_instance_id: instance.map(str::to_owned),
         topics: topics.collect(),
@@ -280,7 +292,7 @@ impl Case {
     fn commits(self, producer: ProducerOf, what: Commit) -> Case {
         let name = self.name;
         self.and(ApiKey::TxnOffsetCommit, None, move |side, v, at| {
-            commit(&id(name, v), producer(side), &what, 100 + i64::from(v), at)
+            commit(side, &id(name, v), producer, &what, 100 + i64::from(v), at)
         })
     }
 
@@ -382,18 +394,19 @@ fn offsets() -> Vec<Case> {
 fn member() -> Case {
     const NAME: &str = "a member's offsets";
     const GROUP: &str = "read-in-transactions";
-    let commits = |generation_id, member: Option<&'static str>, instance: Option<&'static str>| {
+    let commits = |generation_id_or_member_epoch, member: Option<&'static str>, instance: Option<&'static str>| {
         move |side: &Side, v: i16| {
             let request = TxnOffsetCommitRequest {
                 transactional_id: id(NAME, v),
                 group_id: GROUP.into(),
                 producer_id: side.producer(0).0,
                 producer_epoch: side.producer(0).1,
-                generation_id,
+                generation_id_or_member_epoch,
                 member_id: member.map_or_else(|| side.member_id(), str::to_owned),
                 group_instance_id: instance.map(str::to_owned),
                 topics: vec![TxnOffsetCommitRequestTopic {
                     name: TOPIC.into(),
+                    topic_id: id_of(side, TOPIC, v),
                     partitions: vec![TxnOffsetCommitRequestPartition {
                         partition_index: 0,
                         committed_offset: 7,

@@ -4,7 +4,8 @@ use tidemill::model::TopicId;
 use tidemill::wire::ApiKey;
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
 
-use super::super::case::{Case, UNKNOWN_ID, case, say};
+use super::super::case::{Case, UNKNOWN_ID, case, say, say_by_hand};
+use super::super::pair::Side;
 
 const API: ApiKey = ApiKey::Metadata;
 
@@ -24,8 +25,32 @@ fn names(name: &'static str, asked: &'static [&'static str]) -> Case {
     case(API, name, |_, v| say(&about(asked.iter().map(|name| named(name)).collect()), v))
 }
 
+/// No topics, and unknown tags (statement 16).
+fn tagged(name: &'static str, count: usize) -> Case {
+    let step = move |_: &Side, v: i16| {
+        say_by_hand(API, v, |w| {
+            w.array_len(0);
+            // Topics may be created, and the operations of topics and at some versions of the cluster are not wanted.
+            (0..if v <= 10 { 3 } else { 2 }).for_each(|_| w.bool(false));
+            w.tag_count(count);
+            (0..count as u32).for_each(|tag| w.tag(1000 + tag, |_| {}));
+        })
+    };
+    case(API, name, step).since(9)
+}
+
 pub fn cases() -> Vec<Case> {
     vec![
+        tagged("as many tags as may be", 10_000),
+        tagged("a tag too many", 10_001),
+        case(API, "a topic too many", |_, v| {
+            say_by_hand(API, v, |w| {
+                w.array_len(1_000_001);
+                w.raw(&[0; 2_000_002]);
+            })
+        })
+        .since(1)
+        .until(1),
         names("one topic", &["plain"]),
         names("several topics", &["small", "plain", "empty"]),
         names("an unknown topic", &["nope", "plain"]),

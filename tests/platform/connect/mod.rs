@@ -5,7 +5,7 @@
 //! | `workers.rs` | two workers of one Connect cluster, and requests to their REST interface |
 //! | `lines.rs` | growing input files, and a count of each of their lines in the output |
 //!
-//! `TIDEMILL_TEST_PEER=kafka` runs it against Apache Kafka 4.3.
+//! `TIDEMILL_TEST_PEER=kafka` runs it against Apache Kafka 4.4.
 
 mod lines;
 mod workers;

@@ -46,7 +46,7 @@ fn statement_37_every_topic_config_is_described_with_its_default() {
     let result = ask(&world(&[], &[]), resource(RESOURCE_TOPIC, "t", None));
     assert_eq!((result.error_code, result.error_message.as_deref()), (ErrorCode::None, Some("")));
     assert_eq!(result.configs.len(), topic::SETTINGS.len());
-    // As Kafka 4.3 describes a fresh topic.
+    // As Kafka 4.4 describes a fresh topic.
     for (name, expected, kind) in [
         ("cleanup.policy", "delete@5 log.cleanup.policy=delete@5", 7),
         ("segment.bytes", "1073741824@5 log.segment.bytes=1073741824@5", 3),

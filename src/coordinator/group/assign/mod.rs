@@ -1,7 +1,7 @@
 //! Server-side assignment of partitions to the members of a consumer group (KIP-848). Input: each member's subscription
 //! and current target, and the partition count of each topic. Output: each member's new target.
 //!
-//! The results equal those of Kafka 4.3's assignors, with one exception. Kafka follows the order of its hash tables in
+//! The results equal those of Kafka 4.4's assignors, with one exception. Kafka follows the order of its hash tables in
 //! some places. There this code orders members and topics by id, so that the same group always gets the same
 //! assignment. An assignment stays as it is while its inputs do not change.
 //!

@@ -1,5 +1,5 @@
 //! Consumer groups (KIP-848): the coordinator assigns partitions, and each member is reconciled with its target on its
-//! own schedule. Follows the rules of Kafka 4.3 and uses its records.
+//! own schedule. Follows the rules of Kafka 4.4 and uses its records.
 //!
 //! ```text
 //! heartbeat -> the member's description, written if it changed        (heartbeat)
