@@ -12,4 +12,5 @@ mod fetch_sessions;
 mod idempotence;
 mod offsets;
 mod produce;
+mod resent;
 mod topics;
