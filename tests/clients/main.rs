@@ -6,6 +6,7 @@
 //! | `read_back` | each client reads back its own records and those of every other client |
 //! | `dump_log` | Kafka's segment dump reads our segments, and Tidemill adopts a topic directory that Kafka wrote |
 //! | `compaction` | Tidemill and Kafka keep the same records of a compacted topic |
+//! | `subscriptions` | a member that changes its subscription during a rebalance stays in its group |
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,3 +14,4 @@ mod support;
 mod compaction;
 mod dump_log;
 mod read_back;
+mod subscriptions;

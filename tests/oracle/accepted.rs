@@ -144,10 +144,10 @@ pub const ACCEPTED: &[Accepted] = &[
     // Consumer groups.
     any_order("ConsumerGroupDescribe / * / *order"),
     accepted(
-        "ConsumerGroupHeartbeat / joins without what it has / *",
+        "ConsumerGroupHeartbeat / joins with only its topics / *",
         "*",
         "*",
-        "null means empty; librdkafka sends it, and takes Kafka's refusal as fatal",
+        "librdkafka sends it, takes Kafka's refusal as fatal, and rejoins after this one",
     ),
     accepted("ConsumerGroupHeartbeat / a bad pattern* / error_message", "*", "*", OWN_WORDS),
     accepted(

@@ -48,12 +48,16 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[Str
         return invalid("RackId can't be empty.");
     }
     match epoch {
+        // librdkafka rejoins with nothing but its topics if the application unsubscribes while it revokes partitions. It
+        // takes Kafka's INVALID_REQUEST as fatal. After this error it rejoins with a whole request.
+        0 if request.rebalance_timeout_ms == -1 && request.topic_partitions.is_none() => {
+            let message = "The member must abandon all its partitions and rejoin with its whole description.";
+            return Err(GroupRefusal::new(ErrorCode::FencedMemberEpoch, message));
+        }
         0 if request.rebalance_timeout_ms == -1 => {
             return invalid("RebalanceTimeoutMs must be provided in first request.");
         }
-        // Null means empty. Kafka refuses it, and librdkafka takes that as fatal. It sends null if the application
-        // unsubscribes and subscribes again while an assignment arrives.
-        0 if request.topic_partitions.as_ref().is_some_and(|has| !has.is_empty()) => {
+        0 if request.topic_partitions.as_ref().is_none_or(|has| !has.is_empty()) => {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }
         0 if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() => {
@@ -88,25 +92,27 @@ mod tests {
     use crate::wire::group::consumer_group_heartbeat::TopicPartitions;
 
     #[test]
-    fn a_joining_member_reports_no_partitions_or_null() {
-        let topic = TopicPartitions { topic_id: TopicId([1; 16]), partitions: vec![0] };
-        for (epoch, topic_partitions, is_accepted) in [
-            (0, Some(vec![]), true),
-            (0, None, true),
-            (0, Some(vec![topic.clone()]), false),
-            (1, Some(vec![topic]), true),
-            (1, None, true),
+    fn a_member_that_rejoins_with_nothing_but_its_topics_is_fenced() {
+        let (none, topic) = (Some(vec![]), TopicPartitions { topic_id: TopicId([1; 16]), partitions: vec![0] });
+        let invalid = Some(ErrorCode::InvalidRequest);
+        for (member_epoch, rebalance_timeout_ms, topic_partitions, expected) in [
+            (0, -1, None, Some(ErrorCode::FencedMemberEpoch)),
+            (0, -1, none.clone(), invalid),
+            (0, 1, None, invalid),
+            (0, 1, Some(vec![topic]), invalid),
+            (0, 1, none, None),
+            (1, -1, None, None),
         ] {
             let request = ConsumerGroupHeartbeatRequest {
                 group_id: "g".into(),
                 member_id: "m".into(),
-                member_epoch: epoch,
-                rebalance_timeout_ms: 1,
+                member_epoch,
+                rebalance_timeout_ms,
                 subscribed_topic_names: Some(vec!["t".into()]),
                 topic_partitions,
                 ..Default::default()
             };
-            assert_eq!(check(&request, 1, &[]).is_ok(), is_accepted, "{request:?}");
+            assert_eq!(check(&request, 1, &[]).err().map(|refused| refused.error), expected, "{request:?}");
         }
     }
 }

@@ -305,6 +305,49 @@ def copier(a):
     Copier(a).run()
 
 
+def resubscribe(bootstrap, topic):
+    """A consumer (KIP-848) unsubscribes while it revokes partitions, and subscribes again after it has left."""
+    create(bootstrap, topic, 4)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    fatal, revoked = [], []
+
+    def consumer():
+        return Consumer({
+            "bootstrap.servers": bootstrap,
+            "group.id": topic,
+            "group.protocol": "consumer",
+            "error_cb": lambda error: fatal.append(error) if error.code() == KafkaError._FATAL else None,
+        })
+
+    def unsubscribes(of, partitions):
+        if not revoked:
+            of.unsubscribe()
+        revoked.extend(partitions)
+
+    first, second = consumer(), consumer()
+
+    def polls(has_come):
+        first.poll(0.05)
+        second.poll(0)
+        if fatal:
+            raise Difference(f"{topic}: {fatal[0]}")
+        return has_come()
+
+    def left():
+        members = admin.describe_consumer_groups([topic])[topic].result().members
+        return len(members) == 1 and len(second.assignment()) == 4
+
+    first.subscribe([topic], on_revoke=unsubscribes)
+    until("it has all partitions", SECONDS, lambda: polls(lambda: len(first.assignment()) == 4))
+    second.subscribe([topic])
+    until("it must give some back", SECONDS, lambda: polls(lambda: revoked))
+    until("it has left, and the other one has all", SECONDS, lambda: polls(left))
+    first.subscribe([topic])
+    until("it has joined again", SECONDS, lambda: polls(lambda: len(first.assignment()) == 2))
+    first.close()
+    second.close()
+
+
 def fences(bootstrap, topic, old):
     """A second producer of the id; the first one's open transaction is aborted."""
     old.begin_transaction()

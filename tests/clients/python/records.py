@@ -171,9 +171,9 @@ def main(program):
                 last = time.monotonic() + float(a["silence"])
             for partition, offsets in sorted(got.items()):
                 say(f"MEMBER {partition} {offsets[0]} {offsets[-1]} {len(offsets)}")
-        elif mode == "admin":
-            program.admin(a["bootstrap"], a["topic"])
-            say("OK admin")
+        elif mode in ("admin", "administer", "resubscribe"):
+            getattr(program, mode)(a["bootstrap"], a["topic"])
+            say(f"OK {mode}")
         else:
             raise Difference(f"unknown mode {mode}")
     except Difference as e:

@@ -147,6 +147,11 @@ fn invalid() -> Vec<Case> {
         beat("joins without a timeout", |group, _, _| Beat { rebalance_timeout_ms: -1, ..joining(group, "m") }),
         beat("joins with a negative timeout", |group, _, _| Beat { rebalance_timeout_ms: -5, ..joining(group, "m") }),
         beat("joins with no time", |group, _, _| Beat { rebalance_timeout_ms: 0, ..joining(group, "m") }),
+        beat("joins with only its topics", |group, _, _| Beat {
+            rebalance_timeout_ms: -1,
+            topic_partitions: None,
+            ..joining(group, "m")
+        }),
         beat("joins without what it has", |group, _, _| Beat { topic_partitions: None, ..joining(group, "m") }),
         beat("joins with partitions", |group, side, _| Beat {
             topic_partitions: owned(side, &[0]),

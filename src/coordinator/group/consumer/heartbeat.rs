@@ -103,8 +103,7 @@ impl Groups {
         };
         let mut step = ConsumerStep { id, group, image: &image, config: &config, now, writes, alarms: Vec::new() };
         step.check_size(&member_id)?;
-        // A joining member has no partitions, also if it reports none. Otherwise it would never confirm a revocation.
-        let reported = if joins { Some(&[][..]) } else { request.topic_partitions.as_deref() };
+        let reported = request.topic_partitions.as_deref();
         let old = step.member_to_update(&member_id, request, reported)?;
         let new = member_from_request(&old, request, client);
         let MemberUpdate { group_epoch, has_new_subscription } =

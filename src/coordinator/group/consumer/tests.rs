@@ -300,23 +300,6 @@ fn statement_118_epochs_fence_and_a_lost_response_is_repeated() {
 }
 
 #[test]
-fn a_member_that_rejoins_without_a_report_has_revoked_its_partitions() {
-    let mut world = World::with_image(EAGER, topics());
-    let mut consumers = [TestConsumer::new("a", &["t"]), TestConsumer::new("b", &["t"])];
-    consumers[0].beat(&mut world).unwrap();
-    consumers[1].beat(&mut world).unwrap();
-    // The group wants three partitions back. The client unsubscribes, subscribes again, and sends null.
-    assert_eq!(consumers[0].beat(&mut world).unwrap().member_epoch, 1);
-    (consumers[0].epoch, consumers[0].has) = (0, BTreeSet::new());
-    let rejoins = ConsumerGroupHeartbeatRequest { topic_partitions: None, ..consumers[0].request() };
-    let answer = send(&mut world, &rejoins).unwrap();
-    assert_eq!(answer.member_epoch, 2, "the null confirms the revocation");
-    consumers[0].apply(&answer);
-    heartbeat_until_stable(&mut world, &mut consumers);
-    assert_eq!(counts(&consumers), [3, 3]);
-}
-
-#[test]
 fn a_static_member_keeps_its_partitions_while_it_is_away_and_is_unique() {
     let mut world = World::with_image(EAGER, topics());
     let instance = |id: &str| TestConsumer { instance: Some("i".into()), ..TestConsumer::new(id, &["t"]) };
