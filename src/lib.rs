@@ -58,7 +58,8 @@
 //! ```
 //!
 //! A request for another shard's partition crosses as a message ([`router`]). Its bytes are copied once; nothing is
-//! shared. In forward routing a connection whose requests keep crossing moves to the owner, with its socket.
+//! shared. In forward and steer routing a connection whose requests keep crossing moves to the owner, with its socket.
+//! In steer routing it moves before the first request that needs one shard ([`api::shard_addressed`]).
 //!
 //! # A shard's memory
 //!
@@ -120,8 +121,8 @@
 //! # Words
 //!
 //! Kafka's words keep Kafka's meaning. Ours: a *node* is one process; a *shard* is one pinned thread with one ring; a
-//! *broker* is a server that Kafka clients see (direct routing: node id x 1000 + shard); the *journal* is a shard's
-//! write-ahead log; a *group* of the journal is the content of one write; a *chunk* is a piece of a segment's
+//! *broker* is a server that Kafka clients see (direct and steer routing: node id x 1000 + shard); the *journal* is a
+//! shard's write-ahead log; a *group* of the journal is the content of one write; a *chunk* is a piece of a segment's
 //! image in memory; the *image* is the immutable metadata that every shard reads. *Statement n* is behaviour n of
 //! `tests/statements.md`.
 //!
@@ -144,6 +145,19 @@
 //!   record at 251,000 against 263,000/s and reading equal, which is within the noise. Forward routing hands
 //!   connections over, so it costs extra only for requests that keep crossing. It serves clients that can reach only
 //!   one port.
+//! - **Steer routing gives each shard a host name of its own** (`router::broker`), because its brokers share a port.
+//!   Clients keep brokers by id, and some by address too. With one address for three brokers, kcat (librdkafka 2.0;
+//!   2.10 mended it) produced with stalls of seconds and never read to the end, and kafkajs did not read to the end
+//!   either. Java, librdkafka 2.16, franz-go and kafka-python worked. Names that differ in case resolve alike and work
+//!   with all of them. For 127.0.0.1 the other name is `localhost`: 127.0.0.2 would not pass an SSH tunnel. An IP
+//!   address has no second spelling that all clients read, so the start prints a warning.
+//! - **A connection in steer routing moves before its first request for a shard is served.** Its client may be wrong
+//!   about the shard, so every connection still serves every request. A connection that no request has assigned to a
+//!   shard yet answers ListGroups, ListTransactions and DescribeLogDirs for the whole node: a client that lists all
+//!   brokers then gets an entry twice rather than never. Steer routing is not measured against direct routing yet.
+//! - **One node accepts a replication factor up to the number of its brokers**, because clients derive it from the list
+//!   of brokers, and creates one replica. The partition's shard stays derived, so a manual assignment selects the
+//!   topic's id: round-robin assignments hold, and the response names the brokers of the other partitions.
 //! - **An idle core spins for 20 us** (`spin.us`). On two cores shared with the client, 10 to 20 us served as many
 //!   requests as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB). Without spinning, small requests took
 //!   10% less CPU still, and a single record 5% more time.

@@ -13,6 +13,7 @@
 //!   group/           requests to group coordinators; request finds the group's owner
 //!   txn/             requests to transaction coordinators; transactions writes markers of decided ones
 //!   admin/           metadata, topics, configurations; change runs a change on the controller's shard
+//! steer              the shard that a connection's first requests address, in steer routing
 //! remote             requests of other shards           outcome   response, nothing, or a closed connection
 //! ```
 //!
@@ -33,6 +34,7 @@ mod pending;
 pub(crate) mod remote;
 mod request;
 mod server;
+mod steer;
 pub mod table;
 mod txn;
 
@@ -43,6 +45,7 @@ pub use outcome::Outcome;
 pub use pending::Pending;
 pub use request::Origin;
 pub use server::Server;
+pub use steer::shard_addressed;
 pub use txn::transactions::reserve_producer_ids;
 
 use crate::router::Router;

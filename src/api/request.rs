@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::api::outcome::Header;
 use crate::api::server::Server;
+use crate::config::Routing;
 use crate::model::{BrokerId, ShardId};
 use crate::wire::{ApiKey, Malformed, Message, Reader};
 
@@ -41,18 +42,61 @@ pub struct Origin {
     pub broker: Option<BrokerId>,
     /// The client's address.
     pub peer: IpAddr,
+    /// In steer routing: the connection is on the shard whose broker the client addresses.
+    is_steered: Cell<bool>,
 }
 
 impl Origin {
     /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address.
     pub fn new(listener: &str) -> Origin {
-        let peer = Ipv4Addr::UNSPECIFIED.into();
-        Origin { listener: listener.into(), traffic: Traffic::default(), broker: None, peer }
+        Origin {
+            listener: listener.into(),
+            traffic: Traffic::default(),
+            broker: None,
+            peer: Ipv4Addr::UNSPECIFIED.into(),
+            is_steered: Cell::new(false),
+        }
+    }
+
+    /// The origin of a connection that another shard handed over.
+    pub fn handed_over(listener: &str) -> Origin {
+        let origin = Origin::new(listener);
+        origin.is_steered.set(true);
+        origin
+    }
+
+    /// The same listener, on the port of one broker.
+    pub fn at_broker(&self, broker: BrokerId) -> Origin {
+        Origin { broker: Some(broker), ..self.clone() }
     }
 
     /// The same listener, for one client.
     pub fn of(&self, peer: IpAddr) -> Origin {
         Origin { peer, ..self.clone() }
+    }
+
+    /// Whether a request has shown the shard that the connection is for.
+    pub fn is_steered(&self) -> bool {
+        self.is_steered.get()
+    }
+
+    /// The client addresses the broker of `shard`. The connection moves there unless `own` is that shard.
+    pub fn steer(&self, shard: ShardId, own: ShardId) {
+        if shard == own {
+            self.is_steered.set(true);
+        } else {
+            self.traffic.move_to(shard);
+        }
+    }
+
+    /// Whether this connection stands for all shards of the node, so that a list has the entries of all of them. In
+    /// steer routing a connection does until its first request for a shard.
+    pub(in crate::api) fn is_for_node(&self, routing: Routing) -> bool {
+        match routing {
+            Routing::Direct => false,
+            Routing::Forward => true,
+            Routing::Steer => !self.is_steered(),
+        }
     }
 }
 
@@ -71,6 +115,12 @@ impl Traffic {
     pub(in crate::api) fn note(&self, owner: ShardId) {
         let streak = if self.owner.replace(owner.0) == owner.0 { self.streak.get() + 1 } else { 1 };
         self.streak.set(streak);
+    }
+
+    /// Moves the connection to `shard` without waiting for more requests.
+    fn move_to(&self, shard: ShardId) {
+        self.owner.set(shard.0);
+        self.streak.set(Traffic::STREAK);
     }
 
     /// The shard that the connection should move to.

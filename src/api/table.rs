@@ -67,6 +67,7 @@ pub struct Row {
 /// - `local(f)`: `f` is the first stage. It responds or returns a [`Pending`], and never waits.
 /// - `ordered(f)`: the same, but `f` waits for memory or the journal, in the connection's order.
 /// - `later(f)`: `f(server, request, version)` runs on this shard and may ask other shards.
+/// - `list(f)`: as `later`, and `f(server, request, all)` lists the entries of all shards if `all` is true.
 /// - `image(f)`: `f(request, context)` answers from this shard's image.
 /// - `controller(f)`: `f(change, request)` runs on the controller's shard.
 /// - `image_or_controller(f, g)`: `image(f)`, and `controller(g)` if `f` returns `None`.
@@ -135,6 +136,10 @@ macro_rules! first_stage {
     (later($f:path) $request:ident) => {
         later($request, $f)
     };
+    (list($f:path) $request:ident) => {{
+        let all = $request.origin.is_for_node($request.server.shard.config.routing);
+        later($request, async move |server: &Rc<Server>, message, _| $f(server, message, all).await)
+    }};
     (image($f:path) $request:ident) => {{
         let mut request = $request;
         let outcome = from_image(&mut request, |message, context| Some($f(message, context)))?;
@@ -204,7 +209,7 @@ table! {
     AddOffsetsToTxn         TransactionCoordinator (Write TransactionalId)     later(add_offsets_to_txn::answer);
     EndTxn                  TransactionCoordinator (Write TransactionalId)     later(end_txn::answer);
     DescribeTransactions    TransactionCoordinator (Describe TransactionalId)  later(describe_transactions::answer);
-    ListTransactions        ThisBroker             (Describe TransactionalId)  later(list_transactions::answer);
+    ListTransactions        ThisBroker             (Describe TransactionalId)  list(list_transactions::answer);
     DescribeProducers       PartitionLeader        (Read Topic)                later(describe_producers::answer);
     WriteTxnMarkers         PartitionLeader        (ClusterAction Cluster)     later(write_txn_markers::answer);
 
@@ -217,7 +222,7 @@ table! {
     DescribeTopicPartitions AnyBroker              (Describe Topic)            image(describe_topic_partitions::answer);
     DescribeConfigs         AnyBroker              (DescribeConfigs Topic)     image(describe_configs::answer);
     ListConfigResources     AnyBroker              (DescribeConfigs Cluster)   image(list_config_resources::answer);
-    DescribeLogDirs         ThisBroker             (Describe Cluster)          later(describe_log_dirs::answer);
+    DescribeLogDirs         ThisBroker             (Describe Cluster)          list(describe_log_dirs::answer);
     DescribeAcls            AnyBroker              (Describe Cluster)          local(acls::describe);
     CreateAcls              AnyBroker              (Alter Cluster)             local(acls::create);
     DeleteAcls              AnyBroker              (Alter Cluster)             local(acls::delete);

@@ -4,7 +4,7 @@ use super::setting::{FromValue, Value};
 use crate::model::{Codec, TimestampType};
 
 /// `routing`.
-pub const ROUTINGS: &[&str] = &["direct", "forward"];
+pub const ROUTINGS: &[&str] = &["direct", "steer", "forward"];
 /// `cleanup.policy`: none, one or both of them.
 pub const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
 /// `compression.type`.
@@ -26,12 +26,16 @@ pub enum Routing {
     Direct,
     /// A node is one broker with one port.
     Forward,
+    /// Each shard is a broker, and all of them have the listener's port. The first request on a connection that names a
+    /// partition, a group or a transaction moves the connection to the shard.
+    Steer,
 }
 
 impl FromValue for Routing {
     fn from_value(value: &Value) -> Routing {
         match String::from_value(value).as_str() {
             "forward" => Routing::Forward,
+            "steer" => Routing::Steer,
             _ => Routing::Direct,
         }
     }

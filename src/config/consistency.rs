@@ -2,7 +2,7 @@
 
 use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
 use super::choices::Routing;
-use super::listener::Listener;
+use super::listener::{Listener, SHARD_IN_HOST};
 
 /// Two settings that contradict each other, or a setting that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -31,6 +31,12 @@ pub enum Contradiction {
         listener.name, listener.port
     )]
     WildcardAdvertised {
+        /// The advertised listener.
+        listener: Listener,
+    },
+    /// In forward routing a node is one broker, so no shard has an address.
+    #[error("{{shard}} in the host of {listener} needs routing=steer or routing=direct, where each core is a broker")]
+    ShardInHost {
         /// The advertised listener.
         listener: Listener,
     },
@@ -90,7 +96,9 @@ impl Contradiction {
             Contradiction::SecureListener { .. }
             | Contradiction::DuplicatePort { .. }
             | Contradiction::NoPortsForShards { .. } => "listeners",
-            Contradiction::UnknownListener { .. } | Contradiction::WildcardAdvertised { .. } => "advertised.listeners",
+            Contradiction::UnknownListener { .. }
+            | Contradiction::WildcardAdvertised { .. }
+            | Contradiction::ShardInHost { .. } => "advertised.listeners",
             Contradiction::JournalBytes { .. } => "journal.bytes",
             Contradiction::SeveralDataDirectories => "log.dirs",
             Contradiction::CompactionLags { .. } => "log.cleaner.min.compaction.lag.ms",
@@ -141,6 +149,9 @@ fn advertised_listeners(config: &BrokerConfig) -> Vec<Contradiction> {
         let lacks_ports = config.routing == Routing::Direct && listener.port.checked_add(shards).is_none();
         if listener.is_wildcard() {
             found.push(Contradiction::WildcardAdvertised { listener: listener.clone() });
+        }
+        if config.routing == Routing::Forward && listener.host.contains(SHARD_IN_HOST) {
+            found.push(Contradiction::ShardInHost { listener: listener.clone() });
         }
         if lacks_ports {
             found.push(Contradiction::NoPortsForShards { listener, shards });

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Stands for the number of the shard in the host of an advertised listener.
+pub const SHARD_IN_HOST: &str = "{shard}";
+
 /// One listener. A response gives the brokers' addresses on the listener that received the request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {

@@ -336,7 +336,7 @@ mod tests {
             &[
                 "t.toml:1: Invalid value 0 for configuration num.partitions: Value must be at least 1",
                 "t.toml:2: Invalid value maybe for configuration flush.ack: Expected value to be either true or false",
-                "t.toml:4: Invalid value sideways for configuration routing: String must be one of: direct, forward",
+                "t.toml:4: Invalid value sideways for configuration routing: String must be one of: direct, steer, ",
                 "t.toml:5: node.id: expected a list of plain values",
             ],
         );
@@ -375,7 +375,12 @@ mod tests {
             check_error(file(text), &[expected]);
         }
         assert!(file("listeners = \"A://:9092\"\nadvertised.listeners = \"A://b:9092\"").is_ok());
-        assert!(file("listeners = \"A://a:65530\"\nshards = 8\nrouting = \"forward\"").is_ok());
+        for routing in ["forward", "steer"] {
+            assert!(file(&format!("listeners = \"A://a:65530\"\nshards = 8\nrouting = \"{routing}\"")).is_ok());
+        }
+        let template = "advertised.listeners = \"PLAINTEXT://k-{shard}.example:9092\"\nrouting = ";
+        assert!(file(&format!("{template}\"steer\"")).is_ok() && file(&format!("{template}\"direct\"")).is_ok());
+        check_error(file(&format!("{template}\"forward\"")), &["{shard} in the host of", "routing=steer"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) mod broker;
 mod choices;
 mod consistency;
 pub mod example;
-mod listener;
+pub(crate) mod listener;
 mod load;
 mod nearest;
 mod setting;

@@ -195,6 +195,8 @@ impl Connection {
                 };
                 let large = partial.receive(&self.stream, bytes_max, &self.receiving, on_progress).await?;
                 self.is_receiving.set(false);
+                // A large request is served here, and the connection moves after it: its memory is this shard's.
+                self.is_for_another_shard(large.frame());
                 self.start(large.frame()).await;
                 continue;
             }
@@ -208,11 +210,24 @@ impl Connection {
         Ok(())
     }
 
-    /// In forward routing: the shard that owns the partitions of this connection's requests, if it is another one.
+    /// The shard that owns the partitions of this connection's requests, if it is another one. In direct routing the
+    /// client has chosen the shard by its port, and the connection stays.
     fn other_owner(&self) -> Option<ShardId> {
         let shard = &self.server.shard;
-        let forwards = shard.config.routing == Routing::Forward;
-        self.origin.traffic.belongs_to().filter(|owner| forwards && *owner != shard.id)
+        let moves = shard.config.routing != Routing::Direct;
+        self.origin.traffic.belongs_to().filter(|owner| moves && *owner != shard.id)
+    }
+
+    /// In steer routing: whether the frame is the first request that needs one shard, and needs another shard than
+    /// this. The connection then moves before the request starts.
+    fn is_for_another_shard(&self, frame: &[u8]) -> bool {
+        let shard = &self.server.shard;
+        if shard.config.routing != Routing::Steer || self.origin.is_steered() {
+            return false;
+        }
+        let Some(owner) = api::shard_addressed(&self.server, frame) else { return false };
+        self.origin.steer(owner, shard.id);
+        owner != shard.id
     }
 
     /// Moves the connection to another shard, with the bytes that were received and not started. All started requests
@@ -240,12 +255,17 @@ impl Connection {
         self.pipeline.borrow().is_empty() && !self.is_writing.get()
     }
 
-    /// Starts every whole frame, and keeps the rest in `partial`.
+    /// Starts every whole frame, and keeps the rest in `partial`: an incomplete frame, or the bytes for the shard that
+    /// the connection moves to.
     async fn take(&self, mut bytes: ReceivedBytes, partial: &mut Partial, bytes_max: usize) -> Result<(), FrameError> {
         if !partial.is_empty() {
             let (rest, is_whole) = partial.extend(&bytes, bytes_max)?;
             let used = bytes.len() - rest.len();
             if !is_whole {
+                return Ok(());
+            }
+            if self.is_for_another_shard(partial.whole()) {
+                partial.append(&bytes.after(used));
                 return Ok(());
             }
             bytes = self.without_pool(bytes.after(used));
@@ -256,6 +276,9 @@ impl Connection {
             bytes = self.without_pool(bytes);
             let Found::Frame(frame, rest) = frames::first(&bytes, bytes_max)? else { break };
             let used = bytes.len() - rest.len();
+            if self.is_for_another_shard(frame) {
+                break;
+            }
             self.start(frame).await;
             bytes = bytes.after(used);
         }

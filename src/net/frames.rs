@@ -111,6 +111,11 @@ impl Partial {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Keeps the bytes after a whole frame, for the shard that the connection moves to.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     /// Drops the frame, and frees its memory if it was large.
     pub fn clear(&mut self) {
         self.0.clear();

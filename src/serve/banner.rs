@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::node::{Bound, Started};
 use crate::config::{BrokerConfig, Routing};
 use crate::disk::layout::DataDirectory;
+use crate::router::broker::has_host_per_shard;
 use crate::runtime::probe;
 use crate::tools::Failure;
 
@@ -39,6 +40,7 @@ pub(super) fn describe(
     let _ = writeln!(out, "  data       {}", data.root.display());
     let routing = match config.routing {
         Routing::Direct => "direct: each core is a broker with a port of its own",
+        Routing::Steer => "steer: each core is a broker, and connections move from the shared port to their core",
         Routing::Forward => "forward: one broker, requests cross to the core that owns the partition",
     };
     let _ = writeln!(out, "  shards     {shards} ({routing})");
@@ -46,9 +48,15 @@ pub(super) fn describe(
         let port = listener.address.port();
         let own = match config.routing {
             Routing::Direct => format!(", shards on {}-{}", port + 1, port + shards),
-            Routing::Forward => String::new(),
+            Routing::Steer | Routing::Forward => String::new(),
         };
         let _ = writeln!(out, "  {:<10} {}{own}", listener.name.to_lowercase(), listener.address);
+        let host = &listener.advertised.host;
+        if config.routing == Routing::Steer && shards > 1 && !has_host_per_shard(host) {
+            let note = "kafkajs and librdkafka before 2.10 (kcat) take brokers with one address for one broker:";
+            let _ = writeln!(out, "  note       {note}");
+            let _ = writeln!(out, "             set advertised.listeners to a host name instead of {host}");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Fai
         };
         let own_ports = match config.routing {
             Routing::Direct => shards,
-            Routing::Forward => 0,
+            Routing::Steer | Routing::Forward => 0,
         };
         if u32::from(listener.port) + u32::from(own_ports) > u32::from(u16::MAX) || listener.port == 0 {
             return Err(Failure::new(format!(

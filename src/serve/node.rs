@@ -177,8 +177,7 @@ fn listen(
         let mut ports = vec![(bound.address, origin.clone())];
         if config.routing == Routing::Direct {
             let own_port = SocketAddr::new(bound.address.ip(), bound.address.port() + 1 + shard.0);
-            let broker = Some(BrokerId::new(NodeId(config.node_id), shard));
-            ports.push((own_port, Origin { broker, ..origin }));
+            ports.push((own_port, origin.at_broker(BrokerId::new(NodeId(config.node_id), shard))));
         }
         for (address, origin) in ports {
             let listener = Listener::bind(address, true)?;
@@ -197,7 +196,7 @@ async fn receive(server: Rc<Server>, connections: Rc<Connections>) {
             (from, Message::Request { id, request }) => serve(&server, &appends, from, id, request),
             (_, Message::Adopt(hand_over)) => match Stream::from_fd(hand_over.socket) {
                 Ok(stream) => {
-                    let origin = Origin::new(&hand_over.listener);
+                    let origin = Origin::handed_over(&hand_over.listener);
                     connections.serve(stream, origin, hand_over.received);
                 }
                 Err(error) => tracing::warn!("lost a connection that another shard handed over: {error}"),

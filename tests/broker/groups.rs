@@ -147,7 +147,7 @@ fn describe(talk: &mut Talk, group: &str) -> DescribedGroup {
 
 #[test]
 fn acknowledged_members_and_offsets_survive_a_kill() {
-    for routing in ["routing=direct", "routing=forward"] {
+    for routing in ["routing=direct", "routing=steer", "routing=forward"] {
         let settings = ["--shards", "2", "--set", routing, "--set", "group.initial.rebalance.delay.ms=100"];
         let mut node = Node::tidemill("groups-kill", &settings);
         create(node.bootstrap(), "t", 1);

@@ -9,6 +9,7 @@
 //! | `limits` | slow readers, idle connections, fast producers and a full disk stay within their bounds |
 //! | `restart`, `retention` | acknowledged records survive stops, kills and changed shard counts; old segments go |
 //! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
+//! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `command_line`, `inspect` | the subcommands: output, errors and exit codes |
 
 #[path = "../support/mod.rs"]
@@ -25,4 +26,5 @@ mod restart;
 mod retention;
 mod serve;
 mod startup_refusals;
+mod steer;
 mod transactions;

@@ -235,6 +235,7 @@ fn check_any_connection_serves_everything(routing: &str) {
     let port: i32 = node.bootstrap().rsplit_once(':').unwrap().1.parse().unwrap();
     match routing {
         "forward" => assert!(brokers.len() == 1 && brokers.values().all(|b| b.port == port), "{brokers:?}"),
+        "steer" => assert!(brokers.len() == 2 && brokers.values().all(|b| b.port == port), "{brokers:?}"),
         _ => assert!(brokers.len() == 2 && brokers.values().all(|b| b.port != port), "{brokers:?}"),
     }
     let addresses: Vec<String> = brokers.values().map(|broker| broker.address()).collect();
@@ -303,6 +304,11 @@ fn check_any_connection_serves_everything(routing: &str) {
 #[test]
 fn any_connection_serves_every_partition_in_order_with_forward_routing() {
     check_any_connection_serves_everything("forward");
+}
+
+#[test]
+fn any_connection_serves_every_partition_in_order_with_steer_routing() {
+    check_any_connection_serves_everything("steer");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::api::server::Server;
-use crate::config::Routing;
 use crate::model::{ErrorCode, PartitionIndex, ShardId};
 use crate::router::message::{self, LogSize, Reply};
 use crate::runtime::dir;
@@ -17,7 +16,7 @@ use crate::wire::admin::describe_log_dirs::{
 pub(in crate::api) async fn answer(
     server: &Rc<Server>,
     request: DescribeLogDirsRequest,
-    _version: i16,
+    is_for_node: bool,
 ) -> DescribeLogDirsResponse {
     let directory = &server.shard.data.root;
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
@@ -31,7 +30,7 @@ pub(in crate::api) async fn answer(
     }
     let image = server.shard.image();
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for LogSize { id, bytes, lag } in all(server).await {
+    for LogSize { id, bytes, lag } in all(server, is_for_node).await {
         let Some(topic) = image.topic_by_id(id.topic) else { continue };
         if is_wanted(request.topics.as_deref(), topic.name.as_str(), id.partition) {
             topics.entry(topic.name.to_string()).or_default().push(DescribeLogDirsPartition {
@@ -53,10 +52,10 @@ fn is_wanted(topics: Option<&[DescribableLogDirTopic]>, name: &str, partition: P
     topics.is_none_or(|topics| topics.iter().any(|asked| asked.topic == name && asked.partitions.contains(&partition)))
 }
 
-/// The logs of this broker. In forward routing a broker has all shards.
-async fn all(server: &Rc<Server>) -> Vec<LogSize> {
+/// The logs of this shard, or of all shards of the node.
+async fn all(server: &Rc<Server>, is_for_node: bool) -> Vec<LogSize> {
     let mut all = here(server);
-    if server.shard.config.routing == Routing::Forward {
+    if is_for_node {
         for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
             match server.router.call(shard, message::ShardRequest::LogSizes).reply().await {
                 Reply::LogSizes(sizes) => all.extend(sizes),

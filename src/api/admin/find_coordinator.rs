@@ -105,9 +105,7 @@ fn find<'a>(
     let partition = partition_of(key, topic.partitions.len());
     let leader = topic.partitions[partition as usize].leader.and_then(|leader| image.node(leader));
     let node = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
-    let id = broker::broker_of(node, topic.id, partition);
-    let mut brokers = broker::brokers_of(node, listener);
-    brokers.find(|broker| broker.id == id).ok_or(ErrorCode::CoordinatorNotAvailable)
+    broker::serving_broker(node, listener, topic.id, partition).ok_or(ErrorCode::CoordinatorNotAvailable)
 }
 
 #[cfg(test)]

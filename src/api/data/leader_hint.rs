@@ -3,7 +3,7 @@
 
 use crate::metadata::Image;
 use crate::model::PartitionIndex;
-use crate::router::broker::{broker_of, brokers_of};
+use crate::router::broker::{broker_of, serving_broker};
 use crate::wire::{CurrentLeader, NodeEndpoint, Topic};
 
 /// The leaders named in one response.
@@ -34,11 +34,11 @@ impl<'a> LeaderHints<'a> {
         };
         let leader = broker_of(node, topic.id, partition);
         if self.endpoints.iter().all(|endpoint| endpoint.node_id != leader.0)
-            && let Some(broker) = brokers_of(node, self.listener).find(|broker| broker.id == leader)
+            && let Some(broker) = serving_broker(node, self.listener, topic.id, partition)
         {
             self.endpoints.push(NodeEndpoint {
                 node_id: leader.0,
-                host: broker.host.into(),
+                host: broker.host,
                 port: broker.port,
                 rack: Some(broker.rack.into()),
             });
@@ -74,8 +74,10 @@ mod tests {
         assert_eq!(named, expected);
         let node = world.image.node(crate::model::NodeId(2)).unwrap();
         for endpoint in hints.endpoints().iter().filter(|endpoint| endpoint.node_id / 1000 == 2) {
-            let broker = brokers_of(node, "PLAINTEXT").find(|broker| broker.id.0 == endpoint.node_id).unwrap();
-            assert_eq!((&*endpoint.host, endpoint.port), (broker.host, broker.port));
+            let broker = crate::router::broker::brokers_of(node, "PLAINTEXT")
+                .find(|broker| broker.id.0 == endpoint.node_id)
+                .unwrap();
+            assert_eq!((&*endpoint.host, endpoint.port), (&*broker.host, broker.port));
         }
         let by_id = Topic::Id(world.image.topic("t").unwrap().id);
         assert_eq!(hints.leader(by_id, 2).leader_id, leaders[2]);

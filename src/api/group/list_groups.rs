@@ -23,7 +23,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
                 Err(error) => response.error_code = error,
             }
         }
-        if call.forwards() {
+        if call.is_for_node {
             for shard in call.server.other_shards() {
                 let more: ListGroupsResponse = call.ask(shard, &request).await?;
                 if more.error_code.is_error() {

@@ -4,7 +4,7 @@
 //! group id -> partition of __consumer_offsets -> owner
 //!   this shard                       -> step the ledger, in the connection's order; respond when the step is durable
 //!   another one, direct routing      -> NOT_COORDINATOR: the client sends FindCoordinator and connects to the owner
-//!   another one, forward routing     -> the frame goes to the owner as a message, and the response comes back
+//!   another one, other routings      -> the frame goes to the owner as a message, and the response comes back
 //! ```
 //! A request about several groups is split by owner, and the responses are merged.
 
@@ -39,6 +39,8 @@ pub(in crate::api) struct GroupRequest {
     frame: Rc<[u8]>,
     /// Another shard forwarded the request, so it concerns this shard's groups only.
     is_forwarded: bool,
+    /// A list has the groups of all shards.
+    pub is_for_node: bool,
 }
 
 /// The owner of a group's state.
@@ -60,6 +62,7 @@ impl GroupRequest {
             header: request.header,
             frame: request.frame.into(),
             is_forwarded: false,
+            is_for_node: request.origin.is_for_node(request.server.shard.config.routing),
         }
     }
 
@@ -73,6 +76,7 @@ impl GroupRequest {
             header: Header { version: header.version, correlation_id: header.correlation_id },
             frame: request.frame.as_slice().into(),
             is_forwarded: true,
+            is_for_node: false,
         }
     }
 
@@ -96,7 +100,7 @@ impl GroupRequest {
 
     /// Returns true if this shard forwards requests about other shards' groups.
     pub fn forwards(&self) -> bool {
-        self.server.shard.config.routing == Routing::Forward && !self.is_forwarded
+        self.server.shard.config.routing != Routing::Direct && !self.is_forwarded
     }
 
     /// Sends the whole request to the shard that owns its group.

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::transactions;
 use crate::api::server::Server;
-use crate::config::Routing;
 use crate::coordinator::txn::TransactionState;
 use crate::model::{ErrorCode, ShardId};
 use crate::router::message::{self, Reply};
@@ -17,7 +16,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub(in crate::api) async fn answer(
     server: &Rc<Server>,
     request: ListTransactionsRequest,
-    _version: i16,
+    is_for_node: bool,
 ) -> ListTransactionsResponse {
     let mut response = ListTransactionsResponse::default();
     let pattern = match request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty()) {
@@ -32,7 +31,7 @@ pub(in crate::api) async fn answer(
             }
         }
     };
-    let all = match all(server).await {
+    let all = match all(server, is_for_node).await {
         Ok(all) => all,
         Err(error_code) => {
             response.error_code = error_code;
@@ -59,10 +58,10 @@ pub(in crate::api) async fn answer(
     response
 }
 
-/// The transactions of this broker. In forward routing a broker has all shards.
-async fn all(server: &Rc<Server>) -> Result<Vec<message::ListedTransaction>, ErrorCode> {
+/// The transactions of this shard, or of all shards of the node.
+async fn all(server: &Rc<Server>, is_for_node: bool) -> Result<Vec<message::ListedTransaction>, ErrorCode> {
     let mut all = transactions::list(server).await?;
-    if server.shard.config.routing == Routing::Forward {
+    if is_for_node {
         for shard in (0..server.shard.shards).map(ShardId).filter(|shard| *shard != server.shard.id) {
             match server.router.call(shard, message::ShardRequest::ListTransactions).reply().await {
                 Reply::Transactions(listed) => all.extend(listed?),

@@ -101,7 +101,7 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
 }
 
 /// Checks that this broker accepts requests about the transactional id. In direct routing only its coordinator does; in
-/// forward routing every shard of the coordinator's node does.
+/// the other routings every shard of the coordinator's node does.
 pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(), ErrorCode> {
     let (_, owner) = server.transactions.owner(id)?;
     match server.shard.config.routing {

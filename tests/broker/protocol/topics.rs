@@ -9,7 +9,9 @@ use tidemill::model::{ErrorCode, TopicId};
 use tidemill::wire::admin::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
-use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::admin::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+};
 use tidemill::wire::admin::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use tidemill::wire::admin::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
@@ -193,6 +195,50 @@ fn s032_the_answer_has_the_shape_the_id_and_every_config() {
     let configs = answered.configs.as_ref().expect("a config list");
     assert!(configs.len() >= 25, "{}", configs.len());
     assert!(configs.iter().any(|config| config.name == "retention.ms" && config.value.as_deref() == Some("77")));
+}
+
+#[test]
+fn s033_one_node_accepts_replicas_up_to_its_brokers_and_reports_the_difference() {
+    let node = PLAIN.node();
+    let mut talk = Talk::to(node.bootstrap());
+    let mut two_replicas = new_topic(&fresh_name("two-replicas"), 2, &[]);
+    two_replicas.replication_factor = 2;
+    let mut three_replicas = new_topic(&fresh_name("three-replicas"), 2, &[]);
+    three_replicas.replication_factor = 3;
+    let assigned = |name: &str, brokers: &[&[i32]]| CreatableTopic {
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: (0..)
+            .zip(brokers)
+            .map(|(partition_index, brokers)| CreatableReplicaAssignment {
+                partition_index,
+                broker_ids: brokers.to_vec(),
+            })
+            .collect(),
+        ..new_topic(&fresh_name(name), 1, &[])
+    };
+    let topics = vec![
+        two_replicas,
+        three_replicas,
+        assigned("chosen", &[&[1001], &[1000], &[1001]]),
+        assigned("chosen-alike", &[&[1001], &[1001], &[1001]]),
+    ];
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let answer = create_all(&mut talk, 5, topics, false);
+    let [two, three, chosen, alike] = &answer.topics[..] else { panic!("{answer:?}") };
+    assert_eq!((two.error_code, two.replication_factor), (ErrorCode::None, 1));
+    assert!(two.error_message.as_deref().unwrap().contains("1 replica in place of 2"), "{two:?}");
+    assert_eq!(three.error_code, ErrorCode::InvalidReplicationFactor);
+    assert_eq!((chosen.error_code, &chosen.error_message), (ErrorCode::None, &None));
+    assert_eq!(alike.error_code, ErrorCode::None);
+    assert!(alike.error_message.as_deref().unwrap().contains("partition 1 lies on [1000], not on [1001]"), "{alike:?}");
+    let described = metadata(&mut talk, 9, Some(&[&names[0], &names[2], &names[3]]));
+    let leaders = |topic: usize| -> Vec<(i32, Vec<i32>)> {
+        described.topics[topic].partitions.iter().map(|part| (part.leader_id, part.replica_nodes.clone())).collect()
+    };
+    assert!(leaders(0).iter().all(|(leader, replicas)| *replicas == [*leader]));
+    assert_eq!(leaders(1), [(1001, vec![1001]), (1000, vec![1000]), (1001, vec![1001])]);
+    assert_eq!(leaders(2), leaders(1), "partitions of one topic take consecutive brokers");
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! The brokers of one side: where a request is sent, and the broker ids in requests and responses.
+//!
+//! Kafka and a node in forward routing are broker 1. In direct routing a node is one broker per shard, numbered from
+//! 1000 on, each with its port. Requests name broker 1 as broker 1000, and go to the broker that a client would choose:
+//! groups and transactions to their coordinators, everything else to broker 1000. Responses are mapped back to broker
+//! 1, and brokers that are broker 1 too are left out.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use serde_json::Value;
+use tidemill::api::table::{Scope, row};
+use tidemill::model::ErrorCode;
+use tidemill::wire::admin::alter_configs::AlterConfigsRequest;
+use tidemill::wire::admin::create_partitions::CreatePartitionsRequest;
+use tidemill::wire::admin::create_topics::CreateTopicsRequest;
+use tidemill::wire::admin::describe_configs::DescribeConfigsRequest;
+use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION};
+use tidemill::wire::admin::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use tidemill::wire::frame::{self, RequestHeader};
+use tidemill::wire::{ApiKey, Message, Reader, Wire};
+
+use crate::support::talk::Talk;
+
+/// The first broker of a node in direct routing.
+const FIRST: i32 = 1000;
+/// Fields that have a broker's id.
+const ID_FIELDS: [&str; 4] = ["node_id", "broker_id", "leader_id", "controller_id"];
+/// Fields that have a list of broker ids.
+const LIST_FIELDS: [&str; 3] = ["replica_nodes", "isr_nodes", "offline_replicas"];
+/// Fields whose elements are brokers.
+const BROKER_FIELDS: [&str; 3] = ["brokers", "node_endpoints", "config_resources"];
+
+pub struct Brokers {
+    bootstrap: String,
+    is_direct: bool,
+    /// The coordinators' addresses by key type. The internal topics have one partition, so each type has one.
+    coordinators: RefCell<HashMap<i8, String>>,
+}
+
+impl Brokers {
+    /// `is_direct`: a Tidemill node in direct routing.
+    pub fn new(bootstrap: &str, is_direct: bool) -> Brokers {
+        Brokers { bootstrap: bootstrap.into(), is_direct, coordinators: RefCell::default() }
+    }
+
+    /// The address to which a client sends a request of this API.
+    pub fn address(&self, api: ApiKey) -> String {
+        if !self.is_direct {
+            return self.bootstrap.clone();
+        }
+        match (api, row(api).scope) {
+            (ApiKey::ListGroups, _) | (_, Scope::GroupCoordinator) => self.coordinator(GROUP),
+            (ApiKey::ListTransactions, _) | (_, Scope::TransactionCoordinator) => self.coordinator(TRANSACTION),
+            _ => {
+                let (host, port) = self.bootstrap.rsplit_once(':').expect("host:port");
+                format!("{host}:{}", port.parse::<u16>().expect("a port") + 1)
+            }
+        }
+    }
+
+    fn coordinator(&self, key_type: i8) -> String {
+        let known = self.coordinators.borrow().get(&key_type).cloned();
+        known.unwrap_or_else(|| {
+            let request =
+                FindCoordinatorRequest { key_type, coordinator_keys: vec!["any".into()], ..Default::default() };
+            let answer: FindCoordinatorResponse = Talk::to(&self.bootstrap).call(&request, 4);
+            let found = &answer.coordinators[0];
+            assert_eq!(found.error_code, ErrorCode::None, "the first answer names the coordinator");
+            let address = format!("{}:{}", found.host, found.port);
+            self.coordinators.borrow_mut().insert(key_type, address.clone());
+            address
+        })
+    }
+
+    /// The frame with this side's broker ids. A frame that cannot be decoded stays as it is.
+    pub fn in_request(&self, api: ApiKey, frame: &[u8]) -> Vec<u8> {
+        let renamed = match api {
+            _ if !self.is_direct => None,
+            ApiKey::CreateTopics => renamed(frame, |request: &mut CreateTopicsRequest| {
+                let assignments = request.topics.iter_mut().flat_map(|topic| &mut topic.assignments);
+                assignments.for_each(|assignment| rename(&mut assignment.broker_ids));
+            }),
+            ApiKey::CreatePartitions => renamed(frame, |request: &mut CreatePartitionsRequest| {
+                let assignments = request.topics.iter_mut().filter_map(|topic| topic.assignments.as_mut()).flatten();
+                assignments.for_each(|assignment| rename(&mut assignment.broker_ids));
+            }),
+            ApiKey::DescribeConfigs => renamed(frame, |request: &mut DescribeConfigsRequest| {
+                request.resources.iter_mut().for_each(|at| rename_resource(at.resource_type, &mut at.resource_name));
+            }),
+            ApiKey::AlterConfigs => renamed(frame, |request: &mut AlterConfigsRequest| {
+                request.resources.iter_mut().for_each(|at| rename_resource(at.resource_type, &mut at.resource_name));
+            }),
+            ApiKey::IncrementalAlterConfigs => renamed(frame, |request: &mut IncrementalAlterConfigsRequest| {
+                request.resources.iter_mut().for_each(|at| rename_resource(at.resource_type, &mut at.resource_name));
+            }),
+            _ => None,
+        };
+        renamed.unwrap_or_else(|| frame.to_vec())
+    }
+
+    /// Maps the broker ids of a response to broker 1.
+    pub fn in_answer(&self, answer: &mut Value) {
+        if self.is_direct {
+            to_one(answer);
+        }
+    }
+}
+
+fn renamed<M: Message + Wire>(frame: &[u8], rename: impl FnOnce(&mut M)) -> Option<Vec<u8>> {
+    let mut body = Reader::new(frame.get(4..)?);
+    let header = RequestHeader::decode(&mut body).ok()?;
+    let mut message = <M as Wire>::decode(&mut body, header.version).ok()?;
+    rename(&mut message);
+    frame::encode_request(&message, header.version, header.correlation_id, header.client_id.as_deref()).ok()
+}
+
+fn rename(brokers: &mut [i32]) {
+    brokers.iter_mut().filter(|id| **id == 1).for_each(|id| *id = FIRST);
+}
+
+fn rename_resource(resource_type: i8, name: &mut String) {
+    // 4: a broker, 8: a broker's loggers.
+    if matches!(resource_type, 4 | 8) && name == "1" {
+        *name = FIRST.to_string();
+    }
+}
+
+fn is_shard(id: &Value) -> bool {
+    let text = id.as_str().and_then(|text| text.parse().ok());
+    id.as_i64().or(text).is_some_and(|id| (1000..1100).contains(&id))
+}
+
+fn to_one(value: &mut Value) {
+    match value {
+        Value::Array(elements) => elements.iter_mut().for_each(to_one),
+        Value::Object(fields) => {
+            let is_of_broker = fields.get("resource_type").is_some_and(|of| matches!(of.as_i64(), Some(4 | 8)));
+            for (name, field) in fields.iter_mut() {
+                match (name.as_str(), &mut *field) {
+                    (name, id) if ID_FIELDS.contains(&name) && is_shard(id) => *id = Value::from(1),
+                    ("resource_name", id) if is_of_broker && is_shard(id) => *id = Value::from("1"),
+                    (name, Value::Array(ids)) if LIST_FIELDS.contains(&name) => {
+                        ids.iter_mut().filter(|id| is_shard(id)).for_each(|id| *id = Value::from(1));
+                    }
+                    (name, Value::Array(brokers)) if BROKER_FIELDS.contains(&name) => {
+                        brokers.iter_mut().for_each(to_one);
+                        leave_out_others(brokers);
+                    }
+                    (_, field) => to_one(field),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Leaves out the brokers that became broker 1 behind the first one.
+fn leave_out_others(brokers: &mut Vec<Value>) {
+    let mut names: Vec<Value> = Vec::new();
+    brokers.retain(|broker| {
+        let fields = ["node_id", "broker_id", "resource_name", "resource_type"].map(|name| broker[name].clone());
+        let name = Value::from(fields.to_vec());
+        let is_new = !names.contains(&name);
+        names.push(name);
+        is_new
+    });
+}
