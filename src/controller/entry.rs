@@ -67,7 +67,10 @@ pub enum BadEntry {
         computed: u32,
     },
     /// The version or the kind is unknown to this build.
-    #[error("written by a newer Tidemill: version {version}, kind {kind}; this one reads version {}", archive::VERSION)]
+    #[error(
+        "written by a newer Tidemill: version {version}, kind {kind}; this one reads versions up to {}",
+        archive::VERSION
+    )]
     Newer {
         /// The entry's version.
         version: u8,
@@ -115,7 +118,8 @@ pub fn decode(bytes: &[u8]) -> Result<(MetadataEntry, usize), BadEntry> {
     let end = extent(bytes)?;
     let entry = &bytes[..end];
     let (version, kind) = (entry[4], entry[5]);
-    if version != archive::VERSION || !matches!(kind, KIND_COMMANDS | KIND_IMAGE) {
+    let is_known = (archive::VERSION_OLDEST..=archive::VERSION).contains(&version);
+    if !is_known || !matches!(kind, KIND_COMMANDS | KIND_IMAGE) {
         return Err(BadEntry::Newer { version, kind });
     }
     let (index, term) = (u64_at(entry, 16), u64_at(entry, 24));
@@ -123,7 +127,7 @@ pub fn decode(bytes: &[u8]) -> Result<(MetadataEntry, usize), BadEntry> {
     let payload = if kind == KIND_COMMANDS {
         Payload::Commands(archive::decode_commands(archive)?)
     } else {
-        let image = archive::decode_image(archive)?;
+        let image = archive::decode_image(version, archive)?;
         if image.index != index {
             return Err(BadEntry::ImageIndex { index, image: image.index });
         }
@@ -194,6 +198,16 @@ mod tests {
             assert!(decode(&flipped).is_err(), "bit 0 of byte {at}");
             assert!(matches!(decode(&bytes[..at]), Err(BadEntry::Short { .. })), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn commands_of_version_1_decode() {
+        let payload = Payload::Commands(all_commands());
+        let mut bytes = encode(5, 7, &payload);
+        bytes[4] = 1;
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&bytes), Ok((MetadataEntry { index: 5, term: 7, payload }, bytes.len())));
     }
 
     #[test]

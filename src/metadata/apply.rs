@@ -120,7 +120,9 @@ pub fn apply(image: &Image, index: u64, commands: &[Command]) -> Result<(Image, 
 /// before it have been applied.
 pub fn apply_to(image: &mut Image, delta: &mut Delta, index: u64, commands: &[Command]) -> Result<(), CommandRejected> {
     assert!(index > image.index, "META-1: commands apply in the order of the log, {index} after {}", image.index);
+    let deleted_before = delta.topics_deleted.len();
     commands.iter().try_for_each(|command| apply_one(image, delta, command))?;
+    image.deleted_topics.add(delta.topics_deleted[deleted_before..].iter().map(|topic| topic.id));
     image.index = index;
     Ok(())
 }

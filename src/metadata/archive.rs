@@ -16,11 +16,14 @@ use crate::config::Routing;
 use crate::model::{LeaderEpoch, NodeId, TopicId, TopicName};
 
 /// The version of the archives below.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// The oldest version that this build reads. Its images lack the tombstones of deleted topics.
+pub const VERSION_OLDEST: u8 = 1;
 
 // An unintended change of shape does not compile: it would make existing logs unreadable.
 const _: () = assert!(size_of::<ArchivedCommand>() == 48);
-const _: () = assert!(size_of::<ArchivedImageArchive>() == 40);
+const _: () = assert!(size_of::<ArchivedImageArchive>() == 48);
+const _: () = assert!(size_of::<ArchivedImageArchive1>() == 40);
 const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
 
 /// The bytes are not a valid archive.
@@ -43,9 +46,18 @@ pub fn encode_image(image: &Image) -> AlignedVec {
     rkyv::to_bytes::<Error>(&ImageArchive::from(image)).expect("archiving into memory does not fail")
 }
 
-/// The image of an archive, with META-3 checked.
-pub fn decode_image(bytes: &[u8]) -> Result<Image, Damaged> {
-    rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(|error| Damaged(error.to_string()))?.into_image()
+/// The image of an archive of this version, with META-3 checked.
+pub fn decode_image(version: u8, bytes: &[u8]) -> Result<Image, Damaged> {
+    assert!((VERSION_OLDEST..=VERSION).contains(&version), "the reader of the entry checks the version");
+    let damaged = |error: Error| Damaged(error.to_string());
+    let archive = if version == 1 {
+        let image = rkyv::from_bytes::<ImageArchive1, Error>(&aligned(bytes)).map_err(damaged)?;
+        ImageArchive { image, deleted_topics: Vec::new() }
+    } else {
+        rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(damaged)?
+    };
+    let deleted_topics = archive.deleted_topics.into_iter().collect();
+    Ok(Image { deleted_topics, ..archive.image.into_image()? })
 }
 
 /// A copy at the alignment that rkyv requires; the bytes of a file may have any.
@@ -57,6 +69,13 @@ fn aligned(bytes: &[u8]) -> AlignedVec {
 
 #[derive(Archive, Serialize, Deserialize)]
 struct ImageArchive {
+    image: ImageArchive1,
+    deleted_topics: Vec<TopicId>,
+}
+
+/// Version 1.
+#[derive(Archive, Serialize, Deserialize)]
+struct ImageArchive1 {
     index: u64,
     next_producer_id: i64,
     cluster_id: String,
@@ -94,6 +113,12 @@ struct PartitionArchive {
 
 impl From<&Image> for ImageArchive {
     fn from(image: &Image) -> ImageArchive {
+        ImageArchive { image: ImageArchive1::from(image), deleted_topics: image.deleted_topics.iter().collect() }
+    }
+}
+
+impl From<&Image> for ImageArchive1 {
+    fn from(image: &Image) -> ImageArchive1 {
         let node = |node: &Arc<Node>| NodeArchive {
             id: node.id,
             incarnation: node.incarnation,
@@ -116,7 +141,7 @@ impl From<&Image> for ImageArchive {
             partitions: topic.partitions.iter().map(partition).collect(),
             overrides: topic.overrides.clone().into_iter().collect(),
         };
-        ImageArchive {
+        ImageArchive1 {
             index: image.index,
             next_producer_id: image.next_producer_id,
             cluster_id: image.cluster_id.clone(),
@@ -126,7 +151,7 @@ impl From<&Image> for ImageArchive {
     }
 }
 
-impl ImageArchive {
+impl ImageArchive1 {
     fn into_image(self) -> Result<Image, Damaged> {
         let mut image = Image {
             index: self.index,
@@ -165,7 +190,7 @@ impl ImageArchive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::apply::tests::{all_commands, create, image_with_nodes};
+    use crate::metadata::apply::tests::{all_commands, create, image_with_nodes, run};
 
     #[test]
     fn commands_decode_as_they_were_encoded_at_any_alignment() {
@@ -180,8 +205,17 @@ mod tests {
     #[test]
     fn an_image_decodes_as_it_was_encoded() {
         let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
-        assert_eq!(decode_image(&encode_image(&image)), Ok(image));
-        assert_eq!(decode_image(&encode_image(&Image::default())), Ok(Image::default()));
+        let gone = Command::DeleteTopic { id: image.topic("b").unwrap().id };
+        for image in [run(&image, &gone).0, image, Image::default()] {
+            assert_eq!(decode_image(VERSION, &encode_image(&image)), Ok(image));
+        }
+    }
+
+    #[test]
+    fn an_image_of_version_1_has_no_tombstones() {
+        let image = create(&image_with_nodes(3), "a", 5);
+        let bytes = rkyv::to_bytes::<Error>(&ImageArchive1::from(&image)).unwrap();
+        assert_eq!(decode_image(1, &bytes), Ok(image));
     }
 
     #[test]
@@ -191,7 +225,7 @@ mod tests {
             let mut flipped = bytes.to_vec();
             flipped[at] ^= 0xff;
             let _ = decode_commands(&flipped);
-            let _ = decode_image(&flipped);
+            let _ = (VERSION_OLDEST..=VERSION).map(|version| decode_image(version, &flipped)).collect::<Vec<_>>();
             let _ = decode_commands(&bytes[..at]);
         }
         assert!(decode_commands(&[]).is_err());

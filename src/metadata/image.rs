@@ -1,10 +1,11 @@
 //! The image: all metadata at one index of the log, as a value that never changes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::command::Endpoint;
+use super::deleted::DeletedTopics;
+use super::shared_map::SharedMap;
 use crate::config::Routing;
 use crate::config::topic::Overrides;
 use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName, TopicPartition};
@@ -18,9 +19,11 @@ pub struct Image {
     pub cluster_id: String,
     /// The first producer id that is not allocated.
     pub next_producer_id: ProducerId,
+    /// The tombstones of deleted topics.
+    pub deleted_topics: DeletedTopics,
     pub(super) nodes: BTreeMap<NodeId, Arc<Node>>,
-    pub(super) topics: BTreeMap<TopicName, Arc<Topic>>,
-    pub(super) ids: HashMap<TopicId, Arc<Topic>>,
+    pub(super) topics: SharedMap<TopicName, Arc<Topic>>,
+    pub(super) ids: SharedMap<TopicId, Arc<Topic>>,
 }
 
 /// A node, as it registered at its last start.
@@ -112,8 +115,8 @@ impl Image {
     }
 
     /// The topics from `name` on, in order of their names.
-    pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> {
-        self.topics.range::<str, _>((Bound::Included(name), Bound::Unbounded)).map(|(_, topic)| topic)
+    pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> + use<'a> {
+        self.topics.values_from(name)
     }
 
     /// The number of topics.

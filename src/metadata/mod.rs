@@ -19,9 +19,14 @@
 pub(crate) mod apply;
 pub mod archive;
 mod command;
+mod deleted;
 pub(crate) mod image;
 pub(crate) mod owner;
+mod shared_map;
+mod update;
 
 pub use apply::{CommandRejected, Delta, apply, apply_to};
 pub use command::{Command, Endpoint};
+pub use deleted::DeletedTopics;
 pub use image::{Image, Node, Partition, Topic};
+pub use update::ImageUpdate;

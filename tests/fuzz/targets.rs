@@ -99,8 +99,14 @@ const OTHERS: &[Target] = targets! {
     "consumer protocol" embedded_protocol, decoded;
     "checkpoint behind its checksum" checkpoint_archive, decoded;
     "metadata commands behind their checksum" |bytes| drop(archive::decode_commands(bytes)), decoded;
-    "metadata image behind its checksum" |bytes| drop(archive::decode_image(bytes)), decoded;
+    "metadata image behind its checksum" metadata_image, decoded;
 };
+
+fn metadata_image(bytes: &[u8]) {
+    for version in archive::VERSION_OLDEST..=archive::VERSION {
+        drop(archive::decode_image(version, bytes));
+    }
+}
 
 fn message<M: Message>(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
