@@ -321,7 +321,7 @@ fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
     let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "txn"]))));
     let mut disk = Disk::of(root);
     let mut life = |seed, batches, batch_bytes_max, one_by_one, stops| {
-        let load = Load { seed, batches, batch_bytes_max, one_by_one, with_topics: false, stops };
+        let load = Load { seed, batches, batch_bytes_max, one_by_one, stops, ..Load::default() };
         let recorder = Recorder::default();
         let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::default());
         assert_eq!(lived.failure, None);

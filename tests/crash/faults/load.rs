@@ -43,7 +43,9 @@ const MIB: u64 = 1 << 20;
 const V9: ProduceCapabilities =
     ProduceCapabilities { has_transactions_v2: false, knows_transaction_abortable: false, ..ProduceCapabilities::ALL };
 /// A load without progress for so long hangs.
-const LOAD_WITHIN: Duration = Duration::from_secs(20);
+const LOAD_WITHIN: Duration = Duration::from_secs(60);
+/// The first compaction takes some 20 ms.
+const COMPACTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The directories below a root.
 pub fn place(root: &Path, own_journal_dir: bool) -> ShardLocation {
@@ -143,7 +145,7 @@ pub fn partitions(image: &Image) -> Vec<TopicPartition> {
 // ---- a life -----------------------------------------------------------------------------------------------------
 
 /// The settings of a shard's life.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Load {
     pub seed: u64,
     /// Batches for each partition.
@@ -156,6 +158,10 @@ pub struct Load {
     pub with_topics: bool,
     /// The life ends with a graceful stop.
     pub stops: bool,
+    /// The faults count operations from the end of the open, not from its beginning.
+    pub opens_without_faults: bool,
+    /// The load lasts until the compacted topic is compacted once, so that each kind of operation occurs.
+    pub awaits_compaction: bool,
 }
 
 /// The outcome of a life.
@@ -195,10 +201,17 @@ pub fn live(
 ) -> Life {
     run(async {
         runtime::record(recorder.clone());
-        runtime::install_faults(Some(faults));
+        let mut faults = Some(faults);
+        if !load.opens_without_faults {
+            runtime::install_faults(faults.take());
+        }
         let mut life = Life::default();
         let image = ledger.borrow().image_at(usize::MAX);
-        match open(place, &image).await {
+        let opened = open(place, &image).await;
+        if faults.is_some() {
+            runtime::install_faults(faults);
+        }
+        match opened {
             Err(why) => {
                 life.failure = Some(why);
                 life.ended_at = recorder.now();
@@ -274,6 +287,16 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
     }
     for task in tasks {
         task.await?;
+    }
+    if let Some(topic) = image.topic("compact").filter(|_| load.awaits_compaction) {
+        let id = TopicPartition { topic: topic.id, partition: 0 };
+        let compacted = async {
+            while shard.failure().is_none() && shard.partition(id).is_some_and(|it| it.cleaned_to() == Offset::ZERO) {
+                runtime::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // A fault can disable the compaction of the log.
+        let _ = runtime::timeout(COMPACTED_WITHIN, compacted).await;
     }
     Ok(())
 }

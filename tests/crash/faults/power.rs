@@ -99,9 +99,9 @@ fn story(seed: u64, number: u64, sum: &Sum) {
             seed: chance.next(),
             batches: 40 + chance.below(80) as usize,
             batch_bytes_max: 24_000,
-            one_by_one: false,
             with_topics: true,
             stops: chance.one_in(4),
+            ..Load::default()
         };
         let recorder = Recorder::default();
         let lived = load::live(&place, &ledger, &load, &recorder, FaultPlan::default());

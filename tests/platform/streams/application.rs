@@ -1,4 +1,4 @@
-//! An instance of the application: a process with a state directory that survives kills and restarts.
+//! An instance of the application: a process that is killed and restarted.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ pub struct Instance {
     program: Program,
     arguments: Vec<(&'static str, String)>,
     log: PathBuf,
+    state: PathBuf,
     child: Option<Child>,
 }
 
@@ -23,18 +24,19 @@ impl Instance {
     /// are dynamic members.
     pub fn start(program: &Program, node: &Node, guarantee: &str, n: usize) -> Instance {
         let name = format!("instance-{n}");
+        let state = node.scratch().join(&name);
         let mut arguments = vec![
             ("bootstrap", node.bootstrap().to_string()),
             ("guarantee", guarantee.to_string()),
             ("window", WINDOW_MS.to_string()),
             ("threads", if n == 0 { "2" } else { "1" }.to_string()),
-            ("state", node.scratch().join(&name).display().to_string()),
+            ("state", state.display().to_string()),
         ];
         if n == 0 {
             arguments.push(("instance", name.clone()));
         }
         let log = node.scratch().join(format!("{name}.log"));
-        let mut instance = Instance { name, program: program.clone(), arguments, log, child: None };
+        let mut instance = Instance { name, program: program.clone(), arguments, log, state, child: None };
         instance.restart();
         instance
     }
@@ -48,12 +50,17 @@ impl Instance {
         self.child = Some(spawn(command).unwrap_or_else(|e| panic!("{}: {e}", self.name)));
     }
 
-    /// Sends SIGKILL. The process must be alive.
+    /// Sends SIGKILL, and removes the state directory as a supervisor would: with exactly-once, Kafka Streams rebuilds
+    /// the state from the changelog after a kill. RocksDB cannot open a directory whose creation was interrupted. The
+    /// process must be alive.
     pub fn kill(&mut self) {
         self.check();
         let mut child = self.child.take().expect("it runs");
         let _ = child.kill();
         let _ = child.wait();
+        if let Err(error) = std::fs::remove_dir_all(&self.state) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", self.state.display());
+        }
     }
 
     /// Panics if the process has exited by itself: no event on a broker may be fatal to an application.
@@ -69,7 +76,7 @@ impl Instance {
         self.check();
         let mut child = self.child.take().expect("it runs");
         signal(&child, "TERM");
-        ended(&mut child, "an instance stops on SIGTERM", Duration::from_secs(60));
+        ended(&mut child, "an instance stops on SIGTERM", Duration::from_secs(240));
         assert!(
             self.printed().lines().any(|line| line == "CLOSED"),
             "{} did not close: {}",
