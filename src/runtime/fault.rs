@@ -42,6 +42,8 @@ pub enum Fault {
     Errno(i32),
     /// The operation transfers at most this many bytes. A vectored write keeps only its first buffer.
     Short(u32),
+    /// The operation waits, and reaches the kernel when the plan is replaced.
+    Hold,
 }
 
 /// Applies `fault` to the `nth` operation of a kind, counted from 1 since the installation of the plan.
@@ -68,6 +70,8 @@ pub(super) enum Verdict {
     Pass(Op),
     /// The operation fails with this errno.
     Fail(i32),
+    /// The operation waits for the next plan.
+    Hold,
 }
 
 impl FaultPlan {
@@ -79,6 +83,11 @@ impl FaultPlan {
     /// The nth operation of a kind fails with `errno`; later ones succeed.
     pub fn fail(target: Target, nth: u64, errno: i32) -> FaultPlan {
         FaultPlan::new([Rule { target, nth, and_after: false, fault: Fault::Errno(errno) }])
+    }
+
+    /// The nth operation of a kind reaches the kernel only when the plan is replaced.
+    pub fn hold(target: Target, nth: u64) -> FaultPlan {
+        FaultPlan::new([Rule { target, nth, and_after: false, fault: Fault::Hold }])
     }
 
     /// Whether any rule has been applied.
@@ -96,6 +105,7 @@ impl FaultPlan {
                 match rule.fault {
                     Fault::Errno(errno) => return Verdict::Fail(errno),
                     Fault::Short(bytes) => op = shorten(op, bytes),
+                    Fault::Hold => return Verdict::Hold,
                 }
             }
         }

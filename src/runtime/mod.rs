@@ -160,4 +160,9 @@ pub fn install_faults(plan: Option<fault::FaultPlan>) -> Option<fault::FaultPlan
 /// Records all changes that this shard makes to the disk until its runtime ends. For tests of power failures.
 pub fn record(recorder: record::Recorder) {
     Runtime::with(|rt| rt.set_recorder(recorder));
+/// The number of operations that the fault plan holds back.
+pub fn held_operations() -> usize {
+    Runtime::with(|rt| rt.held_operations())
+}
+
 }

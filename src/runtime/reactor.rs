@@ -128,7 +128,11 @@ impl Runtime {
     }
 
     pub fn replace_faults(&self, plan: Option<super::fault::FaultPlan>) -> Option<super::fault::FaultPlan> {
-        std::mem::replace(&mut self.ring.borrow_mut().faults, plan)
+        self.ring.borrow_mut().replace_faults(plan)
+    }
+
+    pub fn held_operations(&self) -> usize {
+        self.ring.borrow().held.len()
     }
 
     pub fn set_recorder(&self, recorder: super::record::Recorder) {

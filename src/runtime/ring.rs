@@ -75,7 +75,9 @@ pub(super) struct Ring {
     /// The index among the thread's registered rings. It saves the descriptor lookup in each `enter`.
     registered: Option<u32>,
     ftruncate_supported: bool,
-    pub faults: Option<FaultPlan>,
+    faults: Option<FaultPlan>,
+    /// Operations that the fault plan holds back.
+    pub held: Vec<(Op, u64)>,
     pub recorder: Option<Recorder>,
     /// Completions of operations that did not reach the kernel.
     synthetic: VecDeque<Completion>,
@@ -153,6 +155,7 @@ impl Ring {
             registered,
             ftruncate_supported,
             faults: None,
+            held: Vec::new(),
             recorder: None,
             synthetic: VecDeque::new(),
             enters: 0,
@@ -166,17 +169,32 @@ impl Ring {
     /// Queues `op` for the next [`enter`](Self::enter). A full queue is submitted first.
     pub fn push(&mut self, op: Op, user_data: u64) {
         let verdict = self.faults.as_mut().map_or(Verdict::Pass(op), |plan| plan.judge(op));
-        let (op, errno) = match verdict {
-            Verdict::Pass(op) => (op, None),
-            Verdict::Fail(errno) => (op, Some(errno)),
-        };
+        match verdict {
+            Verdict::Pass(op) => self.push_now(op, user_data),
+            Verdict::Fail(errno) => {
+                self.begin_record(op, user_data);
+                self.synthetic.push_back(Completion { user_data, result: -errno, flags: 0 });
+            }
+            Verdict::Hold => self.held.push((op, user_data)),
+        }
+    }
+
+    /// Replaces the fault plan, and queues the operations that the previous one has held back.
+    pub fn replace_faults(&mut self, plan: Option<FaultPlan>) -> Option<FaultPlan> {
+        for (op, user_data) in std::mem::take(&mut self.held) {
+            self.push_now(op, user_data);
+        }
+        std::mem::replace(&mut self.faults, plan)
+    }
+
+    fn begin_record(&self, op: Op, user_data: u64) {
         if let Some(recorder) = &self.recorder {
             recorder.begin(op, user_data);
         }
-        if let Some(errno) = errno {
-            self.synthetic.push_back(Completion { user_data, result: -errno, flags: 0 });
-            return;
-        }
+    }
+
+    fn push_now(&mut self, op: Op, user_data: u64) {
+        self.begin_record(op, user_data);
         if let Op::Ftruncate { fd, len } = op
             && !self.ftruncate_supported
         {
