@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::buf::{AlignedBuf, BLOCK_BYTES_MIN, Slice, Slices};
 use super::op::{self, Fd, OnDrop, Payload, ResultResource};
+use super::reactor::Runtime;
 use super::ring::Op;
 
 /// The maximum number of buffers per system call.
@@ -56,7 +57,8 @@ pub struct File {
 }
 
 impl File {
-    /// Opens `path`. Falls back to buffered I/O if `direct` is requested and the file system has no O_DIRECT.
+    /// Opens `path`. Falls back to buffered I/O if `direct` is requested and the file system has no O_DIRECT, or failed
+    /// the probe's direct write.
     pub async fn open(path: impl AsRef<Path>, open: Open) -> io::Result<File> {
         let path = c_path(path.as_ref())?;
         let mut flags = match (open.read, open.write || open.append) {
@@ -79,10 +81,31 @@ impl File {
             match open_at(path.clone(), flags | libc::O_DIRECT).await {
                 // The file system has no O_DIRECT. Buffered I/O is slower, but as durable: a flush is a flush.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                opened => return Ok(File { fd: opened?, direct: true }),
+                opened => {
+                    let mut file = File { fd: opened?, direct: true };
+                    if Runtime::with(|rt| !rt.buffered_devices.is_empty()) {
+                        file.end_direct_on_buffered_devices()?;
+                    }
+                    return Ok(file);
+                }
             }
         }
         Ok(File { fd: open_at(path, flags).await?, direct: false })
+    }
+
+    /// Ends direct I/O if the probe has found that the file system accepts O_DIRECT in an open and not in a write.
+    fn end_direct_on_buffered_devices(&mut self) -> io::Result<()> {
+        let device = self.stat()?.st_dev;
+        if Runtime::with(|rt| rt.buffered_devices.contains(&device)) {
+            let fd = self.fd.as_raw_fd();
+            // SAFETY: system calls on an open descriptor; no memory is involved.
+            let rc = unsafe { libc::fcntl(fd, libc::F_SETFL, libc::fcntl(fd, libc::F_GETFL) & !libc::O_DIRECT) };
+            if rc != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            self.direct = false;
+        }
+        Ok(())
     }
 
     /// Whether I/O bypasses the page cache: positions, lengths and memory must then be multiples of 4 KiB.
@@ -233,13 +256,17 @@ impl File {
 
     /// The size of the file in bytes.
     pub async fn len(&self) -> io::Result<u64> {
+        Ok(self.stat()?.st_size as u64)
+    }
+
+    fn stat(&self) -> io::Result<libc::stat> {
         // SAFETY: stat is plain old data; the kernel fills it.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `stat` outlives the call. The inode is in memory: fstat of an open file does not wait for the disk.
         if unsafe { libc::fstat(self.fd.as_raw_fd(), &mut stat) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(stat.st_size as u64)
+        Ok(stat)
     }
 }
 

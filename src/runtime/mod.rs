@@ -87,6 +87,8 @@ pub struct Config {
     pub arena_bytes_max: usize,
     /// The number of 2 MiB chunks that a helper thread touches ahead of use.
     pub chunks_ready: usize,
+    /// The devices whose file systems fail direct writes, as [`probe`] found: their files are opened without O_DIRECT.
+    pub buffered_devices: Vec<u64>,
     /// The shares of the shard's time when all classes have work: foreground, replication, background.
     pub shares: [u32; 3],
 }
@@ -104,6 +106,7 @@ impl Default for Config {
             recv_buffer_bytes: 64 << 10,
             arena_bytes_max: buf::ARENA_BYTES_DEFAULT,
             chunks_ready: 0,
+            buffered_devices: Vec::new(),
             shares: [1000, 400, 200],
         }
     }
@@ -157,12 +160,12 @@ pub fn install_faults(plan: Option<fault::FaultPlan>) -> Option<fault::FaultPlan
     Runtime::with(|rt| rt.replace_faults(plan))
 }
 
-/// Records all changes that this shard makes to the disk until its runtime ends. For tests of power failures.
-pub fn record(recorder: record::Recorder) {
-    Runtime::with(|rt| rt.set_recorder(recorder));
 /// The number of operations that the fault plan holds back.
 pub fn held_operations() -> usize {
     Runtime::with(|rt| rt.held_operations())
 }
 
+/// Records all changes that this shard makes to the disk until its runtime ends. For tests of power failures.
+pub fn record(recorder: record::Recorder) {
+    Runtime::with(|rt| rt.set_recorder(recorder));
 }

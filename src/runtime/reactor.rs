@@ -59,6 +59,8 @@ pub(super) struct Runtime {
     pub stalls: StallDetector,
     pulse: Arc<Pulse>,
     closes_in_flight: Cell<usize>,
+    /// See [`Config::buffered_devices`].
+    pub buffered_devices: Vec<u64>,
     ending: Cell<bool>,
     spin: Duration,
     /// The expected length of a wait, in nanoseconds; see `idle`.
@@ -104,6 +106,7 @@ impl Runtime {
             stalls: StallDetector::new(config.stall),
             pulse: Pulse::new(config.shard),
             closes_in_flight: Cell::new(0),
+            buffered_devices: config.buffered_devices.clone(),
             ending: Cell::new(false),
             spin: config.spin,
             wait_expected_ns: Cell::new(0),

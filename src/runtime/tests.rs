@@ -181,6 +181,23 @@ fn planned_faults_hit_the_planned_operations() {
 }
 
 #[test]
+fn files_on_a_device_that_failed_the_probe_are_buffered() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new("buffered");
+    let device = std::fs::metadata(&scratch.0).unwrap().dev();
+    let config = Config { recv_buffers: 16, buffered_devices: vec![device + 1, device], ..Config::default() };
+    run(config, || async {
+        let open = Open { direct: true, create_new: true, ..READ_WRITE };
+        let file = File::open(scratch.path("f"), open).await.unwrap();
+        assert!(!file.is_direct());
+        // With O_DIRECT this length fails.
+        file.write_at(vec![1; 10], 0, Durability::DataSync).await.unwrap();
+        assert_eq!(file.read_vec(20, 0).await.unwrap(), [1; 10]);
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_connection_carries_bytes_both_ways_and_ends() {
     on_a_shard(|| async {
         let (client, server) = pair().await;

@@ -3,20 +3,21 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::node::{Bound, Started};
+use super::node::{Bound, Machine, Started};
 use crate::config::{BrokerConfig, Routing};
 use crate::disk::layout::DataDirectory;
 use crate::router::broker::has_host_per_shard;
 use crate::runtime::probe;
 use crate::tools::Failure;
 
-/// Probes the machine, prints the findings, and returns the size of the rings.
-pub(super) fn report_probes(out: &mut impl Write, data: &DataDirectory) -> Result<u32, Failure> {
+/// Probes the machine, prints the findings, and returns those that the shards use.
+pub(super) fn report_probes(out: &mut impl Write, data: &DataDirectory) -> Result<Machine, Failure> {
     let probed = probe::probe(&data.root).map_err(|refusal| Failure::new(refusal.to_string()))?;
     let _ = writeln!(out, "tidemill {}", env!("CARGO_PKG_VERSION"));
     for finding in &probed.findings {
         let _ = writeln!(out, "  {finding}");
     }
+    let mut buffered_devices: Vec<u64> = (!probed.direct_io).then_some(probed.device).into_iter().collect();
     if data.journal_root != data.root {
         let journal = probe::probe(&data.journal_root).map_err(|refusal| Failure::new(refusal.to_string()))?;
         if !journal.stable_storage {
@@ -25,8 +26,9 @@ pub(super) fn report_probes(out: &mut impl Write, data: &DataDirectory) -> Resul
                 "  journal.dir is not stable storage; an acknowledgement survives a crash of the process only"
             );
         }
+        buffered_devices.extend((!journal.direct_io).then_some(journal.device));
     }
-    Ok(probed.ring_entries)
+    Ok(Machine { ring_entries: probed.ring_entries, buffered_devices })
 }
 
 /// Prints the directory, the shards and the listeners.

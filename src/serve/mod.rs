@@ -39,7 +39,7 @@ use crate::runtime::{Injector, cpu, dir, injector, mesh};
 use crate::tools::Failure;
 pub use args::Args;
 use error::NodeError;
-use node::{Bound, Started, Stop};
+use node::{Bound, Machine, Started, Stop};
 
 /// Runs a node until a signal stops it.
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("cannot create {}: {error}", root.display())))?;
     }
     let mut out = std::io::stdout();
-    let ring_entries = banner::report_probes(&mut out, &data)?;
+    let machine = banner::report_probes(&mut out, &data)?;
     let _locks = lock_directories(&data)?;
 
     let cores = cpu::cores();
@@ -67,7 +67,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let bound = bind::bind(&config, shards)?;
     banner::describe(&mut out, &config, &data, shards, &bound);
 
-    let running = start_shards(&config, &data, &bound, shards, ring_entries)?;
+    let running = start_shards(&config, &data, &bound, shards, &machine)?;
     match wait_until_started(&running.starts, &running.ends, shards) {
         Ok(reports) => banner::print_ready(&mut out, &reports, started_at, &bound),
         Err(error) => return Err(Failure::new(error.to_string())),
@@ -105,7 +105,7 @@ fn start_shards(
     data: &DataDirectory,
     bound: &[Bound],
     shards: u16,
-    ring_entries: u32,
+    machine: &Machine,
 ) -> Result<RunningShards, Failure> {
     let cores = cpu::cores();
     let (started, starts) = mpsc::channel::<Started>();
@@ -127,7 +127,7 @@ fn start_shards(
             shard,
             shards,
             core: (usize::from(shards) <= cores.len()).then(|| cores[usize::from(shard)]),
-            ring_entries,
+            machine: machine.clone(),
             config: config.clone(),
             data: data.clone(),
             bound: bound.to_vec(),

@@ -51,12 +51,19 @@ pub struct Opening {
 /// 16 MiB: new data of a sixth of a second at 100 MB/s. Preparing as much again takes a third of that time.
 const CHUNKS_READY: usize = 8;
 
+/// The findings of the probes that a shard's runtime uses.
+#[derive(Clone)]
+pub struct Machine {
+    pub ring_entries: u32,
+    pub buffered_devices: Vec<u64>,
+}
+
 /// The inputs of a shard's thread.
 pub struct Launch {
     pub shard: u16,
     pub shards: u16,
     pub core: Option<usize>,
-    pub ring_entries: u32,
+    pub machine: Machine,
     pub config: Arc<BrokerConfig>,
     pub data: DataDirectory,
     pub bound: Vec<Bound>,
@@ -83,7 +90,8 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
         shard: launch.shard,
         core: launch.core,
         spin: Duration::from_micros(launch.config.spin_us.into()),
-        ring_entries: launch.ring_entries,
+        ring_entries: launch.machine.ring_entries,
+        buffered_devices: launch.machine.buffered_devices.clone(),
         arena_bytes_max: launch.config.memory_bytes as usize,
         chunks_ready: CHUNKS_READY,
         ..runtime::Config::default()

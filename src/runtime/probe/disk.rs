@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::{Finding, Level, ProbeRefusal};
@@ -22,6 +22,8 @@ pub struct Disk {
     pub stable: bool,
     /// The file system supports O_DIRECT.
     pub direct: bool,
+    /// Its device (stat(2)).
+    pub device: u64,
 }
 
 /// Checks the directory, and creates it if it is missing.
@@ -37,6 +39,8 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefus
     let kind = FileSystem::of(dir).map_err(|error| {
         refuse(format!("{} cannot be inspected: {error}", dir.display()), "check the mount and its permissions")
     })?;
+    let device =
+        std::fs::metadata(dir).map_err(|error| refuse(format!("{}: {error}", dir.display()), "check it"))?.dev();
     let path = dir.join(format!(".probe-{}", std::process::id()));
     let tried = try_file(&path);
     let removed = std::fs::remove_file(&path);
@@ -77,7 +81,7 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefus
     if let Some(caveat) = kind.caveat() {
         findings.push(Finding::degraded("file system", kind.to_string(), caveat));
     }
-    Ok(Disk { stable: !kind.is_memory(), direct })
+    Ok(Disk { stable: !kind.is_memory(), direct, device })
 }
 
 enum FileFailure {

@@ -73,6 +73,8 @@ pub struct Probe {
     pub stable_storage: bool,
     /// False if the file system has no O_DIRECT: I/O uses the page cache, and flushes are as durable.
     pub direct_io: bool,
+    /// The device of the data directory (stat(2)).
+    pub device: u64,
     /// The number of ring entries that is available to each shard.
     pub ring_entries: u32,
 }
@@ -111,7 +113,7 @@ pub fn probe(data_dir: &Path) -> Result<Probe, ProbeRefusal> {
     let ring_entries = uring::probe(&mut findings)?;
     findings.push(memory::huge_pages());
     let disk = disk::probe(data_dir, &mut findings)?;
-    Ok(Probe { findings, stable_storage: disk.stable, direct_io: disk.direct, ring_entries })
+    Ok(Probe { findings, stable_storage: disk.stable, direct_io: disk.direct, device: disk.device, ring_entries })
 }
 
 /// Whether files in this directory (which must exist) can be read and written with O_DIRECT.
