@@ -162,6 +162,10 @@
 //!   requests as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB). Without spinning, small requests took
 //!   10% less CPU still, and a single record 5% more time.
 //! - **The checkpoint swaps compacted segments in**, not renames. It vouches for every sealed segment's bytes, so it
+//! - **A start waits for the direct writes of the process before it** (`disk::earlier`). The kernel releases the lock
+//!   of the data directory when a process is killed, and finishes its direct writes later: on a slow device, seconds
+//!   later. They could land on bytes that the successor has acknowledged. A file has no write in flight when the kernel
+//!   grants a read lease on it. A new file in each session would protect the journal only, not a segment's tail.
 //!   has to change in one step. It also records how far a log is compacted, in place of Kafka's
 //!   `cleaner-offset-checkpoint`.
 //! - **Memory is touched ahead of use, and kept** (`runtime::buf::pages`). The first touch of a huge page stalled a

@@ -1,8 +1,8 @@
 //! Stable storage below the level of partitions: the data directory, the journal, the checkpoint.
 //!
-//! Owns: the directory layout and its lock ([`layout`]), each shard's write-ahead log ([`journal`]), and the file that
-//! names where its replay starts ([`checkpoint`]). In: batches as bytes, in the order of their replay. Out: a durable
-//! sequence number that only grows.
+//! Owns: the directory layout and its lock ([`layout`]), the wait for an [`earlier`] process, each shard's write-ahead
+//! log ([`journal`]), and the file that names where its replay starts ([`checkpoint`]). In: batches as
+//! bytes, in the order of their replay. Out: a durable sequence number that only grows.
 //!
 //! Invariants:
 //! - JRN-1: a group that promises stable storage is durable only when it and every group before it are flushed.
@@ -13,6 +13,7 @@
 //! It does not know partitions' logs, offsets or requests. Runs on the shard's own thread.
 
 pub mod checkpoint;
+pub mod earlier;
 pub mod journal;
 pub mod layout;
 

@@ -25,6 +25,7 @@ use super::{Log, StorageError};
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
 use crate::model::{LeaderEpoch, Offset, Position};
+use crate::disk::earlier;
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
@@ -46,6 +47,25 @@ pub enum Known<'a> {
 pub type OnBatch<'a> = dyn FnMut(&BatchHeader, Option<Marker>) + 'a;
 
 impl Log {
+/// Waits until no write of an earlier process is in flight to a file that [`Log::open`] reads or continues.
+pub async fn wait_for_writes(directory: &Path, known: &Known<'_>) -> Result<(), StorageError> {
+    if !dir::exists(directory) {
+        return Ok(());
+    }
+    let paths = match known {
+        // The checkpoint vouches for the sealed segments, and names the active one.
+        Known::Checkpointed(state) => vec![file_path(directory, state.segment_base_offset, "log")],
+        Known::Journaled | Known::Nothing => {
+            let names = dir::list(directory).map_err(StorageError::io("list directory", directory))?;
+            names.iter().filter(|name| name.ends_with(".log")).map(|name| directory.join(name)).collect()
+        }
+    };
+    for path in paths.iter().filter(|path| dir::exists(path)) {
+        earlier::wait_for_writes(path).await?;
+    }
+    Ok(())
+}
+
     /// Creates an empty log and its directory.
     pub async fn create(directory: &Path, config: Rc<TopicConfig>, memory: Rc<Memory>) -> Result<Log, StorageError> {
         dir::create_all(directory).await.map_err(StorageError::io("create directory", directory))?;

@@ -12,12 +12,13 @@ use super::{Shard, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::earlier;
 use crate::disk::journal::group::EntryKind;
 use crate::disk::journal::recover::{Replay, used_file};
 use crate::disk::journal::{self, Journal, JournalSettings};
 use crate::disk::layout::DataDirectory;
 use crate::log::Log;
-use crate::log::recover::Known;
+use crate::log::recover::{self, Known};
 use crate::log::tail::Memory;
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Topic};
@@ -216,6 +217,10 @@ async fn open_journal(location: &ShardLocation, checkpoint: &Checkpoint) -> Resu
     dir::sync(&directory).await.map_err(StorageError::flush("flush directory", &directory))?;
     let settings = location.journal_settings();
     let directory = settings.directory.clone();
+    let names = dir::list(&directory).map_err(StorageError::io("list directory", &directory))?;
+    for name in names.iter().filter(|name| name.ends_with(".journal")) {
+        earlier::wait_for_writes(&directory.join(name)).await?;
+    }
     let replay = Replay::open(settings, checkpoint.journal_id, checkpoint.start.into()).await?;
     let (found, expected) = (replay.files_count(), checkpoint.journal_files);
     if found < expected {
@@ -304,6 +309,7 @@ async fn open_log(
     let mut note = |header: &BatchHeader, marker: Option<Marker>| {
         producers.replay(header, marker, now_ms);
     };
+    recover::wait_for_writes(&directory, &known).await?;
     let log = Log::open(&directory, config, known, memory.clone(), &mut note).await?;
     let foreign_producer_id = if is_own { None } else { producers.highest_id(FOREIGN_PRODUCER_ID_LIMIT) };
     if !dir::exists(directory.join(partition_metadata::NAME)) {
