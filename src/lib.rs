@@ -67,7 +67,8 @@
 //! of work from starving another. A task that waits for one share holds no other:
 //!
 //! ```text
-//! 5/8  log data (log::tail::Memory): chunks take at most three quarters of it, pages read back take the rest
+//! 5/8  log data (log::tail::Memory): chunks take at most three quarters of it, pages read back and the indexes of
+//!      sealed segments take the rest
 //! 5/64 pages that are being read (Memory::loads)
 //! 5/64 the keys of a log that is being compacted (Memory::lend); part of the 5/8, taken from the pages
 //! 1/4  large requests, from their first 4 KiB to their append (net::frames::Budget); closes a stalled one
@@ -161,11 +162,11 @@
 //! - **An idle core spins for 20 us** (`spin.us`). On two cores shared with the client, 10 to 20 us served as many
 //!   requests as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB). Without spinning, small requests took
 //!   10% less CPU still, and a single record 5% more time.
-//! - **The checkpoint swaps compacted segments in**, not renames. It vouches for every sealed segment's bytes, so it
 //! - **A start waits for the direct writes of the process before it** (`disk::earlier`). The kernel releases the lock
 //!   of the data directory when a process is killed, and finishes its direct writes later: on a slow device, seconds
 //!   later. They could land on bytes that the successor has acknowledged. A file has no write in flight when the kernel
 //!   grants a read lease on it. A new file in each session would protect the journal only, not a segment's tail.
+//! - **The checkpoint swaps compacted segments in**, not renames. It vouches for every sealed segment's bytes, so it
 //!   has to change in one step. It also records how far a log is compacted, in place of Kafka's
 //!   `cleaner-offset-checkpoint`.
 //! - **Memory is touched ahead of use, and kept** (`runtime::buf::pages`). The first touch of a huge page stalled a

@@ -58,6 +58,14 @@ pub enum IndexError {
         /// The entry's timestamp, in ms since 1970.
         found: i64,
     },
+    /// The file is longer than any index.
+    #[error("its length of {found} bytes is more than {bytes_max}")]
+    TooLong {
+        /// The largest legal length.
+        bytes_max: u64,
+        /// The file's length.
+        found: u64,
+    },
     /// A time index holds at least one entry.
     #[error("the time index is empty")]
     NoTimes,
@@ -81,8 +89,8 @@ pub struct TimeEntry {
     pub relative_offset: u32,
 }
 
-/// The indexes of one segment.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+/// The indexes of one segment. Not `Clone`: an append must not have to copy them.
+#[derive(Default, PartialEq, Eq, Debug)]
 pub struct Indexes {
     /// Entries of the `.index`.
     pub offsets: Vec<OffsetEntry>,
@@ -96,6 +104,11 @@ impl Indexes {
     /// Indexes of these entries.
     pub fn of(offsets: &[OffsetEntry], times: &[TimeEntry]) -> Indexes {
         Indexes { offsets: offsets.to_vec(), times: times.to_vec(), bytes_since_entry: 0 }
+    }
+
+    /// The bytes of all entries in memory.
+    pub fn bytes_in_memory(&self) -> usize {
+        size_of_val(&*self.offsets) + size_of_val(&*self.times)
     }
 
     /// Notes an appended batch, as Kafka's `LogSegment.append` does: one entry per `interval` bytes. `max_timestamp`
@@ -146,20 +159,22 @@ impl Indexes {
         if after == 0 { base } else { base + i64::from(self.times[after - 1].relative_offset) }
     }
 
-    /// The contents of the `.index` file.
-    pub fn offsets_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_BYTES);
-        for entry in &self.offsets {
+    /// The `.index` file's bytes from entry number `from` on.
+    pub fn offsets_bytes(&self, from: usize) -> Vec<u8> {
+        let entries = &self.offsets[from..];
+        let mut bytes = Vec::with_capacity(entries.len() * OFFSET_ENTRY_BYTES);
+        for entry in entries {
             bytes.extend_from_slice(&entry.relative_offset.to_be_bytes());
             bytes.extend_from_slice(&entry.position.to_be_bytes());
         }
         bytes
     }
 
-    /// The contents of the `.timeindex` file.
-    pub fn times_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.times.len() * TIME_ENTRY_BYTES);
-        for entry in &self.times {
+    /// The `.timeindex` file's bytes from entry number `from` on.
+    pub fn times_bytes(&self, from: usize) -> Vec<u8> {
+        let entries = &self.times[from..];
+        let mut bytes = Vec::with_capacity(entries.len() * TIME_ENTRY_BYTES);
+        for entry in entries {
             bytes.extend_from_slice(&entry.timestamp.to_be_bytes());
             bytes.extend_from_slice(&entry.relative_offset.to_be_bytes());
         }
@@ -270,11 +285,11 @@ mod tests {
         for n in 0..50 {
             indexes.note(Offset(0), Offset(n), Position(n as u64 * 5000), 5000, 4096, 7 + n, Offset(n));
         }
-        let parsed = Indexes::parse(&indexes.offsets_bytes(), &indexes.times_bytes(), 250_000).unwrap();
+        let parsed = Indexes::parse(&indexes.offsets_bytes(0), &indexes.times_bytes(0), 250_000).unwrap();
         assert_eq!((&parsed.offsets, &parsed.times), (&indexes.offsets, &indexes.times));
-        assert!(Indexes::parse(&indexes.offsets_bytes(), &indexes.times_bytes(), 5).is_err());
-        assert!(Indexes::parse(&indexes.offsets_bytes()[1..], &[], 250_000).is_err());
-        let mut swapped = indexes.offsets_bytes();
+        assert!(Indexes::parse(&indexes.offsets_bytes(0), &indexes.times_bytes(0), 5).is_err());
+        assert!(Indexes::parse(&indexes.offsets_bytes(0)[1..], &[], 250_000).is_err());
+        let mut swapped = indexes.offsets_bytes(0);
         swapped.rotate_left(8);
         assert!(Indexes::parse(&swapped, &[], 250_000).is_err());
     }

@@ -11,11 +11,13 @@
 //! - LOG-3: a segment is removed only below the durable log start, and below the active segment of the stored
 //!   checkpoint, so that no replay appends to it.
 //! - LOG-4: compacted segments wait for a checkpoint only when no stored one names swaps of the log ([`clean::swap`]).
+//! - LOG-5: the directory of a deleted log is renamed only when no task of the log uses a name in it ([`directory`]).
 //!
 //! Runs on the thread of the shard that owns the partition.
 
 pub mod aborted;
 pub mod clean;
+pub mod directory;
 pub mod epochs;
 pub mod index;
 pub mod read;
@@ -28,7 +30,7 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::TopicConfig;
@@ -39,6 +41,7 @@ use crate::model::{LeaderEpoch, Offset, Position};
 use crate::runtime::{self, Permit, Permits};
 use aborted::AbortedTransaction;
 use clean::swap::Swap;
+use directory::LogDirectory;
 use epochs::Epochs;
 use segment::Segment;
 use tail::Memory;
@@ -60,7 +63,7 @@ pub struct AppendedBatch {
 
 /// A partition's log.
 pub struct Log {
-    directory: PathBuf,
+    directory: Rc<LogDirectory>,
     config: RefCell<Rc<TopicConfig>>,
     /// The age at which the active segment is sealed: see [`roll_after_ms`].
     roll_after_ms: Cell<i64>,
@@ -71,7 +74,8 @@ pub struct Log {
     /// Segments that the checkpoint names are missing, and no log start behind them is known so far.
     missing_segments: RefCell<Option<StorageError>>,
     epochs: RefCell<Epochs>,
-    epochs_stored: Cell<usize>,
+    /// The epochs in the file. `None`: the content of the file is unknown.
+    epochs_stored: RefCell<Option<Epochs>>,
     memory: Rc<Memory>,
     /// The ends of the latest reads: (offset, segment's number, position). A consumer's next read starts there.
     hints: RefCell<[(Offset, u64, Position); 8]>,
@@ -94,7 +98,7 @@ pub struct Log {
 
 impl Log {
     fn assemble(
-        directory: &Path,
+        directory: Rc<LogDirectory>,
         config: Rc<TopicConfig>,
         segments: VecDeque<Rc<Segment>>,
         start_offset: Offset,
@@ -113,7 +117,7 @@ impl Log {
         assert!(start_offset <= end, "LOG-2: log start {start_offset} <= log end {end}");
         let checkpointed_base = segments.back().expect("not empty").base_offset;
         Log {
-            directory: directory.to_owned(),
+            directory,
             roll_after_ms: Cell::new(roll_after_ms(&config)),
             config: RefCell::new(config),
             segments: RefCell::new(segments),
@@ -121,7 +125,7 @@ impl Log {
             decided_log_start: Cell::new(start_offset),
             missing_segments: RefCell::new(None),
             epochs: RefCell::new(epochs),
-            epochs_stored: Cell::new(0),
+            epochs_stored: RefCell::new(None),
             memory,
             hints: RefCell::new([(Offset::UNKNOWN, 0, Position::ZERO); 8]),
             next_hint: Cell::new(0),
@@ -139,7 +143,7 @@ impl Log {
 
     /// The directory of the log's files.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.directory.path()
     }
 
     /// The first offset that readers see.
@@ -303,13 +307,13 @@ impl Log {
     }
 
     async fn store_epochs(&self) -> Result<(), StorageError> {
-        let count = self.epochs.borrow().entries().len();
-        if count == self.epochs_stored.get() {
+        let epochs = self.epochs.borrow().clone();
+        if self.epochs_stored.borrow().as_ref().map_or(epochs.entries().is_empty(), |stored| *stored == epochs) {
             return Ok(());
         }
-        let text = self.epochs.borrow().render();
-        replace_file(&self.directory.join("leader-epoch-checkpoint"), text.into_bytes()).await?;
-        self.epochs_stored.set(count);
+        let Some(names) = self.directory.names() else { return Ok(()) };
+        replace_file(&names.join("leader-epoch-checkpoint"), epochs.render().into_bytes()).await?;
+        *self.epochs_stored.borrow_mut() = Some(epochs);
         Ok(())
     }
 

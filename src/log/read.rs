@@ -224,7 +224,7 @@ impl Log {
     async fn find(&self, segment: &Rc<Segment>, offset: Offset) -> Result<Option<(Position, Peeked)>, ReadError> {
         let mut position = match self.hint(offset, segment.number) {
             Some(position) => position,
-            None => segment.indexes().await?.position_before(segment.base_offset, offset),
+            None => segment.position_before(offset).await?,
         };
         loop {
             match segment.peek_or_load(position, WALK_BYTES).await? {
@@ -260,10 +260,10 @@ impl Log {
     ) -> Result<Option<TimedOffset>, ReadError> {
         let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
         for segment in segments {
-            if segment.size() == 0 || self.max_timestamp_of(&segment).await?.timestamp < timestamp {
+            if segment.size() == 0 || segment.times().max_timestamp < timestamp {
                 continue;
             }
-            let from = segment.indexes().await?.offset_before(segment.base_offset, timestamp).max(self.start_offset());
+            let from = segment.offset_before(timestamp).await?.max(self.start_offset());
             let mut next = self.find(&segment, from).await?;
             while let Some((position, batch)) = next {
                 if batch.base_offset >= limit {
@@ -290,12 +290,13 @@ impl Log {
             if segment.size() == 0 || segment.base_offset >= limit {
                 continue;
             }
-            let times = self.max_timestamp_of(&segment).await?;
-            if best.as_ref().is_some_and(|(timestamp, ..)| times.timestamp <= *timestamp) {
+            let times = segment.times();
+            if best.as_ref().is_some_and(|(timestamp, ..)| times.max_timestamp <= *timestamp) {
                 continue;
             }
             // The segment's recorded offset is used if its record is visible. Otherwise walk the segment from its base.
-            let from = if times.offset < limit { times.offset } else { segment.base_offset };
+            let is_visible = (segment.base_offset..limit).contains(&times.offset_of_max);
+            let from = if is_visible { times.offset_of_max } else { segment.base_offset };
             let mut next = self.find(&segment, from).await?;
             while let Some((position, batch)) = next {
                 if batch.base_offset >= limit {
@@ -304,7 +305,7 @@ impl Log {
                 if best.as_ref().is_none_or(|(timestamp, ..)| batch.max_timestamp > *timestamp) {
                     best = Some((batch.max_timestamp, segment.clone(), position, batch.bytes));
                 }
-                if batch.max_timestamp >= times.timestamp {
+                if batch.max_timestamp >= times.max_timestamp {
                     break;
                 }
                 next = self.find_at(&segment, position + batch.bytes).await?;
@@ -314,18 +315,6 @@ impl Log {
             Some((_, segment, position, bytes)) => Ok(Some(self.batch_bytes(&segment, position, bytes).await?)),
             None => Ok(None),
         }
-    }
-
-    /// A segment's largest timestamp. For a sealed segment that was not written here, it is in the last time entry.
-    pub(super) async fn max_timestamp_of(&self, segment: &Rc<Segment>) -> Result<TimedOffset, StorageError> {
-        let times = segment.times();
-        if times.max_timestamp >= 0 {
-            return Ok(TimedOffset { offset: times.offset_of_max, timestamp: times.max_timestamp });
-        }
-        let indexes = segment.indexes().await?;
-        Ok(indexes.times.last().map_or(TimedOffset { offset: segment.base_offset, timestamp: -1 }, |last| {
-            TimedOffset { offset: segment.base_offset + i64::from(last.relative_offset), timestamp: last.timestamp }
-        }))
     }
 
     async fn find_at(

@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use super::aborted::{AbortedTransaction, ENTRY_BYTES, OpenTransactions};
 use super::clean::swap;
+use super::directory::LogDirectory;
 use super::epochs::Epochs;
 use super::index::Indexes;
 use super::segment::file::{cut, flush, length_of};
@@ -24,8 +25,8 @@ use super::tail::Memory;
 use super::{Log, StorageError};
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::{PartitionState, SealedSegment};
-use crate::model::{LeaderEpoch, Offset, Position};
 use crate::disk::earlier;
+use crate::model::{LeaderEpoch, Offset, Position};
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::dir;
@@ -46,7 +47,6 @@ pub enum Known<'a> {
 /// Called with each batch that no checkpoint vouches for, and with the marker in it, if any.
 pub type OnBatch<'a> = dyn FnMut(&BatchHeader, Option<Marker>) + 'a;
 
-impl Log {
 /// Waits until no write of an earlier process is in flight to a file that [`Log::open`] reads or continues.
 pub async fn wait_for_writes(directory: &Path, known: &Known<'_>) -> Result<(), StorageError> {
     if !dir::exists(directory) {
@@ -66,10 +66,12 @@ pub async fn wait_for_writes(directory: &Path, known: &Known<'_>) -> Result<(), 
     Ok(())
 }
 
+impl Log {
     /// Creates an empty log and its directory.
     pub async fn create(directory: &Path, config: Rc<TopicConfig>, memory: Rc<Memory>) -> Result<Log, StorageError> {
         dir::create_all(directory).await.map_err(StorageError::io("create directory", directory))?;
-        let segments = VecDeque::from([Segment::new(directory, Offset::ZERO, memory.clone())]);
+        let directory = LogDirectory::new(directory);
+        let segments = VecDeque::from([Segment::new(&directory, Offset::ZERO, memory.clone())]);
         Ok(Log::assemble(directory, config, segments, Offset::ZERO, Epochs::default(), memory))
     }
 
@@ -181,6 +183,7 @@ async fn open_checkpointed(
 ) -> Result<Log, StorageError> {
     let active_base = state.segment_base_offset;
     let (sealed, missing_segments) = present(directory, &config, state, &bases)?;
+    let shared = LogDirectory::new(directory);
     let mut segments = VecDeque::new();
     for (at, SealedSegment { base_offset, bytes, max_timestamp, offset_of_max, .. }) in
         sealed.iter().copied().enumerate()
@@ -188,7 +191,7 @@ async fn open_checkpointed(
         require_length(&file_path(directory, base_offset, "log"), bytes).await?;
         let end = sealed.get(at + 1).map_or(active_base, |next| next.base_offset);
         let times = Times { max_timestamp, offset_of_max, first_append_ms: -1 };
-        let existing = Segment::existing(directory, base_offset, bytes, end, times, None, true, memory.clone());
+        let existing = Segment::existing(&shared, base_offset, bytes, end, times, None, true, memory.clone());
         segments.push_back(existing);
     }
     let times = Times {
@@ -209,7 +212,7 @@ async fn open_checkpointed(
         // Written behind the checkpoint, or removed by retention and brought back by a power failure.
         remove_files(directory, *base).await?;
     }
-    let active = Segment::existing(directory, active_base, size, state.end_offset, times, None, false, memory.clone());
+    let active = Segment::existing(&shared, active_base, size, state.end_offset, times, None, false, memory.clone());
     if size == 0 {
         active.set_indexes(Indexes::default());
         segments.push_back(active);
@@ -221,7 +224,7 @@ async fn open_checkpointed(
     let aborted_counts = sealed.iter().map(|segment| segment.aborted).chain([state.segment_aborted]);
     reopen_aborted(&segments, aborted_counts).await?;
     let start = state.log_start_offset.max(segments[0].base_offset);
-    let log = Log::assemble(directory, config, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
+    let log = Log::assemble(shared, config, segments, start, Epochs::new(state.leader_epochs.clone()), memory);
     log.cleaned_to.set(state.cleaned_to);
     log.checkpointed_base.set(active_base);
     *log.missing_segments.borrow_mut() = missing_segments;
@@ -235,7 +238,7 @@ async fn seal_unindexed(active: &Rc<Segment>, memory: Rc<Memory>) -> Result<[Rc<
     let (directory, base, end) = (active.directory(), active.base_offset, active.end_offset());
     tracing::info!("{}: its indexes are lost, and the next read rebuilds them", active.log_path().display());
     // A remaining part of the files may look whole.
-    remove_indexes(directory, base).await?;
+    remove_indexes(directory.path(), base).await?;
     let sealed = Segment::existing(directory, base, active.size(), end, active.times(), None, true, memory.clone());
     Ok([sealed, Segment::new(directory, end, memory)])
 }
@@ -247,10 +250,11 @@ async fn reopen_aborted(
     counts: impl Iterator<Item = u32>,
 ) -> Result<(), StorageError> {
     for (segment, count) in segments.iter().zip(counts) {
-        let (path, count) = (segment.aborted_path(), count as usize);
+        let path = file_path(segment.directory().path(), segment.base_offset, "txnindex");
+        let count = count as usize;
         if count == 0 {
             // The file was written behind the checkpoint.
-            remove(segment.directory(), segment.base_offset, &["txnindex"]).await?;
+            remove(segment.directory().path(), segment.base_offset, &["txnindex"]).await?;
             continue;
         }
         match read_aborted(&path, count) {
@@ -403,6 +407,7 @@ async fn open_unknown(
     memory: Rc<Memory>,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Log, StorageError> {
+    let shared = LogDirectory::new(directory);
     let mut kept: Vec<(Offset, Scanned)> = Vec::new();
     let mut epochs = Epochs::default();
     let mut open = OpenTransactions::default();
@@ -422,7 +427,7 @@ async fn open_unknown(
         }
         let path = file_path(directory, base, "log");
         let length = length_of(&path).await?;
-        let scan = Segment::existing(directory, base, length, base, Times::NONE, None, false, memory.clone());
+        let scan = Segment::existing(&shared, base, length, base, Times::NONE, None, false, memory.clone());
         let scanned = scan_segment(&scan, base, &mut epochs, &mut open, on_batch).await?;
         if scanned.size < length {
             tracing::warn!(
@@ -453,18 +458,18 @@ async fn open_unknown(
         let Scanned { size, end_offset, times, indexes, aborted, .. } = scanned;
         let indexes = Some(indexes);
         let memory = memory.clone();
-        let segment = Segment::existing(directory, base, size, end_offset, times, indexes, at < sealed, memory);
+        let segment = Segment::existing(&shared, base, size, end_offset, times, indexes, at < sealed, memory);
         segment.set_aborted(aborted, 0);
         segments.push_back(segment);
     }
     if segments.is_empty() {
-        segments.push_back(Segment::new(directory, Offset::ZERO, memory.clone()));
+        segments.push_back(Segment::new(&shared, Offset::ZERO, memory.clone()));
     }
     for directory in [Some(directory), directory.parent()].into_iter().flatten() {
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
     }
     let start = segments[0].base_offset;
-    Ok(Log::assemble(directory, config, segments, start, epochs, memory))
+    Ok(Log::assemble(shared, config, segments, start, epochs, memory))
 }
 
 /// The part of a segment that a scan accepted, and the reason for its end.

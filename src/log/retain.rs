@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::segment::Segment;
 use super::{Log, StorageError};
 use crate::model::Offset;
+use crate::runtime::Permit;
 
 impl Log {
     /// The log start that `retention.ms` and `retention.bytes` ask for, if it is above the current one. Records at or
@@ -33,11 +34,11 @@ impl Log {
             config.retention_ms >= 0 && max_timestamp >= 0 && now_ms - max_timestamp > config.retention_ms
         };
         // Records without timestamps are as old as their file, as in Kafka.
-        let newest_of = |segment: &Segment, newest: i64| if newest < 0 { segment.modified_ms() } else { newest };
-        if active.size() > 0
-            && active.end_offset() <= high_watermark
-            && is_old(newest_of(&active, active.times().max_timestamp))
-        {
+        let newest_of = |segment: &Segment| match segment.times().max_timestamp {
+            ..0 => segment.modified_ms(),
+            newest => newest,
+        };
+        if active.size() > 0 && active.end_offset() <= high_watermark && is_old(newest_of(&active)) {
             self.roll();
         }
         let decided = self.decided_log_start();
@@ -58,11 +59,7 @@ impl Log {
             if first.size() == 0 {
                 continue;
             }
-            let mut newest = first.times().max_timestamp;
-            if newest < 0 {
-                newest = first.indexes().await?.times.last().map_or(-1, |entry| entry.timestamp);
-            }
-            if !is_old(newest_of(first, newest)) && excess < first.size() {
+            if !is_old(newest_of(first)) && excess < first.size() {
                 break;
             }
             excess = excess.saturating_sub(first.size());
@@ -138,9 +135,18 @@ impl Log {
         }
     }
 
+    /// Waits until no task uses a name in the directory of the discarded log (LOG-5). Tasks that change its files stay
+    /// excluded until the permit ends.
+    pub async fn release_directory(&self) -> Permit {
+        let permit = self.lock_files().await;
+        self.directory.wait_unused().await;
+        permit
+    }
+
     /// Marks the log as deleted: its memory is released, and nothing is written any more.
     pub fn discard(&self) {
         self.is_discarded.set(true);
+        self.directory.close();
         self.replaced.borrow_mut().clear();
         for segment in self.segments.borrow().iter() {
             segment.discard();

@@ -45,14 +45,23 @@ impl Chunk {
     }
 }
 
-/// A chunk or a page of a segment, and the bytes that it counts for.
+/// The kind of a [`Resident`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The chunk or the page at this position.
+    Image(u64),
+    /// The indexes.
+    Indexes,
+}
+
+/// A part of a segment that is in memory, and the bytes that it counts for.
 struct Resident {
     segment: Weak<Segment>,
-    start: u64,
+    part: Part,
     bytes: usize,
 }
 
-/// The chunks or the pages of a shard, oldest first.
+/// The chunks of a shard, or its pages and indexes, oldest first.
 #[derive(Default)]
 struct Queue {
     bytes: Cell<usize>,
@@ -60,9 +69,9 @@ struct Queue {
 }
 
 impl Queue {
-    fn push(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
+    fn push(&self, segment: &Rc<Segment>, part: Part, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
-        self.held.borrow_mut().push_back(Resident { segment: Rc::downgrade(segment), start, bytes });
+        self.held.borrow_mut().push_back(Resident { segment: Rc::downgrade(segment), part, bytes });
     }
 
     fn pop(&self) -> Option<Resident> {
@@ -188,14 +197,15 @@ impl Memory {
             self.evict(bytes);
             AppendBuf::alloc(bytes)
         })?;
-        self.chunks.push(segment, start, buf.capacity());
+        self.chunks.push(segment, Part::Image(start), buf.capacity());
         Ok(Rc::new(Chunk { start, buf }))
     }
 
     /// Releases a chunk that holds no bytes. It is one of the newest, so the scan begins at the back.
     pub fn release_unused(&self, segment: &Segment, unused: &Chunk) {
         assert!(unused.buf.is_empty(), "a chunk with {} bytes is in use", unused.buf.len());
-        let is_it = |held: &Resident| held.start == unused.start && std::ptr::eq(held.segment.as_ptr(), segment);
+        let is_it =
+            |held: &Resident| held.part == Part::Image(unused.start) && std::ptr::eq(held.segment.as_ptr(), segment);
         let held = {
             let mut held = self.chunks.held.borrow_mut();
             held.iter().rposition(is_it).and_then(|at| held.remove(at))
@@ -207,8 +217,14 @@ impl Memory {
     /// Counts a page that was read back from the segment's file.
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
         while self.used() + bytes > self.budget && self.evict_page() {}
-        self.pages.push(segment, start, bytes);
+        self.pages.push(segment, Part::Image(start), bytes);
         self.page_admitted.notify_all();
+    }
+
+    /// Counts the indexes of a segment that takes no more appends, like a page.
+    pub fn admit_indexes(&self, segment: &Rc<Segment>, bytes: usize) {
+        while self.used() + bytes > self.budget && self.evict_page() {}
+        self.pages.push(segment, Part::Indexes, bytes);
     }
 
     /// Whether memory is so short that write-back should write chunks that are not full yet.
@@ -261,7 +277,10 @@ impl Memory {
     fn evict_page(&self) -> bool {
         let Some(page) = self.pages.pop() else { return false };
         if let Some(segment) = page.segment.upgrade() {
-            segment.evict_page(page.start);
+            match page.part {
+                Part::Image(start) => segment.evict_page(start),
+                Part::Indexes => segment.evict_indexes(),
+            }
         }
         self.pages.release(&page);
         true
@@ -274,8 +293,9 @@ impl Memory {
         while kept.len() < SCANNED_MAX
             && let Some(oldest) = self.chunks.pop()
         {
+            let Part::Image(start) = oldest.part else { unreachable!("indexes are among the pages") };
             let segment = oldest.segment.upgrade();
-            if segment.as_ref().is_none_or(|segment| segment.evict_chunk(oldest.start)) {
+            if segment.as_ref().is_none_or(|segment| segment.evict_chunk(start)) {
                 self.chunks.release(&oldest);
                 is_evicted = true;
                 break;

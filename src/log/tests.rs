@@ -1,5 +1,7 @@
 //! Tests of a log alone: memory, disk, and the bytes that readers get.
 
+mod indexes;
+mod races;
 mod recover;
 
 use std::path::PathBuf;

@@ -80,10 +80,10 @@ impl Partition {
         self.producers.borrow_mut().expire(now_ms, expiration_ms);
     }
 
-    /// Waits until no task changes the set of files in the log's directory, and keeps others from it until the permit
-    /// drops.
-    pub async fn lock_files(&self) -> Permit {
-        self.log.lock_files().await
+    /// Waits until no task uses the directory of the deleted partition's log. The directory may be renamed while the
+    /// permit is held.
+    pub async fn release_directory(&self) -> Permit {
+        self.log.release_directory().await
     }
 
     /// Frees the log's memory. Nothing is written to the log any more.

@@ -105,8 +105,8 @@ impl Shard {
         for id in self.own_partitions(topic).collect::<Vec<_>>() {
             let Some(partition) = self.partitions.borrow_mut().remove(&id) else { continue };
             partition.delete();
-            // Wait for a running compaction: another topic may use the file names next.
-            let _files = partition.lock_files().await;
+            // LOG-5: another topic may use the names next.
+            let _files = partition.release_directory().await;
             let removed = remove_directory(&self.data, topic.name.as_str(), id).await;
             outcome = outcome.and(removed);
         }

@@ -390,9 +390,7 @@ async fn replay_into(
 async fn write_back_all(memory: &Rc<Memory>) -> Result<bool, StorageError> {
     let mut has_written = false;
     while let Some(segment) = memory.take_dirty() {
-        let before = segment.written();
-        segment.write_back(true).await?;
-        has_written |= segment.written() > before;
+        has_written |= segment.write_back(true).await? > 0;
     }
     Ok(has_written)
 }

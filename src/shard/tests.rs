@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shard;
 use super::open::ShardLocation;
@@ -10,13 +11,14 @@ use crate::config::BrokerConfig;
 use crate::disk::StorageError;
 use crate::disk::journal::{self, Sequence};
 use crate::disk::layout::DataDirectory;
-use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
+use crate::metadata::{Command, Image, apply_to};
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
 use crate::record::builder::{BatchBuilder, BatchOptions};
-use crate::runtime;
+use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
+use crate::runtime::{self, Class};
 
 const SHARDS: u16 = 2;
 const PARTITIONS: usize = 4;
@@ -131,5 +133,119 @@ fn no_checkpoint_is_stored_after_a_failed_flush() {
         assert!(matches!(refused, StorageError::Earlier(_)));
         assert_eq!(std::fs::read(&path).expect("the checkpoint stays"), stored);
         assert!(shard.stop().await.is_err());
+    });
+}
+
+fn batch_of(value_bytes: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.append(1_000, Some(b"key"), Some(&vec![7; value_bytes]), []);
+    builder.finish()
+}
+
+async fn produce(shard: &Shard, id: TopicPartition, batch: &[u8]) {
+    let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms: 1_000 };
+    let produced = shard.produce(id, batch, &request, None).await.expect("the batch is good");
+    shard.wait_committed(produced.sequence).await.expect("storage works");
+}
+
+// LOG-5
+#[test]
+fn topic_is_deleted_and_created_anew_while_its_segment_is_opened() {
+    let scratch = Scratch::new("delete");
+    run(async {
+        let shard = open(&scratch.0, ShardId(0)).await;
+        let image = shard.image();
+        let mut gone = Image::clone(&image);
+        let id = image.topic("topic").expect("created").id;
+        apply_to(&mut gone, &mut Default::default(), image.index + 1, &[Command::DeleteTopic { id }]).unwrap();
+        let anew = create(&gone, "topic", PARTITIONS);
+        let old_partitions = ids(&shard);
+        // The writers open the segments of all partitions, and the opens are held back.
+        let hold = Rule { target: Target::Open, nth: 1, and_after: true, fault: Fault::Hold };
+        runtime::install_faults(Some(FaultPlan::new([hold])));
+        for id in &old_partitions {
+            // The second batch fills the first chunk.
+            produce(&shard, *id, &batch_of(100_000)).await;
+            produce(&shard, *id, &batch_of(100_000)).await;
+        }
+        let held = async {
+            while runtime::held_operations() < old_partitions.len() {
+                runtime::yield_now().await;
+            }
+        };
+        runtime::timeout(Duration::from_secs(10), held).await.expect("a full chunk is written at once");
+        let deleted = runtime::spawn(Class::Foreground, "delete", {
+            let shard = shard.clone();
+            async move { shard.apply_image(Arc::new(gone)).await }
+        });
+        runtime::sleep(Duration::from_millis(50)).await;
+        assert!(!deleted.is_finished(), "LOG-5: the directory is renamed while files in it are opened");
+        runtime::install_faults(None);
+        deleted.await.expect("storage works");
+        shard.apply_image(Arc::new(anew)).await.expect("storage works");
+        for id in ids(&shard) {
+            produce(&shard, id, &batch()).await;
+        }
+        shard.checkpoint(false).await.expect("storage works");
+        assert!(shard.failure().is_none(), "{:?}", shard.failure());
+        for partition in shard.all_partitions() {
+            let directory = shard.data.partition_directory("topic", partition.id.partition);
+            let written = std::fs::read(directory.join("00000000000000000000.log")).expect("flushed");
+            assert!(written.len() < 100_000, "the segment has bytes of the deleted topic");
+        }
+        shard.stop().await.expect("storage works");
+    });
+}
+
+#[test]
+fn shard_opens_after_the_writes_of_its_predecessor() {
+    let scratch = Scratch::new("predecessor");
+    let paths = run(async {
+        let shard = open(&scratch.0, ShardId(0)).await;
+        let id = ids(&shard)[0];
+        produce(&shard, id, &batch()).await;
+        shard.stop().await.expect("storage works");
+        let journal = shard.data.journal_directory(0, 0).join("00000000.journal");
+        let directory = shard.data.partition_directory("topic", id.partition);
+        [journal, directory.join("00000000000000000000.log")]
+    });
+    for path in paths {
+        // A write in flight keeps its file open, as this does.
+        let written = std::fs::File::options().write(true).open(path).expect("created");
+        run(async {
+            let opened = runtime::spawn(Class::Foreground, "open", {
+                let directory = scratch.0.clone();
+                async move { open(&directory, ShardId(0)).await }
+            });
+            runtime::sleep(Duration::from_millis(50)).await;
+            assert!(!opened.is_finished(), "the predecessor's write could land on the successor's");
+            drop(written);
+            opened.await.stop().await.expect("storage works");
+        });
+    }
+}
+
+#[test]
+fn write_back_of_nothing_does_not_end_a_full_disk() {
+    let scratch = Scratch::new("full");
+    run(async {
+        let shard = open(&scratch.0, ShardId(0)).await;
+        let id = ids(&shard)[0];
+        produce(&shard, id, &batch()).await;
+        let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        shard.enter_disk_full(&StorageError::io("write segment", "a segment")(full));
+        // Queues the segment, which has no full chunk.
+        shard.memory.evict(1);
+        runtime::sleep(Duration::from_millis(50)).await;
+        assert!(shard.memory.take_dirty().is_none() && shard.is_disk_full());
+        // These bytes are written.
+        produce(&shard, id, &batch_of(100_000)).await;
+        let freed = async {
+            while shard.is_disk_full() {
+                runtime::yield_now().await;
+            }
+        };
+        runtime::timeout(Duration::from_secs(10), freed).await.expect("a write succeeds");
+        shard.stop().await.expect("storage works");
     });
 }

@@ -115,7 +115,7 @@ impl Log {
             let mut facts = facts(&segment);
             let is_dirty = facts.end_offset > cleaned_to && facts.bytes > 0 && facts.is_finished;
             if is_dirty && config.min_compaction_lag_ms > 0 {
-                facts.max_timestamp = self.max_timestamp_of(&segment).await?.timestamp;
+                facts.max_timestamp = segment.times().max_timestamp;
             }
             if is_dirty && config.max_compaction_lag_ms < i64::MAX {
                 facts.first_timestamp = segment.first_timestamp().await?;
@@ -191,7 +191,7 @@ impl Log {
         let dirty = self.sealed_segments();
         let dirty = dirty.iter().filter(|s| s.end_offset() > plan.first_dirty && s.base_offset < plan.end);
         for segment in dirty {
-            let position = segment.indexes().await?.position_before(segment.base_offset, plan.first_dirty);
+            let position = segment.position_before(plan.first_dirty).await?;
             let mut reader = Reader::new(segment, position, resources.buffer_bytes / 2, &resources.pace);
             while let Some(bytes) = reader.next().await? {
                 self.pause_or_stop(resources).await?;
@@ -300,7 +300,7 @@ impl Log {
         round.filter.transactions.expect(base, &self.aborted_between(base, end)?);
         let interval = self.config().index_interval_bytes;
         let create = async |base| {
-            Writer::create(&self.directory, base, interval, resources.buffer_bytes / 2, &self.memory, &resources.pace)
+            Writer::create(self.directory(), base, interval, resources.buffer_bytes / 2, &self.memory, &resources.pace)
                 .await
         };
         let mut writer = create(base).await?;
@@ -332,7 +332,7 @@ impl Log {
     async fn pause_or_stop(&self, resources: &CleaningResources) -> Result<(), StorageError> {
         resources.pace.step().await;
         if self.is_discarded() || resources.stopping.get() {
-            return Err(StorageError::Refused(format!("{}: the compaction is cancelled", name(&self.directory))));
+            return Err(StorageError::Refused(format!("{}: the compaction is cancelled", name(self.directory()))));
         }
         Ok(())
     }

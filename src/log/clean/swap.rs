@@ -58,15 +58,15 @@ impl Log {
         assert_eq!(old[0].base_offset, written[0].base_offset, "the new segments begin where the old ones do");
         for segment in &written {
             for extension in EXTENSIONS {
-                let from = temporary(&self.directory, segment.base_offset, extension, CLEANED);
+                let from = temporary(self.directory(), segment.base_offset, extension, CLEANED);
                 if extension == "txnindex" && segment.aborted.is_empty() {
                     continue;
                 }
-                let to = temporary(&self.directory, segment.base_offset, extension, SWAP);
+                let to = temporary(self.directory(), segment.base_offset, extension, SWAP);
                 dir::rename(&from, to).await.map_err(StorageError::io("rename segment", from))?;
             }
         }
-        dir::sync(&self.directory).await.map_err(StorageError::flush("flush directory", &self.directory))?;
+        dir::sync(self.directory()).await.map_err(StorageError::flush("flush directory", self.directory()))?;
         let end = old.last().expect("something is replaced").end_offset();
         let ends = written.iter().skip(1).map(|next| next.base_offset).chain([end]);
         let new = written.iter().zip(ends).map(|(segment, end)| {
@@ -155,8 +155,8 @@ impl Log {
         };
         for segment in &new {
             for extension in EXTENSIONS {
-                let from = temporary(&self.directory, segment.base_offset, extension, SWAP);
-                let to = file_path(&self.directory, segment.base_offset, extension);
+                let from = temporary(self.directory(), segment.base_offset, extension, SWAP);
+                let to = file_path(self.directory(), segment.base_offset, extension);
                 if dir::exists(&from) {
                     put_in_place(&from, &to).await?;
                 } else if extension == "txnindex" && dir::exists(&to) {
@@ -166,10 +166,10 @@ impl Log {
         }
         // Sync before the next checkpoint, which no longer names swaps: a restart must not take the old files for the
         // segments.
-        dir::sync(&self.directory).await.map_err(StorageError::flush("flush directory", &self.directory))?;
+        dir::sync(self.directory()).await.map_err(StorageError::flush("flush directory", self.directory()))?;
         for segment in &new {
             for extension in EXTENSIONS {
-                remove_if_there(&temporary(&self.directory, segment.base_offset, extension, SWAP)).await;
+                remove_if_there(&temporary(self.directory(), segment.base_offset, extension, SWAP)).await;
             }
         }
         let Swap { old, new, cleaned_to, .. } =
@@ -194,7 +194,7 @@ impl Log {
         let bases = old.iter().map(|segment| segment.base_offset);
         for base in bases.filter(|base| new.iter().all(|segment| segment.base_offset != *base)) {
             for extension in EXTENSIONS {
-                remove_if_there(&file_path(&self.directory, base, extension)).await;
+                remove_if_there(&file_path(self.directory(), base, extension)).await;
             }
         }
         self.keep_replaced(old);
@@ -226,9 +226,9 @@ impl Log {
         if self.is_discarded() {
             return;
         }
-        let Ok(names) = dir::list(&self.directory) else { return };
+        let Ok(names) = dir::list(self.directory()) else { return };
         for name in names.iter().filter(|name| is_temporary(name)) {
-            remove_if_there(&self.directory.join(name)).await;
+            remove_if_there(&self.directory().join(name)).await;
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A segment's index of aborted transactions: in memory, or only in its file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
+use super::Segment;
 use super::file::store_index;
-use super::{Segment, file_path};
 use crate::disk::StorageError;
 use crate::log::aborted::{self, AbortedIndexError, AbortedTransaction, ENTRY_BYTES};
 use crate::model::Offset;
@@ -79,17 +79,14 @@ impl Segment {
         if let Some(entries) = &self.aborted.borrow().entries {
             return Ok(entries.clone());
         }
-        let (path, count) = (self.aborted_path(), self.aborted_count());
+        let names = self.names()?;
+        let (path, count) = (names.file(self.base_offset, "txnindex"), self.aborted_count());
         let read = read_aborted(&path, count);
         let entries = read.map_err(|why| StorageError::format("an index", &path, why.to_string()))?;
         assert_eq!(entries.len(), count);
         let entries = Rc::new(entries);
         self.aborted.borrow_mut().entries = Some(entries.clone());
         Ok(entries)
-    }
-
-    pub(in crate::log) fn aborted_path(&self) -> PathBuf {
-        file_path(&self.directory, self.base_offset, "txnindex")
     }
 
     /// Adds the new entries to the file and flushes it: the next checkpoint counts on them.
@@ -101,13 +98,11 @@ impl Segment {
             };
             (aborted::render(&entries[aborted.stored..]), aborted.stored, aborted.count)
         };
-        if self.is_removed() {
-            return Ok(());
-        }
-        store_index(&self.aborted_path(), (stored * ENTRY_BYTES) as u64, bytes, true).await?;
+        let Some(names) = self.directory.names().filter(|_| !self.is_removed()) else { return Ok(()) };
+        let path = names.file(self.base_offset, "txnindex");
+        store_index(&path, (stored * ENTRY_BYTES) as u64, bytes, true).await?;
         if stored == 0 {
-            let directory = &self.directory;
-            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+            dir::sync(&*names).await.map_err(StorageError::flush("flush directory", &*names))?;
         }
         let mut aborted = self.aborted.borrow_mut();
         aborted.stored = aborted.stored.max(count);

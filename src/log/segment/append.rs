@@ -95,7 +95,7 @@ impl Segment {
         content.end_offset = batch.last_offset + 1;
         content.check();
         let mut indexes = self.indexes.borrow_mut();
-        let indexes = Rc::make_mut(indexes.as_mut().expect("the active segment's indexes are in memory"));
+        let indexes = indexes.as_mut().expect("the active segment's indexes are in memory");
         let bytes = content.size - position;
         let times = content.times;
         indexes.note(
@@ -133,7 +133,7 @@ impl Segment {
         content.state.advance(next);
         let times = content.times;
         if let Some(indexes) = &mut *self.indexes.borrow_mut() {
-            Rc::make_mut(indexes).note_time(self.base_offset, times.max_timestamp, times.offset_of_max);
+            indexes.note_time(self.base_offset, times.max_timestamp, times.offset_of_max);
         }
         drop(content);
         self.memory.mark_dirty(self);
@@ -148,9 +148,8 @@ fn chunk_bytes(previous: usize, need: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::log::directory::LogDirectory;
     use crate::log::tail::Memory;
     use crate::model::{LeaderEpoch, Offset};
     use crate::runtime::{Config, run};
@@ -170,7 +169,7 @@ mod tests {
     fn unused_reservation_is_released() {
         run(Config::default(), || async {
             let memory = Memory::new(4 << 20);
-            let segment = Segment::new(Path::new("unused"), Offset(0), memory.clone());
+            let segment = Segment::new(&LogDirectory::new("unused"), Offset(0), memory.clone());
             assert!(segment.reserve(100).await.unwrap());
             append(&segment, 0, 100);
             let used = memory.used();
@@ -188,7 +187,7 @@ mod tests {
     fn reserved_room_takes_the_batch() {
         run(Config::default(), || async {
             let memory = Memory::new(64 << 20);
-            let segment = Segment::new(Path::new("unused"), Offset(0), memory);
+            let segment = Segment::new(&LogDirectory::new("unused"), Offset(0), memory);
             // A batch that does not divide a chunk lies across two of them.
             for (number, bytes) in [16_500usize, 16_500, 3, 40_000, 700_000, 900_000, 16_500].into_iter().enumerate() {
                 assert!(segment.reserve(bytes).await.unwrap());

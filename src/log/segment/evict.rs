@@ -34,6 +34,15 @@ impl Segment {
         }
     }
 
+    /// Releases the indexes of a segment that takes no more appends, unless a compaction needs them.
+    pub(in crate::log) fn evict_indexes(&self) {
+        let was_counted = self.indexes_are_counted.replace(false);
+        assert!(was_counted, "indexes are counted once");
+        if !self.is_dirty() && !self.is_pinned.get() {
+            *self.indexes.borrow_mut() = None;
+        }
+    }
+
     /// Closes the file and drops the indexes of a sealed segment that has not been read for a while.
     pub fn evict_idle(&self) {
         if self.is_sealed() && !self.is_dirty() && !self.is_writing.get() && !self.is_pinned.get() {
@@ -49,7 +58,7 @@ impl Segment {
         self.is_pinned.set(true);
         self.aborted()?;
         self.file().await?;
-        self.indexes().await.map(drop)
+        self.hold_indexes().await
     }
 
     pub(in crate::log) fn unpin(&self) {

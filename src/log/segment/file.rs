@@ -23,17 +23,24 @@ pub(in crate::log) struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// Opens the file, or creates it.
+    /// Opens the file.
     pub async fn open(path: PathBuf) -> Result<SegmentFile, StorageError> {
-        let open = Open { read: true, write: true, create: true, direct: true, ..Open::default() };
-        let file = File::open(&path, open).await.map_err(StorageError::io("open segment", &path))?;
-        Ok(SegmentFile { file, path: path.into() })
+        SegmentFile::open_as("open segment", path, Open::default()).await
+    }
+
+    /// Opens the file, or creates it.
+    pub async fn open_or_create(path: PathBuf) -> Result<SegmentFile, StorageError> {
+        SegmentFile::open_as("create segment", path, Open { create: true, ..Open::default() }).await
     }
 
     /// Creates the file empty; earlier contents are lost.
     pub async fn create(path: PathBuf) -> Result<SegmentFile, StorageError> {
-        let open = Open { read: true, write: true, create: true, truncate: true, direct: true, ..Open::default() };
-        let file = File::open(&path, open).await.map_err(StorageError::io("create segment", &path))?;
+        SegmentFile::open_as("create segment", path, Open { create: true, truncate: true, ..Open::default() }).await
+    }
+
+    async fn open_as(doing: &'static str, path: PathBuf, open: Open) -> Result<SegmentFile, StorageError> {
+        let open = Open { read: true, write: true, direct: true, ..open };
+        let file = File::open(&path, open).await.map_err(StorageError::io(doing, &path))?;
         Ok(SegmentFile { file, path: path.into() })
     }
 
@@ -106,14 +113,19 @@ pub(in crate::log) async fn store_index(
     Ok(())
 }
 
-/// Writes the offset index and the time index whole. `path` names the file of an extension.
-pub(in crate::log) async fn store_indexes(
-    path: impl Fn(&'static str) -> PathBuf,
+/// Writes the offset index and the time index whole. `path` names the file of an extension. The future does not hold
+/// the indexes.
+pub(in crate::log) fn store_indexes<P: Fn(&'static str) -> PathBuf>(
+    path: P,
     indexes: &Indexes,
     is_flushed: bool,
-) -> Result<(), StorageError> {
-    store_index(&path("index"), 0, indexes.offsets_bytes(), is_flushed).await?;
-    store_index(&path("timeindex"), 0, indexes.times_bytes(), is_flushed).await
+) -> impl Future<Output = Result<(), StorageError>> + use<P> {
+    let (offsets, times) = (indexes.offsets_bytes(0), indexes.times_bytes(0));
+    let (index, timeindex) = (path("index"), path("timeindex"));
+    async move {
+        store_index(&index, 0, offsets, is_flushed).await?;
+        store_index(&timeindex, 0, times, is_flushed).await
+    }
 }
 
 /// The length of a file in bytes.

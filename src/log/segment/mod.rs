@@ -9,6 +9,7 @@
 //! - SEG-1: `flushed <= written <= size`: the device has the bytes below `flushed`, the file those below `written`.
 //! - SEG-2: a segment is cut and finished only when a flush that succeeded covers all of its bytes.
 //! - SEG-3: a segment goes from active to sealed to finished, and from each of these to removed; never back.
+//! - SEG-4: after a failed flush no flush of the segment succeeds: the kernel reports the failure once.
 //!
 //! [`append`] fills the newest chunks, [`write_back`] brings them through [`mod@file`] into the file and onto the
 //! device. [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles,
@@ -30,9 +31,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::directory::{LogDirectory, Names};
 use super::index::Indexes;
 use super::tail::{Chunk, Memory};
+use crate::disk::StorageError;
 use crate::model::Offset;
 use crate::runtime::dir;
 use crate::runtime::sync::Notify;
@@ -52,17 +56,22 @@ pub struct Segment {
     pub base_offset: Offset,
     /// Unique within the shard. Compaction can give two segments the same base offset.
     pub number: u64,
-    directory: PathBuf,
+    directory: Rc<LogDirectory>,
     content: RefCell<SegmentContent>,
     file: RefCell<Option<SegmentFile>>,
-    indexes: RefCell<Option<Rc<Indexes>>>,
+    indexes: RefCell<Option<Indexes>>,
+    /// [`Memory`] counts the indexes.
+    indexes_are_counted: Cell<bool>,
     aborted: RefCell<Aborted>,
     pages: RefCell<BTreeMap<u64, Page>>,
     memory: Rc<Memory>,
     /// In the write-back queue.
     pub(super) is_queued: Cell<bool>,
     is_writing: Cell<bool>,
-    /// Wakes tasks that wait for a write-back or for a page.
+    is_flushing: Cell<bool>,
+    /// The flush that failed (SEG-4).
+    flush_failure: RefCell<Option<Arc<StorageError>>>,
+    /// Wakes tasks that wait for a write-back, a flush or a page.
     changed: Notify,
     /// The file and the indexes stay open: compaction is about to give their names to other files.
     is_pinned: Cell<bool>,
@@ -122,14 +131,14 @@ pub fn file_path(directory: &Path, base_offset: Offset, extension: &str) -> Path
 
 impl Segment {
     /// An empty segment that begins at `base_offset` and has no file yet.
-    pub fn new(directory: &Path, base_offset: Offset, memory: Rc<Memory>) -> Rc<Segment> {
+    pub fn new(directory: &Rc<LogDirectory>, base_offset: Offset, memory: Rc<Memory>) -> Rc<Segment> {
         Segment::existing(directory, base_offset, 0, base_offset, Times::NONE, Some(Indexes::default()), false, memory)
     }
 
     /// A segment with `size` bytes in its file, all of them flushed.
     #[allow(clippy::too_many_arguments)]
     pub fn existing(
-        directory: &Path,
+        directory: &Rc<LogDirectory>,
         base_offset: Offset,
         size: u64,
         end_offset: Offset,
@@ -154,15 +163,18 @@ impl Segment {
         Rc::new(Segment {
             base_offset,
             number: memory.next_segment_number(),
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             content: RefCell::new(content),
             file: RefCell::new(None),
-            indexes: RefCell::new(indexes.map(Rc::new)),
+            indexes: RefCell::new(indexes),
+            indexes_are_counted: Cell::new(false),
             aborted: RefCell::new(Aborted::of(Vec::new(), 0)),
             pages: RefCell::new(BTreeMap::new()),
             memory,
             is_queued: Cell::new(false),
             is_writing: Cell::new(false),
+            is_flushing: Cell::new(false),
+            flush_failure: RefCell::new(None),
             changed: Notify::new(),
             is_pinned: Cell::new(false),
             is_named: Cell::new(size > 0),
@@ -202,7 +214,11 @@ impl Segment {
 
     /// The file's modification time; -1 when it is unknown or the file lacks bytes.
     pub fn modified_ms(&self) -> i64 {
-        if self.flushed() < self.size() { -1 } else { dir::modified_ms(self.log_path()).unwrap_or(-1) }
+        if self.flushed() < self.size() {
+            return -1;
+        }
+        let names = self.directory.names();
+        names.and_then(|names| dir::modified_ms(names.file(self.base_offset, "log")).ok()).unwrap_or(-1)
     }
 
     /// Whether the files are removed or about to be.
@@ -215,12 +231,20 @@ impl Segment {
         self.content.borrow().state.is_sealed()
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Rc<LogDirectory> {
         &self.directory
     }
 
-    /// The path of its `.log` file.
+    /// The permission to use names in the directory.
+    ///
+    /// # Errors
+    /// If the log is deleted.
+    fn names(&self) -> Result<Names, StorageError> {
+        self.directory.names().ok_or_else(|| self.removed_error())
+    }
+
+    /// The path of its `.log` file, for messages.
     pub fn log_path(&self) -> PathBuf {
-        file_path(&self.directory, self.base_offset, "log")
+        file_path(self.directory.path(), self.base_offset, "log")
     }
 }

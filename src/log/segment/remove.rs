@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::file::SegmentFile;
-use super::{Segment, SegmentState, file_path};
+use super::{Segment, SegmentState};
 use crate::disk::StorageError;
 use crate::runtime::{self, Class, dir};
 
@@ -29,9 +29,11 @@ impl Segment {
     /// Takes the segment out of use: renames its files to `.deleted` and, `delay` later, removes them.
     pub async fn remove(self: Rc<Self>, delay: Duration) -> Result<(), StorageError> {
         self.discard();
+        // The topic was deleted: its whole directory is removed.
+        let Some(names) = self.directory.names() else { return Ok(()) };
         let mut renamed = Vec::new();
         for extension in ["log", "index", "timeindex", "txnindex", "snapshot"] {
-            let from = file_path(&self.directory, self.base_offset, extension);
+            let from = names.file(self.base_offset, extension);
             let to = from.with_extension(format!("{extension}.deleted"));
             match dir::rename(&from, &to).await {
                 Ok(()) => renamed.push(to),
@@ -40,10 +42,11 @@ impl Segment {
             }
         }
         // Sync before any byte is freed: after a power failure the old name must not lead to an empty file.
-        let directory = &self.directory;
-        dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+        dir::sync(&*names).await.map_err(StorageError::flush("flush directory", &*names))?;
+        drop(names);
         runtime::spawn(Class::Background, "segment remove", async move {
             runtime::sleep(delay).await;
+            let Some(names) = self.directory.names() else { return };
             for path in renamed {
                 if path.to_string_lossy().ends_with(".log.deleted") {
                     // Hold the file open, so that the removal of its name does not free its space.
@@ -54,6 +57,7 @@ impl Segment {
                     tracing::warn!("could not remove {}: {error}", path.display());
                 }
             }
+            drop(names);
             self.release_space().await;
         });
         Ok(())

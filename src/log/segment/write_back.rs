@@ -1,12 +1,15 @@
 //! Write-back: appended bytes go from memory into the file, and from the file onto the device.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use super::file::{SegmentFile, store_indexes};
-use super::{Segment, SegmentState, file_path};
+use super::{Segment, SegmentState};
 use crate::disk::StorageError;
 use crate::runtime::dir;
 
 impl Segment {
-    /// The open file. Opens or creates it first if necessary.
+    /// The open file. Opens it first if necessary, or creates it if nothing was written yet.
     pub(super) async fn file(&self) -> Result<SegmentFile, StorageError> {
         if let Some(file) = &*self.file.borrow() {
             return Ok(file.clone());
@@ -14,23 +17,32 @@ impl Segment {
         if self.is_removed() {
             return Err(self.removed_error());
         }
-        let file = SegmentFile::open(self.log_path()).await?;
-        Ok(self.file.borrow_mut().get_or_insert(file).clone())
+        let names = self.names()?;
+        let path = names.file(self.base_offset, "log");
+        // A file with written bytes exists. Its reader must not create it anew while it is removed.
+        let opened =
+            if self.written() == 0 { SegmentFile::open_or_create(path).await } else { SegmentFile::open(path).await };
+        if self.is_removed() {
+            return Err(self.removed_error());
+        }
+        Ok(self.file.borrow_mut().get_or_insert(opened?).clone())
     }
 
     /// Writes the bytes that the file lacks. `all`: also the last, partly filled block, padded with zeros; otherwise
-    /// only full chunks. Only one write-back runs at a time: a second call waits for the first.
-    pub async fn write_back(&self, all: bool) -> Result<(), StorageError> {
+    /// only full chunks. Only one write-back runs at a time: a second call waits for the first. Returns the number of
+    /// bytes that were written. A removed segment needs no write, so its failure is none.
+    pub async fn write_back(&self, all: bool) -> Result<u64, StorageError> {
         while self.is_writing.get() {
             self.changed.notified().await;
         }
         let was_writing = self.is_writing.replace(true);
         assert!(!was_writing, "two write-backs of one segment");
+        let before = self.written();
         let outcome = self.write_chunks(all).await;
         self.is_writing.set(false);
         self.changed.notify_all();
         self.memory.freed.notify_all();
-        outcome
+        self.unless_removed(outcome).map(|()| self.written() - before)
     }
 
     async fn write_chunks(&self, all: bool) -> Result<(), StorageError> {
@@ -59,29 +71,78 @@ impl Segment {
     }
 
     /// Writes and flushes everything. Afterwards `flushed` is at least the size at the time of the call.
+    ///
+    /// # Errors
+    /// If a write or a flush fails, or an earlier flush of the segment has failed (SEG-4).
     pub async fn flush(&self) -> Result<(), StorageError> {
         self.write_back(true).await?;
+        while self.is_flushing.get() {
+            self.changed.notified().await;
+        }
         let written = self.written();
-        if self.flushed() >= written || self.is_removed() {
+        if self.is_removed() || (self.flushed() >= written && self.flush_failure.borrow().is_none()) {
             return Ok(());
         }
-        self.file().await?.sync().await?;
-        if !self.is_named.get() {
-            // fsync(2): flushing a file does not flush the entry that names it, nor the entry of its directory.
-            for directory in [Some(self.directory.as_path()), self.directory.parent()].into_iter().flatten() {
-                dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
-            }
-            self.is_named.set(true);
+        let was_flushing = self.is_flushing.replace(true);
+        assert!(!was_flushing, "two flushes of one segment");
+        let outcome = self.flush_once(self.sync()).await;
+        self.is_flushing.set(false);
+        self.changed.notify_all();
+        self.unless_removed(outcome)?;
+        if self.is_removed() {
+            return Ok(());
         }
         let mut content = self.content.borrow_mut();
+        assert!(self.flush_failure.borrow().is_none(), "SEG-4: a flush succeeds after a failed one");
         content.flushed = content.flushed.max(written);
         content.check();
         Ok(())
     }
 
+    /// Flushes the file, and the names that lead to it.
+    async fn sync(&self) -> Result<(), StorageError> {
+        self.file().await?.sync().await?;
+        if self.is_named.get() {
+            return Ok(());
+        }
+        let names = self.names()?;
+        // fsync(2): flushing a file does not flush the entry that names it, nor the entry of its directory.
+        for directory in [Some(&*names), names.parent()].into_iter().flatten() {
+            dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
+        }
+        self.is_named.set(true);
+        Ok(())
+    }
+
+    /// Runs a flush unless an earlier one has failed, and remembers its failure (SEG-4).
+    async fn flush_once(&self, flush: impl Future<Output = Result<(), StorageError>>) -> Result<(), StorageError> {
+        if let Some(failure) = &*self.flush_failure.borrow() {
+            return Err(StorageError::Earlier(failure.clone()));
+        }
+        flush.await.map_err(|error| match error {
+            StorageError::Flush { .. } => {
+                let failure = Arc::new(error);
+                *self.flush_failure.borrow_mut() = Some(failure.clone());
+                StorageError::Earlier(failure)
+            }
+            other => other,
+        })
+    }
+
+    /// A removed segment needs no write and no flush: then its failure is none.
+    fn unless_removed(&self, outcome: Result<(), StorageError>) -> Result<(), StorageError> {
+        match outcome {
+            Err(error) if self.is_removed() => {
+                tracing::debug!("a write or a flush of a removed segment failed: {error}");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Flushes, cuts the file to its exact length and stores the indexes whole: for sealed segments, and for the active
     /// one at a graceful stop.
-    pub async fn finish(&self) -> Result<(), StorageError> {
+    pub async fn finish(self: &Rc<Self>) -> Result<(), StorageError> {
         let was_sealed = self.is_sealed();
         self.flush().await?;
         if self.is_removed() {
@@ -94,19 +155,30 @@ impl Segment {
             assert!(!was_sealed, "SEG-2: a sealed segment is cut after all of it is flushed");
             return Ok(());
         }
-        self.file().await?.cut_to(size).await?;
-        let indexes = self.indexes.borrow().clone();
-        if let Some(indexes) = indexes {
-            let mut indexes = (*indexes).clone();
-            let times = self.times();
-            indexes.note_time(self.base_offset, times.max_timestamp, times.offset_of_max);
-            let path = |extension| file_path(&self.directory, self.base_offset, extension);
-            store_indexes(path, &indexes, self.is_sealed()).await?;
-        }
+        let outcome = self.cut_and_index(size).await;
+        self.unless_removed(outcome)?;
         let mut content = self.content.borrow_mut();
         if content.state == SegmentState::Sealed {
             content.state.advance(SegmentState::Finished);
         }
+        drop(content);
+        self.count_indexes();
         Ok(())
+    }
+
+    async fn cut_and_index(&self, size: u64) -> Result<(), StorageError> {
+        let file = self.file().await?;
+        self.flush_once(file.cut_to(size)).await?;
+        let names = self.names()?;
+        let path = |extension| names.file(self.base_offset, extension);
+        let stored = self.indexes.borrow_mut().as_mut().map(|indexes| {
+            let times = self.times();
+            indexes.note_time(self.base_offset, times.max_timestamp, times.offset_of_max);
+            store_indexes(path, indexes, self.is_sealed())
+        });
+        match stored {
+            Some(stored) => stored.await,
+            None => Ok(()),
+        }
     }
 }

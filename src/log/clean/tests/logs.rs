@@ -303,7 +303,7 @@ fn step_loads_only_the_indexes_of_the_segments_that_it_rewrites() {
         bench.log.evict_idle();
         assert!(!bench.log.clean(&mut round, &resources()).await.unwrap());
         let sealed = bench.log.sealed_segments();
-        let with_indexes = sealed.iter().filter(|segment| segment.indexes_in_memory().is_some());
+        let with_indexes = sealed.iter().filter(|segment| segment.has_indexes());
         assert_eq!(with_indexes.map(|segment| segment.base_offset).collect::<Vec<_>>(), [Offset(0)]);
     };
     runtime::run(Config::default(), main).unwrap();
