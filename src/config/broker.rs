@@ -7,6 +7,7 @@ use super::choices::{
     TIMESTAMP_TYPES,
 };
 use super::listener::Listener;
+use super::protocol::DEFAULT_MAP;
 use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
 
 /// A row is `field: type = name, kind, default, doc;`. The table and the struct are made from the same rows.
@@ -55,6 +56,8 @@ broker_settings! {
         "The addresses to listen on: NAME://host:port,... An empty host or 0.0.0.0 is every interface.";
     advertised_listeners: Option<Vec<String>> = "advertised.listeners", Kind::Listeners, None,
         "The addresses that clients connect to, by listener name. Not set: the same as listeners.";
+    protocol_map: String = "listener.security.protocol.map", Kind::ProtocolMap, Some(DEFAULT_MAP),
+        "The security protocol of each listener name: NAME:PROTOCOL,... Only PLAINTEXT is supported so far.";
     data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
         "The data directory.";
     routing: Routing = "routing", Kind::OneOf(ROUTINGS), Some("direct"),
@@ -91,7 +94,8 @@ broker_settings! {
     min_insync_replicas: i32 = "min.insync.replicas", int_from(1), Some("1"),
         "In-sync replicas that a write with acks=all requires.";
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Boolean, Some("false"),
-        "Whether a replica that is not in sync may lead when no other can. It loses records.";
+        "No effect on a single node. Whether a replica that is not in sync may lead when no other can. \
+         It loses records.";
 
     // Logs.
     log_cleanup_policy: Vec<String> = "log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), Some("delete"),
@@ -124,15 +128,16 @@ broker_settings! {
     log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms", long_from(0), Some("60000"),
         "How long the files of a deleted segment are kept, for reads in progress.";
     log_preallocate: bool = "log.preallocate", Kind::Boolean, Some("false"),
-        "Whether the space of a new segment is allocated when it is created.";
+        "No effect. Kafka allocates the space of a new segment when it is created.";
     log_flush_interval_messages: i64 = "log.flush.interval.messages", long_from(1), Some("9223372036854775807"),
-        "Kafka's flush by count. Tidemill flushes every acknowledged record anyway, unless flush.ack is false.";
+        "Kafka's flush by count. Tidemill flushes every acknowledged record anyway. No effect if flush.ack is false.";
     log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", long_from(0), None,
-        "Kafka's flush by time. Tidemill flushes every acknowledged record anyway, unless flush.ack is false.";
+        "Kafka's flush by time. Tidemill flushes every acknowledged record anyway. No effect if flush.ack is false.";
     log_local_retention_bytes: i64 = "log.local.retention.bytes", long_from(-2), Some("-2"),
-        "With tiered storage, how much of a partition stays on local disks; -2 is log.retention.bytes.";
+        "No effect so far. With tiered storage, how much of a partition stays on local disks; \
+         -2 is log.retention.bytes.";
     log_local_retention_ms: i64 = "log.local.retention.ms", long_from(-2), Some("-2"),
-        "With tiered storage, how long records stay on local disks; -2 is log.retention.ms.";
+        "No effect so far. With tiered storage, how long records stay on local disks; -2 is log.retention.ms.";
 
     // Compaction.
     log_cleaner_enable: bool = "log.cleaner.enable", Kind::Boolean, Some("true"),
@@ -255,12 +260,35 @@ broker_settings! {
     fetch_session_slots: i32 = "max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"),
         "How many incremental fetch sessions (KIP-227) this node keeps.";
     replica_selector_class: Option<String> = "replica.selector.class", Kind::OneOf(REPLICA_SELECTORS), None,
-        "How the replica for a consumer with a rack is selected (KIP-392). Not set: the leader.";
+        "No effect on a single node. How the replica for a consumer with a rack is selected (KIP-392). \
+         Not set: the leader.";
 }
 
 /// The row called `name`.
 pub fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// Settings without effect, and the reasons. They exist because Kafka has them.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("log.preallocate", "write-back writes whole chunks, and ext4 and XFS allocate their space at once"),
+    ("log.flush.interval.messages", "with flush.ack=false, records are flushed when their segment is"),
+    ("log.flush.interval.ms", "with flush.ack=false, records are flushed when their segment is"),
+    ("log.local.retention.bytes", "there is no tiered storage so far"),
+    ("log.local.retention.ms", "there is no tiered storage so far"),
+    ("unclean.leader.election.enable", "each partition has one replica"),
+    ("replica.selector.class", "each partition has one replica"),
+];
+
+/// The settings that differ from their defaults without effect, and the reasons.
+pub fn without_effect(config: &BrokerConfig) -> Vec<(&'static str, &'static str)> {
+    let differs = |name: &str| {
+        let row = setting(name).expect("a test checks the names");
+        config.given.get(name).is_some_and(|value| *value != row.default_value())
+    };
+    // With flush.ack, each acknowledged record is flushed: more than these settings ask for.
+    let is_kept = |name: &str| config.flush_ack && name.starts_with("log.flush.");
+    WITHOUT_EFFECT.iter().filter(|(name, _)| differs(name) && !is_kept(name)).copied().collect()
 }
 
 impl Default for BrokerConfig {
@@ -294,6 +322,11 @@ impl BrokerConfig {
         self.bind().into_iter().map(named).collect()
     }
 
+    /// Whether a listener is bound to every interface of the machine.
+    pub fn is_open_to_network(&self) -> bool {
+        self.bind().iter().any(Listener::is_wildcard)
+    }
+
     /// The node's rack: its own one, `node-<id>`, if none is set.
     pub fn rack_or_node(&self) -> String {
         self.rack.clone().unwrap_or_else(|| format!("node-{}", self.node_id))
@@ -316,6 +349,21 @@ mod tests {
             assert!(!setting.doc.is_empty() && setting.doc.ends_with('.'), "{}", setting.name);
             assert!(SETTINGS[..i].iter().all(|other| other.name != setting.name), "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_reported_if_it_is_changed() {
+        let mut given: BTreeMap<_, _> =
+            WITHOUT_EFFECT.iter().map(|(name, _)| (*name, setting(name).expect("a row").default_value())).collect();
+        assert_eq!(without_effect(&BrokerConfig::from_given(given.clone())), vec![]);
+        given.insert("log.preallocate", Value::Bool(true));
+        given.insert("log.flush.interval.ms", Value::Int(1));
+        let names = |given: &BTreeMap<&'static str, Value>| {
+            without_effect(&BrokerConfig::from_given(given.clone())).iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&given), ["log.preallocate"]);
+        given.insert("flush.ack", Value::Bool(false));
+        assert_eq!(names(&given), ["log.preallocate", "log.flush.interval.ms"]);
     }
 
     #[test]

@@ -3,15 +3,25 @@
 use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
 use super::choices::Routing;
 use super::listener::{Listener, SHARD_IN_HOST};
+use super::protocol::{self, Protocol};
 
 /// Two settings that contradict each other, or a setting that this release does not support.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Contradiction {
     /// The listener's protocol uses TLS or SASL.
-    #[error("{listener} requires TLS or SASL; only plain listeners are supported")]
+    #[error("{listener} requires TLS or SASL; only plain listeners are supported so far")]
     SecureListener {
         /// The listener.
         listener: Listener,
+    },
+    /// The listener has no protocol. Its name may promise more than plain text.
+    #[error(
+        "the name {name} has no security protocol; set listener.security.protocol.map={name}:PLAINTEXT if it is plain \
+         text"
+    )]
+    UnmappedListener {
+        /// The listener's name.
+        name: String,
     },
     /// `listeners` has two listeners on one port.
     #[error("the port {port} appears twice; each listener needs its own")]
@@ -27,7 +37,8 @@ pub enum Contradiction {
     },
     /// A node can bind `0.0.0.0` or an empty host, but a client cannot connect to it.
     #[error(
-        "clients cannot connect to {listener}; set it to {}://<a host that clients can reach>:{}",
+        "clients cannot connect to {listener}; name a host that clients can reach: \
+         --set advertised.listeners={}://<host>:{}",
         listener.name, listener.port
     )]
     WildcardAdvertised {
@@ -41,7 +52,10 @@ pub enum Contradiction {
         listener: Listener,
     },
     /// Direct routing takes one port per shard above the listener's own.
-    #[error("{listener} leaves no room for {shards} ports above it, one per core; use a lower one")]
+    #[error(
+        "{listener} leaves no room for {shards} {} above it, one per core; use a lower one",
+        if *shards == 1 { "port" } else { "ports" }
+    )]
     NoPortsForShards {
         /// The advertised listener.
         listener: Listener,
@@ -94,6 +108,7 @@ impl Contradiction {
     pub fn setting(&self) -> &'static str {
         match self {
             Contradiction::SecureListener { .. }
+            | Contradiction::UnmappedListener { .. }
             | Contradiction::DuplicatePort { .. }
             | Contradiction::NoPortsForShards { .. } => "listeners",
             Contradiction::UnknownListener { .. }
@@ -124,9 +139,12 @@ pub fn contradictions(config: &BrokerConfig) -> Vec<Contradiction> {
 fn bound_listeners(config: &BrokerConfig) -> Vec<Contradiction> {
     let mut found = Vec::new();
     let bind = config.bind();
+    let protocols = protocol::parse(&config.protocol_map).expect("CONF-1: parsed when it was set");
     for (i, listener) in bind.iter().enumerate() {
-        if matches!(listener.name.as_str(), "SSL" | "SASL_SSL" | "SASL_PLAINTEXT") {
-            found.push(Contradiction::SecureListener { listener: listener.clone() });
+        match protocol::of_listener(&protocols, listener) {
+            Some(Protocol::Plaintext) => {}
+            Some(_) => found.push(Contradiction::SecureListener { listener: listener.clone() }),
+            None => found.push(Contradiction::UnmappedListener { name: listener.name.clone() }),
         }
         if listener.port != 0 && bind[..i].iter().any(|other| other.port == listener.port) {
             found.push(Contradiction::DuplicatePort { port: listener.port });

@@ -1,185 +1,158 @@
-//! Reads a TOML file and `--set key=value` words into a [`BrokerConfig`], or into a list of all problems.
+//! Reads a file, the environment and the arguments into a [`BrokerConfig`], or into a list of all problems.
 //!
-//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` over `ms = 1` are the same setting. A `--set`
-//! overrides the file, and a later `--set` overrides an earlier one.
+//! An argument overrides the environment, the environment overrides the file, and the file overrides the default. A
+//! later argument overrides an earlier one. The file is TOML or in the format of Kafka's `server.properties`. In TOML,
+//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` over `ms = 1` are the same setting.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::broker::{BrokerConfig, SETTINGS, setting};
-use super::consistency::{Contradiction, contradictions};
+use super::broker::{BrokerConfig, SETTINGS, setting, without_effect};
+use super::consistency::contradictions;
+use super::environment::{self, Variable};
+use super::kafka::roles::{self, RoleProblem};
+use super::kafka::{self, KafkaSetting, Treatment};
 use super::nearest::nearest;
-use super::setting::{InvalidValue, Value};
+use super::problem::{Hint, LoadError, LocatedProblem, LocatedWarning, NotPlain, Problem, Warning};
+use super::properties;
+use super::setting::{Setting, Value};
+use super::units::plain_number;
 
 /// The text of a configuration file.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// The file's name in messages.
+    /// The file's name in messages. `.properties` and `.toml` decide the format; with other names the content does.
     pub name: &'a str,
-    /// Its content, as TOML.
+    /// Its content.
     pub text: &'a str,
 }
 
-/// Every problem of a configuration, not only the first. Prints one line each.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-pub struct LoadError {
-    /// In the order of the files, then of the checks between settings.
-    pub problems: Vec<LocatedProblem>,
-}
-
-/// A problem and its place in the configuration.
-#[derive(Clone, PartialEq, Debug)]
-pub struct LocatedProblem {
-    /// `tidemill.toml:12`, `--set num.partitions=0`, or `default`.
-    pub place: String,
-    /// The problem.
-    pub problem: Problem,
-}
-
-/// One fault of a configuration.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-pub enum Problem {
-    /// The text is not TOML.
-    #[error("not TOML: {reason}{}", if *names_overlap { OVERLAP_HINT } else { "" })]
-    NotToml {
-        /// The message of the parser.
-        reason: String,
-        /// The text gives one name to a value and to a table, as in `max.connections` and `max.connections.per.ip`.
-        names_overlap: bool,
-    },
-    /// A file sets a name twice.
-    #[error("{name} was set before, at {earlier}")]
-    SetTwice {
-        /// The setting.
-        name: String,
-        /// The place of the first assignment.
-        earlier: String,
-    },
-    /// The word after `--set` has no `=`.
-    #[error("expected key=value")]
-    NotAnAssignment,
-    /// No setting has the name.
-    #[error("unknown setting {name}{hint}")]
-    UnknownSetting {
-        /// The name.
-        name: String,
-        /// A suggestion.
-        hint: Hint,
-    },
-    /// The value is not legal for its setting.
-    #[error(transparent)]
-    InvalidValue(#[from] InvalidValue),
-    /// The TOML value has no text form.
-    #[error("{name}: {error}")]
-    NotPlain {
-        /// The setting.
-        name: String,
-        /// The reason.
-        error: NotPlain,
-    },
-    /// The value is legal, but not together with another setting.
-    #[error("{}: {_0}", _0.setting())]
-    Contradiction(Contradiction),
-}
-
-/// Why a TOML value has no counterpart in a `--set`.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NotPlain {
-    /// A number beyond TOML's 64 bits.
-    #[error("{number} is too large")]
-    TooLarge {
-        /// The number as written.
-        number: String,
-    },
-    /// A list in a list, or a table in a list.
-    #[error("expected a list of plain values")]
-    NestedList,
-    /// A table or a date in place of a value.
-    #[error("expected a plain value")]
-    Table,
-}
-
-/// The settings that an unknown name most likely meant.
+/// A setting on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Hint {
-    /// No name is near.
-    Nothing,
-    /// The name is this one with a typing error.
-    Nearest(&'static str),
-    /// The name is the first part of these.
-    PrefixOf(Vec<&'static str>),
+pub struct Argument {
+    /// The argument as given, such as `--set num.partitions=3` or `--shards 2`.
+    pub place: String,
+    /// `name=value`
+    pub assignment: String,
 }
 
-const OVERLAP_HINT: &str = "; write such names in quotes: \"max.connections.per.ip\" = 1";
+/// All inputs of the configuration.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Inputs<'a> {
+    /// The file.
+    pub file: Option<Source<'a>>,
+    /// Names and values. Variables without the prefix `TIDEMILL_` are ignored.
+    pub environment: &'a [(String, String)],
+    /// In their order.
+    pub arguments: &'a [Argument],
+}
 
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Hint::Nothing => Ok(()),
-            Hint::Nearest(name) => write!(f, "; did you mean {name}?"),
-            Hint::PrefixOf(names) => write!(f, "; did you mean one of {}?", names.join(", ")),
-        }
+/// The settings, and the warnings about those that have no effect.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: BrokerConfig,
+    /// In the order of the sources, then by name.
+    pub warnings: Vec<LocatedWarning>,
+}
+
+impl Argument {
+    /// The argument `--set <word>`.
+    pub fn set(word: &str) -> Argument {
+        Argument { place: format!("--set {word}"), assignment: word.to_owned() }
     }
 }
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, LocatedProblem { place, problem }) in self.problems.iter().enumerate() {
-            let newline = if i == 0 { "" } else { "\n" };
-            write!(f, "{newline}{place}: {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads the settings. `sets` are the arguments of `--set`.
+/// Reads a file and the words of `--set`, without the environment. Drops the warnings.
 pub fn load(file: Option<Source<'_>>, sets: &[String]) -> Result<BrokerConfig, LoadError> {
+    let arguments: Vec<_> = sets.iter().map(|word| Argument::set(word)).collect();
+    Ok(load_all(Inputs { file, arguments: &arguments, ..Inputs::default() })?.config)
+}
+
+/// Reads the settings from all inputs.
+pub fn load_all(inputs: Inputs<'_>) -> Result<Loaded, LoadError> {
     let mut loader = Loader::default();
-    if let Some(source) = file {
+    if let Some(source) = inputs.file {
         loader.read_file(source);
     }
-    for set in sets {
-        loader.read_set(set);
+    loader.level = Level::Environment;
+    for (variable, value) in inputs.environment {
+        loader.read_variable(variable, value);
     }
-    let Loader { given, places, mut problems } = loader;
-    if problems.is_empty() {
-        let config = BrokerConfig::from_given(given);
-        for contradiction in contradictions(&config) {
-            let place = places.get(contradiction.setting()).cloned().unwrap_or_else(|| "default".into());
-            problems.push(LocatedProblem { place, problem: Problem::Contradiction(contradiction) });
-        }
-        if problems.is_empty() {
-            return Ok(config);
+    loader.level = Level::Argument;
+    for Argument { place, assignment } in inputs.arguments {
+        match assignment.split_once('=') {
+            Some((name, text)) => loader.set(name.trim(), text, place.clone()),
+            None => loader.report(place.clone(), Problem::NotAnAssignment),
         }
     }
-    Err(LoadError { problems })
+    loader.finish()
+}
+
+/// The inputs, from the weakest to the strongest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Level {
+    #[default]
+    File,
+    Environment,
+    Argument,
+}
+
+/// The place of an assignment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Origin {
+    level: Level,
+    place: String,
+    /// The setting was given by a second name of Kafka's, such as `broker.id`.
+    is_renamed: bool,
 }
 
 #[derive(Default)]
 struct Loader {
+    /// The input that is being read.
+    level: Level,
     given: BTreeMap<&'static str, Value>,
-    /// The place in the configuration that set each of `given`.
-    places: BTreeMap<&'static str, String>,
+    /// The origin of each of `given`.
+    origins: BTreeMap<&'static str, Origin>,
+    /// Settings of Kafka's that Tidemill lacks: name, value, and place.
+    of_kafka: BTreeMap<String, (String, String)>,
+    warnings: Vec<LocatedWarning>,
     problems: Vec<LocatedProblem>,
 }
 
 impl Loader {
     fn read_file(&mut self, source: Source<'_>) {
-        let place = |at: usize| {
-            let line = 1 + source.text.as_bytes().iter().take(at).filter(|&&c| c == b'\n').count();
-            format!("{}:{line}", source.name)
-        };
-        match DeTable::parse(source.text) {
-            Ok(table) => self.read_table("", table.get_ref(), &place),
-            Err(error) => {
+        let is_properties = source.name.ends_with(".properties");
+        let table = if is_properties { None } else { Some(DeTable::parse(source.text)) };
+        let is_like_properties = properties::looks_like_properties(source.text);
+        match table {
+            None => self.read_properties(source),
+            Some(Err(_)) if is_like_properties && !source.name.ends_with(".toml") => self.read_properties(source),
+            Some(Ok(table)) => self.read_table("", table.get_ref(), &|at| place_in(source, at)),
+            Some(Err(error)) => {
                 let at = error.span().map_or(0, |span| span.start);
                 // In TOML, max.connections and max.connections.per.ip give one name to a number and to a table.
                 let names_overlap = error.message().contains("dotted key");
                 let reason = error.message().trim().to_owned();
-                self.report(place(at), Problem::NotToml { reason, names_overlap });
+                self.report(place_in(source, at), Problem::NotToml { reason, names_overlap, is_like_properties });
+            }
+        }
+    }
+
+    fn read_properties(&mut self, source: Source<'_>) {
+        match properties::parse(source.text) {
+            Err(error) => self.report(format!("{}:{}", source.name, error.line), error.into()),
+            Ok(found) => {
+                for property in found {
+                    let place = format!("{}:{}", source.name, property.line);
+                    if let Some(earlier) = self.earlier(&property.name) {
+                        let warning = Warning::SetAgain { name: property.name.clone(), earlier };
+                        self.warn(place.clone(), warning);
+                    }
+                    self.set(&property.name, &property.value, place);
+                }
             }
         }
     }
@@ -196,8 +169,7 @@ impl Loader {
                 self.read_table(&name, inner, place);
                 continue;
             }
-            let earlier = setting(&name).and_then(|row| self.places.get(row.name)).cloned();
-            match (text_of(value), earlier) {
+            match (text_of(value), self.earlier(&name)) {
                 (Err(error), _) => self.report(at, Problem::NotPlain { name, error }),
                 (Ok(_), Some(earlier)) => self.report(at, Problem::SetTwice { name, earlier }),
                 (Ok(text), None) => self.set(&name, &text, at),
@@ -205,30 +177,133 @@ impl Loader {
         }
     }
 
-    fn read_set(&mut self, set: &str) {
-        let place = format!("--set {set}");
-        match set.split_once('=') {
-            Some((name, text)) => self.set(name.trim(), text, place),
-            None => self.report(place, Problem::NotAnAssignment),
+    fn read_variable(&mut self, variable: &str, value: &str) {
+        match environment::meaning(variable, value) {
+            Variable::Other => {}
+            Variable::Setting(name) => self.set(name, value, variable.to_owned()),
+            Variable::Unknown(hint) => self.report(variable.to_owned(), Problem::UnknownVariable { hint }),
         }
     }
 
+    /// The place where the file has set this very name.
+    fn earlier(&self, name: &str) -> Option<String> {
+        let own = self.origins.get(name).filter(|origin| !origin.is_renamed).map(|origin| &origin.place);
+        own.or(self.of_kafka.get(name).map(|(_, place)| place)).cloned()
+    }
+
     fn set(&mut self, name: &str, text: &str, place: String) {
-        let Some(row) = setting(name) else {
+        if let Some(row) = setting(name) {
+            return self.set_own(row, text, place, false);
+        }
+        let Some(of_kafka) = KafkaSetting::find(name) else {
             return self.report(place, Problem::UnknownSetting { name: name.to_owned(), hint: hint(name) });
         };
+        if let Treatment::Means(instead) = of_kafka.treatment {
+            let (name, row) = (name.to_owned(), setting(instead).expect("a test checks the name"));
+            if of_kafka.is_default(text) && row.parse(text).is_err() {
+                // broker.id=-1: not set.
+                return;
+            }
+            let is_given =
+                self.origins.get(instead).is_some_and(|origin| origin.level == self.level && !origin.is_renamed);
+            if is_given {
+                return self.warn(place, Warning::Overridden { name, instead });
+            }
+            self.warn(place.clone(), Warning::Renamed { name, instead });
+            return self.set_own(row, text, place, true);
+        }
+        self.of_kafka.insert(name.to_owned(), (text.to_owned(), place));
+    }
+
+    fn set_own(&mut self, row: &'static Setting, text: &str, place: String, is_renamed: bool) {
         match row.parse(text) {
             Ok(value) => {
                 self.given.insert(row.name, value);
-                self.places.insert(row.name, place);
+                self.origins.insert(row.name, Origin { level: self.level, place, is_renamed });
             }
-            Err(invalid) => self.report(place, invalid.into()),
+            Err(invalid) => {
+                let plain = if row.kind.is_whole_number() { plain_number(row.name, text) } else { None };
+                self.report(place, Problem::InvalidValue { invalid, plain });
+            }
         }
+    }
+
+    /// Checks Kafka's settings and the settings together.
+    fn finish(mut self) -> Result<Loaded, LoadError> {
+        self.apply_roles();
+        self.judge_settings_of_kafka();
+        if !self.problems.is_empty() {
+            return Err(LoadError { problems: self.problems });
+        }
+        let config = BrokerConfig::from_given(std::mem::take(&mut self.given));
+        for (name, reason) in without_effect(&config) {
+            self.warn(self.place_of(name), Warning::NoEffect { name: name.to_owned(), reason });
+        }
+        for contradiction in contradictions(&config) {
+            self.report(self.place_of(contradiction.setting()), Problem::Contradiction(contradiction));
+        }
+        match self.problems.is_empty() {
+            true => Ok(Loaded { config, warnings: self.warnings }),
+            false => Err(LoadError { problems: self.problems }),
+        }
+    }
+
+    /// Checks the roles of a Kafka node, and leaves out the listeners of its controller.
+    fn apply_roles(&mut self) {
+        let given: BTreeMap<_, _> =
+            self.of_kafka.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
+        for (name, problem) in roles::check(&given) {
+            let place = self.of_kafka[name].1.clone();
+            self.report(place, problem.into());
+        }
+        for name in ["listeners", "advertised.listeners"] {
+            let Some(Value::List(listeners)) = self.given.get(name) else { continue };
+            let kept = roles::without_controllers(listeners, &given);
+            if !kept.is_empty() {
+                self.given.insert(name, Value::List(kept));
+                continue;
+            }
+            self.given.remove(name);
+            if name == "listeners" {
+                self.report(self.place_of(name), RoleProblem::NoClientListener.into());
+            }
+        }
+    }
+
+    fn judge_settings_of_kafka(&mut self) {
+        for (name, (value, place)) in std::mem::take(&mut self.of_kafka) {
+            let found = KafkaSetting::find(&name).expect("found when it was read");
+            if found.is_default(&value) {
+                continue;
+            }
+            match found.treatment {
+                Treatment::NoEffect(reason) => self.warn(place, Warning::NoEffect { name, reason }),
+                Treatment::Refused(reason) => self.report(place, Problem::Unsafe { name, reason }),
+                Treatment::Means(_) | Treatment::Role => {}
+            }
+        }
+    }
+
+    /// The place that set `name`, or the setting that `name` falls back to.
+    fn place_of(&self, name: &str) -> String {
+        let origin = self.origins.get(name);
+        let origin = origin.or_else(|| self.origins.get("listeners").filter(|_| name == "advertised.listeners"));
+        origin.map_or_else(|| "default".into(), |origin| origin.place.clone())
     }
 
     fn report(&mut self, place: String, problem: Problem) {
         self.problems.push(LocatedProblem { place, problem });
     }
+
+    fn warn(&mut self, place: String, warning: Warning) {
+        self.warnings.push(LocatedWarning { place, warning });
+    }
+}
+
+/// The file and the line of a byte.
+fn place_in(source: Source<'_>, at: usize) -> String {
+    let line = 1 + source.text.as_bytes().iter().take(at).filter(|&&c| c == b'\n').count();
+    format!("{}:{line}", source.name)
 }
 
 fn hint(name: &str) -> Hint {
@@ -238,7 +313,8 @@ fn hint(name: &str) -> Hint {
     if !within.is_empty() {
         return Hint::PrefixOf(within);
     }
-    nearest(name, names()).map_or(Hint::Nothing, Hint::Nearest)
+    let near = nearest(name, names()).or_else(|| nearest(name, kafka::names()));
+    near.map_or(Hint::Nothing, |near| Hint::Nearest(near.to_owned()))
 }
 
 /// A TOML value as the text that a `--set` would have. An array becomes a comma-separated list.
@@ -264,128 +340,4 @@ fn text_of(value: &Spanned<DeValue<'_>>) -> Result<String, NotPlain> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Routing;
-
-    fn file(text: &str) -> Result<BrokerConfig, LoadError> {
-        load(Some(Source { name: "t.toml", text }), &[])
-    }
-
-    fn check_error(got: Result<BrokerConfig, LoadError>, expected: &[&str]) {
-        let lines: Vec<String> = got.expect_err("an error").to_string().lines().map(str::to_owned).collect();
-        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
-        for (line, expected) in lines.iter().zip(expected) {
-            assert!(line.contains(expected), "{line:?} does not contain {expected:?}");
-        }
-    }
-
-    #[test]
-    fn nested_dotted_and_quoted_keys_are_the_same_setting() {
-        for text in [
-            "[log.retention]\nms = 7",
-            "log.retention.ms = 7",
-            "\"log.retention.ms\" = 7",
-            "[log]\n\"retention.ms\" = \"7\"",
-        ] {
-            assert_eq!(file(text).unwrap().log_retention_ms, Some(7), "{text}");
-        }
-    }
-
-    #[test]
-    fn values_may_have_any_toml_form() {
-        let config = file(
-            "node.id = 0x10\nrouting = \"forward\"\nflush.ack = false\nlog.cleanup.policy = [\"compact\", \"delete\"]\n\
-             journal.bytes = 134_217_728\nlog.cleaner.min.cleanable.ratio = 0.25\n\
-             listeners = [\"IN://:9092\", \"OUT://:9093\"]\nadvertised.listeners = \"IN://a:1, OUT://b:2\"",
-        )
-        .unwrap();
-        assert_eq!((config.node_id, config.routing, config.flush_ack), (16, Routing::Forward, false));
-        assert_eq!((config.journal_bytes, config.log_cleaner_min_cleanable_ratio), (128 << 20, 0.25));
-        assert_eq!(config.log_cleanup_policy, ["compact", "delete"]);
-        assert_eq!(config.advertised()[1].to_string(), "OUT://b:2");
-        assert!(config.is_given("node.id") && !config.is_given("num.partitions"));
-    }
-
-    #[test]
-    fn a_set_overrides_the_file_and_earlier_sets() {
-        let source = Source { name: "t.toml", text: "num.partitions = 2" };
-        let sets = ["num.partitions=3".into(), "num.partitions=4".into()];
-        assert_eq!(load(Some(source), &sets).unwrap().num_partitions, 4);
-        assert_eq!(load(Some(source), &[]).unwrap().num_partitions, 2);
-    }
-
-    #[test]
-    fn an_unknown_setting_is_rejected_with_the_nearest_name_and_its_place() {
-        check_error(
-            file("\n[log]\nretension.ms = 1"),
-            &["t.toml:3: unknown setting log.retension.ms; did you mean log.retention.ms?"],
-        );
-        check_error(
-            load(None, &["num.partition=1".into()]),
-            &["--set num.partition=1: unknown setting num.partition; did you mean num.partitions?"],
-        );
-        check_error(file("quux = 1"), &["t.toml:1: unknown setting quux"]);
-        check_error(file("log.roll = 1"), &["did you mean one of log.roll.ms, log.roll.hours, log.roll.jitter.ms"]);
-    }
-
-    #[test]
-    fn every_problem_is_reported_with_its_place_and_the_legal_values() {
-        check_error(
-            file("num.partitions = 0\nflush.ack = \"maybe\"\n\nrouting = \"sideways\"\nnode.id = [[1]]"),
-            &[
-                "t.toml:1: Invalid value 0 for configuration num.partitions: Value must be at least 1",
-                "t.toml:2: Invalid value maybe for configuration flush.ack: Expected value to be either true or false",
-                "t.toml:4: Invalid value sideways for configuration routing: String must be one of: direct, steer, ",
-                "t.toml:5: node.id: expected a list of plain values",
-            ],
-        );
-        check_error(file("a = = 1"), &["t.toml:1: not TOML"]);
-        check_error(
-            file("max.connections = 1\nmax.connections.per.ip = 1"),
-            &["t.toml:2: not TOML: cannot extend value"],
-        );
-        check_error(file("max.connections = 1\nmax.connections.per.ip = 1"), &["write such names in quotes"]);
-        assert!(file("max.connections = 2\n\"max.connections.per.ip\" = 1").is_ok());
-        check_error(load(None, &["num.partitions".into()]), &["--set num.partitions: expected key=value"]);
-    }
-
-    #[test]
-    fn a_setting_given_twice_in_the_file_is_rejected() {
-        check_error(
-            file("num.partitions = 1\n\"num.partitions\" = 2"),
-            &["t.toml:2: num.partitions was set before, at t.toml:1"],
-        );
-    }
-
-    #[test]
-    fn settings_that_contradict_each_other_are_rejected() {
-        for (text, expected) in [
-            ("listeners = \"PLAINTEXT://0.0.0.0:9092\"", "clients cannot connect to PLAINTEXT://0.0.0.0:9092"),
-            ("listeners = \"SSL://a:9092\"", "only plain listeners are supported"),
-            ("listeners = \"A://a:1,B://a:1\"", "the port 1 appears twice"),
-            ("advertised.listeners = \"OUT://a:1\"", "advertises a name that is not in listeners"),
-            ("listeners = \"A://a:65530\"\nshards = 8", "no room for 8 ports"),
-            ("journal.bytes = 134217729", "such as 134217728"),
-            ("log.dirs = \"a,b\"", "keeps its data in one"),
-            ("log.cleaner.io.buffer.load.factor = 0.0", "must be above 0"),
-            ("log.cleaner.io.buffer.size = 33554433", "a sixteenth of memory.bytes"),
-            ("message.max.bytes = 2000\nsocket.request.max.bytes = 1024", "no request could carry it"),
-        ] {
-            check_error(file(text), &[expected]);
-        }
-        assert!(file("listeners = \"A://:9092\"\nadvertised.listeners = \"A://b:9092\"").is_ok());
-        for routing in ["forward", "steer"] {
-            assert!(file(&format!("listeners = \"A://a:65530\"\nshards = 8\nrouting = \"{routing}\"")).is_ok());
-        }
-        let template = "advertised.listeners = \"PLAINTEXT://k-{shard}.example:9092\"\nrouting = ";
-        assert!(file(&format!("{template}\"steer\"")).is_ok() && file(&format!("{template}\"direct\"")).is_ok());
-        check_error(file(&format!("{template}\"forward\"")), &["{shard} in the host of", "routing=steer"]);
-    }
-
-    #[test]
-    fn a_contradiction_is_reported_at_the_place_of_its_setting() {
-        check_error(file("\njournal.bytes = 134217729"), &["t.toml:2: journal.bytes: must be a multiple"]);
-        check_error(load(None, &["log.dirs=a,b".into()]), &["--set log.dirs=a,b: log.dirs: several"]);
-    }
-}
+mod tests;

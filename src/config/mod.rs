@@ -3,8 +3,10 @@
 //! Owns: the two tables ([`broker::SETTINGS`], [`topic::SETTINGS`]) with the name, type, range, default and doc of each
 //! setting. The help, the documentation, the checks, the typed structs and DescribeConfigs read them, so none
 //! disagrees.
-//! Inputs: the text of a TOML file and `--set key=value` words ([`load()`]), and a topic's overrides.
-//! Outputs: [`BrokerConfig`] and [`TopicConfig`], or a [`LoadError`] with each problem, its place and the legal values.
+//! Inputs: the text of a TOML or properties file, the environment and the arguments ([`load_all()`]), and a topic's
+//! overrides.
+//! Outputs: [`BrokerConfig`] with warnings, and [`TopicConfig`]; or a [`LoadError`] with each problem, its place and
+//! the legal values.
 //!
 //! Invariants
 //! - CONF-1: a value in a `BrokerConfig` or `TopicConfig` is of its setting's type and in its range.
@@ -16,17 +18,24 @@
 pub(crate) mod broker;
 mod choices;
 mod consistency;
+pub mod environment;
 pub mod example;
+pub mod kafka;
 pub(crate) mod listener;
 mod load;
 mod nearest;
+mod problem;
+mod properties;
+mod protocol;
 mod setting;
 pub(crate) mod topic;
+mod units;
 
 pub use broker::BrokerConfig;
 pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};
 pub use consistency::Contradiction;
 pub use listener::{Listener, ListenerError};
-pub use load::{LoadError, Problem, Source, load};
+pub use load::{Argument, Inputs, Loaded, Source, load, load_all};
+pub use problem::{LoadError, LocatedWarning, Problem, Warning};
 pub use setting::{InvalidValue, Kind, Setting, Value, ValueError};
 pub use topic::TopicConfig;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::listener::{Listener, ListenerError};
+use super::protocol::{self, ProtocolMapError};
 
 /// One row of a table of settings.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,8 @@ pub enum Kind {
     ListOf(&'static [&'static str]),
     /// `NAME://host:port,...`
     Listeners,
+    /// `NAME:PROTOCOL,...`
+    ProtocolMap,
     /// `*`, or `partition:broker,...`: the replicas whose replication a quota throttles (KIP-73).
     ThrottledReplicas,
 }
@@ -145,6 +148,9 @@ pub enum ValueError {
     /// Not a legal list of listeners.
     #[error(transparent)]
     Listeners(#[from] ListenerError),
+    /// Not a legal map of listener names to protocols.
+    #[error(transparent)]
+    ProtocolMap(#[from] ProtocolMapError),
     /// Neither `*` nor a list of `partition:broker`.
     #[error(
         "must be the literal '*' or a list of replicas in the following format: \
@@ -288,6 +294,10 @@ impl Kind {
                 Listener::parse_all(&list)?;
                 Ok(Value::List(list))
             }
+            Kind::ProtocolMap => {
+                protocol::parse(text)?;
+                Ok(Value::Text(text.into()))
+            }
             Kind::ThrottledReplicas => {
                 let list = split(text);
                 if list.iter().all(|word| is_throttled_replica(word))
@@ -323,15 +333,21 @@ impl Kind {
             Kind::OneOf(words) => words.join("|"),
             Kind::ListOf(words) => format!("list of {}", words.join("|")),
             Kind::Listeners => "NAME://host:port,...".into(),
+            Kind::ProtocolMap => "NAME:PROTOCOL,...".into(),
             Kind::ThrottledReplicas => "* or partition:broker,...".into(),
         }
+    }
+
+    /// Whether a value is a whole number.
+    pub fn is_whole_number(self) -> bool {
+        matches!(self, Kind::Int { .. } | Kind::Short { .. } | Kind::Long { .. })
     }
 
     /// Kafka's code of the type in DescribeConfigs v3 and up.
     pub fn wire_type(self) -> i8 {
         match self {
             Kind::Boolean => 1,
-            Kind::Text | Kind::OneOf(_) => 2,
+            Kind::Text | Kind::OneOf(_) | Kind::ProtocolMap => 2,
             Kind::Int { .. } => 3,
             Kind::Short { .. } => 4,
             Kind::Long { .. } => 5,

@@ -77,22 +77,22 @@ topic_settings! {
         "How long the files of a deleted segment are kept, for reads in progress.";
     flush_messages: i64 = "flush.messages", long_from(1), "9223372036854775807", ["log.flush.interval.messages"],
         "Kafka's flush by count. \
-         Tidemill flushes every acknowledged record anyway, unless tidemill.flush.ack is false.";
+         Tidemill flushes every acknowledged record anyway. No effect if tidemill.flush.ack is false.";
     flush_ms: i64 = "flush.ms", long_from(0), "9223372036854775807", ["log.flush.interval.ms"],
         "Kafka's flush by time. \
-         Tidemill flushes every acknowledged record anyway, unless tidemill.flush.ack is false.";
+         Tidemill flushes every acknowledged record anyway. No effect if tidemill.flush.ack is false.";
     follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas",
         Kind::ThrottledReplicas, "", [],
-        "The followers whose replication a quota throttles: * or partition:broker,...";
+        "No effect so far. The followers whose replication a quota throttles: * or partition:broker,...";
     index_interval_bytes: u64 = "index.interval.bytes", int_from(0), "4096", ["log.index.interval.bytes"],
         "Roughly how many bytes of records lie between two index entries.";
     leader_replication_throttled_replicas: Vec<String> = "leader.replication.throttled.replicas",
         Kind::ThrottledReplicas, "", [],
-        "The leaders whose replication a quota throttles: * or partition:broker,...";
+        "No effect so far. The leaders whose replication a quota throttles: * or partition:broker,...";
     local_retention_bytes: i64 = "local.retention.bytes", long_from(-2), "-2", ["log.local.retention.bytes"],
-        "With tiered storage, how much of a partition stays on local disks; -2 is retention.bytes.";
+        "No effect so far. With tiered storage, how much of a partition stays on local disks; -2 is retention.bytes.";
     local_retention_ms: i64 = "local.retention.ms", long_from(-2), "-2", ["log.local.retention.ms"],
-        "With tiered storage, how long records stay on local disks; -2 is retention.ms.";
+        "No effect so far. With tiered storage, how long records stay on local disks; -2 is retention.ms.";
     max_compaction_lag_ms: i64 = "max.compaction.lag.ms", long_from(1), "9223372036854775807",
         ["log.cleaner.max.compaction.lag.ms"],
         "How long a record stays uncompacted at most.";
@@ -115,11 +115,11 @@ topic_settings! {
     min_insync_replicas: usize = "min.insync.replicas", int_from(1), "1", ["min.insync.replicas"],
         "In-sync replicas that a write with acks=all requires.";
     preallocate: bool = "preallocate", Kind::Boolean, "false", ["log.preallocate"],
-        "Whether the space of a new segment is allocated when it is created.";
+        "No effect. Kafka allocates the space of a new segment when it is created.";
     remote_log_copy_disable: bool = "remote.log.copy.disable", Kind::Boolean, "false", [],
-        "With tiered storage, whether uploading segments is stopped.";
+        "No effect so far. With tiered storage, whether uploading segments is stopped.";
     remote_log_delete_on_disable: bool = "remote.log.delete.on.disable", Kind::Boolean, "false", [],
-        "With tiered storage, whether turning it off deletes the uploaded segments.";
+        "No effect so far. With tiered storage, whether turning it off deletes the uploaded segments.";
     remote_storage_enable: bool = "remote.storage.enable", Kind::Boolean, "false", [],
         "Whether old segments move to tiered storage. Not available so far.";
     retention_bytes: i64 = "retention.bytes", long_from(i64::MIN), "-1", ["log.retention.bytes"],
@@ -141,7 +141,8 @@ topic_settings! {
          false: when written; a crash of the machine can lose it.";
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Boolean, "false",
         ["unclean.leader.election.enable"],
-        "Whether a replica that is not in sync may lead when no other can. It loses records.";
+        "No effect on a single node. Whether a replica that is not in sync may lead when no other can. It loses \
+         records.";
 }
 
 impl TopicConfig {

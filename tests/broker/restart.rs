@@ -235,7 +235,9 @@ fn a_node_takes_neither_anothers_journals_nor_the_ports_of_its_own_shards() {
     assert_eq!(ledger.verify(&mut connect(node.bootstrap())).batches, ledger.acknowledged_count());
 
     let listeners = "listeners=IN://127.0.0.1:39092,OUT://127.0.0.1:39094";
-    let printed = refusal(&["--shards", "2", "--set", listeners, "--data", other.to_str().expect("UTF-8")]);
+    let map = "listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT";
+    let at = ["--set", listeners, "--set", map, "--data", other.to_str().expect("UTF-8")];
+    let printed = refusal(&[&["--shards", "2"][..], &at].concat());
     assert!(printed.contains("IN takes 39092-39094"), "{printed}");
 }
 

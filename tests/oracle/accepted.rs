@@ -82,6 +82,12 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     accepted("DescribeConfigs / a broker* / results[1].configs[listeners].*", "*", "*", "each has its own"),
     accepted("DescribeConfigs / a broker* / results[1].configs[advertised.listeners].*", "*", "*", "each has its own"),
+    accepted(
+        "DescribeConfigs / a broker* / results[1].configs[listener.security.protocol.map].*",
+        "*",
+        "*",
+        "each has its own listeners; ours need no name for a controller's",
+    ),
     accepted("DescribeConfigs / a broker* / results[1].configs[log.dirs].*", "*", "*", "one directory, not a list"),
     accepted(
         "DescribeConfigs / a broker* / results[1].configs[node.id].*",
