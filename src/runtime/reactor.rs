@@ -209,7 +209,11 @@ impl Runtime {
             let spent = now.since(at);
             at = now;
             self.tasks.charge(class, spent);
-            self.stalls.observe(name, spent, now);
+            if id == main_id {
+                self.stalls.observe_main(spent);
+            } else {
+                self.stalls.observe(name, spent, now);
+            }
             self.count(|s| s.polls += 1);
             if output.is_some() {
                 self.pulse.end();

@@ -52,11 +52,37 @@ impl StallDetector {
         tracing::warn!(task, unlogged, "task blocked its shard for {:.1} ms", duration.as_secs_f64() * 1e3);
     }
 
+    /// Checks a poll of the main task, which opens and stops the shard: no client waits for another task meanwhile, so
+    /// it is no reason for a warning.
+    pub fn observe_main(&self, duration: Duration) {
+        if duration >= self.threshold {
+            self.count.set(self.count.get() + 1);
+            self.last.set(Some(Stall { task: "main", duration }));
+            tracing::debug!("the shard's start or stop took {:.1} ms in one step", duration.as_secs_f64() * 1e3);
+        }
+    }
+
     pub fn count(&self) -> u64 {
         self.count.get()
     }
 
     pub fn last(&self) -> Option<Stall> {
         self.last.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_of_the_main_task_is_counted_and_not_logged() {
+        let detector = StallDetector::new(Duration::from_millis(10));
+        detector.observe_main(Duration::from_millis(9));
+        detector.observe_main(Duration::from_millis(10));
+        assert_eq!((detector.count(), detector.last().map(|stall| stall.task)), (1, Some("main")));
+        assert!(detector.logged.get().is_none() && detector.unlogged.get() == 0);
+        detector.observe("flush", Duration::from_millis(10), super::super::clock::now());
+        assert!(detector.count() == 2 && detector.logged.get().is_some());
     }
 }

@@ -46,6 +46,10 @@ pub fn probe(dir: &Path, findings: &mut Vec<Finding>) -> Result<Disk, ProbeRefus
     let removed = std::fs::remove_file(&path);
     let at = format!("{} ({kind})", dir.display());
     let direct = tried.map_err(|error| match error {
+        FileFailure::Create(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => refuse(
+            format!("no file can be created in {at}: {error}"),
+            "choose a directory on a writable file system, or mount this one for writing",
+        ),
         FileFailure::Create(error) => refuse(
             format!("no file can be created in {at}: {error}"),
             "give the directory to the user Tidemill runs as",

@@ -116,6 +116,11 @@ pub fn probe(data_dir: &Path) -> Result<Probe, ProbeRefusal> {
     Ok(Probe { findings, stable_storage: disk.stable, direct_io: disk.direct, device: disk.device, ring_entries })
 }
 
+/// The memory that this process can use, in bytes.
+pub fn memory_bytes() -> Option<u64> {
+    memory::bytes()
+}
+
 /// Whether files in this directory (which must exist) can be read and written with O_DIRECT.
 pub fn is_direct_io_supported(dir: &Path) -> Result<bool, ProbeRefusal> {
     disk::probe(dir, &mut Vec::new()).map(|disk| disk.direct)
