@@ -14,6 +14,8 @@ pub struct Jvm {
     name: String,
     arguments: Vec<String>,
     log: PathBuf,
+    /// Bytes of the log in which [`Jvm::restart_after`] has searched.
+    searched: usize,
     child: Option<Child>,
 }
 
@@ -27,7 +29,7 @@ impl Jvm {
         let program = ["-cp", class_path, main];
         let arguments = [&flags[..], &log, &program, arguments].concat();
         let arguments = arguments.iter().map(|argument| argument.to_string()).collect();
-        Jvm { name: name.into(), arguments, log: dir.join(format!("{name}.log")), child: None }
+        Jvm { name: name.into(), arguments, log: dir.join(format!("{name}.log")), searched: 0, child: None }
     }
 
     pub fn start(&mut self) {
@@ -52,6 +54,19 @@ impl Jvm {
         let mut child = self.child.take().expect("it runs");
         signal(&child, "TERM");
         ended(&mut child, &format!("{} stops on SIGTERM", self.name), STOP_WITHIN)
+    }
+
+    /// Kills and restarts the program if its log has a new line that contains `fatal`, as a supervisor does.
+    pub fn restart_after(&mut self, fatal: &str) {
+        let printed = self.printed();
+        let end = printed.rfind('\n').map_or(0, |at| at + 1).max(self.searched);
+        let is_fatal = printed[self.searched..end].contains(fatal);
+        self.searched = end;
+        if is_fatal {
+            say(&format!("{} printed \"{fatal}\" and is restarted", self.name));
+            self.kill();
+            self.start();
+        }
     }
 
     pub fn runs(&mut self) -> bool {
