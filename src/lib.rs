@@ -115,7 +115,7 @@
 //!    coordinator  state machines over internal topics: groups, transactions
 //! 10 api          the table of APIs; one file per API in data, group, txn and admin
 //! 11 net          listeners, connections, frames
-//! 12 tools        the command line: topic, group, txn, produce, consume, inspect, perf, and the client they share
+//! 12 tools        the command line: config, topic, group, txn, produce, consume, inspect, perf; the client they share
 //! 13 serve        wires a node together
 //! ```
 //!

@@ -18,6 +18,8 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Serve(tidemill::serve::Args),
+    /// List the settings of a node and of a topic
+    Config(tools::config::Args),
     /// Create, list, describe, alter and delete topics, and delete their oldest records
     Topic(tools::topic::Args),
     /// List, describe and delete groups, and reset their committed offsets
@@ -35,8 +37,11 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_json = matches!(&command, Command::Serve(args) if args.is_json());
+    let result = match command {
         Command::Serve(args) => tidemill::serve::run(args),
+        Command::Config(args) => tools::config::run(args),
         Command::Topic(args) => tools::topic::run(args),
         Command::Group(args) => tools::group::run(args),
         Command::Produce(args) => tools::produce::run(args),
@@ -49,7 +54,7 @@ fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) if failure.is_pipe_closed => std::process::ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            eprintln!("{}", if is_json { failure.to_json_lines() } else { failure.to_lines() });
             std::process::ExitCode::FAILURE
         }
     }

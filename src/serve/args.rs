@@ -1,16 +1,19 @@
-//! The arguments of `tidemill serve`, and the settings that they and the file give.
+//! The arguments of `tidemill serve`, and the settings that they, the environment and the file give.
 
 use std::path::PathBuf;
 
-use crate::config::{self, BrokerConfig, Source};
+use crate::config::{self, Argument, Inputs, Loaded, Source};
 use crate::tools::Failure;
 
 /// Start a node
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Without any argument a node starts on ./tidemill-data and 127.0.0.1:9092 and creates topics \
-    when they are first used.\n\nExamples:\n  tidemill serve --data /srv/tidemill --listen 0.0.0.0:9092 \
+    when they are first used. `tidemill config list` prints every setting. Each setting is also read from the \
+    environment: TIDEMILL_LOG_RETENTION_MS is log.retention.ms. An argument overrides the environment, and the \
+    environment overrides the file. TIDEMILL_LOG=debug (or error, warn, trace, off) sets the level of the log.\n\n\
+    Examples:\n  tidemill serve --data /srv/tidemill --listen 0.0.0.0:9092 \
     --set advertised.listeners=PLAINTEXT://broker1:9092\n  tidemill serve --shards 4 --config tidemill.toml \
-    --set num.partitions=8")]
+    --set num.partitions=8\n  tidemill serve --config server.properties --check")]
 pub struct Args {
     /// The data directory [default: tidemill-data]
     #[arg(long, value_name = "DIR")]
@@ -21,16 +24,29 @@ pub struct Args {
     /// How many cores to run on [default: all that the process may use]
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
-    /// A TOML file with settings, by Kafka's names
+    /// A file with settings, by Kafka's names: TOML, or Kafka's server.properties
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting; overrides the file; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Check the settings, and do not start
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Print each line of the start, and an error, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
-/// The settings of the file and of the arguments.
-pub(super) fn load(args: &Args) -> Result<BrokerConfig, Failure> {
+impl Args {
+    /// Whether the output is JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+/// The settings of the file, the environment and the arguments.
+pub(super) fn load(args: &Args, environment: &[(String, String)]) -> Result<Loaded, Failure> {
     let text = match &args.config {
         None => None,
         Some(path) => Some(
@@ -39,16 +55,87 @@ pub(super) fn load(args: &Args) -> Result<BrokerConfig, Failure> {
         ),
     };
     let name = args.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    let mut sets = args.sets.clone();
-    if let Some(data) = &args.data {
-        sets.push(format!("log.dirs={}", data.display()));
+    let file = text.as_deref().map(|text| Source { name: &name, text });
+    let arguments = arguments(args)?;
+    config::load_all(Inputs { file, environment, arguments: &arguments })
+        .map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Every setting of the command line. An option that contradicts a `--set` is an error.
+fn arguments(args: &Args) -> Result<Vec<Argument>, Failure> {
+    let mut found: Vec<_> = args.sets.iter().map(|word| Argument::set(word)).collect();
+    let data = args.data.as_ref().map(|data| data.display().to_string());
+    let shards = args.shards.map(|shards| shards.to_string());
+    let options: [(&str, &[&str], Option<String>); 3] = [
+        ("--data", &["log.dirs", "log.dir"], data),
+        ("--listen", &["listeners"], args.listen.clone()),
+        ("--shards", &["shards"], shards),
+    ];
+    for (option, names, value) in options {
+        let Some(value) = value else { continue };
+        let place = format!("{option} {value}");
+        let text = if option == "--listen" { listener(&value)? } else { value };
+        for set in &args.sets {
+            let Some((name, other)) = set.split_once('=') else { continue };
+            if names.contains(&name.trim()) && other.trim() != text {
+                return Err(
+                    Failure::new(format!("{place} and --set {set} contradict each other")).hinted("give one of them")
+                );
+            }
+        }
+        found.push(Argument { place, assignment: format!("{}={text}", names[0]) });
     }
-    if let Some(listen) = &args.listen {
-        sets.push(format!("listeners=PLAINTEXT://{listen}"));
+    Ok(found)
+}
+
+/// The listener that `--listen` names.
+fn listener(address: &str) -> Result<String, Failure> {
+    let refuse = |why: String| Err(Failure::new(format!("--listen {address}: {why}")));
+    if let Some((_, plain)) = address.split_once("://") {
+        return refuse("expected HOST:PORT, without a protocol".into()).map_err(|failure| {
+            failure.hinted(format!("write --listen {plain}, or --set listeners={address} for a name of its own"))
+        });
     }
-    if let Some(shards) = args.shards {
-        sets.push(format!("shards={shards}"));
+    match address.rsplit_once(':') {
+        None => refuse(format!("expected HOST:PORT, such as {address}:9092")),
+        Some((_, port)) if port.parse::<u16>().is_err() => refuse(format!("'{port}' is not a port number, 1..65535")),
+        Some(_) => Ok(format!("PLAINTEXT://{address}")),
     }
-    let source = text.as_deref().map(|text| Source { name: &name, text });
-    config::load(source, &sets).map_err(|fault| Failure::new(fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn loaded(words: &[&str]) -> Result<Loaded, Failure> {
+        let words = ["serve"].iter().chain(words);
+        load(&<Cli as clap::Parser>::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).args, &[])
+    }
+
+    #[test]
+    fn an_option_is_named_as_it_was_given() {
+        for (words, expected) in [
+            (&["--listen", "localhost"][..], "--listen localhost: expected HOST:PORT, such as localhost:9092"),
+            (&["--listen", "a:99999"], "--listen a:99999: '99999' is not a port number, 1..65535"),
+            (&["--listen", "PLAINTEXT://a:1"], "write --listen a:1"),
+            (&["--listen", "a:65535"], "--listen a:65535: listeners: PLAINTEXT://a:65535 leaves no room for 1 port"),
+            (&["--listen", "0.0.0.0:9092"], "--set advertised.listeners=PLAINTEXT://<host>:9092"),
+            (&["--shards", "0"], "--shards 0: Invalid value 0 for configuration shards"),
+            (&["--data", "x,y"], "--data x,y: log.dirs: several data directories"),
+            (&["--data", "a", "--set", "log.dirs=b"], "--data a and --set log.dirs=b contradict each other"),
+            (&["--data", "a", "--set", "log.dir=b"], "--data a and --set log.dir=b contradict each other"),
+            (&["--shards", "1", "--set", "shards=2"], "contradict each other"),
+        ] {
+            let failure = loaded(words).expect_err("it is refused").to_string();
+            assert!(failure.contains(expected), "{words:?}: {failure}");
+        }
+        let config = loaded(&["--data", "a", "--set", "log.dirs=a", "--listen", "a:1"]).expect("it is legal").config;
+        assert_eq!((config.data_dirs.as_str(), config.listeners), ("a", vec!["PLAINTEXT://a:1".to_owned()]));
+    }
 }

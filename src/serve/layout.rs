@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::banner::counted;
 use super::error::NodeError;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
@@ -72,7 +73,11 @@ pub async fn prepare(
     if meta.shards == shards {
         return Ok(meta.layout);
     }
-    tracing::info!("{} shards, {} at the last start: redistributing the partitions", shards, meta.shards);
+    tracing::info!(
+        "{}, {} at the last start: redistributing the partitions",
+        counted(shards.into(), "shard"),
+        meta.shards
+    );
     let next = Meta { layout: meta.layout + 1, ..fresh };
     redistribute(image, config, data, &meta, &next).await?;
     next.store(data).await?;

@@ -1,6 +1,7 @@
 //! `tidemill serve`: starts a node, and stops it on a signal.
 //!
-//! Owns: the threads of the shards, and the order of start and stop. In: the command line and the settings file. Out: a
+//! Owns: the threads of the shards, and the order of start and stop. In: the command line, the environment and
+//! the settings file. Out: a
 //! process that serves, and its exit status. It does not know requests; shards and connections handle them. The main
 //! thread starts the shards and waits for signals; everything else runs on the shards' threads.
 //!
@@ -21,9 +22,10 @@ mod banner;
 mod bind;
 mod error;
 mod layout;
+mod logging;
+mod machine;
 mod node;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -33,46 +35,75 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Loaded};
 use crate::disk::layout::DataDirectory;
-use crate::runtime::{Injector, cpu, dir, injector, mesh};
+use crate::runtime::{Injector, cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
 pub use args::Args;
+use banner::Banner;
 use error::NodeError;
 use node::{Bound, Machine, Started, Stop};
 
 /// Runs a node until a signal stops it.
 pub fn run(args: Args) -> Result<(), Failure> {
     let started_at = Instant::now();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("TIDEMILL_LOG").unwrap_or_else(|_| "info".into()))
-        .with_writer(std::io::stderr)
-        .init();
-    let config = Arc::new(args::load(&args)?);
+    let banner = Banner::new(args.json);
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
+    let filter = environment.iter().find(|(name, _)| name == "TIDEMILL_LOG").map(|(_, value)| value.as_str());
+    let complaint = logging::start(filter);
+    let Loaded { config, warnings } = args::load(&args, &environment)?;
+    for warning in complaint.iter().cloned().chain(warnings.iter().map(ToString::to_string)) {
+        banner.warning(&warning);
+    }
+    if args.check {
+        banner.checked(warnings.len());
+        return Ok(());
+    }
+    let config = Arc::new(config);
     // Before any thread exists, so that every thread blocks these signals and only the waiting thread takes them.
     let signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(format!("cannot handle SIGTERM and SIGINT: {error}")))?;
 
+    let shards = config.shards.unwrap_or(cpu::cores().len().clamp(1, 1000) as u16);
     let data = DataDirectory::new(&config.data_dirs, config.journal_dir.as_ref().map(PathBuf::from));
-    for root in [&data.root, &data.journal_root] {
-        std::fs::create_dir_all(root)
-            .map_err(|error| Failure::new(format!("cannot create {}: {error}", root.display())))?;
-    }
-    let mut out = std::io::stdout();
-    let machine = banner::report_probes(&mut out, &data)?;
+    machine::check_memory(&config, shards, banner)?;
+    machine::prepare_directories(&config, &data, shards, banner)?;
+    let probed = report_probes(banner, &data)?;
     let _locks = lock_directories(&data)?;
-
-    let cores = cpu::cores();
-    let shards = config.shards.unwrap_or(cores.len().clamp(1, 1000) as u16);
     let bound = bind::bind(&config, shards)?;
-    banner::describe(&mut out, &config, &data, shards, &bound);
-
-    let running = start_shards(&config, &data, &bound, shards, &machine)?;
+    if config.is_open_to_network() {
+        banner.warning(
+            "the node listens on all interfaces, without authentication or encryption: every client that can reach \
+             this machine can read, write and delete all topics",
+        );
+    }
+    banner.opening(&config, &data, shards);
+    let running = start_shards(&config, &data, &bound, shards, &probed)?;
     match wait_until_started(&running.starts, &running.ends, shards) {
-        Ok(reports) => banner::print_ready(&mut out, &reports, started_at, &bound),
+        Ok(reports) => banner.ready(&config, &reports, started_at, &bound),
         Err(error) => return Err(Failure::new(error.to_string())),
     }
-    wait_until_stopped(&mut out, signals, running, shards)
+    wait_until_stopped(banner, signals, running, shards)
+}
+
+/// Probes the machine, prints the findings, and returns those that the shards use.
+fn report_probes(banner: Banner, data: &DataDirectory) -> Result<Machine, Failure> {
+    let refused = |refusal: probe::ProbeRefusal| Failure::new(refusal.to_string());
+    let probed = probe::probe(&data.root).map_err(refused)?;
+    banner.version();
+    probed.findings.iter().for_each(|finding| banner.finding(finding));
+    let mut buffered_devices: Vec<u64> = (!probed.direct_io).then_some(probed.device).into_iter().collect();
+    if data.journal_root != data.root {
+        let journal = probe::probe(&data.journal_root).map_err(refused)?;
+        if !journal.stable_storage {
+            banner
+                .warning("journal.dir is not stable storage; an acknowledgement survives a crash of the process only");
+        }
+        buffered_devices.extend((!journal.direct_io).then_some(journal.device));
+    }
+    Ok(Machine { ring_entries: probed.ring_entries, buffered_devices })
 }
 
 /// Locks the data directory and the journal directory. The locks are held until the returned value is dropped.
@@ -151,7 +182,7 @@ fn start_shards(
 
 /// Stops the shards on a signal, and waits until all have ended. Returns the first failure of a shard.
 fn wait_until_stopped(
-    out: &mut impl Write,
+    banner: Banner,
     mut signals: Signals,
     running: RunningShards,
     shards: u16,
@@ -179,7 +210,7 @@ fn wait_until_stopped(
         match event {
             NodeEvent::Signal(signal) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                let _ = writeln!(out, "{name}: finishing requests in flight, flushing");
+                banner.stopping(name);
                 for stopper in &stoppers {
                     let _ = stopper.send(Stop);
                 }
@@ -197,7 +228,7 @@ fn wait_until_stopped(
     }
     match failure {
         None => {
-            let _ = writeln!(out, "stopped");
+            banner.stopped();
             Ok(())
         }
         Some(failure) => {

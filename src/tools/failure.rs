@@ -3,6 +3,8 @@
 use crate::tools::client::ClientError;
 use std::fmt;
 
+use serde_json::json;
+
 /// Why a command failed. `Display` gives the text for a terminal: the message, then the hint on its own line.
 #[derive(Debug)]
 pub struct Failure {
@@ -31,6 +33,33 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Each problem of the message. Indented lines belong to the line above them.
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = Vec::new();
+        for line in self.message.lines() {
+            match problems.last_mut() {
+                Some(last) if line.starts_with(' ') => *last = format!("{last}\n{line}"),
+                _ => problems.push(line.to_owned()),
+            }
+        }
+        problems
+    }
+
+    /// The text for standard error: `error: ` before each problem, then the hint.
+    pub fn to_lines(&self) -> String {
+        let problems = self.problems().into_iter().map(|problem| format!("error: {problem}"));
+        let hint = self.hint.iter().map(|hint| format!("  {hint}"));
+        problems.chain(hint).collect::<Vec<_>>().join("\n")
+    }
+
+    /// One JSON object for each problem, with the hint.
+    pub fn to_json_lines(&self) -> String {
+        let line = |problem| json!({ "event": "error", "message": problem, "hint": self.hint }).to_string();
+        self.problems().into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -54,5 +83,21 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         let is_pipe_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
         Failure { is_pipe_closed, ..Failure::new(format!("cannot write the output: {error}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_problem_is_marked_as_an_error() {
+        let failure = Failure::with_hint("a.toml:1: one\n  why: because\na.toml:2: two", "change them");
+        assert_eq!(failure.to_lines(), "error: a.toml:1: one\n  why: because\nerror: a.toml:2: two\n  change them");
+        let lines = failure.to_json_lines();
+        let objects: Vec<serde_json::Value> =
+            lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(objects[0]["message"], "a.toml:1: one\n  why: because");
+        assert_eq!((&objects[1]["message"], &objects[1]["hint"]), (&json!("a.toml:2: two"), &json!("change them")));
     }
 }

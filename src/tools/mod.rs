@@ -14,6 +14,7 @@
 )]
 
 pub mod client;
+pub mod config;
 mod connect;
 pub mod consume;
 pub mod failure;

@@ -10,6 +10,7 @@
 //! | `restart`, `retention` | acknowledged records survive stops, kills and changed shard counts; old segments go |
 //! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
 //! | `steer` | connections on one port move to the shard that their client addresses |
+//! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
 //! | `command_line`, `inspect` | the subcommands: output, errors and exit codes |
 
 #[path = "../support/mod.rs"]
@@ -17,6 +18,7 @@ mod support;
 
 mod bad_input;
 mod command_line;
+mod configuration;
 mod groups;
 mod inspect;
 mod limits;

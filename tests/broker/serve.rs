@@ -19,17 +19,17 @@ use tidemill::wire::data::fetch::{FetchPartition, FetchRequest, FetchResponse};
 use tidemill::wire::data::produce::{ProduceHead, ProduceRequestWriter, ProduceResponse};
 use tidemill::wire::{ApiKey, Topic};
 
-const WITHIN: Duration = Duration::from_secs(60);
-const NOW: i64 = 1_700_000_000_000;
+pub const WITHIN: Duration = Duration::from_secs(60);
+pub const NOW: i64 = 1_700_000_000_000;
 
-fn serve(dir: &Path, arguments: &[&str]) -> Command {
+pub fn serve(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.arg("serve").args(arguments).current_dir(dir);
     command
 }
 
 /// Runs a `tidemill serve` that must refuse to start.
-fn refused(dir: &Path, arguments: &[&str]) -> Ended {
+pub fn refused(dir: &Path, arguments: &[&str]) -> Ended {
     let ended = run(serve(dir, arguments), None, WITHIN, |_| false).expect("the binary runs");
     let code = ended.status.and_then(|status| status.code());
     assert!(code.is_some_and(|code| code != 0), "it should refuse: {}", ended.tail());
@@ -38,38 +38,48 @@ fn refused(dir: &Path, arguments: &[&str]) -> Ended {
 }
 
 /// A started process and its output.
-struct Started {
-    child: Child,
+pub struct Started {
+    pub child: Child,
     log: std::path::PathBuf,
 }
 
 impl Started {
-    fn new(dir: &Path, arguments: &[&str]) -> Started {
+    pub fn new(dir: &Path, arguments: &[&str]) -> Started {
+        Started::with_environment(dir, arguments, &[])
+    }
+
+    pub fn with_environment(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Started {
         let log = dir.join("output");
         let out = std::fs::File::create(&log).expect("the scratch directory can be written");
-        let mut command = dies_with_us(&serve(dir, arguments));
+        let mut command = serve(dir, arguments);
+        command.envs(variables.iter().copied());
+        let mut command = dies_with_us(&command);
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
         Started { child: spawn(command).expect("the binary runs"), log }
     }
 
-    fn printed(&self) -> String {
+    pub fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for `ready`; returns the milliseconds that the line states.
-    fn ready(&mut self) -> u64 {
-        wait_for("ready", WITHIN, || {
+    /// Waits for a whole line with these words, and returns it.
+    pub fn wait_for(&mut self, words: &str) -> String {
+        wait_for(words, WITHIN, || {
             let printed = self.printed();
-            let line = printed.lines().find(|line| line.starts_with("ready"));
+            let line = printed.lines().find(|line| line.contains(words));
             if line.is_none()
                 && let Some(status) = self.child.try_wait().expect("a child of ours")
             {
                 panic!("it ended: {status}\n{printed}");
             }
-            line.filter(|_| printed.ends_with('\n')).map(|line| {
-                line.split(' ').nth(2).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
-            })
+            line.filter(|_| printed.ends_with('\n')).map(str::to_owned)
         })
+    }
+
+    /// Waits for `ready`; returns the milliseconds that the line states.
+    pub fn ready(&mut self) -> u64 {
+        let line = self.wait_for("ready in ");
+        line.split(' ').nth(2).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
     }
 }
 
@@ -137,6 +147,9 @@ fn settings_that_cannot_work_are_refused_with_advice() {
         (&["--set", "memory.bytes=lots"], &["memory.bytes", "lots"]),
         (&["--set", "memory.bytes=1"], &["memory.bytes"]),
         (&["--set", "journal.bytes=200000000"], &["journal.bytes", "multiple"]),
+        (&["--set", "memory.bytes=99999999999999"], &["memory.bytes", "this machine has"]),
+        (&["--data", "a", "--set", "log.dirs=b"], &["contradict each other"]),
+        (&["--listen", "192.0.2.1:19999", "--data", "x"], &["192.0.2.1 is not an address of this machine"]),
         (&["--set", "routing=dierct"], &["routing", "direct", "forward"]),
         (&["--shards", "0"], &["shards"]),
         (&["--listen", "127.0.0.1:65535", "--shards", "2"], &["65535"]),
