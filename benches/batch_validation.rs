@@ -46,6 +46,7 @@ fn main() {
     let rules = Rules {
         zstd_rejection: None,
         message_bytes_max: 2 << 20,
+        record_bytes_max: usize::MAX,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
         timestamp_type: TimestampType::CreateTime,

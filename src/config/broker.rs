@@ -43,6 +43,8 @@ macro_rules! broker_settings {
 }
 
 const MIB: i64 = 1 << 20;
+/// The largest array of a JVM, which bounds a record in Kafka.
+pub(super) const RECORD_BYTES_MAX: i32 = i32::MAX - 8;
 /// The size of each file of the journal.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
@@ -138,6 +140,11 @@ broker_settings! {
          -2 is log.retention.bytes.";
     log_local_retention_ms: i64 = "log.local.retention.ms", long_from(-2), Some("-2"),
         "No effect so far. With tiered storage, how long records stay on local disks; -2 is log.retention.ms.";
+    log_remote_copy_lag_bytes: i64 = "log.remote.copy.lag.bytes", long_from(-1), Some("-1"),
+        "No effect so far. With tiered storage, how many newer bytes a segment waits for; \
+         -1 is log.local.retention.bytes.";
+    log_remote_copy_lag_ms: i64 = "log.remote.copy.lag.ms", long_from(-1), Some("0"),
+        "No effect so far. With tiered storage, how long a segment waits for its upload; -1 is log.local.retention.ms.";
 
     // Compaction.
     log_cleaner_enable: bool = "log.cleaner.enable", Kind::Boolean, Some("true"),
@@ -167,6 +174,9 @@ broker_settings! {
     // Records.
     message_max_bytes: i32 = "message.max.bytes", int_from(0), Some("1048588"),
         "The largest batch that is accepted, as sent (compressed).";
+    max_decompressed_message_bytes: i32 = "max.decompressed.message.bytes", int(1, RECORD_BYTES_MAX),
+        Some("2147483639"),
+        "The largest record that is accepted in a compressed batch, decompressed.";
     log_message_timestamp_type: String = "log.message.timestamp.type", Kind::OneOf(TIMESTAMP_TYPES), Some("CreateTime"),
         "Whether a record's timestamp is the producer's or the time of its append.";
     log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", long_from(0),

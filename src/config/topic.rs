@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::broker::BrokerConfig;
+use super::broker::{BrokerConfig, RECORD_BYTES_MAX};
 use super::choices::{CLEANUP_POLICIES, COMPRESSION_TYPES, CleanupPolicy, CompressionType, TIMESTAMP_TYPES};
 use super::nearest::nearest;
 use super::setting::{FromValue, InvalidValue, Kind, Setting, Value, double, int, int_from, int_or, long_from};
@@ -73,6 +73,8 @@ topic_settings! {
         "The level when compression.type is zstd.";
     delete_retention_ms: i64 = "delete.retention.ms", long_from(0), "86400000", ["log.cleaner.delete.retention.ms"],
         "How long a compacted topic keeps the tombstone of a deleted key.";
+    errors_deadletterqueue_group_enable: bool = "errors.deadletterqueue.group.enable", Kind::Boolean, "false", [],
+        "No effect so far. With share groups, whether the topic takes their undeliverable records.";
     file_delete_delay_ms: u64 = "file.delete.delay.ms", long_from(0), "60000", ["log.segment.delete.delay.ms"],
         "How long the files of a deleted segment are kept, for reads in progress.";
     flush_messages: i64 = "flush.messages", long_from(1), "9223372036854775807", ["log.flush.interval.messages"],
@@ -96,6 +98,9 @@ topic_settings! {
     max_compaction_lag_ms: i64 = "max.compaction.lag.ms", long_from(1), "9223372036854775807",
         ["log.cleaner.max.compaction.lag.ms"],
         "How long a record stays uncompacted at most.";
+    max_decompressed_message_bytes: usize = "max.decompressed.message.bytes", int(1, RECORD_BYTES_MAX), "2147483639",
+        ["max.decompressed.message.bytes"],
+        "The largest record that is accepted in a compressed batch, decompressed.";
     max_message_bytes: usize = "max.message.bytes", int_from(0), "1048588", ["message.max.bytes"],
         "The largest batch that is accepted, as sent (compressed).";
     message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms", long_from(0), "3600000",
@@ -116,6 +121,10 @@ topic_settings! {
         "In-sync replicas that a write with acks=all requires.";
     preallocate: bool = "preallocate", Kind::Boolean, "false", ["log.preallocate"],
         "No effect. Kafka allocates the space of a new segment when it is created.";
+    remote_copy_lag_bytes: i64 = "remote.copy.lag.bytes", long_from(-1), "-1", ["log.remote.copy.lag.bytes"],
+        "No effect so far. With tiered storage, how many newer bytes a segment waits for; -1 is local.retention.bytes.";
+    remote_copy_lag_ms: i64 = "remote.copy.lag.ms", long_from(-1), "0", ["log.remote.copy.lag.ms"],
+        "No effect so far. With tiered storage, how long a segment waits for its upload; -1 is local.retention.ms.";
     remote_log_copy_disable: bool = "remote.log.copy.disable", Kind::Boolean, "false", [],
         "No effect so far. With tiered storage, whether uploading segments is stopped.";
     remote_log_delete_on_disable: bool = "remote.log.delete.on.disable", Kind::Boolean, "false", [],

@@ -111,6 +111,7 @@ impl Partition {
         let rules = Rules {
             zstd_rejection: request.capabilities.zstd_rejection,
             message_bytes_max: config.max_message_bytes,
+            record_bytes_max: config.max_decompressed_message_bytes,
             segment_bytes_max: config.segment_bytes as usize,
             compression: config.compression(),
             timestamp_type: config.message_timestamp_type,

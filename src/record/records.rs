@@ -263,6 +263,8 @@ impl<'a> Iterator for Records<'a> {
 /// The fields of a record that the leader checks; see [`skim`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Skimmed {
+    /// The size after the length prefix.
+    pub bytes: usize,
     /// Relative to the batch's base timestamp, in ms.
     pub timestamp_delta: i64,
     /// Relative to the batch's base offset.
@@ -287,7 +289,7 @@ pub fn skim(rest: &mut &[u8]) -> Option<Skimmed> {
         skim_headers(body)?;
     }
     *rest = after;
-    Some(Skimmed { timestamp_delta, offset_delta, has_key })
+    Some(Skimmed { bytes: length as usize, timestamp_delta, offset_delta, has_key })
 }
 
 /// Steps over a field. Returns whether it is not null.

@@ -21,6 +21,8 @@ pub struct Rules {
     pub zstd_rejection: Option<&'static str>,
     /// `max.message.bytes`: of a whole batch, as received and as stored.
     pub message_bytes_max: usize,
+    /// `max.decompressed.message.bytes`: of one record in a compressed batch.
+    pub record_bytes_max: usize,
     /// `segment.bytes`: a batch must fit one segment.
     pub segment_bytes_max: usize,
     /// `compression.type`
@@ -258,8 +260,15 @@ fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, B
     let mut walked = Walked { max_timestamp: -1, offset_delta_of_max_timestamp: 0, has_consecutive_offsets: true };
     let mut faults = Faults::default();
     let mut rest = decoded;
+    let is_compressed = header.codec() != Some(Codec::None);
     for index in 0..header.records_count {
         let record = skim(&mut rest).ok_or_else(|| malformed(header, decoded))?;
+        if is_compressed && record.bytes > rules.record_bytes_max {
+            return Err(invalid(format!(
+                "Invalid record size: {} exceeds the configured maximum record size of {}.",
+                record.bytes, rules.record_bytes_max
+            )));
+        }
         // If the client set the LogAppendTime bit, Kafka uses max_timestamp here. Here the bit is cleared, so the
         // record keeps its own timestamp.
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);

@@ -145,6 +145,7 @@ fn rules() -> Rules {
     Rules {
         zstd_rejection: None,
         message_bytes_max: 1_048_588,
+        record_bytes_max: usize::MAX,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
         timestamp_type: TimestampType::CreateTime,
@@ -402,6 +403,17 @@ fn topics_rules_are_kept() {
     let one_more = build(BatchOptions::default(), &[(now, Some("a")), (now, Some("b")), (now, Some("cd"))]);
     assert_eq!(one_more.len(), size + 1);
     checker.check("one byte more", &one_more, Meant::Same);
+    bench.topic("bounded", &[("max.decompressed.message.bytes", "1000")]);
+    let bounded = Rules { record_bytes_max: 1000, ..rules() };
+    let mut checker = Checker { bench, topic: "bounded", version: 9, rules: bounded, checked: 0, differed: 0 };
+    for codec in Codec::ALL {
+        let options = || BatchOptions { codec, ..Default::default() };
+        // A record has nine more bytes than its key of 993 or 994 bytes, of which two are its own length.
+        for key_bytes in [992, 993, 994, 5000] {
+            let key = "k".repeat(key_bytes);
+            checker.check("a long record", &build(options(), &[(now, Some("a")), (now, Some(&key))]), Meant::Same);
+        }
+    }
     bench.topic("unpacked", &[("max.message.bytes", "1000"), ("compression.type", "uncompressed")]);
     let compression = TopicCompression::Always(Codec::None, None);
     let unpacked = Rules { message_bytes_max: 1000, compression, ..rules() };

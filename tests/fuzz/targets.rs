@@ -284,6 +284,7 @@ fn judge(bytes: &[u8]) {
     let rules = Rules {
         zstd_rejection: None,
         message_bytes_max: 1 << 20,
+        record_bytes_max: usize::MAX,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
         timestamp_type: TimestampType::CreateTime,

@@ -48,8 +48,8 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16, assignors: &[Str
         return invalid("RackId can't be empty.");
     }
     match epoch {
-        // librdkafka rejoins with nothing but its topics if the application unsubscribes while it revokes partitions. It
-        // takes Kafka's INVALID_REQUEST as fatal. After this error it rejoins with a whole request.
+        // librdkafka rejoins with nothing but its topics if the application unsubscribes while it revokes partitions.
+        // It takes Kafka's INVALID_REQUEST as fatal. After this error it rejoins with a whole request.
         0 if request.rebalance_timeout_ms == -1 && request.topic_partitions.is_none() => {
             let message = "The member must abandon all its partitions and rejoin with its whole description.";
             return Err(GroupRefusal::new(ErrorCode::FencedMemberEpoch, message));

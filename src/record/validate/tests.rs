@@ -9,6 +9,7 @@ fn rules() -> Rules {
     Rules {
         zstd_rejection: None,
         message_bytes_max: 1 << 20,
+        record_bytes_max: 1 << 20,
         segment_bytes_max: 1 << 30,
         compression: TopicCompression::Producer,
         timestamp_type: TimestampType::CreateTime,
@@ -191,6 +192,21 @@ fn sizes_are_of_the_whole_batch_as_stored() {
     check_rejected("message", &bytes, &small, ErrorCode::MessageTooLarge, "exceeds the maximum configured value");
     let small = Rules { segment_bytes_max: bytes.len() - 1, ..fits };
     check_rejected("segment", &bytes, &small, ErrorCode::RecordListTooLarge, "segment size");
+
+    // A record of a compressed batch is bounded as well, without its length prefix.
+    let key = "k".repeat(5000);
+    for (codec, bytes_max, is_accepted) in
+        [(Codec::Gzip, 5019, false), (Codec::Gzip, 5020, true), (Codec::None, 1, true)]
+    {
+        let bytes = batch_of(codec, &[(NOW, Some("short")), (NOW, Some(&key))]);
+        let bounded = Rules { record_bytes_max: bytes_max, ..rules() };
+        if is_accepted {
+            assert!(run(&bytes, &bounded).is_ok(), "{codec:?} {bytes_max}");
+        } else {
+            let message = "Invalid record size: 5020 exceeds the configured maximum record size of 5019.";
+            check_rejected("record", &bytes, &bounded, ErrorCode::InvalidRecord, message);
+        }
+    }
 
     // Fits compressed, but the topic stores it uncompressed.
     let key = "k".repeat(5000);
