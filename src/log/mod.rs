@@ -259,13 +259,16 @@ impl Log {
     }
 
     /// The aborted transactions with records in `from..to`, in the order of their markers.
-    pub fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+    pub async fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
         assert!(from <= to, "offsets {from}..{to}");
         let mut found = Vec::new();
-        let segments = self.segments.borrow();
-        let first = segments.partition_point(|segment| segment.end_offset() <= from);
-        for segment in segments.iter().skip(first).filter(|segment| segment.first_aborted_offset() < to) {
-            for entry in segment.aborted()?.iter() {
+        let segments: Vec<_> = {
+            let segments = self.segments.borrow();
+            let first = segments.partition_point(|segment| segment.end_offset() <= from);
+            segments.iter().skip(first).filter(|segment| segment.first_aborted_offset() < to).cloned().collect()
+        };
+        for segment in segments {
+            for entry in segment.aborted().await?.iter() {
                 if entry.overlaps(from, to) {
                     found.push(*entry);
                 }

@@ -257,7 +257,7 @@ async fn reopen_aborted(
             remove(segment.directory().path(), segment.base_offset, &["txnindex"]).await?;
             continue;
         }
-        match read_aborted(&path, count) {
+        match read_aborted(&path, count).await {
             Ok(entries) => {
                 cut(&path, (count * ENTRY_BYTES) as u64).await?;
                 segment.set_aborted(entries, count);

@@ -119,9 +119,9 @@ impl Partition {
             Ok(read) if read.begins_with_zstd => return Fetched::refused(ErrorCode::UnsupportedCompressionType),
             Ok(read) => {
                 if request.isolation == Isolation::ReadCommitted && read.next_offset > request.fetch_offset {
-                    match self.log.aborted_between(request.fetch_offset, read.next_offset) {
+                    match self.log.aborted_between(request.fetch_offset, read.next_offset).await {
                         Ok(aborted) => fetched.aborted = aborted,
-                        Err(error) => return self.storage_failed(&error),
+                        Err(error) => return self.read_failed(fetched, request.fetch_offset, &error),
                     }
                 }
                 assert!(read.next_offset >= request.fetch_offset, "a read never goes back");
@@ -129,14 +129,7 @@ impl Partition {
                 fetched.read = read;
             }
             Err(ReadError::OutOfRange { .. }) => fetched.error = ErrorCode::OffsetOutOfRange,
-            // Retention removed the segment during the read.
-            Err(ReadError::Storage(_)) if request.fetch_offset < self.log.start_offset() => {
-                fetched.error = ErrorCode::OffsetOutOfRange;
-            }
-            Err(ReadError::Storage(_)) if self.is_deleted() => {
-                return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
-            }
-            Err(ReadError::Storage(error)) => return self.storage_failed(&error),
+            Err(ReadError::Storage(error)) => return self.read_failed(fetched, request.fetch_offset, &error),
         }
         fetched
     }
@@ -147,11 +140,19 @@ impl Partition {
     }
 
     /// The aborted transactions with records in `[from, to)`.
-    pub fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
-        self.log.aborted_between(from, to)
+    pub async fn aborted_between(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+        self.log.aborted_between(from, to).await
     }
 
-    fn storage_failed(&self, error: &StorageError) -> Fetched {
+    /// The result of a fetch from `from` whose read failed.
+    fn read_failed(&self, fetched: Fetched, from: Offset, error: &StorageError) -> Fetched {
+        // Retention removed the segment during the read.
+        if from < self.log.start_offset() {
+            return Fetched { error: ErrorCode::OffsetOutOfRange, ..fetched };
+        }
+        if self.is_deleted() {
+            return Fetched::refused(ErrorCode::UnknownTopicOrPartition);
+        }
         tracing::error!("{}-{}: {error}", self.name, self.id.partition);
         Fetched::refused(ErrorCode::KafkaStorageError)
     }

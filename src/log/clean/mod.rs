@@ -187,7 +187,7 @@ impl Log {
         resources: &CleaningResources,
     ) -> Result<(), StorageError> {
         let mut transactions = Transactions::default();
-        transactions.expect(plan.first_dirty, &self.aborted_between(plan.first_dirty, plan.end)?);
+        transactions.expect(plan.first_dirty, &self.aborted_between(plan.first_dirty, plan.end).await?);
         let dirty = self.sealed_segments();
         let dirty = dirty.iter().filter(|s| s.end_offset() > plan.first_dirty && s.base_offset < plan.end);
         for segment in dirty {
@@ -297,7 +297,7 @@ impl Log {
         written: &mut Vec<Written>,
     ) -> Result<(), StorageError> {
         let (base, end) = (group[0].base_offset, group[group.len() - 1].end_offset());
-        round.filter.transactions.expect(base, &self.aborted_between(base, end)?);
+        round.filter.transactions.expect(base, &self.aborted_between(base, end).await?);
         let interval = self.config().index_interval_bytes;
         let create = async |base| {
             Writer::create(self.directory(), base, interval, resources.buffer_bytes / 2, &self.memory, &resources.pace)

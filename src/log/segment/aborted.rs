@@ -9,6 +9,7 @@ use crate::disk::StorageError;
 use crate::log::aborted::{self, AbortedIndexError, AbortedTransaction, ENTRY_BYTES};
 use crate::model::Offset;
 use crate::runtime::dir;
+use crate::runtime::file::{File, Open};
 
 /// Why a segment's `.txnindex` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,19 +75,28 @@ impl Segment {
         aborted.stored < aborted.count
     }
 
-    /// The transactions that markers in this segment aborted, in the order of the markers.
-    pub fn aborted(&self) -> Result<Rc<Vec<AbortedTransaction>>, StorageError> {
+    /// The transactions that markers in this segment aborted, in the order of the markers. Do not hold them over an
+    /// await: an append to shared entries copies them.
+    pub async fn aborted(&self) -> Result<Rc<Vec<AbortedTransaction>>, StorageError> {
         if let Some(entries) = &self.aborted.borrow().entries {
             return Ok(entries.clone());
         }
+        // Boxed, because a fetch rarely reads the file.
+        Box::pin(self.load_aborted()).await
+    }
+
+    async fn load_aborted(&self) -> Result<Rc<Vec<AbortedTransaction>>, StorageError> {
+        let count = self.aborted_count();
+        let _permit = self.memory.loads.acquire(2 * (count * ENTRY_BYTES) as u64).await;
         let names = self.names()?;
-        let (path, count) = (names.file(self.base_offset, "txnindex"), self.aborted_count());
-        let read = read_aborted(&path, count);
+        let path = names.file(self.base_offset, "txnindex");
+        let read = read_aborted(&path, count).await;
+        if self.is_removed() {
+            return Err(self.removed_error());
+        }
         let entries = read.map_err(|why| StorageError::format("an index", &path, why.to_string()))?;
         assert_eq!(entries.len(), count);
-        let entries = Rc::new(entries);
-        self.aborted.borrow_mut().entries = Some(entries.clone());
-        Ok(entries)
+        Ok(self.aborted.borrow_mut().entries.get_or_insert(Rc::new(entries)).clone())
     }
 
     /// Adds the new entries to the file and flushes it: the next checkpoint counts on them.
@@ -112,9 +122,15 @@ impl Segment {
 }
 
 /// Reads the first `count` entries of an index of aborted transactions.
-pub(in crate::log) fn read_aborted(path: &Path, count: usize) -> Result<Vec<AbortedTransaction>, ReadAbortedError> {
-    let bytes = dir::read_small(path)?;
+pub(in crate::log) async fn read_aborted(
+    path: &Path,
+    count: usize,
+) -> Result<Vec<AbortedTransaction>, ReadAbortedError> {
+    let file = File::open(path, Open { read: true, ..Open::default() }).await?;
     let expected = count * ENTRY_BYTES;
-    let counted = bytes.get(..expected).ok_or(ReadAbortedError::Short { expected, found: bytes.len() })?;
-    Ok(aborted::parse(counted)?)
+    let bytes = file.read_vec(expected, 0).await?;
+    if bytes.len() < expected {
+        return Err(ReadAbortedError::Short { expected, found: bytes.len() });
+    }
+    Ok(aborted::parse(&bytes)?)
 }

@@ -56,7 +56,7 @@ impl Segment {
     pub(in crate::log) async fn pin(self: &Rc<Self>) -> Result<(), StorageError> {
         assert!(!self.is_dirty(), "{}: only a finished segment is pinned", self.log_path().display());
         self.is_pinned.set(true);
-        self.aborted()?;
+        self.aborted().await?;
         self.file().await?;
         self.hold_indexes().await
     }

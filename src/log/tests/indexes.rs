@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
+use super::races::wait_held;
 use super::{MEMORY_BYTES, Scratch, append, batch, bytes_of, deleting, request, state, unlimited};
 use crate::config::TopicConfig;
 use crate::log::Log;
+use crate::log::aborted::AbortedTransaction;
 use crate::log::recover::Known;
 use crate::log::tail::Memory;
-use crate::model::Offset;
+use crate::model::{Offset, Position};
 use crate::record::codec::Codec;
-use crate::runtime::{self, Config};
+use crate::runtime::fault::{FaultPlan, Target};
+use crate::runtime::{self, Class, Config};
 
 const SEGMENTS: i64 = 8;
 const BATCHES: i64 = 10;
@@ -53,6 +56,45 @@ fn retention_after_a_restart_reads_no_index() {
 }
 
 #[test]
+fn indexes_are_read_without_blocking_the_shard() {
+    let scratch = Scratch::new("ring");
+    let main = async || {
+        let log = Rc::new(reopened(&scratch, MEMORY_BYTES, unlimited()).await);
+        let segment = log.active();
+        assert!(append(&log, &batch(80, Codec::None, 100)).await);
+        let offset = Offset(80);
+        let aborted = AbortedTransaction {
+            producer_id: 1,
+            first_offset: offset,
+            last_offset: offset,
+            last_stable_offset: offset,
+        };
+        log.note_aborted(aborted);
+        log.roll();
+        log.flush().await.unwrap();
+        segment.evict_idle();
+        for number in 0..2 {
+            // Each read is in flight for as long as it takes, and this task continues.
+            runtime::install_faults(Some(FaultPlan::hold(Target::Read, 1)));
+            let reader = runtime::spawn(Class::Foreground, "reader", {
+                let (log, segment) = (log.clone(), segment.clone());
+                async move {
+                    match number {
+                        0 => assert_eq!(segment.position_before(offset).await.unwrap(), Position::ZERO),
+                        _ => assert_eq!(log.aborted_between(offset, offset + 1).await.unwrap(), [aborted]),
+                    }
+                }
+            });
+            wait_held().await;
+            assert!(!reader.is_finished());
+            runtime::install_faults(None);
+            reader.await;
+        }
+    };
+    runtime::run(Config::default(), main).unwrap();
+}
+
+#[test]
 fn loaded_indexes_are_evicted_for_others() {
     let scratch = Scratch::new("budget");
     let main = async || {
@@ -63,7 +105,7 @@ fn loaded_indexes_are_evicted_for_others() {
             for at in 0..SEGMENTS as usize {
                 let segment = log.segments.borrow()[at].clone();
                 let offset = segment.base_offset + BATCHES - 1;
-                assert!(segment.position_before(offset).await.unwrap() > crate::model::Position::ZERO);
+                assert!(segment.position_before(offset).await.unwrap() > Position::ZERO);
                 assert!(log.memory.used() <= memory_bytes && with_indexes(&log).contains(&at));
             }
             let held = with_indexes(&log);

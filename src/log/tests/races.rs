@@ -19,7 +19,7 @@ fn spawn<T: 'static>(task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
 }
 
 /// Waits until the fault plan holds an operation back.
-async fn wait_held() {
+pub async fn wait_held() {
     let held = async {
         while runtime::held_operations() == 0 {
             runtime::yield_now().await;

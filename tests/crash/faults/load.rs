@@ -556,7 +556,8 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
     // A transaction whose first records retention has removed cannot be checked.
     if start == Offset(0) {
         let stable = open.first_offset().unwrap_or(partition.log_end());
-        let indexed = partition.aborted_between(Offset(0), Offset(i64::MAX)).map_err(|error| error.to_string())?;
+        let indexed = partition.aborted_between(Offset(0), Offset(i64::MAX)).await;
+        let indexed = indexed.map_err(|error| error.to_string())?;
         if partition.last_stable_offset() != stable || indexed != aborted {
             return Err(format!(
                 "{name}: the last stable offset is {}, by the batches {stable}; \
