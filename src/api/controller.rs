@@ -62,6 +62,11 @@ impl LocalController {
         self.controller.image()
     }
 
+    /// The term in which this node leads.
+    pub fn term(&self) -> u64 {
+        self.controller.term()
+    }
+
     /// Waits for the next image to publish. It skips to the newest image, but never past an image that deletes a topic.
     /// The next image may have a new topic of that name, which uses the same directory.
     pub async fn next_unpublished(&self) -> Arc<Image> {

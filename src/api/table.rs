@@ -8,9 +8,10 @@ use std::rc::Rc;
 use crate::api::admin::change::Change;
 use crate::api::admin::context::Context;
 use crate::api::admin::{
-    acls, alter_configs, api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_log_dirs, describe_topic_partitions, find_coordinator, incremental_alter_configs,
-    list_config_resources, metadata,
+    acls, alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_topics,
+    describe_cluster, describe_configs, describe_log_dirs, describe_quorum, describe_topic_partitions, elect_leaders,
+    find_coordinator, incremental_alter_configs, list_config_resources, list_partition_reassignments, metadata,
+    unregister_broker, update_features,
 };
 use crate::api::controller::CONTROLLER;
 use crate::api::data::{delete_records, fetch, list_offsets, offset_for_leader_epoch, produce};
@@ -232,6 +233,14 @@ table! {
     AlterConfigs            Controller             (AlterConfigs Topic)        controller(alter_configs::alter);
     IncrementalAlterConfigs Controller             (AlterConfigs Topic)
         controller(incremental_alter_configs::alter);
+    DescribeQuorum          Controller             (Describe Cluster)          controller(describe_quorum::describe);
+    ElectLeaders            AnyBroker              (Alter Cluster)             image(elect_leaders::answer);
+    AlterPartitionReassignments AnyBroker          (Alter Cluster)
+        image(alter_partition_reassignments::answer);
+    ListPartitionReassignments AnyBroker           (Describe Cluster)
+        image(list_partition_reassignments::answer);
+    UpdateFeatures          AnyBroker              (Alter Cluster)             image(update_features::answer);
+    UnregisterBroker        AnyBroker              (Alter Cluster)             image(unregister_broker::answer);
 }
 
 /// Runs a handler on this shard after the first stage.

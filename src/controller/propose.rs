@@ -56,6 +56,8 @@ pub struct Opened {
 
 /// The state that the handles and the writer task share.
 struct ControllerState {
+    /// The term of every entry that this controller appends.
+    term: u64,
     image: RefCell<Arc<Image>>,
     queue: RefCell<VecDeque<Job>>,
     arrived: Notify,
@@ -72,13 +74,14 @@ impl Controller {
     pub async fn open(dir: &Path) -> Result<Opened, OpenError> {
         let (store, recovered) = Store::open(dir).await?;
         let state = Rc::new(ControllerState {
+            term: recovered.term.max(TERM_ALONE),
             image: RefCell::new(Arc::new(recovered.image)),
             queue: RefCell::default(),
             arrived: Notify::new(),
             watchers: RefCell::default(),
         });
         let stored_index = state.image.borrow().index;
-        let writer = Writer { store, term: recovered.term.max(TERM_ALONE), stored_index, failed: None };
+        let writer = Writer { store, term: state.term, stored_index, failed: None };
         drop(runtime::spawn(Class::Foreground, "controller", writer.run(state.clone())));
         Ok(Opened { controller: Controller { state }, torn: recovered.torn })
     }
@@ -86,6 +89,11 @@ impl Controller {
     /// The newest published image.
     pub fn image(&self) -> Arc<Image> {
         self.state.image.borrow().clone()
+    }
+
+    /// The term in which this node leads.
+    pub fn term(&self) -> u64 {
+        self.state.term
     }
 
     /// Calls `watcher` for each later commit, in the order of the log, before the proposer gets its result.

@@ -67,13 +67,29 @@ macro_rules! for_each_message {
                 admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
             declared DeleteGroups = 42 (0-3, flexible 2+)
                 group::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+            declared ElectLeaders = 43 (0-2, flexible 2+)
+                admin::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
             declared IncrementalAlterConfigs = 44 (0-1, flexible 1+)
                 admin::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+            declared AlterPartitionReassignments = 45 (0-1, flexible 0+)
+                admin::alter_partition_reassignments::{
+                    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse
+                };
+            declared ListPartitionReassignments = 46 (0-0, flexible 0+)
+                admin::list_partition_reassignments::{
+                    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse
+                };
             declared OffsetDelete = 47 (0-0) group::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+            declared DescribeQuorum = 55 (0-2, flexible 0+)
+                admin::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
+            declared UpdateFeatures = 57 (0-2, flexible 0+)
+                admin::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
             declared DescribeCluster = 60 (0-2, flexible 0+)
                 admin::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
             declared DescribeProducers = 61 (0-0, flexible 0+)
                 txn::describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+            declared UnregisterBroker = 64 (0-0, flexible 0+)
+                admin::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
             declared DescribeTransactions = 65 (0-0, flexible 0+)
                 txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
             declared ListTransactions = 66 (0-2, flexible 0+)

@@ -106,6 +106,7 @@ fixed_width! {
     bool: bool 1 false;
     i8: i8 1 0;
     i16: i16 2 0;
+    u16: u16 2 0;
     i32: i32 4 0;
     i64: i64 8 0;
     TopicId: uuid 16 TopicId::ZERO;

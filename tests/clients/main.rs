@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `read_back` | each client reads back its own records and those of every other client |
 //! | `dump_log` | Kafka's segment dump reads our segments, and Tidemill adopts a topic directory that Kafka wrote |
+//! | `kafka_tools` | Kafka's tools for reassignments, elections, features and the quorum end without an exception |
 //! | `compaction` | Tidemill and Kafka keep the same records of a compacted topic |
 //! | `subscriptions` | a member that changes its subscription during a rebalance stays in its group |
 
@@ -13,5 +14,6 @@ mod support;
 
 mod compaction;
 mod dump_log;
+mod kafka_tools;
 mod read_back;
 mod subscriptions;

@@ -1,5 +1,6 @@
 //! ApiVersions (key 18): the APIs, versions and features of this broker.
 
+use super::features::FEATURES;
 use crate::api::outcome::Outcome;
 use crate::api::pending::Pending;
 use crate::api::request::{ClientRequest, Origin};
@@ -43,27 +44,22 @@ fn check(
     if *cluster_id == image.cluster_id && is_here { Ok(()) } else { Err(ErrorCode::RebootstrapRequired) }
 }
 
-/// The features that a cluster finalizes, with the lowest and highest level that this broker supports.
-const FEATURES: &[(&str, i16, i16)] = &[
-    // Level 1 is KIP-848: the coordinator assigns partitions.
-    ("group.version", 0, 1),
-    // Level 2 is KIP-890: the end of a transaction bumps the epoch, and a Produce request adds its partitions.
-    ("transaction.version", 0, 2),
-];
-
 fn supported() -> Vec<SupportedFeature> {
     let features = FEATURES.iter();
     features
-        .map(|&(name, min_version, max_version)| SupportedFeature { name: name.into(), min_version, max_version })
+        .map(|feature| SupportedFeature {
+            name: feature.name.into(),
+            min_version: feature.lowest,
+            max_version: feature.highest,
+        })
         .collect()
 }
 
-/// The finalized levels: the highest ones, because no cluster has older brokers.
 fn finalized() -> Vec<FinalizedFeature> {
-    let features = FEATURES.iter().map(|&(name, _, level)| FinalizedFeature {
-        name: name.into(),
-        max_version_level: level,
-        min_version_level: level,
+    let features = FEATURES.iter().map(|feature| FinalizedFeature {
+        name: feature.name.into(),
+        max_version_level: feature.highest,
+        min_version_level: feature.highest,
     });
     features.collect()
 }

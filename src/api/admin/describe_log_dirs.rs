@@ -1,5 +1,8 @@
 //! DescribeLogDirs (key 35): the data directory, and how large this broker's partitions are in it. User interfaces
-//! show the sizes of topics with it.
+//! show the sizes of topics and the fill of disks with it.
+//!
+//! In direct routing each broker reports its own partitions and an equal share of the volume. The sum over all brokers
+//! then counts the volume once, and each broker still has the right ratio of usable to total bytes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,8 +26,9 @@ pub(in crate::api) async fn answer(
     let mut result = DescribeLogDirsResult { log_dir: directory.display().to_string(), ..Default::default() };
     match dir::volume(&directory) {
         Ok(volume) => {
-            result.total_bytes = i64::try_from(volume.total_bytes).unwrap_or(i64::MAX);
-            result.usable_bytes = i64::try_from(volume.usable_bytes).unwrap_or(i64::MAX);
+            let (shard, brokers) = (server.shard.id, brokers(server));
+            result.total_bytes = i64::try_from(share(volume.total_bytes, shard, brokers)).unwrap_or(i64::MAX);
+            result.usable_bytes = i64::try_from(share(volume.usable_bytes, shard, brokers)).unwrap_or(i64::MAX);
         }
         Err(error) => tracing::warn!("cannot read the size of the volume of {}: {error}", directory.display()),
     }
@@ -46,6 +50,21 @@ pub(in crate::api) async fn answer(
         result.topics.push(DescribeLogDirsTopic { name, partitions });
     }
     DescribeLogDirsResponse { error_code: ErrorCode::None, results: vec![result], ..Default::default() }
+}
+
+/// The number of brokers that share the volume.
+fn brokers(server: &Server) -> u16 {
+    match server.shard.config.routing {
+        Routing::Direct => server.shard.shards,
+        Routing::Forward => 1,
+    }
+}
+
+/// This broker's part of `bytes`. The parts of all brokers add up to `bytes`.
+fn share(bytes: u64, shard: ShardId, brokers: u16) -> u64 {
+    let (each, rest) = (bytes / u64::from(brokers), bytes % u64::from(brokers));
+    // In forward routing the whole volume is the share of the one broker, on any shard.
+    each + u64::from(u64::from(shard.0) < rest)
 }
 
 fn is_wanted(topics: Option<&[DescribableLogDirTopic]>, name: &str, partition: PartitionIndex) -> bool {
@@ -75,4 +94,18 @@ pub(in crate::api) fn here(server: &Server) -> Vec<LogSize> {
         lag: partition.log_end() - partition.high_watermark(),
     };
     partitions.into_iter().map(size).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_all_brokers_add_up_to_the_volume() {
+        for (bytes, brokers) in [(0, 1), (10, 3), (u64::MAX, 7), (1 << 40, 1000)] {
+            let shares: Vec<u64> = (0..brokers).map(|shard| share(bytes, ShardId(shard), brokers)).collect();
+            assert_eq!(shares.iter().map(|share| u128::from(*share)).sum::<u128>(), u128::from(bytes));
+            assert!(shares.iter().all(|share| share.abs_diff(shares[0]) <= 1));
+        }
+    }
 }

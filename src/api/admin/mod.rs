@@ -5,6 +5,7 @@
 
 pub(crate) mod acls;
 pub(crate) mod alter_configs;
+pub(crate) mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 pub(crate) mod change;
 pub(crate) mod context;
@@ -14,12 +15,18 @@ pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod elect_leaders;
+pub(crate) mod features;
 pub(crate) mod find_coordinator;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod list_config_resources;
+pub(crate) mod list_partition_reassignments;
 pub(crate) mod metadata;
 pub(crate) mod refusal;
 pub(crate) mod replicas;
+pub(crate) mod unregister_broker;
+pub(crate) mod update_features;

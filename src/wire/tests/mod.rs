@@ -75,6 +75,7 @@ sample! {
     bool: |dice| dice.below(2) == 1;
     i8: |dice| dice.i64() as i8;
     i16: |dice| dice.i64() as i16;
+    u16: |dice| dice.i64() as u16;
     i32: |dice| dice.i32();
     i64: |dice| dice.i64();
     String: |dice| dice.text();

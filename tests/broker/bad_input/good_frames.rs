@@ -2,6 +2,9 @@
 
 use tidemill::record::Codec;
 use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
+use tidemill::wire::admin::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
 use tidemill::wire::admin::api_versions::ApiVersionsRequest;
 use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
 use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -12,13 +15,20 @@ use tidemill::wire::admin::describe_acls::DescribeAclsRequest;
 use tidemill::wire::admin::describe_cluster::DescribeClusterRequest;
 use tidemill::wire::admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use tidemill::wire::admin::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use tidemill::wire::admin::describe_quorum::{DescribeQuorumRequest, METADATA_TOPIC, QuorumPartition, QuorumTopic};
 use tidemill::wire::admin::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
+use tidemill::wire::admin::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use tidemill::wire::admin::find_coordinator::FindCoordinatorRequest;
 use tidemill::wire::admin::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig,
 };
 use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
+use tidemill::wire::admin::list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics,
+};
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic};
+use tidemill::wire::admin::unregister_broker::UnregisterBrokerRequest;
+use tidemill::wire::admin::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use tidemill::wire::data::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use tidemill::wire::data::fetch::FetchRequest;
 use tidemill::wire::data::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -62,17 +72,22 @@ use tidemill::wire::{API_TABLE, ApiKey, Bytes, Message, frame};
 use crate::support::bench::{self, Topic};
 use crate::support::talk::{from, from_id, packed, sequenced};
 
+/// API, version and frame.
+type Frames = Vec<(ApiKey, i16, Vec<u8>)>;
+
+/// Adds a request at every version of its API.
+fn each<M: Message>(frames: &mut Frames, request: impl Fn(i16) -> M) {
+    let api = M::API.api();
+    for version in api.served_from..=api.max {
+        let frame = frame::encode_request(&request(version), version, 7, Some("mutant")).expect("encodable");
+        frames.push((M::API, version, frame));
+    }
+}
+
 /// A valid, harmless frame of every API at every version.
-pub fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
+pub fn good_frames(topic: &Topic) -> Frames {
     let mut frames = Vec::new();
     let name = || topic.name.clone();
-    fn each<M: Message>(frames: &mut Vec<(ApiKey, i16, Vec<u8>)>, request: impl Fn(i16) -> M) {
-        let api = M::API.api();
-        for version in api.served_from..=api.max {
-            let frame = frame::encode_request(&request(version), version, 7, Some("mutant")).expect("encodable");
-            frames.push((M::API, version, frame));
-        }
-    }
     each(&mut frames, |_| ApiVersionsRequest {
         client_software_name: "bad".into(),
         client_software_version: "1".into(),
@@ -313,6 +328,7 @@ pub fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
         ..Default::default()
     });
     each(&mut frames, |_| DescribeClusterRequest::default());
+    add_reassignments_and_quorum(&mut frames, &topic.name);
     each(&mut frames, |_| DescribeTopicPartitionsRequest {
         topics: vec![TopicRequest { name: name() }],
         ..Default::default()
@@ -346,4 +362,37 @@ pub fn good_frames(topic: &Topic) -> Vec<(ApiKey, i16, Vec<u8>)> {
     }
     assert_eq!(frames.len(), API_TABLE.iter().map(|api| (api.max - api.served_from + 1) as usize).sum::<usize>());
     frames
+}
+
+fn add_reassignments_and_quorum(frames: &mut Frames, topic: &str) {
+    each(frames, |_| ElectLeadersRequest {
+        topic_partitions: Some(vec![TopicPartitions { topic: topic.into(), partitions: vec![0, 1] }]),
+        ..Default::default()
+    });
+    each(frames, |_| AlterPartitionReassignmentsRequest {
+        topics: vec![ReassignableTopic {
+            name: topic.into(),
+            partitions: vec![ReassignablePartition { partition_index: 0, replicas: Some(vec![1, 2]) }],
+        }],
+        ..Default::default()
+    });
+    each(frames, |_| ListPartitionReassignmentsRequest {
+        topics: Some(vec![ListPartitionReassignmentsTopics { name: topic.into(), partition_indexes: vec![0, 1] }]),
+        ..Default::default()
+    });
+    each(frames, |_| DescribeQuorumRequest {
+        topics: vec![QuorumTopic {
+            topic_name: METADATA_TOPIC.into(),
+            partitions: vec![QuorumPartition { partition_index: 0 }],
+        }],
+    });
+    each(frames, |_| UpdateFeaturesRequest {
+        feature_updates: vec![FeatureUpdateKey {
+            feature: "group.version".into(),
+            max_version_level: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
+    each(frames, |_| UnregisterBrokerRequest { broker_id: 77 });
 }

@@ -18,6 +18,8 @@ mod offsets;
 mod partitions;
 pub mod produce;
 mod producers;
+mod quorum;
+mod reassignments;
 mod resources;
 mod transactions;
 
@@ -47,6 +49,8 @@ fn well_formed() -> Vec<Case> {
         delete_records::cases(),
         acls::cases(),
         resources::cases(),
+        reassignments::cases(),
+        quorum::cases(),
         delete_topics::cases(),
     ];
     files.into_iter().flatten().collect()
