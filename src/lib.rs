@@ -115,7 +115,7 @@
 //!    coordinator  state machines over internal topics: groups, transactions
 //! 10 api          the table of APIs; one file per API in data, group, txn and admin
 //! 11 net          listeners, connections, frames
-//! 12 tools        the command line: config, topic, group, txn, produce, consume, inspect, perf; the client they share
+//! 12 tools        the command line: config, topic, group, txn, cluster, produce, consume, inspect, perf; their client
 //! 13 serve        wires a node together
 //! ```
 //!
@@ -183,6 +183,9 @@
 //!   member.
 //! - **The subscription hash of a consumer group is SipHash**, over ids, names and sizes of its topics; Kafka uses
 //!   XXH3. A data directory that moves between the two raises each group's epoch once.
+//! - **In direct routing each broker reports an equal share of the volume** in DescribeLogDirs. Consoles add up the
+//!   brokers' volumes and logs, and alert on the ratio of free bytes: both are right. If one broker reported the whole
+//!   volume, the logs of the others would lie on a volume without a size.
 //! - **Auto-created topics are in the first Metadata response**, so a client needs no second request.
 //! - **API versions are in one table in `wire`, everything else about an API in one table in `api`.** Headers are
 //!   decoded below `api`, so `wire` has to know which versions are flexible. Both tables are exhaustive matches over

@@ -1,8 +1,10 @@
 //! The `tidemill` binary: parses the arguments and runs one subcommand.
 //!
+//! An error goes to standard error: as text, or with `--json` as one object for each problem.
+//!
 //! Exit code: 0 on success, 1 if the command fails, 2 if the arguments are invalid.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tidemill::tools;
 
 #[global_allocator]
@@ -30,15 +32,25 @@ enum Command {
     Consume(tools::consume::Args),
     /// List, describe and abort transactions
     Txn(tools::txn::Args),
+    /// Show the brokers, the controller and the features of a cluster
+    Cluster(tools::cluster::Args),
+    /// Show the log directories of the brokers and the sizes of topics
+    LogDirs(tools::log_dirs::Args),
     /// Print the content of a data directory: segments, indexes, journals, checkpoints, metadata
     Inspect(tools::inspect::Args),
     /// Generate load for a broker and measure it
     Perf(tools::perf::Args),
+    /// Print a script that completes the arguments of this command in a shell
+    Completion {
+        /// For example: source <(tidemill completion bash)
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> std::process::ExitCode {
     let command = Cli::parse().command;
-    let is_json = matches!(&command, Command::Serve(args) if args.is_json());
+    // clap has accepted the arguments, so this argument can only be the flag.
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
     let result = match command {
         Command::Serve(args) => tidemill::serve::run(args),
         Command::Config(args) => tools::config::run(args),
@@ -47,6 +59,12 @@ fn main() -> std::process::ExitCode {
         Command::Produce(args) => tools::produce::run(args),
         Command::Consume(args) => tools::consume::run(args),
         Command::Txn(args) => tools::txn::run(args),
+        Command::Cluster(args) => tools::cluster::run(args),
+        Command::LogDirs(args) => tools::log_dirs::run(args),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Inspect(args) => tools::inspect::run(args),
         Command::Perf(args) => tools::perf::run(args),
     };

@@ -15,13 +15,15 @@
 //!    ├ produce.rs   batches -> offsets, retried while a       ├ offsets.rs   timestamp -> offset
 //!    │              leader moves, idempotent on request       ├ admin.rs     create, delete, configs
 //!    ├ leaders.rs   one request per leader, with retries      ├ delete_records.rs
-//!    └ groups.rs    a group's coordinator -> members, offsets
+//!    └ groups.rs    a group's coordinator -> members,    └ describe.rs  features, quorum, log directories
+//!                   offsets
 //! ```
 
 pub mod admin;
 pub mod cluster;
 pub mod connection;
 mod delete_records;
+mod describe;
 mod error;
 pub mod fetch;
 pub mod groups;

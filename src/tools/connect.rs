@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Connect {
     /// The broker to connect to first; separate several with commas
-    #[arg(long, short, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, short, value_name = "HOST:PORT", env = "TIDEMILL_BOOTSTRAP", default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
     /// The limit for each call to the cluster, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,16 +1,20 @@
 //! `tidemill consume`: prints the records of a topic.
 //!
 //! Reads all partitions, or the selected ones, from a start offset up to their ends at the start of the command. With
-//! `--follow` it does not stop there. The isolation is `read_uncommitted`: records of open and aborted transactions are
-//! printed, transaction markers are not.
+//! `--follow` it does not stop there. With `--group` the group's coordinator assigns the partitions. Transaction
+//! markers are not printed; `--isolation read_committed` leaves out the records of open and aborted transactions too.
 
+mod aborted;
 mod format;
+mod member;
 
+use self::aborted::Aborted;
 use self::format::{Field, Format, Printer};
 use super::Failure;
 use super::client::Client;
 use super::client::fetch::{FetchOptions, FetchPosition, Fetched};
-use super::client::offsets::{EARLIEST, LATEST};
+use super::client::groups::Offsets;
+use super::client::offsets::{EARLIEST, LATEST, ListedOffset};
 use super::connect::Connect;
 use super::time::parse_ms;
 use crate::record::walk::Broken;
@@ -18,6 +22,7 @@ use crate::record::{Decompressor, Records, batches};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::ops::RangeInclusive;
 
 /// The arguments of `tidemill consume`.
 #[derive(clap::Args, Debug)]
@@ -27,7 +32,14 @@ pub struct Args {
     /// Read only this partition; may be repeated [default: all]
     #[arg(long = "partition", short, value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
-    /// The start: an offset, -N for the last N records of each partition, beginning, or end
+    /// Read as a member of this group, from its committed offsets, and commit the offsets of printed records
+    #[arg(long, short, conflicts_with = "partitions")]
+    group: Option<String>,
+    /// read_committed: skip the records of open and aborted transactions
+    #[arg(long, value_enum, default_value_t = Isolation::ReadUncommitted)]
+    isolation: Isolation,
+    /// The start: an offset, -N for the last N records of each partition, beginning, or end; with --group, only for
+    /// partitions without a committed offset
     #[arg(long, short, default_value = "beginning", value_parser = parse_start_position, allow_hyphen_values = true)]
     offset: StartPosition,
     /// Start at the first record of this time or later: milliseconds, or 2026-08-01T09:30:00Z
@@ -50,6 +62,16 @@ pub struct Args {
     with: Vec<Field>,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// The value of `--isolation`.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[value(rename_all = "snake_case")]
+enum Isolation {
+    /// All records up to the high watermark
+    ReadUncommitted,
+    /// Records without a transaction, and those of committed transactions
+    ReadCommitted,
 }
 
 /// The value of `--offset`.
@@ -91,23 +113,38 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// Prints the records to `out`.
 fn run_to(args: &Args, has_progress: bool, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let is_endless =
-        args.follow || (args.offset == StartPosition::End && args.timestamp.is_none() && !args.exit_at_end);
-    let mut reader = TopicReader::start(&mut client, args, is_endless)?;
-    let progress = if has_progress && !is_endless { progress_bar(reader.remaining()) } else { ProgressBar::hidden() };
     let format = if args.connect.json { Format::Json } else { args.format };
     let mut printer = Printer::new(&args.topic, format, &args.with, args.count.unwrap_or(u64::MAX));
+    if let Some(group) = &args.group {
+        return member::run(&mut client, args, group, &mut printer, out);
+    }
+    let mut selected = args.partitions.clone();
+    let topic = client.topic(&args.topic)?;
+    if selected.is_empty() {
+        selected = topic.partitions.iter().map(|partition| partition.partition).collect();
+    }
+    selected.sort_unstable();
+    selected.dedup();
+    for &partition in &selected {
+        topic.partition(partition)?;
+    }
+    let mut reader = TopicReader::new(args);
+    reader.add(&mut client, args, &selected, &Offsets::new())?;
+    let progress =
+        if has_progress && !args.is_endless() { progress_bar(reader.remaining()) } else { ProgressBar::hidden() };
     while !reader.is_at_end() && !printer.is_done() {
-        let positions: Vec<_> =
-            reader.partitions.iter().map(|(&partition, cursor)| cursor.position(partition)).collect();
-        for fetched in client.fetch(&args.topic, &positions, FetchOptions::default())? {
-            reader.print_fetched(&args.topic, &fetched, &mut printer, out)?;
-        }
-        out.flush()?;
+        reader.print_next(&mut client, &mut printer, out)?;
         progress.set_position(printer.printed());
     }
     progress.finish_and_clear();
     Ok(())
+}
+
+impl Args {
+    /// Whether the command continues at the ends of the partitions.
+    fn is_endless(&self) -> bool {
+        self.follow || (self.offset == StartPosition::End && self.timestamp.is_none() && !self.exit_at_end)
+    }
 }
 
 fn progress_bar(records: u64) -> ProgressBar {
@@ -117,9 +154,10 @@ fn progress_bar(records: u64) -> ProgressBar {
 }
 
 /// Reads partitions of one topic.
-struct TopicReader {
-    /// The partitions that are not at their ends.
+struct TopicReader<'a> {
+    topic: &'a str,
     partitions: BTreeMap<i32, PartitionCursor>,
+    options: FetchOptions,
     decompressor: Decompressor,
 }
 
@@ -131,73 +169,103 @@ struct PartitionCursor {
 }
 
 impl PartitionCursor {
-    fn position(&self, partition: i32) -> FetchPosition {
-        FetchPosition { partition, offset: self.next_offset }
+    fn is_at_end(&self) -> bool {
+        self.next_offset >= self.end_offset
     }
 }
 
-impl TopicReader {
-    /// Looks up the start and end offsets.
-    fn start(client: &mut Client, args: &Args, is_endless: bool) -> Result<TopicReader, Failure> {
-        let topic = client.topic(&args.topic)?;
-        let mut selected = args.partitions.clone();
-        if selected.is_empty() {
-            selected = topic.partitions.iter().map(|partition| partition.partition).collect();
+impl<'a> TopicReader<'a> {
+    /// A reader without partitions.
+    fn new(args: &'a Args) -> TopicReader<'a> {
+        let is_read_committed = args.isolation == Isolation::ReadCommitted;
+        TopicReader {
+            topic: &args.topic,
+            partitions: BTreeMap::new(),
+            options: FetchOptions { is_read_committed, ..FetchOptions::default() },
+            decompressor: Decompressor::new(DECODED_BYTES_MAX),
         }
-        selected.sort_unstable();
-        selected.dedup();
-        for &partition in &selected {
-            topic.partition(partition)?;
-        }
-        let mut listed = |timestamp| -> Result<Vec<Option<i64>>, Failure> {
-            let listed = client.list_offsets(&args.topic, &selected, timestamp)?;
-            Ok(listed.into_iter().map(|listed| listed.offset).collect())
+    }
+
+    /// Looks up the start and end offsets of partitions and adds them. A committed offset precedes the arguments.
+    fn add(&mut self, client: &mut Client, args: &Args, added: &[i32], committed: &Offsets) -> Result<(), Failure> {
+        let offsets = |listed: Vec<ListedOffset>| listed.into_iter().map(|listed| listed.offset).collect::<Vec<_>>();
+        let first = offsets(client.list_offsets(self.topic, added, EARLIEST)?);
+        let end = offsets(match self.options.is_read_committed {
+            true => client.list_stable_offsets(self.topic, added)?,
+            false => client.list_offsets(self.topic, added, LATEST)?,
+        });
+        let at_time = match args.timestamp {
+            Some(time) => Some(offsets(client.list_offsets(self.topic, added, time)?)),
+            None => None,
         };
-        let (first, end) = (listed(EARLIEST)?, listed(LATEST)?);
-        let at_time = args.timestamp.map(&mut listed).transpose()?;
-        let mut partitions = BTreeMap::new();
-        for (i, &partition) in selected.iter().enumerate() {
+        for (i, &partition) in added.iter().enumerate() {
             let (first, end) = (first[i].unwrap_or(0), end[i].unwrap_or(0));
-            let next_offset = match (&at_time, args.offset) {
-                (Some(at_time), _) => at_time[i].unwrap_or(end),
-                (None, StartPosition::Beginning) => first,
-                (None, StartPosition::End) => end,
-                (None, StartPosition::Last(count)) => end.saturating_sub(count).max(first),
-                (None, StartPosition::At(offset)) if (first..=end).contains(&offset) => offset,
-                (None, StartPosition::At(offset)) => {
-                    return Err(Failure::with_hint(
-                        format!("offset {offset} is outside of {}-{partition}, which has {first} to {end}", args.topic),
-                        "select one partition with --partition, or start with --offset beginning",
-                    ));
+            let next_offset = match (committed.get(&(self.topic.to_owned(), partition)), &at_time, args.offset) {
+                (Some(offset), ..) => (*offset).clamp(first, end.max(first)),
+                (None, Some(at_time), _) => at_time[i].unwrap_or(end),
+                (None, None, StartPosition::Beginning) => first,
+                (None, None, StartPosition::End) => end,
+                (None, None, StartPosition::Last(count)) => end.saturating_sub(count).max(first),
+                (None, None, StartPosition::At(offset)) if (first..=end).contains(&offset) => offset,
+                (None, None, StartPosition::At(offset)) => {
+                    return Err(self.outside(partition, offset, first..=end, added.len()));
                 }
             };
-            let end_offset = if is_endless { i64::MAX } else { end };
-            if next_offset < end_offset {
-                partitions.insert(partition, PartitionCursor { next_offset, end_offset });
-            }
+            let end_offset = if args.is_endless() { i64::MAX } else { end };
+            self.partitions.insert(partition, PartitionCursor { next_offset, end_offset });
         }
-        Ok(TopicReader { partitions, decompressor: Decompressor::new(DECODED_BYTES_MAX) })
+        Ok(())
+    }
+
+    /// The failure for a start offset that a partition does not have.
+    fn outside(&self, partition: i32, offset: i64, range: RangeInclusive<i64>, selected: usize) -> Failure {
+        let (first, end) = (range.start(), range.end());
+        let hint = match selected {
+            1 => format!("start with --offset beginning, end, or a number from {first} to {end}"),
+            _ => "select one partition with --partition, or start with --offset beginning".into(),
+        };
+        Failure::with_hint(
+            format!("offset {offset} is outside of {}-{partition}, which has {first} to {end}", self.topic),
+            hint,
+        )
     }
 
     fn is_at_end(&self) -> bool {
-        self.partitions.is_empty()
+        self.partitions.values().all(PartitionCursor::is_at_end)
     }
 
     /// The number of offsets that remain to be read.
     fn remaining(&self) -> u64 {
-        self.partitions.values().map(|cursor| (cursor.end_offset - cursor.next_offset) as u64).sum()
+        self.partitions.values().map(|cursor| (cursor.end_offset - cursor.next_offset).max(0) as u64).sum()
+    }
+
+    /// Fetches once from every partition that is not at its end, and prints the records.
+    fn print_next(
+        &mut self,
+        client: &mut Client,
+        printer: &mut Printer<'_>,
+        out: &mut impl Write,
+    ) -> Result<(), Failure> {
+        let open = self.partitions.iter().filter(|(_, cursor)| !cursor.is_at_end());
+        let positions: Vec<_> =
+            open.map(|(&partition, cursor)| FetchPosition { partition, offset: cursor.next_offset }).collect();
+        for fetched in client.fetch(self.topic, &positions, self.options)? {
+            self.print_fetched(&fetched, printer, out)?;
+        }
+        Ok(out.flush()?)
     }
 
     /// Prints the fetched records of one partition and advances its cursor.
     fn print_fetched(
         &mut self,
-        topic: &str,
         fetched: &Fetched,
         printer: &mut Printer<'_>,
         out: &mut impl Write,
     ) -> Result<(), Failure> {
         let partition = fetched.partition;
+        let topic = self.topic;
         let Some(cursor) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        let mut aborted = Aborted::new(&fetched.aborted);
         let broken = |offset: i64, reason: &dyn std::fmt::Display| {
             Failure::with_hint(
                 format!("{topic}-{partition} has a broken batch at offset {offset}: {reason}"),
@@ -215,20 +283,21 @@ impl TopicReader {
             if !batch.is_intact() {
                 return Err(broken(header.base_offset.0, &"its CRC does not match"));
             }
-            if !header.is_control() {
+            if !aborted.skips(header, batch.stored_records()) {
                 let decoded = self.decompressor.records(header, batch.stored_records());
                 let decoded = decoded.map_err(|error| broken(header.base_offset.0, &error))?;
                 for record in Records::new(header, decoded) {
                     let record = record.map_err(|error| broken(header.base_offset.0, &error))?;
-                    if (cursor.next_offset..cursor.end_offset).contains(&record.offset.0) && !printer.is_done() {
+                    if printer.is_done() {
+                        return Ok(());
+                    }
+                    if (cursor.next_offset..cursor.end_offset).contains(&record.offset.0) {
                         printer.print(partition, header, &record, out)?;
+                        cursor.next_offset = record.offset.0 + 1;
                     }
                 }
             }
             cursor.next_offset = cursor.next_offset.max(header.next_offset().0);
-        }
-        if cursor.next_offset >= cursor.end_offset {
-            self.partitions.remove(&partition);
         }
         Ok(())
     }

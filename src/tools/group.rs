@@ -1,12 +1,14 @@
-//! `tidemill group`: lists, describes and deletes groups, and resets their committed offsets.
+//! `tidemill group`: lists, describes and deletes groups, and resets and deletes their committed offsets.
+
+mod offset_delete;
+mod reset;
 
 use super::Failure;
 use super::client::Client;
 use super::client::groups::{Group, Member, Offsets};
-use super::client::offsets::{EARLIEST, LATEST};
+use super::client::offsets::LATEST;
 use super::connect::Connect;
 use super::output::{align_right, counted, number_or_dash, print_deleted, table};
-use super::time::{now_ms, parse_ms};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,7 +27,9 @@ enum Verb {
     /// Show the members of groups, their assigned partitions, and their lag
     Describe(Named),
     /// Reset the committed offsets of a group without members
-    ResetOffsets(Reset),
+    ResetOffsets(reset::Args),
+    /// Delete committed offsets of a group
+    OffsetDelete(offset_delete::Args),
     /// Delete groups and their committed offsets
     Delete(Named),
 }
@@ -45,58 +49,14 @@ struct Named {
     connect: Connect,
 }
 
-#[derive(clap::Args, Debug)]
-struct Reset {
-    /// The group
-    name: String,
-    /// A topic, or some of its partitions as TOPIC:0,1; may be repeated
-    #[arg(long = "topic", value_name = "TOPIC[:P,P]", required_unless_present = "all_topics")]
-    topics: Vec<String>,
-    /// Every topic for which the group has committed offsets
-    #[arg(long, conflicts_with = "topics")]
-    all_topics: bool,
-    #[command(flatten)]
-    target: Target,
-    /// Commit the new offsets
-    #[arg(long)]
-    execute: bool,
-    /// Only print the new offsets (the default)
-    #[arg(long, conflicts_with = "execute")]
-    dry_run: bool,
-    #[command(flatten)]
-    connect: Connect,
-}
-
-#[derive(clap::Args, Debug)]
-#[group(required = true, multiple = false)]
-struct Target {
-    /// To the first offset of the log
-    #[arg(long)]
-    to_earliest: bool,
-    /// To the end of the log
-    #[arg(long)]
-    to_latest: bool,
-    /// To this offset, limited to the range of the log
-    #[arg(long, value_name = "OFFSET")]
-    to_offset: Option<i64>,
-    /// Forward by this number of offsets (back if negative), limited to the range of the log
-    #[arg(long, value_name = "RECORDS", allow_hyphen_values = true)]
-    shift_by: Option<i64>,
-    /// To the first record at or after this time: YYYY-MM-DDTHH:MM:SS.sss (UTC) or milliseconds
-    #[arg(long, value_name = "TIME", value_parser = parse_ms)]
-    to_datetime: Option<i64>,
-    /// To the first record that is at most this old, such as P7D or PT1H30M
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    by_duration: Option<i64>,
-}
-
 /// Runs `tidemill group`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match args.verb {
         Verb::List(list) => run_list(list, &mut out),
         Verb::Describe(named) => run_describe(named, &mut out),
-        Verb::ResetOffsets(reset) => run_reset(reset, &mut out),
+        Verb::ResetOffsets(args) => reset::run(args, &mut out),
+        Verb::OffsetDelete(args) => offset_delete::run(args, &mut out),
         Verb::Delete(named) => run_delete(named, &mut out),
     }
 }
@@ -184,10 +144,7 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     for name in &args.names {
         let group = client.describe_group(name)?;
         if group.state == "Dead" {
-            return Err(Failure::with_hint(
-                format!("group {name:?} does not exist"),
-                "list the groups with `tidemill group list`",
-            ));
+            return Err(missing(name));
         }
         let rows = group_partitions(&mut client, &group)?;
         if args.connect.json {
@@ -200,6 +157,11 @@ fn run_describe(args: Named, out: &mut impl Write) -> Result<(), Failure> {
         writeln!(out, "{}", Value::Array(described))?;
     }
     Ok(())
+}
+
+/// The failure of a command that names a group that does not exist.
+fn missing(name: &str) -> Failure {
+    Failure::with_hint(format!("group {name:?} does not exist"), "list the groups with `tidemill group list`")
 }
 
 fn print_group(group: &Group, rows: &[GroupPartition], out: &mut impl Write) -> Result<(), Failure> {
@@ -245,83 +207,11 @@ fn group_json(group: &Group, rows: &[GroupPartition]) -> Value {
             "partitions": partitions.collect::<Value>() })
 }
 
-fn run_reset(args: Reset, out: &mut impl Write) -> Result<(), Failure> {
+fn run_delete(args: Named, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let state = client.describe_group(&args.name)?.state;
-    if !matches!(state.as_str(), "Empty" | "Dead") {
-        let message = format!("group {:?} is {state}: its offsets can only be reset when it has no members", args.name);
-        return Err(Failure::new(message));
-    }
-    let committed = client.committed(&args.name)?;
-    let mut partitions: Vec<(String, i32)> = committed.keys().filter(|_| args.all_topics).cloned().collect();
-    for selection in &args.topics {
-        partitions.extend(select_partitions(&mut client, selection)?);
-    }
-    partitions.sort_unstable();
-    partitions.dedup();
-    let new = target_offsets(&mut client, &args, &committed, partitions)?;
-    if args.execute {
-        client.commit(&args.name, &new)?;
-    }
-    print_reset(&args, &committed, &new, out)
-}
-
-/// Computes the new offset of each partition, limited to the range of its log.
-fn target_offsets(
-    client: &mut Client,
-    args: &Reset,
-    committed: &Offsets,
-    partitions: Vec<(String, i32)>,
-) -> Result<Offsets, Failure> {
-    let target = &args.target;
-    let first = offsets_at(client, &partitions, EARLIEST)?;
-    let end = offsets_at(client, &partitions, LATEST)?;
-    let time = target.to_datetime.or(target.by_duration.map(|ago| now_ms() - ago));
-    let timed = time.map(|time| offsets_at(client, &partitions, time)).transpose()?.unwrap_or_default();
-    let mut new = Offsets::new();
-    for at in partitions {
-        let (first, end) = (first.get(&at).copied().unwrap_or(0), end.get(&at).copied().unwrap_or(0));
-        let offset = if target.to_earliest {
-            first
-        } else if let Some(offset) = target.to_offset {
-            offset
-        } else if let Some(by) = target.shift_by {
-            let Some(from) = committed.get(&at) else {
-                let (group, topic, partition) = (&args.name, at.0, at.1);
-                let message = format!("group {group:?} has no committed offset for {topic}-{partition} to shift");
-                return Err(Failure::new(message));
-            };
-            from.saturating_add(by)
-        } else if time.is_some() {
-            // No record has this time or a later one, so the new offset is the end.
-            timed.get(&at).copied().unwrap_or(end)
-        } else {
-            end
-        };
-        new.insert(at, offset.clamp(first, end));
-    }
-    Ok(new)
-}
-
-fn print_reset(args: &Reset, committed: &Offsets, new: &Offsets, out: &mut impl Write) -> Result<(), Failure> {
-    if args.connect.json {
-        let offsets = new.iter().map(|((topic, partition), offset)| {
-            let before = committed.get(&(topic.clone(), *partition));
-            json!({ "topic": topic, "partition": partition, "before": before, "after": offset })
-        });
-        let offsets = offsets.collect::<Value>();
-        writeln!(out, "{}", json!({ "group": args.name, "executed": args.execute, "offsets": offsets }))?;
-        return Ok(());
-    }
-    let mut table = table(&["topic", "partition", "before", "after"]);
-    for (at, offset) in new {
-        let before = number_or_dash(committed.get(at).copied());
-        table.add_row([at.0.clone(), at.1.to_string(), before, offset.to_string()]);
-    }
-    align_right(&mut table, [1, 2, 3]);
-    writeln!(out, "{table}")?;
-    if !args.execute {
-        writeln!(out, "nothing was changed; add --execute to commit the new offsets")?;
+    for name in &args.names {
+        client.delete_group(name)?;
+        print_deleted("group", name, args.connect.json, out)?;
     }
     Ok(())
 }
@@ -340,63 +230,4 @@ fn select_partitions(client: &mut Client, selection: &str) -> Result<Vec<(String
         selected.push((topic.to_owned(), known.partition(partition)?.partition));
     }
     Ok(selected)
-}
-
-fn run_delete(args: Named, out: &mut impl Write) -> Result<(), Failure> {
-    let mut client = args.connect.client()?;
-    for name in &args.names {
-        client.delete_group(name)?;
-        print_deleted("group", name, args.connect.json, out)?;
-    }
-    Ok(())
-}
-
-/// Parses an ISO 8601 duration of days, hours, minutes and seconds into milliseconds.
-fn parse_duration(text: &str) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is not a duration such as P7D or PT1H30M");
-    let rest = text.strip_prefix('P').filter(|rest| !rest.is_empty() && !rest.ends_with('T')).ok_or_else(wrong)?;
-    let (mut total, mut number, mut is_time) = (0i64, String::new(), false);
-    for c in rest.chars() {
-        let unit = match c {
-            '0'..='9' => {
-                number.push(c);
-                continue;
-            }
-            'T' if number.is_empty() && !is_time => {
-                is_time = true;
-                continue;
-            }
-            'D' if !is_time => 24 * 3600,
-            'H' if is_time => 3600,
-            'M' if is_time => 60,
-            'S' if is_time => 1,
-            _ => return Err(wrong()),
-        };
-        let count: i64 = std::mem::take(&mut number).parse().map_err(|_| wrong())?;
-        total = count.checked_mul(unit * 1000).and_then(|ms| total.checked_add(ms)).ok_or_else(wrong)?;
-    }
-    if number.is_empty() { Ok(total) } else { Err(wrong()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn iso_8601_durations_are_parsed() {
-        for (text, expected) in [
-            ("P7D", Some(7 * 86_400_000)),
-            ("PT1H30M", Some(5_400_000)),
-            ("P1DT2S", Some(86_402_000)),
-            ("PT", None),
-            ("P", None),
-            ("1H", None),
-            ("PT5", None),
-            ("P5M", None),
-            ("PT99999999999999999999S", None),
-            ("P9999999999999999D", None),
-        ] {
-            assert_eq!(parse_duration(text).ok(), expected, "{text}");
-        }
-    }
 }

@@ -14,12 +14,14 @@
 )]
 
 pub mod client;
+pub mod cluster;
 pub mod config;
 mod connect;
 pub mod consume;
 pub mod failure;
 pub mod group;
 pub mod inspect;
+pub mod log_dirs;
 mod output;
 pub mod perf;
 pub mod produce;

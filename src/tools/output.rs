@@ -1,9 +1,12 @@
-//! Output shared by the commands: aligned tables without borders, counts, optional numbers, and deletions.
+//! Input and output shared by the commands: aligned tables without borders, counts, optional numbers, deletions, and
+//! questions to the user.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
+
+use super::Failure;
 
 /// An empty table without borders.
 pub fn table(header: &[&str]) -> Table {
@@ -50,4 +53,22 @@ pub fn print_deleted(noun: &str, name: &str, is_json: bool, out: &mut impl Write
 /// The number, or `-` for a negative one, which the protocol uses for "none".
 pub fn or_dash(number: i64) -> String {
     number_or_dash((number >= 0).then_some(number))
+}
+
+/// Asks a question on the terminal and returns whether the answer is yes. Without a terminal the command fails with
+/// `statement`, and a hint at `--yes`.
+pub fn confirm(question: &str, statement: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::with_hint(statement, "add --yes to delete without a question"));
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| Failure::new(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Parses a number of at least 1.
+pub fn count_parser<N: TryFrom<i64>>(text: &str) -> Result<N, String> {
+    let count = text.parse::<i64>().ok().filter(|count| *count >= 1).and_then(|count| N::try_from(count).ok());
+    count.ok_or_else(|| format!("expected a number of at least 1, got {text:?}"))
 }

@@ -1,11 +1,14 @@
-//! `tidemill topic`: creates, lists, describes, alters and deletes topics, and deletes their oldest records.
+//! `tidemill topic`: creates, grows, lists, describes, alters and deletes topics, and deletes their oldest records.
+
+mod delete;
+mod select;
 
 use super::Failure;
 use super::client::admin::{NewTopic, TopicSetting};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::client::{Client, ClientError, PartitionLeader, TopicInfo};
 use super::connect::Connect;
-use super::output::{align_right, counted, number_or_dash, print_deleted, table};
+use super::output::{align_right, count_parser, counted, number_or_dash, table};
 use crate::model::ErrorCode;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -19,8 +22,10 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// Create a topic
+    /// Create topics
     Create(Create),
+    /// Add partitions to a topic
+    AddPartitions(AddPartitions),
     /// List the topics
     List(List),
     /// Show the partitions, leaders, offsets and settings of topics
@@ -28,25 +33,26 @@ enum Verb {
     /// Change a topic's settings
     Alter(Alter),
     /// Delete topics and all their records
-    Delete(Delete),
+    Delete(delete::Args),
     /// Delete the oldest records of a topic
     DeleteRecords(DeleteRecords),
 }
 
 #[derive(clap::Args, Debug)]
 struct Create {
-    /// The topic
-    name: String,
+    /// The topics
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
     /// The number of partitions [default: the broker's]
-    #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, short, value_parser = count_parser::<i32>, allow_negative_numbers = true)]
     partitions: Option<i32>,
     /// The number of replicas of each partition [default: the broker's]
-    #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
+    #[arg(long, value_parser = count_parser::<i16>, allow_negative_numbers = true)]
     replication_factor: Option<i16>,
     /// A topic setting, such as retention.ms=3600000; may be repeated
     #[arg(long = "config", short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     configs: Vec<(String, String)>,
-    /// Succeed if the topic already exists
+    /// Succeed for topics that already exist
     #[arg(long)]
     if_not_exists: bool,
     #[command(flatten)]
@@ -54,7 +60,31 @@ struct Create {
 }
 
 #[derive(clap::Args, Debug)]
+struct AddPartitions {
+    /// The topic
+    name: String,
+    #[command(flatten)]
+    to: NewCount,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct NewCount {
+    /// The number of partitions to add
+    #[arg(long, value_name = "N", value_parser = count_parser::<i32>, allow_negative_numbers = true)]
+    add: Option<i32>,
+    /// The new total number of partitions
+    #[arg(long, short, value_name = "N", value_parser = count_parser::<i32>, allow_negative_numbers = true)]
+    partitions: Option<i32>,
+}
+
+#[derive(clap::Args, Debug)]
 struct List {
+    /// Topics, or patterns such as 'events-*' [default: all]
+    #[arg(value_name = "NAME|PATTERN")]
+    names: Vec<String>,
     /// Show internal topics too
     #[arg(long)]
     internal: bool,
@@ -64,9 +94,12 @@ struct List {
 
 #[derive(clap::Args, Debug)]
 struct Describe {
-    /// The topics
-    #[arg(required = true)]
+    /// Topics, or patterns such as 'events-*' [default: all]
+    #[arg(value_name = "NAME|PATTERN")]
     names: Vec<String>,
+    /// Show internal topics too
+    #[arg(long)]
+    internal: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -82,15 +115,6 @@ struct Alter {
     /// A setting to reset to its default; may be repeated
     #[arg(long = "delete-config", value_name = "KEY")]
     delete_configs: Vec<String>,
-    #[command(flatten)]
-    connect: Connect,
-}
-
-#[derive(clap::Args, Debug)]
-struct Delete {
-    /// The topics
-    #[arg(required = true)]
-    names: Vec<String>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -137,54 +161,77 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Verb::List(list) => run_list(list, &mut out),
         Verb::Describe(describe) => run_describe(describe, &mut out),
         Verb::Alter(alter) => run_alter(alter, &mut out),
-        Verb::Delete(delete) => run_delete(delete, &mut out),
+        Verb::AddPartitions(add) => run_add_partitions(add, &mut out),
+        Verb::Delete(args) => delete::run(args, &mut out),
         Verb::DeleteRecords(delete) => run_delete_records(delete, &mut out),
     }
 }
 
 fn run_create(args: Create, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let new = NewTopic {
-        name: args.name,
-        partitions: args.partitions,
-        replication_factor: args.replication_factor,
-        configs: args.configs,
-    };
-    let is_new = match client.create_topic(&new) {
-        Ok(_) => true,
-        Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => false,
-        Err(error) => return Err(error.into()),
-    };
-    let topic = wait_for_topic(&mut client, &new.name)?;
-    let partitions = topic.partitions.len();
-    if args.connect.json {
-        writeln!(out, "{}", json!({ "topic": new.name, "created": is_new, "partitions": partitions }))?;
-    } else if is_new {
-        writeln!(out, "created topic {} with {}", new.name, counted(partitions, "partition"))?;
-    } else {
-        writeln!(out, "topic {} exists, with {}", new.name, counted(partitions, "partition"))?;
+    for name in args.names {
+        let new = NewTopic {
+            name,
+            partitions: args.partitions,
+            replication_factor: args.replication_factor,
+            configs: args.configs.clone(),
+        };
+        let is_new = match client.create_topic(&new) {
+            Ok(_) => true,
+            Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => false,
+            Err(error) => return Err(error.into()),
+        };
+        let topic = wait_for_topic(&mut client, &new.name, 1)?;
+        let partitions = topic.partitions.len();
+        if args.connect.json {
+            writeln!(out, "{}", json!({ "topic": new.name, "created": is_new, "partitions": partitions }))?;
+        } else if is_new {
+            writeln!(out, "created topic {} with {}", new.name, counted(partitions, "partition"))?;
+        } else {
+            writeln!(out, "topic {} exists, with {}", new.name, counted(partitions, "partition"))?;
+        }
     }
     Ok(())
 }
 
-/// Waits until the bootstrap broker knows the new topic.
-fn wait_for_topic(client: &mut Client, name: &str) -> Result<TopicInfo, Failure> {
+fn run_add_partitions(args: AddPartitions, out: &mut impl Write) -> Result<(), Failure> {
+    let mut client = args.connect.client()?;
+    let have = client.topic(&args.name)?.partitions.len();
+    let count = match args.to {
+        NewCount { partitions: Some(total), .. } => total,
+        NewCount { add, .. } => i32::try_from(have).unwrap_or(i32::MAX).saturating_add(add.unwrap_or(1)),
+    };
+    client.create_partitions(&args.name, count)?;
+    let topic = wait_for_topic(&mut client, &args.name, count as usize)?;
+    let (name, now) = (&topic.name, topic.partitions.len());
+    if args.connect.json {
+        writeln!(out, "{}", json!({ "topic": name, "before": have, "partitions": now }))?;
+    } else {
+        writeln!(out, "topic {name} has {} now, {have} before", counted(now, "partition"))?;
+    }
+    Ok(())
+}
+
+/// Waits until the bootstrap broker knows the topic with at least this number of partitions.
+fn wait_for_topic(client: &mut Client, name: &str, partitions: usize) -> Result<TopicInfo, Failure> {
     let deadline = std::time::Instant::now() + client.config().timeout;
     loop {
         match client.topic(name) {
-            Ok(topic) => return Ok(topic.clone()),
-            Err(ClientError::UnknownTopic { .. }) if std::time::Instant::now() < deadline => {
+            Ok(topic) if topic.partitions.len() >= partitions => return Ok(topic.clone()),
+            Err(error) if !matches!(error, ClientError::UnknownTopic { .. }) => return Err(error.into()),
+            Ok(topic) if std::time::Instant::now() >= deadline => return Ok(topic.clone()),
+            Err(error) if std::time::Instant::now() >= deadline => return Err(error.into()),
+            _ => {
+                client.forget_topic(name);
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            Err(error) => return Err(error.into()),
         }
     }
 }
 
 fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
-    let mut topics = client.all_topics()?;
-    topics.retain(|topic| args.internal || !topic.is_internal);
+    let topics = select::topics(&mut client, &args.names, args.internal)?;
     if args.connect.json {
         let topics: Vec<_> = topics.iter().map(summary).collect();
         writeln!(out, "{}", Value::Array(topics))?;
@@ -218,8 +265,8 @@ fn replicas(topic: &TopicInfo) -> usize {
 fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     let mut described = Vec::new();
-    for name in &args.names {
-        let topic = client.topic(name)?.clone();
+    for topic in select::topics(&mut client, &args.names, args.internal)? {
+        let name = &topic.name;
         let all: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
         let first = client.list_offsets(name, &all, EARLIEST)?;
         let end = client.list_offsets(name, &all, LATEST)?;
@@ -315,7 +362,13 @@ fn run_delete_records(args: DeleteRecords, out: &mut impl Write) -> Result<(), F
         partitions = client.topic(&args.name)?.partitions.iter().map(|partition| partition.partition).collect();
     }
     let below = partitions.into_iter().map(|partition| (partition, args.before.0)).collect();
-    let starts = client.delete_records(&args.name, &below)?;
+    let starts = client.delete_records(&args.name, &below).map_err(|error| match error {
+        ClientError::Refused { code: ErrorCode::OffsetOutOfRange, .. } => Failure::with_hint(
+            format!("{error}: the offset is behind the end of the partition"),
+            format!("see the end offsets with `tidemill topic describe {}`, or use --before end", args.name),
+        ),
+        error => error.into(),
+    })?;
     if args.connect.json {
         let row = |(partition, start)| json!({ "partition": partition, "first_offset": start });
         let partitions: Vec<_> = starts.into_iter().map(row).collect();
@@ -328,15 +381,6 @@ fn run_delete_records(args: DeleteRecords, out: &mut impl Write) -> Result<(), F
     }
     align_right(&mut table, [0, 1]);
     writeln!(out, "{table}")?;
-    Ok(())
-}
-
-fn run_delete(args: Delete, out: &mut impl Write) -> Result<(), Failure> {
-    let mut client = args.connect.client()?;
-    for name in &args.names {
-        client.delete_topic(name)?;
-        print_deleted("topic", name, args.connect.json, out)?;
-    }
     Ok(())
 }
 

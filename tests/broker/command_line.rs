@@ -12,23 +12,23 @@ use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-struct Shell {
-    node: Node,
+pub struct Shell {
+    pub node: Node,
 }
 
 impl Shell {
-    fn start(name: &str) -> Option<Shell> {
+    pub fn start(name: &str) -> Option<Shell> {
         Some(Shell { node: Node::start(name)? })
     }
 
-    fn command(&self, words: &str) -> Command {
+    pub fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
         command.args(words.split_whitespace()).args(["--bootstrap", self.node.bootstrap()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    fn run(&self, words: &str, input: &[u8]) -> Output {
+    pub fn run(&self, words: &str, input: &[u8]) -> Output {
         let mut child = self.command(words).spawn().expect("the binary runs");
         let mut stdin = child.stdin.take().expect("piped");
         let input = input.to_vec();
@@ -42,24 +42,24 @@ impl Shell {
     }
 
     /// Must succeed; returns stdout.
-    fn ok(&self, words: &str, input: &[u8]) -> Vec<u8> {
+    pub fn ok(&self, words: &str, input: &[u8]) -> Vec<u8> {
         let output = self.run(words, input);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words}: {error}");
         output.stdout
     }
 
-    fn text(&self, words: &str) -> String {
+    pub fn text(&self, words: &str) -> String {
         String::from_utf8(self.ok(words, b"")).expect("text")
     }
 
-    fn json(&self, words: &str) -> Value {
+    pub fn json(&self, words: &str) -> Value {
         let text = self.text(words);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error} in {text:?}"))
     }
 
     /// Must fail with exit code 1, an empty stdout, and `message` and the hint on stderr.
-    fn fails(&self, words: &str, message: &str, hint: &str) {
+    pub fn fails(&self, words: &str, message: &str, hint: &str) {
         let output = self.run(words, b"line\n");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{words}: {error}");

@@ -11,11 +11,12 @@
 //! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
 //! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
-//! | `command_line`, `inspect` | the subcommands: output, errors and exit codes |
+//! | `command_line`, `administration`, `inspect` | the subcommands: output, errors and exit codes |
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administration;
 mod bad_input;
 mod command_line;
 mod configuration;

@@ -1,8 +1,9 @@
-//! Creates, alters and deletes topics, and reads their settings.
+//! Creates, grows, alters and deletes topics, and reads their settings.
 
 use super::{Client, ClientError, Connection};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::ApiKey;
+use crate::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic};
 use crate::wire::admin::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
@@ -65,6 +66,18 @@ impl Client {
         let created = created.ok_or_else(|| ClientError::missing_result(subject()))?;
         ClientError::check(created.error_code, created.error_message, subject)?;
         Ok((created.num_partitions > 0).then_some(created.num_partitions))
+    }
+
+    /// Adds partitions to a topic. `count` is the new total.
+    pub fn create_partitions(&mut self, name: &str, count: i32) -> Result<(), ClientError> {
+        let topic = CreatePartitionsTopic { name: name.into(), count, assignments: None };
+        let request =
+            CreatePartitionsRequest { topics: vec![topic], timeout_ms: self.timeout_ms(), validate_only: false };
+        let response: CreatePartitionsResponse = self.controller()?.call(&request)?;
+        self.forget_topic(name);
+        let subject = || format!("cannot add partitions to topic {name:?}");
+        let result = response.results.into_iter().next().ok_or_else(|| ClientError::missing_result(subject()))?;
+        check_topic(name, result.error_code, result.error_message, subject)
     }
 
     /// Deletes a topic and its records.

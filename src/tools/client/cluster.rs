@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Removes the topic from the cache, so that its next use requests metadata.
-    pub(super) fn forget_topic(&mut self, name: &str) {
+    pub(in crate::tools) fn forget_topic(&mut self, name: &str) {
         self.cluster.topics.remove(name);
     }
 

@@ -88,7 +88,7 @@ impl Connection {
         Ok(())
     }
 
-    fn fetch_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ClientError> {
+    pub(super) fn fetch_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ClientError> {
         let request = ApiVersionsRequest {
             client_software_name: "tidemill".into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
@@ -187,7 +187,9 @@ impl Connection {
         let mut prefix = [0; 4];
         self.read_some(&mut prefix, during, began)?;
         let not_kafka = |reason: String| ClientError::NotKafka { address: self.address.clone(), reason };
-        let length = frame::length(prefix, RESPONSE_BYTES_MAX).map_err(|error| not_kafka(error.to_string()))?;
+        let length = frame::length(prefix, RESPONSE_BYTES_MAX).map_err(|error| {
+            not_kafka(other_protocol(prefix).map_or_else(|| error.to_string(), |name| format!("it speaks {name}")))
+        })?;
         let mut response = Vec::new();
         while response.len() < length {
             let at = response.len();
@@ -249,5 +251,16 @@ impl Connection {
     pub fn sync(&mut self) -> Result<(), ClientError> {
         let version = self.version(ApiKey::ApiVersions, i16::MAX)?;
         self.fetch_versions(version).map(|_| ())
+    }
+}
+
+/// The protocol of a peer whose response begins with these bytes in place of a length.
+fn other_protocol(prefix: [u8; 4]) -> Option<&'static str> {
+    match prefix {
+        [b'H', b'T', b'T', b'P'] => Some("HTTP"),
+        // An alert record of TLS 1.x.
+        [0x15, 3, ..] => Some("TLS"),
+        [b'S', b'S', b'H', b'-'] => Some("SSH"),
+        _ => None,
     }
 }

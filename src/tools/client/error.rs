@@ -48,11 +48,14 @@ pub enum ClientError {
     /// The cluster has no such topic.
     #[error("topic {topic:?} does not exist")]
     UnknownTopic { topic: String },
+    /// No topic has a name of this pattern.
+    #[error("no topic matches {pattern:?}")]
+    NoTopicMatches { pattern: String },
     /// The topic has `partitions` partitions, numbered from 0; `partition` is not one of them.
     #[error("topic {topic:?} has no partition {partition}; it has {partitions}")]
     UnknownPartition { topic: String, partition: i32, partitions: usize },
     /// The broker responded with an error code. `subject` starts the sentence, such as `cannot create topic "t"`.
-    #[error("{subject}: {}{}", code.name(), message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("{subject}: {}{}", reason(*code), message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused { subject: String, code: ErrorCode, message: Option<String> },
 }
 
@@ -95,11 +98,18 @@ impl ClientError {
                 "is a broker running there? start one with `tidemill serve`, or name another with --bootstrap HOST:PORT"
                     .into()
             }
+            ClientError::Connect { address, .. } if !has_port(address) => {
+                format!("the address lacks its port; write HOST:PORT, such as {address}:9092")
+            }
             ClientError::Connect { .. } => "check the address; name another broker with --bootstrap HOST:PORT".into(),
             ClientError::ConnectAdvertised { .. } => {
                 "the broker's advertised host must be reachable from here; set it in the broker's configuration".into()
             }
             ClientError::NotKafka { .. } => "is this the port of a Kafka listener without TLS?".into(),
+            ClientError::TimedOut { during: "ApiVersions", .. } => {
+                "is this the port of a Kafka listener? A busy broker needs a longer --timeout SECONDS".into()
+            }
+            ClientError::NoTopicMatches { .. } => "list the topics with `tidemill topic list`".into(),
             ClientError::TimedOut { .. } => "wait longer with --timeout SECONDS, or look at the broker's log".into(),
             ClientError::UnknownTopic { topic } => {
                 format!("create it with `tidemill topic create {topic}`, or see `tidemill topic list`")
@@ -113,11 +123,36 @@ impl ClientError {
     }
 }
 
+/// The name of the code, and for a code that has no message its meaning.
+fn reason(code: ErrorCode) -> String {
+    let meaning = match code {
+        ErrorCode::GroupIdNotFound => "the group does not exist",
+        ErrorCode::NonEmptyGroup => "the group has members",
+        ErrorCode::GroupSubscribedToTopic => "a member of the group subscribes to the topic",
+        ErrorCode::TransactionalIdNotFound => "the transactional id does not exist",
+        code => return code.name().into(),
+    };
+    format!("{meaning} ({})", code.name())
+}
+
+/// Whether the address ends with a port.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
 fn refusal_hint(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
         ErrorCode::TopicAlreadyExists => "see it with `tidemill topic describe`, or use --if-not-exists",
         ErrorCode::UnknownTopicOrPartition => "list the topics with `tidemill topic list`",
-        ErrorCode::InvalidReplicationFactor => "the cluster has too few brokers; use a smaller --replication-factor",
+        ErrorCode::InvalidReplicationFactor => {
+            "use a smaller --replication-factor, or leave it out for the broker's default"
+        }
+        ErrorCode::PolicyViolation => "a broker limits a request, for example to 10,000 new partitions",
+        ErrorCode::TopicDeletionDisabled => "the broker runs with delete.topic.enable=false",
+        ErrorCode::NonEmptyGroup => "stop its members first; `tidemill group describe` shows them",
+        ErrorCode::GroupIdNotFound => "list the groups with `tidemill group list`",
+        ErrorCode::GroupSubscribedToTopic => "stop the members that subscribe to the topic first",
+        ErrorCode::TransactionalIdNotFound => "list the transactional ids with `tidemill txn list`",
         ErrorCode::MessageTooLarge => "raise the topic's max.message.bytes, or send smaller records",
         ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
             "too few replicas are in sync; see `tidemill topic describe`, and check which brokers are down"
@@ -125,7 +160,7 @@ fn refusal_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::InvalidTimestamp => {
             "the topic limits timestamps; see message.timestamp.*.max.ms in its configuration"
         }
-        ErrorCode::InvalidConfig => "see the topic settings and their values with `tidemill topic describe --json`",
+        ErrorCode::InvalidConfig => "see the settings and values of a topic with `tidemill topic describe NAME --json`",
         ErrorCode::OffsetOutOfRange => "the log no longer has this offset; start with --offset beginning",
         ErrorCode::InvalidRecord => "a compacted topic requires keys: use --key-separator",
         _ => return None,

@@ -5,11 +5,15 @@ use crate::coordinator::group::consumer::embedded::{Assignment, PartitionsByName
 use crate::model::ErrorCode;
 use crate::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::wire::group::consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+use crate::wire::group::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::group::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use crate::wire::group::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use crate::wire::group::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use crate::wire::group::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetDeleteResponse,
 };
 use crate::wire::group::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::wire::{ApiKey, Message};
@@ -169,8 +173,33 @@ impl Client {
         Ok(offsets)
     }
 
+    /// Sends a heartbeat of a consumer group's member.
+    pub fn heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<ConsumerGroupHeartbeatResponse, ClientError> {
+        let group = &request.group_id;
+        let response = self.call_coordinator(group, request, 1, |response: ConsumerGroupHeartbeatResponse| {
+            (response.error_code, response)
+        })?;
+        let subject = || format!("group {group:?} rejects the member");
+        ClientError::check(response.error_code, response.error_message.clone(), subject)?;
+        Ok(response)
+    }
+
     /// Commits offsets for a group without members.
     pub fn commit(&mut self, group: &str, offsets: &Offsets) -> Result<(), ClientError> {
+        self.commit_as(group, "", -1, offsets)
+    }
+
+    /// Commits offsets as a member of the group, in its epoch.
+    pub fn commit_as(
+        &mut self,
+        group: &str,
+        member_id: &str,
+        epoch: i32,
+        offsets: &Offsets,
+    ) -> Result<(), ClientError> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
         for ((topic, partition_index), committed_offset) in offsets {
             if topics.last().is_none_or(|last| last.name != *topic) {
@@ -183,7 +212,13 @@ impl Client {
                 ..OffsetCommitRequestPartition::default()
             });
         }
-        let request = OffsetCommitRequest { group_id: group.into(), topics, ..OffsetCommitRequest::default() };
+        let request = OffsetCommitRequest {
+            group_id: group.into(),
+            member_id: member_id.into(),
+            generation_id_or_member_epoch: epoch,
+            topics,
+            ..OffsetCommitRequest::default()
+        };
         let response = self.call_coordinator(group, &request, 9, |response: OffsetCommitResponse| {
             let codes = response.topics.iter().flat_map(|topic| &topic.partitions);
             let first = codes.map(|partition| partition.error_code).find(|code| code.is_error());
@@ -193,6 +228,29 @@ impl Client {
             for partition in topic.partitions {
                 let index = partition.partition_index;
                 let subject = || format!("group {group:?} cannot commit for {}-{index}", topic.name);
+                ClientError::check(partition.error_code, None, subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the committed offsets of partitions, in the order of their topics.
+    pub fn delete_offsets(&mut self, group: &str, partitions: &[(String, i32)]) -> Result<(), ClientError> {
+        let topics = partitions.chunk_by(|a, b| a.0 == b.0).map(|of_topic| OffsetDeleteRequestTopic {
+            name: of_topic[0].0.clone(),
+            partitions: of_topic
+                .iter()
+                .map(|(_, partition_index)| OffsetDeleteRequestPartition { partition_index: *partition_index })
+                .collect(),
+        });
+        let request = OffsetDeleteRequest { group_id: group.into(), topics: topics.collect() };
+        let response = self
+            .call_coordinator(group, &request, 0, |response: OffsetDeleteResponse| (response.error_code, response))?;
+        ClientError::check(response.error_code, None, || format!("cannot delete offsets of group {group:?}"))?;
+        for topic in response.topics {
+            for partition in topic.partitions {
+                let index = partition.partition_index;
+                let subject = || format!("group {group:?} keeps its offset of {}-{index}", topic.name);
                 ClientError::check(partition.error_code, None, subject)?;
             }
         }

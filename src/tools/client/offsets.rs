@@ -9,6 +9,11 @@ use crate::wire::data::list_offsets::{
 
 pub use crate::wire::data::list_offsets::{EARLIEST, LATEST, MAX_TIMESTAMP};
 
+/// As `isolation_level`: the end is the high watermark.
+const READ_UNCOMMITTED: i8 = 0;
+/// As `isolation_level`: the end is the last stable offset.
+const READ_COMMITTED: i8 = 1;
+
 /// The result for one partition. `offset` is `None` if no record has the timestamp or a later one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListedOffset {
@@ -29,8 +34,23 @@ impl Client {
         partitions: &[i32],
         timestamp: i64,
     ) -> Result<Vec<ListedOffset>, ClientError> {
+        self.list_offsets_at(topic, partitions, timestamp, READ_UNCOMMITTED)
+    }
+
+    /// As [`list_offsets`](Self::list_offsets) for [`LATEST`], but below open transactions.
+    pub fn list_stable_offsets(&mut self, topic: &str, partitions: &[i32]) -> Result<Vec<ListedOffset>, ClientError> {
+        self.list_offsets_at(topic, partitions, LATEST, READ_COMMITTED)
+    }
+
+    fn list_offsets_at(
+        &mut self,
+        topic: &str,
+        partitions: &[i32],
+        timestamp: i64,
+        isolation_level: i8,
+    ) -> Result<Vec<ListedOffset>, ClientError> {
         let listed = self.call_leaders(topic, partitions, "list offsets", |client, leader_id, partitions| {
-            client.list_offsets_of_leader(leader_id, topic, partitions, timestamp)
+            client.list_offsets_of_leader(leader_id, topic, partitions, timestamp, isolation_level)
         })?;
         Ok(partitions.iter().map(|partition| listed[partition]).collect())
     }
@@ -41,6 +61,7 @@ impl Client {
         topic: &str,
         partitions: &[i32],
         timestamp: i64,
+        isolation_level: i8,
     ) -> Result<Vec<PartitionResult<ListedOffset>>, ClientError> {
         let timeout_ms = self.timeout_ms();
         let connection = self.broker(leader_id)?;
@@ -62,6 +83,7 @@ impl Client {
         let request = ListOffsetsRequest {
             topics: vec![ListOffsetsTopic { name: topic.to_string(), partitions: lookups.collect() }],
             timeout_ms,
+            isolation_level,
             ..Default::default()
         };
         let response: ListOffsetsResponse = connection.call(&request)?;

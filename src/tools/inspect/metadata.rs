@@ -6,9 +6,10 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::locate::data_directory;
-use super::{Failure, Report, cannot_read, table_of_numbers};
+use super::{Failure, Report, cannot_read};
 use crate::controller::recover::{RecoverError, recover};
 use crate::metadata::Image;
+use crate::tools::output::{align_right, table};
 
 /// Reports the newest metadata log of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
@@ -83,13 +84,15 @@ fn newest_log(directory: &Path) -> Result<PathBuf, Failure> {
 
 /// The topics of the image, as a table and as documents.
 fn topics(image: &Image) -> (Table, Vec<Value>) {
-    let mut rows = table_of_numbers(&["topic", "id", "partitions", "settings"], 2);
+    let mut rows = table(&["topic", "id", "partitions", "settings"]);
     let mut documents = Vec::new();
     for topic in image.topics() {
-        let (name, id, settings) = (topic.name.to_string(), topic.id.to_string(), format!("{:?}", topic.overrides));
-        rows.add_row([name.clone(), id.clone(), topic.partitions.len().to_string(), settings.clone()]);
+        let (name, id) = (topic.name.to_string(), topic.id.to_string());
+        let settings: Vec<String> = topic.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        rows.add_row([name.clone(), id.clone(), topic.partitions.len().to_string(), settings.join(" ")]);
         let leaders: Vec<Value> = topic.partitions.iter().map(|p| json!(p.leader.map(|leader| leader.0))).collect();
-        documents.push(json!({ "name": name, "id": id, "leaders": leaders, "settings": settings }));
+        documents.push(json!({ "name": name, "id": id, "leaders": leaders, "settings": topic.overrides }));
     }
+    align_right(&mut rows, [2]);
     (rows, documents)
 }

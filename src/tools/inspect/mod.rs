@@ -132,7 +132,7 @@ impl Report {
 
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         for (title, table) in &self.tables {
-            writeln!(out, "{title}\n{table}\n")?;
+            writeln!(out, "{title}\n{}\n", table.trim_fmt())?;
         }
         for note in &self.notes {
             writeln!(out, "note: {note}")?;

@@ -141,3 +141,33 @@ fn s086_a_waiting_reader_of_committed_records_is_woken_by_the_end_and_by_nothing
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
 }
+
+#[test]
+fn the_command_line_reads_committed_records_only_on_request() {
+    let node = FORWARD.node();
+    let topic = bench::topic(&node, "isolation", 1, &[]);
+    let mut talk = topic.leader(0);
+    let [mut aborted, mut committed, mut open] =
+        ["a", "c", "o"].map(|id| Producer::new(&node, &format!("isolation-{id}")));
+    aborted.append(&topic, 0, 0, &["aborted"]);
+    committed.append(&topic, 0, 0, &["committed"]);
+    aborted.end(false);
+    committed.end(true);
+    talk.append(&topic.name, 0, &["plain"]);
+    open.append(&topic, 0, 0, &["open"]);
+    talk.append(&topic.name, 0, &["behind"]);
+    for (isolation, expected) in
+        [("read_committed", "committed\nplain\n"), ("read_uncommitted", "aborted\ncommitted\nplain\nopen\nbehind\n")]
+    {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.args(["consume", &topic.name, "--isolation", isolation, "--bootstrap", node.bootstrap()]);
+        let printed = crate::support::wait_for("the markers are written", Duration::from_secs(60), || {
+            let output = command.output().expect("the binary runs");
+            assert!(output.status.success());
+            let printed = String::from_utf8(output.stdout).expect("text");
+            (printed == expected).then_some(printed)
+        });
+        assert_eq!(printed, expected);
+    }
+    open.end(false);
+}
