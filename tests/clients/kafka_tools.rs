@@ -8,20 +8,11 @@ use crate::support::peers;
 use crate::support::run::run;
 
 /// Runs a tool and returns its output.
-fn tool(jars: &str, class: &str, bootstrap: &str, words: &[&str]) -> String {
+fn tool(jars: &str, class: &str, words: &[&str]) -> String {
     let mut java = Command::new("java");
     java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-    java.args(["-cp", jars, &format!("org.apache.kafka.tools.{class}"), "--bootstrap-server", bootstrap]);
-    let ended = run(
-        {
-            java.args(words);
-            java
-        },
-        None,
-        WITHIN,
-        |_| false,
-    )
-    .expect("java runs");
+    java.args(["-cp", jars, &format!("org.apache.kafka.tools.{class}")]).args(words);
+    let ended = run(java, None, WITHIN, |_| false).expect("java runs");
     let has_exception = [&ended.stdout, &ended.stderr].iter().any(|text| text.contains("Exception"));
     assert!(ended.ok() && !has_exception, "{class} {words:?}: {}\n{}", ended.stdout, ended.tail());
     ended.stdout
@@ -34,7 +25,7 @@ fn tools_that_reassign_elect_and_describe_the_quorum_end_without_an_exception() 
     assert!(matches!(node.peer(), Peer::Tidemill));
     let bootstrap = node.bootstrap();
     let run = |class: &str, words: &[&str], expected: &[&str]| {
-        let printed = tool(&jars, class, bootstrap, words);
+        let printed = tool(&jars, class, &[&["--bootstrap-server", bootstrap], words].concat());
         for expected in expected {
             assert!(printed.contains(expected), "{class} {words:?} did not print {expected:?}: {printed}");
         }
@@ -58,4 +49,6 @@ fn tools_that_reassign_elect_and_describe_the_quorum_end_without_an_exception() 
     run("MetadataQuorumCommand", &["describe", "--replication"], &["1000", "Leader"]);
     run("FeatureCommand", &["describe"], &["Feature: metadata.version", "Feature: transaction.version"]);
     run("FeatureCommand", &["upgrade", "--feature", "group.version=1"], &["group.version was upgraded to 1."]);
+    let unregistered = tool(&jars, "ClusterTool", &["unregister", "--bootstrap-server", bootstrap, "--id", "1000"]);
+    assert!(unregistered.contains("does not support"), "{unregistered}");
 }

@@ -47,10 +47,6 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("ApiVersions / * / finalized_features_epoch", "*", "*", "each has its own metadata log"),
     any_order("ApiVersions / * / finalized_features.order"),
     any_order("ApiVersions / * / supported_features.order"),
-    Accepted {
-        is_by_chance: true,
-        ..accepted("ApiVersions / * / *_features[metadata.version].*", "30", "33", "the level of Kafka 4.4")
-    },
     // ElectLeaders, AlterPartitionReassignments.
     any_order("ElectLeaders / * / replica_election_results.order"),
     accepted("ElectLeaders / every byte of the body * / *", "*", "*", "Kafka has timed out before it begins"),
@@ -62,10 +58,6 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("DescribeQuorum / * / nodes[1].listeners[*]", "*", "*", "a node has no listener for controllers only"),
     accepted("UpdateFeatures / * / results[*].error_message", "NONE", "None", "no message without an error"),
     accepted("UpdateFeatures / a downgrade / *", "*", "*", "every feature stays at its highest level"),
-    Accepted {
-        is_by_chance: true,
-        ..accepted("UpdateFeatures / a metadata.version * / error_message", "*7-30", "*7-33", "that of Kafka 4.4")
-    },
     // DescribeConfigs, and CreateTopics, which returns the configs of the new topic.
     any_order("* / *.configs.order"),
     accepted("* / *.configs[tidemill.flush.ack]", ABSENT, THERE, "a setting of our own"),
