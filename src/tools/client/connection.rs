@@ -187,9 +187,13 @@ impl Connection {
         let mut prefix = [0; 4];
         self.read_some(&mut prefix, during, began)?;
         let not_kafka = |reason: String| ClientError::NotKafka { address: self.address.clone(), reason };
-        let length = frame::length(prefix, RESPONSE_BYTES_MAX).map_err(|error| {
-            not_kafka(other_protocol(prefix).map_or_else(|| error.to_string(), |name| format!("it speaks {name}")))
-        })?;
+        // In a later response these bytes can be the length of a large frame.
+        if pending.api == ApiKey::ApiVersions
+            && let Some(name) = other_protocol(prefix)
+        {
+            return Err(not_kafka(format!("it speaks {name}")));
+        }
+        let length = frame::length(prefix, RESPONSE_BYTES_MAX).map_err(|error| not_kafka(error.to_string()))?;
         let mut response = Vec::new();
         while response.len() < length {
             let at = response.len();
