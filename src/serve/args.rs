@@ -38,13 +38,6 @@ pub struct Args {
     pub(super) json: bool,
 }
 
-impl Args {
-    /// Whether the output is JSON.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-}
-
 /// The settings of the file, the environment and the arguments.
 pub(super) fn load(args: &Args, environment: &[(String, String)]) -> Result<Loaded, Failure> {
     let text = match &args.config {

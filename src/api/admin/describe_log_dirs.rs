@@ -1,8 +1,8 @@
 //! DescribeLogDirs (key 35): the data directory, and how large this broker's partitions are in it. User interfaces
 //! show the sizes of topics and the fill of disks with it.
 //!
-//! In direct routing each broker reports its own partitions and an equal share of the volume. The sum over all brokers
-//! then counts the volume once, and each broker still has the right ratio of usable to total bytes.
+//! With a broker per shard each one reports its own partitions and an equal share of the volume. The sum over all
+//! brokers then counts the volume once, and each broker still has the right ratio of usable to total bytes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,9 +26,9 @@ pub(in crate::api) async fn answer(
     let mut result = DescribeLogDirsResult { log_dir: directory.display().to_string(), ..Default::default() };
     match dir::volume(&directory) {
         Ok(volume) => {
-            let (shard, brokers) = (server.shard.id, brokers(server));
-            result.total_bytes = i64::try_from(share(volume.total_bytes, shard, brokers)).unwrap_or(i64::MAX);
-            result.usable_bytes = i64::try_from(share(volume.usable_bytes, shard, brokers)).unwrap_or(i64::MAX);
+            let (shard, shards) = if is_for_node { (ShardId(0), 1) } else { (server.shard.id, server.shard.shards) };
+            result.total_bytes = i64::try_from(share(volume.total_bytes, shard, shards)).unwrap_or(i64::MAX);
+            result.usable_bytes = i64::try_from(share(volume.usable_bytes, shard, shards)).unwrap_or(i64::MAX);
         }
         Err(error) => tracing::warn!("cannot read the size of the volume of {}: {error}", directory.display()),
     }
@@ -52,18 +52,9 @@ pub(in crate::api) async fn answer(
     DescribeLogDirsResponse { error_code: ErrorCode::None, results: vec![result], ..Default::default() }
 }
 
-/// The number of brokers that share the volume.
-fn brokers(server: &Server) -> u16 {
-    match server.shard.config.routing {
-        Routing::Direct => server.shard.shards,
-        Routing::Forward => 1,
-    }
-}
-
-/// This broker's part of `bytes`. The parts of all brokers add up to `bytes`.
-fn share(bytes: u64, shard: ShardId, brokers: u16) -> u64 {
-    let (each, rest) = (bytes / u64::from(brokers), bytes % u64::from(brokers));
-    // In forward routing the whole volume is the share of the one broker, on any shard.
+/// The part of `bytes` of a shard's broker. The parts of all shards add up to `bytes`.
+fn share(bytes: u64, shard: ShardId, shards: u16) -> u64 {
+    let (each, rest) = (bytes / u64::from(shards), bytes % u64::from(shards));
     each + u64::from(u64::from(shard.0) < rest)
 }
 
@@ -101,9 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_of_all_brokers_add_up_to_the_volume() {
-        for (bytes, brokers) in [(0, 1), (10, 3), (u64::MAX, 7), (1 << 40, 1000)] {
-            let shares: Vec<u64> = (0..brokers).map(|shard| share(bytes, ShardId(shard), brokers)).collect();
+    fn the_shares_of_all_shards_add_up_to_the_volume() {
+        for (bytes, shards) in [(0, 1), (10, 3), (u64::MAX, 7), (1 << 40, 1000)] {
+            let shares: Vec<u64> = (0..shards).map(|shard| share(bytes, ShardId(shard), shards)).collect();
             assert_eq!(shares.iter().map(|share| u128::from(*share)).sum::<u128>(), u128::from(bytes));
             assert!(shares.iter().all(|share| share.abs_diff(shares[0]) <= 1));
         }
