@@ -33,6 +33,8 @@ pub enum Target {
     Send,
     /// Receives on sockets.
     Recv,
+    /// Wake-ups of other shards.
+    WakeUp,
 }
 
 /// The failure of an operation.
@@ -129,11 +131,11 @@ fn is_target(target: Target, op: Op) -> bool {
         Op::Send { .. } | Op::SendMsg { .. } => target == Target::Send,
         Op::Recv { .. } | Op::RecvProvided { .. } => target == Target::Recv,
         Op::MkdirAt { .. } => target == Target::MakeDirectory,
+        Op::MsgRing { .. } => target == Target::WakeUp,
         Op::Close { .. }
         | Op::AcceptMulti { .. }
         | Op::Connect { .. }
         | Op::PollOut { .. }
-        | Op::MsgRing { .. }
         | Op::Cancel { .. }
         | Op::CancelAll => false,
     }

@@ -61,7 +61,7 @@ pub use reactor::run;
 pub use socket::{Listener, Stream};
 pub use stall::Stall;
 pub use sync::{First, Notify, Permit, Permits, first, oneshot};
-pub use task::{Class, JoinHandle, spawn, yield_now};
+pub use task::{Class, JoinHandle, TimeSlice, spawn, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
 
 use reactor::Runtime;
@@ -89,6 +89,8 @@ pub struct Config {
     pub chunks_ready: usize,
     /// The devices whose file systems fail direct writes, as [`probe`] found: their files are opened without O_DIRECT.
     pub buffered_devices: Vec<u64>,
+    /// The longest wait for operations in flight at the end of a run. After it, their memory is leaked.
+    pub drain_max: Duration,
     /// The shares of the shard's time when all classes have work: foreground, replication, background.
     pub shares: [u32; 3],
 }
@@ -107,6 +109,7 @@ impl Default for Config {
             arena_bytes_max: buf::ARENA_BYTES_DEFAULT,
             chunks_ready: 0,
             buffered_devices: Vec::new(),
+            drain_max: Duration::from_secs(10),
             shares: [1000, 400, 200],
         }
     }

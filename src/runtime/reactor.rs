@@ -30,12 +30,15 @@ const SLICE: Duration = Duration::from_micros(250);
 const SLICE_WITH_COMPLETIONS: Duration = Duration::from_micros(50);
 /// The longest park of a shard whose messages wait for room in a mailbox.
 const CONGESTED_PARK_MAX: Duration = Duration::from_micros(200);
-/// The longest wait for operations in flight at the end of a run. After it, their memory is leaked.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// The pause before a failed wake-up is repeated, and between warnings about failed wake-ups.
+const WAKE_UP_RETRY: Duration = Duration::from_micros(200);
+const WAKE_UP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// User data of a message from another ring, which only wakes this shard.
 const USER_DATA_WAKE_UP: u64 = u64::MAX - 1;
 /// The tag of a file's close; the descriptor is in the low half.
 const USER_DATA_CLOSE: u64 = 0xfe << 56;
+/// The tag of a message that wakes another shard; the descriptor of its ring is in the low half.
+const USER_DATA_WAKING: u64 = 0xfd << 56;
 
 thread_local! {
     static CURRENT: Cell<*const Runtime> = const { Cell::new(std::ptr::null()) };
@@ -56,6 +59,11 @@ pub(super) struct Runtime {
     pub sources: RefCell<Vec<Arc<dyn Source>>>,
     /// Whether an endpoint sent a message since the last call of `wake_targets`.
     pub messages_sent: Cell<bool>,
+    /// The rings of shards that a wake-up did not reach, and the time of the next attempt.
+    unreached: RefCell<Vec<i32>>,
+    retry_at: Cell<Mono>,
+    wake_up_warned: Cell<Option<Mono>>,
+    drain_max: Duration,
     pub stalls: StallDetector,
     pulse: Arc<Pulse>,
     closes_in_flight: Cell<usize>,
@@ -103,6 +111,10 @@ impl Runtime {
             wheel: RefCell::new(Wheel::new(clock::now())),
             sources: RefCell::default(),
             messages_sent: Cell::new(false),
+            unreached: RefCell::default(),
+            retry_at: Cell::new(clock::now()),
+            wake_up_warned: Cell::new(None),
+            drain_max: config.drain_max,
             stalls: StallDetector::new(config.stall),
             pulse: Pulse::new(config.shard),
             closes_in_flight: Cell::new(0),
@@ -243,6 +255,7 @@ impl Runtime {
     }
 
     fn wake_targets(&self) {
+        self.repeat_wake_ups();
         if !self.messages_sent.replace(false) {
             return;
         }
@@ -253,10 +266,38 @@ impl Runtime {
         for source in self.sources.borrow().iter() {
             source.wake_targets(&mut |target| {
                 woken += 1;
-                ring.push(Op::MsgRing { ring: target, user_data: USER_DATA_WAKE_UP }, USER_DATA_IGNORED);
+                ring.push(wake_up(target), USER_DATA_WAKING | target as u64);
             });
         }
         self.count(|s| s.rings += woken);
+    }
+
+    /// Wakes the shards again that a wake-up did not reach. The shard that claimed the wake-up is the only one that
+    /// wakes the target (MAIL-2).
+    fn repeat_wake_ups(&self) {
+        if self.unreached.borrow().is_empty() || clock::now() < self.retry_at.get() {
+            return;
+        }
+        let mut ring = self.ring.borrow_mut();
+        for target in self.unreached.borrow_mut().drain(..) {
+            ring.push(wake_up(target), USER_DATA_WAKING | target as u64);
+        }
+    }
+
+    /// A wake-up failed. The kernel reports no success.
+    fn wake_up_failed(&self, c: Completion) {
+        // The target has ended, and its descriptor may be another file now.
+        if matches!(-c.result, libc::EBADF | libc::EBADFD | libc::EOWNERDEAD) {
+            return;
+        }
+        let now = clock::now();
+        if self.wake_up_warned.get().is_none_or(|at| now.since(at) >= WAKE_UP_WARNING_INTERVAL) {
+            self.wake_up_warned.set(Some(now));
+            let error = io::Error::from_raw_os_error(-c.result);
+            tracing::warn!("shard {} repeats a failed wake-up of another shard: {error}", self.shard);
+        }
+        self.unreached.borrow_mut().push(c.user_data as u32 as i32);
+        self.retry_at.set(now + WAKE_UP_RETRY);
     }
 
     fn enter(&self, wait: Wait) {
@@ -282,6 +323,7 @@ impl Runtime {
             match c.user_data {
                 USER_DATA_IGNORED | USER_DATA_WAKE_UP => {}
                 close if close >> 56 == USER_DATA_CLOSE >> 56 => self.closed(c),
+                waking if waking >> 56 == USER_DATA_WAKING >> 56 => self.wake_up_failed(c),
                 _ => self.complete(c),
             }
         }
@@ -348,7 +390,8 @@ impl Runtime {
     }
 
     fn park(&self, timer: Option<Mono>) {
-        let congested = self.sources.borrow().iter().any(|source| source.is_congested());
+        let congested =
+            !self.unreached.borrow().is_empty() || self.sources.borrow().iter().any(|source| source.is_congested());
         self.doorbell.park();
         // MAIL-2: messages that were sent before the announcement.
         if self.sources.borrow().iter().any(|source| source.has_work()) {
@@ -373,7 +416,7 @@ impl Runtime {
         while let Some(body) = self.tasks.take_any() {
             drop(body);
         }
-        let deadline = clock::now() + DRAIN_MAX;
+        let deadline = clock::now() + self.drain_max;
         self.wake_targets();
         self.push(Op::CancelAll, USER_DATA_IGNORED);
         loop {
@@ -386,6 +429,8 @@ impl Runtime {
                 let left = self.slots.borrow().in_flight;
                 tracing::warn!(left, "operations did not complete; their memory is leaked");
                 std::mem::forget(std::mem::take(&mut *self.slots.borrow_mut()));
+                // The kernel may still write to a buffer that a receive has picked.
+                std::mem::forget(self.pool.clone());
                 break;
             }
             self.enter(Wait::For(Duration::from_millis(10)));
@@ -393,6 +438,10 @@ impl Runtime {
         }
         self.sources.borrow_mut().clear();
     }
+}
+
+fn wake_up(ring: i32) -> Op {
+    Op::MsgRing { ring, user_data: USER_DATA_WAKE_UP }
 }
 
 /// A park takes at least this long: the thread leaves its core and returns to it.

@@ -357,7 +357,7 @@ fn entry(op: Op) -> squeue::Entry {
         Op::PollOut { fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32).build(),
         Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build(),
         Op::Connect { fd, addr, len } => opcode::Connect::new(types::Fd(fd), addr, len).build(),
-        // A completion is posted on failure only, and ignored: the target shard may have ended.
+        // A completion is posted on failure only.
         Op::MsgRing { ring, user_data } => {
             opcode::MsgRingData::new(types::Fd(ring), 0, user_data, None).build().flags(squeue::Flags::SKIP_SUCCESS)
         }

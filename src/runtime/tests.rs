@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod failures;
+
 /// A directory of one test, on the disk of the build directory (not a tmpfs), removed at the end.
 struct Scratch(PathBuf);
 

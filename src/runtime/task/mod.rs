@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::watchdog::NameId;
-pub use join::{JoinHandle, spawn, yield_now};
+pub use join::{JoinHandle, TimeSlice, spawn, yield_now};
 pub(super) use waker::{Waking, waker};
 
 /// The scheduling class of a task. Each class gets its share of the shard's time when all have work.
