@@ -1,4 +1,4 @@
-//! Appends batches: validates them, gives them offsets, and copies them into the log and the journal in one step.
+//! Appends batches: gives the rules of their validation, gives them offsets, and copies them into the log and the journal in one step.
 
 use super::Partition;
 use super::producers::{Membership, ProducerVerdict};
@@ -7,9 +7,8 @@ use crate::disk::journal::group::{EntryKind, JournalEntry};
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::AppendedBatch;
 use crate::model::{ErrorCode, Offset};
-use crate::record::codec::Decompressor;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
-use crate::record::validate::{Accepted, BatchRejected, RecordFault, Rules, validate};
+use crate::record::validate::{Accepted, BatchRejected, RecordFault, Rules};
 
 /// The position of an appended batch. It may be acknowledged once the journal has made `sequence` durable and the high
 /// watermark has passed `last_offset`.
@@ -88,13 +87,8 @@ pub struct AppendRequest {
 }
 
 impl Partition {
-    /// Checks the batch of one partition of a Produce request. Changes nothing.
-    pub fn validate<'a>(
-        &self,
-        records: &'a [u8],
-        request: &AppendRequest,
-        decompressor: &mut Decompressor,
-    ) -> Result<Accepted<'a>, AppendRefusal> {
+    /// The rules for the batches of a Produce request; an error if the partition accepts none now.
+    pub fn rules(&self, request: &AppendRequest) -> Result<Rules, AppendRefusal> {
         let config = self.config();
         // KIP-966: a partition with fewer replicas than min.insync.replicas requires all of them in sync.
         let required = config.min_insync_replicas.min(self.replicas.get());
@@ -108,7 +102,7 @@ impl Partition {
             );
             return Err(AppendRefusal::new(ErrorCode::NotEnoughReplicas, message));
         }
-        let rules = Rules {
+        Ok(Rules {
             zstd_rejection: request.capabilities.zstd_rejection,
             message_bytes_max: config.max_message_bytes,
             record_bytes_max: config.max_decompressed_message_bytes,
@@ -119,8 +113,7 @@ impl Partition {
             timestamp_after_max_ms: config.message_timestamp_after_max_ms,
             is_compacted: config.cleanup_policy.compacts,
             now_ms: request.now_ms,
-        };
-        Ok(validate(records, &rules, decompressor)?)
+        })
     }
 
     /// Whether the log and the journal can take a batch of this size now.

@@ -16,6 +16,7 @@ use crate::model::{ErrorCode, LeaderEpoch, Offset, TopicId, TopicName, TopicPart
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Decompressor;
 use crate::record::control::{Ending, Marker};
+use crate::record::validate::validate;
 use crate::runtime::{self, Class};
 
 const ID: TopicPartition = TopicPartition { topic: TopicId([5; 16]), partition: 0 };
@@ -67,7 +68,8 @@ impl World {
         let bytes = builder.finish();
         self.reserve(bytes.len(), count as u32).await;
         let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
-        let accepted = self.partition.validate(&bytes, &REQUEST, &mut decompressor).expect("the batch is good");
+        let rules = self.partition.rules(&REQUEST).expect("the partition accepts batches");
+        let accepted = validate(&bytes, &rules, &mut decompressor).expect("the batch is good");
         let membership = Membership::Verified { is_v2: false };
         self.partition.append(&self.journal, &accepted, membership, REQUEST.now_ms).expect("the batch is fresh")
     }

@@ -156,28 +156,35 @@ impl BatchBuilder {
             codec::compress(self.options.codec, self.options.level, &self.bytes[HEADER_BYTES..], &mut compressed);
             compressed
         };
-        let options = self.options;
-        let timestamp_type = match options.log_append_time_ms {
+        let header = self.options.header(self.count, self.base_timestamp, self.max_timestamp, &records);
+        (header, records)
+    }
+}
+
+impl BatchOptions {
+    /// The header of a batch of `count` records, which are stored as `records`.
+    pub(super) fn header(&self, count: i32, base_timestamp: i64, max_timestamp: i64, records: &[u8]) -> BatchHeader {
+        let timestamp_type = match self.log_append_time_ms {
             None => TimestampType::CreateTime,
             Some(_) => TimestampType::LogAppendTime,
         };
         let mut header = BatchHeader {
-            base_offset: options.base_offset,
+            base_offset: self.base_offset,
             batch_length: i32::try_from(HEADER_BYTES - PREFIX_BYTES + records.len()).expect("a batch is under 2 GiB"),
-            leader_epoch: options.leader_epoch,
+            leader_epoch: self.leader_epoch,
             magic: MAGIC,
             crc: 0,
-            attributes: attributes(options.codec, timestamp_type, options.is_transactional, options.is_control),
-            last_offset_delta: (self.count - 1).max(0),
-            base_timestamp: self.base_timestamp,
-            max_timestamp: options.log_append_time_ms.unwrap_or(self.max_timestamp),
-            producer_id: options.producer_id,
-            producer_epoch: options.producer_epoch,
-            base_sequence: options.base_sequence,
-            records_count: self.count,
+            attributes: attributes(self.codec, timestamp_type, self.is_transactional, self.is_control),
+            last_offset_delta: (count - 1).max(0),
+            base_timestamp,
+            max_timestamp: self.log_append_time_ms.unwrap_or(max_timestamp),
+            producer_id: self.producer_id,
+            producer_epoch: self.producer_epoch,
+            base_sequence: self.base_sequence,
+            records_count: count,
         };
-        header.crc = header.crc_with(&records);
-        (header, records)
+        header.crc = header.crc_with(records);
+        header
     }
 }
 

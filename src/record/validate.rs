@@ -6,12 +6,14 @@
 //!
 //! The records of a batch that needs no change stay borrowed; only the header is a new value.
 
+mod rebuild;
+
 pub use crate::model::TopicCompression;
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
-use crate::record::builder::{BatchBuilder, BatchOptions};
-use crate::record::codec::{Codec, Decompressor};
+use crate::record::codec::{self, Codec, CodecError, Decompressor};
 use crate::record::header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES, TimestampType, with_timestamp_type};
 use crate::record::records::{Records, Skimmed, skim};
+use rebuild::Rebuild;
 use std::borrow::Cow;
 
 /// The parameters of the checks, from the request, the topic and the clock.
@@ -103,32 +105,126 @@ fn invalid(message: impl ToString) -> BatchRejected {
     rejected(ErrorCode::InvalidRecord, message)
 }
 
+/// Why a batch was not validated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotAccepted {
+    /// The batch is rejected.
+    Rejected(BatchRejected),
+    /// The batch decodes to more than this, or would take too long at once. A caller with more memory and more time
+    /// may accept it.
+    LargerThan(usize),
+}
+
+impl NotAccepted {
+    /// The error for the producer, if there is no more memory or time.
+    pub fn rejection(self) -> BatchRejected {
+        match self {
+            NotAccepted::Rejected(rejected) => rejected,
+            NotAccepted::LargerThan(limit) => invalid(CodecError::TooLarge { limit }),
+        }
+    }
+}
+
+impl From<BatchRejected> for NotAccepted {
+    fn from(rejected: BatchRejected) -> NotAccepted {
+        NotAccepted::Rejected(rejected)
+    }
+}
+
+impl From<CodecError> for NotAccepted {
+    fn from(error: CodecError) -> NotAccepted {
+        match error {
+            CodecError::TooLarge { limit } => NotAccepted::LargerThan(limit),
+            // Kafka responds with UNKNOWN_SERVER_ERROR to records it cannot decompress. The CRC matches, so the
+            // producer is at fault.
+            error => invalid(error).into(),
+        }
+    }
+}
+
 /// Checks the `records` field of one partition of a Produce request and prepares it for the append.
 pub fn validate<'a>(
     records: &'a [u8],
     rules: &Rules,
     decompressor: &mut Decompressor,
 ) -> Result<Accepted<'a>, BatchRejected> {
+    let all = Effort { stored_bytes_max: usize::MAX, rebuilt_bytes_max: usize::MAX };
+    validate_within(records, rules, all, decompressor).map_err(NotAccepted::rejection)
+}
+
+/// Bounds the work that is done at once. The limit of the [`Decompressor`] bounds it too.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// The largest batch to check.
+    pub stored_bytes_max: usize,
+    /// The most decoded bytes of a batch to rebuild.
+    pub rebuilt_bytes_max: usize,
+}
+
+/// As [`validate`], but leaves a batch alone that needs more than this effort.
+pub fn validate_within<'a>(
+    records: &'a [u8],
+    rules: &Rules,
+    effort: Effort,
+    decompressor: &mut Decompressor,
+) -> Result<Accepted<'a>, NotAccepted> {
+    if records.len() > effort.stored_bytes_max {
+        return Err(NotAccepted::LargerThan(effort.stored_bytes_max));
+    }
     let header = the_one_batch(records)?;
     check_batch(&header, records, rules)?;
     let stored = &records[HEADER_BYTES..];
-    let codec = header.codec().expect("check_batch rejects unknown codecs");
-    // Kafka responds with UNKNOWN_SERVER_ERROR to records it cannot decompress. The CRC matches, so the producer is at
-    // fault.
-    let decoded = decompressor.decompress(codec, stored).map_err(invalid)?;
-    let walked = walk(&header, decoded, rules)?;
+    let decoded = decompressor.records(&header, stored)?;
+    let mut walk = Walk::new(&header, decoded, rules);
+    while walk.step(i32::MAX)? {}
+    let walked = walk.finish()?;
+    let Some(mut rebuild) = Rebuild::new(&header, decoded, &walked, rules)? else {
+        return Ok(fitting(keep(header, stored, &walked, rules), rules)?);
+    };
+    if decoded.len() > effort.rebuilt_bytes_max {
+        return Err(NotAccepted::LargerThan(effort.rebuilt_bytes_max));
+    }
+    while rebuild.step()? {}
+    Ok(fitting(rebuild.finish()?, rules)?)
+}
 
-    let (target, level) = match rules.compression {
-        TopicCompression::Producer => (codec, None),
-        TopicCompression::Always(codec, level) => (codec, level),
+/// The records that one step of [`validate_in_steps`] checks.
+const STEP_RECORDS: i32 = 8192;
+
+/// As [`validate`], for a large batch: calls `pause` after about [`codec::STEP_BYTES`] or some thousand records, so
+/// that other tasks can run. `limit` is the most decoded bytes.
+pub async fn validate_in_steps<'a>(
+    records: &'a [u8],
+    rules: &Rules,
+    limit: usize,
+    pause: impl AsyncFn(),
+) -> Result<Accepted<'a>, NotAccepted> {
+    let header = the_one_batch(records)?;
+    check_batch(&header, records, rules)?;
+    pause().await;
+    let stored = &records[HEADER_BYTES..];
+    let codec = header.codec().expect("check_batch rejects unknown codecs");
+    let mut decoding = codec::Decoding::new(codec, stored, limit)?;
+    while decoding.step()? {
+        pause().await;
+    }
+    let decoded = decoding.decoded();
+    let mut walk = Walk::new(&header, decoded, rules);
+    while walk.step(STEP_RECORDS)? {
+        pause().await;
+    }
+    let walked = walk.finish()?;
+    let Some(mut rebuild) = Rebuild::new(&header, decoded, &walked, rules)? else {
+        return Ok(fitting(keep(header, stored, &walked, rules), rules)?);
     };
-    let accepted = if target == codec && walked.has_consecutive_offsets {
-        keep(header, stored, &walked, rules)
-    } else {
-        let rebuilt = rebuild(&header, decoded, target, level, &walked, rules)?;
-        check_size(&rebuilt.header, rules)?;
-        rebuilt
-    };
+    while rebuild.step()? {
+        pause().await;
+    }
+    Ok(fitting(rebuild.finish()?, rules)?)
+}
+
+/// Rejects a batch that does not fit a segment.
+fn fitting<'a>(accepted: Accepted<'a>, rules: &Rules) -> Result<Accepted<'a>, BatchRejected> {
     if accepted.total_bytes() > rules.segment_bytes_max {
         return Err(rejected(
             ErrorCode::RecordListTooLarge,
@@ -256,41 +352,66 @@ struct Walked {
     has_consecutive_offsets: bool,
 }
 
-fn walk(header: &BatchHeader, decoded: &[u8], rules: &Rules) -> Result<Walked, BatchRejected> {
-    let mut walked = Walked { max_timestamp: -1, offset_delta_of_max_timestamp: 0, has_consecutive_offsets: true };
-    let mut faults = Faults::default();
-    let mut rest = decoded;
-    let is_compressed = header.codec() != Some(Codec::None);
-    for index in 0..header.records_count {
-        let record = skim(&mut rest).ok_or_else(|| malformed(header, decoded))?;
-        if is_compressed && record.bytes > rules.record_bytes_max {
-            return Err(invalid(format!(
-                "Invalid record size: {} exceeds the configured maximum record size of {}.",
-                record.bytes, rules.record_bytes_max
-            )));
-        }
-        // If the client set the LogAppendTime bit, Kafka uses max_timestamp here. Here the bit is cleared, so the
-        // record keeps its own timestamp.
-        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
-        if is_fault(header, &record, timestamp, rules) {
-            faults.add(index, &record, timestamp, rules);
-        }
-        if timestamp > walked.max_timestamp {
-            walked.max_timestamp = timestamp;
-            walked.offset_delta_of_max_timestamp = index;
-        }
-        // Some old clients set wrong offset deltas in a compressed batch. Kafka rewrites such batches.
-        walked.has_consecutive_offsets &= record.offset_delta == index;
+/// The pass over the records, in steps.
+struct Walk<'a> {
+    header: &'a BatchHeader,
+    decoded: &'a [u8],
+    rules: &'a Rules,
+    rest: &'a [u8],
+    next: i32,
+    walked: Walked,
+    faults: Faults,
+}
+
+impl<'a> Walk<'a> {
+    fn new(header: &'a BatchHeader, decoded: &'a [u8], rules: &'a Rules) -> Walk<'a> {
+        let walked = Walked { max_timestamp: -1, offset_delta_of_max_timestamp: 0, has_consecutive_offsets: true };
+        Walk { header, decoded, rules, rest: decoded, next: 0, walked, faults: Faults::default() }
     }
-    if !rest.is_empty() {
-        return Err(malformed(header, decoded));
+
+    /// Checks the next `count` records. Returns whether more follow.
+    fn step(&mut self, count: i32) -> Result<bool, BatchRejected> {
+        let Walk { header, decoded, rules, .. } = *self;
+        let end = header.records_count.min(self.next.saturating_add(count));
+        let (mut rest, walked) = (self.rest, &mut self.walked);
+        let is_compressed = header.codec() != Some(Codec::None);
+        for index in self.next..end {
+            let record = skim(&mut rest).ok_or_else(|| malformed(header, decoded))?;
+            if is_compressed && record.bytes > rules.record_bytes_max {
+                return Err(invalid(format!(
+                    "Invalid record size: {} exceeds the configured maximum record size of {}.",
+                    record.bytes, rules.record_bytes_max
+                )));
+            }
+            // If the client set the LogAppendTime bit, Kafka uses max_timestamp here. Here the bit is cleared, so the
+            // record keeps its own timestamp.
+            let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+            if is_fault(header, &record, timestamp, rules) {
+                self.faults.add(index, &record, timestamp, rules);
+            }
+            if timestamp > walked.max_timestamp {
+                walked.max_timestamp = timestamp;
+                walked.offset_delta_of_max_timestamp = index;
+            }
+            // Some old clients set wrong offset deltas in a compressed batch. Kafka rewrites such batches.
+            walked.has_consecutive_offsets &= record.offset_delta == index;
+        }
+        (self.rest, self.next) = (rest, end);
+        Ok(end < header.records_count)
     }
-    faults.into_result()?;
-    if rules.timestamp_type == TimestampType::LogAppendTime {
-        walked.max_timestamp = rules.now_ms;
-        walked.offset_delta_of_max_timestamp = 0;
+
+    fn finish(self) -> Result<Walked, BatchRejected> {
+        let Walk { header, decoded, rules, rest, mut walked, faults, .. } = self;
+        if !rest.is_empty() {
+            return Err(malformed(header, decoded));
+        }
+        faults.into_result()?;
+        if rules.timestamp_type == TimestampType::LogAppendTime {
+            walked.max_timestamp = rules.now_ms;
+            walked.offset_delta_of_max_timestamp = 0;
+        }
+        Ok(walked)
     }
-    Ok(walked)
 }
 
 /// The error of records that `skim` rejects, found by reading them with [`Records`].
@@ -388,51 +509,6 @@ fn keep<'a>(mut header: BatchHeader, stored: &'a [u8], walked: &Walked, rules: &
         offset_delta_of_max_timestamp: walked.offset_delta_of_max_timestamp,
         is_as_sent,
     }
-}
-
-/// The largest records to rebuild. A number of one byte may take 10 in the new batch, and a batch's length is an i32.
-const REBUILT_BYTES_MAX: usize = 256 << 20;
-
-/// The batch rebuilt with the same records, this codec and the offset deltas 0, 1, 2, ...
-fn rebuild(
-    header: &BatchHeader,
-    decoded: &[u8],
-    codec: Codec,
-    level: Option<i32>,
-    walked: &Walked,
-    rules: &Rules,
-) -> Result<Accepted<'static>, BatchRejected> {
-    if decoded.len() > REBUILT_BYTES_MAX {
-        return Err(rejected(
-            ErrorCode::MessageTooLarge,
-            format!("The records decompress to {} bytes, too many to be rebuilt", decoded.len()),
-        ));
-    }
-    let mut builder = BatchBuilder::new(BatchOptions {
-        base_offset: Offset::ZERO,
-        leader_epoch: header.leader_epoch,
-        codec,
-        level,
-        log_append_time_ms: (rules.timestamp_type == TimestampType::LogAppendTime).then_some(rules.now_ms),
-        is_transactional: header.is_transactional(),
-        is_control: false,
-        producer_id: header.producer_id,
-        producer_epoch: header.producer_epoch,
-        base_sequence: header.base_sequence,
-    });
-    for record in Records::new(header, decoded) {
-        let record = record.map_err(invalid)?;
-        builder.append_record(header.base_timestamp.wrapping_add(record.timestamp_delta), &record);
-    }
-    let (header, records) = builder.finish_apart();
-    assert!(header.max_timestamp == walked.max_timestamp, "REC-3: both passes find the same maximum timestamp");
-    assert!(header.last_offset_delta + 1 == header.records_count, "REC-3: the offset deltas are 0, 1, 2, ..");
-    Ok(Accepted {
-        header,
-        records: Cow::Owned(records),
-        offset_delta_of_max_timestamp: walked.offset_delta_of_max_timestamp,
-        is_as_sent: false,
-    })
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::record::codec::Decompressor;
 use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class};
+use crate::runtime::{self, Class, Permits};
 
 /// How often a task that waits for the journal or for memory checks again, for example for a failure.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -72,7 +72,10 @@ pub struct Shard {
     journal: Rc<Journal>,
     /// The budget for log data: chunks of tails, and pages read back.
     pub memory: Rc<Memory>,
+    /// For batches that are validated at once.
     decompressor: RefCell<Decompressor>,
+    /// Permits for the decoded bytes of large batches, one of the largest at a time.
+    decoding: Permits,
     /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
     committed: Cell<Sequence>,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::image::remove_stale_directory;
-use super::{Shard, partition_metadata};
+use super::produce::DECODED_BYTES_AT_ONCE;
+use super::{DECODED_BYTES_MAX, Shard, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
@@ -30,7 +31,7 @@ use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::buf::BLOCK_BYTES_MAX;
 use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class};
+use crate::runtime::{self, Class, Permits};
 use crate::runtime::{clock, dir};
 
 /// With its header, such a group fills exactly one block of the arena. A larger group would be a separate mapping,
@@ -172,7 +173,8 @@ impl Shard {
             committed: Cell::new(journal.durable()),
             journal,
             memory,
-            decompressor: RefCell::new(Decompressor::new(super::DECODED_BYTES_MAX)),
+            decompressor: RefCell::new(Decompressor::new(DECODED_BYTES_AT_ONCE)),
+            decoding: Permits::new(DECODED_BYTES_MAX as u64),
             uncommitted: RefCell::new(VecDeque::new()),
             committed_moved: Notify::new(),
             disk_full: Cell::new(false),

@@ -2,14 +2,23 @@
 
 use std::rc::Rc;
 
-use super::{RECHECK_INTERVAL, Shard};
+use super::{DECODED_BYTES_MAX, RECHECK_INTERVAL, Shard};
 use crate::model::{ErrorCode, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::producers::Membership;
 use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verification};
-use crate::record::validate::Accepted;
-use crate::runtime;
+use crate::record::validate::{
+    Accepted, BatchRejected, Effort, NotAccepted, Rules, validate_in_steps, validate_within,
+};
+use crate::runtime::{self, TimeSlice};
+
+/// The most decoded bytes of a batch that is validated at once, without reserved memory: some ms of work.
+pub(super) const DECODED_BYTES_AT_ONCE: usize = 2 << 20;
+/// The most decoded bytes at the first attempt in steps. Only a larger batch needs all memory for decoding.
+const DECODED_BYTES_LARGE: usize = 16 << 20;
+/// The largest work that a produce does at once. Compressing is several times slower than decompressing.
+const AT_ONCE: Effort = Effort { stored_bytes_max: DECODED_BYTES_AT_ONCE, rebuilt_bytes_max: 256 << 10 };
 
 /// Memory reserved for an append. Dropping it releases the unused part: a partition without further appends would keep
 /// it.
@@ -22,7 +31,7 @@ impl Drop for Reservation<'_> {
 }
 
 impl Shard {
-    /// Appends one batch to a partition of this shard. Waits only when memory or the journal is short. That slows a
+    /// Appends one batch to a partition of this shard. Waits only when the batch is large, or memory or the journal is short. That slows a
     /// producer down that is faster than the disk, because its connection is not read meanwhile. `verification`: the
     /// transaction coordinator has confirmed that the partition is in the batch's transaction.
     pub async fn produce(
@@ -35,11 +44,34 @@ impl Shard {
         let Some(partition) = self.partition(id) else {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
-        let accepted = partition.validate(records, request, &mut self.decompressor.borrow_mut())?;
+        let rules = partition.rules(request)?;
+        let validated = validate_within(records, &rules, AT_ONCE, &mut self.decompressor.borrow_mut());
+        let accepted = match validated {
+            Ok(accepted) => accepted,
+            Err(NotAccepted::Rejected(rejected)) => return Err(rejected.into()),
+            // Boxed, because every connection's task would have room for this rare wait.
+            Err(NotAccepted::LargerThan(_)) => Box::pin(self.validate_large(records, &rules)).await?,
+        };
         let is_v2 = request.capabilities.has_transactions_v2;
         // Evaluated at the append, because a marker may be appended while this one waits for room.
         let membership = || verification.map_or(Membership::ByLog, |verification| verification.membership(is_v2));
         self.append_accepted(&partition, &accepted, membership, request.now_ms).await
+    }
+
+    /// Validates a batch in steps, with pauses in which other tasks run. The memory for its decoded records is reserved
+    /// first; a batch that needs more begins again with more.
+    async fn validate_large<'a>(&self, records: &'a [u8], rules: &Rules) -> Result<Accepted<'a>, BatchRejected> {
+        let slice = TimeSlice::begin();
+        let mut larger_than = 0;
+        for limit in [DECODED_BYTES_LARGE, DECODED_BYTES_MAX] {
+            let _decoded = self.decoding.acquire(limit as u64).await;
+            match validate_in_steps(records, rules, limit, async || slice.pause().await).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(NotAccepted::Rejected(rejected)) => return Err(rejected),
+                Err(NotAccepted::LargerThan(limit)) => larger_than = limit,
+            }
+        }
+        Err(NotAccepted::LargerThan(larger_than).rejection())
     }
 
     /// Appends a batch that a coordinator of this node has built. The coordinator has verified its transaction, if it

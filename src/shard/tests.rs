@@ -17,6 +17,7 @@ use crate::metadata::{Command, Image, apply_to};
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
 use crate::record::builder::{BatchBuilder, BatchOptions};
+use crate::record::codec::Codec;
 use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
 use crate::runtime::{self, Class};
 
@@ -93,6 +94,37 @@ fn high_watermarks_advance_before_a_group_is_committed() {
                 assert_eq!(partition.high_watermark(), Offset(round + 1), "SHARD-1: {:?}", partition.id);
             }
         }
+        shard.stop().await.expect("storage works");
+    });
+}
+
+#[test]
+fn other_appends_go_on_while_a_decompression_bomb_is_validated() {
+    let scratch = Scratch::new("bomb");
+    run(async {
+        let shard = open(&scratch.0, ShardId(0)).await;
+        let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms: 1_000 };
+        let mut builder = BatchBuilder::new(BatchOptions { codec: Codec::Lz4, ..BatchOptions::default() });
+        builder.append(1_000, Some(b"key"), Some(&vec![0; 64 << 20]), []);
+        let bomb: Rc<[u8]> = builder.finish().into();
+        let id = ids(&shard)[0];
+        let bombs = [(); 2].map(|()| {
+            let (shard, bomb) = (shard.clone(), bomb.clone());
+            runtime::spawn(Class::Foreground, "bomb", async move { shard.produce(id, &bomb, &request, None).await })
+        });
+        let (mut small, mut is_contended) = (0, false);
+        while !bombs.iter().all(|bomb| bomb.is_finished()) {
+            shard.produce(ids(&shard)[1], &batch(), &request, None).await.expect("the batch is good");
+            small += 1;
+            is_contended |= shard.decoding.is_contended();
+            runtime::yield_now().await;
+        }
+        assert!(small > 3, "{small} batches were appended meanwhile");
+        assert!(is_contended, "the bombs are decoded one after the other");
+        for bomb in bombs {
+            bomb.await.expect("the batch is good");
+        }
+        assert_eq!(shard.decoding.available(), shard.decoding.total(), "the memory is free again");
         shard.stop().await.expect("storage works");
     });
 }

@@ -17,17 +17,29 @@ const WRITTEN_BLOCK_BYTES: usize = 64 << 10;
 /// LZ4's densest sequence: one byte of input per 255 bytes of output.
 const EXPANSION_MAX: usize = 255;
 
-/// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
-pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let mut input = stored;
-    if read_u32(&mut input)? != MAGIC {
-        return Err(malformed("it does not start with the frame magic"));
+/// Decompresses a frame in steps of one block.
+pub struct Decoder<'a> {
+    input: &'a [u8],
+    flags: Flags,
+    block_bytes_max: usize,
+}
+
+impl<'a> Decoder<'a> {
+    pub fn new(stored: &'a [u8]) -> Result<Decoder<'a>, CodecError> {
+        let mut input = stored;
+        if read_u32(&mut input)? != MAGIC {
+            return Err(malformed("it does not start with the frame magic"));
+        }
+        let (flags, block_bytes_max) = read_descriptor(&mut input)?;
+        Ok(Decoder { input, flags, block_bytes_max })
     }
-    let (flags, block_bytes_max) = read_descriptor(&mut input)?;
-    loop {
-        let length = read_u32(&mut input)?;
+
+    /// Appends the next block to `out`, which may grow to `limit` bytes. Returns whether more may follow.
+    pub fn step(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        let (input, block_bytes_max) = (&mut self.input, self.block_bytes_max);
+        let length = read_u32(input)?;
         if length == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let is_stored = length & STORED_BIT != 0;
         let length = (length & !STORED_BIT) as usize;
@@ -36,11 +48,12 @@ pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
                 "a block has {length} bytes, more than the frame's limit of {block_bytes_max}"
             )));
         }
-        let block = read_bytes(&mut input, length)?;
-        if flags.has_block_checksum && read_u32(&mut input)? != xxh32(block) {
+        let block = read_bytes(input, length)?;
+        if self.flags.has_block_checksum && read_u32(input)? != xxh32(block) {
             return Err(malformed("a block's checksum does not match"));
         }
         append_block(block, is_stored, block_bytes_max, limit, out)?;
+        Ok(true)
     }
 }
 
@@ -107,9 +120,19 @@ fn read_descriptor(input: &mut &[u8]) -> Result<(Flags, usize), CodecError> {
 
 /// Appends the compressed form of `plain` to `out`, as one frame.
 pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
+    begin_frame(out);
+    append_blocks(plain, out);
+    end_frame(out);
+}
+
+pub fn begin_frame(out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&WRITTEN_FLAGS);
     out.push((xxh32(&WRITTEN_FLAGS) >> 8) as u8);
+}
+
+/// Appends the blocks of one piece of a frame. All pieces but the last are multiples of [`WRITTEN_BLOCK_BYTES`].
+pub fn append_blocks(plain: &[u8], out: &mut Vec<u8>) {
     for block in plain.chunks(WRITTEN_BLOCK_BYTES) {
         let start = out.len();
         out.resize(start + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
@@ -123,6 +146,9 @@ pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(block);
         }
     }
+}
+
+pub fn end_frame(out: &mut Vec<u8>) {
     out.extend_from_slice(&0u32.to_le_bytes());
 }
 

@@ -8,6 +8,8 @@ mod lz4;
 mod snappy;
 mod zstandard;
 
+use std::io::{Read, Write};
+
 pub use crate::model::Codec;
 
 /// Why bytes cannot be decompressed.
@@ -63,10 +65,11 @@ impl Decompressor {
         self.decoded.clear();
         match codec {
             Codec::None => return Ok(stored),
-            Codec::Gzip => gzip::decompress(stored, self.limit, &mut self.decoded)?,
-            Codec::Snappy => snappy::decompress(stored, self.limit, &mut self.decoded)?,
-            Codec::Lz4 => lz4::decompress(stored, self.limit, &mut self.decoded)?,
             Codec::Zstd => self.zstd.decompress(stored, self.limit, &mut self.decoded)?,
+            codec => {
+                let mut decoder = Decoder::new(codec, stored, self.limit)?;
+                while decoder.step(self.limit, &mut self.decoded)? {}
+            }
         }
         let (decoded_bytes, limit) = (self.decoded.len(), self.limit);
         assert!(decoded_bytes <= limit, "REC-1: {decoded_bytes} bytes were decoded, more than {limit}");
@@ -101,12 +104,145 @@ pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8
     }
 }
 
-/// Reads `source` to its end into `out`, which may grow to `limit` bytes.
-fn read_bounded(codec: Codec, source: impl std::io::Read, limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    use std::io::Read;
-    let room = (limit - out.len().min(limit)) as u64;
-    source.take(room + 1).read_to_end(out).map_err(|error| CodecError::malformed(codec, error))?;
-    if out.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(()) }
+/// The bytes that one step decodes or encodes, if the format allows it. A multiple of the blocks that LZ4 and Snappy
+/// write.
+pub const STEP_BYTES: usize = 256 << 10;
+
+/// Decompresses one batch in steps, so that the caller can let other tasks run in between.
+pub struct Decoding<'a> {
+    limit: usize,
+    stored: &'a [u8],
+    decoded: Vec<u8>,
+    /// `None`: the batch is not compressed.
+    decoder: Option<Decoder<'a>>,
+}
+
+impl<'a> Decoding<'a> {
+    /// `limit` is the most decoded bytes.
+    pub fn new(codec: Codec, stored: &'a [u8], limit: usize) -> Result<Decoding<'a>, CodecError> {
+        let decoder = match codec {
+            Codec::None => None,
+            codec => Some(Decoder::new(codec, stored, limit)?),
+        };
+        Ok(Decoding { limit, stored, decoded: Vec::new(), decoder })
+    }
+
+    /// Decodes about [`STEP_BYTES`]. Returns whether more may follow.
+    pub fn step(&mut self) -> Result<bool, CodecError> {
+        let Some(decoder) = &mut self.decoder else { return Ok(false) };
+        let goes_on = decoder.step(self.limit, &mut self.decoded)?;
+        assert!(self.decoded.len() <= self.limit, "REC-1: {} bytes of {} are decoded", self.decoded.len(), self.limit);
+        Ok(goes_on)
+    }
+
+    /// The bytes that are decoded so far.
+    pub fn decoded(&self) -> &[u8] {
+        if self.decoder.is_some() { &self.decoded } else { self.stored }
+    }
+}
+
+enum Decoder<'a> {
+    Gzip(gzip::Decoder<'a>),
+    Snappy(snappy::Decoder<'a>),
+    Lz4(lz4::Decoder<'a>),
+    Zstd(zstandard::Steps<'a>),
+}
+
+impl<'a> Decoder<'a> {
+    fn new(codec: Codec, stored: &'a [u8], limit: usize) -> Result<Decoder<'a>, CodecError> {
+        Ok(match codec {
+            Codec::None => unreachable!("uncompressed records need no decoder"),
+            Codec::Gzip => Decoder::Gzip(gzip::Decoder::new(stored)),
+            Codec::Snappy => Decoder::Snappy(snappy::Decoder::new(stored)),
+            Codec::Lz4 => Decoder::Lz4(lz4::Decoder::new(stored)?),
+            Codec::Zstd => Decoder::Zstd(zstandard::Steps::new(stored, limit)?),
+        })
+    }
+
+    fn step(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        match self {
+            Decoder::Gzip(decoder) => decoder.step(limit, out),
+            Decoder::Snappy(decoder) => decoder.step(limit, out),
+            Decoder::Lz4(decoder) => decoder.step(limit, out),
+            Decoder::Zstd(decoder) => decoder.step(limit, out),
+        }
+    }
+}
+
+/// Compresses in pieces, so that the caller can let other tasks run in between. The levels are those of [`compress`].
+pub enum Compressor {
+    /// Collects the pieces.
+    None(Vec<u8>),
+    /// A gzip member.
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    /// Java's framing.
+    Snappy(Vec<u8>),
+    /// An LZ4 frame.
+    Lz4(Vec<u8>),
+    /// A zstd frame.
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Compressor {
+    /// `plain_bytes_max` is about the number of bytes that will be written.
+    pub fn new(codec: Codec, level: Option<i32>, plain_bytes_max: usize) -> Compressor {
+        let mut out = Vec::new();
+        match codec {
+            Codec::None => Compressor::None(out),
+            Codec::Gzip => Compressor::Gzip(gzip::encoder(level)),
+            Codec::Snappy => {
+                snappy::begin_stream(&mut out);
+                Compressor::Snappy(out)
+            }
+            Codec::Lz4 => {
+                lz4::begin_frame(&mut out);
+                Compressor::Lz4(out)
+            }
+            Codec::Zstd => Compressor::Zstd(zstandard::encoder(level, plain_bytes_max)),
+        }
+    }
+
+    /// Writes one piece: [`STEP_BYTES`], or less if it is the last one.
+    pub fn write(&mut self, piece: &[u8]) {
+        assert!(piece.len() <= STEP_BYTES, "a piece of {} bytes", piece.len());
+        match self {
+            Compressor::None(out) => out.extend_from_slice(piece),
+            Compressor::Gzip(encoder) => encoder.write_all(piece).expect("writing to memory does not fail"),
+            Compressor::Snappy(out) => snappy::append_chunks(piece, out),
+            Compressor::Lz4(out) => lz4::append_blocks(piece, out),
+            Compressor::Zstd(encoder) => encoder.write_all(piece).expect("writing to memory does not fail"),
+        }
+    }
+
+    /// The compressed bytes so far. An encoder may hold back some more.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Compressor::None(out) | Compressor::Snappy(out) | Compressor::Lz4(out) => out.len(),
+            Compressor::Gzip(encoder) => encoder.get_ref().len(),
+            Compressor::Zstd(encoder) => encoder.get_ref().len(),
+        }
+    }
+
+    /// The whole compressed form.
+    pub fn finish(self) -> Vec<u8> {
+        match self {
+            Compressor::None(out) | Compressor::Snappy(out) => out,
+            Compressor::Lz4(mut out) => {
+                lz4::end_frame(&mut out);
+                out
+            }
+            Compressor::Gzip(encoder) => encoder.finish().expect("writing to memory does not fail"),
+            Compressor::Zstd(encoder) => encoder.finish().expect("writing to memory does not fail"),
+        }
+    }
+}
+
+/// Appends the next bytes of `source` to `out`, which may grow to `limit` bytes. Returns whether more may follow.
+fn read_some(codec: Codec, source: &mut impl Read, limit: usize, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+    let wanted = STEP_BYTES.min(limit - out.len().min(limit) + 1);
+    let read = source.by_ref().take(wanted as u64).read_to_end(out);
+    let read = read.map_err(|error| CodecError::malformed(codec, error))?;
+    if out.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(read == wanted) }
 }
 
 #[cfg(test)]

@@ -12,28 +12,41 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// The densest Snappy element takes 3 bytes and copies 64; rounded up for the length prefix.
 const EXPANSION_MAX: usize = 32;
 
-/// Appends the decompressed form of `stored` to `out`, up to `limit` bytes in all.
-pub fn decompress(stored: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    if !stored.starts_with(&MAGIC) {
-        return decompress_raw(stored, limit, out);
+/// Decompresses a stream in steps of one chunk. A raw block is one step.
+pub struct Decoder<'a> {
+    rest: &'a [u8],
+    is_framed: bool,
+}
+
+impl<'a> Decoder<'a> {
+    pub fn new(stored: &'a [u8]) -> Decoder<'a> {
+        Decoder { rest: stored, is_framed: stored.starts_with(&MAGIC) }
     }
-    let mut rest = stored;
-    while !rest.is_empty() {
-        if rest.starts_with(&MAGIC) {
-            rest = rest.get(HEADER_BYTES..).ok_or_else(|| malformed("the bytes end inside the stream header"))?;
-            continue;
+
+    /// Appends the next chunk to `out`, which may grow to `limit` bytes. Returns whether more may follow.
+    pub fn step(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        if !self.is_framed {
+            decompress_raw(self.rest, limit, out)?;
+            return Ok(false);
+        }
+        if self.rest.starts_with(&MAGIC) {
+            let after = self.rest.get(HEADER_BYTES..);
+            self.rest = after.ok_or_else(|| malformed("the bytes end inside the stream header"))?;
+        }
+        if self.rest.is_empty() {
+            return Ok(false);
         }
         let (length, after) =
-            rest.split_first_chunk().ok_or_else(|| malformed("the bytes end inside a chunk length"))?;
+            self.rest.split_first_chunk().ok_or_else(|| malformed("the bytes end inside a chunk length"))?;
         let length = i32::from_be_bytes(*length);
         let (chunk, after) = usize::try_from(length)
             .ok()
             .and_then(|length| after.split_at_checked(length))
             .ok_or_else(|| malformed(format!("a chunk needs {length} bytes, and {} are left", after.len())))?;
         decompress_raw(chunk, limit, out)?;
-        rest = after;
+        self.rest = after;
+        Ok(!after.is_empty())
     }
-    Ok(())
 }
 
 fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
@@ -54,9 +67,18 @@ fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), C
 
 /// Appends the compressed form of `plain` to `out`, in Java's framing.
 pub fn compress(plain: &[u8], out: &mut Vec<u8>) {
+    begin_stream(out);
+    append_chunks(plain, out);
+}
+
+pub fn begin_stream(out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&1i32.to_be_bytes());
     out.extend_from_slice(&1i32.to_be_bytes());
+}
+
+/// Appends the chunks of one piece of a stream.
+pub fn append_chunks(plain: &[u8], out: &mut Vec<u8>) {
     let mut encoder = snap::raw::Encoder::new();
     for chunk in plain.chunks(CHUNK_BYTES) {
         let start = out.len();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::tests::{LIMIT, Seeded};
 use crate::record::walk::batches;
 use crate::record::{header, varint};
@@ -381,4 +382,69 @@ fn damage_with_a_matching_crc_is_rejected_or_harmless() {
             }
         }
     }
+}
+
+/// Validates in steps. Returns the number of pauses too.
+fn in_steps<'a>(bytes: &'a [u8], rules: &Rules, limit: usize) -> (Result<Accepted<'a>, NotAccepted>, usize) {
+    let pauses = std::cell::Cell::new(0);
+    let validated = {
+        let steps = std::pin::pin!(validate_in_steps(bytes, rules, limit, async || pauses.set(pauses.get() + 1)));
+        steps.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    let std::task::Poll::Ready(validated) = validated else { panic!("the pauses do not wait") };
+    (validated, pauses.get())
+}
+
+#[test]
+fn steps_and_one_go_have_the_same_result_and_steps_pause() {
+    let records = vec![(NOW, Some("a key of some bytes")); 60_000];
+    let plain_bytes = batch_of(Codec::None, &records).len();
+    for from in Codec::ALL {
+        let sent = batch_of(from, &records);
+        for compression in Codec::ALL
+            .map(|codec| TopicCompression::Always(codec, None))
+            .into_iter()
+            .chain([TopicCompression::Producer])
+        {
+            let rules = Rules { compression, message_bytes_max: 8 << 20, ..rules() };
+            let expected = run(&sent, &rules).unwrap();
+            let (accepted, pauses) = in_steps(&sent, &rules, LIMIT);
+            let accepted = accepted.unwrap();
+            assert_eq!(stored(&accepted), stored(&expected), "{from:?} to {compression:?}");
+            let decodes = if from == Codec::None { 0 } else { plain_bytes / codec::STEP_BYTES };
+            let encodes = if accepted.is_as_sent { 0 } else { plain_bytes / codec::STEP_BYTES };
+            let walks = records.len() / STEP_RECORDS as usize;
+            assert!(pauses >= decodes + walks + encodes, "{from:?} to {compression:?}: {pauses} pauses");
+        }
+    }
+}
+
+#[test]
+fn a_batch_above_the_effort_is_left_alone() {
+    let zeros = "0".repeat(300_000);
+    let sent = batch_of(Codec::Zstd, &[(NOW, Some(&*zeros))]);
+    let check = |rules: &Rules, effort: Effort, decoded_bytes_max: usize, expected: Option<usize>| {
+        let validated = validate_within(&sent, rules, effort, &mut Decompressor::new(decoded_bytes_max));
+        assert_eq!(validated.err(), expected.map(NotAccepted::LargerThan), "{effort:?} {decoded_bytes_max}");
+    };
+    let all = Effort { stored_bytes_max: usize::MAX, rebuilt_bytes_max: usize::MAX };
+    let other_codec = Rules { compression: TopicCompression::Always(Codec::Lz4, None), ..rules() };
+    check(&rules(), all, LIMIT, None);
+    check(&rules(), all, 200_000, Some(200_000));
+    check(&rules(), Effort { stored_bytes_max: 50, ..all }, LIMIT, Some(50));
+    check(&rules(), Effort { rebuilt_bytes_max: 1000, ..all }, LIMIT, None);
+    check(&other_codec, Effort { rebuilt_bytes_max: 1000, ..all }, LIMIT, Some(1000));
+    assert_eq!(in_steps(&sent, &rules(), 200_000).0.err(), Some(NotAccepted::LargerThan(200_000)));
+    let rejection = NotAccepted::LargerThan(200_000).rejection();
+    assert_eq!(rejection.error, ErrorCode::InvalidRecord);
+    assert!(rejection.message.contains("more than 200000 bytes"), "{}", rejection.message);
+}
+
+#[test]
+fn a_rebuilt_batch_stops_growing_above_the_limit() {
+    let records = vec![(NOW, Some("the same key")); 60_000];
+    let sent = batch_of(Codec::Zstd, &records);
+    let rules = Rules { compression: TopicCompression::Always(Codec::None, None), ..rules() };
+    let rejected = check_rejected("rebuilt", &sent, &rules, ErrorCode::MessageTooLarge, "rebuilt");
+    assert_eq!(in_steps(&sent, &rules, LIMIT).0.err(), Some(NotAccepted::Rejected(rejected)));
 }
