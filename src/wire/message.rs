@@ -17,7 +17,8 @@
 //! generates two structs that encode and decode at every version. An `Option` may be null at every version that has the
 //! field, or from `nullable = n+` on. `tag = n` makes a tagged field, which is written only if it differs from its
 //! default. A field that the version lacks decodes as its default. When encoded, it must have its default or be
-//! `ignorable`; otherwise the message is [`Unencodable`](super::Unencodable), as in Kafka.
+//! `ignorable`; otherwise the message is [`Unencodable`](super::Unencodable), as in Kafka. A string in a field
+//! `error_message` is cut to the longest that can be encoded.
 //!
 //! The documentation of each field ends with its declaration: versions, null, default and tag. A comment above a field
 //! adds units and special values. A name that ends in `_ms` counts milliseconds, and one in `_bytes` counts bytes.
@@ -221,6 +222,16 @@ impl Wire for Bytes {
     }
 }
 
+/// Whether a field of this name is a text for people. The writer shortens it rather than refusing the whole message.
+pub(crate) const fn is_error_message(field: &str) -> bool {
+    let (field, name) = (field.as_bytes(), b"error_message");
+    let mut at = 0;
+    while at < name.len() && at < field.len() && field[at] == name[at] {
+        at += 1;
+    }
+    at == name.len() && at == field.len()
+}
+
 /// `message_or!(a ; b)` is `a` if it is present, else `b`.
 macro_rules! message_or {
     (; $otherwise:expr) => {
@@ -337,6 +348,7 @@ macro_rules! message {
                     {
                         w.refuse(concat!("null ", stringify!($name), ".", stringify!($field)));
                     }
+                    w.set_shortens(const { $crate::wire::message::is_error_message(stringify!($field)) });
                     $crate::wire::Wire::encode(&self.$field, w, version);
                 })*
                 w.tag_count(tags);
@@ -344,6 +356,7 @@ macro_rules! message {
                     && $crate::wire::in_versions!(version, $from $($to)?)
                     && self.$field != default.$field
                 {
+                    w.set_shortens(const { $crate::wire::message::is_error_message(stringify!($field)) });
                     w.tag(tag, |w| $crate::wire::Wire::encode(&self.$field, w, version));
                 })*
             }

@@ -24,6 +24,8 @@ pub struct Writer {
     version: i16,
     /// The first 4 bytes are the length of the rest.
     is_frame: bool,
+    /// A string that is too long is cut.
+    shortens: bool,
     refused: Option<Unencodable>,
 }
 
@@ -147,6 +149,7 @@ impl Writer {
     pub fn nullable_string(&mut self, text: Option<&str>) {
         let text = match text {
             Some(text) if text.len() <= STRING_BYTES_MAX => Some(text),
+            Some(text) if self.shortens => Some(shortened(text)),
             Some(_) => {
                 self.refuse("a string longer than 32767 bytes");
                 None
@@ -160,6 +163,18 @@ impl Writer {
             (None, false) => self.i16(-1),
         }
         self.raw(text.unwrap_or_default().as_bytes());
+    }
+
+    /// Whether a string that is too long is cut from now on. Otherwise it makes the message unencodable.
+    pub(super) fn set_shortens(&mut self, shortens: bool) {
+        self.shortens = shortens;
+    }
+
+    /// A text for people, which may be cut; `None` is null.
+    pub fn error_message(&mut self, text: Option<&str>) {
+        self.set_shortens(true);
+        self.nullable_string(text);
+        self.set_shortens(false);
     }
 
     /// A string with an `int16` length at every version: the client id of a request header.
@@ -207,4 +222,14 @@ impl Writer {
         let length_bytes = self.out.len() - end;
         self.out[start..].rotate_right(length_bytes);
     }
+}
+
+/// The longest beginning of `text` that fits a string.
+#[cold]
+fn shortened(text: &str) -> &str {
+    let mut end = STRING_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

@@ -291,10 +291,10 @@ impl<'a> ProducedPartition<'a> {
             w.array_len(self.record_errors.len());
             for error in &self.record_errors {
                 w.i32(error.batch_index);
-                w.nullable_string(error.message.as_deref());
+                w.error_message(error.message.as_deref());
                 w.tag_count(0);
             }
-            w.nullable_string(self.error_message.as_deref());
+            w.error_message(self.error_message.as_deref());
         }
         if version >= 10 && self.current_leader != CurrentLeader::default() {
             w.tag_count(1);

@@ -122,3 +122,46 @@ fn a_string_too_long_for_kafka_is_not_written() {
         }
     }
 }
+
+#[test]
+fn an_error_message_is_cut_and_a_longer_name_is_refused() {
+    // Two bytes per character, so the limit of 32767 bytes lies inside a character.
+    let long = "é".repeat(40_000);
+    let fits = 32_766;
+    for version in 0..=2 {
+        let response = |error_message: &str, resource_name: &str| {
+            let result = admin::alter_configs::AlterConfigsResourceResponse {
+                error_message: Some(error_message.into()),
+                resource_name: resource_name.into(),
+                ..Default::default()
+            };
+            let response = admin::alter_configs::AlterConfigsResponse { responses: vec![result], throttle_time_ms: 0 };
+            let mut w = Writer::new(version, false);
+            response.encode(&mut w, version);
+            w.finish()
+        };
+        let encoded = response(&long, "topic").unwrap();
+        let mut r = Reader::new(&encoded);
+        let decoded = admin::alter_configs::AlterConfigsResponse::decode(&mut r, version).unwrap();
+        assert_eq!(decoded.responses[0].error_message.as_deref(), Some(&long[..fits]), "v{version}");
+        assert_eq!(decoded.responses[0].resource_name, "topic");
+        assert!(response("short", &long).is_err(), "v{version}: a name is not cut");
+    }
+}
+
+#[test]
+fn error_messages_of_produce_are_cut() {
+    let long = "é".repeat(40_000);
+    let mut produced = data::produce::ProducedPartition::refused(Topic::Name("t"), 0, ErrorCode::InvalidRecord);
+    produced.error_message = Some(long.as_str().into());
+    produced.record_errors.push(data::produce::RecordError { batch_index: 0, message: Some(long.as_str().into()) });
+    let response = data::produce::ProduceResponse { partitions: vec![produced], ..Default::default() };
+    for version in 8..=12 {
+        let mut w = Writer::new(version, false);
+        response.encode(&mut w, version);
+        let body = w.finish().unwrap();
+        let read = data::produce::ProduceResponse::decode(&mut Reader::new(&body), version).unwrap();
+        assert_eq!(read.partitions[0].error_message.as_deref(), Some(&long[..32_766]), "v{version}");
+        assert_eq!(read.partitions[0].record_errors[0].message.as_deref(), Some(&long[..32_766]), "v{version}");
+    }
+}
