@@ -59,6 +59,7 @@ pub(super) async fn load<M: StateMachine>(partition: &Partition, machine: &mut M
             bytes_max: STRETCH_BYTES,
             current_leader_epoch: LeaderEpoch::UNKNOWN,
             last_fetched_epoch: LeaderEpoch::UNKNOWN,
+            has_negative_limit: false,
             isolation: Isolation::ReadUncommitted,
             at_least_one: true,
             knows_zstd: true,

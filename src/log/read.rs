@@ -166,6 +166,7 @@ impl Log {
         let (mut position, mut next_offset) = (start, from);
         let mut wants_more = true;
         loop {
+            count_step();
             let batch = match segment.peek(position) {
                 Ok(Some(batch)) => batch,
                 Ok(None) => break,
@@ -227,6 +228,7 @@ impl Log {
             None => segment.position_before(offset).await?,
         };
         loop {
+            count_step();
             match segment.peek_or_load(position, WALK_BYTES).await? {
                 Some(batch) if batch.last_offset >= offset => return Ok(Some((position, batch))),
                 Some(batch) => position += batch.bytes,
@@ -329,4 +331,16 @@ impl Log {
         let slices = segment.slices(position, position + bytes).await?;
         Ok(slices.iter().flat_map(|slice| slice.iter().copied()).collect())
     }
+}
+
+/// Counts a step from batch to batch, for tests.
+fn count_step() {
+    #[cfg(test)]
+    STEPS.set(STEPS.get() + 1);
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The steps from batch to batch on this thread.
+    pub(crate) static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -16,6 +16,8 @@ pub struct PartitionFetch {
     pub fetch_offset: Offset,
     /// The most record bytes, in whole batches.
     pub bytes_max: usize,
+    /// The client sent a negative limit. As in Kafka, a read that finds records then fails with UNKNOWN_SERVER_ERROR.
+    pub has_negative_limit: bool,
     /// The client's leader epoch; -1: not checked (KIP-320).
     pub current_leader_epoch: LeaderEpoch,
     /// The epoch of the reader's last record; -1: unknown (KIP-595).
@@ -105,6 +107,9 @@ impl Partition {
                     return fetched;
                 }
             }
+        }
+        if request.has_negative_limit && (self.log.start_offset()..limit).contains(&request.fetch_offset) {
+            return Fetched::refused(ErrorCode::UnknownServerError);
         }
         // As in Kafka, an offset is out of range only above the log end: from the high watermark to there, nothing is
         // readable yet.

@@ -183,12 +183,6 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DescribeTransactions / * / *.order"),
     any_order("ListTransactions / * / transaction_states.order"),
     accepted(
-        "AddPartitionsToTxn / nothing is added / *[transactional]",
-        THERE,
-        ABSENT,
-        "a topic without partitions in the request",
-    ),
-    accepted(
         "WriteTxnMarkers / where nothing is / markers[*]",
         ABSENT,
         THERE,
@@ -330,12 +324,6 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("Fetch / * / topics[*].partitions[*].head.high_watermark", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.last_stable_offset", "-1", "*", OFFSETS_WITH_ERRORS),
     accepted("Fetch / * / topics[*].partitions[*].head.log_start_offset", "-1", "*", OFFSETS_WITH_ERRORS),
-    accepted(
-        "Fetch / a negative number of bytes* / *",
-        "*",
-        "*",
-        "Kafka fails; here it means zero, which returns one batch",
-    ),
     accepted(
         "Fetch / an unknown isolation level / *",
         "*",

@@ -3,13 +3,18 @@
 //! ```text
 //! start:   request, and the session that it names -> a plan: partitions, their owners, limits
 //! run:     read each partition once -> enough bytes, an error, or the deadline: respond
-//!                                   -> otherwise wait until a partition's high watermark moves, and read again
+//! wait:                             -> otherwise wait until a partition's high watermark moves, and count the batches
+//!                                      behind those counted before; when there are enough, read once more and respond
 //! respond: partition headers, with positions of records between them; in a session, only partitions that changed
 //! ```
+
+mod wait;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
+
+use wait::Counted;
 
 use super::answer::{Answer, COPY_BYTES, Piece, Remote};
 use super::fetch_session::{
@@ -19,17 +24,15 @@ use super::fetch_session::{
 use super::leader_hint::LeaderHints;
 use crate::api::outcome::{Header, Outcome};
 use crate::api::pending::Pending;
-use crate::api::request::ClientRequest;
+use crate::api::request::{ClientRequest, Origin};
 use crate::api::server::Server;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
 use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
-use crate::partition::Partition;
 use crate::partition::fetch::{Fetched, PartitionFetch};
-use crate::partition::purgatory::{Isolation, Registration, Waiter};
-use crate::router::message::{self, CloseReason, RemoteFetched, Reply};
+use crate::partition::purgatory::Isolation;
+use crate::router::message::{self, CloseReason, MovedSession, RemoteFetched, Reply};
 use crate::runtime::buf::Slice;
-use crate::runtime::clock::Mono;
 use crate::runtime::{self, Permit, clock};
 use crate::wire::data::fetch::{
     self, EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead,
@@ -59,9 +62,6 @@ struct InSession {
     is_incremental: bool,
 }
 
-/// The shards with a pending watch call, which is answered when one of their partitions moves.
-type Watched = Rc<RefCell<Vec<ShardId>>>;
-
 struct Plan {
     header: Header,
     listener: Rc<str>,
@@ -88,6 +88,15 @@ struct Found {
 }
 
 impl Found {
+    fn counted(&self, isolation: Isolation) -> Counted {
+        Counted {
+            bytes: self.bytes,
+            next_offset: self.next_offset,
+            limit: self.limit(isolation),
+            is_exceptional: self.is_exceptional(),
+        }
+    }
+
     fn refused(error: ErrorCode) -> Found {
         Fetched::refused(error).into()
     }
@@ -110,11 +119,6 @@ impl Found {
             log_start_offset: self.log_start_offset,
         };
         PartitionNews { offsets, has_records: !self.records.is_empty(), is_exceptional: self.is_exceptional() }
-    }
-
-    /// The limits left out records that are ready.
-    fn is_cut(&self, isolation: Isolation) -> bool {
-        !self.is_exceptional() && self.next_offset < self.limit(isolation)
     }
 }
 
@@ -162,9 +166,10 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
         // KIP-227: a session error applies to the whole response, which then names no partitions.
         Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
     };
+    origin.session.set(session.as_ref().map_or(NO_SESSION, |in_session| in_session.session.borrow().id));
     let isolation = isolation_of(request.isolation_level);
     let knows_zstd = header.version >= ZSTD_FROM;
-    let wanted = match &session {
+    let mut wanted: Vec<Wanted> = match &session {
         None => all_asked(server, &image, &request, knows_zstd),
         Some(InSession { session, .. }) => {
             let session = session.borrow();
@@ -178,8 +183,14 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
             wanted.collect()
         }
     };
-    for (_, owner) in wanted.iter().filter_map(|wanted: &Wanted| wanted.place.ok()) {
+    for (_, owner) in wanted.iter().filter_map(|wanted| wanted.place.ok()) {
         origin.traffic.note(owner);
+    }
+    // Kafka's limit for the partitions behind the first one is never negative.
+    if request.max_bytes < 0
+        && let Some(first) = wanted.iter_mut().find(|wanted| wanted.place.is_ok())
+    {
+        first.request.has_negative_limit = true;
     }
     let bytes_max = (request.max_bytes.max(0) as usize).min(server.shard.config.fetch_max_bytes as usize);
     let plan = Plan {
@@ -210,13 +221,7 @@ fn open_session(
         now_ms: clock::now().as_nanos() / 1_000_000,
     };
     let asked = request.partitions.iter().map(|part| (part.topic, part.partition, asked(part)));
-    let mut locate = |key: &Key, known_as: &mut Option<Rc<str>>, partition| {
-        let topic = look_up(image, key.topic(), known_as.as_deref())?;
-        if matches!(key, Key::Id(_)) && known_as.is_none() {
-            *known_as = Some(topic.name.as_str().into());
-        }
-        server.locate(image, topic, partition)
-    };
+    let mut locate = locate_in(server, image);
     let mut sessions = server.fetch_sessions.borrow_mut();
     match request.session_epoch {
         INITIAL_EPOCH | FINAL_EPOCH => {
@@ -238,6 +243,33 @@ fn open_session(
             }))
         }
     }
+}
+
+/// Locates the partitions of a session.
+fn locate_in<'a>(
+    server: &'a Server,
+    image: &'a Image,
+) -> impl FnMut(&Key, &mut Option<Rc<str>>, PartitionIndex) -> Location + 'a {
+    |key, known_as, partition| {
+        let topic = look_up(image, key.topic(), known_as.as_deref())?;
+        if matches!(key, Key::Id(_)) && known_as.is_none() {
+            *known_as = Some(topic.name.as_str().into());
+        }
+        server.locate(image, topic, partition)
+    }
+}
+
+/// Takes the session of a connection that moves to another shard. All its requests are answered.
+pub fn take_session(server: &Server, origin: &Origin) -> Option<MovedSession> {
+    server.fetch_sessions.borrow_mut().take(origin.session.get())
+}
+
+/// Adopts the session of a connection that came from another shard.
+pub fn adopt_session(server: &Server, origin: &Origin, moved: MovedSession) {
+    origin.session.set(moved.id);
+    let image = server.shard.image();
+    let now_ms = clock::now().as_nanos() / 1_000_000;
+    server.fetch_sessions.borrow_mut().adopt(moved, now_ms, image.index, &mut locate_in(server, &image));
 }
 
 /// The partitions of a full fetch without a session.
@@ -291,6 +323,7 @@ fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) 
     PartitionFetch {
         fetch_offset: asked.fetch_offset,
         bytes_max: asked.bytes_max.max(0) as usize,
+        has_negative_limit: asked.bytes_max < 0,
         current_leader_epoch: asked.current_leader_epoch,
         last_fetched_epoch: asked.last_fetched_epoch,
         isolation,
@@ -302,73 +335,18 @@ fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) 
 impl Plan {
     async fn run(self, server: &Rc<Server>) -> Outcome {
         let deadline = clock::now() + self.wait;
-        let waiter = Waiter::new(self.isolation);
-        let mut registration = None;
-        let watched = Watched::default();
+        let mut has_waited = false;
         loop {
             let (found, copies) = self.read(server).await;
-            if self.is_enough(&found) || clock::now() >= deadline {
+            let counted = found.iter().map(|found| found.counted(self.isolation));
+            if has_waited || self.is_enough(counted.clone()) || clock::now() >= deadline {
                 return self.respond(server, found, copies);
             }
-            drop(copies);
-            // A fetch registers only when it has to wait.
-            registration.get_or_insert_with(|| Registration::new(waiter.clone(), self.local_partitions(server)));
-            // A partition that moved between the read and the registration did not wake the waiter.
-            if !self.has_moved(server, &found) {
-                self.watch_others(server, &found, &watched, deadline, &waiter);
-                let _ = runtime::timeout(deadline.since(clock::now()), waiter.woken()).await;
-            }
-        }
-    }
-
-    fn is_enough(&self, found: &[Found]) -> bool {
-        let bytes: usize = found.iter().map(|found| found.bytes).sum();
-        bytes >= self.bytes_min
-            || self.wanted.is_empty()
-            || found.iter().any(|found| found.is_exceptional() || bytes > 0 && found.is_cut(self.isolation))
-    }
-
-    fn local_partitions(&self, server: &Server) -> Vec<Rc<Partition>> {
-        let own = server.shard.id;
-        let here = self.wanted.iter().filter_map(|wanted| wanted.place.ok()).filter(|(_, owner)| *owner == own);
-        here.filter_map(|(id, _)| server.shard.partition(id)).collect()
-    }
-
-    fn has_moved(&self, server: &Server, found: &[Found]) -> bool {
-        self.wanted.iter().zip(found).any(|(wanted, found)| match wanted.place {
-            Ok((id, owner)) if owner == server.shard.id => server.shard.partition(id).is_none_or(|partition| {
-                partition.is_deleted() || partition.read_limit(self.isolation) != found.limit(self.isolation)
-            }),
-            _ => false,
-        })
-    }
-
-    /// Sends each other shard one watch call for all its partitions, unless a call is pending. The call is answered
-    /// when a partition moves past the limit that was read first.
-    fn watch_others(&self, server: &Server, found: &[Found], watched: &Watched, deadline: Mono, waiter: &Rc<Waiter>) {
-        let mut calls: Vec<(ShardId, Vec<(TopicPartition, Offset)>)> = Vec::new();
-        for (wanted, found) in self.wanted.iter().zip(found) {
-            let Ok((id, owner)) = wanted.place else { continue };
-            if owner == server.shard.id || watched.borrow().contains(&owner) {
-                continue;
-            }
-            match calls.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, partitions)) => partitions.push((id, found.limit(self.isolation))),
-                None => calls.push((owner, vec![(id, found.limit(self.isolation))])),
-            }
-        }
-        for (shard, partitions) in calls {
-            let wait_ms = (deadline.since(clock::now())).as_millis() as u64 + 1;
-            let call = server
-                .router
-                .call(shard, message::ShardRequest::Watch { partitions, isolation: self.isolation, wait_ms });
-            watched.borrow_mut().push(shard);
-            let (waiter, watched) = (waiter.clone(), watched.clone());
-            runtime::spawn(runtime::Class::Foreground, "fetch watch", async move {
-                call.reply().await;
-                watched.borrow_mut().retain(|other| *other != shard);
-                waiter.wake();
-            });
+            let counted = counted.collect();
+            // A fetch that waits holds no records, and no copies of other shards' records.
+            drop((found, copies));
+            self.wait_for_enough(server, counted, deadline).await;
+            has_waited = true;
         }
     }
 

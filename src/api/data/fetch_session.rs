@@ -7,6 +7,7 @@
 //! response                  -> Session::record_sent  -> whether the partition changed; partitions with records
 //!                                                       move to the end of the reading order
 //! full fetch (id, epoch -1) -> Cache::remove
+//! connection moves          -> Cache::take, Cache::adopt on the other shard
 //! ```
 //!
 //! Each shard has its own cache, with its share of the node's slots. A session id encodes its shard, so a session is
@@ -15,6 +16,8 @@
 //! Invariants:
 //! - SESSION-1: slots and partitions are bounded (`max.incremental.fetch.session.cache.slots`, [`PARTITIONS_MAX`]).
 //! - SESSION-2: a session names its topics either by name or by id, for its whole life.
+
+mod moved;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

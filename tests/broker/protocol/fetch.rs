@@ -343,6 +343,31 @@ fn s096_fetch_max_bytes_bounds_every_answer() {
 }
 
 #[test]
+fn negative_limits_fail_where_kafka_fails() {
+    let node = PLAIN.node();
+    let topic = bench::topic(&node, "negative", 2, &[]);
+    let mut talk = topic.leader(0);
+    let mut of_the_other = topic.leader(1);
+    talk.append(&topic.name, 0, &["a"]);
+    of_the_other.append(&topic.name, 1, &["a"]);
+    let refused = ErrorCode::UnknownServerError;
+    let mut check = |max_bytes, partition_max_bytes, offset, expected: [ErrorCode; 2]| {
+        let partitions = vec![limited(from(&topic.name, 0, offset), partition_max_bytes), from(&topic.name, 1, 0)];
+        let request = FetchRequest { max_bytes, partitions, max_wait_ms: LONG_MS, ..Default::default() };
+        let (answer, took) = measured(|| talk.fetch(&request, 12));
+        let codes: Vec<ErrorCode> = answer.partitions.iter().map(|part| part.head.error_code).collect();
+        assert_eq!(codes, expected, "{max_bytes}, {partition_max_bytes}, {offset}");
+        assert!(took < AT_ONCE, "{took:?}");
+    };
+    check(i32::MAX, -1, 0, [refused, ErrorCode::None]);
+    // The limit of the request is negative for the first partition only.
+    check(-1, 1000, 0, [refused, ErrorCode::None]);
+    // At the end of the log there is nothing to read.
+    check(-1, 1000, 1, [ErrorCode::None, ErrorCode::None]);
+    check(i32::MAX, i32::MIN, 1, [ErrorCode::None, ErrorCode::None]);
+}
+
+#[test]
 fn s097_zstd_is_not_sent_below_fetch_v10() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "zstd", 1, &[]);

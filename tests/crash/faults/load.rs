@@ -504,6 +504,7 @@ async fn read(partition: &Partition) -> Result<FoundLog, String> {
             bytes_max: 1 << 20,
             current_leader_epoch: LeaderEpoch(-1),
             last_fetched_epoch: LeaderEpoch(-1),
+            has_negative_limit: false,
             isolation: Isolation::ReadUncommitted,
             at_least_one: true,
             knows_zstd: true,

@@ -293,3 +293,39 @@ fn without_slots_no_session_opens() {
     assert!(World::new(0).create(false, &[("a", 0)]).is_none());
     assert!(World::new(0).create(true, &[("a", 0)]).is_none());
 }
+
+#[test]
+fn a_session_moves_to_another_shard_with_its_state() {
+    let mut from = World::new(10);
+    let session = from.open(&[("a", 0), ("b", 1), ("a", 2)]);
+    let id = session.borrow().id;
+    from.advance((id, 1), &[("b", 1, Offset(9))], &[]).unwrap();
+    assert_eq!(turn(&session, |_, partition| quiet(Offset(partition.into()))), [0, 1, 2]);
+    assert!(from.cache.take(id).is_none(), "a request uses the session");
+    drop(session);
+    let moved = from.cache.take(id).expect("no request uses the session");
+    assert_eq!(from.cache.partitions, 0);
+    assert_eq!(from.advance((id, 2), &[], &[]).err(), Some(ErrorCode::FetchSessionIdNotFound));
+
+    let mut to = World::new(10);
+    to.cache.adopt(moved, to.now_ms, 1, &mut |_, _, _| Err(ErrorCode::UnknownTopicOrPartition));
+    assert_eq!(to.advance((id, 1), &[], &[]).err(), Some(ErrorCode::InvalidFetchSessionEpoch));
+    let session = to.advance((id, 2), &[], &[]).unwrap().expect("it has partitions");
+    assert_eq!(names(&session.borrow()), ["a-0@0", "b-1@9", "a-2@0"]);
+    // The offsets of the last response moved too: only a change is news.
+    let news = |_: &Key, partition: PartitionIndex| quiet(Offset(if partition == 2 { 50 } else { partition.into() }));
+    assert_eq!(turn(&session, news), [2]);
+    assert_eq!(to.cache.partitions, 3);
+}
+
+#[test]
+fn a_session_that_moves_to_a_full_shard_is_dropped() {
+    let mut from = World::new(10);
+    from.drawn = 100;
+    let id = from.open(&[("a", 0)]).borrow().id;
+    let moved = from.cache.take(id).expect("no request uses the session");
+    let mut to = World::new(1);
+    to.open(&[("a", 0), ("a", 1)]);
+    to.cache.adopt(moved, to.now_ms, 1, &mut |_, _, _| Err(ErrorCode::UnknownTopicOrPartition));
+    assert_eq!((to.cache.sessions.len(), to.cache.partitions), (1, 2), "SESSION-1");
+}
