@@ -63,9 +63,15 @@ impl TransactionPartitions {
         let partitions: Vec<(String, i32)> =
             self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
         let image = server.shard.image();
+        let mut empty: Vec<String> = Vec::new();
         let errors = match unknown_partitions(&image, &partitions, self.is_batched) {
             Some(errors) => errors,
-            None => self.ask(server, partitions.clone()).await,
+            None => {
+                // Kafka's answer to an addition names each topic of the request, also one without partitions.
+                let topics = self.topics.iter().filter(|topic| topic.partitions.is_empty() && !self.verify_only);
+                empty.extend(topics.map(|topic| topic.name.clone()));
+                self.ask(server, partitions.clone()).await
+            }
         };
         // PRODUCER_FENCED came with version 2.
         let in_version = |error| match error {
@@ -74,9 +80,10 @@ impl TransactionPartitions {
         };
         let results = partitions.into_iter().zip(errors).map(|((topic, partition_index), error)| {
             let partition_error_code = in_version(error);
-            (topic, [AddPartitionsToTxnPartitionResult { partition_index, partition_error_code }])
+            (topic, Some(AddPartitionsToTxnPartitionResult { partition_index, partition_error_code }))
         });
-        let topics = by_topic(results).into_iter();
+        let empty = empty.into_iter().map(|topic| (topic, None));
+        let topics = by_topic(results.chain(empty)).into_iter();
         topics
             .map(|(name, results_by_partition)| AddPartitionsToTxnTopicResult { name, results_by_partition })
             .collect()

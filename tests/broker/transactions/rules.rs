@@ -228,6 +228,21 @@ fn a_partition_that_does_not_exist_keeps_the_others_from_being_added() {
 }
 
 #[test]
+fn a_topic_without_partitions_is_named_in_the_response_and_nothing_is_added() {
+    let node = FORWARD.node();
+    let topic = bench::topic(&node, "empty-list", 2, &[]);
+    let mut producer = Producer::new(&node, "empty-list");
+    for version in 0..=3 {
+        assert_eq!(producer.add_at(&topic.name, &[], version), [], "v{version}");
+    }
+    let described = producer.describe();
+    assert_eq!(described.transaction_state, "Ongoing", "as in Kafka, the transaction has begun");
+    assert!(described.topics.is_empty());
+    assert_eq!(producer.end_at(false, 4).error_code, ErrorCode::None);
+    producer.finished();
+}
+
+#[test]
 fn brokers_add_and_verify_for_several_transactions_at_once() {
     let node = FORWARD.node();
     let topic = bench::topic(&node, "batched", 2, &[]);
