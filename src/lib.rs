@@ -13,7 +13,7 @@
 //! produce   net::connection       receives a frame into a provided buffer, a large one into a buffer of its own
 //!           api::table            finds the handler
 //!           api::data::produce    first stage, in the connection's order: decodes in place, finds partitions' shards
-//!             shard::produce      looks up the partition; checks the memory and the journal
+//!             shard::produce      looks up the partition; checks the memory and the journal; pauses in large batches
 //!             partition::append   record::validate (CRC, records, timestamps), producers (sequence), assigns offsets
 //!               disk::journal     + copies the batch into the open group        one step, no await in between (PART-3)
 //!               log::segment      + copies it into the tail, at its position in the segment's image
@@ -33,7 +33,8 @@
 //! fetch     net::connection -> api::table -> api::data::fetch
 //!             partition::fetch    bounds the read by high watermark or last stable offset; checks the epoch
 //!               log::read         segment -> sparse index -> batch headers: finds the positions, not the bytes
-//!             purgatory           too few bytes: registers one waiter with all partitions of the request
+//!             purgatory           too few bytes: registers one waiter with all partitions of the request, and counts
+//!                                 only new batches at each wake (api::data::fetch::wait)
 //! api::data::answer the bytes that fit the socket now: chunks in memory, or pages read direct with read-ahead
 //!           net::connection       header pieces and record bytes leave as one iovec from the buffers they are in
 //! ```
@@ -75,6 +76,9 @@
 //! 1/16 records of other shards in responses (Server::copies)
 //! rest journal groups, and the second buffer of a request that grows
 //! ```
+//!
+//! Large compressed batches of producers are decoded beside the arena, in 128 MiB of a shard: several, or one of the
+//! largest.
 //!
 //! A task that finds no memory is woken when memory is freed (`runtime::buf::wait`); it does not poll.
 //!
@@ -192,6 +196,9 @@
 //!   the API keys.
 //! - **The rows of `api::table` expand to matches, not to function pointers.** A pointer to an async handler needs a
 //!   boxed future for each request; a match needs none.
+//! - **A large batch is validated in steps** (`record::validate`): other tasks run after 0.5 ms of decompressing, checking
+//!   or recompressing. A batch is large above 2 MiB, or above 256 KiB if it is rebuilt for `compression.type`. Its
+//!   decoded size is not known before it is decoded, so it begins again when its first 16 MiB of memory are too few.
 //! - **Waits that are rare are boxed**: for memory, and for the coordinator of a transaction's first batch. The task of
 //!   each connection has room for the largest first stage of a request. Boxing took an idle connection from 17.3 to
 //!   12.1 KB; a test bounds it.

@@ -36,11 +36,14 @@ mod request;
 mod server;
 mod steer;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod txn;
 
 use std::rc::Rc;
 
 pub use data::answer::Answer;
+pub use data::fetch::{adopt_session as adopt_fetch_session, take_session as take_fetch_session};
 pub use outcome::Outcome;
 pub use pending::Pending;
 pub use request::Origin;
@@ -77,6 +80,7 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
     let client_id = header.client_id.unwrap_or_default();
     let header = Header { version, correlation_id: header.correlation_id };
     let request = ClientRequest { server, origin, key, header, client_id: &client_id, frame, body };
+    let _counted = server.begin_first_stage();
     table::start(request).await.unwrap_or_else(Pending::from)
 }
 

@@ -1,7 +1,8 @@
 //! Requests of other shards: each is answered here, and its reply goes back through the router.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,12 +13,11 @@ use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
 use crate::disk::journal::Sequence;
 use crate::model::{ErrorCode, Offset, ShardId, TopicPartition};
-use crate::partition::append::{AppendRefusal, AppendRequest};
+use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Waiter};
 use crate::router::message::{AdminReply, Batches, RecordsLost, RemoteFetched, Reply, ShardRequest, Stretch};
-use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class};
+use crate::runtime::{self, Class, TimeSlice};
 
 /// A Produce call of another shard.
 struct Append {
@@ -27,69 +27,95 @@ struct Append {
     transactional_id: Option<String>,
 }
 
-/// The Produce calls of one other shard, appended in the order in which it sent them.
+/// A client's connection, as the shard that serves it and its number there.
+type Lane = (ShardId, u64);
+
+/// The Produce calls of other shards. Those of one client's connection are appended in the order in which it sent them.
+/// Connections do not wait for each other, for example for a transaction coordinator or for memory.
+#[derive(Default)]
 pub struct Appends {
-    waiting: RefCell<VecDeque<Append>>,
-    arrived: Notify,
+    /// The calls that wait for an earlier call of their connection. A lane is there while one of its calls is appended.
+    waiting: RefCell<HashMap<Lane, VecDeque<Append>>>,
 }
 
 impl Appends {
-    /// Starts the task that appends. Appends have a task of their own, so that a stalled append delays no other call.
-    pub fn start(server: &Rc<Server>, from: ShardId) -> Rc<Appends> {
-        let appends = Rc::new(Appends { waiting: Default::default(), arrived: Notify::new() });
-        runtime::spawn(Class::Foreground, "remote appends", appends.clone().run(server.clone(), from));
-        appends
+    fn start(self: &Rc<Self>, server: &Rc<Server>, lane: Lane, append: Append) {
+        match self.waiting.borrow_mut().entry(lane) {
+            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(append),
+            Entry::Vacant(lanes) => {
+                lanes.insert(VecDeque::new());
+                let run = self.clone().run(server.clone(), lane, append);
+                runtime::spawn(Class::Foreground, "remote appends", run);
+            }
+        }
     }
 
-    async fn run(self: Rc<Self>, server: Rc<Server>, from: ShardId) {
+    /// Appends the calls of one connection until none waits.
+    async fn run(self: Rc<Self>, server: Rc<Server>, lane: Lane, mut append: Append) {
+        let (from, _) = lane;
         loop {
-            let next = self.waiting.borrow_mut().pop_front();
-            let Some(Append { call, batches, request, transactional_id }) = next else {
-                self.arrived.notified().await;
-                continue;
+            let appended = append_all(&server, &append).await;
+            let next = {
+                let mut lanes = self.waiting.borrow_mut();
+                let next = lanes.get_mut(&lane).expect("the lane is there while it runs").pop_front();
+                if next.is_none() {
+                    lanes.remove(&lane);
+                }
+                next
             };
-            let mut produced = Vec::with_capacity(batches.len());
-            // As on a connection, later appends wait behind the coordinator. It verifies each partition of a
-            // transaction once.
-            let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
-            let verified = produce::verify(&server, transactional_id.as_deref(), &request, of_transaction).await;
-            // Covers the records that the coordinator has written ahead of these batches.
-            let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { Sequence::ZERO };
-            for ((id, records), verified) in batches.iter().zip(verified) {
-                let result = match verified {
-                    Ok(verification) => server.shard.produce(*id, records, &request, verification.as_deref()).await,
-                    Err(refusal) => Err(refusal),
-                };
-                if let Ok(appended) = &result {
-                    sequence = sequence.max(appended.sequence);
-                }
-                produced.push(result);
-            }
-            if request.acks == 0 {
-                server.router.reply(from, call, Reply::Produced(produced));
-                continue;
-            }
-            let server = server.clone();
-            runtime::spawn(Class::Foreground, "remote produce", async move {
-                if let Err(failure) = server.shard.wait_committed(sequence).await {
-                    for result in produced.iter_mut().filter(|result| result.is_ok()) {
-                        *result = Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.to_string()));
-                    }
-                }
-                server.router.reply(from, call, Reply::Produced(produced));
-            });
+            let answer = answer(server.clone(), from, append.call, append.request.acks, appended);
+            let Some(next) = next else { return answer.await };
+            runtime::spawn(Class::Foreground, "remote produce", answer);
+            append = next;
         }
     }
 }
 
+/// The result of each batch of a call, and the newest journal group that holds one of them.
+type Appended = (Vec<Result<Produced, AppendRefusal>>, Sequence);
+
+async fn append_all(server: &Rc<Server>, append: &Append) -> Appended {
+    let Append { batches, request, transactional_id, .. } = append;
+    let mut produced = Vec::with_capacity(batches.len());
+    // As on a connection, later appends wait behind the coordinator. It verifies each partition of a transaction once.
+    let of_transaction = batches.iter().map(|(id, records)| (*id, &**records));
+    let verified = produce::verify(server, transactional_id.as_deref(), request, of_transaction).await;
+    // Covers the records that the coordinator has written ahead of these batches.
+    let mut sequence = if transactional_id.is_some() { server.shard.last_appended() } else { Sequence::ZERO };
+    let slice = TimeSlice::begin();
+    for ((id, records), verified) in batches.iter().zip(verified) {
+        let result = match verified {
+            Ok(verification) => server.shard.produce(*id, records, request, verification.as_deref()).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Ok(appended) = &result {
+            sequence = sequence.max(appended.sequence);
+        }
+        produced.push(result);
+        slice.pause().await;
+    }
+    (produced, sequence)
+}
+
+/// Replies when the batches are committed; with `acks` 0 at once.
+async fn answer(server: Rc<Server>, from: ShardId, call: u64, acks: i16, appended: Appended) {
+    let (mut produced, sequence) = appended;
+    if acks != 0
+        && let Err(failure) = server.shard.wait_committed(sequence).await
+    {
+        for result in produced.iter_mut().filter(|result| result.is_ok()) {
+            *result = Err(AppendRefusal::new(ErrorCode::KafkaStorageError, failure.to_string()));
+        }
+    }
+    server.router.reply(from, call, Reply::Produced(produced));
+}
+
 /// Answers one request of another shard. Does not wait; the reply follows when it is known.
-pub fn serve(server: &Rc<Server>, appends: &[Rc<Appends>], from: ShardId, call: u64, request: ShardRequest) {
+pub fn serve(server: &Rc<Server>, appends: &Rc<Appends>, from: ShardId, call: u64, request: ShardRequest) {
     let request = match request {
-        ShardRequest::Produce { batches, request, transactional_id } => {
-            let queue = &appends[usize::from(from.0)];
-            queue.waiting.borrow_mut().push_back(Append { call, batches, request, transactional_id });
-            queue.arrived.notify_all();
-            return;
+        ShardRequest::Produce { connection, batches, request, transactional_id } => {
+            let append = Append { call, batches, request, transactional_id };
+            return appends.start(server, (from, connection), append);
         }
         other => other,
     };
@@ -197,8 +223,11 @@ async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, Offset)>, i
     let has_moved = partitions
         .iter()
         .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.read_limit(isolation) > *seen));
-    let _registration = Registration::new(waiter.clone(), here);
+    let _registration = Registration::new(&waiter, here);
     if !has_moved {
         let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.woken()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,10 +44,14 @@ pub struct Origin {
     pub peer: IpAddr,
     /// In steer routing: the connection is on the shard whose broker the client addresses.
     is_steered: Cell<bool>,
+    /// The connection's number, unique on its shard.
+    pub connection: u64,
+    /// The fetch session of its last Fetch request; 0 without one.
+    pub(in crate::api) session: Cell<i32>,
 }
 
 impl Origin {
-    /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address.
+    /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address and the number.
     pub fn new(listener: &str) -> Origin {
         Origin {
             listener: listener.into(),
@@ -55,6 +59,8 @@ impl Origin {
             broker: None,
             peer: Ipv4Addr::UNSPECIFIED.into(),
             is_steered: Cell::new(false),
+            connection: 0,
+            session: Cell::new(0),
         }
     }
 
@@ -70,9 +76,9 @@ impl Origin {
         Origin { broker: Some(broker), ..self.clone() }
     }
 
-    /// The same listener, for one client.
-    pub fn of(&self, peer: IpAddr) -> Origin {
-        Origin { peer, ..self.clone() }
+    /// The same listener, for one client's connection.
+    pub fn of(&self, peer: IpAddr, connection: u64) -> Origin {
+        Origin { peer, connection, ..self.clone() }
     }
 
     /// Whether a request has shown the shard that the connection is for.

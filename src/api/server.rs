@@ -18,6 +18,18 @@ use crate::router::message::{Reply, ShardRequest};
 use crate::runtime::{self, Class, Permits};
 use crate::shard::Shard;
 
+/// With more requests in their first stage the shard is pressed: most of them wait, and may hold a receive buffer each.
+const STARTING_MAX: usize = 16;
+
+/// A request in its first stage.
+pub(in crate::api) struct FirstStage<'a>(&'a Cell<usize>);
+
+impl Drop for FirstStage<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// Lives on its shard's thread. All fields that only `api` uses are private to it.
 pub struct Server {
     /// The shard on whose thread the server runs.
@@ -29,7 +41,11 @@ pub struct Server {
     /// Permits for bytes of other shards' records in responses that are not sent yet.
     pub(in crate::api) copies: Permits,
     /// Permits for bytes of batches that are being sent to other shards.
-    pub(in crate::api) crossing: Permits,
+    crossing: Permits,
+    /// As `crossing`, for batches of transactions. They may have to wait for a coordinator, and other batches may not.
+    crossing_in_transactions: Permits,
+    /// Requests that are in their first stage.
+    starting: Cell<usize>,
     /// The shard that a fetch from several shards reads first. It moves on with each fetch, so that no shard starves.
     pub(in crate::api) rotation: Cell<usize>,
     pub(in crate::api) fetch_sessions: RefCell<fetch_session::Cache>,
@@ -45,7 +61,8 @@ impl Server {
     pub(in crate::api) fn new(shard: Rc<Shard>, router: Rc<Router>) -> Server {
         let slots = shard.config.fetch_session_slots as usize;
         let copies = Permits::new(shard.config.memory_bytes / 16);
-        let crossing = Permits::new(shard.config.memory_bytes / 16);
+        let crossing = Permits::new(shard.config.memory_bytes / 32);
+        let crossing_in_transactions = Permits::new(shard.config.memory_bytes / 32);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
         let prepared = Rc::new(PreparedQueue::default());
         let settings = Rc::new(Settings::of(&shard.config));
@@ -59,6 +76,8 @@ impl Server {
             controller: RefCell::new(None),
             copies,
             crossing,
+            crossing_in_transactions,
+            starting: Cell::new(0),
             rotation: Cell::new(0),
             fetch_sessions,
             transactions,
@@ -108,9 +127,23 @@ impl Server {
         applied
     }
 
-    /// Returns true if the first stage of a request might have to wait for memory or for the journal.
+    /// Returns true if the first stage of a request might have to wait, for example for memory.
     pub fn is_pressed(&self) -> bool {
-        self.shard.is_pressed() || self.crossing.is_contended()
+        self.shard.is_pressed()
+            || self.crossing.is_contended()
+            || self.crossing_in_transactions.is_contended()
+            || self.starting.get() >= STARTING_MAX
+    }
+
+    /// The permits for batches that are being sent to other shards.
+    pub(in crate::api) fn crossing(&self, is_transactional: bool) -> &Permits {
+        if is_transactional { &self.crossing_in_transactions } else { &self.crossing }
+    }
+
+    /// Counts a request until its first stage ends.
+    pub(in crate::api) fn begin_first_stage(&self) -> FirstStage<'_> {
+        self.starting.set(self.starting.get() + 1);
+        FirstStage(&self.starting)
     }
 
     /// Stops the shard gracefully.

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::addresses::Counted;
 use super::frames::{self, Budget, Found, FrameError, Partial};
 use crate::api::{self, Answer, Origin, Outcome, Pending, Server};
 use crate::config::Routing;
@@ -102,11 +103,19 @@ pub struct Connection {
     last_active: Cell<Mono>,
     /// A large request is being received, and memory is reserved for it.
     is_receiving: Cell<bool>,
+    /// Counts the connection for its address while it is open.
+    _counted: Option<Counted>,
 }
 
 impl Connection {
     /// `receiving` is the memory for large requests of all connections of the shard.
-    pub fn new(server: Rc<Server>, receiving: Rc<Budget>, stream: Stream, origin: Origin) -> Rc<Connection> {
+    pub fn new(
+        server: Rc<Server>,
+        receiving: Rc<Budget>,
+        stream: Stream,
+        origin: Origin,
+        counted: Option<Counted>,
+    ) -> Rc<Connection> {
         Rc::new(Connection {
             server,
             receiving,
@@ -122,6 +131,7 @@ impl Connection {
             is_writing: Cell::new(false),
             last_active: Cell::new(clock::now()),
             is_receiving: Cell::new(false),
+            _counted: counted,
         })
     }
 
@@ -245,7 +255,8 @@ impl Connection {
         let (socket, rest) = self.stream.clone().into_fd().await?;
         let received = [partial.bytes(), &rest].concat();
         let listener = self.origin.listener.to_string();
-        let hand_over = HandOver { socket, peer, received, listener };
+        let session = api::take_fetch_session(&self.server, &self.origin);
+        let hand_over = HandOver { socket, peer, received, session, listener };
         self.server.router.send(shard, Message::Adopt(Box::new(hand_over)));
         Ok(true)
     }

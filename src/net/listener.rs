@@ -1,9 +1,11 @@
 //! Accepts connections. The shard that accepts a connection serves it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::addresses::{Addresses, Counted, RefusalLog};
 use super::connection::Connection;
 use super::frames::Budget;
 use crate::api::{Origin, Server};
@@ -17,39 +19,78 @@ pub struct Connections {
     server: Rc<Server>,
     receiving: Rc<Budget>,
     open: RefCell<Vec<Weak<Connection>>>,
+    /// The number of connections so far, which numbers the next one.
+    accepted: Cell<u64>,
     max: usize,
+    /// `None`: the connections of an address are not limited.
+    addresses: Option<Arc<Addresses>>,
+    refusals: RefusalLog,
     idle_max: Duration,
 }
 
 impl Connections {
-    /// Starts without connections, and starts the task that closes idle ones.
-    pub fn new(server: Rc<Server>) -> Rc<Connections> {
+    /// Starts without connections, and starts the task that closes idle ones. `addresses` counts for all shards.
+    pub fn new(server: Rc<Server>, addresses: Option<Arc<Addresses>>) -> Rc<Connections> {
         let config = &server.shard.config;
         let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);
         // `max.connections` is the limit of the node, whose connections spread over its shards.
         let max = (config.max_connections as usize).div_ceil(usize::from(server.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
         let receiving = Rc::new(Budget::new(config.memory_bytes));
-        let connections = Rc::new(Connections { server, receiving, open: RefCell::new(Vec::new()), max, idle_max });
+        let connections = Rc::new(Connections {
+            server,
+            receiving,
+            open: RefCell::new(Vec::new()),
+            accepted: Cell::new(0),
+            max,
+            addresses,
+            refusals: RefusalLog::default(),
+            idle_max,
+        });
         runtime::spawn(Class::Background, "idle connections", connections.clone().sweep());
         connections
     }
 
-    /// Serves an accepted or handed-over socket.
-    pub fn serve(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>) {
+    /// Serves an accepted socket, unless its address has as many connections as it may have.
+    fn admit(self: &Rc<Self>, stream: Stream, origin: Origin) {
+        let Some(addresses) = &self.addresses else { return self.serve(stream, origin, Vec::new(), None) };
+        match addresses.admit(stream.peer_addr().ip()) {
+            Some(counted) => self.serve(stream, origin, Vec::new(), Some(counted)),
+            None => self.refuse(&stream, "max.connections.per.ip", addresses.max()),
+        }
+    }
+
+    /// Serves a socket that another shard has handed over, with the bytes that it received and did not start.
+    pub fn adopt(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>) {
+        let addresses = self.addresses.as_ref();
+        let counted = addresses.and_then(|addresses| addresses.take_over(stream.peer_addr().ip()));
+        self.serve(stream, origin, received, counted);
+    }
+
+    fn refuse(&self, stream: &Stream, setting: &str, max: usize) {
+        let peer = stream.peer_addr();
+        if self.refusals.is_due(peer.ip()) {
+            tracing::warn!(
+                "{peer}: refused a connection, {setting}={max} is reached; more refusals are not logged for a minute"
+            );
+        }
+        stream.shutdown();
+    }
+
+    fn serve(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>, counted: Option<Counted>) {
         {
             let mut open = self.open.borrow_mut();
             if open.len() >= self.max {
                 open.retain(|connection| connection.strong_count() > 0);
             }
             if open.len() >= self.max {
-                tracing::warn!("max.connections is reached; closing the connection from {}", stream.peer_addr());
-                stream.shutdown();
-                return;
+                return self.refuse(&stream, "max.connections", self.server.shard.config.max_connections as usize);
             }
         }
-        let origin = origin.of(stream.peer_addr().ip());
-        let connection = Connection::new(self.server.clone(), self.receiving.clone(), stream, origin);
+        let number = self.accepted.get();
+        self.accepted.set(number + 1);
+        let origin = origin.of(stream.peer_addr().ip(), number);
+        let connection = Connection::new(self.server.clone(), self.receiving.clone(), stream, origin, counted);
         self.open.borrow_mut().push(Rc::downgrade(&connection));
         runtime::spawn(Class::Foreground, "connection read", connection.run(received));
     }
@@ -58,7 +99,7 @@ impl Connections {
     pub async fn accept(self: Rc<Self>, listener: Listener, origin: Origin) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream, origin.clone(), Vec::new()),
+                Ok((stream, _)) => self.admit(stream, origin.clone()),
                 Err(error) => {
                     // Most likely no file descriptor is free. Retry after a pause: connections that end free some.
                     tracing::warn!("cannot accept a connection: {error}");

@@ -11,6 +11,7 @@
 //! - NET-2: the memory of a frame grows with the bytes that arrived, not with the announced length.
 //! - NET-3: a connection has at most [`connection::IN_FLIGHT_MAX`] requests that are started and not answered.
 
+pub mod addresses;
 pub mod connection;
 mod frames;
 pub mod listener;

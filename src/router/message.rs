@@ -9,7 +9,7 @@ use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::Image;
 use crate::model::{
-    ErrorCode, LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TopicPartition,
+    ErrorCode, LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TopicId, TopicPartition,
 };
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::PartitionFetch;
@@ -19,7 +19,7 @@ use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Ending;
 use crate::wire::frame::Refused;
-use crate::wire::{Malformed, Unencodable};
+use crate::wire::{Malformed, Topic, Unencodable};
 
 /// Batches as the client sent them, each with its partition, in the order in which to append them.
 pub type Batches = Vec<(TopicPartition, Vec<u8>)>;
@@ -97,6 +97,8 @@ pub enum Message {
 pub enum ShardRequest {
     /// Appends the batches. The reply is sent when they may be acknowledged; with `acks` 0, when they are appended.
     Produce {
+        /// The number of the client's connection on the calling shard. Calls of one connection are appended in order.
+        connection: u64,
         /// The batches, in the order in which to append them.
         batches: Batches,
         /// The acks, the capabilities of the API version, and the time of the request.
@@ -398,6 +400,69 @@ pub struct HandOver {
     pub peer: SocketAddr,
     /// Received bytes from the first frame that is not processed.
     pub received: Vec<u8>,
+    /// The fetch session that the connection used last.
+    pub session: Option<MovedSession>,
     /// The name of its listener.
     pub listener: String,
+}
+
+/// An incremental fetch session (KIP-227) that moves with its connection.
+pub struct MovedSession {
+    /// Its id, which does not change.
+    pub id: i32,
+    /// The epoch that the next request must carry.
+    pub epoch: i32,
+    /// Topics are given by id, not by name.
+    pub is_by_id: bool,
+    /// Its reader is a follower.
+    pub is_follower: bool,
+    /// The monotonic time of its creation in ms.
+    pub created_ms: u64,
+    /// In reading order.
+    pub partitions: Vec<MovedPartition>,
+}
+
+/// The topic of a [`MovedPartition`].
+pub enum MovedTopic {
+    /// A topic by name.
+    Name(String),
+    /// A topic by id.
+    Id {
+        /// The id.
+        id: TopicId,
+        /// The last known name.
+        known_as: Option<String>,
+    },
+}
+
+impl MovedTopic {
+    /// The topic as a request gives it.
+    pub fn topic(&self) -> Topic<'_> {
+        match self {
+            MovedTopic::Name(name) => Topic::Name(name),
+            MovedTopic::Id { id, .. } => Topic::Id(*id),
+        }
+    }
+}
+
+/// One partition of a [`MovedSession`]: the reader's parameters, and the offsets of the last response.
+pub struct MovedPartition {
+    /// Its topic.
+    pub topic: MovedTopic,
+    /// Its index.
+    pub partition: PartitionIndex,
+    /// The reader's leader epoch; -1: not checked.
+    pub current_leader_epoch: LeaderEpoch,
+    /// The offset to read from.
+    pub fetch_offset: Offset,
+    /// The epoch of the reader's last record; -1: unknown.
+    pub last_fetched_epoch: LeaderEpoch,
+    /// The most record bytes.
+    pub bytes_max: i32,
+    /// The high watermark in the last response.
+    pub high_watermark: Offset,
+    /// The last stable offset in the last response.
+    pub last_stable_offset: Offset,
+    /// The log start in the last response.
+    pub log_start_offset: Offset,
 }

@@ -37,6 +37,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{BrokerConfig, Loaded};
 use crate::disk::layout::DataDirectory;
+use crate::net::addresses::Addresses;
 use crate::runtime::{Injector, cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
 pub use args::Args;
@@ -139,6 +140,7 @@ fn start_shards(
     machine: &Machine,
 ) -> Result<RunningShards, Failure> {
     let cores = cpu::cores();
+    let addresses = Addresses::new(config);
     let (started, starts) = mpsc::channel::<Started>();
     let (ended, ends) = mpsc::channel::<(u16, Result<(), NodeError>)>();
     let mut image_senders = Vec::new();
@@ -162,6 +164,7 @@ fn start_shards(
             config: config.clone(),
             data: data.clone(),
             bound: bound.to_vec(),
+            addresses: addresses.clone(),
             endpoint,
             stops,
             started: started.clone(),

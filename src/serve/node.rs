@@ -18,6 +18,7 @@ use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::{Endpoint as NodeEndpoint, Image};
 use crate::model::{BrokerId, NodeId, ShardId};
+use crate::net::addresses::Addresses;
 use crate::net::listener::Connections;
 use crate::router::Router;
 use crate::router::message::Message;
@@ -67,6 +68,7 @@ pub struct Launch {
     pub config: Arc<BrokerConfig>,
     pub data: DataDirectory,
     pub bound: Vec<Bound>,
+    pub addresses: Option<Arc<Addresses>>,
     pub endpoint: Endpoint<Message>,
     pub stops: InjectorReceiver<Stop>,
     pub started: mpsc::Sender<Started>,
@@ -100,7 +102,7 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
 }
 
 async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeError> {
-    let Launch { shard, shards, config, data, bound, endpoint, stops, started, image_senders, .. } = launch;
+    let Launch { shard, shards, config, data, bound, addresses, endpoint, stops, started, image_senders, .. } = launch;
     let (opening, controller) = match opening {
         Some(opening) => (opening, None),
         None => {
@@ -124,7 +126,7 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
     let (shard, report) = Shard::open(place, opening.image).await?;
     let router = Router::new(shard.id, endpoint);
     let server = api::serve(shard.clone(), router.clone());
-    let connections = Connections::new(server.clone());
+    let connections = Connections::new(server.clone(), addresses);
     runtime::spawn(Class::Foreground, "router", receive(server.clone(), connections.clone()));
     if let Some(controller) = controller {
         server.run_controller(controller);
@@ -198,14 +200,17 @@ fn listen(
 
 /// Serves the requests of other shards until the node stops.
 async fn receive(server: Rc<Server>, connections: Rc<Connections>) {
-    let appends: Vec<_> = (0..server.shard.shards).map(|from| Appends::start(&server, ShardId(from))).collect();
+    let appends = Rc::new(Appends::default());
     loop {
         match server.router.receive().await {
             (from, Message::Request { id, request }) => serve(&server, &appends, from, id, request),
             (_, Message::Adopt(hand_over)) => match Stream::from_fd(hand_over.socket) {
                 Ok(stream) => {
                     let origin = Origin::handed_over(&hand_over.listener);
-                    connections.serve(stream, origin, hand_over.received);
+                    if let Some(session) = hand_over.session {
+                        api::adopt_fetch_session(&server, &origin, session);
+                    }
+                    connections.adopt(stream, origin, hand_over.received);
                 }
                 Err(error) => tracing::warn!("lost a connection that another shard handed over: {error}"),
             },

@@ -155,6 +155,32 @@ fn senders_that_stop_in_the_middle_make_way() {
 }
 
 #[test]
+fn an_address_has_at_most_max_connections_per_ip_on_all_shards() {
+    for routing in ["direct", "forward"] {
+        let name = format!("per-ip-{routing}");
+        let routing = format!("routing={routing}");
+        let limits = ["--set", "max.connections.per.ip=4", "--set", &routing];
+        let node = Node::tidemill(&name, &[&small_node("2")[..], &limits].concat());
+        // Opening includes the first request and its response.
+        let open = || Connection::open(node.bootstrap(), "limited", WITHIN).ok();
+        let mut connections = Vec::new();
+        // A connection of the start may still be open.
+        wait_for("four connections", WITHIN, || {
+            connections.extend(open());
+            (connections.len() == 4).then_some(())
+        });
+        for _ in 0..10 {
+            assert!(open().is_none(), "{routing}: a fifth connection is served");
+        }
+        let printed = node.printed();
+        let refusals = printed.matches("max.connections.per.ip=4 is reached").count();
+        assert!((1..=2).contains(&refusals), "{routing}: one line per shard and minute, not {refusals}");
+        connections.pop();
+        wait_for("a closed connection makes room", WITHIN, open);
+    }
+}
+
+#[test]
 fn ten_thousand_idle_connections_cost_little() {
     const CONNECTIONS: usize = 10_000;
     let raised = Command::new("prlimit")

@@ -78,7 +78,7 @@ async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let (shard, _) = Shard::open(place, image()).await.expect("an empty directory opens");
     let endpoint = runtime::mesh(1).remove(0);
     let broker = api::serve(shard.clone(), Router::new(shard.id, endpoint));
-    let connections = Connections::new(broker);
+    let connections = Connections::new(broker, None);
     let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a port");
     let address = listener.local_addr().expect("bound");
     let accepting = connections.accept(listener, Origin::new("PLAINTEXT"));

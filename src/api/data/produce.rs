@@ -21,7 +21,7 @@ use crate::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities
 use crate::partition::transactions::Verification;
 use crate::record::BatchHeader;
 use crate::router::message::{self, Batches, TransactionOperation, TransactionReply, TransactionRequest};
-use crate::runtime::clock;
+use crate::runtime::{TimeSlice, clock};
 use crate::wire::data::produce::ProduceRequest;
 use crate::wire::{Malformed, Topic};
 
@@ -62,7 +62,11 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
     }
     let mut remote: Vec<(ShardId, Batches)> = Vec::new();
     let mut last_topic = None;
+    let slice = TimeSlice::begin();
     for part in request.partitions() {
+        if !produce.slots.is_empty() {
+            slice.pause().await;
+        }
         let key = match (part.topic, last_topic) {
             (topic, Some((last, key))) if topic == last => key,
             (Topic::Name(name), _) => {
@@ -120,8 +124,9 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
     for (owner, batches) in remote {
         let transactional_id = request.transactional_id.map(str::to_owned);
         let bytes: usize = batches.iter().map(|(_, records)| records.len()).sum();
-        let held = server.crossing.acquire(bytes as u64).await;
-        let request = message::ShardRequest::Produce { batches, request: rules, transactional_id };
+        let held = server.crossing(transactional_id.is_some()).acquire(bytes as u64).await;
+        let connection = origin.connection;
+        let request = message::ShardRequest::Produce { connection, batches, request: rules, transactional_id };
         produce.calls.push(server.router.call_holding(owner, request, Some(held)));
     }
     Ok(pending::Pending::Produce(produce))
