@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::api::server::Server;
 use crate::config::BrokerConfig;
+use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::model::{NodeId, ShardId, TopicPartition};
@@ -30,6 +31,7 @@ async fn open(directory: &Path, shards: u16) -> Rc<Shard> {
         data: DataDirectory::new(directory, None),
         config: config.into(),
         journal_file_bytes: 4 << 20,
+        journal_idle: journal::IDLE,
     };
     let image = create(&image_with_nodes(1), "topic", 8);
     Shard::open(location, image.into()).await.expect("the directory is good").0

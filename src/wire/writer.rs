@@ -166,7 +166,7 @@ impl Writer {
     }
 
     /// Whether a string that is too long is cut from now on. Otherwise it makes the message unencodable.
-    pub(super) fn set_shortens(&mut self, shortens: bool) {
+    pub(crate) fn set_shortens(&mut self, shortens: bool) {
         self.shortens = shortens;
     }
 

@@ -28,7 +28,7 @@ use crate::api::request::{ClientRequest, Origin};
 use crate::api::server::Server;
 use crate::log::aborted::AbortedTransaction;
 use crate::metadata::{Image, Topic as ImageTopic};
-use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicPartition};
+use crate::model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId};
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::Isolation;
 use crate::router::message::{self, CloseReason, MovedSession, RemoteFetched, Reply};

@@ -1,5 +1,6 @@
 //! The edge cases of each primitive.
 
+use crate::model::ErrorCode;
 use crate::wire::*;
 
 #[test]
