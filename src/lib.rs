@@ -196,9 +196,9 @@
 //!   the API keys.
 //! - **The rows of `api::table` expand to matches, not to function pointers.** A pointer to an async handler needs a
 //!   boxed future for each request; a match needs none.
-//! - **A large batch is validated in steps** (`record::validate`): other tasks run after 0.5 ms of decompressing, checking
-//!   or recompressing. A batch is large above 2 MiB, or above 256 KiB if it is rebuilt for `compression.type`. Its
-//!   decoded size is not known before it is decoded, so it begins again when its first 16 MiB of memory are too few.
+//! - **A large batch is validated in steps** (`record::validate`): other tasks run after 0.5 ms of decompressing,
+//!   checking or recompressing. A batch is large above 2 MiB, or above 256 KiB if it is rebuilt for `compression.type`.
+//!   Its decoded size is unknown before it is decoded. So validation begins again if 16 MiB are too few.
 //! - **Waits that are rare are boxed**: for memory, and for the coordinator of a transaction's first batch. The task of
 //!   each connection has room for the largest first stage of a request. Boxing took an idle connection from 17.3 to
 //!   12.1 KB; a test bounds it.

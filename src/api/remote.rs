@@ -34,7 +34,8 @@ type Lane = (ShardId, u64);
 /// Connections do not wait for each other, for example for a transaction coordinator or for memory.
 #[derive(Default)]
 pub struct Appends {
-    /// The calls that wait for an earlier call of their connection. A lane is there while one of its calls is appended.
+    /// The calls that wait for an earlier call of their connection. A lane is present while one of its calls is
+    /// appended.
     waiting: RefCell<HashMap<Lane, VecDeque<Append>>>,
 }
 
@@ -57,7 +58,7 @@ impl Appends {
             let appended = append_all(&server, &append).await;
             let next = {
                 let mut lanes = self.waiting.borrow_mut();
-                let next = lanes.get_mut(&lane).expect("the lane is there while it runs").pop_front();
+                let next = lanes.get_mut(&lane).expect("a lane is present while it runs").pop_front();
                 if next.is_none() {
                     lanes.remove(&lane);
                 }

@@ -51,7 +51,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of a new connection, on the listener with this name; the accept loop sets the peer's address and the number.
+    /// The origin of a new connection, on the listener with this name. [`of`](Self::of) sets the rest.
     pub fn new(listener: &str) -> Origin {
         Origin {
             listener: listener.into(),

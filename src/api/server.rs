@@ -176,3 +176,30 @@ impl Server {
         Ok((id, self.shard.owner(id)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::run;
+
+    #[test]
+    fn many_requests_in_their_first_stage_press_the_shard() {
+        run("first-stages", 1, |server, _| async move {
+            let mut stages: Vec<_> = (1..STARTING_MAX).map(|_| server.begin_first_stage()).collect();
+            assert!(!server.is_pressed(), "{} may wait with a receive buffer each", stages.len());
+            stages.push(server.begin_first_stage());
+            assert!(server.is_pressed());
+            drop(stages);
+            assert!(!server.is_pressed());
+        });
+    }
+
+    #[test]
+    fn transactions_that_wait_leave_other_batches_their_share() {
+        run("crossing", 1, |server, _| async move {
+            let of_transactions = server.crossing(true);
+            let _held = of_transactions.acquire(of_transactions.total()).await;
+            assert!(server.crossing(false).try_acquire(1 << 20).is_some());
+        });
+    }
+}

@@ -5,9 +5,10 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addresses::{Addresses, Counted, RefusalLog};
+use super::addresses::{Addresses, Counted};
 use super::connection::Connection;
 use super::frames::Budget;
+use super::refusals::RefusalLog;
 use crate::api::{Origin, Server};
 use crate::runtime::{self, Class, Listener, Stream};
 

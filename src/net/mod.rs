@@ -15,3 +15,4 @@ pub mod addresses;
 pub mod connection;
 mod frames;
 pub mod listener;
+mod refusals;

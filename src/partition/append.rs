@@ -1,4 +1,5 @@
-//! Appends batches: gives the rules of their validation, gives them offsets, and copies them into the log and the journal in one step.
+//! Appends batches: gives the rules of their validation, gives them offsets, and copies them into the log and the
+//! journal in one step.
 
 use super::Partition;
 use super::producers::{Membership, ProducerVerdict};

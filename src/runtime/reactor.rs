@@ -272,8 +272,8 @@ impl Runtime {
         self.count(|s| s.rings += woken);
     }
 
-    /// Wakes the shards again that a wake-up did not reach. The shard that claimed the wake-up is the only one that
-    /// wakes the target (MAIL-2).
+    /// Wakes the shards again that a wake-up did not reach. No other shard wakes the target, because this shard has
+    /// claimed its wake-up (MAIL-2).
     fn repeat_wake_ups(&self) {
         if self.unreached.borrow().is_empty() || clock::now() < self.retry_at.get() {
             return;

@@ -31,9 +31,9 @@ impl Drop for Reservation<'_> {
 }
 
 impl Shard {
-    /// Appends one batch to a partition of this shard. Waits only when the batch is large, or memory or the journal is short. That slows a
-    /// producer down that is faster than the disk, because its connection is not read meanwhile. `verification`: the
-    /// transaction coordinator has confirmed that the partition is in the batch's transaction.
+    /// Appends one batch to a partition of this shard. Waits only when the batch is large, or memory or the journal is
+    /// short. That slows a producer down that is faster than the disk, because its connection is not read meanwhile.
+    /// `verification`: the transaction coordinator has confirmed that the partition is in the batch's transaction.
     pub async fn produce(
         &self,
         id: TopicPartition,

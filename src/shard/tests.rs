@@ -99,7 +99,7 @@ fn high_watermarks_advance_before_a_group_is_committed() {
 }
 
 #[test]
-fn other_appends_go_on_while_a_decompression_bomb_is_validated() {
+fn other_appends_continue_while_a_decompression_bomb_is_validated() {
     let scratch = Scratch::new("bomb");
     run(async {
         let shard = open(&scratch.0, ShardId(0)).await;

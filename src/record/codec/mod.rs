@@ -3,14 +3,18 @@
 //! A decoder's output buffer grows with the decoded bytes, never to a size that the input only claims (REC-1). At the
 //! limit, decoding stops with [`CodecError::TooLarge`].
 
+mod compressor;
+mod decoding;
 mod gzip;
 mod lz4;
 mod snappy;
 mod zstandard;
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 pub use crate::model::Codec;
+pub use compressor::Compressor;
+pub use decoding::Decoding;
 
 /// Why bytes cannot be decompressed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -108,39 +112,6 @@ pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8
 /// write.
 pub const STEP_BYTES: usize = 256 << 10;
 
-/// Decompresses one batch in steps, so that the caller can let other tasks run in between.
-pub struct Decoding<'a> {
-    limit: usize,
-    stored: &'a [u8],
-    decoded: Vec<u8>,
-    /// `None`: the batch is not compressed.
-    decoder: Option<Decoder<'a>>,
-}
-
-impl<'a> Decoding<'a> {
-    /// `limit` is the most decoded bytes.
-    pub fn new(codec: Codec, stored: &'a [u8], limit: usize) -> Result<Decoding<'a>, CodecError> {
-        let decoder = match codec {
-            Codec::None => None,
-            codec => Some(Decoder::new(codec, stored, limit)?),
-        };
-        Ok(Decoding { limit, stored, decoded: Vec::new(), decoder })
-    }
-
-    /// Decodes about [`STEP_BYTES`]. Returns whether more may follow.
-    pub fn step(&mut self) -> Result<bool, CodecError> {
-        let Some(decoder) = &mut self.decoder else { return Ok(false) };
-        let goes_on = decoder.step(self.limit, &mut self.decoded)?;
-        assert!(self.decoded.len() <= self.limit, "REC-1: {} bytes of {} are decoded", self.decoded.len(), self.limit);
-        Ok(goes_on)
-    }
-
-    /// The bytes that are decoded so far.
-    pub fn decoded(&self) -> &[u8] {
-        if self.decoder.is_some() { &self.decoded } else { self.stored }
-    }
-}
-
 enum Decoder<'a> {
     Gzip(gzip::Decoder<'a>),
     Snappy(snappy::Decoder<'a>),
@@ -165,74 +136,6 @@ impl<'a> Decoder<'a> {
             Decoder::Snappy(decoder) => decoder.step(limit, out),
             Decoder::Lz4(decoder) => decoder.step(limit, out),
             Decoder::Zstd(decoder) => decoder.step(limit, out),
-        }
-    }
-}
-
-/// Compresses in pieces, so that the caller can let other tasks run in between. The levels are those of [`compress`].
-pub enum Compressor {
-    /// Collects the pieces.
-    None(Vec<u8>),
-    /// A gzip member.
-    Gzip(flate2::write::GzEncoder<Vec<u8>>),
-    /// Java's framing.
-    Snappy(Vec<u8>),
-    /// An LZ4 frame.
-    Lz4(Vec<u8>),
-    /// A zstd frame.
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-}
-
-impl Compressor {
-    /// `plain_bytes_max` is about the number of bytes that will be written.
-    pub fn new(codec: Codec, level: Option<i32>, plain_bytes_max: usize) -> Compressor {
-        let mut out = Vec::new();
-        match codec {
-            Codec::None => Compressor::None(out),
-            Codec::Gzip => Compressor::Gzip(gzip::encoder(level)),
-            Codec::Snappy => {
-                snappy::begin_stream(&mut out);
-                Compressor::Snappy(out)
-            }
-            Codec::Lz4 => {
-                lz4::begin_frame(&mut out);
-                Compressor::Lz4(out)
-            }
-            Codec::Zstd => Compressor::Zstd(zstandard::encoder(level, plain_bytes_max)),
-        }
-    }
-
-    /// Writes one piece: [`STEP_BYTES`], or less if it is the last one.
-    pub fn write(&mut self, piece: &[u8]) {
-        assert!(piece.len() <= STEP_BYTES, "a piece of {} bytes", piece.len());
-        match self {
-            Compressor::None(out) => out.extend_from_slice(piece),
-            Compressor::Gzip(encoder) => encoder.write_all(piece).expect("writing to memory does not fail"),
-            Compressor::Snappy(out) => snappy::append_chunks(piece, out),
-            Compressor::Lz4(out) => lz4::append_blocks(piece, out),
-            Compressor::Zstd(encoder) => encoder.write_all(piece).expect("writing to memory does not fail"),
-        }
-    }
-
-    /// The compressed bytes so far. An encoder may hold back some more.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Compressor::None(out) | Compressor::Snappy(out) | Compressor::Lz4(out) => out.len(),
-            Compressor::Gzip(encoder) => encoder.get_ref().len(),
-            Compressor::Zstd(encoder) => encoder.get_ref().len(),
-        }
-    }
-
-    /// The whole compressed form.
-    pub fn finish(self) -> Vec<u8> {
-        match self {
-            Compressor::None(out) | Compressor::Snappy(out) => out,
-            Compressor::Lz4(mut out) => {
-                lz4::end_frame(&mut out);
-                out
-            }
-            Compressor::Gzip(encoder) => encoder.finish().expect("writing to memory does not fail"),
-            Compressor::Zstd(encoder) => encoder.finish().expect("writing to memory does not fail"),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Decoder {
 pub struct Steps<'a>(zstd::stream::read::Decoder<'a, &'a [u8]>);
 
 impl<'a> Steps<'a> {
-    /// `limit` bounds the window, and is the one that every step gets.
+    /// `limit` bounds the window. Every step gets the same limit.
     pub fn new(stored: &'a [u8], limit: usize) -> Result<Steps<'a>, CodecError> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(malformed)?;
         decoder.window_log_max(window_log_max(limit)).map_err(malformed)?;

@@ -11,6 +11,7 @@
 //! - Thread: its shard's.
 
 mod join;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod waker;
@@ -22,7 +23,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::watchdog::NameId;
-pub use join::{JoinHandle, TimeSlice, spawn, yield_now};
+pub use join::{JoinHandle, spawn, yield_now};
+pub use slice::TimeSlice;
 pub(super) use waker::{Waking, waker};
 
 /// The scheduling class of a task. Each class gets its share of the shard's time when all have work.
