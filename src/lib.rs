@@ -91,6 +91,7 @@
 //! <data>/metadata/*.tml                    the metadata log                    controller::{entry, store}
 //! <data>/<topic>-<partition>/              Kafka's own files                   log::{segment, index, aborted, epochs}
 //!     *.cleaned, *.swap                    compacted segments, before the swap log::clean::swap
+//! <data>/<topic>-<partition>.<id>-delete    being removed; `-stray`: put aside shard::directories
 //! <data>/layouts/<n>/shard-<s>/checkpoint  flushed ends; start of the replay   disk::checkpoint
 //! <journal.dir>/layouts/<n>/shard-<s>/journal/*.journal   groups, round-robin  disk::journal::{files, group}
 //! ```
@@ -100,6 +101,10 @@
 //! the data: also if a power failure has taken the index of an active segment, which recovery seals then. The journal
 //! ends at the first group that is not whole, unless a later group proves that it was flushed: then the node refuses
 //! to open. An idle journal ends with such a proof.
+//!
+//! A start first checks that the files belong together ([`serve`], `examine`), and changes nothing if they do not. The
+//! metadata log must reach the index that each checkpoint records, so that a lost end of the log is no surprise later.
+//! A partition's directory is removed only if the log has deleted its topic; one of an unknown topic is put aside.
 //!
 //! # The map
 //!

@@ -10,25 +10,19 @@ use std::sync::Arc;
 
 use crate::api::txn::producer_ids::{BLOCK, ProducerIds};
 use crate::controller::{Committed, Controller, Plan, ProposeError};
-use crate::metadata::{Command, Image};
+use crate::metadata::{Command, Image, ImageUpdate};
 use crate::model::{ErrorCode, NodeId, ProducerId, ShardId};
 use crate::runtime::sync::Notify;
 
 /// The shard that runs the node's controller.
 pub const CONTROLLER: ShardId = ShardId(0);
 
-/// A committed image that the shards do not serve yet.
-struct Unpublished {
-    image: Arc<Image>,
-    deletes_topics: bool,
-}
-
 /// The controller, its producer ids, and the queue of images to publish.
 pub(in crate::api) struct LocalController {
     controller: Controller,
     producer_ids: RefCell<ProducerIds>,
-    /// Oldest first.
-    unpublished: RefCell<VecDeque<Unpublished>>,
+    /// The commits that the shards do not serve yet, oldest first.
+    unpublished: RefCell<VecDeque<Committed>>,
     arrived: Notify,
     /// The index of the newest image that all shards serve.
     published: Cell<u64>,
@@ -49,9 +43,7 @@ impl LocalController {
         let watching = Rc::downgrade(&local);
         local.controller.watch(move |committed: &Committed| {
             if let Some(local) = watching.upgrade() {
-                let deletes_topics = !committed.delta.topics_deleted.is_empty();
-                let image = committed.image.clone();
-                local.unpublished.borrow_mut().push_back(Unpublished { image, deletes_topics });
+                local.unpublished.borrow_mut().push_back(committed.clone());
                 local.arrived.notify_all();
             }
         });
@@ -67,28 +59,30 @@ impl LocalController {
         self.controller.term()
     }
 
-    /// Waits for the next image to publish. It skips to the newest image, but never past an image that deletes a topic.
-    /// The next image may have a new topic of that name, which uses the same directory.
-    pub async fn next_unpublished(&self) -> Arc<Image> {
-        loop {
-            let mut next = None;
-            while let Some(Unpublished { image, deletes_topics }) = self.unpublished.borrow_mut().pop_front() {
-                next = Some(image);
-                if deletes_topics {
-                    break;
-                }
-            }
-            match next {
-                Some(image) => return image,
-                None => self.arrived.notified().await,
+    /// Waits for the next update to publish. It leads to the newest image, but never past an image that deletes a
+    /// topic. The next image may have a new topic of that name, which uses the same directory.
+    pub async fn next_unpublished(&self) -> ImageUpdate {
+        while self.unpublished.borrow().is_empty() {
+            self.arrived.notified().await;
+        }
+        let mut update = ImageUpdate { from: self.published.get(), image: Arc::default(), deltas: Vec::new() };
+        while let Some(Committed { image, delta }) = self.unpublished.borrow_mut().pop_front() {
+            let deletes_topics = !delta.topics_deleted.is_empty();
+            update.image = image;
+            update.deltas.push(delta);
+            if deletes_topics {
+                break;
             }
         }
+        update
     }
 
-    /// All shards serve the image.
-    pub fn published(&self, image: &Image) {
-        assert!(image.index > self.published.get(), "API-1: images are published in the order of their commits");
-        self.published.set(image.index);
+    /// All shards serve the image of the update.
+    pub fn published(&self, update: &ImageUpdate) {
+        let (from, to) = (update.from, update.image.index);
+        let is_next = from == self.published.get() && to - from == update.deltas.len() as u64;
+        assert!(is_next, "API-1: images are published in the order of their commits, {from} to {to}");
+        self.published.set(to);
         self.published_moved.notify_all();
     }
 

@@ -15,6 +15,7 @@
 //!   admin/           metadata, topics, configurations; change runs a change on the controller's shard
 //! steer              the shard that a connection's first requests address, in steer routing
 //! remote             requests of other shards           outcome   response, nothing, or a closed connection
+//! offline            partitions that could not be created, on any shard
 //! ```
 //!
 //! Invariants:
@@ -28,6 +29,7 @@ mod controller;
 mod data;
 mod gather;
 mod group;
+mod offline;
 pub mod operation;
 mod outcome;
 mod pending;
@@ -62,6 +64,7 @@ use request::ClientRequest;
 pub fn serve(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Server> {
     let server = Rc::new(Server::new(shard, router));
     txn::transactions::start(&server);
+    offline::start(&server);
     server
 }
 

@@ -154,7 +154,14 @@ pub fn serve(server: &Rc<Server>, appends: &Rc<Appends>, from: ShardId, call: u6
             }
             ShardRequest::LogSizes => Reply::LogSizes(describe_log_dirs::here(&server)),
             ShardRequest::Producers(id) => Reply::Producers(describe_producers::producers(&server, id)),
-            ShardRequest::Apply(image) => Reply::Applied(server.apply_image(image).await),
+            ShardRequest::Apply(update) => {
+                server.apply_image(&update).await;
+                Reply::Applied
+            }
+            ShardRequest::Offline(partitions) => {
+                server.offline.replace(from, partitions);
+                Reply::OfflineNoted
+            }
             ShardRequest::Coordinate(request) => Reply::Coordinated(table::answer_forwarded(&server, *request).await),
             ShardRequest::Admin(request) => {
                 Reply::Admin(Box::new(AdminReply { frame: table::answer_at_controller(&server, *request).await }))
@@ -181,7 +188,7 @@ async fn fetch(
         };
         let fetched = match server.shard.partition(id) {
             Some(partition) => partition.fetch(&request).await,
-            None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+            None => Fetched::refused(server.shard.error_without(id)),
         };
         left = left.saturating_sub(fetched.read.bytes);
         is_empty &= fetched.read.bytes == 0;

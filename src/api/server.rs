@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use crate::api::controller::LocalController;
 use crate::api::data::fetch_session;
+use crate::api::offline::Offline;
 use crate::controller::Controller;
 use crate::coordinator::Ledgers;
 use crate::coordinator::group::Groups;
 use crate::coordinator::txn::{PreparedQueue, Settings, Transactions};
 use crate::disk::StorageError;
-use crate::metadata::{Image, Topic};
+use crate::metadata::{Image, ImageUpdate, Topic};
 use crate::model::{ErrorCode, NodeId, PartitionIndex, ShardId, TopicPartition};
 use crate::router::Router;
-use crate::router::message::{Reply, ShardRequest};
+use crate::router::message::ShardRequest;
 use crate::runtime::{self, Class, Permits};
 use crate::shard::Shard;
 
@@ -55,6 +56,8 @@ pub struct Server {
     pub(in crate::api) prepared: Rc<PreparedQueue>,
     /// The groups that this shard coordinates.
     pub(in crate::api) groups: Ledgers<Groups>,
+    /// The partitions of all shards that could not be created.
+    pub(in crate::api) offline: Offline,
 }
 
 impl Server {
@@ -83,6 +86,7 @@ impl Server {
             transactions,
             prepared,
             groups,
+            offline: Offline::default(),
         }
     }
 
@@ -93,9 +97,9 @@ impl Server {
         let server = self.clone();
         runtime::spawn(Class::Foreground, "image publisher", async move {
             loop {
-                let image = controller.next_unpublished().await;
-                server.publish(image.clone()).await;
-                controller.published(&image);
+                let update = controller.next_unpublished().await;
+                server.publish(&update).await;
+                controller.published(&update);
             }
         });
     }
@@ -106,25 +110,22 @@ impl Server {
     }
 
     /// Applies an image on every shard of the node.
-    async fn publish(&self, image: Arc<Image>) {
+    async fn publish(&self, update: &ImageUpdate) {
         let calls: Vec<_> =
-            self.other_shards().map(|shard| self.router.call(shard, ShardRequest::Apply(image.clone()))).collect();
-        if let Err(error) = self.apply_image(image).await {
-            tracing::error!("a metadata change failed on the controller's shard: {error}");
-        }
+            self.other_shards().map(|shard| self.router.call(shard, ShardRequest::Apply(update.clone()))).collect();
+        self.apply_image(update).await;
         for call in calls {
-            if let Reply::Applied(Err(error)) = call.reply().await {
-                tracing::error!("a metadata change failed on another shard: {error}");
-            }
+            call.reply().await;
         }
     }
 
-    /// Applies a newer image. On return the shard serves the image's partitions and has closed all others.
-    pub async fn apply_image(&self, image: Arc<Image>) -> Result<(), StorageError> {
-        let applied = self.shard.apply_image(image).await;
-        self.transactions.apply_image();
-        self.groups.apply_image();
-        applied
+    /// Applies a newer image. On return the shard serves the image's partitions and has closed all others. All shards
+    /// know those that could not be created.
+    pub async fn apply_image(&self, update: &ImageUpdate) {
+        self.shard.apply_image(update).await;
+        self.announce_offline().await;
+        self.transactions.apply_image(update);
+        self.groups.apply_image(update);
     }
 
     /// Returns true if the first stage of a request might have to wait, for example for memory.

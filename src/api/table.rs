@@ -266,6 +266,7 @@ fn from_image<Q: Message, A: Message>(
         node: shard.node,
         listener: &request.origin.listener,
         version: request.header.version,
+        offline: &request.server.offline,
     };
     Ok(answer(&message, &context).map(|response| Outcome::of(&response, &request.header)))
 }

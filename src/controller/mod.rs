@@ -22,6 +22,7 @@
 //! Does not know: requests and their versions (`api` plans), or shards (`api::controller` watches, and publishes
 //! committed images to them). Runs on the thread that opened it.
 
+mod changes;
 pub mod entry;
 pub(crate) mod placement;
 mod propose;
@@ -29,7 +30,7 @@ pub(crate) mod recover;
 pub(crate) mod start;
 mod store;
 
-pub use propose::{Committed, Controller, OpenError, Opened, ProposeError};
+pub use propose::{Committed, Controller, ExpectedLog, OpenError, Opened, ProposeError};
 
 use crate::metadata::Command;
 

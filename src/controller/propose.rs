@@ -10,8 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Plan;
+use super::changes;
 use super::entry::{self, BadEntry, Payload};
-pub use super::store::OpenError;
+pub use super::store::{ExpectedLog, OpenError};
 use super::store::{SnapshotError, Store};
 use crate::metadata::{Command, CommandRejected, Delta, Image, apply};
 use crate::runtime::sync::{Notify, oneshot};
@@ -50,7 +51,8 @@ pub struct Controller {
 pub struct Opened {
     /// Ready for proposals.
     pub controller: Controller,
-    /// The torn write that was cut off the end of the log: its length in bytes, and why it is not an entry.
+    /// The bytes that were cut off the end of the log: their number, and why they are not an entry. Almost always they
+    /// are a torn write, which was never acknowledged. Damage to the last entry looks the same.
     pub torn: Option<(u64, BadEntry)>,
 }
 
@@ -70,9 +72,9 @@ type Job = Box<dyn FnOnce(&Image) -> (Vec<Command>, Done)>;
 type Done = Box<dyn FnOnce(Result<Committed, ProposeError>)>;
 
 impl Controller {
-    /// Opens the metadata log in `dir`, or creates one.
-    pub async fn open(dir: &Path) -> Result<Opened, OpenError> {
-        let (store, recovered) = Store::open(dir).await?;
+    /// Opens the metadata log in `dir`. Creates one if there is none and none is expected.
+    pub async fn open(dir: &Path, expected: Option<&ExpectedLog>) -> Result<Opened, OpenError> {
+        let (store, recovered) = Store::open(dir, expected).await?;
         let state = Rc::new(ControllerState {
             term: recovered.term.max(TERM_ALONE),
             image: RefCell::new(Arc::new(recovered.image)),
@@ -171,11 +173,15 @@ impl Writer {
         let index = image.index + 1;
         let (next, delta) = apply(image, index, &commands)?;
         assert!(index == self.stored_index + 1, "CTRL-2: {index} is not the next index");
-        let entry = entry::encode(index, self.term, &Payload::Commands(commands));
+        let payload = Payload::Commands(commands);
+        let entry = entry::encode(index, self.term, &payload);
         if let Err(error) = self.store.append(entry).await {
             return Err(self.fail(&error));
         }
         self.stored_index = index;
+        if let Payload::Commands(commands) = &payload {
+            changes::log(image, &next, commands);
+        }
         Ok(Committed { image: Arc::new(next), delta: Arc::new(delta) })
     }
 

@@ -1,7 +1,8 @@
 //! Reads the bytes of a metadata log into the image at its end, or reports why the log is unusable.
 //!
-//! Bytes at the end that are not an entry are a torn write. It was never flushed, so it was never acknowledged, and it
-//! is cut off. Bytes before a whole entry that are not an entry were damaged after their flush. Their changes were
+//! Bytes at the end that are not an entry are taken for a torn write, which was never acknowledged, and are cut off. A
+//! damaged last entry looks the same. `store` refuses the log if another file proves that the entry was there. Bytes
+//! before a whole entry that are not an entry were damaged after their flush. Their changes were
 //! acknowledged and starting without them would lose these changes, so the log is rejected.
 
 use super::entry::{self, BadEntry, MAGIC, Payload};

@@ -37,7 +37,18 @@ pub struct SnapshotError {
     pub is_final: bool,
 }
 
-/// Why the log cannot be opened.
+/// The least content of the log: another file of the node was written after the entry at `index` was durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExpectedLog {
+    /// The cluster of the log.
+    pub cluster_id: String,
+    /// The log does not end before this index.
+    pub index: u64,
+    /// The file that proves it.
+    pub proof: PathBuf,
+}
+
+/// Why the log cannot be opened. The log is as it was before the attempt.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file operation failed.
@@ -67,19 +78,72 @@ pub enum OpenError {
         /// Why its first bytes are not an entry, if they are not.
         why: Option<BadEntry>,
     },
+    /// The directory has no log, and another file proves that it had one.
+    #[error(
+        "{dir} contains no metadata log, but {} was written by a node that had one. Without it the node does not know \
+         its topics, and a new log would belong to another cluster. Restore the directory from a copy",
+        expected.proof.display()
+    )]
+    Missing {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// The file that proves that there was a log.
+        expected: Box<ExpectedLog>,
+    },
+    /// The log ends before an entry that another file proves.
+    #[error(
+        "{path}: the metadata log ends at index {index}, but {} was written after index {} was durable: acknowledged \
+         changes are missing{}. Restore the metadata log from a copy",
+        expected.proof.display(),
+        expected.index,
+        torn.as_ref().map(|(bytes, why)| format!(" (its last {bytes} bytes are damaged: {why})")).unwrap_or_default()
+    )]
+    Behind {
+        /// The file.
+        path: PathBuf,
+        /// The index of its last whole entry.
+        index: u64,
+        /// The bytes after that entry, and why they are not an entry.
+        torn: Option<(u64, BadEntry)>,
+        /// The index that is proved, and the proof.
+        expected: Box<ExpectedLog>,
+    },
+    /// The log belongs to another cluster than the other files.
+    #[error(
+        "{path}: the metadata log belongs to cluster {log}, and {} to cluster {}: the data directory mixes the files \
+         of two clusters. Restore those that are wrong",
+        expected.proof.display(),
+        expected.cluster_id
+    )]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// The cluster of the log.
+        log: String,
+        /// The other cluster, and the proof.
+        expected: Box<ExpectedLog>,
+    },
 }
 
 impl Store {
-    /// Opens the log in `dir`, or creates one, and reads it. A torn write at its end is cut off.
-    pub async fn open(dir: &Path) -> Result<(Store, Recovered), OpenError> {
+    /// Opens the log in `dir` and reads it. A torn write at its end is cut off. Creates the log if there is none and
+    /// none is expected.
+    pub async fn open(dir: &Path, expected: Option<&ExpectedLog>) -> Result<(Store, Recovered), OpenError> {
         let failed = |error| OpenError::Io { path: dir.into(), error };
-        dir::create_all(dir).await.map_err(failed)?;
-        let names = dir::list(dir).map_err(failed)?;
+        let names = if expected.is_some() && !dir::exists(dir) {
+            Vec::new()
+        } else {
+            dir::create_all(dir).await.map_err(failed)?;
+            dir::list(dir).map_err(failed)?
+        };
         let mut starts: Vec<u64> = names.iter().filter_map(|name| start_of(name)).collect();
         starts.sort_unstable();
         let newest = starts.pop();
+        if let (Some(expected), None) = (expected, newest) {
+            return Err(OpenError::Missing { dir: dir.into(), expected: Box::new(expected.clone()) });
+        }
         let path = dir.join(name_of(newest.unwrap_or(0)));
-        let (store, recovered) = open_file(dir, &path, newest).await?;
+        let (store, recovered) = open_file(dir, &path, newest, expected).await?;
         // A crash between two steps of a snapshot leaves the previous file or an unfinished one.
         let unfinished = names.into_iter().filter(|name| name.ends_with(UNFINISHED));
         for name in starts.into_iter().map(name_of).chain(unfinished) {
@@ -135,7 +199,12 @@ async fn write_whole(path: &Path, bytes: Vec<u8>) -> io::Result<File> {
     Ok(file)
 }
 
-async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Store, Recovered), OpenError> {
+async fn open_file(
+    dir: &Path,
+    path: &Path,
+    newest: Option<u64>,
+    expected: Option<&ExpectedLog>,
+) -> Result<(Store, Recovered), OpenError> {
     let failed = |error| OpenError::Io { path: path.into(), error };
     let open = Open { read: true, write: true, create: true, ..Open::default() };
     let file = File::open(path, open).await.map_err(failed)?;
@@ -145,6 +214,9 @@ async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Stor
     if newest.is_some_and(|start| start > 0) && recovered.snapshot_bytes == 0 {
         let why = recovered.torn.map(|(_, why)| why);
         return Err(OpenError::NoSnapshot { path: path.into(), why });
+    }
+    if let Some(expected) = expected {
+        check(&recovered, path, expected)?;
     }
     if recovered.torn.is_some() {
         file.set_len(recovered.valid_bytes).await.map_err(failed)?;
@@ -158,6 +230,18 @@ async fn open_file(dir: &Path, path: &Path, newest: Option<u64>) -> Result<(Stor
         snapshot_at: due_after(recovered.snapshot_bytes),
     };
     Ok((store, recovered))
+}
+
+/// Fails if the log lacks an entry that was acknowledged, or is another cluster's.
+fn check(recovered: &Recovered, path: &Path, expected: &ExpectedLog) -> Result<(), OpenError> {
+    let (path, expected, image) = (path.to_owned(), Box::new(expected.clone()), &recovered.image);
+    if !image.cluster_id.is_empty() && image.cluster_id != expected.cluster_id {
+        return Err(OpenError::OtherCluster { path, log: image.cluster_id.clone(), expected });
+    }
+    if image.index < expected.index {
+        return Err(OpenError::Behind { path, index: image.index, torn: recovered.torn.clone(), expected });
+    }
+    Ok(())
 }
 
 /// The name of the log file with the entries after index `start`.

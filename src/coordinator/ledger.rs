@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::load;
 use super::{Now, StateMachine, Writes, code_of_append};
 use crate::disk::journal::Sequence;
-use crate::metadata::Image;
+use crate::metadata::ImageUpdate;
 use crate::model::ErrorCode;
 use crate::partition::Partition;
 use crate::partition::transactions::EndTransaction;
@@ -142,10 +141,9 @@ impl<M: StateMachine> Ledger<M> {
         }
     }
 
-    pub(super) async fn image_changed(&self, before: Arc<Image>, after: Arc<Image>) {
+    pub(super) async fn image_changed(&self, update: &ImageUpdate) {
         if matches!(*self.phase.borrow(), Phase::Ready(_)) {
-            self.background_step(move |machine, now, writes| machine.on_image_changed(&before, &after, now, writes))
-                .await;
+            self.background_step(|machine, now, writes| machine.on_image_changed(update, now, writes)).await;
         }
     }
 

@@ -3,10 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::{Ledger, StateMachine, partition_of};
-use crate::metadata::Image;
+use crate::metadata::ImageUpdate;
 use crate::model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use crate::runtime::{self, Class};
 use crate::shard::Shard;
@@ -15,41 +14,37 @@ use crate::shard::Shard;
 pub struct Ledgers<M> {
     shard: Rc<Shard>,
     ledgers: RefCell<HashMap<PartitionIndex, Rc<Ledger<M>>>>,
-    applied_image: RefCell<Arc<Image>>,
     new_machine: Box<dyn Fn() -> M>,
 }
 
 impl<M: StateMachine> Ledgers<M> {
     /// `new_machine` makes the state machine of a partition without records.
     pub fn new(shard: &Rc<Shard>, new_machine: impl Fn() -> M + 'static) -> Ledgers<M> {
-        let ledgers = Ledgers {
-            shard: shard.clone(),
-            ledgers: RefCell::default(),
-            applied_image: RefCell::new(Arc::default()),
-            new_machine: Box::new(new_machine),
-        };
-        ledgers.apply_image();
+        let ledgers = Ledgers { shard: shard.clone(), ledgers: RefCell::default(), new_machine: Box::new(new_machine) };
+        ledgers.open_new();
         ledgers
     }
 
-    /// Applies the shard's image: loads new partitions of the topic, and closes the ledgers of deleted ones.
-    pub fn apply_image(&self) {
-        let image = (*self.shard.image()).clone();
-        let before = self.applied_image.replace(image.clone());
-        let mut ledgers = self.ledgers.borrow_mut();
-        ledgers.retain(|_, ledger| {
+    /// Follows the shard to a newer image: closes the ledgers of deleted partitions, passes the changes to the others,
+    /// and loads new partitions.
+    pub fn apply_image(&self, update: &ImageUpdate) {
+        self.ledgers.borrow_mut().retain(|_, ledger| {
             let stays = !ledger.partition().is_deleted();
             if !stays {
                 ledger.close();
             }
             stays
         });
-        for ledger in ledgers.values() {
-            let (ledger, before, after) = (ledger.clone(), before.clone(), image.clone());
-            runtime::spawn(Class::Foreground, "coordinator image", async move {
-                ledger.image_changed(before, after).await;
-            });
+        for ledger in self.all() {
+            let update = update.clone();
+            runtime::spawn(Class::Foreground, "coordinator image", async move { ledger.image_changed(&update).await });
         }
+        self.open_new();
+    }
+
+    /// Loads the topic's partitions that this shard serves and that are not loaded yet.
+    pub fn open_new(&self) {
+        let (image, mut ledgers) = (self.shard.image(), self.ledgers.borrow_mut());
         let Some(topic) = image.topic(M::TOPIC.name()) else { return };
         for partition in 0..topic.partitions.len() as PartitionIndex {
             let id = TopicPartition { topic: topic.id, partition };

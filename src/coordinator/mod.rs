@@ -49,7 +49,7 @@ pub use writes::Writes;
 
 use std::sync::Arc;
 
-use crate::metadata::Image;
+use crate::metadata::{Image, ImageUpdate};
 use crate::model::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use crate::runtime::Mono;
 use crate::runtime::clock;
@@ -127,7 +127,7 @@ pub trait StateMachine: Sized + 'static {
     fn on_loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
 
     /// The cluster's metadata has changed.
-    fn on_image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, now: Now, writes: &mut Writes<Self>);
+    fn on_image_changed(&mut self, update: &ImageUpdate, now: Now, writes: &mut Writes<Self>);
 
     /// When to call [`on_deadline`](Self::on_deadline) next. Called after every step, so it must be cheap.
     fn deadline(&self) -> Option<Mono>;

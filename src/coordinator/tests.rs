@@ -13,7 +13,7 @@ use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
-use crate::metadata::{Command, Image, apply_to};
+use crate::metadata::{Command, Image, ImageUpdate, apply_to};
 use crate::model::{ErrorCode, NodeId, Offset, ProducerId, ShardId};
 use crate::runtime::{self, Mono};
 use crate::shard::Shard;
@@ -64,7 +64,7 @@ impl StateMachine for Notes {
         self.is_loaded = true;
     }
 
-    fn on_image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Notes>) {
+    fn on_image_changed(&mut self, _: &ImageUpdate, _: Now, _: &mut Writes<Notes>) {
         self.images += 1;
     }
 
@@ -261,8 +261,9 @@ fn a_ledger_opens_and_closes_with_its_partition_on_the_owning_shard_only() {
         let shard = open(&scratch.0, &none, owner).await;
         let ledgers = Ledgers::new(&shard, Notes::default);
         assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
-        shard.apply_image(Arc::new(image.clone())).await.unwrap();
-        ledgers.apply_image();
+        let update = ImageUpdate::between(&none, &image);
+        shard.apply_image(&update).await;
+        ledgers.apply_image(&update);
         let ledger = ledgers.ledger("any").unwrap();
         loaded(&ledger).await;
 
@@ -270,8 +271,9 @@ fn a_ledger_opens_and_closes_with_its_partition_on_the_owning_shard_only() {
         let id = image.topic(InternalTopic::ConsumerOffsets.name()).unwrap().id;
         let delete = Command::DeleteTopic { id };
         apply_to(&mut gone, &mut Default::default(), image.index + 1, &[delete]).unwrap();
-        shard.apply_image(Arc::new(gone)).await.unwrap();
-        ledgers.apply_image();
+        let update = ImageUpdate::between(&image, &gone);
+        shard.apply_image(&update).await;
+        ledgers.apply_image(&update);
         assert_eq!(ledgers.ledger("any").err(), Some(ErrorCode::NotCoordinator));
         assert_eq!(ledger.step(|_, _, _| ()).await, Err(ErrorCode::NotCoordinator));
         assert!(ledgers.all().is_empty());

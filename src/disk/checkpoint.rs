@@ -252,8 +252,15 @@ impl Checkpoint {
         };
         let length = file.len().await.map_err(StorageError::io("measure checkpoint", path))?;
         let bytes = file.read_vec(length as usize, 0).await.map_err(StorageError::io("read checkpoint", path))?;
-        let parsed = Checkpoint::parse(&bytes).map(Some);
-        parsed.map_err(|error| StorageError::format("a checkpoint", path, error.to_string()))
+        let why = match Checkpoint::parse(&bytes) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error @ CheckpointError::Version { .. }) => error.to_string(),
+            Err(error) => format!(
+                "{error}. It names where the replay of the journal starts, so acknowledged records could be lost \
+                 without it. Restore the whole data directory from a copy"
+            ),
+        };
+        Err(StorageError::format("a checkpoint", path, why))
     }
 
     /// Parses the bytes of a checkpoint file.

@@ -62,6 +62,12 @@ pub enum MetaError {
         /// The largest legal value.
         max: u64,
     },
+    /// The file has Kafka's keys and none of ours.
+    #[error(
+        "it belongs to Apache Kafka. Start Tidemill on a directory of its own. To import topics, stop both brokers and \
+         copy the topics' directories there"
+    )]
+    OfKafka,
     /// Kafka's version 0 (before KRaft), or a newer one.
     #[error("it is of version {found}, this build reads 1")]
     Version {
@@ -130,10 +136,14 @@ impl DataDirectory {
         Ok(found)
     }
 
-    /// Whether a shard has written to the layout.
-    pub fn has_shards(&self, layout: u64) -> bool {
-        let both = [self.layout_directory(layout), self.journal_layout_directory(layout)];
-        both.iter().any(|directory| dir::list(directory).is_ok_and(|names| !names.is_empty()))
+    /// Whether a shard has written to the layout below the data directory.
+    pub fn has_checkpoints(&self, layout: u64) -> bool {
+        dir::list(self.layout_directory(layout)).is_ok_and(|names| !names.is_empty())
+    }
+
+    /// Whether a shard has written to the layout below `journal.dir`.
+    pub fn has_journals(&self, layout: u64) -> bool {
+        dir::list(self.journal_layout_directory(layout)).is_ok_and(|names| !names.is_empty())
     }
 
     /// Claims `journal.dir` for a node. Fails when it belongs to another node, whose journals this node would take for
@@ -208,6 +218,9 @@ impl Meta {
         if version != "1" {
             return Err(MetaError::Version { found: version });
         }
+        if value("cluster.id").is_ok() && !text.contains("tidemill.") {
+            return Err(MetaError::OfKafka);
+        }
         let bounded = |key: &'static str, max: u64| match number(key)? {
             found if found <= max => Ok(found),
             found => Err(MetaError::TooLarge { key, found, max }),
@@ -238,8 +251,15 @@ impl Meta {
         let path = data.meta_path();
         match dir::read_small(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
             Ok(text) => {
-                let parsed = Meta::parse(&text).map(Some);
-                parsed.map_err(|error| StorageError::format("meta.properties", &path, error.to_string()))
+                let why = match Meta::parse(&text) {
+                    Ok(meta) => return Ok(Some(meta)),
+                    Err(error @ (MetaError::OfKafka | MetaError::Version { .. })) => error.to_string(),
+                    Err(error) => format!(
+                        "{error}. Restore the file from a copy, or write it anew: version=1, cluster.id, node.id, \
+                         tidemill.layout (the number in layouts/), and tidemill.shards (the number of its directories)"
+                    ),
+                };
+                Err(StorageError::format("meta.properties", &path, why))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::io("read", path)(error)),

@@ -3,11 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use crate::disk::StorageError;
 use crate::log::aborted::AbortedTransaction;
-use crate::metadata::Image;
+use crate::metadata::ImageUpdate;
 use crate::model::{
     ErrorCode, LeaderEpoch, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, TopicId, TopicPartition,
 };
@@ -18,6 +17,7 @@ use crate::partition::producers::ProducerSnapshot;
 use crate::partition::purgatory::Isolation;
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Ending;
+use crate::shard::offline::OfflinePartitions;
 use crate::wire::frame::Refused;
 use crate::wire::{Malformed, Topic, Unencodable};
 
@@ -160,7 +160,9 @@ pub enum ShardRequest {
     /// it.
     ReserveProducerIds(ProducerId),
     /// A newer image. The reply is sent when the shard serves its partitions.
-    Apply(Arc<Image>),
+    Apply(ImageUpdate),
+    /// The offline partitions of the calling shard: all of them, or none.
+    Offline(OfflinePartitions),
     /// To the shard that coordinates a group or a transaction: a client's request.
     Coordinate(Box<CoordinateRequest>),
     /// To the controller's shard: a client's admin request.
@@ -198,8 +200,10 @@ pub enum Reply {
     ProducerId(Result<ProducerId, ErrorCode>),
     /// Success is durable: no later id is at or below the requested one.
     ProducerIdsReserved(Result<(), ProducerIdsNotReserved>),
-    /// The shard serves the image's partitions, or the disk failed.
-    Applied(Result<(), StorageError>),
+    /// The shard serves the image's partitions, except those that it has announced as offline.
+    Applied,
+    /// Metadata responses of the shard show these partitions as offline.
+    OfflineNoted,
     /// The whole response frame, or the reason to close the connection.
     Coordinated(Result<Vec<u8>, CloseReason>),
     /// The controller's response.

@@ -28,6 +28,19 @@ pub enum NodeError {
     )]
     NoMeta { path: PathBuf },
     #[error(
+        "{} is missing. Acknowledged records may be in it and nowhere else: bring it back. If journal.dir was set \
+         when the node ran last, set it again",
+        path.display()
+    )]
+    NoJournal { path: PathBuf },
+    #[error(
+        "{} is missing, and {} exists: journal.dir has changed since the node ran last. Remove journal.dir, or move \
+         the journal of each shard to its new place",
+        path.display(),
+        elsewhere.display()
+    )]
+    JournalElsewhere { path: PathBuf, elsewhere: PathBuf },
+    #[error(
         "{} is missing, and its records would be lost: bring it back. (An older release stored it elsewhere.)",
         path.display()
     )]
@@ -35,10 +48,11 @@ pub enum NodeError {
     #[error("{} has disappeared", path.display())]
     NoCheckpoint { path: PathBuf },
     #[error(
-        "{} belongs to cluster {data}, and its metadata log to cluster {metadata}: it mixes two directories",
-        root.display()
+        "{} belongs to node {meta}, and the metadata log to node {here}: the data directory mixes the files of two \
+         nodes. Restore those that are wrong",
+        path.display()
     )]
-    TwoClusters { root: PathBuf, data: String, metadata: String },
+    TwoNodes { path: PathBuf, meta: i32, here: i32 },
     #[error("cannot reserve the producer ids of logs of another cluster: {0}")]
     ProducerIds(#[from] ProducerIdsNotReserved),
     #[error("the reactor could not be set up: {0}")]

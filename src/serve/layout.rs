@@ -4,7 +4,6 @@
 //! and takes in topic directories that an operator copied from another broker. Runs on shard 0.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::banner::counted;
@@ -20,8 +19,8 @@ use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image};
 use crate::model::{NodeId, ShardId, TopicId, TopicName, TopicPartition};
 use crate::runtime::{self, dir};
-use crate::shard::Shard;
 use crate::shard::open::ShardLocation;
+use crate::shard::{Shard, directories};
 
 /// A new cluster id in Kafka's form: a random UUID in 22 characters of base64.
 pub fn fresh_cluster_id() -> String {
@@ -36,20 +35,20 @@ pub fn fresh_cluster_id() -> String {
     }
 }
 
-/// Makes the layout of the directory fit `shards` shards. Returns the number of the layout.
+/// Makes the layout of the directory fit `shards` shards. `meta`: the directory's, unless it is new. Returns the number
+/// of the layout.
 pub async fn prepare(
     image: &Arc<Image>,
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
+    meta: Option<Meta>,
     shards: u16,
 ) -> Result<u64, NodeError> {
-    let meta = Meta::load(data)?;
     data.claim_journals(&image.cluster_id, config.node_id).await?;
-    let layouts = data.layouts()?;
     let fresh = Meta { cluster_id: image.cluster_id.clone(), node_id: config.node_id, layout: 0, shards };
     let Some(meta) = meta else {
-        // `meta.properties` is stored before any shard directory exists.
-        if layouts.iter().any(|layout| data.has_shards(*layout)) {
+        // The journals are this node's, and older than its `meta.properties`.
+        if data.layouts()?.iter().any(|layout| data.has_journals(*layout)) {
             return Err(NodeError::NoMeta { path: data.meta_path() });
         }
         for directory in [data.layout_directory(0), data.journal_layout_directory(0)] {
@@ -59,17 +58,7 @@ pub async fn prepare(
         fresh.store(data).await?;
         return Ok(0);
     };
-    if !layouts.contains(&meta.layout) {
-        return Err(NodeError::NoLayout { path: data.layout_directory(meta.layout) });
-    }
-    if meta.cluster_id != image.cluster_id {
-        return Err(NodeError::TwoClusters {
-            root: data.root.clone(),
-            data: meta.cluster_id,
-            metadata: image.cluster_id.clone(),
-        });
-    }
-    remove_layouts(data, layouts.into_iter().filter(|found| *found != meta.layout)).await?;
+    remove_layouts(data, data.layouts()?.into_iter().filter(|found| *found != meta.layout)).await?;
     if meta.shards == shards {
         return Ok(meta.layout);
     }
@@ -176,23 +165,23 @@ struct FoundTopic {
 }
 
 /// Takes in topic directories that an operator copied from a Kafka broker: `<topic>-<n>/` with a `partition.metadata`
-/// whose topic id is unknown. `was_cut`: an unreadable end of the metadata log was taken for a torn write and cut.
+/// whose topic id is unknown. Removes the directories of deleted topics, and puts those of unknown topics aside.
 pub async fn adopt_directories(
     controller: &Controller,
     config: &BrokerConfig,
     data: &DataDirectory,
-    was_cut: bool,
 ) -> Result<(), NodeError> {
     let image = controller.image();
     let mut topics: BTreeMap<String, FoundTopic> = BTreeMap::new();
     let names = dir::list(&data.root).map_err(NodeError::directory("list", &data.root))?;
-    // `shard::image` renames a directory before it removes files from it. That name must be durable before the removal
-    // continues here.
+    // `shard::directories` renames a directory before it removes files from it. That name must be durable before the
+    // removal continues here.
     dir::sync(&data.root).await.map_err(NodeError::directory("flush", &data.root))?;
     for directory in names {
-        if directory.ends_with("-delete") {
+        if directories::is_deleted(&directory) {
             // A deletion that a crash interrupted.
-            remove(&data.root.join(&directory)).await?;
+            let path = data.root.join(&directory);
+            dir::remove_all(&path).await.map_err(NodeError::directory("remove", &path))?;
             continue;
         }
         let Some((name, partition)) = directory.rsplit_once('-') else { continue };
@@ -209,7 +198,7 @@ pub async fn adopt_directories(
         }
         let cluster_id = text.lines().find_map(|line| line.strip_prefix("cluster_id:"));
         if cluster_id.is_some_and(|cluster| cluster.trim() == image.cluster_id) {
-            remove_own_directory(data, &directory, id, was_cut).await?;
+            directories::clear(data, name.as_str(), TopicPartition { topic: id, partition }, &image).await?;
             continue;
         }
         if let Some(known) = image.topic(name.as_str()) {
@@ -225,34 +214,6 @@ pub async fn adopt_directories(
     for found in topics.into_values() {
         create_found_topic(controller, config, found).await;
     }
-    Ok(())
-}
-
-async fn remove(path: &Path) -> Result<(), NodeError> {
-    dir::remove_all(path).await.map_err(NodeError::directory("remove", path))
-}
-
-/// Removes the directory of a topic of this cluster that the metadata does not contain: the topic was deleted, and the
-/// process ended before it removed the directory.
-async fn remove_own_directory(
-    data: &DataDirectory,
-    directory: &str,
-    id: TopicId,
-    was_cut: bool,
-) -> Result<(), NodeError> {
-    let path = data.root.join(directory);
-    if !was_cut {
-        return remove(&path).await;
-    }
-    // The lost end of the metadata log may have created the topic. Then it was damaged and not torn, because a topic
-    // gets a directory only after its creation is durable. Keep the records.
-    let aside = data.root.join(format!("{directory}.{id}-stray"));
-    dir::rename(&path, &aside).await.map_err(NodeError::directory("rename", &path))?;
-    tracing::error!(
-        "the end of the metadata log was damaged, and {directory} belongs to a topic that it lacks: its records are \
-         kept in {}",
-        aside.display()
-    );
     Ok(())
 }
 
@@ -279,3 +240,6 @@ async fn create_found_topic(controller: &Controller, config: &BrokerConfig, foun
         tracing::warn!("cannot import topic {}: {error}", found.name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ mod args;
 mod banner;
 mod bind;
 mod error;
+mod examine;
 mod layout;
 mod logging;
 mod machine;

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::error::NodeError;
-use super::layout;
+use super::{examine, layout};
 use crate::api::remote::{Appends, serve};
 use crate::api::{self, Origin, Server};
 use crate::config::broker::JOURNAL_FILE_BYTES;
@@ -152,11 +152,12 @@ async fn open_metadata(
     shards: u16,
     bound: &[Bound],
 ) -> Result<(Opening, Controller), NodeError> {
-    let opened = Controller::open(&data.metadata_directory()).await?;
-    let was_cut = opened.torn.is_some();
+    let (meta, expected) = examine::examine(data).await?.unzip();
+    let opened = Controller::open(&data.metadata_directory(), expected.as_ref()).await?;
     if let Some((bytes, why)) = opened.torn {
         tracing::warn!(
-            "the last write of the metadata log was torn ({why}); its {bytes} bytes were never acknowledged"
+            "the last {bytes} bytes of the metadata log are not an entry ({why}) and were cut off. If the process \
+             ended while it wrote them, they were never acknowledged. Otherwise the last metadata change is lost"
         );
     }
     let controller = opened.controller;
@@ -169,9 +170,12 @@ async fn open_metadata(
         })
         .collect();
     let plan = plan_start(&controller.image(), config, endpoints, shards, layout::fresh_cluster_id())?;
+    if let Some(meta) = &meta {
+        examine::require_node(meta, config, data.meta_path())?;
+    }
     controller.propose(plan.commands).await?;
-    layout::adopt_directories(&controller, config, data, was_cut).await?;
-    let layout = layout::prepare(&controller.image(), config, data, shards).await?;
+    layout::adopt_directories(&controller, config, data).await?;
+    let layout = layout::prepare(&controller.image(), config, data, meta, shards).await?;
     Ok((Opening { image: controller.image(), layout }, controller))
 }
 

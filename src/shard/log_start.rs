@@ -49,7 +49,7 @@ impl Shard {
 
     /// The partition and its new log start, or the reason why the client must not move it.
     fn check_deletion(&self, id: TopicPartition, offset: Option<Offset>) -> Result<(Rc<Partition>, Offset), ErrorCode> {
-        let partition = self.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let partition = self.partition(id).ok_or_else(|| self.error_without(id))?;
         if !partition.config().is_deletable() {
             return Err(ErrorCode::PolicyViolation);
         }

@@ -5,7 +5,8 @@
 //! appends may be acknowledged.
 //!
 //! Its tasks: the journal's writer; `commit` (advances high watermarks); `write_back` (writes chunks to segment files);
-//! `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry); `cleaner` (compaction).
+//! `checkpoint` (flushes segments and frees journal space); `housekeeping` (retention, expiry); `cleaner` (compaction);
+//! `retries` (creates partitions whose creation failed).
 //!
 //! Invariants:
 //! - SHARD-1: `committed` advances to a group only after the high watermark of every partition in that group.
@@ -18,9 +19,11 @@
 mod checkpoint;
 mod clean;
 mod commit;
+pub(crate) mod directories;
 mod housekeeping;
 mod image;
 mod log_start;
+pub mod offline;
 pub mod open;
 mod partition_metadata;
 mod produce;
@@ -48,6 +51,7 @@ use crate::partition::Partition;
 use crate::record::codec::Decompressor;
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class, Permits};
+use offline::OfflinePartitions;
 
 /// How often a task that waits for the journal or for memory checks again, for example for a failure.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -69,6 +73,11 @@ pub struct Shard {
     #[expect(clippy::redundant_allocation, reason = "the inner counter is shared between cores, the outer is not")]
     image: RefCell<Rc<Arc<Image>>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
+    offline: RefCell<OfflinePartitions>,
+    /// The set of offline partitions has changed.
+    pub offline_moved: Notify,
+    /// Held while partitions are created or deleted.
+    applying: Permits,
     journal: Rc<Journal>,
     /// The budget for log data: chunks of tails, and pages read back.
     pub memory: Rc<Memory>,
@@ -155,6 +164,7 @@ impl Shard {
         self.start_write_back();
         runtime::spawn(Class::Background, "checkpoint", self.clone().run_checkpoint());
         runtime::spawn(Class::Background, "housekeeping", self.clone().run_housekeeping());
+        runtime::spawn(Class::Background, "retries", self.clone().run_retries());
         if self.config.log_cleaner_enable {
             runtime::spawn(Class::Background, "cleaner", self.clone().run_cleaner());
         }

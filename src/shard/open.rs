@@ -1,15 +1,14 @@
 //! Opens a shard: loads the checkpoint, opens the logs, and replays the journal into them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::image::remove_stale_directory;
 use super::produce::DECODED_BYTES_AT_ONCE;
-use super::{DECODED_BYTES_MAX, Shard, partition_metadata};
+use super::{DECODED_BYTES_MAX, Shard, directories, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, PartitionState};
@@ -23,7 +22,7 @@ use crate::log::recover::{self, Known};
 use crate::log::tail::Memory;
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Topic};
-use crate::model::{NodeId, ProducerId, ShardId, TopicPartition};
+use crate::model::{NodeId, ProducerId, ShardId, TopicId, TopicPartition};
 use crate::partition::producers::Producers;
 use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
@@ -136,7 +135,9 @@ impl Shard {
             OpenedJournal::New(journal) => journal,
             OpenedJournal::Existing(mut replay) => {
                 let checkpoint = checkpoint.as_mut().expect("a checkpoint names the journal");
-                replay_into(&mut replay, &mut logs, &memory, &mut report).await?;
+                let mut skipped = HashSet::new();
+                replay_into(&mut replay, &mut logs, &memory, &mut report, &mut skipped).await?;
+                report_skipped(&skipped, &image);
                 let session = checkpoint.session.max(replay.position().session) + 1;
                 assert!(session > checkpoint.session, "a session number is used once");
                 // Store the session before it writes its first group, so that no number is used twice.
@@ -170,6 +171,9 @@ impl Shard {
             layout: location.layout,
             image: RefCell::new(Rc::new(image.clone())),
             partitions: RefCell::new(HashMap::new()),
+            offline: RefCell::default(),
+            offline_moved: Notify::new(),
+            applying: Permits::new(1),
             committed: Cell::new(journal.durable()),
             journal,
             memory,
@@ -201,6 +205,10 @@ async fn create_journal(location: &ShardLocation, checkpoint_path: &Path) -> Res
             );
             return Err(StorageError::format("a checkpoint", checkpoint_path, why));
         }
+        tracing::warn!(
+            "{} is missing, and the journal beside it was never used: the shard begins anew",
+            checkpoint_path.display()
+        );
         journal::remove(&settings.directory).await?;
     }
     let journal = Journal::create(settings).await?;
@@ -243,7 +251,7 @@ struct OpenedLog {
 /// Opens the logs of the shard's partitions, several at the same time. `states`: the checkpoint's, if there is one.
 async fn open_logs(
     location: &ShardLocation,
-    image: &Image,
+    image: &Arc<Image>,
     states: Option<HashMap<TopicPartition, PartitionState>>,
     memory: &Rc<Memory>,
 ) -> Result<Vec<OpenedLog>, StorageError> {
@@ -263,7 +271,7 @@ async fn open_logs(
     let openers: Vec<_> = (0..OPENERS)
         .map(|_| {
             let (waiting, memory, location) = (waiting.clone(), memory.clone(), location.clone());
-            let cluster_id = image.cluster_id.clone();
+            let image = image.clone();
             runtime::spawn(Class::Foreground, "open log", async move {
                 let mut opened = Vec::new();
                 loop {
@@ -273,7 +281,7 @@ async fn open_logs(
                         None if has_journal => Known::Journaled,
                         None => Known::Nothing,
                     };
-                    opened.push(open_log(&location, id, &topic, &cluster_id, known, &memory).await?);
+                    opened.push(open_log(&location, id, &topic, &image, known, &memory).await?);
                 }
             })
         })
@@ -290,16 +298,16 @@ async fn open_log(
     location: &ShardLocation,
     id: TopicPartition,
     topic: &Topic,
-    cluster_id: &str,
+    image: &Image,
     mut known: Known<'_>,
     memory: &Rc<Memory>,
 ) -> Result<OpenedLog, StorageError> {
     let config = Rc::new(TopicConfig::resolve(&topic.overrides, &location.config));
     let directory = location.data.partition_directory(topic.name.as_str(), id.partition);
     let now_ms = clock::wall_ms();
-    let owner = remove_stale_directory(&location.data, topic.name.as_str(), id, cluster_id).await?;
+    let owner = directories::clear_other_topic(&location.data, topic.name.as_str(), id, image).await?;
     // A log copied from another cluster may have been compacted there, and the journal holds none of its batches.
-    let is_own = owner.as_ref().is_some_and(|owner| owner.cluster_id.as_deref() == Some(cluster_id));
+    let is_own = owner.as_ref().is_some_and(|owner| owner.cluster_id.as_deref() == Some(&image.cluster_id));
     if matches!(known, Known::Journaled) && !is_own {
         known = Known::Nothing;
     }
@@ -315,25 +323,38 @@ async fn open_log(
     let log = Log::open(&directory, config, known, memory.clone(), &mut note).await?;
     let foreign_producer_id = if is_own { None } else { producers.highest_id(FOREIGN_PRODUCER_ID_LIMIT) };
     if !dir::exists(directory.join(partition_metadata::NAME)) {
-        partition_metadata::store(&directory, id.topic, cluster_id).await?;
+        partition_metadata::store(&directory, id.topic, &image.cluster_id).await?;
     }
     Ok(OpenedLog { id, log, producers, foreign_producer_id })
 }
 
-/// Replays the journal to its end into the logs.
+/// Logs the topics whose batches were skipped, unless the metadata log has deleted them.
+fn report_skipped(skipped: &HashSet<TopicId>, image: &Image) {
+    for id in skipped.iter().filter(|id| !image.deleted_topics.contains(**id)) {
+        tracing::error!(
+            "the journal holds records of topic id {id}, which the metadata log neither contains nor has deleted \
+             lately: they are not served"
+        );
+    }
+}
+
+/// Replays the journal to its end into the logs. `skipped` gets the topics that no log is of: they were deleted since.
 async fn replay_into(
     replay: &mut Replay,
     logs: &mut HashMap<TopicPartition, OpenedLog>,
     memory: &Rc<Memory>,
     report: &mut OpenReport,
+    skipped: &mut HashSet<TopicId>,
 ) -> Result<(), StorageError> {
     let now_ms = clock::wall_ms();
     while let Some(group) = replay.next_group().await? {
         report.groups_replayed += 1;
         report.bytes_replayed += group.header.total_bytes as u64;
         for (entry, batch) in group.entries() {
-            // The topic was deleted since.
-            let Some(opened) = logs.get_mut(&entry.partition) else { continue };
+            let Some(opened) = logs.get_mut(&entry.partition) else {
+                skipped.insert(entry.partition.topic);
+                continue;
+            };
             if entry.kind == EntryKind::LogStart {
                 opened.log.replay_log_start(entry.base_offset)?;
                 continue;

@@ -13,7 +13,7 @@ use crate::disk::journal::{self, Sequence};
 use crate::disk::layout::DataDirectory;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
-use crate::metadata::{Command, Image, apply_to};
+use crate::metadata::{Command, Image, ImageUpdate, apply_to};
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
 use crate::record::builder::{BatchBuilder, BatchOptions};
@@ -22,12 +22,12 @@ use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
 use crate::runtime::{self, Class};
 
 const SHARDS: u16 = 2;
-const PARTITIONS: usize = 4;
+pub(super) const PARTITIONS: usize = 4;
 
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("tidemill-shard-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Scratch(path)
@@ -45,9 +45,17 @@ fn image() -> Image {
 }
 
 async fn open(directory: &Path, id: ShardId) -> Rc<Shard> {
+    open_with(location(directory, id), image()).await
+}
+
+pub(super) async fn open_with(location: ShardLocation, image: Image) -> Rc<Shard> {
+    Shard::open(location, Arc::new(image)).await.expect("the directory is good").0
+}
+
+pub(super) fn location(directory: &Path, id: ShardId) -> ShardLocation {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 64 << 20;
-    let location = ShardLocation {
+    ShardLocation {
         id,
         node: NodeId(1),
         shards: SHARDS,
@@ -56,15 +64,14 @@ async fn open(directory: &Path, id: ShardId) -> Rc<Shard> {
         config: Arc::new(config),
         journal_file_bytes: 4 << 20,
         journal_idle: journal::IDLE,
-    };
-    Shard::open(location, Arc::new(image())).await.expect("the directory is good").0
+    }
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     runtime::run(runtime::Config::default(), || future).expect("io_uring is available")
 }
 
-fn batch() -> Vec<u8> {
+pub(super) fn batch() -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     builder.append(1_000, Some(b"key"), Some(b"value"), []);
     builder.finish()
@@ -190,7 +197,8 @@ fn topic_is_deleted_and_created_anew_while_its_segment_is_opened() {
         let mut gone = Image::clone(&image);
         let id = image.topic("topic").expect("created").id;
         apply_to(&mut gone, &mut Default::default(), image.index + 1, &[Command::DeleteTopic { id }]).unwrap();
-        let anew = create(&gone, "topic", PARTITIONS);
+        let deletion = ImageUpdate::between(&image, &gone);
+        let creation = ImageUpdate::between(&gone, &create(&gone, "topic", PARTITIONS));
         let old_partitions = ids(&shard);
         // The writers open the segments of all partitions, and the opens are held back.
         let hold = Rule { target: Target::Open, nth: 1, and_after: true, fault: Fault::Hold };
@@ -208,13 +216,13 @@ fn topic_is_deleted_and_created_anew_while_its_segment_is_opened() {
         runtime::timeout(Duration::from_secs(10), held).await.expect("a full chunk is written at once");
         let deleted = runtime::spawn(Class::Foreground, "delete", {
             let shard = shard.clone();
-            async move { shard.apply_image(Arc::new(gone)).await }
+            async move { shard.apply_image(&deletion).await }
         });
         runtime::sleep(Duration::from_millis(50)).await;
         assert!(!deleted.is_finished(), "LOG-5: the directory is renamed while files in it are opened");
         runtime::install_faults(None);
-        deleted.await.expect("storage works");
-        shard.apply_image(Arc::new(anew)).await.expect("storage works");
+        deleted.await;
+        shard.apply_image(&creation).await;
         for id in ids(&shard) {
             produce(&shard, id, &batch()).await;
         }

@@ -11,6 +11,7 @@
 //! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
 //! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
+//! | `data_directory` | missing, damaged and foreign files are named, and nothing is changed |
 //! | `command_line`, `administration`, `inspect` | the subcommands: output, errors and exit codes |
 
 #[path = "../support/mod.rs"]
@@ -20,6 +21,7 @@ mod administration;
 mod bad_input;
 mod command_line;
 mod configuration;
+mod data_directory;
 mod groups;
 mod inspect;
 mod limits;

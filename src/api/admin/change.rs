@@ -20,7 +20,14 @@ pub(in crate::api) struct Change {
 impl Change {
     pub fn context<'a>(&'a self, image: &'a Image) -> Context<'a> {
         let shard = &self.server.shard;
-        Context { image, config: &shard.config, node: shard.node, listener: &self.listener, version: self.version }
+        Context {
+            image,
+            config: &shard.config,
+            node: shard.node,
+            listener: &self.listener,
+            version: self.version,
+            offline: &self.server.offline,
+        }
     }
 
     /// Proposes the commands that `plan` returns. The response is the plan's, or `refuse_all`'s when the controller

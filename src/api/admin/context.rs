@@ -1,8 +1,9 @@
 //! The image and the settings from which a request is answered.
 
+use crate::api::offline::Offline;
 use crate::config::BrokerConfig;
 use crate::metadata::{Image, Node, Partition, Topic};
-use crate::model::{BrokerId, NodeId};
+use crate::model::{BrokerId, NodeId, TopicPartition};
 use crate::router::broker;
 
 /// A handler of an admin API is a pure function of the request and of this context.
@@ -15,6 +16,7 @@ pub struct Context<'a> {
     /// The name of the listener that the request came in on. Responses give brokers' addresses on this listener.
     pub listener: &'a str,
     pub version: i16,
+    pub offline: &'a Offline,
 }
 
 /// The broker ids of a partition's replicas.
@@ -31,11 +33,15 @@ impl Context<'_> {
         let node = |id: NodeId| -> &Node { self.image.node(id).expect("META-5: a replica is a node of the image") };
         let broker = |id: NodeId| broker::broker_of(node(id), topic.id, index as i32).0;
         let brokers = |nodes: &[NodeId]| nodes.iter().map(|id| broker(*id)).collect();
+        // Like Kafka's controller, which elects no leader on a failed log directory.
+        let id = TopicPartition { topic: topic.id, partition: index as i32 };
+        let is_offline_here = self.offline.contains(id);
+        let is_offline = |node_id: NodeId| node(node_id).is_fenced || node_id == self.node && is_offline_here;
         Replicas {
-            leader: partition.leader.map_or(-1, broker),
+            leader: partition.leader.filter(|leader| !is_offline(*leader)).map_or(-1, broker),
             all: brokers(&partition.replicas),
             in_sync: brokers(&partition.isr),
-            offline: partition.replicas.iter().filter(|id| node(**id).is_fenced).map(|id| broker(*id)).collect(),
+            offline: partition.replicas.iter().filter(|id| is_offline(**id)).map(|id| broker(*id)).collect(),
         }
     }
 

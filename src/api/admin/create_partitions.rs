@@ -17,7 +17,8 @@ use crate::wire::admin::create_partitions::{
 /// The handler, on the controller's shard.
 pub(in crate::api) async fn create(change: Change, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let is_trial = request.validate_only;
-    let response = change
+    let (server, before) = (change.server.clone(), change.server.shard.image());
+    let mut response = change
         .make(
             request,
             |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
@@ -27,6 +28,14 @@ pub(in crate::api) async fn create(change: Change, request: CreatePartitionsRequ
     for result in response.results.iter().filter(|result| !is_trial && !result.error_code.is_error()) {
         if let Some(note) = &result.error_message {
             tracing::info!("topic {}: {note}", result.name);
+        }
+    }
+    let image = server.shard.image();
+    for answered in response.results.iter_mut().filter(|answered| answered.error_code == ErrorCode::None) {
+        let Some(topic) = image.topic(&answered.name) else { continue };
+        let first = before.topic_by_id(topic.id).map_or(0, |before| before.partitions.len() as i32);
+        if let Some(message) = server.offline.describe(topic, first) {
+            *answered = result(&answered.name, ErrorCode::KafkaStorageError, Some(message));
         }
     }
     response

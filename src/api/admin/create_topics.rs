@@ -21,8 +21,8 @@ use crate::wire::admin::create_topics::{
 
 /// The handler, on the controller's shard.
 pub(in crate::api) async fn create(change: Change, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let is_trial = request.validate_only;
-    let response = change
+    let (is_trial, server) = (request.validate_only, change.server.clone());
+    let mut response = change
         .make(
             request,
             |request: &_, context: &Context<'_>| plan(request, context, &mut runtime::random_u64),
@@ -32,6 +32,13 @@ pub(in crate::api) async fn create(change: Change, request: CreateTopicsRequest)
     for topic in response.topics.iter().filter(|topic| !is_trial && !topic.error_code.is_error()) {
         if let Some(note) = &topic.error_message {
             tracing::info!("topic {}: {note}", topic.name);
+        }
+    }
+    let image = server.shard.image();
+    for result in response.topics.iter_mut().filter(|result| result.error_code == ErrorCode::None) {
+        let topic = image.topic_by_id(result.topic_id);
+        if let Some(message) = topic.and_then(|topic| server.offline.describe(topic, 0)) {
+            *result = refused(&result.name, AdminRefusal::new(ErrorCode::KafkaStorageError, message));
         }
     }
     response

@@ -86,7 +86,7 @@ fn describe(topic: &Topic, range: std::ops::Range<usize>, context: &Context<'_>)
     let partitions = topic.partitions.iter().enumerate().take(range.end).skip(range.start).map(|(i, partition)| {
         let replicas = context.replicas(topic, i, partition);
         DescribedPartition {
-            error_code: if partition.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+            error_code: if replicas.leader == -1 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None },
             partition_index: i as i32,
             leader_id: replicas.leader,
             leader_epoch: partition.leader_epoch.0,

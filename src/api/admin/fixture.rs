@@ -1,6 +1,7 @@
 //! Images and contexts for the tests of this directory.
 
 use super::context::Context;
+use crate::api::offline::Offline;
 use crate::config::{BrokerConfig, load};
 use crate::metadata::apply::tests::{create_command, image_with_nodes, run};
 use crate::metadata::{Command, Image, apply};
@@ -12,12 +13,13 @@ use crate::wire::{Message, frame};
 pub(crate) struct World {
     pub image: Image,
     pub config: BrokerConfig,
+    pub offline: Offline,
 }
 
 impl World {
     /// Nodes 1..=count.
     pub fn nodes(count: i32) -> World {
-        World { image: image_with_nodes(count), config: BrokerConfig::default() }
+        World { image: image_with_nodes(count), config: BrokerConfig::default(), offline: Offline::default() }
     }
 
     pub fn set(mut self, settings: &[&str]) -> World {
@@ -42,7 +44,14 @@ impl World {
     }
 
     pub fn at(&self, version: i16) -> Context<'_> {
-        Context { image: &self.image, config: &self.config, node: NodeId(1), listener: "PLAINTEXT", version }
+        Context {
+            image: &self.image,
+            config: &self.config,
+            node: NodeId(1),
+            listener: "PLAINTEXT",
+            version,
+            offline: &self.offline,
+        }
     }
 
     /// Applies committed commands.

@@ -177,10 +177,7 @@ fn named(name: Option<String>, topic_id: TopicId, error_code: ErrorCode) -> Meta
 fn found(topic: &Topic, context: &Context<'_>) -> MetadataTopic {
     let partition = |(i, partition)| {
         let replicas = context.replicas(topic, i, partition);
-        let error_code = match partition.leader {
-            Some(_) => ErrorCode::None,
-            None => ErrorCode::LeaderNotAvailable,
-        };
+        let error_code = if replicas.leader == -1 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
         MetadataPartition {
             error_code,
             partition_index: i as i32,

@@ -8,7 +8,7 @@ fn run(test: impl AsyncFnOnce(Controller) + 'static) {
     let _ = std::fs::remove_dir_all(&path);
     let dir = path.clone();
     let main = async move || {
-        let controller = Controller::open(&dir).await.unwrap().controller;
+        let controller = Controller::open(&dir, None).await.unwrap().controller;
         let node = Command::NodeStarted {
             node: NodeId(1),
             incarnation: 1,
@@ -39,7 +39,7 @@ fn api_1_images_are_published_in_commit_order_and_each_deletion_is_published() {
         let newest = create("b").await;
         for expected in [deleted, newest] {
             let next = local.next_unpublished().await;
-            assert_eq!(next.index, expected.index);
+            assert_eq!(next.image.index, expected.index);
             local.published(&next);
             assert_eq!(local.published.get(), expected.index);
         }

@@ -386,9 +386,10 @@ impl Plan {
             }
             let bytes_max = wanted.request.bytes_max.min(*left);
             let request = PartitionFetch { bytes_max, at_least_one: *is_empty, ..wanted.request };
-            if let Some(partition) = server.shard.partition(id) {
-                *found = partition.fetch(&request).await.into();
-            }
+            *found = match server.shard.partition(id) {
+                Some(partition) => partition.fetch(&request).await.into(),
+                None => Found::refused(server.shard.error_without(id)),
+            };
             *left = left.saturating_sub(found.bytes);
             *is_empty &= found.bytes == 0;
         }

@@ -77,7 +77,7 @@ pub(in crate::api) async fn answer(
 
 /// On the owning shard.
 pub(in crate::api) async fn list_offset(server: &Rc<Server>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
-    let partition = server.shard.partition(list.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let partition = server.shard.partition(list.id).ok_or_else(|| server.shard.error_without(list.id))?;
     partition.check_epoch(list.current_leader_epoch)?;
     partition.list_offset(list.query, list.isolation).await
 }

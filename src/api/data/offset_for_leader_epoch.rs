@@ -59,7 +59,7 @@ pub(in crate::api) async fn answer(
 
 /// On the owning shard.
 pub(in crate::api) fn epoch_end(server: &Server, asked: EpochEnd) -> Result<(LeaderEpoch, Offset), ErrorCode> {
-    let partition = server.shard.partition(asked.id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let partition = server.shard.partition(asked.id).ok_or_else(|| server.shard.error_without(asked.id))?;
     partition.check_epoch(asked.current_leader_epoch)?;
     Ok(partition.end_of_epoch(asked.leader_epoch).unwrap_or((LeaderEpoch::UNKNOWN, Offset::UNKNOWN)))
 }

@@ -60,7 +60,7 @@ pub(in crate::api) async fn answer(
 
 /// The producers of a partition of this shard.
 pub(in crate::api) fn producers(server: &Server, id: TopicPartition) -> Result<Vec<ProducerSnapshot>, ErrorCode> {
-    let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let partition = server.shard.partition(id).ok_or_else(|| server.shard.error_without(id))?;
     Ok(partition.producer_snapshots())
 }
 

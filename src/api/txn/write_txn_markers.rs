@@ -144,7 +144,7 @@ async fn end_in(server: &Server, id: TopicPartition, end: &EndTransaction) -> Re
     if let Some(ledger) = server.groups.of_partition(id) {
         return ledger.end_transaction(end).await;
     }
-    let partition = server.shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let partition = server.shard.partition(id).ok_or_else(|| server.shard.error_without(id))?;
     let ended = server.shard.end_transaction(&partition, end, clock::wall_ms()).await;
     ended.map(|produced| produced.sequence).map_err(|refusal| refusal.error)
 }

@@ -42,16 +42,17 @@ impl Drop for Dir {
 /// Opens a controller in `dir`, runs `life` with it, and drops it without a graceful stop.
 fn live<T, F: Future<Output = T>>(dir: &Dir, life: impl FnOnce(Opened) -> F + 'static) -> T {
     let path = dir.0.clone();
-    runtime::run(Config::default(), || async move { life(Controller::open(&path).await.unwrap()).await }).unwrap()
+    runtime::run(Config::default(), || async move { life(Controller::open(&path, None).await.unwrap()).await }).unwrap()
 }
 
-fn open_error(dir: &Dir) -> String {
+fn open_error(dir: &Dir, expected: Option<ExpectedLog>) -> String {
     let path = dir.0.clone();
-    runtime::run(
-        Config::default(),
-        || async move { Controller::open(&path).await.err().expect("an error").to_string() },
-    )
-    .unwrap()
+    let open = || async move { Controller::open(&path, expected.as_ref()).await.err().expect("an error").to_string() };
+    runtime::run(Config::default(), open).unwrap()
+}
+
+fn expected(cluster_id: &str, index: u64) -> Option<ExpectedLog> {
+    Some(ExpectedLog { cluster_id: cluster_id.into(), index, proof: "a/checkpoint".into() })
 }
 
 /// Formats a cluster with one node.
@@ -211,7 +212,7 @@ fn damage_in_the_middle_is_rejected_with_the_file_and_the_position() {
     let mut bytes = std::fs::read(dir.path(0)).unwrap();
     bytes[40] ^= 1;
     std::fs::write(dir.path(0), bytes).unwrap();
-    let message = open_error(&dir);
+    let message = open_error(&dir, None);
     assert!(message.contains("00000000000000000000.tml: the metadata log is damaged at byte 0"), "{message}");
     assert!(message.contains("Restore the file from a copy"), "{message}");
 }
@@ -293,6 +294,38 @@ fn a_file_without_its_snapshot_is_rejected() {
     let dir = Dir::new();
     live(&dir, |opened| async move { format(&opened.controller).await });
     std::fs::rename(dir.path(0), dir.path(7)).unwrap();
-    let message = open_error(&dir);
+    let message = open_error(&dir, None);
     assert!(message.contains("does not start with the snapshot"), "{message}");
+}
+
+/// Each attempt leaves the directory as it was, so that it can be repaired.
+#[test]
+fn ctrl_4_a_log_that_lacks_a_proved_entry_is_rejected_and_not_changed() {
+    let dir = Dir::new();
+    let message = open_error(&dir, expected("c", 1));
+    assert!(message.contains("contains no metadata log, but a/checkpoint was written"), "{message}");
+    assert!(!dir.0.exists(), "no log is begun");
+    live(&dir, |opened| async move {
+        format(&opened.controller).await;
+        create(&opened.controller, "a").await.unwrap();
+    });
+    let whole = std::fs::read(dir.path(0)).unwrap();
+    let check = |bytes: &[u8], expected: Option<ExpectedLog>, words: &[&str]| {
+        std::fs::write(dir.path(0), bytes).unwrap();
+        let message = open_error(&dir, expected);
+        assert!(words.iter().all(|words| message.contains(words)), "{message}");
+        assert_eq!(std::fs::read(dir.path(0)).unwrap(), bytes, "the file is not cut");
+    };
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let behind = ["ends at index 1, but a/checkpoint was written after index 2 was durable", "bytes are damaged"];
+    check(&damaged, expected("c", 2), &behind);
+    check(&[], expected("c", 1), &["ends at index 0, but a/checkpoint was written after index 1"]);
+    check(&damaged[..40], expected("c", 1), &["ends at index 0", "its last 40 bytes are damaged"]);
+    check(&whole, expected("other", 2), &["belongs to cluster c, and a/checkpoint to cluster other"]);
+    check(&damaged, expected("other", 1), &["belongs to cluster c"]);
+    std::fs::write(dir.path(0), &damaged).unwrap();
+    let path = dir.0.clone();
+    let open = || async move { Controller::open(&path, expected("c", 1).as_ref()).await.unwrap().controller.image() };
+    assert_eq!(topics(&runtime::run(Config::default(), open).unwrap()), [""; 0], "the last entry may be a torn write");
 }

@@ -10,7 +10,7 @@ use super::offsets::CommittedOffset;
 use super::record::Key;
 use super::{Group, GroupKind, Groups};
 use crate::coordinator::{Now, Writes};
-use crate::metadata::Image;
+use crate::metadata::ImageUpdate;
 use crate::model::ErrorCode;
 
 /// Limits the tombstones of one step.
@@ -75,8 +75,8 @@ impl Groups {
     }
 
     /// Queues the removal of the offsets of deleted topics.
-    pub(super) fn queue_deleted_topics(&mut self, before: &Image, after: &Image) {
-        for topic in before.topics().filter(|topic| after.topic_by_id(topic.id).is_none()) {
+    pub(super) fn queue_deleted_topics(&mut self, update: &ImageUpdate) {
+        for topic in update.deleted_topics() {
             let name = topic.name.as_str();
             let readers = self.groups.values().filter(|group| {
                 group.offsets.committed.of_topic(name).next().is_some()

@@ -46,7 +46,7 @@ use super::topic::InternalTopic;
 use super::{Now, ReplayedRecord, StateMachine, Timers, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::coordinator::group::schema::GroupMetadataValue;
-use crate::metadata::Image;
+use crate::metadata::{Image, ImageUpdate};
 use crate::model::{ProducerId, TopicId};
 use crate::runtime::Mono;
 use crate::wire::group::join_group::JoinGroupRequestProtocol;
@@ -395,11 +395,14 @@ impl StateMachine for Groups {
         }
     }
 
-    fn on_image_changed(&mut self, before: &Arc<Image>, after: &Arc<Image>, _: Now, _: &mut Writes<Groups>) {
-        self.image = after.clone();
-        self.queue_deleted_topics(before, after);
-        if after.topics().any(|topic| before.topic_by_id(topic.id).is_none()) {
-            self.newest_topic_at = after.index as i64;
+    fn on_image_changed(&mut self, update: &ImageUpdate, _: Now, _: &mut Writes<Groups>) {
+        self.image = update.image.clone();
+        self.queue_deleted_topics(update);
+        if update.has_new_topics() {
+            self.newest_topic_at = update.image.index as i64;
+        }
+        if !update.changes_assignments() {
+            return;
         }
         for group in self.groups.values_mut() {
             if let GroupKind::Consumer(consumer) = &mut group.kind {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::load;
 use crate::coordinator::ReplayedRecord;
-use crate::metadata::Image;
 use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::{Command, apply_to};
+use crate::metadata::{Image, ImageUpdate};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::runtime::sync::{Receiver, oneshot};
 use crate::wire::Bytes;
@@ -80,7 +80,7 @@ impl World {
 
     pub fn set_image(&mut self, after: Image) {
         let before = self.groups.image.clone();
-        self.step(|groups, now, writes| groups.on_image_changed(&before, &Arc::new(after), now, writes));
+        self.step(|groups, now, writes| groups.on_image_changed(&ImageUpdate::between(&before, &after), now, writes));
     }
 
     pub fn step<A>(&mut self, step: impl FnOnce(&mut Groups, Now, &mut Writes<Groups>) -> A) -> A {

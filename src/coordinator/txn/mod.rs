@@ -42,7 +42,7 @@ use super::topic::InternalTopic;
 use super::{Now, ReplayedRecord, StateMachine, Unreadable, Writes};
 use crate::config::BrokerConfig;
 use crate::coordinator::txn::schema::{TransactionLogValue, key, parse_key};
-use crate::metadata::Image;
+use crate::metadata::{Image, ImageUpdate};
 use crate::model::{ProducerEpoch, ProducerId};
 use crate::record::control::Ending;
 use crate::runtime::Mono;
@@ -208,7 +208,7 @@ impl StateMachine for Transactions {
         }
     }
 
-    fn on_image_changed(&mut self, _: &Arc<Image>, _: &Arc<Image>, _: Now, _: &mut Writes<Self>) {}
+    fn on_image_changed(&mut self, _: &ImageUpdate, _: Now, _: &mut Writes<Self>) {}
 
     fn deadline(&self) -> Option<Mono> {
         self.next_abort.into_iter().chain(self.next_expire).min()

@@ -29,7 +29,7 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
     };
     if let Some((bytes, why)) = &recovered.torn {
         report.note(format!(
-            "{}: its last {bytes} bytes are a torn write that was not acknowledged ({why})",
+            "{}: its last {bytes} bytes are not an entry: a torn write, or damage ({why})",
             log.display()
         ));
     }

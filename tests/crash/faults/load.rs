@@ -16,7 +16,7 @@ use std::time::Duration;
 use tidemill::config::{BrokerConfig, Routing};
 use tidemill::disk::layout::DataDirectory;
 use tidemill::log::aborted::OpenTransactions;
-use tidemill::metadata::{Command, Endpoint, Image, apply};
+use tidemill::metadata::{Command, Delta, Endpoint, Image, ImageUpdate, apply};
 use tidemill::model::{LeaderEpoch, NodeId, Offset, ShardId, TopicId, TopicPartition};
 use tidemill::partition::Partition;
 use tidemill::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities, Produced};
@@ -274,7 +274,13 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             let is_there = now.topic("again").is_some();
             let next = if is_there { without_topic(&now, "again") } else { with_topic(&now, "again") };
             ledger.borrow_mut().images.push((recorder.now(), next.clone()));
-            shard.apply_image(next.clone()).await.map_err(|error| error.to_string())?;
+            let delta = Delta {
+                topics_created: next.topic("again").cloned().into_iter().collect(),
+                topics_deleted: now.topic("again").cloned().into_iter().collect(),
+                ..Delta::default()
+            };
+            let update = ImageUpdate { from: now.index, image: next.clone(), deltas: vec![Arc::new(delta)] };
+            shard.apply_image(&update).await;
             if let Some(topic) = next.topic("again") {
                 let id = TopicPartition { topic: topic.id, partition: 0 };
                 start(id, chance.next(), load.batches / 4).await?;
