@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::StorageError;
-use crate::runtime::{self, dir};
+use crate::runtime::{self, lease};
 
 /// A device that takes longer than this to finish a write is broken.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ async fn wait_at_most(path: &Path, most: Duration) -> Result<(), StorageError> {
     let mut has_waited = false;
     let closed = async {
         loop {
-            match dir::is_open_for_writing(path) {
+            match lease::is_open_for_writing(path) {
                 Ok(false) => return Ok(()),
                 Ok(true) => {}
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -68,7 +68,7 @@ mod tests {
         let main = async || {
             let writer = std::fs::File::create(&path).unwrap();
             let reader = std::fs::File::open(&path).unwrap();
-            if dir::is_open_for_writing(&path).is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+            if lease::is_open_for_writing(&path).is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
                 println!("SKIP: {} is on a file system without leases", path.display());
                 return;
             }

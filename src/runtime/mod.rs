@@ -33,6 +33,7 @@ pub mod dir;
 pub mod fault;
 pub mod file;
 mod injector;
+pub mod lease;
 pub mod mailbox;
 mod op;
 pub mod probe;

@@ -11,20 +11,23 @@
 //! - SEG-3: a segment goes from active to sealed to finished, and from each of these to removed; never back.
 //! - SEG-4: after a failed flush no flush of the segment succeeds: the kernel reports the failure once.
 //!
-//! [`append`] fills the newest chunks, [`write_back`] brings them through [`mod@file`] into the file and onto the
-//! device. [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles,
-//! [`remove`] deletes the files. [`indexes`] and [`aborted`] find positions in the segment, [`peek`] steps from batch
-//! to batch.
+//! [`append`] fills the newest chunks. [`write_back`] brings them through [`mod@file`] into the file, [`flush`] onto
+//! the device. [`read`] returns bytes from memory or reads them back, [`evict`] releases memory and file handles,
+//! [`remove`] deletes the files. [`indexes`] and [`aborted`] find positions in the segment, [`rebuild`] restores lost
+//! indexes, [`peek`] steps from batch to batch.
 
 mod aborted;
 mod append;
 mod evict;
 pub(super) mod file;
+mod flush;
 mod indexes;
 mod peek;
 mod read;
+mod rebuild;
 mod remove;
 mod state;
+mod times;
 mod write_back;
 
 use std::cell::{Cell, RefCell};
@@ -43,12 +46,13 @@ use crate::runtime::sync::Notify;
 use aborted::Aborted;
 pub(super) use aborted::read_aborted;
 use file::SegmentFile;
-pub(super) use indexes::{index_batch, rebuild_indexes};
 pub(super) use peek::SCAN_BYTES;
 pub use peek::{Missing, PeekError, Peeked};
 pub use read::PAGE_BYTES;
 use read::Page;
+pub(super) use rebuild::{index_batch, rebuild_indexes};
 use state::SegmentState;
+pub use times::Times;
 
 /// One segment of a log. Shared by the log, its readers and write-back.
 pub struct Segment {
@@ -97,30 +101,6 @@ impl SegmentContent {
     fn check(&self) {
         assert!(self.flushed <= self.written, "SEG-1: flushed {} <= written {}", self.flushed, self.written);
         assert!(self.written <= self.size, "SEG-1: written {} <= size {}", self.written, self.size);
-    }
-}
-
-/// The times of a segment's records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Times {
-    /// The largest timestamp; -1 without one.
-    pub max_timestamp: i64,
-    /// The offset to look the largest timestamp up by; -1 without one.
-    pub offset_of_max: Offset,
-    /// Wall time of the first append, for rolling by time; -1 when unknown.
-    pub first_append_ms: i64,
-}
-
-impl Times {
-    /// The times of a segment without records.
-    pub const NONE: Times = Times { max_timestamp: -1, offset_of_max: Offset::UNKNOWN, first_append_ms: -1 };
-
-    /// Notes the largest timestamp of a batch, and the offset to look it up by.
-    pub fn note(&mut self, max_timestamp: i64, offset_of_max: Offset) {
-        if max_timestamp > self.max_timestamp {
-            self.max_timestamp = max_timestamp;
-            self.offset_of_max = offset_of_max;
-        }
     }
 }
 
