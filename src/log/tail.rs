@@ -96,8 +96,8 @@ pub struct Memory {
     /// Bytes lent for other data than chunks and pages.
     lent: Cell<usize>,
     segments_made: Cell<u64>,
-    /// Segments to write back, oldest first.
-    dirty: RefCell<VecDeque<Rc<Segment>>>,
+    /// Segments to write back, oldest first. A segment whose log is gone needs no write, and must not stay open.
+    dirty: RefCell<VecDeque<Weak<Segment>>>,
     /// Permits for bytes of pages that are being read. The bound keeps a loaded page in memory until its reader runs.
     pub loads: Permits,
     /// Wakes the write-back tasks.
@@ -312,14 +312,19 @@ impl Memory {
     /// Queues the segment for write-back, unless it is queued already.
     pub fn mark_dirty(&self, segment: &Rc<Segment>) {
         if !segment.is_queued.replace(true) {
-            self.dirty.borrow_mut().push_back(segment.clone());
+            self.dirty.borrow_mut().push_back(Rc::downgrade(segment));
             self.work.notify_all();
         }
     }
 
     /// The next segment to write back.
     pub fn take_dirty(&self) -> Option<Rc<Segment>> {
-        let segment = self.dirty.borrow_mut().pop_front()?;
+        let segment = loop {
+            let oldest = self.dirty.borrow_mut().pop_front()?;
+            if let Some(segment) = oldest.upgrade() {
+                break segment;
+            }
+        };
         let was_queued = segment.is_queued.replace(false);
         assert!(was_queued, "a segment in the write-back queue is marked so");
         Some(segment)
@@ -331,6 +336,8 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::log::directory::LogDirectory;
+    use crate::model::Offset;
     use crate::runtime::{self, AlignedBuf, Class, Config};
 
     const ARENA_BYTES: usize = 64 << 10;
@@ -348,6 +355,21 @@ mod tests {
             assert!(!waiter.is_finished());
             drop(held);
             assert_eq!(waiter.await.expect("the wait was not cancelled").capacity(), 4096);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn queued_segment_is_dropped_with_its_log() {
+        runtime::run(Config::default(), || async {
+            let memory = Memory::new(ARENA_BYTES);
+            let segment = Segment::new(&LogDirectory::new("unused"), Offset::ZERO, memory.clone());
+            memory.mark_dirty(&segment);
+            assert!(memory.take_dirty().is_some());
+            memory.mark_dirty(&segment);
+            let gone = Rc::downgrade(&segment);
+            drop(segment);
+            assert!(gone.upgrade().is_none() && memory.take_dirty().is_none());
         })
         .unwrap();
     }

@@ -483,10 +483,13 @@ impl Producer {
 
 // ---- after ------------------------------------------------------------------------------------------------------
 
-/// Opens the shard on the disk, and reads all records.
+/// Opens the shard on the disk, and reads all records. Retention does not run meanwhile.
 pub fn reopen(place: &ShardLocation, image: &Arc<Image>) -> Result<(Found, OpenReport), String> {
+    let mut config = BrokerConfig::clone(&place.config);
+    config.log_retention_check_interval_ms = 3_600_000;
+    let place = ShardLocation { config: Arc::new(config), ..place.clone() };
     run(async {
-        let (shard, report) = open(place, image).await?;
+        let (shard, report) = open(&place, image).await?;
         let mut found = Found::new();
         for id in partitions(image) {
             let partition = shard.partition(id).ok_or("a partition of the image is not served")?;
