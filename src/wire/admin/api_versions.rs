@@ -11,7 +11,7 @@ message! {
         client_software_version: String, 3+, ignorable = true;
         /// The cluster that the client expects here; null disables the check (KIP-1242).
         cluster_id: Option<String>, 5+, ignorable = true;
-        /// The broker that the client expects here. Checked only with a cluster id.
+        /// The broker that the client expects here; -1 without a cluster id.
         node_id: i32, 5+, default = -1, ignorable = true;
     }
 
@@ -54,7 +54,8 @@ message! {
 
 impl ApiVersionsRequest {
     /// From v3 on, the client's name and version must match `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`. A mismatch is
-    /// answered with INVALID_REQUEST (KIP-511).
+    /// answered with INVALID_REQUEST (KIP-511). From v5 on, the same holds for a cluster id without a node id and for
+    /// the reverse (KIP-1242).
     pub fn is_valid(&self, version: i16) -> bool {
         let is_software_word = |text: &str| {
             let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -62,7 +63,10 @@ impl ApiVersionsRequest {
                 && ends(text.chars().next_back())
                 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.')
         };
-        version < 3 || (is_software_word(&self.client_software_name) && is_software_word(&self.client_software_version))
+        let names_both = self.cluster_id.is_some() == (self.node_id != -1);
+        (version < 5 || names_both)
+            && (version < 3
+                || (is_software_word(&self.client_software_name) && is_software_word(&self.client_software_version)))
     }
 }
 

@@ -114,6 +114,21 @@ fn client_software_names_are_checked_from_v3_on() {
 }
 
 #[test]
+fn a_cluster_id_and_a_node_id_come_together_from_v5_on() {
+    for (cluster_id, node_id, is_valid) in
+        [(Some("c"), 1, true), (None, -1, true), (Some("c"), -1, false), (None, 1, false)]
+    {
+        let request = ApiVersionsRequest {
+            client_software_name: "a".into(),
+            client_software_version: "1".into(),
+            cluster_id: cluster_id.map(str::to_owned),
+            node_id,
+        };
+        assert_eq!((request.is_valid(5), request.is_valid(4)), (is_valid, true), "{request:?}");
+    }
+}
+
+#[test]
 fn produce_is_advertised_from_0_and_refused_below_3() {
     let response = ApiVersionsResponse::advertise(4, vec![], 0, vec![]);
     let produce = response.api_keys.iter().find(|api| api.api_key == 0).unwrap();

@@ -223,7 +223,7 @@ fn expects(talk: &mut Talk, version: i16, cluster_id: Option<&str>, node_id: i32
 
 #[test]
 fn s009_a_client_at_the_wrong_broker_rebootstraps() {
-    use ErrorCode::{None as Accepted, RebootstrapRequired as Refused};
+    use ErrorCode::{InvalidRequest as Invalid, None as Accepted, RebootstrapRequired as Refused};
     // In direct routing a shard's own port is one broker, and the shared port is any broker of the node.
     let node = PLAIN.node();
     let mut shared = Talk::to(node.bootstrap());
@@ -245,9 +245,9 @@ fn s009_a_client_at_the_wrong_broker_rebootstraps() {
     for (cluster_id, node_id, expected) in [
         (Some("another"), ids[0], Refused),
         (Some(&cluster[..]), stranger, Refused),
-        (Some(&cluster[..]), -1, Refused),
-        // Without a cluster id nothing is checked.
-        (None, stranger, Accepted),
+        // One of the two without the other.
+        (Some(&cluster[..]), -1, Invalid),
+        (None, ids[0], Invalid),
         (None, -1, Accepted),
     ] {
         assert_eq!(expects(&mut shared, 5, cluster_id, node_id), expected, "{cluster_id:?} {node_id}");
