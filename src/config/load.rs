@@ -15,10 +15,11 @@ use super::environment::{self, Variable};
 use super::kafka::roles::{self, RoleProblem};
 use super::kafka::{self, KafkaSetting, Treatment};
 use super::nearest::nearest;
-use super::problem::{Hint, LoadError, LocatedProblem, LocatedWarning, NotPlain, Problem, Warning};
+use super::problem::{Hint, LoadError, LocatedProblem, NotPlain, Problem};
 use super::properties;
 use super::setting::{Setting, Value};
 use super::units::plain_number;
+use super::warning::{LocatedWarning, Warning};
 
 /// The text of a configuration file.
 #[derive(Clone, Copy, Debug)]

@@ -30,12 +30,14 @@ mod protocol;
 mod setting;
 pub(crate) mod topic;
 mod units;
+mod warning;
 
 pub use broker::BrokerConfig;
 pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};
 pub use consistency::Contradiction;
 pub use listener::{Listener, ListenerError};
 pub use load::{Argument, Inputs, Loaded, Source, load, load_all};
-pub use problem::{LoadError, LocatedWarning, Problem, Warning};
+pub use problem::{LoadError, Problem};
 pub use setting::{InvalidValue, Kind, Setting, Value, ValueError};
 pub use topic::TopicConfig;
+pub use warning::{LocatedWarning, Warning};

@@ -106,20 +106,14 @@ fn heading(scope: &str) -> &'static str {
 }
 
 fn write_row(out: &mut impl Write, row: &Value) -> std::io::Result<()> {
-    let default = match row["default"].as_str() {
-        None | Some("") => "not set",
-        Some(default) => default,
-    };
+    let default = row["default"].as_str().filter(|default| !default.is_empty()).unwrap_or("not set");
     writeln!(out, "\n{} = {default}", text(row, "name"))?;
     if let Some(consequence) = row["consequence"].as_str() {
         return writeln!(out, "    {consequence}: {}", text(row, "doc"));
     }
     writeln!(out, "    {}", text(row, "doc"))?;
     let fallback: Vec<_> = row["falls_back_to"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let fallback = match fallback.is_empty() {
-        true => String::new(),
-        false => format!("; without it: {}", fallback.join(", ")),
-    };
+    let fallback = if fallback.is_empty() { String::new() } else { format!("; without it: {}", fallback.join(", ")) };
     writeln!(out, "    {}{fallback}", text(row, "range"))
 }
 
