@@ -286,6 +286,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("log.flush.interval.ms", "with flush.ack=false, records are flushed when their segment is"),
     ("log.local.retention.bytes", "there is no tiered storage so far"),
     ("log.local.retention.ms", "there is no tiered storage so far"),
+    ("log.remote.copy.lag.bytes", "there is no tiered storage so far"),
+    ("log.remote.copy.lag.ms", "there is no tiered storage so far"),
     ("unclean.leader.election.enable", "each partition has one replica"),
     ("replica.selector.class", "each partition has one replica"),
 ];

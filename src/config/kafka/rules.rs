@@ -88,7 +88,6 @@ pub const RULES: &[(&str, Treatment)] = &[
     ("alter.log.dirs.", NoEffect(DIRECTORY)),
     ("replica.alter.log.dirs.", NoEffect(DIRECTORY)),
     ("log.flush.", NoEffect(RECOVERY)),
-    ("log.remote.", NoEffect(TIERING)),
     ("log.initial.task.delay.ms", NoEffect(INTERNAL)),
     ("remote.", NoEffect(TIERING)),
     ("follower.fetch.last.tiered.", NoEffect(TIERING)),
