@@ -126,6 +126,9 @@ fn the_cluster_and_its_log_directories_are_shown() {
     let brokers: Vec<_> = info["brokers"].as_array().expect("a list").iter().map(|b| b["broker"].as_i64()).collect();
     assert_eq!((brokers, &info["controller"]), (vec![Some(1000), Some(1001)], &1000.into()));
     assert_eq!(info["metadata"]["leader"], 1000);
+    // The epoch of the features is the last entry of the metadata log, and the high watermark is behind it.
+    let end = info["metadata"]["high_watermark"].as_i64().expect("a number");
+    assert_eq!(info["features_epoch"].as_i64().map(|epoch| epoch + 1), Some(end));
     let features = info["features"].as_array().expect("a list");
     let level = features.iter().find(|feature| feature["feature"] == "metadata.version").expect("it is told");
     assert_eq!(level["level"], level["max"]);

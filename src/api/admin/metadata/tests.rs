@@ -88,7 +88,7 @@ fn statement_22_nothing_is_created_unless_both_sides_want_it() {
 
 #[test]
 fn statement_22_a_topic_that_cannot_be_created_gets_the_reason() {
-    let world = World::nodes(1).set(&["default.replication.factor=2"]).topic("a.b", &[&[1]]);
+    let world = World::nodes(1).set(&["default.replication.factor=3"]).topic("a.b", &[&[1]]);
     let request = by_name(&["new", "a_b"]);
     let plan = plan(&missing(&request, &world.at(9)), &world.image, &world.config, &mut numbers());
     assert_eq!(plan.commands, []);
