@@ -5,6 +5,7 @@
 //! Exit code: 0 on success, 1 if the command fails, 2 if the arguments are invalid.
 
 use clap::{CommandFactory, Parser};
+use std::io::Write;
 use tidemill::tools;
 
 #[global_allocator]
@@ -61,10 +62,7 @@ fn main() -> std::process::ExitCode {
         Command::Txn(args) => tools::txn::run(args),
         Command::Cluster(args) => tools::cluster::run(args),
         Command::LogDirs(args) => tools::log_dirs::run(args),
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
-            Ok(())
-        }
+        Command::Completion { shell } => print_completion(shell),
         Command::Inspect(args) => tools::inspect::run(args),
         Command::Perf(args) => tools::perf::run(args),
     };
@@ -76,4 +74,10 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+fn print_completion(shell: clap_complete::Shell) -> Result<(), tools::Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
 }

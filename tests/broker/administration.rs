@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -216,4 +216,9 @@ fn completion_scripts_name_the_commands() {
         assert_eq!(code, Some(0), "{error}");
         assert!(out.contains("add-partitions") && out.contains("log-dirs"), "{shell}");
     }
+    // A closed stdout is no error: the script is longer than a pipe holds.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    let mut child = command.args(["completion", "bash"]).stdout(Stdio::piped()).spawn().expect("the binary runs");
+    child.stdout.take().expect("piped").read_exact(&mut [0; 1]).expect("a byte");
+    assert!(child.wait().expect("a child of ours").success());
 }

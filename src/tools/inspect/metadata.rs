@@ -9,7 +9,7 @@ use super::locate::data_directory;
 use super::{Failure, Report, cannot_read};
 use crate::controller::recover::{RecoverError, recover};
 use crate::metadata::Image;
-use crate::tools::output::{align_right, table};
+use crate::tools::output::{align_right, counted, table};
 
 /// Reports the newest metadata log of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
@@ -45,7 +45,7 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
         .collect();
     report.table(
         format!(
-            "{}: cluster {}, index {}, term {}, {} of {} bytes whole; layout {} for {} shards, {} nodes",
+            "{}: cluster {}, index {}, term {}, {} of {} bytes whole; layout {} for {}, {}",
             log.display(),
             image.cluster_id,
             image.index,
@@ -53,8 +53,8 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
             recovered.valid_bytes,
             bytes.len(),
             meta.layout,
-            meta.shards,
-            nodes.len()
+            counted(meta.shards.into(), "shard"),
+            counted(nodes.len(), "node")
         ),
         rows,
     );
