@@ -6,9 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::bench::new_topic;
 use crate::support::ledger::{Ledger, connect};
 use crate::support::node::Node;
 use crate::support::run::run;
+use crate::support::talk::{Talk, batch};
+use crate::support::wait_for;
+use tidemill::model::ErrorCode;
+use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
@@ -134,7 +140,7 @@ fn missing_damaged_and_foreign_files_are_named_and_nothing_is_changed() {
         &["belongs to cluster", "files of two clusters"],
     );
     let kafka = replace("tidemill.layout=0\ntidemill.shards=1\n", "directory.id=x\n");
-    stopped.refuses_with(&meta, kafka, &["belongs to Apache Kafka", "copy the topics' directories"]);
+    stopped.refuses_with(&meta, kafka, &["Apache Kafka", "stop Kafka and copy their directories"]);
 
     stopped.refuses_with(
         &checkpoint,
@@ -154,4 +160,50 @@ fn missing_damaged_and_foreign_files_are_named_and_nothing_is_changed() {
 
     stopped.node.restart();
     assert!(stopped.node.latest_line("1, after a clean stop").is_some(), "{}", stopped.node.printed());
+}
+
+#[test]
+fn a_topic_whose_directory_cannot_be_created_is_reported_offline_until_a_retry_creates_it() {
+    let node = Node::tidemill("offline", &["--shards", "2", "--set", "routing=direct"]);
+    let mut talk = Talk::to(node.bootstrap());
+    let mut create = |name: &str| -> CreateTopicsResponse {
+        let request =
+            CreateTopicsRequest { topics: vec![new_topic(name, 2, &[])], timeout_ms: 10_000, validate_only: false };
+        talk.call(&request, 7)
+    };
+    // A file in the place of the directory.
+    let in_the_way = node.partition_dir("t", 1);
+    fs::write(&in_the_way, b"").expect("it can be written");
+    let created = create("t").topics.remove(0);
+    assert_eq!(created.error_code, ErrorCode::KafkaStorageError);
+    let message = created.error_message.expect("it has a reason");
+    assert!(message.contains("Topic 't' exists, but 1 of its 2 partitions are offline"), "{message}");
+    assert_eq!(create("t").topics[0].error_code, ErrorCode::TopicAlreadyExists);
+    assert_eq!(create("u").topics[0].error_code, ErrorCode::None);
+
+    // Both shards report it.
+    let port = |shard: u16| node.bootstrap().rsplit_once(':').unwrap().1.parse::<u16>().unwrap() + 1 + shard;
+    let leaders = |shard: u16| {
+        let mut talk = Talk::to(&format!("127.0.0.1:{}", port(shard)));
+        let topics = vec![MetadataRequestTopic { name: Some("t".into()), ..Default::default() }];
+        let response: MetadataResponse = talk.call(&MetadataRequest { topics: Some(topics), ..Default::default() }, 12);
+        let mut partitions = response.topics[0].partitions.clone();
+        partitions.sort_by_key(|partition| partition.partition_index);
+        partitions.iter().map(|partition| (partition.error_code, partition.leader_id == -1)).collect::<Vec<_>>()
+    };
+    for shard in 0..2 {
+        assert_eq!(leaders(shard), [(ErrorCode::None, false), (ErrorCode::LeaderNotAvailable, true)]);
+    }
+    let mut talk = Talk::to(node.bootstrap());
+    assert_eq!(talk.produce_one("t", 1, &batch(&["r"])).code, ErrorCode::KafkaStorageError);
+    assert_eq!(talk.append("t", 0, &["r"]), 0);
+
+    fs::remove_file(&in_the_way).expect("it is there");
+    let online = [(ErrorCode::None, false), (ErrorCode::None, false)];
+    wait_for("the retry creates the partition", WITHIN, || (0..2).all(|shard| leaders(shard) == online).then_some(()));
+    assert_eq!(talk.append("t", 1, &["r"]), 0);
+    let lines = node.printed();
+    for line in ["created topic t: id ", "t-1 is offline because it could not be created", "t-1 is online"] {
+        assert_eq!(lines.matches(line).count(), 1, "{line:?} in\n{lines}");
+    }
 }
