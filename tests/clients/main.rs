@@ -3,6 +3,7 @@
 //!
 //! | module | claim |
 //! |---|---|
+//! | `administer` | the admin calls of clients have the effects that the clients' own tests expect |
 //! | `read_back` | each client reads back its own records and those of every other client |
 //! | `dump_log` | Kafka's segment dump reads our segments, and Tidemill adopts a topic directory that Kafka wrote |
 //! | `kafka_tools` | Kafka's tools for reassignments, elections, features and the quorum end without an exception |
@@ -12,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administer;
 mod compaction;
 mod dump_log;
 mod kafka_tools;

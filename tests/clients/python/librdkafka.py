@@ -3,6 +3,7 @@
 import sys
 import time
 
+import librdkafka_groups
 import records
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -303,6 +304,10 @@ def transactions(bootstrap, topic, partitions, count):
 
 def copier(a):
     Copier(a).run()
+
+
+def administer(bootstrap, topic):
+    librdkafka_groups.administer(bootstrap, topic, create)
 
 
 def resubscribe(bootstrap, topic):

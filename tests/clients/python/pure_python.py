@@ -222,5 +222,55 @@ def admin(bootstrap, topic):
     admin.close()
 
 
+def administer(bootstrap, topic):
+    """What kafka-python's own admin tests check, without a security setup."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    create(bootstrap, topic, 4)
+    brokers = sorted(b["broker_id"] for b in admin.describe_cluster()["brokers"])
+    page = admin.describe_topic_partitions([topic], response_partition_limit=1)
+    expect("the first page", [p["partition_index"] for p in page["topics"][0]["partitions"]], [0])
+    page = admin.describe_topic_partitions([topic], response_partition_limit=10, cursor=page["next_cursor"])
+    expect("the other pages", [p["partition_index"] for p in page["topics"][0]["partitions"]], [1, 2, 3])
+    expect("brokers have settings", "broker" in admin.list_config_resources(), True)
+    dirs = {of["broker"]: of["log_dirs"] for of in admin.describe_log_dirs()}
+    expect("each broker has a directory", sorted(broker for broker, has in dirs.items() if has), brokers)
+    expect("the directories have no errors", {d["error_code"] for has in dirs.values() for d in has}, {0})
+
+    write(bootstrap, topic, "kafka-python", "none", "all", 0, 400, int(time.time() * 1000))
+    partitions = [TopicPartition(topic, p) for p in range(4)]
+    ends = {tp: of.offset for tp, of in admin.list_partition_offsets({tp: OffsetSpec.LATEST for tp in partitions}).items()}
+    deleted = admin.delete_records({partitions[0]: -1, partitions[1]: 5}, timeout_ms=30_000)
+    expect("the low watermarks", [deleted[tp]["low_watermark"] for tp in partitions[:2]], [ends[partitions[0]], 5])
+    starts = admin.list_partition_offsets({tp: OffsetSpec.EARLIEST for tp in partitions})
+    expect("the log starts", [starts[tp].offset for tp in partitions], [ends[partitions[0]], 5, 0, 0])
+    elected = admin.elect_leaders(0, {topic: [0, 1, 2, 3]}).replica_election_results
+    expect("no election is needed", [p[1] for p in elected[0][1]], [errors.ElectionNotNeededError.errno] * 4)
+    expect("nothing moves", admin.list_partition_reassignments(), {})
+    groups(bootstrap, admin, topic)
+    admin.close()
+
+
+def groups(bootstrap, admin, topic):
+    gone, alive, never = (f"{topic}-{what}" for what in ("gone", "alive", "never"))
+
+    def consumer(group):
+        new = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest")
+        until(f"a record for {group}", SECONDS, lambda: new.poll(timeout_ms=500, max_records=1))
+        return new
+
+    consumer(gone).close()
+    lives = consumer(alive)
+    listed = {group["group_id"] for group in admin.list_groups()}
+    expect("the listed groups", listed & {gone, alive, never}, {gone, alive})
+    member = admin.describe_groups([alive])[alive]["members"][0]
+    expect("its subscription", member["member_metadata"]["topics"], [topic])
+    expect("its assignment", [of["topic"] for of in member["member_assignment"]["assigned_partitions"]], [topic])
+    expect("deleting the three", admin.delete_groups([gone, alive, never]),
+           {gone: "OK", alive: "NonEmptyGroupError", never: "GroupIdNotFoundError"})
+    listed = {group["group_id"] for group in admin.list_groups()}
+    expect("the groups that are left", listed & {gone, alive, never}, {alive})
+    lives.close()
+
+
 if __name__ == "__main__":
     records.main(sys.modules[__name__])
