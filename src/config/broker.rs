@@ -57,13 +57,13 @@ broker_settings! {
     listeners: Vec<String> = "listeners", Kind::Listeners, Some("PLAINTEXT://127.0.0.1:9092"),
         "The addresses to listen on: NAME://host:port,... An empty host or 0.0.0.0 is every interface.";
     advertised_listeners: Option<Vec<String>> = "advertised.listeners", Kind::Listeners, None,
-        "The addresses that clients connect to, by listener name. Not set: the same as listeners.";
+        "The addresses that clients connect to, by name. Not set: as listeners. {shard} in a host: the core.";
     protocol_map: String = "listener.security.protocol.map", Kind::ProtocolMap, Some(DEFAULT_MAP),
         "The security protocol of each listener name: NAME:PROTOCOL,... Only PLAINTEXT is supported so far.";
     data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
         "The data directory.";
     routing: Routing = "routing", Kind::OneOf(ROUTINGS), Some("direct"),
-        "direct: clients connect to the core that owns a partition, on one port per core. forward: one port for all.";
+        "direct: each core is a broker with its port. steer: each core is a broker, on one port. forward: one broker.";
     shards: Option<u16> = "shards", int(1, 1000), None,
         "How many cores to run on. Not set: every core that the process may use.";
     spin_us: u32 = "spin.us", int(0, 1_000_000), Some("20"),

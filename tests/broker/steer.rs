@@ -10,6 +10,7 @@ use crate::support::node::Node;
 use crate::support::talk::{Talk, batch, from};
 use crate::support::wait_for;
 use tidemill::model::ErrorCode;
+use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use tidemill::wire::data::fetch::FetchRequest;
 use tidemill::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
@@ -56,9 +57,9 @@ fn start(name: &str) -> (Node, [Vec<String>; 2]) {
     create(&node, "t", 4, &[]);
     let mut groups = [vec![], vec![]];
     for group in (0..GROUPS).map(|n| format!("group-{n}")) {
-        // Every connection serves every group, also when it is for another shard.
+        let broker = coordinator(node.bootstrap(), &group);
         commit(&mut Talk::to(node.bootstrap()), &group);
-        groups[(coordinator(node.bootstrap(), &group) - 1000) as usize].push(group);
+        groups[(broker - 1000) as usize].push(group);
     }
     assert!(groups.iter().all(|groups| !groups.is_empty()), "{groups:?}");
     (node, groups)
@@ -105,6 +106,37 @@ fn the_first_request_for_a_shard_moves_the_connection() {
                 .fetch(&FetchRequest { partitions: vec![from("t", partition as i32, 0)], ..Default::default() }, 12);
             assert_eq!(answer.partitions[0].code(), ErrorCode::None);
             assert_eq!(listed(&mut talk), groups[shard], "a Fetch request");
+        }
+    }
+}
+
+/// KIP-1242: the first request names the broker that the client expects.
+#[test]
+fn the_expected_broker_in_api_versions_moves_the_connection() {
+    let (node, groups) = start("steer-expected");
+    let cluster_id = metadata(&mut Talk::to(node.bootstrap()), 9, Some(&[])).cluster_id;
+    let request = |cluster_id: Option<&str>, node_id| ApiVersionsRequest {
+        client_software_name: "test".into(),
+        client_software_version: "1".into(),
+        cluster_id: cluster_id.map(str::to_owned),
+        node_id,
+    };
+    for _ in 0..4 {
+        for (shard, groups) in (0..).zip(&groups) {
+            let mut talk = Talk::to(node.bootstrap());
+            let answer: ApiVersionsResponse = talk.call(&request(cluster_id.as_deref(), 1000 + shard), 5);
+            assert_eq!(answer.error_code, ErrorCode::None);
+            assert_eq!(listed(&mut talk), *groups);
+        }
+        for (cluster_id, node_id, code) in [
+            (None, 1001, ErrorCode::None),
+            (cluster_id.as_deref(), 1002, ErrorCode::RebootstrapRequired),
+            (Some("another"), 1001, ErrorCode::RebootstrapRequired),
+        ] {
+            let mut talk = Talk::to(node.bootstrap());
+            let answer: ApiVersionsResponse = talk.call(&request(cluster_id, node_id), 5);
+            assert_eq!(answer.error_code, code, "{cluster_id:?} {node_id}");
+            assert_eq!(listed(&mut talk).len(), GROUPS, "the connection is for no shard yet");
         }
     }
 }
