@@ -196,6 +196,9 @@
 //!   brokers' volumes and logs, and alert on the ratio of free bytes: both are right. If one broker reported the whole
 //!   volume, the logs of the others would lie on a volume without a size.
 //! - **Auto-created topics are in the first Metadata response**, so a client needs no second request.
+//! - **A setting of Kafka that Tidemill lacks gives a warning, or a refusal where it is unsafe to ignore**
+//!   (`config::kafka`). Kafka ignores unknown names. A node with an `ssl.` setting must not serve in plain
+//!   text.
 //! - **API versions are in one table in `wire`, everything else about an API in one table in `api`.** Headers are
 //!   decoded below `api`, so `wire` has to know which versions are flexible. Both tables are exhaustive matches over
 //!   the API keys.
