@@ -50,9 +50,14 @@ pub const ACCEPTED: &[Accepted] = &[
     // ElectLeaders, AlterPartitionReassignments.
     any_order("ElectLeaders / * / replica_election_results.order"),
     accepted("ElectLeaders / every byte of the body * / *", "*", "*", "Kafka has timed out before it begins"),
+    accepted("ElectLeaders / * / replica_election_results[col_lide*", THERE, ABSENT, COLLIDES),
     accepted("ElectLeaders / * / *.partition_result[*].error_message", "No such *", "*", OWN_WORDS),
     accepted("AlterPartitionReassignments / * / *.error_message", "Unable to find *", "*", OWN_WORDS),
     // DescribeQuorum, UpdateFeatures.
+    Accepted {
+        is_by_chance: true,
+        ..accepted("DescribeQuorum / * / *.leader_epoch", "*", "*", "a loaded Kafka elects its leader again")
+    },
     accepted("DescribeQuorum / * / *.high_watermark", "*", "*", "each has its own metadata log"),
     accepted("DescribeQuorum / * / *.log_end_offset", "*", "*", "each has its own metadata log"),
     accepted("DescribeQuorum / * / nodes[1].listeners[*]", "*", "*", "a node has no listener for controllers only"),
