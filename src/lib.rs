@@ -190,6 +190,9 @@
 //! - **A member that waits for partitions or for an assignment sends its next heartbeat after half a second**, by the
 //!   heartbeat interval in its response, not after the usual five seconds. The whole rebalance may wait for this
 //!   member.
+//! - **A consumer that rejoins with nothing but its topics is fenced** (epoch 0, no timeout, null partitions), where
+//!   Kafka answers INVALID_REQUEST. librdkafka sends it after an unsubscription in the middle of a revocation. It takes
+//!   INVALID_REQUEST as fatal, and after FENCED_MEMBER_EPOCH it rejoins with its timeout, rack and instance id.
 //! - **The subscription hash of a consumer group is SipHash**, over ids, names and sizes of its topics; Kafka uses
 //!   XXH3. A data directory that moves between the two raises each group's epoch once.
 //! - **In direct routing each broker reports an equal share of the volume** in DescribeLogDirs. Consoles add up the
