@@ -40,6 +40,7 @@ mod steer;
 pub mod table;
 #[cfg(test)]
 mod testing;
+mod traffic;
 mod txn;
 
 use std::rc::Rc;

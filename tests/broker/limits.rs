@@ -172,8 +172,8 @@ fn an_address_has_at_most_max_connections_per_ip_on_all_shards() {
         for _ in 0..10 {
             assert!(open().is_none(), "{routing}: a fifth connection is served");
         }
-        let printed = node.printed();
-        let refusals = printed.matches("max.connections.per.ip=4 is reached").count();
+        let refusals = || node.printed().matches("max.connections.per.ip=4 is reached").count();
+        let refusals = wait_for("a refusal is logged", WITHIN, || Some(refusals()).filter(|count| *count > 0));
         assert!((1..=2).contains(&refusals), "{routing}: one line per shard and minute, not {refusals}");
         connections.pop();
         wait_for("a closed connection makes room", WITHIN, open);

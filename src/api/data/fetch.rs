@@ -335,18 +335,16 @@ fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) 
 impl Plan {
     async fn run(self, server: &Rc<Server>) -> Outcome {
         let deadline = clock::now() + self.wait;
-        let mut has_waited = false;
         loop {
             let (found, copies) = self.read(server).await;
             let counted = found.iter().map(|found| found.counted(self.isolation));
-            if has_waited || self.is_enough(counted.clone()) || clock::now() >= deadline {
+            if self.is_enough(counted.clone()) || clock::now() >= deadline {
                 return self.respond(server, found, copies);
             }
             let counted = counted.collect();
             // A fetch that waits holds no records, and no copies of other shards' records.
             drop((found, copies));
             self.wait_for_enough(server, counted, deadline).await;
-            has_waited = true;
         }
     }
 

@@ -63,7 +63,7 @@ impl TransactionPartitions {
         let partitions: Vec<(String, i32)> =
             self.topics.iter().flat_map(|topic| topic.partitions.iter().map(|at| (topic.name.clone(), *at))).collect();
         let image = server.shard.image();
-        let mut empty: Vec<String> = Vec::new();
+        let mut empty = Vec::new();
         let errors = match unknown_partitions(&image, &partitions, self.is_batched) {
             Some(errors) => errors,
             None => {
@@ -82,11 +82,9 @@ impl TransactionPartitions {
             let partition_error_code = in_version(error);
             (topic, Some(AddPartitionsToTxnPartitionResult { partition_index, partition_error_code }))
         });
-        let empty = empty.into_iter().map(|topic| (topic, None));
-        let topics = by_topic(results.chain(empty)).into_iter();
-        topics
-            .map(|(name, results_by_partition)| AddPartitionsToTxnTopicResult { name, results_by_partition })
-            .collect()
+        let results = results.chain(empty.into_iter().map(|topic| (topic, None)));
+        let result = |(name, results_by_partition)| AddPartitionsToTxnTopicResult { name, results_by_partition };
+        by_topic(results).into_iter().map(result).collect()
     }
 
     async fn ask(self, server: &Rc<Server>, partitions: Vec<(String, i32)>) -> Vec<ErrorCode> {

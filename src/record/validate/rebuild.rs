@@ -4,7 +4,7 @@
 //! as a whole.
 
 use super::{Accepted, BatchRejected, Rules, Walked, check_size, invalid, rejected};
-use crate::model::{ErrorCode, Offset, TopicCompression};
+use crate::model::{ErrorCode, TopicCompression};
 use crate::record::builder::{BatchOptions, write_record};
 use crate::record::codec::{Compressor, STEP_BYTES};
 use crate::record::header::{BatchHeader, TimestampType};
@@ -47,22 +47,19 @@ impl<'a> Rebuild<'a> {
             return Ok(None);
         }
         if decoded.len() > REBUILT_BYTES_MAX {
-            return Err(rejected(
-                ErrorCode::MessageTooLarge,
-                format!("The records decompress to {} bytes, too many to be rebuilt", decoded.len()),
-            ));
+            let message = format!("The records decompress to {} bytes, too many to be rebuilt", decoded.len());
+            return Err(rejected(ErrorCode::MessageTooLarge, message));
         }
         let options = BatchOptions {
-            base_offset: Offset::ZERO,
             leader_epoch: header.leader_epoch,
             codec,
             level,
             log_append_time_ms: (rules.timestamp_type == TimestampType::LogAppendTime).then_some(rules.now_ms),
             is_transactional: header.is_transactional(),
-            is_control: false,
             producer_id: header.producer_id,
             producer_epoch: header.producer_epoch,
             base_sequence: header.base_sequence,
+            ..BatchOptions::default()
         };
         Ok(Some(Rebuild {
             rules,
@@ -101,8 +98,7 @@ impl<'a> Rebuild<'a> {
         self.compressed += STEP_BYTES;
         // Memory is bounded by the size that `finish` would accept.
         if self.compressor.bytes() > self.rules.message_bytes_max {
-            let max = self.rules.message_bytes_max;
-            let message = format!("The rebuilt record batch exceeds the maximum configured value of {max} bytes");
+            let message = "The rebuilt record batch exceeds the maximum configured size";
             return Err(rejected(ErrorCode::MessageTooLarge, message));
         }
         Ok(true)
