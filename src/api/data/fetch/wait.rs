@@ -53,8 +53,8 @@ impl Plan {
             || counted.clone().any(|counted| counted.is_exceptional || bytes > 0 && counted.is_cut())
     }
 
-    /// Waits until there are probably enough bytes, or until the deadline. Each batch is counted once, however often the
-    /// fetch wakes.
+    /// Waits until there are probably enough bytes, or until the deadline. Each batch is counted once, however often
+    /// the fetch wakes.
     pub(super) async fn wait_for_enough(&self, server: &Rc<Server>, mut counted: Vec<Counted>, deadline: Mono) {
         let waiter = Waiter::new(self.isolation);
         let _registration = Registration::new(&waiter, self.local_partitions(server));
