@@ -56,7 +56,8 @@ fn check(
         let message = format!("The replication factor is changed from {} to {}", have.len(), replicas.len());
         return Err(AdminRefusal::new(ErrorCode::InvalidReplicationFactor, message));
     }
-    let message = format!("{name}-{index} is served by {have:?}, and Tidemill does not move partitions.");
+    // Without the name: a request can repeat one partition very often.
+    let message = format!("Tidemill does not move partitions; the replicas stay {have:?}.");
     Err(AdminRefusal::new(ErrorCode::InvalidReplicaAssignment, message))
 }
 
