@@ -11,6 +11,7 @@ use super::Shard;
 use crate::config::TopicConfig;
 use crate::metadata::{Image, Topic};
 use crate::model::{ErrorCode, TopicPartition};
+use crate::partition::append::AppendRefusal;
 use crate::runtime;
 
 /// The pause before the first retry. It doubles up to [`RETRY_PAUSE_MAX`].
@@ -30,6 +31,16 @@ impl Shard {
     pub fn error_without(&self, id: TopicPartition) -> ErrorCode {
         let is_offline = self.offline.borrow().contains_key(&id);
         if is_offline { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower }
+    }
+
+    /// The refusal of an append to a partition that this shard does not serve.
+    pub(super) fn refusal_without(&self, id: TopicPartition) -> AppendRefusal {
+        match self.offline.borrow().get(&id) {
+            Some(error) => {
+                AppendRefusal::new(ErrorCode::KafkaStorageError, format!("The partition is offline: {error}"))
+            }
+            None => ErrorCode::NotLeaderOrFollower.into(),
+        }
     }
 
     /// Creates a partition of a new image. If that fails, the partition is offline, and the retries start.

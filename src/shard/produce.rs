@@ -42,7 +42,7 @@ impl Shard {
         verification: Option<&Verification>,
     ) -> Result<Produced, AppendRefusal> {
         let Some(partition) = self.partition(id) else {
-            return Err(self.error_without(id).into());
+            return Err(self.refusal_without(id));
         };
         let rules = partition.rules(request)?;
         let validated = validate_within(records, &rules, AT_ONCE, &mut self.decompressor.borrow_mut());

@@ -70,7 +70,8 @@ fn a_partition_that_cannot_be_created_is_offline_until_a_retry_creates_it() {
             assert!(shard.offline().into_keys().eq(own.iter().copied()), "{target:?}");
             let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms: 1_000 };
             let refused = shard.produce(own[0], &batch(), &request, None).await.expect_err("it is offline");
-            assert_eq!(refused.error, ErrorCode::KafkaStorageError);
+            let message = refused.message.expect("it has a reason");
+            assert!(refused.error == ErrorCode::KafkaStorageError && message.contains("(os error"), "{message}");
             assert!(!shard.retry_offline().await, "{target:?}: the fault lasts");
 
             runtime::install_faults(None);

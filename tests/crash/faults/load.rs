@@ -274,13 +274,12 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             let is_there = now.topic("again").is_some();
             let next = if is_there { without_topic(&now, "again") } else { with_topic(&now, "again") };
             ledger.borrow_mut().images.push((recorder.now(), next.clone()));
-            let delta = Delta {
-                topics_created: next.topic("again").cloned().into_iter().collect(),
-                topics_deleted: now.topic("again").cloned().into_iter().collect(),
-                ..Delta::default()
-            };
+            let topics_created = next.topic("again").cloned().into_iter().collect();
+            let topics_deleted = now.topic("again").cloned().into_iter().collect();
+            let delta = Delta { topics_created, topics_deleted, ..Delta::default() };
             let update = ImageUpdate { from: now.index, image: next.clone(), deltas: vec![Arc::new(delta)] };
             shard.apply_image(&update).await;
+            shard.offline().into_values().next().map_or(Ok(()), |error| Err(error.to_string()))?;
             if let Some(topic) = next.topic("again") {
                 let id = TopicPartition { topic: topic.id, partition: 0 };
                 start(id, chance.next(), load.batches / 4).await?;
