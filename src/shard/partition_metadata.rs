@@ -16,7 +16,9 @@ pub const NAME: &str = "partition.metadata";
 
 /// The owner of a partition's directory, as far as the file names it.
 pub struct DirectoryOwner {
+    /// The topic's id.
     pub topic: Option<TopicId>,
+    /// The cluster of the topic; Kafka's own files lack it.
     pub cluster_id: Option<String>,
 }
 

@@ -113,7 +113,7 @@ pub fn compress(codec: Codec, level: Option<i32>, plain: &[u8], out: &mut Vec<u8
 pub const STEP_BYTES: usize = 256 << 10;
 
 enum Decoder<'a> {
-    Gzip(gzip::Decoder<'a>),
+    Gzip(Box<gzip::Decoder<'a>>),
     Snappy(snappy::Decoder<'a>),
     Lz4(lz4::Decoder<'a>),
     Zstd(zstandard::Steps<'a>),
@@ -123,7 +123,7 @@ impl<'a> Decoder<'a> {
     fn new(codec: Codec, stored: &'a [u8], limit: usize) -> Result<Decoder<'a>, CodecError> {
         Ok(match codec {
             Codec::None => unreachable!("uncompressed records need no decoder"),
-            Codec::Gzip => Decoder::Gzip(gzip::Decoder::new(stored)),
+            Codec::Gzip => Decoder::Gzip(Box::new(gzip::Decoder::new(stored))),
             Codec::Snappy => Decoder::Snappy(snappy::Decoder::new(stored)),
             Codec::Lz4 => Decoder::Lz4(lz4::Decoder::new(stored)?),
             Codec::Zstd => Decoder::Zstd(zstandard::Steps::new(stored, limit)?),
