@@ -46,7 +46,7 @@ fn check_clients(bootstrap: &str, before: &[String]) {
     }
     let Some(kcat) = peers::kcat() else { return };
     let ran = |arguments: &[&str], input: Option<Vec<u8>>| {
-        let argv = [before, &[kcat.clone()]].concat();
+        let argv = [before, std::slice::from_ref(&kcat)].concat();
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).args(["-b", bootstrap]).args(arguments);
         let described = format!("{command:?}");
