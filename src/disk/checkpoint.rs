@@ -1,37 +1,23 @@
 //! A shard's checkpoint: the journal group where replay starts, and the flushed state of each partition's segments.
 //!
-//! One small file, replaced atomically by [`replace_file`].
-//!
-//! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (6)    8  u64  archive bytes    16  u32  CRC-32C of the archive
-//! 20  12 bytes of zero
-//! 32  the archive (rkyv); the reader checks its CRC, then validates its structure
-//! ```
-//!
-//! A partition's state is captured after the journal position, when its segments are flushed. Replay skips batches
-//! below the end offset of that state.
+//! One small file, which is replaced as a whole; [`mod@file`] is its format. The states in it need not be of one
+//! moment: replay starts at or before the first group that any of them needs, and skips the entries that a state holds
+//! already. So a checkpoint can be stored when only some of the partitions were flushed.
+
+mod file;
 
 use std::path::Path;
 
-use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::disk::journal::{ReplayStart, Sequence};
-use crate::disk::layout::replace_file;
 use crate::disk::{StorageError, is_aligned};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
-
-const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
-/// Version 6 added the index of the metadata log, the groups that a partition needs, and the largest timestamps of
-/// sealed segments.
-const VERSION: u32 = 6;
-const HEAD_BYTES: usize = 32;
-
-const _: () = assert!(HEAD_BYTES.is_multiple_of(16), "rkyv's archive is aligned to 16 bytes");
+pub use file::{CheckpointHead, CheckpointWriter, parse_body, partition_sections};
 
 /// The state that a shard needs to recover, besides the journal and the segments.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Checkpoint {
     /// The random number of the journal, which every file and group carries.
     pub journal_id: u64,
@@ -186,7 +172,7 @@ pub enum CheckpointError {
     #[error("it does not begin with a checkpoint's magic")]
     Magic,
     /// Another build wrote the file.
-    #[error("it is of version {found}, this build reads {VERSION}")]
+    #[error("it is of version {found}, this build reads {}", file::VERSION)]
     Version {
         /// The version in the file.
         found: u32,
@@ -202,6 +188,12 @@ pub enum CheckpointError {
     /// The archive's bytes have changed since they were written.
     #[error("it does not match its checksum")]
     Checksum,
+    /// The checksum matches, so the build that wrote it had other sections.
+    #[error("a section of kind {kind} is out of its place or cut short")]
+    Section {
+        /// The kind; 0 if the section has no header, or if the head is missing.
+        kind: u32,
+    },
     /// The checksum matches, so the build that wrote it had another structure.
     #[error("{0}")]
     Structure(#[from] rkyv::rancor::Error),
@@ -214,33 +206,40 @@ impl PartitionState {
     }
 }
 
-impl Checkpoint {
-    /// Replaces the checkpoint at `path`. Once it returns, a restart finds the new one.
-    pub async fn store(&self, path: &Path) -> Result<(), StorageError> {
-        self.check();
-        let archive = rkyv::to_bytes::<rkyv::rancor::Error>(self)
-            .map_err(|error| StorageError::format("a checkpoint", path, error.to_string()))?;
-        let mut bytes = vec![0u8; HEAD_BYTES];
-        bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[8..16].copy_from_slice(&(archive.len() as u64).to_le_bytes());
-        bytes[16..20].copy_from_slice(&crc32c::crc32c(&archive).to_le_bytes());
-        bytes.extend_from_slice(&archive);
-        replace_file(path, bytes).await
-    }
-
+impl CheckpointHead {
     /// Asserts the invariants of a checkpoint before it is written.
     fn check(&self) {
         assert!(self.start.sequence > 0 && self.start.session <= self.session, "the start is of a session so far");
         assert!(self.start.file < self.journal_files, "replay starts in a file of the journal");
         assert!(is_aligned(self.start.position, 0), "groups begin at whole blocks");
+    }
+}
+
+impl PartitionState {
+    /// Asserts the invariants of a state before it is written.
+    fn check(&self) {
+        assert!(self.needed_from > 0, "groups are numbered from 1");
+        assert!(self.log_start_offset <= self.end_offset, "PART-1: log start <= log end");
+        assert!(self.segment_base_offset <= self.end_offset, "the active segment begins before it ends");
+        let is_ascending = self.sealed.is_sorted_by(|one, next| one.base_offset < next.base_offset);
+        assert!(is_ascending, "LOG-1: segments are in the order of their offsets");
+    }
+}
+
+impl Checkpoint {
+    /// Replaces the checkpoint at `path`. Once it returns, a restart finds the new one.
+    pub async fn store(&self, path: &Path) -> Result<(), StorageError> {
+        let mut writer = CheckpointWriter::create(path, &self.head()).await?;
         for state in &self.partitions {
-            assert!(state.needed_from > 0, "groups are numbered from 1");
-            assert!(state.log_start_offset <= state.end_offset, "PART-1: log start <= log end");
-            assert!(state.segment_base_offset <= state.end_offset, "the active segment begins before it ends");
-            let is_ascending = state.sealed.is_sorted_by(|one, next| one.base_offset < next.base_offset);
-            assert!(is_ascending, "LOG-1: segments are in the order of their offsets");
+            writer.push(&partition_sections(state.clone()).await?).await?;
         }
+        writer.finish().await
+    }
+
+    /// The checkpoint without its partitions.
+    pub fn head(&self) -> CheckpointHead {
+        let Checkpoint { journal_id, journal_files, session, start, metadata_index, is_clean, .. } = *self;
+        CheckpointHead { journal_id, journal_files, session, start, metadata_index, is_clean }
     }
 
     /// Reads the checkpoint at `path`. `None` when the file does not exist.
@@ -268,25 +267,6 @@ impl Checkpoint {
     /// # Errors
     /// If the bytes are not exactly a whole checkpoint of a version that this build reads.
     pub fn parse(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-        let Some((head, archive)) = bytes.split_at_checked(HEAD_BYTES) else {
-            return Err(CheckpointError::Short { bytes: bytes.len() });
-        };
-        let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
-        if u32_at(0) != MAGIC {
-            return Err(CheckpointError::Magic);
-        }
-        if u32_at(4) != VERSION {
-            return Err(CheckpointError::Version { found: u32_at(4) });
-        }
-        let expected = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));
-        if expected != archive.len() as u64 {
-            return Err(CheckpointError::Length { expected, found: archive.len() });
-        }
-        if u32_at(16) != crc32c::crc32c(archive) {
-            return Err(CheckpointError::Checksum);
-        }
-        let mut aligned = AlignedVec::<16>::with_capacity(archive.len());
-        aligned.extend_from_slice(archive);
-        Ok(rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned)?)
+        file::parse(bytes)
     }
 }

@@ -275,14 +275,29 @@ impl Meta {
 /// Replaces a small file atomically: writes a new file, flushes it, renames it over the old one, and flushes the
 /// directory.
 pub async fn replace_file(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
+    let file = create_replacement(path).await?;
+    file.write_at(bytes, 0, Durability::Cached).await.map_err(StorageError::io("write", path))?;
+    put_replacement(&file, path).await
+}
+
+/// Creates the empty file that will replace the one at `path`.
+pub async fn create_replacement(path: &Path) -> Result<File, StorageError> {
+    let fresh = replacement_of(path);
     let open = Open { write: true, create: true, truncate: true, ..Open::default() };
-    let file = File::open(&fresh, open).await.map_err(StorageError::io("create", &fresh))?;
-    file.write_at(bytes, 0, Durability::Cached).await.map_err(StorageError::io("write", &fresh))?;
+    File::open(&fresh, open).await.map_err(StorageError::io("create", &fresh))
+}
+
+/// Puts a written file from [`create_replacement`] in the place of the one at `path`.
+pub async fn put_replacement(file: &File, path: &Path) -> Result<(), StorageError> {
+    let fresh = replacement_of(path);
     file.sync_all().await.map_err(StorageError::io("flush", &fresh))?;
     dir::rename(&fresh, path).await.map_err(StorageError::io("rename", path))?;
     let directory = path.parent().expect("a file has a directory");
     dir::sync(directory).await.map_err(StorageError::io("flush directory", directory))
+}
+
+fn replacement_of(path: &Path) -> PathBuf {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    PathBuf::from(fresh)
 }

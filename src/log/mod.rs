@@ -62,6 +62,30 @@ pub struct AppendedBatch {
     pub offset_of_max_timestamp: Offset,
 }
 
+/// The facts about a log in a checkpoint that the log itself has to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckpointedLog {
+    /// The active segment's base offset.
+    pub segment_base_offset: Offset,
+    /// Compacted segments are named as swaps.
+    pub names_swap: bool,
+}
+
+impl CheckpointedLog {
+    /// The facts in a partition's state.
+    pub fn of(state: &PartitionState) -> CheckpointedLog {
+        let names_swap = state.sealed.iter().any(|segment| segment.is_swap);
+        CheckpointedLog { segment_base_offset: state.segment_base_offset, names_swap }
+    }
+}
+
+/// Differs between two moments if the log's state for a checkpoint does, except for appended batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint {
+    segments: u64,
+    log_start: Offset,
+}
+
 /// A partition's log.
 pub struct Log {
     directory: Rc<LogDirectory>,
@@ -250,13 +274,21 @@ impl Log {
         Ok(())
     }
 
+    /// The log's fingerprint now.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let swap = self.swap.borrow();
+        let segments = self.segments.borrow();
+        let numbers = segments.iter().chain(swap.iter().flat_map(Swap::segments)).map(|segment| segment.number);
+        let segments = numbers.fold(0, |hash: u64, number| hash.wrapping_mul(31).wrapping_add(number));
+        Fingerprint { segments, log_start: self.decided_log_start() }
+    }
+
     /// Notes that a checkpoint with this state of the log is on stable storage, and finishes the swap that it names.
-    pub async fn checkpoint_stored(&self, state: &PartitionState) -> Result<(), StorageError> {
-        self.checkpointed_base.set(self.checkpointed_base.get().max(state.segment_base_offset));
+    pub async fn checkpoint_stored(&self, stored: CheckpointedLog) -> Result<(), StorageError> {
+        let CheckpointedLog { segment_base_offset, names_swap } = stored;
+        self.checkpointed_base.set(self.checkpointed_base.get().max(segment_base_offset));
         let active = self.active().base_offset;
-        let stored = state.segment_base_offset;
-        assert!(stored <= active, "LOG-3: the checkpoint's active segment {stored} lies behind the log's {active}");
-        let names_swap = state.sealed.iter().any(|segment| segment.is_swap);
+        assert!(segment_base_offset <= active, "LOG-3: the checkpoint's active segment lies behind the log's {active}");
         self.swap_is_named.set(names_swap);
         if names_swap { self.finish_swap().await } else { Ok(()) }
     }

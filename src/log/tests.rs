@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::read::{Extent, Read, ReadError, ReadRequest};
 use super::recover::Known;
 use super::tail::Memory;
-use super::{AppendedBatch, Log, segment};
+use super::{AppendedBatch, CheckpointedLog, Log, segment};
 use crate::config::{CleanupPolicy, TopicConfig};
 use crate::disk::checkpoint::PartitionState;
 use crate::model::{LeaderEpoch, Offset};
@@ -305,7 +305,7 @@ fn log_3_segments_below_the_start_are_removed_after_a_checkpoint_with_a_later_ac
         assert!(matches!(log.read(&request(&log, 1)).await, Err(ReadError::OutOfRange { start: Offset(2), .. })));
         assert!(log.drop_segments().await.unwrap() == 0 && log.waits_for_checkpoint());
         log.flush().await.unwrap();
-        log.checkpoint_stored(&state(&log)).await.unwrap();
+        log.checkpoint_stored(CheckpointedLog::of(&state(&log))).await.unwrap();
         assert_eq!((log.drop_segments().await.unwrap(), log.segment_count()), (2, 1));
         assert!(!log.waits_for_checkpoint());
         assert_eq!(bytes_of(log.read(&request(&log, 2)).await.unwrap()).await, batch(2, Codec::None, 100));
@@ -357,7 +357,7 @@ fn discarded_log_leaves_the_files_of_a_new_log_of_its_name() {
     let main = async || {
         let old = three_segments(&scratch).await;
         old.flush().await.unwrap();
-        old.checkpoint_stored(&state(&old)).await.unwrap();
+        old.checkpoint_stored(CheckpointedLog::of(&state(&old))).await.unwrap();
         old.decide_log_start(Offset(2));
         old.advance_log_start(Offset(2));
         old.discard();

@@ -141,6 +141,7 @@ impl Partition {
         let leader_epoch = self.leader_epoch.get();
         let entry = JournalEntry { kind: EntryKind::LogStart, partition: self.id, leader_epoch, base_offset: start };
         let sequence = journal.append_log_start(entry);
+        self.flushing.note(sequence);
         self.log.decide_log_start(start);
         sequence
     }
@@ -214,6 +215,7 @@ impl Partition {
         let entry = JournalEntry { kind: EntryKind::Batch, partition: self.id, leader_epoch, base_offset };
         let flush = self.config().flush_ack;
         let sequence = journal.append(entry, &stored, records, flush);
+        self.flushing.note(sequence);
         let batch = AppendedBatch {
             base_offset,
             last_offset: base_offset + i64::from(header.last_offset_delta),

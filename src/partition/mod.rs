@@ -22,6 +22,7 @@
 pub mod append;
 mod epochs;
 pub mod fetch;
+pub mod flushed;
 mod invariants;
 pub(crate) mod list_offsets;
 pub mod producers;
@@ -81,6 +82,7 @@ pub struct Partition {
     ending: RefCell<VecDeque<EndingTransaction>>,
     verifications: RefCell<Vec<Weak<transactions::Verification>>>,
     waiters: purgatory::Waiters,
+    flushing: flushed::Flushing,
     deleted: Cell<bool>,
 }
 
@@ -107,6 +109,7 @@ impl Partition {
             ending: RefCell::new(VecDeque::new()),
             verifications: RefCell::new(Vec::new()),
             waiters: purgatory::Waiters::default(),
+            flushing: flushed::Flushing::default(),
             deleted: Cell::new(false),
         });
         partition.check();

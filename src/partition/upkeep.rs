@@ -1,50 +1,23 @@
-//! The operations of the shard's background tasks on a partition's log: flush, retention, compaction, release of
-//! memory.
+//! The operations of the shard's background tasks on a partition's log: retention, compaction, release of memory.
+//! [`flushed`](super::flushed) has those of checkpoints.
 //!
 //! The log stays private to the partition: each task calls the verbs below, and none reaches the log itself.
 
 use super::Partition;
 use crate::disk::StorageError;
-use crate::disk::checkpoint::PartitionState;
-use crate::disk::journal::Sequence;
 use crate::log::clean::filter::{LastRecord, LastRecords};
 use crate::log::clean::plan::Plan;
 use crate::log::clean::{CleaningResources, Round};
 use crate::model::Offset;
 use crate::runtime::Permit;
 
-/// Checkpoints.
+/// Retention and removal.
 impl Partition {
     /// Whether the log holds bytes that are not flushed to its segment files.
     pub fn is_dirty(&self) -> bool {
         self.log.is_dirty()
     }
 
-    /// Captures the partition's state and flushes the log, so that the state is true on disk. `is_clean`: the shard
-    /// stops, so the active segment is also cut to its length. `needed_from`: the journal's open group, or an earlier
-    /// one. `None`: the topic was deleted meanwhile.
-    pub async fn flush(&self, is_clean: bool, needed_from: Sequence) -> Result<Option<PartitionState>, StorageError> {
-        let state = self.capture(needed_from);
-        let flushed = if is_clean { self.log.close().await } else { self.log.flush().await };
-        if self.is_deleted() {
-            return Ok(None);
-        }
-        flushed.map(|()| Some(state))
-    }
-
-    /// A checkpoint with this state is about to be stored: a restart may need every segment that the state names.
-    pub fn checkpoint_started(&self, state: &PartitionState) {
-        self.log.checkpoint_started(state);
-    }
-
-    /// A checkpoint with this state is on stable storage: compacted segments replace the old ones.
-    pub async fn checkpoint_stored(&self, state: &PartitionState) -> Result<(), StorageError> {
-        self.log.checkpoint_stored(state).await
-    }
-}
-
-/// Retention and removal.
-impl Partition {
     /// The new log start that retention asks for, if it asks for one.
     pub async fn retention_point(&self, now_ms: i64) -> Result<Option<Offset>, StorageError> {
         self.log.retention_point(now_ms, self.high_watermark()).await
@@ -128,11 +101,6 @@ impl Partition {
     /// Whether compacted segments wait for a checkpoint.
     pub fn is_swap_pending(&self) -> bool {
         self.log.is_swap_pending()
-    }
-
-    /// On a full disk: removes compacted segments that no checkpoint can name, to free their space.
-    pub async fn withdraw_swap(&self) {
-        self.log.withdraw_swap().await;
     }
 
     /// Whether the round's compacted segments were removed to free space.

@@ -1,16 +1,20 @@
 //! Stores checkpoints: flushes the segments, writes their state, and frees journal space.
 //!
-//! The checkpoint takes the journal position first. Then it captures and flushes each partition. So the segments hold
-//! every batch that was appended before the position, and a replay from there restores the rest. Replay skips the
-//! batches that a state captured later already holds.
+//! A round flushes each partition that has changed, those with the oldest journal groups first. As soon as a part of
+//! them allows to free journal files, a checkpoint with their new states and the others' earlier ones is stored. So
+//! appends do not wait for all partitions when the journal is full. The replay starts at the first group that any
+//! partition needs besides its state (`partition::flushed`), and skips entries that a state holds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Shard;
 use crate::disk::StorageError;
-use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::checkpoint::{CheckpointHead, CheckpointWriter};
+use crate::disk::journal::ReplayStart;
+use crate::partition::Partition;
+use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 
 /// How often a checkpoint is stored if the shard was written to and the journal has space.
@@ -19,6 +23,12 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(500);
 /// The number of partitions that are flushed at the same time.
 const FLUSHES: usize = 8;
+/// The most times that a round determines whether an early checkpoint would free journal files.
+const EARLY_CHECKS_MAX: usize = 64;
+/// An early checkpoint frees at least this share of the journal, unless an append waits.
+const EARLY_SHARE: usize = 8;
+/// The partitions that are examined without a yield.
+const EXAMINED_PER_POLL: usize = 256;
 
 /// The outcome of an attempt to store a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +38,17 @@ pub(super) enum CheckpointOutcome {
     DiskFull,
     /// Storage failed, so the shard stores no more checkpoints (SHARD-3).
     Failed,
+}
+
+/// The flushes of one checkpoint.
+struct Round {
+    /// The partition with the oldest journal group is the last one.
+    waiting: RefCell<Vec<Rc<Partition>>>,
+    flushed: Cell<usize>,
+    running: Cell<usize>,
+    has_failed: Cell<bool>,
+    /// A partition was flushed, or a flusher ended.
+    moved: Notify,
 }
 
 impl Shard {
@@ -88,8 +109,8 @@ impl Shard {
         self.checkpoint_wanted.notify_all();
     }
 
-    /// Flushes every partition and stores a checkpoint. `is_clean`: the shard stops, so segments are also cut to their
-    /// lengths.
+    /// Flushes every changed partition and stores a checkpoint. `is_clean`: the shard stops, so segments are also cut
+    /// to their lengths.
     pub(super) async fn checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
         while self.checkpointing.replace(true) {
             self.checkpoint_done.notified().await;
@@ -106,27 +127,33 @@ impl Shard {
         self.failure().map_or(Ok(()), |failure| Err(StorageError::Earlier(failure)))
     }
 
-    async fn write_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
+    pub(super) async fn write_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
         // The previous checkpoint may have failed while this one waited for it. A flush would succeed now, but proves
         // nothing.
         self.require_no_failure()?;
-        let start = self.journal.position();
-        let waiting = Rc::new(RefCell::new(self.all_partitions()));
-        let states: Rc<RefCell<Vec<PartitionState>>> = Rc::default();
-        let flushers: Vec<_> = (0..FLUSHES)
-            .map(|_| {
-                let (waiting, states) = (waiting.clone(), states.clone());
-                runtime::spawn(Class::Background, "checkpoint flush", async move {
-                    loop {
-                        let Some(partition) = waiting.borrow_mut().pop() else { return Ok(()) };
-                        if let Some(state) = partition.flush(is_clean, start.sequence).await? {
-                            states.borrow_mut().push(state);
-                        }
-                    }
-                })
-            })
-            .collect();
-        let mut outcome: Result<(), StorageError> = Ok(());
+        let waiting = self.partitions_to_flush(is_clean).await;
+        let check_every = waiting.len().div_ceil(EARLY_CHECKS_MAX).max(1);
+        let round = Rc::new(Round {
+            waiting: RefCell::new(waiting),
+            flushed: Cell::new(0),
+            running: Cell::new(FLUSHES),
+            has_failed: Cell::new(false),
+            moved: Notify::new(),
+        });
+        let flusher = || self.clone().flush_partitions(round.clone(), is_clean);
+        let flushers: Vec<_> =
+            (0..FLUSHES).map(|_| runtime::spawn(Class::Background, "checkpoint flush", flusher())).collect();
+        let (mut outcome, mut checked) = (Ok(()), 0);
+        while round.running.get() > 0 {
+            if outcome.is_ok() && !round.has_failed.get() && round.flushed.get() - checked >= check_every {
+                checked = round.flushed.get();
+                if self.is_worth_an_early_checkpoint() {
+                    outcome = self.store_checkpoint(false).await;
+                    continue;
+                }
+            }
+            round.moved.notified().await;
+        }
         for flusher in flushers {
             outcome = more_severe(outcome, flusher.await);
         }
@@ -137,30 +164,84 @@ impl Shard {
             }
         }
         outcome?;
-        let partitions = states.take();
-        let checkpoint = Checkpoint {
+        self.store_checkpoint(is_clean).await
+    }
+
+    /// The partitions whose flushed state is not the current one, or all for a clean checkpoint. Those with the oldest
+    /// journal groups are the last ones.
+    async fn partitions_to_flush(&self, is_clean: bool) -> Vec<Rc<Partition>> {
+        let mut waiting = Vec::new();
+        for (number, partition) in self.all_partitions().into_iter().enumerate() {
+            if is_clean || partition.needs_flush() {
+                waiting.push(partition);
+            }
+            if number % EXAMINED_PER_POLL == EXAMINED_PER_POLL - 1 {
+                runtime::yield_now().await;
+            }
+        }
+        // Without a group: first in the row, and so flushed last.
+        waiting.sort_by_cached_key(|partition| partition.needed_from().map(std::cmp::Reverse));
+        waiting
+    }
+
+    /// Flushes partitions until none waits, or until one fails.
+    async fn flush_partitions(self: Rc<Self>, round: Rc<Round>, is_clean: bool) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
+            let Some(partition) = round.waiting.borrow_mut().pop() else { break };
+            outcome = partition.flush(&self.journal, is_clean).await;
+            round.flushed.set(round.flushed.get() + 1);
+            round.moved.notify_all();
+        }
+        round.has_failed.set(round.has_failed.get() || outcome.is_err());
+        round.running.set(round.running.get() - 1);
+        round.moved.notify_all();
+        outcome
+    }
+
+    /// The start of replay for a checkpoint with the latest flushed states.
+    fn replay_start(&self) -> ReplayStart {
+        let partitions = self.partitions.borrow();
+        let needed = partitions.values().filter_map(|partition| partition.needed_from()).min();
+        needed.map_or(self.journal.position(), |needed| self.journal.start_for(needed))
+    }
+
+    fn is_worth_an_early_checkpoint(&self) -> bool {
+        let freed = self.journal.files_freed_by(&self.replay_start());
+        let enough = if self.journal.is_waiting() { 1 } else { (self.journal.files_max() / EARLY_SHARE).max(1) };
+        freed >= enough
+    }
+
+    /// Stores a checkpoint of the latest flushed states, and frees the journal space that it does not need.
+    async fn store_checkpoint(self: &Rc<Self>, is_clean: bool) -> Result<(), StorageError> {
+        self.require_no_failure()?;
+        // The start and the states are of one moment, with no await in between.
+        let start = self.replay_start();
+        let mut states = Vec::new();
+        for partition in self.partitions.borrow().values() {
+            if let Some(state) = partition.flushed_state() {
+                partition.checkpoint_started(&state);
+                states.push((partition.clone(), state));
+            }
+        }
+        let head = CheckpointHead {
             journal_id: self.journal.id(),
             journal_files: self.journal.files_count(),
             session: self.journal.session(),
             start: start.into(),
             metadata_index: self.image().index,
             is_clean,
-            partitions,
         };
-        self.require_no_failure()?;
-        for state in &checkpoint.partitions {
-            self.partition(state.id()).inspect(|partition| partition.checkpoint_started(state));
-        }
         assert!(self.failure().is_none(), "SHARD-3: no checkpoint is stored after a failure");
-        assert!(
-            checkpoint.start.sequence <= self.journal.position().sequence.0,
-            "a checkpoint starts at or before the open group"
-        );
-        checkpoint.store(&self.data.checkpoint_path(self.layout, self.id.0)).await?;
+        assert!(start.sequence <= self.journal.position().sequence, "a checkpoint starts at or before the open group");
+        let mut writer = CheckpointWriter::create(&self.data.checkpoint_path(self.layout, self.id.0), &head).await?;
+        for (_, state) in &states {
+            writer.push(&state.sections).await?;
+        }
+        writer.finish().await?;
         self.journal.release(&start);
-        for state in &checkpoint.partitions {
-            if let Some(partition) = self.partition(state.id()) {
-                partition.checkpoint_stored(state).await?;
+        for (partition, state) in states {
+            if partition.checkpoint_stored(&state).await? {
                 self.drop_segments(&partition).await;
             }
         }

@@ -15,7 +15,7 @@ use crate::disk::checkpoint::{Checkpoint, PartitionState};
 use crate::disk::earlier;
 use crate::disk::journal::group::EntryKind;
 use crate::disk::journal::recover::{Replay, used_file};
-use crate::disk::journal::{self, Journal, JournalSettings};
+use crate::disk::journal::{self, Journal, JournalSettings, Sequence};
 use crate::disk::layout::DataDirectory;
 use crate::log::Log;
 use crate::log::recover::{self, Known};
@@ -23,6 +23,7 @@ use crate::log::tail::Memory;
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Image, Topic};
 use crate::model::{NodeId, ProducerId, ShardId, TopicId, TopicPartition};
+use crate::partition::flushed::FlushedState;
 use crate::partition::producers::Producers;
 use crate::partition::restore_producers;
 use crate::record::codec::Decompressor;
@@ -151,7 +152,8 @@ impl Shard {
         let shard = Shard::assemble(&location, &image, journal, memory);
         for opened in logs.into_values() {
             let topic = image.topic_by_id(opened.id.topic).expect("opened from this image");
-            shard.add_partition(opened.id, topic, opened.log, opened.producers);
+            let partition = shard.add_partition(opened.id, topic, opened.log, opened.producers);
+            partition.restore_flushed(opened.flushed, opened.needs_group);
         }
         if checkpoint.is_none() {
             shard.checkpoint(false).await?;
@@ -246,6 +248,11 @@ struct OpenedLog {
     log: Log,
     producers: Producers,
     foreign_producer_id: Option<ProducerId>,
+    /// The state in the checkpoint. It has the entries of all groups before `holds_before`.
+    flushed: Option<FlushedState>,
+    holds_before: Sequence,
+    /// The first replayed group with an entry of the partition.
+    needs_group: Option<Sequence>,
 }
 
 /// Opens the logs of the shard's partitions, several at the same time. `states`: the checkpoint's, if there is one.
@@ -281,7 +288,12 @@ async fn open_logs(
                         None if has_journal => Known::Journaled,
                         None => Known::Nothing,
                     };
-                    opened.push(open_log(&location, id, &topic, &image, known, &memory).await?);
+                    let mut log = open_log(&location, id, &topic, &image, known, &memory).await?;
+                    if let Some(state) = state {
+                        log.holds_before = Sequence(state.needed_from);
+                        log.flushed = Some(FlushedState::restored(state).await?);
+                    }
+                    opened.push(log);
                 }
             })
         })
@@ -325,7 +337,8 @@ async fn open_log(
     if !dir::exists(directory.join(partition_metadata::NAME)) {
         partition_metadata::store(&directory, id.topic, &image.cluster_id).await?;
     }
-    Ok(OpenedLog { id, log, producers, foreign_producer_id })
+    let (flushed, holds_before, needs_group) = (None, Sequence::ZERO, None);
+    Ok(OpenedLog { id, log, producers, foreign_producer_id, flushed, holds_before, needs_group })
 }
 
 /// Logs the topics whose batches were skipped, unless the metadata log has deleted them.
@@ -355,6 +368,12 @@ async fn replay_into(
                 skipped.insert(entry.partition.topic);
                 continue;
             };
+            let sequence = group.header.identity.sequence;
+            // The replay starts at the first group that any partition needs, and the states are of later moments.
+            if sequence < opened.holds_before {
+                continue;
+            }
+            opened.needs_group.get_or_insert(sequence);
             if entry.kind == EntryKind::LogStart {
                 opened.log.replay_log_start(entry.base_offset)?;
                 continue;
@@ -362,7 +381,7 @@ async fn replay_into(
             let header = BatchHeader::decode(batch).expect("verified by the journal");
             let end = opened.log.end_offset();
             if header.base_offset < end {
-                // The segments hold the batch: its partition was captured after the checkpoint's journal position.
+                // The state was captured when this group was open, or the files were scanned without a state.
                 continue;
             }
             if header.base_offset > end {

@@ -24,6 +24,8 @@ use crate::runtime::{self, Class};
 const SHARDS: u16 = 2;
 pub(super) const PARTITIONS: usize = 4;
 
+mod checkpoint;
+
 pub(super) struct Scratch(pub PathBuf);
 
 impl Scratch {

@@ -15,13 +15,14 @@ use crate::ALLOCATOR;
 use crate::support::own_process;
 use stats_alloc::Region;
 use tidemill::config::Routing;
-use tidemill::disk::checkpoint::{Checkpoint, JournalStart, PartitionState, SealedSegment};
+use tidemill::disk::checkpoint::{CheckpointHead, JournalStart, PartitionState, SealedSegment, partition_sections};
 use tidemill::disk::journal::Sequence;
 use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupIdentity, JournalEntry};
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
 use tidemill::model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use tidemill::record::Codec;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
+use tidemill::runtime;
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
@@ -106,17 +107,12 @@ fn checkpoint() -> Vec<u8> {
         leader_epochs: vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(12))],
         producers: Vec::new(),
     };
-    let partitions = vec![partition; 3];
-    let checkpoint = Checkpoint {
-        journal_id: 1,
-        journal_files: 2,
-        session: 2,
-        start,
-        metadata_index: 3,
-        is_clean: false,
-        partitions,
-    };
-    rkyv::to_bytes::<rkyv::rancor::Error>(&checkpoint).expect("into memory").to_vec()
+    let head =
+        CheckpointHead { journal_id: 1, journal_files: 2, session: 2, start, metadata_index: 3, is_clean: false };
+    let archived = runtime::run(runtime::Config::default(), || partition_sections(partition));
+    let partition = archived.expect("io_uring is here");
+    let (head, partition) = (head.section().expect("into memory"), partition.expect("into memory"));
+    [&head[..], &partition, &partition, &partition].concat()
 }
 
 fn metadata() -> [Vec<u8>; 2] {

@@ -9,7 +9,7 @@ use tidemill::controller;
 use tidemill::coordinator::group::consumer::embedded::{Assignment, Subscription};
 use tidemill::coordinator::group::record::{Key, OffsetValue};
 use tidemill::coordinator::txn::{Transaction, schema as txn_schema};
-use tidemill::disk::checkpoint::Checkpoint;
+use tidemill::disk::checkpoint::{Checkpoint, parse_body};
 use tidemill::disk::journal::files::FileHeader;
 use tidemill::disk::journal::group::{GroupHeader, read_entries};
 use tidemill::disk::layout::Meta;
@@ -97,7 +97,7 @@ const OTHERS: &[Target] = targets! {
     "committed offset" committed_offset, decoded;
     "group metadata" group_metadata, decoded;
     "consumer protocol" embedded_protocol, decoded;
-    "checkpoint behind its checksum" checkpoint_archive, decoded;
+    "checkpoint behind its checksum" |bytes| drop(parse_body(bytes)), decoded;
     "metadata commands behind their checksum" |bytes| drop(archive::decode_commands(bytes)), decoded;
     "metadata image behind its checksum" metadata_image, decoded;
 };
@@ -306,12 +306,6 @@ fn journal_group(bytes: &[u8]) {
     {
         assert!(entries.iter().map(|(_, batch)| batch.len()).sum::<usize>() <= bytes.len());
     }
-}
-
-fn checkpoint_archive(bytes: &[u8]) {
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(bytes.len());
-    aligned.extend_from_slice(bytes);
-    let _ = rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned);
 }
 
 fn segment_indexes(bytes: &[u8]) {

@@ -12,6 +12,7 @@
 mod closing;
 pub mod files;
 pub mod group;
+mod marks;
 pub mod recover;
 mod sequence;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use sequence::Sequence;
 
 use files::JournalFile;
 use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
+use marks::Marks;
 
 /// The sizes of a journal, and the limits of its writes.
 #[derive(Clone, Debug)]
@@ -138,6 +140,8 @@ struct JournalState {
     unflushed: Vec<u32>,
     /// A replay needs no group before this one.
     needed_from: Sequence,
+    /// The groups from there on where a replay may start.
+    marks: Marks,
 }
 
 struct InFlightGroup {
@@ -175,6 +179,7 @@ impl Journal {
             vec![first],
             ReplayStart { session: 1, ..ReplayStart::BEGINNING },
             Sequence(1),
+            Marks::default(),
         ))
     }
 
@@ -185,6 +190,7 @@ impl Journal {
         files: Vec<JournalFile>,
         next: ReplayStart,
         needed_from: Sequence,
+        marks: Marks,
     ) -> Rc<Journal> {
         assert!(settings.depth > 0 && settings.files_max >= 2, "the journal can write, and can reuse a file");
         assert!(
@@ -206,6 +212,7 @@ impl Journal {
                 in_flight: VecDeque::new(),
                 unflushed: Vec::new(),
                 needed_from,
+                marks,
             }),
             failed: RefCell::new(None),
             work: Notify::new(),
@@ -309,10 +316,31 @@ impl Journal {
         sequence
     }
 
-    /// The start of replay for a checkpoint whose partition states are all captured after this call. That is the open
-    /// group: the batches of earlier groups are in the partitions' logs already, and so in the checkpoint.
+    /// The open group, which takes the next append. A state that is captured now holds the batches of all earlier
+    /// groups: they are in the partitions' logs already.
     pub fn position(&self) -> ReplayStart {
         self.state.borrow().next
+    }
+
+    /// The start of replay for a checkpoint that needs the groups from `needed` on. It may be somewhat earlier.
+    pub fn start_for(&self, needed: Sequence) -> ReplayStart {
+        let state = self.state.borrow();
+        let mark = state.marks.at_or_before(needed).filter(|_| needed < state.next.sequence);
+        let start = mark.unwrap_or(state.next);
+        assert!(start.sequence <= needed, "JRN-2: a replay starts at or before the first group that it needs");
+        start
+    }
+
+    /// The number of files that a checkpoint with this start would free.
+    pub fn files_freed_by(&self, start: &ReplayStart) -> usize {
+        let state = self.state.borrow();
+        let freed = state.needed_from..start.sequence;
+        state.files.iter().filter(|file| freed.contains(&file.last_sequence)).count()
+    }
+
+    /// The number of files that the journal grows to.
+    pub fn files_max(&self) -> usize {
+        self.settings.files_max as usize
     }
 
     /// The number of this session, one more at each start. A checkpoint stores it, so that no number is used twice.
@@ -346,6 +374,7 @@ impl Journal {
         assert!(start.sequence >= state.needed_from, "JRN-2: a checkpoint's start never goes back");
         assert!(start.sequence <= state.next.sequence, "JRN-2: a checkpoint frees no group that is not sealed");
         state.needed_from = start.sequence;
+        state.marks.release(*start);
         drop(state);
         self.room.notify_all();
         self.work.notify_all();
@@ -448,6 +477,7 @@ impl Journal {
             flushed: self.flushed.get(),
         };
         let (buf, total, checksum) = group.seal(identity);
+        state.marks.note(at);
         state.next.sequence = state.next.sequence.next();
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::files::JournalFile;
 use super::group::{self, Damage, GroupHeader, JournalEntry};
+use super::marks::Marks;
 use super::{Journal, JournalSettings, ReplayStart, Sequence};
 use crate::disk::{BLOCK_BYTES, StorageError, block_ceil, is_aligned};
 use crate::runtime::buf::{AlignedBuf, Shared};
@@ -49,6 +50,7 @@ pub struct Replay {
     files: Vec<JournalFile>,
     next: ReplayStart,
     needed_from: Sequence,
+    marks: Marks,
     window: Option<Window>,
 }
 
@@ -83,7 +85,9 @@ impl Replay {
             let why = format!("replay starts at byte {} of {}", start.position, first.bytes);
             return Err(StorageError::format("a journal", &first.path, why));
         }
-        Ok(Replay { settings, id, files, next: start, needed_from: start.sequence, window: None })
+        let mut marks = Marks::default();
+        marks.release(start);
+        Ok(Replay { settings, id, files, next: start, needed_from: start.sequence, marks, window: None })
     }
 
     /// The next group, or `None` at the journal's end.
@@ -121,6 +125,7 @@ impl Replay {
                 );
                 assert!(is_aligned(position, header.total_bytes), "groups are whole blocks");
                 self.files[file as usize].last_sequence = header.identity.sequence;
+                self.marks.note(ReplayStart { file, position, lap: header.identity.lap, ..self.next });
                 self.next = ReplayStart {
                     file,
                     position: position + header.total_bytes as u64,
@@ -263,7 +268,7 @@ impl Replay {
         }
         let directory = &self.settings.directory;
         dir::sync(directory).await.map_err(StorageError::flush("flush directory", directory))?;
-        Ok(Journal::assemble(self.settings, self.id, session, self.files, self.next, self.needed_from))
+        Ok(Journal::assemble(self.settings, self.id, session, self.files, self.next, self.needed_from, self.marks))
     }
 }
 

@@ -19,10 +19,10 @@ use std::time::Duration;
 use super::names::{CLEANED, EXTENSIONS, SWAP, is_temporary, parse, temporary};
 use super::write::Written;
 use crate::disk::StorageError;
-use crate::disk::checkpoint::{PartitionState, SealedSegment};
-use crate::log::Log;
+use crate::disk::checkpoint::SealedSegment;
 use crate::log::segment::file::length_of;
 use crate::log::segment::{Segment, file_path};
+use crate::log::{CheckpointedLog, Log};
 use crate::model::Offset;
 use crate::runtime::{self, Class, dir};
 
@@ -37,6 +37,11 @@ pub(in crate::log) struct Swap {
 }
 
 impl Swap {
+    /// The compacted segments.
+    pub fn segments(&self) -> &[Rc<Segment>] {
+        &self.new
+    }
+
     /// Whether the swap replaces the segment that begins at this offset.
     fn replaces(&self, base_offset: Offset) -> bool {
         self.old.iter().any(|segment| segment.base_offset == base_offset)
@@ -114,10 +119,12 @@ impl Log {
     }
 
     /// Notes that a checkpoint with this state of the log is about to be stored: from here on a restart may need its
-    /// swaps.
-    pub fn checkpoint_started(&self, state: &PartitionState) {
-        if state.sealed.iter().any(|segment| segment.is_swap) {
-            self.swap.borrow_mut().as_mut().expect("a named swap waits for its checkpoint").may_be_named = true;
+    /// swaps. Another checkpoint may have finished them since the state was captured.
+    pub fn checkpoint_started(&self, started: CheckpointedLog) {
+        if started.names_swap
+            && let Some(swap) = self.swap.borrow_mut().as_mut()
+        {
+            swap.may_be_named = true;
         }
     }
 

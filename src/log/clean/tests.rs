@@ -10,11 +10,11 @@ use std::rc::Rc;
 use super::*;
 use crate::config::TopicConfig;
 use crate::disk::checkpoint::PartitionState;
-use crate::log::AppendedBatch;
 use crate::log::aborted::OpenTransactions;
 use crate::log::read::ReadRequest;
 use crate::log::recover::Known;
 use crate::log::tests::compacting;
+use crate::log::{AppendedBatch, CheckpointedLog};
 use crate::model::LeaderEpoch;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
@@ -196,7 +196,7 @@ impl Bench {
     /// Stores a checkpoint.
     async fn store_checkpoint(&self) {
         let state = self.checkpoint().await;
-        self.log.checkpoint_stored(&state).await.unwrap();
+        self.log.checkpoint_stored(CheckpointedLog::of(&state)).await.unwrap();
     }
 
     /// Stores checkpoints until no swap is pending.

@@ -104,7 +104,7 @@ fn overrides(name: &str) -> Vec<(String, String)> {
     all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// The metadata with these topics. `plain` has three partitions, all others one.
+/// The metadata with these topics. `plain` has three partitions, `many` has twelve, all others have one.
 pub fn image_with(names: &[&str]) -> Arc<Image> {
     let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
     let start = Command::NodeStarted {
@@ -124,7 +124,12 @@ pub fn with_topic(image: &Image, name: &str) -> Arc<Image> {
     let index = image.index + 1;
     let mut id = [7; 16];
     id[..8].copy_from_slice(&index.to_be_bytes());
-    let replicas = vec![vec![NODE]; if name == "plain" { 3 } else { 1 }];
+    let partitions = match name {
+        "plain" => 3,
+        "many" => 12,
+        _ => 1,
+    };
+    let replicas = vec![vec![NODE]; partitions];
     let create = Command::CreateTopic { id: TopicId(id), name: name.into(), replicas, overrides: overrides(name) };
     Arc::new(apply(image, index, &[create]).expect("a new name").0)
 }
@@ -258,8 +263,10 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
         runtime::spawn(Class::Foreground, "producer", producer.run(batches))
     };
     let again = image.topic("again").map(|topic| topic.id);
+    let many = image.topic("many").map(|topic| topic.id);
     for id in partitions(&image).into_iter().filter(|id| Some(id.topic) != again) {
-        tasks.push(start(id, chance.next(), load.batches));
+        let batches = if Some(id.topic) == many { load.batches / 4 } else { load.batches };
+        tasks.push(start(id, chance.next(), batches));
     }
     if let Some(topic) = image.topic("purged") {
         let id = TopicPartition { topic: topic.id, partition: 0 };

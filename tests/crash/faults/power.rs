@@ -89,7 +89,10 @@ fn story(seed: u64, number: u64, sum: &Sum) {
     let mut disk = Disk::of(dir.path());
     // Not always: a compaction stores checkpoints of its own, which leave less work to recovery.
     let fourth = if number.is_multiple_of(3) { "compact" } else { "loose" };
-    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&["plain", "kept", "purged", "txn", fourth]))));
+    let mut topics = vec!["plain", "kept", "purged", "txn", fourth];
+    // A round of a checkpoint then stores several, each with a part of the partitions' states.
+    topics.extend((number % 5 == 2).then_some("many"));
+    let ledger = Rc::new(RefCell::new(Ledger::of(load::image_with(&topics))));
     let images = load::images(&format!("power-{number}"));
     for life in 0..LIVES {
         let explain = |moment: usize, why: String| {

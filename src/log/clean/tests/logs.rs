@@ -273,7 +273,7 @@ fn log_4_swap_is_withdrawn_only_if_no_checkpoint_may_name_it() {
             // The first checkpoint is abandoned before it is stored, the second one while it is stored.
             let state = bench.checkpoint().await;
             if may_be_named {
-                bench.log.checkpoint_started(&state);
+                bench.log.checkpoint_started(CheckpointedLog::of(&state));
             }
             bench.log.withdraw_swap().await;
             assert_eq!((bench.log.has_swap(), bench.log.swap_was_withdrawn()), (may_be_named, !may_be_named));
