@@ -74,7 +74,7 @@ pub fn place(root: &Path, own_journal_dir: bool) -> ShardLocation {
 }
 
 /// Opens as a node opens its shards: an interrupted deletion is completed first.
-async fn open(place: &ShardLocation, image: &Arc<Image>) -> Result<(Rc<Shard>, OpenReport), String> {
+pub async fn open(place: &ShardLocation, image: &Arc<Image>) -> Result<(Rc<Shard>, OpenReport), String> {
     let names = dir::list(&place.data.root).map_err(|error| error.to_string())?;
     dir::sync(&place.data.root).await.map_err(|error| error.to_string())?;
     for name in names.iter().filter(|name| name.ends_with("-delete")) {
@@ -178,22 +178,6 @@ pub struct Life {
     /// The disk events so far; later ones are not awaited.
     pub ended_at: usize,
     pub has_struck: bool,
-}
-
-/// Opens the shard, waits until it has written a closing group, and leaves the disk as a killed process would.
-pub fn close(root: &Path, image: &Arc<Image>) {
-    let place = ShardLocation { journal_idle: Duration::from_millis(1), ..place(root, false) };
-    run(async {
-        let (shard, _) = open(&place, image).await.expect("nothing is damaged");
-        let last = shard.last_appended();
-        let closed = runtime::timeout(LOAD_WITHIN, async {
-            while shard.committed() == last {
-                runtime::sleep(Duration::from_millis(1)).await;
-            }
-        });
-        closed.await.expect("an idle journal writes a closing group");
-        shard.retire();
-    });
 }
 
 /// Opens the shard, runs a load, records acknowledgements in the ledger, and leaves the disk as a killed process would.
