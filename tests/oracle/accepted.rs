@@ -6,7 +6,7 @@ use super::pair::Difference;
 
 /// An intended difference. `*` matches any text.
 pub struct Accepted {
-    /// `Api / case / path`.
+    /// `Api / case / path`, or `direct: Api / case / path` for one routing.
     pub at: &'static str,
     pub kafka: &'static str,
     pub tidemill: &'static str,
@@ -32,6 +32,9 @@ const HOURS_OVERLOOKED: &str = "log.retention.hours is set; Kafka ignores it whe
 const CLUSTER_WIDE: &str =
     "Kafka's eligible leader replicas write it to the cluster's dynamic configs, which Tidemill does not have";
 const COLLIDES: &str = "Kafka creates one of two colliding names when one request has both";
+const BROKER_PER_SHARD: &str = "in direct routing each shard is a broker, and this node has two";
+const PLACED_ELSEWHERE: &str =
+    "partitions of a topic lie on consecutive brokers of a node; the message names the others";
 const CAUGHT_NOWHERE: &str = "Kafka fails with an unexpected exception";
 
 /// The table. The first matching row counts.
@@ -127,6 +130,7 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DeleteRecords / * / topics.order"),
     any_order("DeleteRecords / * / topics[*].partitions.order"),
     any_order("DescribeLogDirs / * / *order"),
+    accepted("direct: DescribeLogDirs / * / results[0].topics[*", THERE, ABSENT, BROKER_PER_SHARD),
     accepted("DescribeLogDirs / * / results[0].log_dir", "*", "*", "each has its own"),
     Accepted {
         is_by_chance: true,
@@ -224,10 +228,17 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("CreateTopics / not a word of the list / topics[*].error_message", "*", "*", OWN_WORDS),
     accepted("CreateTopics / throttled replicas / topics[*].error_message", "*", "*", OWN_WORDS),
     accepted(
-        "CreateTopics / more replicas than brokers / topics[*].error_message",
+        "direct: CreateTopics / more replicas than brokers / topics[*].error_message",
+        "*only 1 broker(s) are registered.",
+        "*only 2 broker(s) are registered.",
+        BROKER_PER_SHARD,
+    ),
+    accepted("direct: CreateTopics / assigned* / topics[*].error_message", "None", "*", PLACED_ELSEWHERE),
+    accepted(
+        "direct: CreatePartitions / two more where told / results[*].error_message",
+        "None",
         "*",
-        "*",
-        "replicas are spread over nodes, not over brokers",
+        PLACED_ELSEWHERE,
     ),
     accepted(
         "CreateTopics / two names that collide / topics[*",
@@ -367,8 +378,11 @@ impl Ledger {
 
     pub fn accepts(&self, place: &str, difference: &Difference) -> bool {
         let at = format!("{place} / {}", difference.path);
+        let of_side = format!("{}: {at}", difference.side);
         let row = ACCEPTED.iter().position(|row| {
-            matches(row.at, &at) && matches(row.kafka, &difference.kafka) && matches(row.tidemill, &difference.tidemill)
+            (matches(row.at, &at) || matches(row.at, &of_side))
+                && matches(row.kafka, &difference.kafka)
+                && matches(row.tidemill, &difference.tidemill)
         });
         if let Some(row) = row {
             self.used[row].set(self.used[row].get() + 1);

@@ -7,20 +7,25 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use tidemill::api::table::{Scope, row};
 use tidemill::model::ErrorCode;
 use tidemill::wire::admin::alter_configs::AlterConfigsRequest;
+use tidemill::wire::admin::api_versions::ApiVersionsRequest;
 use tidemill::wire::admin::create_partitions::CreatePartitionsRequest;
 use tidemill::wire::admin::create_topics::CreateTopicsRequest;
 use tidemill::wire::admin::describe_configs::DescribeConfigsRequest;
 use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION};
 use tidemill::wire::admin::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use tidemill::wire::frame::{self, RequestHeader};
+use tidemill::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 use tidemill::wire::{ApiKey, Message, Reader, Wire};
 
 use crate::support::talk::Talk;
+use crate::support::wait_for;
 
 /// The first broker of a node in direct routing.
 const FIRST: i32 = 1000;
@@ -68,6 +73,14 @@ impl Brokers {
             let found = &answer.coordinators[0];
             assert_eq!(found.error_code, ErrorCode::None, "the first answer names the coordinator");
             let address = format!("{}:{}", found.host, found.port);
+            wait_for("the coordinator has loaded", Duration::from_secs(20), || {
+                let mut talk = Talk::to(&address);
+                let error_code = match key_type {
+                    GROUP => talk.call::<ListGroupsResponse>(&ListGroupsRequest::default(), 4).error_code,
+                    _ => talk.call::<ListTransactionsResponse>(&ListTransactionsRequest::default(), 0).error_code,
+                };
+                (error_code == ErrorCode::None).then_some(())
+            });
             self.coordinators.borrow_mut().insert(key_type, address.clone());
             address
         })
@@ -77,6 +90,9 @@ impl Brokers {
     pub fn in_request(&self, api: ApiKey, frame: &[u8]) -> Vec<u8> {
         let renamed = match api {
             _ if !self.is_direct => None,
+            ApiKey::ApiVersions => renamed(frame, |request: &mut ApiVersionsRequest| {
+                rename(std::slice::from_mut(&mut request.node_id));
+            }),
             ApiKey::CreateTopics => renamed(frame, |request: &mut CreateTopicsRequest| {
                 let assignments = request.topics.iter_mut().flat_map(|topic| &mut topic.assignments);
                 assignments.for_each(|assignment| rename(&mut assignment.broker_ids));

@@ -1,21 +1,23 @@
-//! Kafka as the oracle. Apache Kafka 4.4 and a Tidemill node get the same bytes, and their responses are compared field
-//! by field, for every API and version that Tidemill advertises.
+//! Kafka as the oracle. Apache Kafka 4.4 and two Tidemill nodes, in direct and in forward routing, get the same bytes,
+//! and their responses are compared field by field, for every API and version that Tidemill advertises.
 //!
 //! | file | content |
 //! |---|---|
 //! | `cases/*.rs` | the table of requests, one file per API; a new case is one entry |
 //! | `accepted.rs` | all intended differences with their reasons; a row that no longer occurs fails the test |
-//! | `pair.rs` | the two brokers, and the mapping of values that each chooses (topic ids, ports, its clock) |
+//! | `pair.rs` | the sides, and the mapping of values that each chooses (topic ids, ports, its clock) |
+//! | `brokers.rs` | the brokers of a side: where a request is sent, and their ids |
 //! | `answer.rs`, `tree.rs` | a response as paths and values |
 //! | `segments.rs` | the stored bytes of both, and whether each broker opens the other's directory |
 //!
-//! A difference prints as `ListOffsets v7 / case / topics[a].partitions[1].error_code: Kafka .., Tidemill ..`.
+//! A difference prints as `ListOffsets v7 / case / topics[a].partitions[1].error_code: Kafka .., direct ..`.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod accepted;
 mod answer;
+mod brokers;
 mod case;
 mod cases;
 mod pair;
@@ -25,6 +27,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use accepted::Ledger;
+use brokers::Brokers;
 use pair::{Side, compare};
 use support::node::Node;
 use support::say;
@@ -43,7 +46,7 @@ impl Drop for NamedOnPanic<'_> {
 #[test]
 fn both_answer_alike() {
     // Settings that DescribeConfigs must report as set, on both.
-    const SET: [&str; 8] = [
+    const SET: [&str; 10] = [
         "log.retention.hours=100",
         "log.roll.ms=500000000",
         "num.partitions=3",
@@ -51,15 +54,22 @@ fn both_answer_alike() {
         "offsets.topic.replication.factor=1",
         "transaction.state.log.replication.factor=1",
         "transaction.state.log.min.isr=1",
+        // One coordinator for all groups, and one for all transactions.
+        "offsets.topic.num.partitions=1",
+        "transaction.state.log.num.partitions=1",
         // A joining member gets its assignment at once.
         "group.consumer.assignment.interval.ms=0",
     ];
     let Some(kafka_node) = Node::kafka_with("oracle-kafka", &SET) else { return };
-    let mut arguments = vec!["--set", "routing=forward", "--shards", "2"];
-    SET.iter().for_each(|set| arguments.extend(["--set", set]));
-    let tidemill_node = Node::tidemill("oracle-tidemill", &arguments);
+    let nodes = ["direct", "forward"].map(|routing| {
+        let routing_setting = format!("routing={routing}");
+        let mut arguments = vec!["--set", &*routing_setting, "--shards", "2"];
+        SET.iter().for_each(|set| arguments.extend(["--set", set]));
+        let node = Node::tidemill(&format!("oracle-{routing}"), &arguments);
+        (Side::with_brokers(routing, Brokers::new(node.bootstrap(), routing == "direct")), node)
+    });
     let kafka = Side::new("Kafka", kafka_node.bootstrap());
-    let tidemill = Side::new("Tidemill", tidemill_node.bootstrap());
+    let tidemills = nodes.each_ref().map(|(side, _)| side);
 
     let ledger = Ledger::new();
     let only = std::env::var("TIDEMILL_ORACLE_ONLY").unwrap_or_default();
@@ -79,11 +89,11 @@ fn both_answer_alike() {
                 let _named = NamedOnPanic(&place, version);
                 let ask = |side: &Side| step.ask(side, version);
                 for difference in
-                    compare(&kafka, &tidemill, case.settles, ask, |difference| ledger.accepts(&place, difference))
+                    compare(&kafka, &tidemills, case.settles, ask, |difference| ledger.accepts(&place, difference))
                 {
                     let text = format!(
-                        "{place} / {}: Kafka {}, Tidemill {}",
-                        difference.path, difference.kafka, difference.tidemill
+                        "{place} / {}: Kafka {}, {} {}",
+                        difference.path, difference.kafka, difference.side, difference.tidemill
                     );
                     wrong.entry(text).or_default().push(version);
                 }
@@ -92,7 +102,7 @@ fn both_answer_alike() {
     }
     say(&format!("  {cases} cases, {asked} requests to each"));
     let mut complaints: Vec<String> = wrong.iter().map(|(text, versions)| format!("v{versions:?} {text}")).collect();
-    for side in [&kafka, &tidemill] {
+    for side in [&kafka].into_iter().chain(tidemills) {
         let otherwise = side.written_otherwise.borrow();
         complaints.extend(otherwise.iter().take(5).map(|what| format!("{}'s bytes are not ours: {what}", side.name)));
     }

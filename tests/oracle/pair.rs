@@ -2,7 +2,7 @@
 //!
 //! Values that each broker chooses are mapped by their meaning, not by their path: topic ids to the topic's name, ports
 //! to one word, times on the broker's clock to `<now>`, and producer ids to the number of earlier ids. Session ids are
-//! mapped where they are returned. Broker ids need no mapping: both are broker 1.
+//! mapped where they are returned. `brokers` maps broker ids.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +15,7 @@ use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, De
 use tidemill::wire::{ApiKey, frame};
 
 use super::answer::decode;
+use super::brokers::Brokers;
 use super::tree::{ORDER, Paths, flatten};
 use crate::support::talk::{Talk, now_ms};
 use crate::support::wait_for;
@@ -28,8 +29,9 @@ const PROBE: i32 = -42;
 /// One of the two brokers, and the mapping of its values.
 pub struct Side {
     pub name: &'static str,
-    address: String,
-    talk: RefCell<Option<Talk>>,
+    brokers: Brokers,
+    /// The open connections, by address.
+    talks: RefCell<HashMap<String, Talk>>,
     began_ms: i64,
     topics: RefCell<HashMap<String, String>>,
     /// The session id of the last Fetch response that opened a session.
@@ -43,11 +45,16 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn new(name: &'static str, address: &str) -> Side {
+    /// A side that is broker 1.
+    pub fn new(name: &'static str, bootstrap: &str) -> Side {
+        Side::with_brokers(name, Brokers::new(bootstrap, false))
+    }
+
+    pub fn with_brokers(name: &'static str, brokers: Brokers) -> Side {
         Side {
             name,
-            address: address.into(),
-            talk: RefCell::default(),
+            brokers,
+            talks: RefCell::default(),
             began_ms: now_ms(),
             topics: RefCell::default(),
             session_id: Cell::default(),
@@ -62,7 +69,7 @@ impl Side {
         let id = wait_for("the topic has an id", Duration::from_secs(10), || {
             let asked = MetadataRequestTopic { name: Some(topic.into()), ..Default::default() };
             let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
-            let answer: MetadataResponse = Talk::to(&self.address).call(&request, 12);
+            let answer: MetadataResponse = Talk::to(&self.brokers.address(ApiKey::Metadata)).call(&request, 12);
             Some(answer.topics[0].topic_id).filter(|id| !id.is_zero())
         });
         self.topics.borrow_mut().insert(id.to_string(), topic.into());
@@ -71,7 +78,7 @@ impl Side {
 
     pub fn cluster_id(&self) -> String {
         let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
-        let answer: MetadataResponse = Talk::to(&self.address).call(&request, 12);
+        let answer: MetadataResponse = Talk::to(&self.brokers.address(ApiKey::Metadata)).call(&request, 12);
         answer.cluster_id.expect("a cluster has an id")
     }
 
@@ -93,7 +100,8 @@ impl Side {
     pub fn settle(&self, transactional_id: &str) {
         let request = DescribeTransactionsRequest { transactional_ids: vec![transactional_id.into()] };
         wait_for("the transaction has ended", Duration::from_secs(20), || {
-            let answer: DescribeTransactionsResponse = Talk::to(&self.address).call(&request, 0);
+            let mut talk = Talk::to(&self.brokers.address(ApiKey::DescribeTransactions));
+            let answer: DescribeTransactionsResponse = talk.call(&request, 0);
             let state = &answer.transaction_states[0].transaction_state;
             (!state.starts_with("Prepare") && state != "Ongoing").then_some(())
         });
@@ -101,25 +109,28 @@ impl Side {
 
     /// Sends one frame and reads the response, or finds that there is none.
     pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
-        let mut talk = self.talk.borrow_mut().take().unwrap_or_else(|| Talk::to(&self.address));
+        let address = self.brokers.address(api);
+        let open = self.talks.borrow_mut().remove(&address);
+        let mut talk = open.unwrap_or_else(|| Talk::to(&address));
+        let frame = self.brokers.in_request(api, frame);
         let probe = frame::encode_request(
             &tidemill::wire::admin::api_versions::ApiVersionsRequest::default(),
             0,
             PROBE,
             Some("oracle"),
         );
-        talk.try_send(&[frame, &probe.expect("encodable")].concat());
+        talk.try_send(&[&frame[..], &probe.expect("encodable")].concat());
         let first = match talk.try_receive() {
             Ok(Some(first)) => first,
             Ok(None) => return told("the connection is closed"),
             Err(_) => return told("silence, whatever is asked next"),
         };
         if first.starts_with(&PROBE.to_be_bytes()) {
-            *self.talk.borrow_mut() = Some(talk);
+            self.talks.borrow_mut().insert(address, talk);
             return told("no answer");
         }
         if talk.receive().is_some() {
-            *self.talk.borrow_mut() = Some(talk);
+            self.talks.borrow_mut().insert(address, talk);
         }
         // KIP-511: an unknown version of ApiVersions is answered at version 0.
         let version = if api == ApiKey::ApiVersions && !api.api().serves(version) { 0 } else { version };
@@ -128,6 +139,7 @@ impl Side {
                 if !decoded.is_written_alike {
                     self.written_otherwise.borrow_mut().push(format!("{api:?} v{version} {}", decoded.tree));
                 }
+                self.brokers.in_answer(&mut decoded.tree);
                 self.learn(api, &mut decoded.tree);
                 flatten(&decoded.tree, &|value| self.text(value))
             }
@@ -227,8 +239,10 @@ fn told(what: &str) -> Paths {
     Paths::from([(String::new(), what.to_string())])
 }
 
-/// One path on which the brokers differ.
+/// One path on which a Tidemill node differs from Kafka.
 pub struct Difference {
+    /// The name of the node.
+    pub side: &'static str,
     pub path: String,
     pub kafka: String,
     pub tidemill: String,
@@ -237,11 +251,11 @@ pub struct Difference {
 /// The value of a path that only the other broker has.
 pub const ABSENT: &str = "(absent)";
 
-/// Sends the request to both and returns the differences that are not `accepted`. Kafka gets it again while its broker
-/// lags behind its controller. `settles`: any difference may come from that lag.
+/// Sends the request to Kafka and to each Tidemill node, and returns the differences that are not `accepted`. Kafka
+/// gets it again while its broker lags behind its controller. `settles`: any difference may come from that lag.
 pub fn compare(
     kafka: &Side,
-    tidemill: &Side,
+    tidemills: &[&Side],
     settles: bool,
     ask: impl Fn(&Side) -> Paths,
     accepted: impl Fn(&Difference) -> bool,
@@ -256,11 +270,12 @@ pub fn compare(
         "CoordinatorLoadInProgress",
         "CoordinatorNotAvailable",
     ];
-    let ours = ask(tidemill);
+    let ours: Vec<Paths> = tidemills.iter().map(|tidemill| ask(tidemill)).collect();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let theirs = ask(kafka);
-        let mut differences = differences(&theirs, &ours);
+        let of = |(side, ours): (&&Side, &Paths)| differences(side.name, &theirs, ours);
+        let mut differences: Vec<Difference> = tidemills.iter().zip(&ours).flat_map(of).collect();
         differences.retain(|difference| !accepted(difference));
         let is_behind = differences.iter().any(|d| BEHIND.contains(&&*d.kafka) || BEHIND.contains(&&*d.tidemill));
         if !(is_behind || settles && !differences.is_empty()) || Instant::now() > deadline {
@@ -270,7 +285,7 @@ pub fn compare(
     }
 }
 
-fn differences(kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
+fn differences(side: &'static str, kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
     let all: BTreeSet<&String> = kafka.keys().chain(tidemill.keys()).collect();
     let mut differences: Vec<Difference> = Vec::new();
     let mut absent: Vec<String> = Vec::new();
@@ -290,7 +305,7 @@ fn differences(kafka: &Paths, tidemill: &Paths) -> Vec<Difference> {
         if theirs == ABSENT || ours == ABSENT {
             absent.push(format!("{path}."));
         }
-        differences.push(Difference { path: path.clone(), kafka: theirs, tidemill: ours });
+        differences.push(Difference { side, path: path.clone(), kafka: theirs, tidemill: ours });
     }
     differences
 }

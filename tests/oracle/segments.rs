@@ -124,7 +124,7 @@ fn both_store_the_same_bytes_and_each_continues_the_others_log() {
         for i in 0..300 {
             let batch = batch(i, if i % 2 == 0 { Codec::None } else { codecs[i as usize % 5] });
             let ask = |side: &Side| side.ask(ApiKey::Produce, 9, &to_one(side, 9, topic, &batch));
-            let differences = compare(&sides[0], &sides[1], false, ask, |_| false);
+            let differences = compare(&sides[0], &[&sides[1]], false, ask, |_| false);
             let differing: Vec<_> = differences.iter().map(|d| (&d.path, &d.kafka, &d.tidemill)).collect();
             assert!(differing.is_empty(), "{topic}, batch {i}: {differing:?}");
         }
