@@ -33,6 +33,7 @@ const CLUSTER_WIDE: &str =
     "Kafka's eligible leader replicas write it to the cluster's dynamic configs, which Tidemill does not have";
 const COLLIDES: &str = "Kafka creates one of two colliding names when one request has both";
 const BROKER_PER_SHARD: &str = "in direct routing each shard is a broker, and this node has two";
+const OWN_ID: &str = "the message names the brokers by their own ids";
 const PLACED_ELSEWHERE: &str =
     "partitions of a topic lie on consecutive brokers of a node; the message names the others";
 const CAUGHT_NOWHERE: &str = "Kafka fails with an unexpected exception";
@@ -228,10 +229,10 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("CreateTopics / not a word of the list / topics[*].error_message", "*", "*", OWN_WORDS),
     accepted("CreateTopics / throttled replicas / topics[*].error_message", "*", "*", OWN_WORDS),
     accepted(
-        "direct: CreateTopics / more replicas than brokers / topics[*].error_message",
-        "*only 1 broker(s) are registered.",
-        "*only 2 broker(s) are registered.",
-        BROKER_PER_SHARD,
+        "CreateTopics / more replicas than brokers / topics[*].error_message",
+        "*broker(s) are registered or some brokers have all their log directories cordoned.",
+        "*broker(s) are registered.",
+        "a node has one log directory, which cannot be cordoned; in direct routing each shard is a broker",
     ),
     accepted("direct: CreateTopics / assigned* / topics[*].error_message", "None", "*", PLACED_ELSEWHERE),
     accepted(
@@ -247,6 +248,9 @@ pub const ACCEPTED: &[Accepted] = &[
         "Kafka checks collisions only with existing topics, and so creates both names of one request",
     ),
     accepted("* / topics[col_lide*]", THERE, ABSENT, "the second one of two colliding names"),
+    accepted("direct: * / *.error_message", "*broker 1 more than once.", "*broker 1000 more than once.", OWN_ID),
+    accepted("direct: * / *.error_message", "*expected 1 or empty string*", "*expected 1000 or 1001 or empty*", OWN_ID),
+    accepted("direct: * / *.error_message", "*expected 1, but*", "*expected 1000 or 1001, but*", OWN_ID),
     // DeleteTopics, CreatePartitions.
     any_order("DeleteTopics / * / responses.order"),
     // Metadata, DescribeTopicPartitions.
