@@ -132,7 +132,7 @@ fn the_expected_broker_in_api_versions_moves_the_connection() {
             assert_eq!(listed(&mut talk), *groups);
         }
         for (cluster_id, node_id, code) in [
-            (None, 1001, ErrorCode::None),
+            (None, 1001, ErrorCode::InvalidRequest),
             (cluster_id.as_deref(), 1002, ErrorCode::RebootstrapRequired),
             (Some("another"), 1001, ErrorCode::RebootstrapRequired),
         ] {
