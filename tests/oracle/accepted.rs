@@ -132,6 +132,12 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DeleteRecords / * / topics[*].partitions.order"),
     any_order("DescribeLogDirs / * / *order"),
     accepted("direct: DescribeLogDirs / * / results[0].topics[*", THERE, ABSENT, BROKER_PER_SHARD),
+    accepted(
+        "direct: DescribeLogDirs / * / results[0].total_bytes",
+        "*",
+        "*",
+        "each broker has its share of the volume",
+    ),
     accepted("DescribeLogDirs / * / results[0].log_dir", "*", "*", "each has its own"),
     Accepted {
         is_by_chance: true,
@@ -250,6 +256,7 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("* / topics[col_lide*]", THERE, ABSENT, "the second one of two colliding names"),
     accepted("direct: * / *.error_message", "*broker 1 more than once.", "*broker 1000 more than once.", OWN_ID),
     accepted("direct: * / *.error_message", "*expected 1 or empty string*", "*expected 1000 or 1001 or empty*", OWN_ID),
+    accepted("direct: UpdateFeatures / * / error_message", "*Local controller 1 *", "*Local controller 1000 *", OWN_ID),
     accepted("direct: * / *.error_message", "*expected 1, but*", "*expected 1000 or 1001, but*", OWN_ID),
     // DeleteTopics, CreatePartitions.
     any_order("DeleteTopics / * / responses.order"),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tidemill::api::table::{Scope, row};
 use tidemill::model::ErrorCode;
 use tidemill::wire::admin::alter_configs::AlterConfigsRequest;
+use tidemill::wire::admin::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
 use tidemill::wire::admin::api_versions::ApiVersionsRequest;
 use tidemill::wire::admin::create_partitions::CreatePartitionsRequest;
 use tidemill::wire::admin::create_topics::CreateTopicsRequest;
@@ -30,7 +31,7 @@ use crate::support::wait_for;
 /// The first broker of a node in direct routing.
 const FIRST: i32 = 1000;
 /// Fields that have a broker's id.
-const ID_FIELDS: [&str; 4] = ["node_id", "broker_id", "leader_id", "controller_id"];
+const ID_FIELDS: [&str; 5] = ["node_id", "broker_id", "leader_id", "controller_id", "replica_id"];
 /// Fields that have a list of broker ids.
 const LIST_FIELDS: [&str; 3] = ["replica_nodes", "isr_nodes", "offline_replicas"];
 /// Fields whose elements are brokers.
@@ -101,6 +102,14 @@ impl Brokers {
                 let assignments = request.topics.iter_mut().filter_map(|topic| topic.assignments.as_mut()).flatten();
                 assignments.for_each(|assignment| rename(&mut assignment.broker_ids));
             }),
+            ApiKey::AlterPartitionReassignments => {
+                renamed(frame, |request: &mut AlterPartitionReassignmentsRequest| {
+                    let partitions = request.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+                    partitions
+                        .filter_map(|partition| partition.replicas.as_mut())
+                        .for_each(|replicas| rename(replicas));
+                })
+            }
             ApiKey::DescribeConfigs => renamed(frame, |request: &mut DescribeConfigsRequest| {
                 request.resources.iter_mut().for_each(|at| rename_resource(at.resource_type, &mut at.resource_name));
             }),

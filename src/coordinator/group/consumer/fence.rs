@@ -8,6 +8,7 @@ use super::member::{ConsumerMember, MemberState};
 use super::{AlarmChange, ConsumerStep};
 use crate::coordinator::group::rebalance::ms;
 use crate::coordinator::group::record::Key;
+use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
 use crate::coordinator::{Now, Writes};
 
 impl ConsumerStep<'_> {
@@ -27,6 +28,14 @@ impl ConsumerStep<'_> {
         let read = group.all_read(group.members.values().filter(stays).map(|member| &**member));
         let hash = self.metadata_hash_of(&read);
         self.put_epoch(group.epoch + 1, hash);
+        if !group.members.values().any(|member| stays(&member)) {
+            // As in Kafka 4.4, the target of no members is up to date. Timestamp 0 lets the next member join at once.
+            let target = ConsumerGroupTargetAssignmentMetadataValue {
+                assignment_epoch: group.epoch + 1,
+                assignment_timestamp: 0,
+            };
+            self.put(Key::Target { group: &id }, &target.to_bytes());
+        }
         self.change_alarms_after_append();
     }
 

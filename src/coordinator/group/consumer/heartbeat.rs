@@ -314,7 +314,7 @@ impl ConsumerStep<'_> {
         let regex = self.update_regex(old, new, newest_topic_at)?;
         let has_new_subscription = has_new_names || regex != RegexChange::Nothing;
         // A new pattern raises the epoch when it is resolved.
-        let mut is_raised = has_new_names || regex == RegexChange::Resolved;
+        let mut is_raised = has_new_names || regex == RegexChange::Resolved || self.has_new_assignor(old, new);
         let mut group_epoch = group.epoch;
         if is_raised || group.must_recheck_topics {
             let read: BTreeSet<&str> = group.all_read(group.members_with(new));
@@ -332,6 +332,13 @@ impl ConsumerStep<'_> {
             });
         }
         Ok(MemberUpdate { group_epoch, has_new_subscription })
+    }
+
+    /// Whether the member's new preference changes the assignor of the group. As in Kafka 4.4, this raises the epoch:
+    /// the other assignor makes the next target at once, not at the next change of the group.
+    fn has_new_assignor(&self, old: &ConsumerMember, new: &ConsumerMember) -> bool {
+        let members = self.group.members.values().map(|member| &**member);
+        old.assignor != new.assignor && self.assignor(members) != self.assignor(self.group.members_with(new))
     }
 
     /// Moves the member one step closer to its target.

@@ -448,6 +448,33 @@ fn the_assignor_with_the_most_votes_is_used() {
 }
 
 #[test]
+fn another_assignor_of_the_group_raises_its_epoch_and_makes_a_target() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut consumer = TestConsumer::new("a", &["t"]);
+    consumer.beat(&mut world).unwrap();
+    // The first assignor is the one of a group without votes.
+    for (assignor, epoch) in [("uniform", 1), ("range", 2), ("range", 2), ("uniform", 3)] {
+        let server_assignor = Some(assignor.to_owned());
+        let request = ConsumerGroupHeartbeatRequest { server_assignor, ..consumer.request() };
+        let answer = send(&mut world, &request).unwrap();
+        consumer.apply(&answer);
+        let described = describe(&world);
+        assert_eq!((answer.member_epoch, described.group_epoch, described.assignment_epoch), (epoch, epoch, epoch));
+        assert_eq!(described.assignor_name, assignor);
+    }
+}
+
+#[test]
+fn the_target_of_a_group_whose_last_member_left_is_up_to_date() {
+    let mut world = World::with_image(EAGER, topics());
+    let mut consumer = TestConsumer::new("a", &["t"]);
+    consumer.beat(&mut world).unwrap();
+    consumer.leave(&mut world, -1).unwrap();
+    let described = describe(&world);
+    assert_eq!((described.group_epoch, described.assignment_epoch), (2, 2));
+}
+
+#[test]
 fn a_failed_append_changes_nothing() {
     let mut world = World::with_image(EAGER, topics());
     let mut a = TestConsumer::new("a", &["t"]);
