@@ -252,7 +252,7 @@ fn topics_records_and_groups_arrive_both_ways_though_mirrormaker_is_killed() {
                 "--entity-name",
                 topic,
             ];
-            tool(&tools, "kafka.admin.ConfigCommand", &[&alter[..], &["--add-config", new]].concat());
+            tool(&tools, "org.apache.kafka.tools.ConfigCommand", &[&alter[..], &["--add-config", new]].concat());
             let alter = ["--bootstrap-server", from.node.bootstrap(), "--alter", "--topic", topic, "--partitions", "6"];
             tool(&tools, "org.apache.kafka.tools.TopicCommand", &alter);
             wait_for(&format!("{mirrored} has what {topic} was given"), WITHIN, || {
