@@ -122,7 +122,7 @@ fn group_partitions(client: &mut Client, group: &Group) -> Result<Vec<GroupParti
     Ok(all.into_iter().map(row).collect())
 }
 
-/// Looks up the offset for a timestamp, or for [`EARLIEST`] or [`LATEST`], in each partition. `partitions` is sorted.
+/// Looks up the offset for a timestamp, or for `EARLIEST` or `LATEST`, in each partition. `partitions` is sorted.
 /// Partitions without such an offset are left out.
 fn offsets_at(client: &mut Client, partitions: &[(String, i32)], timestamp: i64) -> Result<Offsets, Failure> {
     let mut offsets = Offsets::new();

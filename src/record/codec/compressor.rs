@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::{Codec, STEP_BYTES, gzip, lz4, snappy, zstandard};
 
-/// Compresses in pieces, so that the caller can let other tasks run in between. The levels are those of [`compress`].
+/// Compresses in pieces, so that the caller can let other tasks run in between. The levels are those of
+/// [`super::compress`].
 pub enum Compressor {
     /// Collects the pieces.
     None(Vec<u8>),

@@ -21,7 +21,7 @@ impl<'a> Decoding<'a> {
         Ok(Decoding { limit, stored, decoded: Vec::new(), decoder })
     }
 
-    /// Decodes about [`STEP_BYTES`]. Returns whether more may follow.
+    /// Decodes about [`super::STEP_BYTES`]. Returns whether more may follow.
     pub fn step(&mut self) -> Result<bool, CodecError> {
         let Some(decoder) = &mut self.decoder else { return Ok(false) };
         let goes_on = decoder.step(self.limit, &mut self.decoded)?;

@@ -453,7 +453,7 @@ fn another_assignor_of_the_group_raises_its_epoch_and_makes_a_target() {
     let mut consumer = TestConsumer::new("a", &["t"]);
     consumer.beat(&mut world).unwrap();
     // The first assignor is the one of a group without votes.
-    for (assignor, epoch) in [("uniform", 1), ("range", 2), ("range", 2), ("uniform", 3)] {
+    for (assignor, epoch) in [("uniform", 2), ("range", 3), ("range", 3), ("uniform", 4)] {
         let server_assignor = Some(assignor.to_owned());
         let request = ConsumerGroupHeartbeatRequest { server_assignor, ..consumer.request() };
         let answer = send(&mut world, &request).unwrap();
@@ -471,7 +471,7 @@ fn the_target_of_a_group_whose_last_member_left_is_up_to_date() {
     consumer.beat(&mut world).unwrap();
     consumer.leave(&mut world, -1).unwrap();
     let described = describe(&world);
-    assert_eq!((described.group_epoch, described.assignment_epoch), (2, 2));
+    assert_eq!((described.group_epoch, described.assignment_epoch), (3, 3));
 }
 
 #[test]
