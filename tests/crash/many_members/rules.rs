@@ -17,6 +17,9 @@ fn steps_that_keep_the_rules_are_counted() {
                        b ASSIGNED 2 0; \
                        b READ 0 5 9; b COMMITTED 2 0:10; b REVOKED 2 0; b LEFT";
     assert_eq!(followed(handed_over), Ok((0, 3)));
+    let closed_while_it_revokes =
+        "a ASSIGNED 1 0; a READ 0 0 9; a COMMITTED 1 0:10; a REVOKED 1 0; a REVOKED 1 0; a LEFT";
+    assert_eq!(followed(closed_while_it_revokes), Ok((0, 1)));
     let after_a_crash = "a JOINS; a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5; a READ 0 5 7; a CRASHES; b JOINS; \
                          b ASSIGNED 2 0; b READ 0 5 9; b COMMITTED 2 0:10";
     assert_eq!(followed(after_a_crash), Ok((3, 3)));
@@ -42,6 +45,7 @@ fn a_broken_rule_is_reported() {
         ),
         ("a loss in a crash", "a ASSIGNED 1 0; a READ 0 0 4; a CRASHES; b ASSIGNED 2 0; b READ 0 6 9", "OWN-2"),
         ("a commit of another's", "a ASSIGNED 1 0; a READ 0 0 4; b COMMITTED 1 0:5", "OWN-2"),
+        ("given back by another", "a ASSIGNED 1 0; a REVOKED 1 0; b REVOKED 1 0", "OWN-1"),
         ("given back uncommitted", "a ASSIGNED 1 0; a READ 0 0 4; a REVOKED 1 0", "OWN-3"),
         ("left with a partition", "a ASSIGNED 1 0; a LEFT", "OWN-3"),
         ("an end that nobody reached", "a ASSIGNED 1 0; a READ 0 0 4; a COMMITTED 1 0:5", "OWN-4"),
