@@ -1,6 +1,7 @@
 //! Logs the changes of topics by the commands of an entry: one line for each topic that is created, altered or deleted.
 
 use crate::metadata::{Command, Image};
+use crate::model::counted;
 
 /// Logs the commands that led from `before` to `after`.
 pub(super) fn log(before: &Image, after: &Image, commands: &[Command]) {
@@ -43,10 +44,6 @@ fn line(before: &Image, after: &Image, command: &Command) -> Option<String> {
         | Command::NodeStopped { .. }
         | Command::AllocateProducerIds { .. } => return None,
     })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
-//! The types that every layer shares: ids, offsets, epochs, topic names, codecs, Kafka error codes.
+//! The types that every layer shares: ids, offsets, epochs, topic names, codecs, Kafka error codes. Also the text of a
+//! number with its noun.
 //!
 //! Owns no state and does no I/O. Inputs and outputs are small values, most of them `Copy`. Does not know: any other
 //! module. Runs on any thread.
 
 mod batch_format;
+mod counted;
 mod error_code;
 mod ids;
 mod topic_name;
 
 pub use batch_format::{Codec, TimestampType, TopicCompression};
+pub use counted::counted;
 pub use error_code::ErrorCode;
 pub use ids::{
     BrokerId, LeaderEpoch, NodeId, Offset, PartitionIndex, Position, ProducerEpoch, ProducerId, ShardId, TopicId,

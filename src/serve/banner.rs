@@ -10,6 +10,7 @@ use super::node::{Bound, Started};
 use crate::config::listener::SHARD_IN_HOST;
 use crate::config::{BrokerConfig, Routing};
 use crate::disk::layout::DataDirectory;
+use crate::model::counted;
 use crate::router::broker::has_host_per_shard;
 use crate::runtime::probe::{Finding, Level};
 
@@ -17,11 +18,6 @@ use crate::runtime::probe::{Finding, Level};
 #[derive(Clone, Copy)]
 pub(super) struct Banner {
     is_json: bool,
-}
-
-/// `1 port`, `2 ports`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Banner {
@@ -39,7 +35,7 @@ impl Banner {
     pub fn checked(self, warnings: usize) {
         let text = match warnings {
             0 => "the settings are valid".to_owned(),
-            _ => format!("the settings are valid, with {}", counted(warnings as u64, "warning")),
+            _ => format!("the settings are valid, with {}", counted(warnings, "warning")),
         };
         self.print(&text, &json!({ "event": "checked", "warnings": warnings }));
     }

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::banner::counted;
 use super::node::Bound;
 use crate::config::{BrokerConfig, Routing};
+use crate::model::counted;
 use crate::tools::Failure;
 
 /// Resolves every address to listen on, and checks that it is free.

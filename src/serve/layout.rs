@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::banner::counted;
 use super::error::NodeError;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
@@ -17,7 +16,7 @@ use crate::disk::journal::{self, Journal, ReplayStart};
 use crate::disk::layout::{DataDirectory, Meta};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image};
-use crate::model::{NodeId, ShardId, TopicId, TopicName, TopicPartition};
+use crate::model::{NodeId, ShardId, TopicId, TopicName, TopicPartition, counted};
 use crate::runtime::{self, dir};
 use crate::shard::open::ShardLocation;
 use crate::shard::{Shard, directories};

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::banner::{Banner, counted};
+use super::banner::Banner;
 use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::disk::layout::DataDirectory;
+use crate::model::counted;
 use crate::runtime::{dir, probe};
 use crate::tools::Failure;
 
@@ -56,7 +57,7 @@ fn check_space(config: &BrokerConfig, root: &Path, free: u64, shards: u16, banne
     }
     let found = format!(
         "the journals of {} take {} MiB (journal.bytes for each), and {} has {} MiB free",
-        counted(shards, "shard"),
+        counted(shards as usize, "shard"),
         whole >> 20,
         root.display(),
         free >> 20

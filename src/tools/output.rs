@@ -31,11 +31,6 @@ pub fn table_of_numbers(header: &[&str], first: usize) -> Table {
     table
 }
 
-/// `1 partition`, `2 partitions`.
-pub fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// The number, or `-` for `None`.
 pub fn number_or_dash(number: Option<i64>) -> String {
     number.map_or("-".into(), |number| number.to_string())

@@ -8,8 +8,8 @@ use super::client::admin::{NewTopic, TopicSetting};
 use super::client::offsets::{EARLIEST, LATEST};
 use super::client::{Client, ClientError, PartitionLeader, TopicInfo};
 use super::connect::Connect;
-use super::output::{align_right, count_parser, counted, number_or_dash, table};
-use crate::model::ErrorCode;
+use super::output::{align_right, count_parser, number_or_dash, table};
+use crate::model::{ErrorCode, counted};
 use serde_json::{Value, json};
 use std::io::Write;
 

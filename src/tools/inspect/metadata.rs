@@ -9,7 +9,8 @@ use super::locate::data_directory;
 use super::{Failure, Report, cannot_read};
 use crate::controller::recover::{RecoverError, recover};
 use crate::metadata::Image;
-use crate::tools::output::{align_right, counted, table};
+use crate::model::counted;
+use crate::tools::output::{align_right, table};
 
 /// Reports the newest metadata log of a data directory.
 pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {

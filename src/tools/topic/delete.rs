@@ -1,10 +1,11 @@
 //! `tidemill topic delete`: deletes topics, and asks before it deletes internal ones or those that match a pattern.
 
 use super::select::{self, is_pattern};
+use crate::model::counted;
 use crate::tools::Failure;
 use crate::tools::client::TopicInfo;
 use crate::tools::connect::Connect;
-use crate::tools::output::{confirm, counted, print_deleted};
+use crate::tools::output::{confirm, print_deleted};
 use std::io::Write;
 
 /// The arguments of `tidemill topic delete`.
