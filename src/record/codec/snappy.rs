@@ -3,7 +3,10 @@
 //! Java's framing (`xerial`): `82 "SNAPPY" 00`, version i32, compatible version i32, then chunks of an i32 length and
 //! that many bytes of raw Snappy. Streams may be concatenated, with their headers.
 
-use super::{Codec, CodecError};
+mod block;
+
+use super::{Codec, CodecError, STEP_BYTES};
+use block::Block;
 
 const MAGIC: [u8; 8] = *b"\x82SNAPPY\x00";
 const HEADER_BYTES: usize = 16;
@@ -12,29 +15,47 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// The densest Snappy element takes 3 bytes and copies 64; rounded up for the length prefix.
 const EXPANSION_MAX: usize = 32;
 
-/// Decompresses a stream in steps of one chunk. A raw block is one step.
+/// Decompresses a stream in steps of one chunk, or of a part of a large chunk or block.
 pub struct Decoder<'a> {
     rest: &'a [u8],
     is_framed: bool,
+    /// The chunk or block that is decompressed in parts.
+    block: Option<Block<'a>>,
 }
 
 impl<'a> Decoder<'a> {
     pub fn new(stored: &'a [u8]) -> Decoder<'a> {
-        Decoder { rest: stored, is_framed: stored.starts_with(&MAGIC) }
+        Decoder { rest: stored, is_framed: stored.starts_with(&MAGIC), block: None }
     }
 
-    /// Appends the next chunk to `out`, which may grow to `limit` bytes. Returns whether more may follow.
+    /// Appends the next bytes to `out`, which may grow to `limit` bytes. Returns whether more may follow.
     pub fn step(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        let block = match self.block.take() {
+            Some(block) => Some(block),
+            None => match self.next_chunk()? {
+                None => return Ok(false),
+                Some(chunk) => begin(chunk, limit, out)?,
+            },
+        };
+        if let Some(mut block) = block
+            && block.step(out)?
+        {
+            self.block = Some(block);
+        }
+        Ok(self.block.is_some() || !self.rest.is_empty())
+    }
+
+    /// The next chunk, or the raw block.
+    fn next_chunk(&mut self) -> Result<Option<&'a [u8]>, CodecError> {
         if !self.is_framed {
-            decompress_raw(self.rest, limit, out)?;
-            return Ok(false);
+            return Ok(Some(std::mem::take(&mut self.rest)));
         }
         if self.rest.starts_with(&MAGIC) {
             let after = self.rest.get(HEADER_BYTES..);
             self.rest = after.ok_or_else(|| malformed("the bytes end inside the stream header"))?;
         }
         if self.rest.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let (length, after) =
             self.rest.split_first_chunk().ok_or_else(|| malformed("the bytes end inside a chunk length"))?;
@@ -43,13 +64,13 @@ impl<'a> Decoder<'a> {
             .ok()
             .and_then(|length| after.split_at_checked(length))
             .ok_or_else(|| malformed(format!("a chunk needs {length} bytes, and {} are left", after.len())))?;
-        decompress_raw(chunk, limit, out)?;
         self.rest = after;
-        Ok(!after.is_empty())
+        Ok(Some(chunk))
     }
 }
 
-fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+/// Decompresses a block, unless it is larger than a step: then the steps of the returned value do.
+fn begin<'a>(block: &'a [u8], limit: usize, out: &mut Vec<u8>) -> Result<Option<Block<'a>>, CodecError> {
     let length = snap::raw::decompress_len(block).map_err(malformed)?;
     // The input claims this length. Accept it only if the bytes could expand to it (REC-1).
     if length > block.len() * EXPANSION_MAX {
@@ -59,10 +80,13 @@ fn decompress_raw(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), C
     if length > limit - start.min(limit) {
         return Err(CodecError::TooLarge { limit });
     }
+    if length > STEP_BYTES {
+        return Ok(Some(Block::new(block, length, start)?));
+    }
     out.resize(start + length, 0);
     let written = snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(malformed)?;
     out.truncate(start + written);
-    Ok(())
+    Ok(None)
 }
 
 /// Appends the compressed form of `plain` to `out`, in Java's framing.
