@@ -258,7 +258,7 @@ impl Log {
         &self,
         timestamp: i64,
         limit: Offset,
-        mut in_batch: impl FnMut(&[u8]) -> Option<TimedOffset>,
+        in_batch: impl AsyncFn(&[u8]) -> Option<TimedOffset>,
     ) -> Result<Option<TimedOffset>, ReadError> {
         let segments: Vec<_> = self.segments.borrow().iter().cloned().collect();
         for segment in segments {
@@ -273,7 +273,7 @@ impl Log {
                 }
                 if batch.max_timestamp >= timestamp {
                     let bytes = self.batch_bytes(&segment, position, batch.bytes).await?;
-                    let found = in_batch(&bytes).filter(|found| found.offset >= self.start_offset());
+                    let found = in_batch(&bytes).await.filter(|found| found.offset >= self.start_offset());
                     if let Some(found) = found {
                         return Ok((found.offset < limit).then_some(found));
                     }

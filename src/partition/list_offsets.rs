@@ -1,12 +1,14 @@
 //! Finds offsets by position and by timestamp, for Kafka's ListOffsets.
 
-use super::{DECODED_BYTES_MAX, Partition};
+use super::{DECODED_BYTES_AT_ONCE, DECODED_BYTES_LARGE, DECODED_BYTES_MAX, Partition};
 use crate::log::read::{ReadError, TimedOffset};
 use crate::model::{ErrorCode, LeaderEpoch, Offset};
 use crate::partition::purgatory::Isolation;
-use crate::record::codec::Decompressor;
-use crate::record::timestamps::{offset_for_timestamp, offset_of_max_timestamp};
-use crate::record::walk::batches;
+use crate::record::codec::CodecError;
+use crate::record::timestamps::{SearchError, TimestampOffset, offset_for_timestamp, offset_of_max_timestamp};
+use crate::record::walk::{Batch, batches};
+use crate::runtime::TimeSlice;
+use crate::runtime::sync::Permits;
 
 /// The offset that a client looks up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,8 +43,14 @@ impl ListedOffset {
 }
 
 impl Partition {
-    /// Finds the offset that `query` asks for, below the limit of `isolation`.
-    pub async fn list_offset(&self, query: OffsetQuery, isolation: Isolation) -> Result<ListedOffset, ErrorCode> {
+    /// Finds the offset that `query` asks for, below the limit of `isolation`. `decoding`: permits for the decoded
+    /// bytes of large batches, at least [`DECODED_BYTES_MAX`] in total.
+    pub async fn list_offset(
+        &self,
+        query: OffsetQuery,
+        isolation: Isolation,
+        decoding: &Permits,
+    ) -> Result<ListedOffset, ErrorCode> {
         let limit = self.read_limit(isolation);
         let found = match query {
             // KIP-320: the epoch in which a consumer at the end continues.
@@ -55,8 +63,8 @@ impl Partition {
                 return Ok(ListedOffset { offset, timestamp: -1, leader_epoch });
             }
             OffsetQuery::Tiered => Ok(None),
-            OffsetQuery::MaxTimestamp => self.offset_of_max_timestamp(limit).await,
-            OffsetQuery::AtTimestamp(timestamp) => self.offset_at_timestamp(timestamp, limit).await,
+            OffsetQuery::MaxTimestamp => self.offset_of_max_timestamp(limit, decoding).await,
+            OffsetQuery::AtTimestamp(timestamp) => self.offset_at_timestamp(timestamp, limit, decoding).await,
         };
         match found {
             Ok(None) => Ok(ListedOffset::NONE),
@@ -72,27 +80,55 @@ impl Partition {
         }
     }
 
-    async fn offset_of_max_timestamp(&self, limit: Offset) -> Result<Option<TimedOffset>, ReadError> {
-        let batch = self.log.batch_of_max_timestamp(limit).await?;
-        Ok(batch.and_then(|bytes| {
-            let batch = batches(&bytes).next()?.ok()?;
-            let found = offset_of_max_timestamp(&batch, &mut Decompressor::new(DECODED_BYTES_MAX)).ok().flatten()?;
-            Some(TimedOffset { offset: found.offset, timestamp: found.timestamp })
-        }))
+    async fn offset_of_max_timestamp(
+        &self,
+        limit: Offset,
+        decoding: &Permits,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let Some(bytes) = self.log.batch_of_max_timestamp(limit).await? else { return Ok(None) };
+        let slice = TimeSlice::begin();
+        let find = async |batch: &Batch<'_>, decoded_max: usize| {
+            offset_of_max_timestamp(batch, decoded_max, async || slice.pause().await).await
+        };
+        Ok(search(&bytes, decoding, find).await)
     }
 
-    async fn offset_at_timestamp(&self, timestamp: i64, limit: Offset) -> Result<Option<TimedOffset>, ReadError> {
-        let mut decompressor = Decompressor::new(DECODED_BYTES_MAX);
-        let start = self.log.start_offset();
-        let in_batch = |bytes: &[u8]| {
-            let batch = batches(bytes).next()?.ok()?;
-            let found = offset_for_timestamp(&batch, timestamp, start, &mut decompressor).ok().flatten()?;
-            Some(TimedOffset { offset: found.offset, timestamp: found.timestamp })
+    async fn offset_at_timestamp(
+        &self,
+        timestamp: i64,
+        limit: Offset,
+        decoding: &Permits,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let (start, slice) = (self.log.start_offset(), TimeSlice::begin());
+        let find = async |batch: &Batch<'_>, decoded_max: usize| {
+            offset_for_timestamp(batch, timestamp, start, decoded_max, async || slice.pause().await).await
         };
-        self.log.offset_for_timestamp(timestamp, limit, in_batch).await
+        self.log.offset_for_timestamp(timestamp, limit, async |bytes| search(bytes, decoding, &find).await).await
     }
 
     fn newest_epoch(&self) -> LeaderEpoch {
         self.log.epochs().entries().last().map_or(self.leader_epoch(), |(epoch, _)| *epoch)
     }
+}
+
+/// Searches one batch. The memory for the decoded records of a large batch is reserved first; a batch that needs more
+/// begins again with more.
+async fn search(
+    bytes: &[u8],
+    decoding: &Permits,
+    find: impl AsyncFn(&Batch<'_>, usize) -> Result<Option<TimestampOffset>, SearchError>,
+) -> Option<TimedOffset> {
+    let batch = batches(bytes).next()?.ok()?;
+    for decoded_max in [DECODED_BYTES_AT_ONCE, DECODED_BYTES_LARGE, DECODED_BYTES_MAX] {
+        let _decoded = match decoded_max {
+            DECODED_BYTES_AT_ONCE => None,
+            large => Some(decoding.acquire(large as u64).await),
+        };
+        match find(&batch, decoded_max).await {
+            Ok(found) => return found.map(|found| TimedOffset { offset: found.offset, timestamp: found.timestamp }),
+            Err(SearchError::Codec(CodecError::TooLarge { .. })) => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }

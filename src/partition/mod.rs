@@ -47,6 +47,10 @@ use purgatory::Isolation;
 /// The most bytes that a batch may decompress to. A larger batch is rejected: its records cannot be checked in bounded
 /// memory.
 pub const DECODED_BYTES_MAX: usize = 128 << 20;
+/// The most decoded bytes of a batch without reserved memory: some ms of work.
+pub const DECODED_BYTES_AT_ONCE: usize = 2 << 20;
+/// The memory that is reserved for decoding a large batch at first. Only a larger batch needs all memory for decoding.
+pub const DECODED_BYTES_LARGE: usize = 16 << 20;
 
 /// The part of the metadata image that a partition uses: its leader epoch, and the number of its replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

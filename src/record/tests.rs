@@ -1,7 +1,7 @@
 //! Compares batches with `kafka-protocol` as the oracle, in both directions, and reads damaged ones.
 
 use super::builder::{BatchBuilder, BatchOptions};
-use super::timestamps::{TimestampOffset, offset_for_timestamp, offset_of_max_timestamp};
+use super::timestamps::{SearchError, TimestampOffset, offset_for_timestamp, offset_of_max_timestamp};
 use super::walk::Corruption;
 use super::*;
 use crate::model::{LeaderEpoch, Offset};
@@ -377,8 +377,8 @@ fn rec_1_damaged_batches_never_panic_any_reader() {
             }
             damaged.truncate(1 + seeded.below(damaged.len() as u64) as usize);
             let Some(Ok(batch)) = batches(&damaged).next() else { continue };
-            let _ = offset_for_timestamp(&batch, i64::MIN, Offset(i64::MAX), &mut decompressor);
-            let _ = offset_of_max_timestamp(&batch, &mut decompressor);
+            let _ = now(offset_for_timestamp(&batch, i64::MIN, Offset(i64::MAX), 1 << 20, async || ()));
+            let _ = now(offset_of_max_timestamp(&batch, LIMIT, async || ()));
             if let Ok(decoded) = decompressor.records(&batch.header, batch.stored_records()) {
                 for record in Records::new(&batch.header, decoded).flatten() {
                     assert!(record.headers.into_iter().count() == record.headers.len());
@@ -386,6 +386,13 @@ fn rec_1_damaged_batches_never_panic_any_reader() {
             }
         }
     }
+}
+
+/// The output of a future that does not wait.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    let polled = std::pin::pin!(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let std::task::Poll::Ready(output) = polled else { panic!("the future waits") };
+    output
 }
 
 #[test]
@@ -397,17 +404,16 @@ fn a_timestamp_is_found_at_record_precision_with_every_codec() {
         }
         let bytes = builder.finish();
         let batch = batches(&bytes).next().unwrap().unwrap();
-        let mut decompressor = Decompressor::new(LIMIT);
         let cases =
             [(0, 0, Some((10, 100))), (10, 0, Some((10, 100))), (11, 0, Some((30, 101))), (11, 102, Some((20, 102)))];
         for (target, from, expected) in
             cases.into_iter().chain([(21, 102, Some((30, 103))), (31, 0, None), (30, 104, None)])
         {
             let expected = expected.map(|(timestamp, offset)| TimestampOffset { timestamp, offset: Offset(offset) });
-            let found = offset_for_timestamp(&batch, target, Offset(from), &mut decompressor).unwrap();
+            let found = now(offset_for_timestamp(&batch, target, Offset(from), LIMIT, async || ())).unwrap();
             assert_eq!(found, expected, "{codec:?}: {target} from {from}");
         }
-        let max = offset_of_max_timestamp(&batch, &mut decompressor).unwrap();
+        let max = now(offset_of_max_timestamp(&batch, LIMIT, async || ())).unwrap();
         assert_eq!(max, Some(TimestampOffset { timestamp: 30, offset: Offset(101) }));
     }
 }
@@ -420,10 +426,9 @@ fn under_log_append_time_all_records_have_the_batch_time() {
     assert_eq!(batch.header.timestamp_type(), TimestampType::LogAppendTime);
     let times: Vec<_> = Records::new(&batch.header, batch.stored_records()).map(|r| r.unwrap().timestamp).collect();
     assert_eq!(times, [777; 3]);
-    let mut decompressor = Decompressor::new(LIMIT);
-    let found = offset_for_timestamp(&batch, 700, Offset(6), &mut decompressor).unwrap();
+    let found = now(offset_for_timestamp(&batch, 700, Offset(6), LIMIT, async || ())).unwrap();
     assert_eq!(found, Some(TimestampOffset { timestamp: 777, offset: Offset(6) }));
-    let max = offset_of_max_timestamp(&batch, &mut decompressor).unwrap();
+    let max = now(offset_of_max_timestamp(&batch, LIMIT, async || ())).unwrap();
     assert_eq!(max, Some(TimestampOffset { timestamp: 777, offset: Offset(5) }));
 }
 
@@ -433,5 +438,32 @@ fn a_batch_without_timestamps_has_no_maximum() {
     builder.append(-1, None, None, []);
     let bytes = builder.finish();
     let batch = batches(&bytes).next().unwrap().unwrap();
-    assert_eq!(offset_of_max_timestamp(&batch, &mut Decompressor::new(LIMIT)).unwrap(), None);
+    assert_eq!(now(offset_of_max_timestamp(&batch, LIMIT, async || ())).unwrap(), None);
+}
+
+#[test]
+fn a_large_batch_is_searched_in_steps() {
+    const RECORDS: i64 = 60_000;
+    for codec in Codec::ALL {
+        let mut builder = BatchBuilder::new(BatchOptions { codec, ..Default::default() });
+        for at in 0..RECORDS {
+            builder.append(at, Some(b"a key of some bytes"), None, []);
+        }
+        let bytes = builder.finish();
+        let batch = batches(&bytes).next().unwrap().unwrap();
+        let plain_bytes = Decompressor::new(LIMIT).records(&batch.header, batch.stored_records()).unwrap().len();
+        let decodes = if codec == Codec::None { 0 } else { plain_bytes / codec::STEP_BYTES };
+        let pauses_least = decodes + RECORDS as usize / validate::STEP_RECORDS as usize;
+        assert!(pauses_least > 6, "the batch is large");
+        let last = Some(TimestampOffset { timestamp: RECORDS - 1, offset: Offset(RECORDS - 1) });
+        let pauses = std::cell::Cell::new(0);
+        let pause = async || pauses.set(pauses.get() + 1);
+        assert_eq!(now(offset_for_timestamp(&batch, RECORDS - 1, Offset(0), LIMIT, &pause)).unwrap(), last);
+        assert!(pauses.replace(0) >= pauses_least, "{codec:?}");
+        assert_eq!(now(offset_of_max_timestamp(&batch, LIMIT, &pause)).unwrap(), last);
+        assert!(pauses.get() >= pauses_least, "{codec:?}");
+        let limited = now(offset_of_max_timestamp(&batch, 200_000, &pause));
+        let too_large = SearchError::Codec(codec::CodecError::TooLarge { limit: 200_000 });
+        assert_eq!(limited.err(), (codec != Codec::None).then_some(too_large), "{codec:?}");
+    }
 }

@@ -1,9 +1,10 @@
 //! Finds records by time in one batch, compressed or not, at the precision of a record (ListOffsets).
 
 use crate::model::Offset;
-use crate::record::codec::{CodecError, Decompressor};
+use crate::record::codec::{CodecError, Decoding};
 use crate::record::header::TimestampType;
 use crate::record::records::{RecordError, Records};
+use crate::record::validate::STEP_RECORDS;
 use crate::record::walk::Batch;
 
 /// The timestamp and the offset of a record.
@@ -26,36 +27,42 @@ pub enum SearchError {
     Record(#[from] RecordError),
 }
 
-/// The first record of `batch` at or after `from_offset` whose timestamp is `target_timestamp` or later.
-pub fn offset_for_timestamp(
+/// The first record of `batch` at or after `from_offset` whose timestamp is `target_timestamp` or later. Decodes at
+/// most `limit` bytes, and calls `pause` between steps, so that other tasks can run.
+pub async fn offset_for_timestamp(
     batch: &Batch<'_>,
     target_timestamp: i64,
     from_offset: Offset,
-    decompressor: &mut Decompressor,
+    limit: usize,
+    pause: impl AsyncFn(),
 ) -> Result<Option<TimestampOffset>, SearchError> {
     // KIP-32: max_timestamp bounds every record, so most batches are skipped unread.
     if batch.header.max_timestamp < target_timestamp {
         return Ok(None);
     }
-    first_record(batch, decompressor, |timestamp, offset| timestamp >= target_timestamp && offset >= from_offset)
+    let is_wanted = |timestamp, offset| timestamp >= target_timestamp && offset >= from_offset;
+    first_record(batch, is_wanted, limit, pause).await
 }
 
 /// The first record of `batch` with its `max_timestamp` (KIP-734). `None` for a batch without timestamps or records.
-pub fn offset_of_max_timestamp(
+/// `limit` and `pause` as for [`offset_for_timestamp`].
+pub async fn offset_of_max_timestamp(
     batch: &Batch<'_>,
-    decompressor: &mut Decompressor,
+    limit: usize,
+    pause: impl AsyncFn(),
 ) -> Result<Option<TimestampOffset>, SearchError> {
     let max_timestamp = batch.header.max_timestamp;
     if max_timestamp < 0 {
         return Ok(None);
     }
-    first_record(batch, decompressor, |timestamp, _| timestamp == max_timestamp)
+    first_record(batch, |timestamp, _| timestamp == max_timestamp, limit, pause).await
 }
 
-fn first_record(
+async fn first_record(
     batch: &Batch<'_>,
-    decompressor: &mut Decompressor,
     is_wanted: impl Fn(i64, Offset) -> bool,
+    limit: usize,
+    pause: impl AsyncFn(),
 ) -> Result<Option<TimestampOffset>, SearchError> {
     let header = &batch.header;
     if header.timestamp_type() == TimestampType::LogAppendTime
@@ -67,9 +74,16 @@ fn first_record(
             return Ok(Some(TimestampOffset { timestamp: header.max_timestamp, offset: header.base_offset }));
         }
     }
-    let decoded = decompressor.records(header, batch.stored_records())?;
-    for record in Records::new(header, decoded) {
+    let codec = header.codec().ok_or(CodecError::Unknown(header.codec_id()))?;
+    let mut decoding = Decoding::new(codec, batch.stored_records(), limit)?;
+    while decoding.step()? {
+        pause().await;
+    }
+    for (number, record) in (1..).zip(Records::new(header, decoding.decoded())) {
         let record = record?;
+        if number % STEP_RECORDS == 0 {
+            pause().await;
+        }
         if is_wanted(record.timestamp, record.offset) {
             return Ok(Some(TimestampOffset { timestamp: record.timestamp, offset: record.offset }));
         }

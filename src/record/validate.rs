@@ -189,7 +189,7 @@ pub fn validate_within<'a>(
 }
 
 /// The records that one step of [`validate_in_steps`] checks.
-const STEP_RECORDS: i32 = 8192;
+pub(super) const STEP_RECORDS: i32 = 8192;
 
 /// As [`validate`], for a large batch: calls `pause` after about [`codec::STEP_BYTES`] or some thousand records, so
 /// that other tasks can run. `limit` is the most decoded bytes.

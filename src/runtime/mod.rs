@@ -62,6 +62,8 @@ pub use reactor::run;
 pub use socket::{Listener, Stream};
 pub use stall::Stall;
 pub use sync::{First, Notify, Permit, Permits, first, oneshot};
+#[cfg(test)]
+pub(crate) use task::count_pauses;
 pub use task::{Class, JoinHandle, TimeSlice, spawn, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
 

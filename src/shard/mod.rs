@@ -84,7 +84,7 @@ pub struct Shard {
     /// For batches that are validated at once.
     decompressor: RefCell<Decompressor>,
     /// Permits for the decoded bytes of large batches, one of the largest at a time.
-    decoding: Permits,
+    pub decoding: Permits,
     /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
     committed: Cell<Sequence>,

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::produce::DECODED_BYTES_AT_ONCE;
 use super::{DECODED_BYTES_MAX, Shard, directories, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
@@ -25,7 +24,7 @@ use crate::metadata::{Image, Topic};
 use crate::model::{NodeId, ProducerId, ShardId, TopicId, TopicPartition};
 use crate::partition::flushed::FlushedState;
 use crate::partition::producers::Producers;
-use crate::partition::restore_producers;
+use crate::partition::{DECODED_BYTES_AT_ONCE, restore_producers};
 use crate::record::codec::Decompressor;
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};

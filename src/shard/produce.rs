@@ -4,19 +4,15 @@ use std::rc::Rc;
 
 use super::{DECODED_BYTES_MAX, RECHECK_INTERVAL, Shard};
 use crate::model::{ErrorCode, TopicPartition};
-use crate::partition::Partition;
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::producers::Membership;
 use crate::partition::transactions::{EndTransaction, MARKER_BYTES_MAX, Verification};
+use crate::partition::{DECODED_BYTES_AT_ONCE, DECODED_BYTES_LARGE, Partition};
 use crate::record::validate::{
     Accepted, BatchRejected, Effort, NotAccepted, Rules, validate_in_steps, validate_within,
 };
 use crate::runtime::{self, TimeSlice};
 
-/// The most decoded bytes of a batch that is validated at once, without reserved memory: some ms of work.
-pub(super) const DECODED_BYTES_AT_ONCE: usize = 2 << 20;
-/// The most decoded bytes at the first attempt in steps. Only a larger batch needs all memory for decoding.
-const DECODED_BYTES_LARGE: usize = 16 << 20;
 /// The largest work that a produce does at once. Compressing is several times slower than decompressing.
 const AT_ONCE: Effort = Effort { stored_bytes_max: DECODED_BYTES_AT_ONCE, rebuilt_bytes_max: 256 << 10 };
 

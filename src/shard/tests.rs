@@ -11,11 +11,13 @@ use crate::config::BrokerConfig;
 use crate::disk::StorageError;
 use crate::disk::journal::{self, Sequence};
 use crate::disk::layout::DataDirectory;
-use crate::metadata::apply::tests::{create, image_with_nodes};
+use crate::metadata::apply::tests::{create, image_with_nodes, run as run_command};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image, ImageUpdate, apply_to};
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
+use crate::partition::list_offsets::OffsetQuery;
+use crate::partition::purgatory::Isolation;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
 use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
@@ -133,6 +135,83 @@ fn other_appends_continue_while_a_decompression_bomb_is_validated() {
         for bomb in bombs {
             bomb.await.expect("the batch is good");
         }
+        assert_eq!(shard.decoding.available(), shard.decoding.total(), "the memory is free again");
+        shard.stop().await.expect("storage works");
+    });
+}
+
+#[test]
+fn an_append_pauses_if_its_batch_is_large_or_is_rebuilt() {
+    for (compression, codec, value_bytes, pauses_least) in [
+        // Not above the limits: one step.
+        ("producer", Codec::Zstd, 1 << 20, 0),
+        ("zstd", Codec::Lz4, 100_000, 0),
+        // Above the limit of decoded bytes: 256 KiB in each step.
+        ("producer", Codec::Zstd, 3 << 20, 12),
+        // Above the limit of decoded bytes of a rebuilt batch: decoded in two steps, and encoded in two.
+        ("zstd", Codec::Lz4, 500_000, 2),
+        // Above the limit of stored bytes.
+        ("producer", Codec::None, 3 << 20, 1),
+    ] {
+        let scratch = Scratch::new("pauses");
+        run(async {
+            let image = image();
+            let changes = [("compression.type", compression), ("max.message.bytes", "8388608")];
+            let changes = changes.map(|(name, value)| (name.into(), Some(value.into()))).to_vec();
+            let command = Command::SetTopicConfig { id: image.topic("topic").expect("created").id, changes };
+            let shard = open_with(location(&scratch.0, ShardId(0)), run_command(&image, &command).0).await;
+            let request = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: -1, now_ms: 1_000 };
+            let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
+            builder.append(1_000, Some(b"key"), Some(&vec![0; value_bytes]), []);
+            let batch = builder.finish();
+            let append = shard.produce(ids(&shard)[0], &batch, &request, None);
+            let (produced, pauses) = runtime::count_pauses(append).await;
+            produced.expect("the batch is good");
+            let expected = if pauses_least == 0 { 0..=0 } else { pauses_least..=usize::MAX };
+            assert!(expected.contains(&pauses), "{codec:?} to {compression}, {value_bytes} bytes: {pauses} pauses");
+            shard.stop().await.expect("storage works");
+        });
+    }
+}
+
+#[test]
+fn a_search_by_timestamp_pauses_in_a_large_batch_and_reserves_its_memory() {
+    let scratch = Scratch::new("search");
+    run(async {
+        let shard = open(&scratch.0, ShardId(0)).await;
+        let partition = shard.all_partitions()[0].clone();
+        for (offset, (value_bytes, pauses_least)) in [(1 << 20, 0), (20 << 20, 80)].into_iter().enumerate() {
+            let mut builder = BatchBuilder::new(BatchOptions { codec: Codec::Lz4, ..BatchOptions::default() });
+            let timestamp = 1_000 + offset as i64;
+            builder.append(timestamp, Some(b"key"), Some(&vec![0; value_bytes]), []);
+            produce(&shard, partition.id, &builder.finish()).await;
+            for query in [OffsetQuery::AtTimestamp(timestamp), OffsetQuery::MaxTimestamp] {
+                let search = partition.list_offset(query, Isolation::ReadUncommitted, &shard.decoding);
+                let (found, pauses) = runtime::count_pauses(search).await;
+                assert_eq!(found.expect("it is there").offset, Offset(offset as i64));
+                assert!(pauses >= pauses_least, "{query:?}: {pauses} pauses for {value_bytes} bytes");
+            }
+        }
+        // The large batch needs all memory for decoding, and the small one none.
+        let held = shard.decoding.acquire(1).await;
+        let search = |timestamp| {
+            let (shard, partition) = (shard.clone(), partition.clone());
+            runtime::spawn(Class::Foreground, "search", async move {
+                let query = OffsetQuery::AtTimestamp(timestamp);
+                partition.list_offset(query, Isolation::ReadUncommitted, &shard.decoding).await
+            })
+        };
+        assert_eq!(search(1_000).await.expect("it is there").offset, Offset(0));
+        let large = search(1_001);
+        let waits = async {
+            while !shard.decoding.is_contended() {
+                runtime::yield_now().await;
+            }
+        };
+        runtime::timeout(Duration::from_secs(10), waits).await.expect("the search waits for memory");
+        assert!(!large.is_finished());
+        drop(held);
+        assert_eq!(large.await.expect("it is there").offset, Offset(1));
         assert_eq!(shard.decoding.available(), shard.decoding.total(), "the memory is free again");
         shard.stop().await.expect("storage works");
     });

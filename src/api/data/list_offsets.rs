@@ -79,7 +79,7 @@ pub(in crate::api) async fn answer(
 pub(in crate::api) async fn list_offset(server: &Rc<Server>, list: ListOffset) -> Result<ListedOffset, ErrorCode> {
     let partition = server.shard.partition(list.id).ok_or_else(|| server.shard.error_without(list.id))?;
     partition.check_epoch(list.current_leader_epoch)?;
-    partition.list_offset(list.query, list.isolation).await
+    partition.list_offset(list.query, list.isolation, &server.shard.decoding).await
 }
 
 fn query_of(timestamp: i64) -> OffsetQuery {

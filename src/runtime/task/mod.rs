@@ -25,6 +25,8 @@ use std::time::Duration;
 use super::watchdog::NameId;
 pub use join::{JoinHandle, spawn, yield_now};
 pub use slice::TimeSlice;
+#[cfg(test)]
+pub use slice::count_pauses;
 pub(super) use waker::{Waking, waker};
 
 /// The scheduling class of a task. Each class gets its share of the shard's time when all have work.

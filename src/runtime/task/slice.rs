@@ -22,9 +22,38 @@ impl TimeSlice {
 
     /// Yields if the slice is over, and begins the next one.
     pub async fn pause(&self) {
-        if self.begun.get().elapsed() >= TIME_SLICE {
+        if self.is_over() {
             yield_now().await;
             self.begun.set(clock::now());
         }
     }
+
+    fn is_over(&self) -> bool {
+        #[cfg(test)]
+        if count_pause() {
+            return true;
+        }
+        self.begun.get().elapsed() >= TIME_SLICE
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static PAUSES: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+#[cfg(test)]
+fn count_pause() -> bool {
+    let pauses = PAUSES.get();
+    PAUSES.set(pauses.map(|pauses| pauses + 1));
+    pauses.is_some()
+}
+
+/// The output of a future, and the number of pauses of all tasks meanwhile. Each of them yields, however short the work
+/// is.
+#[cfg(test)]
+pub async fn count_pauses<T>(future: impl Future<Output = T>) -> (T, usize) {
+    PAUSES.set(Some(0));
+    let output = future.await;
+    (output, PAUSES.take().expect("one count at a time"))
 }

@@ -352,7 +352,7 @@ fn offsets_by_timestamp_are_found_across_gaps() {
         let left: BTreeMap<Offset, i64> = bench.read().await.iter().map(|row| (row.0, NOW_MS + row.0.0)).collect();
         assert_eq!(left.len(), 7);
         for timestamp in NOW_MS..NOW_MS + 62 {
-            let found = bench.log.offset_for_timestamp(timestamp, Offset(60), |bytes| {
+            let found = bench.log.offset_for_timestamp(timestamp, Offset(60), async |bytes| {
                 let header = BatchHeader::decode(bytes).unwrap();
                 Some(crate::log::read::TimedOffset { offset: header.base_offset, timestamp: header.max_timestamp })
             });
