@@ -91,6 +91,9 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Offset, TopicPartition};
+    use crate::record::codec::Codec;
+    use crate::runtime;
 
     fn never<T>() -> T {
         unreachable!("the function is not called")
@@ -107,5 +110,35 @@ mod tests {
             || start(never::<&'static Rc<Server>>(), never::<&'static Origin>(), never::<&'static [u8]>());
         let bytes = output_bytes(&first_stage);
         assert!(bytes <= 2304, "{bytes} bytes: box the waits that are rare");
+    }
+
+    /// A Produce request of version 3 with one batch for each of these partitions of `topic`.
+    fn produce_frame(partitions: &[i32], batch: &[u8]) -> Vec<u8> {
+        let mut frame = [0i16, 3].map(i16::to_be_bytes).concat();
+        // Correlation id, client id, transactional id, acks, timeout, one topic.
+        frame.extend_from_slice(&[0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
+        frame.extend_from_slice(b"\x00\x05topic");
+        frame.extend_from_slice(&(partitions.len() as i32).to_be_bytes());
+        for partition in partitions {
+            frame.extend_from_slice(&partition.to_be_bytes());
+            frame.extend_from_slice(&(batch.len() as i32).to_be_bytes());
+            frame.extend_from_slice(batch);
+        }
+        frame
+    }
+
+    #[test]
+    fn a_produce_request_pauses_between_its_batches() {
+        testing::run("produce-pauses", 1, |server, _| async move {
+            let ids = testing::ids(&server.shard);
+            let partitions: Vec<i32> = ids.iter().map(|id| id.partition).collect();
+            let frame = produce_frame(&partitions, &testing::batch(Codec::None, 10));
+            let origin = Origin::new("A");
+            let (pending, pauses) = runtime::count_pauses(start(&server, &origin, &frame)).await;
+            assert!(pauses + 1 >= partitions.len(), "{pauses} pauses for {} batches", partitions.len());
+            assert!(matches!(pending.finish().await, Outcome::Send(_)));
+            let served = |id: &TopicPartition| server.shard.partition(*id).expect("served").log_end();
+            assert!(ids.len() > 1 && ids.iter().all(|id| served(id) == Offset(1)));
+        });
     }
 }

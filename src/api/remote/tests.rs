@@ -48,3 +48,16 @@ fn a_slow_append_delays_only_its_connection() {
         assert_eq!(base_offset(slow).await, 0);
     });
 }
+
+#[test]
+fn a_call_pauses_after_each_batch() {
+    run("call-pauses", |server, router| async move {
+        let all = ids(&server.shard);
+        let batches: Vec<_> = all.iter().map(|id| (*id, batch(Codec::None, 10))).collect();
+        let request = ShardRequest::Produce { connection: 1, batches, request: APPEND, transactional_id: None };
+        let (reply, pauses) = runtime::count_pauses(router.call(ShardId(0), request).reply()).await;
+        let Reply::Produced(produced) = reply else { panic!("a Produce call is answered by Produced") };
+        assert!(produced.iter().all(|produced| produced.is_ok()) && all.len() > 1);
+        assert!(pauses >= all.len(), "{pauses} pauses for {} batches", all.len());
+    });
+}

@@ -5,7 +5,9 @@ use super::*;
 use crate::api::outcome::Header;
 use crate::api::testing::{APPEND, batch, ids, run};
 use crate::log::read::STEPS;
+use crate::model::ErrorCode;
 use crate::record::codec::Codec;
+use crate::router::message::{Message, RemoteFetched};
 
 fn plan(server: &Server, id: TopicPartition, bytes_min: usize) -> Plan {
     let request = PartitionFetch {
@@ -83,5 +85,59 @@ fn a_waiting_fetch_is_answered_when_its_offset_is_removed() {
         assert!(!fetch.is_finished(), "two batches are too few");
         server.shard.delete_records(&[(id, Some(Offset(1)))]).await;
         assert!(answer_bytes(fetch.await) < batch.len(), "OFFSET_OUT_OF_RANGE has no records");
+    });
+}
+
+/// The records of another shard: batches of 100 bytes and one offset each, from `from` to `end`.
+fn fetched(from: Offset, end: i64) -> RemoteFetched {
+    RemoteFetched {
+        error: ErrorCode::None,
+        high_watermark: Offset(end),
+        last_stable_offset: Offset(end),
+        log_start_offset: Offset::ZERO,
+        diverging: None,
+        next_offset: Offset(end),
+        bytes: 100 * (end - from.0) as usize,
+        records: Vec::new(),
+        aborted: Vec::new(),
+    }
+}
+
+#[test]
+fn batches_of_another_shard_are_counted_once_and_not_copied_during_the_wait() {
+    run("fetch-remote", 2, |server, other| async move {
+        let replies = server.router.clone();
+        runtime::spawn(Class::Foreground, "replies", async move {
+            replies.receive().await;
+        });
+        let topic = server.shard.image().topic("topic").expect("created").id;
+        let mut all = (0..8).map(|partition| TopicPartition { topic, partition });
+        let id = all.find(|id| server.shard.owner(*id) == ShardId(1)).expect("each shard has partitions");
+        let mut plan = plan(&server, id, 300);
+        plan.wanted[0].place = Ok((id, ShardId(1)));
+        let fetches = Rc::new(RefCell::new(Vec::new()));
+        // Shard 1 gets another batch whenever the fetch waits.
+        let (waiting, noted) = (server.clone(), fetches.clone());
+        runtime::spawn(Class::Foreground, "shard 1", async move {
+            let mut end = 1;
+            while let (from, Message::Request { id, request }) = other.receive().await {
+                let reply = match request {
+                    ShardRequest::Fetch { partitions, copy_max, .. } => {
+                        let offset = partitions[0].1.fetch_offset;
+                        noted.borrow_mut().push((offset.0, copy_max > 0));
+                        Reply::Fetched(vec![fetched(offset, end)])
+                    }
+                    ShardRequest::Watch { .. } => {
+                        assert_eq!(waiting.copies.available(), waiting.copies.total(), "a fetch waits without copies");
+                        end += 1;
+                        Reply::Watched
+                    }
+                    _ => panic!("a fetch sends no other request"),
+                };
+                other.reply(from, id, reply);
+            }
+        });
+        plan.run(&server).await;
+        assert_eq!(*fetches.borrow(), [(0, true), (1, false), (2, false), (0, true)]);
     });
 }
