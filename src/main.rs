@@ -41,6 +41,8 @@ enum Command {
     Inspect(tools::inspect::Args),
     /// Generate load for a broker and measure it
     Perf(tools::perf::Args),
+    /// Measure the machine for a node
+    Tune(tools::tune::Args),
     /// Print a script that completes the arguments of this command in a shell
     Completion {
         /// For example: source <(tidemill completion bash)
@@ -65,6 +67,7 @@ fn main() -> std::process::ExitCode {
         Command::Completion { shell } => print_completion(shell),
         Command::Inspect(args) => tools::inspect::run(args),
         Command::Perf(args) => tools::perf::run(args),
+        Command::Tune(args) => tools::tune::run(args),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -25,6 +25,7 @@ pub(crate) mod listener;
 mod load;
 mod nearest;
 mod problem;
+pub mod profile;
 mod properties;
 mod protocol;
 mod setting;

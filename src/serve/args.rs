@@ -30,6 +30,9 @@ pub struct Args {
     /// One setting; overrides the file; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// The directory of core.toml and disk.toml, which `tidemill tune` writes [default: profile, in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(super) profile: Option<PathBuf>,
     /// Check the settings, and do not start
     #[arg(long)]
     pub(super) check: bool,
@@ -40,6 +43,11 @@ pub struct Args {
 
 /// The settings of the file, the environment and the arguments.
 pub(super) fn load(args: &Args, environment: &[(String, String)]) -> Result<Loaded, Failure> {
+    load_with(args, environment, Vec::new())
+}
+
+/// The same, with more settings that none of these gives.
+pub(super) fn load_with(args: &Args, environment: &[(String, String)], more: Vec<Argument>) -> Result<Loaded, Failure> {
     let text = match &args.config {
         None => None,
         Some(path) => Some(
@@ -49,7 +57,7 @@ pub(super) fn load(args: &Args, environment: &[(String, String)]) -> Result<Load
     };
     let name = args.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let file = text.as_deref().map(|text| Source { name: &name, text });
-    let arguments = arguments(args)?;
+    let arguments = [arguments(args)?, more].concat();
     config::load_all(Inputs { file, environment, arguments: &arguments })
         .map_err(|error| Failure::new(error.to_string()))
 }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::bind::range;
 use super::node::{Bound, Started};
+use super::profile::Line;
 use crate::config::listener::SHARD_IN_HOST;
+use crate::config::profile::Derived;
 use crate::config::{BrokerConfig, Routing};
 use crate::disk::layout::DataDirectory;
 use crate::model::counted;
@@ -52,6 +54,34 @@ impl Banner {
             "event": "check", "level": level, "name": name, "found": found, "consequence": consequence,
         });
         self.print(&format!("  {finding}"), &event);
+    }
+
+    /// A profile, or a setting that follows from it.
+    pub fn profile(self, line: &Line) {
+        match line {
+            Line::Used { path, date } => {
+                let text = format!("  profile    {path}, measured {date}");
+                self.print(&text, &json!({ "event": "profile", "path": path, "measured": date }));
+            }
+            Line::Setting { derived, kept } => {
+                let Derived { setting, value, reason } = derived;
+                let text = match kept {
+                    None => format!("             {setting}={value}: {reason}"),
+                    Some(kept) => {
+                        format!("             {setting}={kept} is set; the profile suggests {value}: {reason}")
+                    }
+                };
+                let event = json!({
+                    "event": "setting", "name": setting, "value": value, "kept": kept, "reason": reason,
+                });
+                self.print(&text, &event);
+            }
+            Line::Prediction(text) => {
+                let event = json!({ "event": "prediction", "message": text });
+                self.print(&format!("             {text}"), &event);
+            }
+            Line::Warning(message) => self.warning(message),
+        }
     }
 
     /// A warning: in the log, or an object of its own.

@@ -75,7 +75,7 @@ fn check_space(config: &BrokerConfig, root: &Path, free: u64, shards: u16, banne
 }
 
 /// The path itself, or its nearest ancestor that exists.
-fn existing_ancestor(path: &Path) -> PathBuf {
+pub(super) fn existing_ancestor(path: &Path) -> PathBuf {
     let found = path.ancestors().find(|ancestor| ancestor.exists());
     found.filter(|found| !found.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }

@@ -26,6 +26,7 @@ mod layout;
 mod logging;
 mod machine;
 mod node;
+mod profile;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,8 +40,9 @@ use signal_hook::iterator::Signals;
 use crate::config::{BrokerConfig, Loaded};
 use crate::disk::layout::DataDirectory;
 use crate::net::addresses::Addresses;
-use crate::runtime::{Injector, cpu, dir, injector, mesh, probe};
+use crate::runtime::{Injector, clock, cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
+use crate::tools::tune::machine::Roots;
 pub use args::Args;
 use banner::Banner;
 use error::NodeError;
@@ -55,11 +57,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .collect();
     let filter = environment.iter().find(|(name, _)| name == "TIDEMILL_LOG").map(|(_, value)| value.as_str());
     let complaint = logging::start(filter);
-    let Loaded { config, warnings } = args::load(&args, &environment)?;
+    let loaded = args::load(&args, &environment)?;
+    let roots = Roots::new(None);
+    let (Loaded { config, warnings }, of_profile) =
+        profile::apply(&args, &environment, loaded, &roots, clock::wall_ms())?;
     for warning in complaint.iter().cloned().chain(warnings.iter().map(ToString::to_string)) {
         banner.warning(&warning);
     }
     if args.check {
+        of_profile.iter().for_each(|line| banner.profile(line));
         banner.checked(warnings.len());
         return Ok(());
     }
@@ -73,6 +79,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     machine::check_memory(&config, shards, banner)?;
     machine::prepare_directories(&config, &data, shards, banner)?;
     let probed = report_probes(banner, &data)?;
+    of_profile.iter().for_each(|line| banner.profile(line));
     let _locks = lock_directories(&data)?;
     let bound = bind::bind(&config, shards)?;
     if config.is_open_to_network() {

@@ -4,8 +4,8 @@
 //! - Inputs: arguments, standard input, the address of a broker.
 //! - Outputs: tables, lines or JSON on standard output; progress and errors on standard error.
 //! - Does not know: whether the broker is Tidemill. Versions are negotiated, so the commands work with every broker
-//!   that speaks the Kafka protocol. Only [`inspect`] reads files.
-//! - Runs on the main thread of the process. It starts no shard and no ring.
+//!   that speaks the Kafka protocol. Only [`inspect`] and [`tune`] read files.
+//! - Runs on the main thread of the process. Only [`tune`] starts shards and rings, to measure them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,6 +27,7 @@ pub mod perf;
 pub mod produce;
 mod time;
 pub mod topic;
+pub mod tune;
 pub mod txn;
 
 pub use failure::Failure;

@@ -51,9 +51,30 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     days - 719_468
 }
 
+/// A time as `YYYY-MM-DDTHH:MM:SSZ`.
+pub fn format_utc(ms: i64) -> String {
+    let seconds = ms.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let mut year = 1970 + days.div_euclid(366);
+    while days_since_1970(year + 1, 1, 1) <= days {
+        year += 1;
+    }
+    let month = (1..=12).rfind(|month| days_since_1970(year, *month, 1) <= days).unwrap_or(1);
+    let day = days - days_since_1970(year, month, 1) + 1;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_formatted_time_parses_to_the_same_time() {
+        for text in ["1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "2026-12-31T12:00:01Z", "2100-03-01T00:00:00Z"] {
+            assert_eq!(format_utc(parse_ms(text).expect("a time")), text);
+        }
+    }
 
     #[test]
     fn timestamps_and_dates_are_parsed() {
