@@ -14,11 +14,20 @@ use crate::disk::journal::{ReplayStart, Sequence};
 use crate::disk::{StorageError, is_aligned};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::file::{File, Open};
-pub use file::{CheckpointHead, CheckpointWriter, parse_body, partition_sections};
+pub use file::{CheckpointWriter, parse_body, partition_sections};
 
 /// The state that a shard needs to recover, besides the journal and the segments.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Checkpoint {
+    /// The journal, and where its replay starts.
+    pub head: CheckpointHead,
+    /// The shard's partitions.
+    pub partitions: Vec<PartitionState>,
+}
+
+/// A checkpoint without its partitions.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckpointHead {
     /// The random number of the journal, which every file and group carries.
     pub journal_id: u64,
     /// The number of the journal's files. The journal may have grown since.
@@ -32,8 +41,6 @@ pub struct Checkpoint {
     pub metadata_index: u64,
     /// The shard stopped gracefully: segments are cut to their lengths, and nothing needs a replay.
     pub is_clean: bool,
-    /// The shard's partitions.
-    pub partitions: Vec<PartitionState>,
 }
 
 /// [`ReplayStart`] in its stored form.
@@ -229,17 +236,11 @@ impl PartitionState {
 impl Checkpoint {
     /// Replaces the checkpoint at `path`. Once it returns, a restart finds the new one.
     pub async fn store(&self, path: &Path) -> Result<(), StorageError> {
-        let mut writer = CheckpointWriter::create(path, &self.head()).await?;
+        let mut writer = CheckpointWriter::create(path, &self.head).await?;
         for state in &self.partitions {
             writer.push(&partition_sections(state.clone()).await?).await?;
         }
         writer.finish().await
-    }
-
-    /// The checkpoint without its partitions.
-    pub fn head(&self) -> CheckpointHead {
-        let Checkpoint { journal_id, journal_files, session, start, metadata_index, is_clean, .. } = *self;
-        CheckpointHead { journal_id, journal_files, session, start, metadata_index, is_clean }
     }
 
     /// Reads the checkpoint at `path`. `None` when the file does not exist.

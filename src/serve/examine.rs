@@ -29,8 +29,8 @@ pub async fn examine(data: &DataDirectory) -> Result<Option<(Meta, ExpectedLog)>
         let path = data.checkpoint_path(meta.layout, shard);
         let Some(checkpoint) = Checkpoint::load(&path).await? else { continue };
         require_journal(data, meta.layout, shard)?;
-        if checkpoint.metadata_index > expected.index {
-            expected.index = checkpoint.metadata_index;
+        if checkpoint.head.metadata_index > expected.index {
+            expected.index = checkpoint.head.metadata_index;
             expected.proof = path;
         }
     }

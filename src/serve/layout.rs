@@ -11,7 +11,7 @@ use crate::config::BrokerConfig;
 use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::controller::Controller;
 use crate::coordinator::topic::InternalTopic;
-use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::checkpoint::{Checkpoint, CheckpointHead, PartitionState};
 use crate::disk::journal::{self, Journal, ReplayStart};
 use crate::disk::layout::{DataDirectory, Meta};
 use crate::metadata::owner::shard_of;
@@ -129,15 +129,15 @@ async fn redistribute(
         let directory = data.shard_directory(new.layout, shard.0);
         dir::create_all(&directory).await.map_err(NodeError::directory("create", &directory))?;
         let journal = Journal::create(place.journal_settings()).await?;
-        let checkpoint = Checkpoint {
+        let head = CheckpointHead {
             journal_id: journal.id(),
             journal_files: journal.files_count(),
             session: journal.session(),
             start: ReplayStart { session: 1, ..ReplayStart::BEGINNING }.into(),
             metadata_index: image.index,
             is_clean: true,
-            partitions: spread.remove(&shard).unwrap_or_default(),
         };
+        let checkpoint = Checkpoint { head, partitions: spread.remove(&shard).unwrap_or_default() };
         let path = data.checkpoint_path(new.layout, shard.0);
         checkpoint.store(&path).await?;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{DECODED_BYTES_MAX, Shard, directories, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
-use crate::disk::checkpoint::{Checkpoint, PartitionState};
+use crate::disk::checkpoint::{Checkpoint, CheckpointHead, PartitionState};
 use crate::disk::earlier;
 use crate::disk::journal::group::EntryKind;
 use crate::disk::journal::recover::{Replay, used_file};
@@ -116,12 +116,14 @@ impl Shard {
         let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
         let opened_journal = match &checkpoint {
             None => OpenedJournal::New(create_journal(&location, &checkpoint_path).await?),
-            Some(checkpoint) => OpenedJournal::Existing(Box::new(open_journal(&location, checkpoint).await?)),
+            Some(checkpoint) => OpenedJournal::Existing(Box::new(open_journal(&location, &checkpoint.head).await?)),
         };
         // The shard's other memory holds requests that are being received, and journal groups.
         let memory = Memory::new((location.config.memory_bytes / 8 * 5) as usize);
-        let mut report =
-            OpenReport { was_clean: checkpoint.as_ref().is_none_or(|found| found.is_clean), ..OpenReport::default() };
+        let mut report = OpenReport {
+            was_clean: checkpoint.as_ref().is_none_or(|found| found.head.is_clean),
+            ..OpenReport::default()
+        };
         let states = checkpoint
             .as_ref()
             .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
@@ -138,11 +140,11 @@ impl Shard {
                 let mut skipped = HashSet::new();
                 replay_into(&mut replay, &mut logs, &memory, &mut report, &mut skipped).await?;
                 report_skipped(&skipped, &image);
-                let session = checkpoint.session.max(replay.position().session) + 1;
-                assert!(session > checkpoint.session, "a session number is used once");
+                let session = checkpoint.head.session.max(replay.position().session) + 1;
+                assert!(session > checkpoint.head.session, "a session number is used once");
                 // Store the session before it writes its first group, so that no number is used twice.
-                checkpoint.session = session;
-                checkpoint.is_clean = false;
+                checkpoint.head.session = session;
+                checkpoint.head.is_clean = false;
                 checkpoint.store(&checkpoint_path).await?;
                 replay.into_journal(session).await?
             }
@@ -221,7 +223,7 @@ async fn create_journal(location: &ShardLocation, checkpoint_path: &Path) -> Res
 }
 
 /// Opens the journal that a checkpoint names.
-async fn open_journal(location: &ShardLocation, checkpoint: &Checkpoint) -> Result<Replay, StorageError> {
+async fn open_journal(location: &ShardLocation, checkpoint: &CheckpointHead) -> Result<Replay, StorageError> {
     // The previous process may have been killed between the rename of the checkpoint and this sync. Segments are
     // replaced because this checkpoint names them, so a power failure must not bring an older one back.
     let directory = location.data.shard_directory(location.layout, location.id.0);

@@ -14,9 +14,8 @@
 use std::path::{Path, PathBuf};
 
 use rkyv::util::AlignedVec;
-use rkyv::{Archive, Deserialize, Serialize};
 
-use super::{Checkpoint, CheckpointError, JournalStart, PartitionState, ProducerState};
+use super::{Checkpoint, CheckpointError, CheckpointHead, PartitionState, ProducerState};
 use crate::disk::StorageError;
 use crate::disk::layout::{create_replacement, put_replacement};
 use crate::runtime::file::{Durability, File};
@@ -38,23 +37,6 @@ const PIECE_BYTES: usize = 256 << 10;
 
 const _: () =
     assert!(HEAD_BYTES.is_multiple_of(16) && SECTION_HEAD_BYTES.is_multiple_of(16), "rkyv aligns to 16 bytes");
-
-/// A checkpoint without its partitions.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CheckpointHead {
-    /// See [`Checkpoint::journal_id`].
-    pub journal_id: u64,
-    /// See [`Checkpoint::journal_files`].
-    pub journal_files: u32,
-    /// See [`Checkpoint::session`].
-    pub session: u64,
-    /// See [`Checkpoint::start`].
-    pub start: JournalStart,
-    /// See [`Checkpoint::metadata_index`].
-    pub metadata_index: u64,
-    /// See [`Checkpoint::is_clean`].
-    pub is_clean: bool,
-}
 
 impl CheckpointHead {
     /// The head's section.
@@ -204,8 +186,7 @@ pub fn parse_body(mut body: &[u8]) -> Result<Checkpoint, CheckpointError> {
         }
     }
     let head = head.ok_or(CheckpointError::Section { kind: 0 })?;
-    let CheckpointHead { journal_id, journal_files, session, start, metadata_index, is_clean } = head;
-    Ok(Checkpoint { journal_id, journal_files, session, start, metadata_index, is_clean, partitions })
+    Ok(Checkpoint { head, partitions })
 }
 
 /// Removes the first section from `body`. Returns its kind and its archive.
@@ -231,7 +212,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::disk::checkpoint::ProducedBatch;
+    use crate::disk::checkpoint::{JournalStart, ProducedBatch};
     use crate::model::{LeaderEpoch, Offset};
 
     fn partition(index: i32, producers: i64) -> PartitionState {
@@ -292,7 +273,7 @@ mod tests {
             body.extend(sections);
         }
         let parsed = parse_body(&body).unwrap();
-        assert_eq!((parsed.head(), &parsed.partitions), (head, &partitions));
+        assert_eq!((parsed.head, &parsed.partitions), (head, &partitions));
         for cut in [8, body.len() - 16] {
             assert!(matches!(parse_body(&body[..cut]), Err(CheckpointError::Section { .. })), "cut to {cut} bytes");
         }

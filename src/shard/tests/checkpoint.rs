@@ -83,11 +83,15 @@ fn journal_space_is_freed_before_all_partitions_are_flushed() {
     let expected = run(async {
         let shard = open_many(&scratch.0).await;
         append(&shard, 0..MANY as i32).await;
-        let begin = stored(&scratch.0).start.sequence;
+        let begin = stored(&scratch.0).head.start.sequence;
         // The disk is full before each partition has written its segment and its epochs.
         assert!(checkpoint(&shard, Some(240)).await.is_err_and(|error| error.is_disk_full()));
         let early = stored(&scratch.0);
-        assert!(early.start.sequence > begin, "the replay starts at group {}, as before", early.start.sequence);
+        assert!(
+            early.head.start.sequence > begin,
+            "the replay starts at group {}, as before",
+            early.head.start.sequence
+        );
         let flushed = early.partitions.iter().filter(|state| state.end_offset > Offset(0)).count();
         assert!((1..MANY).contains(&flushed), "{flushed} of {MANY} partitions were flushed");
         assert!(shard.all_partitions().iter().any(|partition| partition.is_dirty()));
@@ -118,7 +122,7 @@ fn restart_finds_every_record_after_a_full_disk_at_any_point_of_a_round() {
             assert!(expected.is_none_or(|expected| ends(&shard) == expected), "round {point}");
             checkpoint(&shard, None).await.expect("the disk has space again");
             assert!(shard.all_partitions().iter().all(|partition| !partition.needs_flush()));
-            assert_eq!(stored(&scratch.0).start.sequence, shard.journal.position().sequence.0);
+            assert_eq!(stored(&scratch.0).head.start.sequence, shard.journal.position().sequence.0);
             // Some partitions change in each round, and each round ends at another point.
             append(&shard, (0..MANY as i32).filter(|index| (index + point) % 3 > 0)).await;
             let _ = checkpoint(&shard, Some(1 + 41 * point as u64)).await;
@@ -146,7 +150,7 @@ fn unchanged_partition_is_not_captured_again() {
         }
         let found = stored(&scratch.0);
         assert_eq!(found.partitions.len(), MANY);
-        assert_eq!(found.metadata_index, shard.image().index);
+        assert_eq!(found.head.metadata_index, shard.image().index);
         stop(&shard).await;
     });
 }

@@ -29,11 +29,12 @@ pub fn inspect(path: &Path, report: &mut Report) -> Result<(), Failure> {
 }
 
 fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Value {
-    let start = checkpoint.start;
+    let Checkpoint { head, partitions: states } = checkpoint;
+    let start = head.start;
     let columns = ["topic id", "partition", "log start", "compacted to", "segment", "position", "end", "producers"];
     let mut rows = table_of_numbers(&columns, 1);
     let mut partitions = Vec::new();
-    for state in &checkpoint.partitions {
+    for state in states {
         let topic = state.id().topic.to_string();
         let numbers = [
             i64::from(state.partition),
@@ -52,13 +53,13 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
             "end_offset": state.end_offset, "leader_epochs": state.leader_epochs, "producers": state.producers.len(),
         }));
     }
-    let stop = if checkpoint.is_clean { "clean" } else { "running" };
+    let stop = if head.is_clean { "clean" } else { "running" };
     report.table(
         format!(
             "{}: {stop}, journal {:016x}, session {}, replay from group {} at byte {} of file {}",
             path.display(),
-            checkpoint.journal_id,
-            checkpoint.session,
+            head.journal_id,
+            head.session,
             start.sequence,
             start.position,
             start.file
@@ -66,9 +67,9 @@ fn inspect_one(path: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Val
         rows,
     );
     json!({
-        "file": path.display().to_string(), "is_clean": checkpoint.is_clean,
-        "metadata_index": checkpoint.metadata_index,
-        "journal_id": format!("{:016x}", checkpoint.journal_id), "session": checkpoint.session,
+        "file": path.display().to_string(), "is_clean": head.is_clean,
+        "metadata_index": head.metadata_index,
+        "journal_id": format!("{:016x}", head.journal_id), "session": head.session,
         "start": {"file": start.file, "position": start.position, "sequence": start.sequence, "lap": start.lap},
         "partitions": partitions,
     })

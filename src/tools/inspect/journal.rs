@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::locate::{checkpoints, data_directory};
 use super::{Failure, Report, cannot_read, table_of_numbers};
 use crate::disk::BLOCK_BYTES;
-use crate::disk::checkpoint::Checkpoint;
+use crate::disk::checkpoint::CheckpointHead;
 use crate::disk::journal::ReplayStart;
 use crate::disk::journal::files::FileHeader;
 use crate::disk::journal::group::{self, GroupHeader};
@@ -42,15 +42,15 @@ pub fn inspect(path: &Path, journal_dir: Option<&Path>, with_groups: bool, repor
     let mut documents = Vec::new();
     for (shard, _, checkpoint) in checkpoints(&data, &meta, report) {
         let directory = data.journal_directory(meta.layout, shard);
-        let files = read(&directory, &checkpoint, report)?;
-        documents.push(inspect_one(shard, &files, &checkpoint, with_groups, report));
+        let files = read(&directory, &checkpoint.head, report)?;
+        documents.push(inspect_one(shard, &files, &checkpoint.head, with_groups, report));
     }
     report.field("journals", Value::Array(documents));
     Ok(())
 }
 
 /// Reads all files of a journal, and reports damaged file headers.
-fn read(directory: &Path, checkpoint: &Checkpoint, report: &mut Report) -> Result<Vec<JournalFile>, Failure> {
+fn read(directory: &Path, checkpoint: &CheckpointHead, report: &mut Report) -> Result<Vec<JournalFile>, Failure> {
     let mut files = Vec::new();
     for number in 0.. {
         let path = crate::disk::journal::files::path_of(directory, number);
@@ -107,7 +107,7 @@ fn group_at(bytes: &[u8], position: usize) -> Option<Group> {
 fn inspect_one(
     shard: u16,
     files: &[JournalFile],
-    checkpoint: &Checkpoint,
+    checkpoint: &CheckpointHead,
     with_groups: bool,
     report: &mut Report,
 ) -> Value {

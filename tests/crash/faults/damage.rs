@@ -354,11 +354,11 @@ fn scene(root: &Path, lost: &Path) -> (Scene, Ledger) {
     disk.leave(lost, Luck::AllIsLost);
     let directory = place.data.journal_directory(0, 0);
     let state = Checkpoint::parse(&fs::read(&checkpoint).unwrap()).unwrap();
-    let live = groups(&directory, state.start.into());
+    let live = groups(&directory, state.head.start.into());
     assert!(live.len() >= 8, "{} groups are no row", live.len());
     let &(file, position, last) = live.last().unwrap();
     let end = (file, position + last.total_bytes as u64);
-    let recycled = recycled(&directory, Sequence(state.start.sequence));
+    let recycled = recycled(&directory, Sequence(state.head.start.sequence));
     let ledger = ledger.borrow().clone();
     (
         Scene {
