@@ -5,12 +5,11 @@
 //! exists. ApiVersions v5 shows the broker that the client expects (KIP-1242). Other requests that every broker serves
 //! show nothing. Runs at most once per connection for a request that shows a shard, before the request starts.
 
+use crate::api::admin::api_versions::expected_broker;
 use crate::api::server::Server;
 use crate::api::table::{Scope, row};
 use crate::coordinator::{Ledgers, StateMachine};
 use crate::model::{BrokerId, PartitionIndex, ShardId};
-use crate::router::broker::node_of;
-use crate::wire::admin::api_versions::ApiVersionsRequest;
 use crate::wire::data::delete_records::DeleteRecordsRequest;
 use crate::wire::data::fetch::FetchRequest;
 use crate::wire::data::list_offsets::ListOffsetsRequest;
@@ -44,20 +43,15 @@ pub fn shard_addressed(server: &Server, frame: &[u8]) -> Option<ShardId> {
     let header = RequestHeader::decode(&mut body).ok()?;
     let (key, version) = (header.api.key, header.version);
     match row(key).scope {
-        _ if key == ApiKey::ApiVersions => expected(server, &decode(&mut body, version)?),
+        _ if key == ApiKey::ApiVersions => {
+            let request = decode(&mut body, version)?;
+            expected_broker(&request, server.node(), &server.shard.image()).ok()?.map(BrokerId::shard)
+        }
         Scope::PartitionLeader => of_partitions(server, key, version, &mut body),
         Scope::GroupCoordinator => owner(&server.groups, groups(key, version, &mut body)?),
         Scope::TransactionCoordinator => owner(&server.transactions, transactions(key, version, &mut body)?),
         Scope::AnyBroker | Scope::ThisBroker | Scope::Controller => None,
     }
-}
-
-/// The shard of the broker that the client expects. Without a cluster id, the broker is not to be checked.
-fn expected(server: &Server, request: &ApiVersionsRequest) -> Option<ShardId> {
-    let image = server.shard.image();
-    let broker = BrokerId(request.node_id);
-    let is_here = node_of(&image, broker).is_some_and(|node| node.id == server.node());
-    (is_here && request.cluster_id.as_deref() == Some(&image.cluster_id)).then(|| broker.shard())
 }
 
 /// The coordinator of the first id that has one.

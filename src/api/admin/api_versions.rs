@@ -34,14 +34,25 @@ fn check(
     if !message.is_valid(version) {
         return Err(ErrorCode::InvalidRequest);
     }
-    // KIP-1242: the address belongs to another broker than the client means, so its metadata is out of date.
-    let Some(cluster_id) = &message.cluster_id else { return Ok(()) };
+    match (expected_broker(message, node, image)?, origin.broker) {
+        (Some(expected), Some(own)) if expected != own => Err(ErrorCode::RebootstrapRequired),
+        _ => Ok(()),
+    }
+}
+
+/// The broker of this node that the client expects, if it expects one (KIP-1242).
+///
+/// # Errors
+/// If the client expects another node. The address belonged to that node when the client received it.
+pub(in crate::api) fn expected_broker(
+    message: &ApiVersionsRequest,
+    node: NodeId,
+    image: &Image,
+) -> Result<Option<BrokerId>, ErrorCode> {
+    let Some(cluster_id) = &message.cluster_id else { return Ok(None) };
     let expected = BrokerId(message.node_id);
-    let is_here = match origin.broker {
-        Some(broker) => broker == expected,
-        None => node_of(image, expected).is_some_and(|of| of.id == node),
-    };
-    if *cluster_id == image.cluster_id && is_here { Ok(()) } else { Err(ErrorCode::RebootstrapRequired) }
+    let is_here = *cluster_id == image.cluster_id && node_of(image, expected).is_some_and(|of| of.id == node);
+    if is_here { Ok(Some(expected)) } else { Err(ErrorCode::RebootstrapRequired) }
 }
 
 fn supported() -> Vec<SupportedFeature> {
