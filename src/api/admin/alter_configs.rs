@@ -25,14 +25,8 @@ pub(in crate::api) async fn alter(change: Change, request: AlterConfigsRequest) 
 }
 
 pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterConfigsResponse> {
-    let mut commands = Vec::new();
-    let repeated = repeated(request.resources.iter().map(id_of));
-    let result = |resource: &AlterConfigsResource| {
-        let planned = plan_one(resource, repeated.contains(&id_of(resource)), context);
-        let outcome = planned.map(|command| commands.extend(command));
-        response(resource, outcome)
-    };
-    let responses = request.resources.iter().map(result).collect();
+    let plan_one = |resource: &_, is_repeated| plan_one(resource, is_repeated, context);
+    let (mut commands, responses) = plan_each(&request.resources, id_of, plan_one);
     if request.validate_only {
         commands.clear();
     }
@@ -41,18 +35,12 @@ pub fn plan(request: &AlterConfigsRequest, context: &Context<'_>) -> Plan<AlterC
 
 /// The response when the controller rejects the request as a whole.
 pub fn refuse_all(request: &AlterConfigsRequest, code: ErrorCode, message: &str) -> AlterConfigsResponse {
-    let refuse = |resource| response(resource, Err(AdminRefusal::new(code, message)));
-    AlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
+    let responses = refuse_each(request.resources.iter().map(id_of), code, message);
+    AlterConfigsResponse { responses, ..Default::default() }
 }
 
 fn id_of(resource: &AlterConfigsResource) -> Id<'_> {
     (resource.resource_type, &resource.resource_name)
-}
-
-fn response(resource: &AlterConfigsResource, outcome: Result<(), AdminRefusal>) -> AlterConfigsResourceResponse {
-    let (error_code, error_message) = error_fields(outcome);
-    let resource_name = resource.resource_name.clone();
-    AlterConfigsResourceResponse { error_code, error_message, resource_type: resource.resource_type, resource_name }
 }
 
 fn plan_one(
@@ -72,18 +60,40 @@ fn plan_one(
 /// A resource's type and name.
 pub(in crate::api) type Id<'a> = (i8, &'a str);
 
-/// The resources that the request repeats.
-pub(in crate::api) fn repeated<'a>(ids: impl Iterator<Item = Id<'a>>) -> HashSet<Id<'a>> {
+/// Plans each resource on its own. `plan_one` gets a resource, and whether the request repeats it.
+pub(in crate::api) fn plan_each<R>(
+    resources: &[R],
+    id_of: impl Fn(&R) -> Id<'_>,
+    plan_one: impl Fn(&R, bool) -> Result<Option<Command>, AdminRefusal>,
+) -> (Vec<Command>, Vec<AlterConfigsResourceResponse>) {
     let mut seen = HashSet::new();
-    ids.filter(|id| !seen.insert(*id)).collect()
+    let repeated: HashSet<Id<'_>> = resources.iter().map(&id_of).filter(|id| !seen.insert(*id)).collect();
+    let mut commands = Vec::new();
+    let planned = resources.iter().map(|resource| {
+        let id = id_of(resource);
+        let planned = plan_one(resource, repeated.contains(&id));
+        response(id, planned.map(|command| commands.extend(command)))
+    });
+    let responses = planned.collect();
+    (commands, responses)
 }
 
-/// The error fields of a resource's response. On success the message is null, unlike in DescribeConfigs.
-pub(in crate::api) fn error_fields(outcome: Result<(), AdminRefusal>) -> (ErrorCode, Option<String>) {
-    match outcome {
+/// The same error for each resource.
+pub(in crate::api) fn refuse_each<'a>(
+    ids: impl Iterator<Item = Id<'a>>,
+    code: ErrorCode,
+    message: &str,
+) -> Vec<AlterConfigsResourceResponse> {
+    ids.map(|id| response(id, Err(AdminRefusal::new(code, message)))).collect()
+}
+
+/// On success the message is null, unlike in DescribeConfigs.
+fn response((resource_type, name): Id<'_>, outcome: Result<(), AdminRefusal>) -> AlterConfigsResourceResponse {
+    let (error_code, error_message) = match outcome {
         Ok(()) => (ErrorCode::None, None),
         Err(refusal) => (refusal.code, Some(refusal.message)),
-    }
+    };
+    AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name: name.into() }
 }
 
 /// Checks in Kafka's order whether the resource can be changed. `keys`: the settings to change, and whether to null.

@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (key 44): sets or deletes some of a topic's overrides, or adds and removes words of list
 //! values (KIP-339).
 
-use super::alter_configs::{Id, change, check, error_fields, repeated};
+use super::alter_configs::{Id, change, check, plan_each, refuse_each};
 use super::change::Change;
 use super::context::Context;
 use super::refusal::AdminRefusal;
@@ -11,9 +11,8 @@ use crate::controller::Plan;
 use crate::metadata::Command;
 use crate::model::ErrorCode;
 use crate::wire::admin::incremental_alter_configs::{
-    APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
-    IncrementalAlterConfigsResourceResponse, IncrementalAlterConfigsResponse, IncrementalAlterableConfig, SET,
-    SUBTRACT,
+    APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse,
+    IncrementalAlterableConfig, SET, SUBTRACT,
 };
 
 /// The handler, on the controller's shard.
@@ -25,14 +24,8 @@ pub(in crate::api) async fn alter(
 }
 
 pub fn plan(request: &IncrementalAlterConfigsRequest, context: &Context<'_>) -> Plan<IncrementalAlterConfigsResponse> {
-    let mut commands = Vec::new();
-    let repeated = repeated(request.resources.iter().map(id_of));
-    let result = |resource: &IncrementalAlterConfigsResource| {
-        let planned = plan_one(resource, repeated.contains(&id_of(resource)), context);
-        let outcome = planned.map(|command| commands.extend(command));
-        response(resource, outcome)
-    };
-    let responses = request.resources.iter().map(result).collect();
+    let plan_one = |resource: &_, is_repeated| plan_one(resource, is_repeated, context);
+    let (mut commands, responses) = plan_each(&request.resources, id_of, plan_one);
     if request.validate_only {
         commands.clear();
     }
@@ -45,21 +38,12 @@ pub fn refuse_all(
     code: ErrorCode,
     message: &str,
 ) -> IncrementalAlterConfigsResponse {
-    let refuse = |resource| response(resource, Err(AdminRefusal::new(code, message)));
-    IncrementalAlterConfigsResponse { responses: request.resources.iter().map(refuse).collect(), ..Default::default() }
+    let responses = refuse_each(request.resources.iter().map(id_of), code, message);
+    IncrementalAlterConfigsResponse { responses, ..Default::default() }
 }
 
 fn id_of(resource: &IncrementalAlterConfigsResource) -> Id<'_> {
     (resource.resource_type, &resource.resource_name)
-}
-
-fn response(
-    resource: &IncrementalAlterConfigsResource,
-    outcome: Result<(), AdminRefusal>,
-) -> IncrementalAlterConfigsResourceResponse {
-    let (error_code, error_message) = error_fields(outcome);
-    let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.clone());
-    IncrementalAlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
 }
 
 fn plan_one(

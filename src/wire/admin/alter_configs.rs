@@ -31,7 +31,7 @@ message! {
         responses: Vec<AlterConfigsResourceResponse>, 0+;
     }
 
-    /// The result for one resource.
+    /// The result for one resource, also in IncrementalAlterConfigs.
     part AlterConfigsResourceResponse {
         error_code: ErrorCode, 0+;
         /// Null or empty without an error.

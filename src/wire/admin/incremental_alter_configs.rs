@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (key 44), versions 0 and 1: changes single settings of a resource and keeps the
 //! others (KIP-339).
 
-use crate::model::ErrorCode;
+use crate::wire::admin::alter_configs::AlterConfigsResourceResponse;
 
 /// As `config_operation`: replaces the value.
 pub const SET: i8 = 0;
@@ -38,15 +38,6 @@ message! {
 
     response IncrementalAlterConfigsResponse of IncrementalAlterConfigs {
         throttle_time_ms: i32, 0+;
-        responses: Vec<IncrementalAlterConfigsResourceResponse>, 0+;
-    }
-
-    /// The result for one resource.
-    part IncrementalAlterConfigsResourceResponse {
-        error_code: ErrorCode, 0+;
-        /// Null or empty without an error.
-        error_message: Option<String>, 0+;
-        resource_type: i8, 0+;
-        resource_name: String, 0+;
+        responses: Vec<AlterConfigsResourceResponse>, 0+;
     }
 }
