@@ -1,10 +1,8 @@
 //! CreatePartitions (key 37): adds partitions to existing topics. Removing partitions would lose records.
 
-use std::collections::HashMap;
-
 use super::change::Change;
 use super::context::Context;
-use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
+use super::refusal::{AdminRefusal, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS, plan_each_name};
 use super::replicas::{self, Placed};
 use crate::controller::Plan;
 use crate::metadata::{Command, Topic};
@@ -48,16 +46,9 @@ pub fn plan(
     random: &mut dyn FnMut() -> u64,
 ) -> Plan<CreatePartitionsResponse> {
     let mut plan = Plan { commands: Vec::new(), answer: CreatePartitionsResponse::default() };
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
     let mut room = PARTITIONS_PER_REQUEST_MAX;
-    for topic in &request.topics {
-        let Some(times) = times.remove(topic.name.as_str()) else { continue };
-        let planned = if times > 1 {
-            Err(AdminRefusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
-        } else {
-            plan_one(topic, context, &mut room, random())
-        };
+    let plan_one = |topic: &_| plan_one(topic, context, &mut room, random());
+    for (topic, planned) in plan_each_name(&request.topics, |topic| &topic.name, plan_one) {
         let (code, message) = match planned {
             Ok((command, note)) => {
                 plan.commands.push(command);

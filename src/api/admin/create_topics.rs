@@ -1,11 +1,9 @@
 //! CreateTopics (key 19): creates or rejects each topic of the request on its own.
 
-use std::collections::HashMap;
-
 use super::change::Change;
 use super::context::Context;
 use super::describe_configs;
-use super::refusal::{AdminRefusal, DUPLICATE_NAME, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS};
+use super::refusal::{AdminRefusal, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS, plan_each_name};
 use super::replicas::{self, Placed};
 use crate::config::BrokerConfig;
 use crate::config::topic::{self, Overrides};
@@ -55,18 +53,11 @@ pub fn plan(
         plan.answer = refuse_all(request, ErrorCode::PolicyViolation, TOO_MANY_PARTITIONS);
         return plan;
     }
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
     // Topics of one request can collide with each other. Each is therefore planned on an image that includes the
     // previous ones.
     let mut image = context.image.clone();
-    for topic in &request.topics {
-        let Some(times) = times.remove(topic.name.as_str()) else { continue };
-        let planned = if times > 1 {
-            Err(AdminRefusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME))
-        } else {
-            plan_one(topic, &mut image, context, random)
-        };
+    let plan_one = |topic: &_| plan_one(topic, &mut image, context, random);
+    for (topic, planned) in plan_each_name(&request.topics, |topic| &topic.name, plan_one) {
         let result = match planned {
             Ok((command, note)) => {
                 // Clients take a message without an error code for a success.

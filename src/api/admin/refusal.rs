@@ -1,5 +1,7 @@
 //! The error of one topic or resource of an admin request.
 
+use std::collections::HashMap;
+
 use crate::metadata::CommandRejected;
 use crate::model::ErrorCode;
 
@@ -21,6 +23,21 @@ impl AdminRefusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> AdminRefusal {
         AdminRefusal { code, message: message.into() }
     }
+}
+
+/// Plans each topic of a request, in order, and rejects the names that the request repeats. Each name has one result.
+pub(in crate::api) fn plan_each_name<'a, T, P>(
+    topics: &'a [T],
+    name_of: impl Fn(&T) -> &str,
+    mut plan_one: impl FnMut(&T) -> Result<P, AdminRefusal>,
+) -> Vec<(&'a T, Result<P, AdminRefusal>)> {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    topics.iter().for_each(|topic| *times.entry(name_of(topic)).or_default() += 1);
+    let planned = topics.iter().filter_map(|topic| match times.remove(name_of(topic))? {
+        1 => Some((topic, plan_one(topic))),
+        _ => Some((topic, Err(AdminRefusal::new(ErrorCode::InvalidRequest, DUPLICATE_NAME)))),
+    });
+    planned.collect()
 }
 
 /// Maps the errors of the image to error codes.
