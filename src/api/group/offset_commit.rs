@@ -10,6 +10,9 @@ use crate::wire::group::offset_commit::{
 };
 use crate::wire::{Malformed, Reader};
 
+/// The first version that names topics by id.
+const IDS_FROM: i16 = 10;
+
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
     let mut request: OffsetCommitRequest = call.decode(body)?;
@@ -17,7 +20,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     if let GroupOwner::Remote(owner) = place {
         return Ok(call.forward(owner));
     }
-    let refused = take_unknown(&mut request, version, &call.server.shard.image());
+    let refused = take_unknown(&mut request.topics, version >= IDS_FROM, &call.server.shard.image());
     if request.topics.is_empty() {
         return Ok(call.respond_now(&refused));
     }
@@ -34,13 +37,18 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     }))
 }
 
-/// Removes unknown topics and partitions, and returns their errors. Sets the names of the topics that stay.
-fn take_unknown(request: &mut OffsetCommitRequest, version: i16, image: &Image) -> OffsetCommitResponse {
+/// Removes unknown topics and partitions, and returns their errors. Sets the names of the topics that stay. `by_id`:
+/// the request names topics by id.
+pub(super) fn take_unknown(
+    topics: &mut Vec<OffsetCommitRequestTopic>,
+    by_id: bool,
+    image: &Image,
+) -> OffsetCommitResponse {
     let mut refused = OffsetCommitResponse::default();
-    request.topics.retain_mut(|asked| {
-        let topic = if version >= 10 { image.topic_by_id(asked.topic_id) } else { image.topic(&asked.name) };
+    topics.retain_mut(|asked| {
+        let topic = if by_id { image.topic_by_id(asked.topic_id) } else { image.topic(&asked.name) };
         let Some(topic) = topic else {
-            let error = if version >= 10 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            let error = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
             refused.topics.push(refuse(asked, error));
             return false;
         };
@@ -62,13 +70,14 @@ fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) -> OffsetComm
     OffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
 }
 
-fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
+/// The same error for each partition.
+pub(super) fn refuse_all(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
     let topics = request.topics.iter().map(|topic| refuse(topic, error)).collect();
     OffsetCommitResponse { topics, ..OffsetCommitResponse::default() }
 }
 
 /// Merges two responses, with one entry for each topic.
-fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
+pub(super) fn merge(response: OffsetCommitResponse, more: OffsetCommitResponse) -> OffsetCommitResponse {
     // The common case needs no map.
     if response.topics.is_empty() && more.topics.len() == 1 {
         return more;

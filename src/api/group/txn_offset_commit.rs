@@ -5,19 +5,22 @@
 
 use std::rc::Rc;
 
+use super::offset_commit::{merge, refuse_all, take_unknown};
 use super::request::{Framed, GroupOwner, GroupRequest, durable};
-use crate::api::gather::by_topic;
 use crate::api::txn::transactions;
 use crate::coordinator::Ledger;
 use crate::coordinator::group::Groups;
-use crate::metadata::Image;
 use crate::model::{ErrorCode, ProducerEpoch, ProducerId};
 use crate::partition::Partition;
 use crate::partition::producers::Membership;
 use crate::partition::transactions::Verification;
 use crate::router::message::{TransactionOperation, TransactionReply, TransactionRequest};
+use crate::wire::group::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+    OffsetCommitResponseTopic,
+};
 use crate::wire::group::txn_offset_commit::{
-    TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
     TxnOffsetCommitResponseTopic,
 };
 use crate::wire::{Malformed, Reader};
@@ -29,20 +32,64 @@ const ABORTABLE_FROM: i16 = 4;
 /// The first version that names topics by id, and whose clients know GROUP_ID_NOT_FOUND and STALE_MEMBER_EPOCH.
 const IDS_FROM: i16 = 6;
 
+/// A request, with its group's part in the form of OffsetCommit.
+struct Transactional {
+    transactional_id: String,
+    producer: (ProducerId, ProducerEpoch),
+    commit: OffsetCommitRequest,
+}
+
+impl From<TxnOffsetCommitRequest> for Transactional {
+    fn from(request: TxnOffsetCommitRequest) -> Transactional {
+        let partition = |partition: TxnOffsetCommitRequestPartition| OffsetCommitRequestPartition {
+            partition_index: partition.partition_index,
+            committed_offset: partition.committed_offset,
+            committed_leader_epoch: partition.committed_leader_epoch,
+            committed_metadata: partition.committed_metadata,
+        };
+        let topic = |topic: TxnOffsetCommitRequestTopic| OffsetCommitRequestTopic {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.into_iter().map(partition).collect(),
+        };
+        Transactional {
+            transactional_id: request.transactional_id,
+            producer: (request.producer_id, request.producer_epoch),
+            commit: OffsetCommitRequest {
+                group_id: request.group_id,
+                generation_id_or_member_epoch: request.generation_id_or_member_epoch,
+                member_id: request.member_id,
+                group_instance_id: request.group_instance_id,
+                topics: request.topics.into_iter().map(topic).collect(),
+                ..OffsetCommitRequest::default()
+            },
+        }
+    }
+}
+
+impl From<OffsetCommitResponse> for TxnOffsetCommitResponse {
+    fn from(response: OffsetCommitResponse) -> TxnOffsetCommitResponse {
+        let topics = response.topics.into_iter().map(|topic| {
+            let OffsetCommitResponseTopic { name, topic_id, partitions } = topic;
+            TxnOffsetCommitResponseTopic { name, topic_id, partitions }
+        });
+        TxnOffsetCommitResponse { throttle_time_ms: 0, topics: topics.collect() }
+    }
+}
+
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
-    let mut request: TxnOffsetCommitRequest = call.decode(body)?;
-    let place = call.owner(&request.group_id);
+    let mut request = Transactional::from(call.decode::<TxnOffsetCommitRequest>(body)?);
+    let place = call.owner(&request.commit.group_id);
     if let GroupOwner::Remote(owner) = place {
         return Ok(call.forward(owner));
     }
-    let refused = take_unknown(&mut request, call.header.version, &call.server.shard.image());
-    if request.topics.is_empty() {
-        return Ok(call.respond_now(&refused));
-    }
-    if request.group_id.is_empty() {
-        return Ok(call.respond_now(&merge(refused, refuse_all(&request, ErrorCode::InvalidGroupId))));
+    let by_id = call.header.version >= IDS_FROM;
+    let refused = take_unknown(&mut request.commit.topics, by_id, &call.server.shard.image());
+    if request.commit.topics.is_empty() {
+        return Ok(call.respond_now(&TxnOffsetCommitResponse::from(refused)));
     }
     let committed = match place {
+        _ if request.commit.group_id.is_empty() => Err(ErrorCode::InvalidGroupId),
         GroupOwner::Local(ledger) => commit(&call, &ledger, &request).await.map(|committed| (ledger, committed)),
         GroupOwner::Remote(_) => unreachable!("forwarded above"),
         GroupOwner::Unavailable(error) => Err(error),
@@ -52,18 +99,18 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
             Ok((ledger, committed)) => durable(&ledger, Ok(committed)).await,
             Err(error) => Err(error),
         };
-        let response = committed.unwrap_or_else(|error| refuse_all(&request, error));
-        call.respond(&merge(refused, response))
+        let response = committed.unwrap_or_else(|error| refuse_all(&request.commit, error));
+        call.respond(&TxnOffsetCommitResponse::from(merge(refused, response)))
     }))
 }
 
 async fn commit(
     call: &GroupRequest,
     ledger: &Rc<Ledger<Groups>>,
-    request: &TxnOffsetCommitRequest,
-) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+    request: &Transactional,
+) -> Result<OffsetCommitResponse, ErrorCode> {
     let partition = ledger.partition().clone();
-    let producer = (request.producer_id, request.producer_epoch);
+    let producer = request.producer;
     let verification = partition.begin_verification(producer.0, producer.1);
     if verification.is_some() {
         verify(call, &partition, request).await?;
@@ -72,7 +119,8 @@ async fn commit(
         if !is_in_transaction(&partition, producer, verification.as_deref()) {
             return Err(ErrorCode::InvalidTxnState);
         }
-        groups.commit_in_transaction(request, call.header.version >= IDS_FROM, now, writes)
+        let knows_members = call.header.version >= IDS_FROM;
+        groups.commit_in_transaction(&request.commit, producer, knows_members, now, writes)
     });
     step.await?
 }
@@ -88,9 +136,8 @@ fn is_in_transaction(
 }
 
 /// Verifies with the transaction's coordinator that the partition is in the transaction, or adds it.
-async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
-    let version = call.header.version;
-    let producer = (request.producer_id, request.producer_epoch);
+async fn verify(call: &GroupRequest, partition: &Partition, request: &Transactional) -> Result<(), ErrorCode> {
+    let (version, producer) = (call.header.version, request.producer);
     let partitions = vec![(partition.name.to_string(), partition.id.partition)];
     let operation = match version {
         ADDS_FROM.. => TransactionOperation::Add { producer, partitions, version: 2 },
@@ -111,51 +158,4 @@ async fn verify(call: &GroupRequest, partition: &Partition, request: &TxnOffsetC
         ErrorCode::ConcurrentTransactions if version < ADDS_FROM => ErrorCode::CoordinatorLoadInProgress,
         other => other,
     })
-}
-
-/// Removes unknown topics and partitions, and returns their errors. Sets the names of the topics that stay.
-fn take_unknown(request: &mut TxnOffsetCommitRequest, version: i16, image: &Image) -> TxnOffsetCommitResponse {
-    let mut refused = TxnOffsetCommitResponse::default();
-    request.topics.retain_mut(|asked| {
-        let by_id = version >= IDS_FROM;
-        let topic = if by_id { image.topic_by_id(asked.topic_id) } else { image.topic(&asked.name) };
-        let Some(topic) = topic else {
-            let error = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-            refused.topics.push(refuse(asked, error));
-            return false;
-        };
-        asked.name = topic.name.as_str().into();
-        let is_known = |index: i32| topic.partition(index).is_some();
-        let unknown: Vec<_> = asked.partitions.extract_if(.., |asked| !is_known(asked.partition_index)).collect();
-        if !unknown.is_empty() {
-            let unknown = TxnOffsetCommitRequestTopic { partitions: unknown, ..asked.clone() };
-            refused.topics.push(refuse(&unknown, ErrorCode::UnknownTopicOrPartition));
-        }
-        !asked.partitions.is_empty()
-    });
-    refused
-}
-
-fn refuse(topic: &TxnOffsetCommitRequestTopic, error_code: ErrorCode) -> TxnOffsetCommitResponseTopic {
-    let refuse = |partition_index| TxnOffsetCommitResponsePartition { partition_index, error_code };
-    let partitions = topic.partitions.iter().map(|partition| refuse(partition.partition_index)).collect();
-    TxnOffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
-}
-
-fn refuse_all(request: &TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCommitResponse {
-    let topics = request.topics.iter().map(|topic| refuse(topic, error)).collect();
-    TxnOffsetCommitResponse { throttle_time_ms: 0, topics }
-}
-
-/// Merges two responses, with one entry for each topic.
-fn merge(response: TxnOffsetCommitResponse, more: TxnOffsetCommitResponse) -> TxnOffsetCommitResponse {
-    // The common case needs no map.
-    if response.topics.is_empty() && more.topics.len() == 1 {
-        return more;
-    }
-    let all = response.topics.into_iter().chain(more.topics);
-    let topics = by_topic(all.map(|topic| ((topic.name, topic.topic_id), topic.partitions))).into_iter();
-    let topics =
-        topics.map(|((name, topic_id), partitions)| TxnOffsetCommitResponseTopic { name, topic_id, partitions });
-    TxnOffsetCommitResponse { topics: topics.collect(), ..response }
 }

@@ -1,6 +1,7 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use super::classic::{ClassicGroup, ClassicGroupState};
+use super::consumer::ConsumerGroup;
 use super::offsets::CommittedOffset;
 use super::record::{Key, OffsetValue};
 use super::{Group, GroupKind, Groups};
@@ -70,17 +71,7 @@ impl Groups {
             is_transactional: false,
         };
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
-            Some(GroupKind::Consumer(group)) => {
-                if let Some(older_epoch) = group.check_commit(&committer, knows_absence)? {
-                    for topic in &request.topics {
-                        let id = self.id_of(&topic.name, topic.topic_id);
-                        topic
-                            .partitions
-                            .iter()
-                            .try_for_each(|requested| older_epoch.check(id, requested.partition_index))?;
-                    }
-                }
-            }
+            Some(GroupKind::Consumer(group)) => self.check_consumer(group, &committer, request, knows_absence)?,
             Some(GroupKind::Classic(classic)) => {
                 classic.check_commit(&committer)?;
                 if matches!(classic.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance) {
@@ -98,12 +89,39 @@ impl Groups {
             -1 => -1,
             retention_ms => now.wall_ms.saturating_add(retention_ms),
         };
+        Ok(self.put_offsets(request, expire_timestamp_ms, now, writes))
+    }
+
+    /// Checks that the consumer group accepts the commit of each partition.
+    pub(super) fn check_consumer(
+        &self,
+        group: &ConsumerGroup,
+        committer: &Committer<'_>,
+        request: &OffsetCommitRequest,
+        knows_absence: bool,
+    ) -> Result<(), ErrorCode> {
+        let Some(older_epoch) = group.check_commit(committer, knows_absence)? else { return Ok(()) };
+        for topic in &request.topics {
+            let id = self.id_of(&topic.name, topic.topic_id);
+            topic.partitions.iter().try_for_each(|requested| older_epoch.check(id, requested.partition_index))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the offsets, except those whose metadata is too long.
+    pub(super) fn put_offsets(
+        &self,
+        request: &OffsetCommitRequest,
+        expire_timestamp_ms: i64,
+        now: Now,
+        writes: &mut Writes<Groups>,
+    ) -> OffsetCommitResponse {
         let mut response = OffsetCommitResponse::default();
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
-                let (group, topic_name) = (&request.group_id, &topic.name);
-                let key = Key::Offset { group, topic: topic_name, partition: partition.partition_index };
+                let partition_index = partition.partition_index;
+                let key = Key::Offset { group: &request.group_id, topic: &topic.name, partition: partition_index };
                 let value = OffsetValue {
                     offset: Offset(partition.committed_offset),
                     leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
@@ -112,27 +130,21 @@ impl Groups {
                     expire_timestamp_ms,
                     topic_id: topic.topic_id,
                 };
-                let error_code = self.put_offset(key, value, writes);
-                let partition_index = partition.partition_index;
+                let is_too_long = utf16_len(value.metadata) > self.config.offset_metadata_max_bytes as usize;
+                if !is_too_long {
+                    writes.put(&key.to_bytes(), Some(&value.to_bytes()));
+                }
+                let error_code = if is_too_long { ErrorCode::OffsetMetadataTooLarge } else { ErrorCode::None };
                 partitions.push(OffsetCommitResponsePartition { partition_index, error_code });
             }
             let (name, topic_id) = (topic.name.clone(), topic.topic_id);
             response.topics.push(OffsetCommitResponseTopic { name, topic_id, partitions });
         }
-        Ok(response)
-    }
-
-    /// Writes an offset, unless its metadata is too long.
-    pub(super) fn put_offset(&self, key: Key<'_>, value: OffsetValue<'_>, writes: &mut Writes<Groups>) -> ErrorCode {
-        if utf16_len(value.metadata) > self.config.offset_metadata_max_bytes as usize {
-            return ErrorCode::OffsetMetadataTooLarge;
-        }
-        writes.put(&key.to_bytes(), Some(&value.to_bytes()));
-        ErrorCode::None
+        response
     }
 
     /// The topic's id, looked up by name if the request has none.
-    pub(super) fn id_of(&self, name: &str, given: TopicId) -> TopicId {
+    fn id_of(&self, name: &str, given: TopicId) -> TopicId {
         match self.image.topic(name) {
             Some(topic) if given.is_zero() => topic.id,
             _ => given,

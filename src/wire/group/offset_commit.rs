@@ -47,7 +47,7 @@ message! {
         partitions: Vec<OffsetCommitResponsePartition>, 0+;
     }
 
-    /// The result for one partition.
+    /// The result for one partition, also in TxnOffsetCommit.
     part OffsetCommitResponsePartition {
         partition_index: i32, 0+;
         error_code: ErrorCode, 0+;

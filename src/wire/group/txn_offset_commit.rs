@@ -1,7 +1,8 @@
 //! TxnOffsetCommit (key 28), versions 0 to 6: commits offsets that take effect when their transaction
 //! commits (KIP-98, KIP-447). Topics by id from version 6 on (KIP-1319).
 
-use crate::model::{ErrorCode, TopicId};
+use crate::model::TopicId;
+use crate::wire::group::offset_commit::OffsetCommitResponsePartition;
 
 message! {
     request TxnOffsetCommitRequest of TxnOffsetCommit {
@@ -45,12 +46,6 @@ message! {
     part TxnOffsetCommitResponseTopic {
         name: String, 0-5, ignorable = true;
         topic_id: TopicId, 6+, ignorable = true;
-        partitions: Vec<TxnOffsetCommitResponsePartition>, 0+;
-    }
-
-    /// The result for one partition.
-    part TxnOffsetCommitResponsePartition {
-        partition_index: i32, 0+;
-        error_code: ErrorCode, 0+;
+        partitions: Vec<OffsetCommitResponsePartition>, 0+;
     }
 }
