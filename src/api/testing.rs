@@ -20,7 +20,7 @@ use crate::shard::open::ShardLocation;
 
 pub const APPEND: AppendRequest = AppendRequest { capabilities: ProduceCapabilities::ALL, acks: 1, now_ms: 1_000 };
 
-async fn open(directory: &Path, shards: u16) -> Rc<Shard> {
+async fn open(directory: &Path, shards: u16, topics: &[(&str, usize)]) -> Rc<Shard> {
     let mut config = BrokerConfig::default();
     config.memory_bytes = 64 << 20;
     let location = ShardLocation {
@@ -33,16 +33,26 @@ async fn open(directory: &Path, shards: u16) -> Rc<Shard> {
         journal_file_bytes: 4 << 20,
         journal_idle: journal::IDLE,
     };
-    let image = create(&image_with_nodes(1), "topic", 8);
+    let image = topics.iter().fold(image_with_nodes(1), |image, (name, partitions)| create(&image, name, *partitions));
     Shard::open(location, image.into()).await.expect("the directory is good").0
 }
 
-/// Runs `test` with the server of shard 0 and the router of the last shard.
+/// Runs `test` with the server of shard 0 and the router of the last shard. There is one topic, of 8 partitions.
 pub fn run<F: Future<Output = ()>>(name: &str, shards: u16, test: impl FnOnce(Rc<Server>, Rc<Router>) -> F) {
+    run_with(name, shards, &[("topic", 8)], test);
+}
+
+/// As [`run`], with these topics and their numbers of partitions.
+pub fn run_with<F: Future<Output = ()>>(
+    name: &str,
+    shards: u16,
+    topics: &[(&str, usize)],
+    test: impl FnOnce(Rc<Server>, Rc<Router>) -> F,
+) {
     let directory = std::env::temp_dir().join(format!("tidemill-api-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&directory);
     runtime::run(runtime::Config::default(), || async {
-        let shard = open(&directory, shards).await;
+        let shard = open(&directory, shards, topics).await;
         let ends = runtime::mesh::<Message>(shards.into()).into_iter().enumerate();
         let routers: Vec<_> = ends.map(|(shard, end)| Router::new(ShardId(shard as u16), end)).collect();
         let server = crate::api::serve(shard.clone(), routers[0].clone());

@@ -33,7 +33,7 @@ use tidemill::wire::{Bytes, Message, Wire, frame};
 const SOON: Duration = Duration::from_secs(30);
 
 /// Connects to a group's coordinator.
-fn coordinator(bootstrap: &str, group: &str) -> Talk {
+pub fn coordinator(bootstrap: &str, group: &str) -> Talk {
     let request = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
     let answer: FindCoordinatorResponse = Talk::to(bootstrap).call(&request, 6);
     let found = &answer.coordinators[0];
@@ -42,7 +42,7 @@ fn coordinator(bootstrap: &str, group: &str) -> Talk {
 }
 
 /// Waits until the coordinator has loaded.
-fn settled<T>(mut ask: impl FnMut() -> (ErrorCode, T)) -> T {
+pub fn settled<T>(mut ask: impl FnMut() -> (ErrorCode, T)) -> T {
     wait_for("the coordinator has loaded", SOON, || match ask() {
         (ErrorCode::CoordinatorLoadInProgress, _) => None,
         (_, answer) => Some(answer),

@@ -16,4 +16,6 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod request;
 pub(crate) mod sync_group;
+#[cfg(test)]
+mod tests;
 pub(crate) mod txn_offset_commit;

@@ -303,6 +303,23 @@ fn statement_106_a_member_that_does_not_rejoin_in_time_is_removed() {
 }
 
 #[test]
+fn statement_111_a_follower_waits_for_the_leader_and_may_get_an_empty_assignment() {
+    let mut world = World::new(&[]);
+    let (a, b) = (world.join(""), world.join(""));
+    world.pass(6000);
+    let (a, b) = (now(a).member_id, now(b).member_id);
+    let mut syncing = world.sync(1, &b, &[]);
+    assert!(poll(&mut syncing).is_none(), "the leader has not assigned");
+    // The leader names only itself.
+    assert_eq!(now(world.sync(1, &a, &[(&a, 1)])).assignment, Bytes(vec![1]));
+    let empty = poll(&mut syncing).expect("the leader has assigned");
+    assert_eq!((empty.error_code, empty.assignment), (ErrorCode::None, Bytes(vec![])));
+    world.restart();
+    let again = now(world.sync(1, &b, &[]));
+    assert_eq!((again.error_code, again.assignment), (ErrorCode::None, Bytes(vec![])));
+}
+
+#[test]
 fn statement_107_the_protocol_is_supported_by_all_and_preferred_by_most() {
     for (all, expected) in [
         (&[&["a", "b"][..], &["b", "a"], &["b", "a"]][..], "b"),
