@@ -174,10 +174,10 @@
 //!   requests as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB). Without spinning, small requests took
 //!   10% less CPU still, and a single record 5% more time.
 //! - **A profile holds measurements, and each start derives the settings** (`config::profile`). A newer release derives
-//!   better ones from an old file. Two settings follow so far: `spin.us` lasts as long as the wake-up that it saves, and
-//!   no longer than the 20 us above; `journal.depth` grows while the bandwidth of durable writes grows by 15%. A profile
-//!   of another machine or of a busy one has no effect: beside builds of others, durable writes of 4 KiB took 1.1 ms in
-//!   place of 0.1 ms, and would have set the depth to 8.
+//!   better ones from an old file. Two settings follow so far. `spin.us` lasts as long as the wake-up that it saves, and
+//!   no longer than the 20 us above; `journal.depth` grows while the bandwidth of durable writes grows by 15%. A
+//!   profile of another machine or of a busy one has no effect: beside builds of others, durable writes of 4 KiB took
+//!   1.1 ms in place of 0.1 ms, and would have set the depth to 8.
 //! - **A start waits for the direct writes of the process before it** (`disk::earlier`). The kernel releases the lock
 //!   of the data directory when a process is killed, and finishes its direct writes later: on a slow device, seconds
 //!   later. They could land on bytes that the successor has acknowledged. A file has no write in flight when the kernel
