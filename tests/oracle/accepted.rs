@@ -6,7 +6,7 @@ use super::pair::Difference;
 
 /// An intended difference. `*` matches any text.
 pub struct Accepted {
-    /// `Api / case / path`, or `direct: Api / case / path` for one routing.
+    /// `Api / case / path`, or `direct|steer: Api / case / path` for some routings.
     pub at: &'static str,
     pub kafka: &'static str,
     pub tidemill: &'static str,
@@ -32,7 +32,7 @@ const HOURS_OVERLOOKED: &str = "log.retention.hours is set; Kafka ignores it whe
 const CLUSTER_WIDE: &str =
     "Kafka's eligible leader replicas write it to the cluster's dynamic configs, which Tidemill does not have";
 const COLLIDES: &str = "Kafka creates one of two colliding names when one request has both";
-const BROKER_PER_SHARD: &str = "in direct routing each shard is a broker, and this node has two";
+const BROKER_PER_SHARD: &str = "each shard is a broker, and this node has two";
 const OWN_ID: &str = "the message names the brokers by their own ids";
 const PLACED_ELSEWHERE: &str =
     "partitions of a topic lie on consecutive brokers of a node; the message names the others";
@@ -59,7 +59,12 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("AlterPartitionReassignments / * / *.error_message", "Unable to find *", "*", OWN_WORDS),
     Accepted {
         is_by_chance: true,
-        ..accepted("direct: AlterPartitionReassignments / * / *.partitions[*].error_*", "None", "*", BROKER_PER_SHARD)
+        ..accepted(
+            "direct|steer: AlterPartitionReassignments / * / *.partitions[*].error_*",
+            "None",
+            "*",
+            BROKER_PER_SHARD,
+        )
     },
     // DescribeQuorum, UpdateFeatures.
     Accepted {
@@ -135,9 +140,9 @@ pub const ACCEPTED: &[Accepted] = &[
     any_order("DeleteRecords / * / topics.order"),
     any_order("DeleteRecords / * / topics[*].partitions.order"),
     any_order("DescribeLogDirs / * / *order"),
-    accepted("direct: DescribeLogDirs / * / results[0].topics[*", THERE, ABSENT, BROKER_PER_SHARD),
+    accepted("direct|steer: DescribeLogDirs / * / results[0].topics[*", THERE, ABSENT, BROKER_PER_SHARD),
     accepted(
-        "direct: DescribeLogDirs / * / results[0].total_bytes",
+        "direct|steer: DescribeLogDirs / * / results[0].total_bytes",
         "*",
         "*",
         "each broker has its share of the volume",
@@ -228,6 +233,10 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     // FindCoordinator.
     accepted("FindCoordinator / * / *port", "*", "*", "each has its own port"),
+    Accepted {
+        is_by_chance: true,
+        ..accepted("steer: FindCoordinator / * / *host", "127.0.0.1", "localhost", "each shard has its own spelling")
+    },
     accepted("FindCoordinator / * / *error_message", "*", "*", OWN_WORDS),
     // CreateTopics.
     accepted(
@@ -242,11 +251,11 @@ pub const ACCEPTED: &[Accepted] = &[
         "CreateTopics / more replicas than brokers / topics[*].error_message",
         "*broker(s) are registered or some brokers have all their log directories cordoned.",
         "*broker(s) are registered.",
-        "a node has one log directory, which cannot be cordoned; in direct routing each shard is a broker",
+        "a node has one log directory, which cannot be cordoned; each shard may be a broker",
     ),
-    accepted("direct: CreateTopics / assigned* / topics[*].error_message", "None", "*", PLACED_ELSEWHERE),
+    accepted("direct|steer: CreateTopics / assigned* / topics[*].error_message", "None", "*", PLACED_ELSEWHERE),
     accepted(
-        "direct: CreatePartitions / two more where told / results[*].error_message",
+        "direct|steer: CreatePartitions / two more where told / results[*].error_message",
         "None",
         "*",
         PLACED_ELSEWHERE,
@@ -258,10 +267,20 @@ pub const ACCEPTED: &[Accepted] = &[
         "Kafka checks collisions only with existing topics, and so creates both names of one request",
     ),
     accepted("* / topics[col_lide*]", THERE, ABSENT, "the second one of two colliding names"),
-    accepted("direct: * / *.error_message", "*broker 1 more than once.", "*broker 1000 more than once.", OWN_ID),
-    accepted("direct: * / *.error_message", "*expected 1 or empty string*", "*expected 1000 or 1001 or empty*", OWN_ID),
-    accepted("direct: UpdateFeatures / * / error_message", "*Local controller 1 *", "*Local controller 1000 *", OWN_ID),
-    accepted("direct: * / *.error_message", "*expected 1, but*", "*expected 1000 or 1001, but*", OWN_ID),
+    accepted("direct|steer: * / *.error_message", "*broker 1 more than once.", "*broker 1000 more than once.", OWN_ID),
+    accepted(
+        "direct|steer: * / *.error_message",
+        "*expected 1 or empty string*",
+        "*expected 1000 or 1001 or empty*",
+        OWN_ID,
+    ),
+    accepted(
+        "direct|steer: UpdateFeatures / * / error_message",
+        "*Local controller 1 *",
+        "*Local controller 1000 *",
+        OWN_ID,
+    ),
+    accepted("direct|steer: * / *.error_message", "*expected 1, but*", "*expected 1000 or 1001, but*", OWN_ID),
     // DeleteTopics, CreatePartitions.
     any_order("DeleteTopics / * / responses.order"),
     // Metadata, DescribeTopicPartitions.
@@ -392,10 +411,11 @@ impl Ledger {
     }
 
     pub fn accepts(&self, place: &str, difference: &Difference) -> bool {
-        let at = format!("{place} / {}", difference.path);
-        let of_side = format!("{}: {at}", difference.side);
+        let place = format!("{place} / {}", difference.path);
         let row = ACCEPTED.iter().position(|row| {
-            (matches(row.at, &at) || matches(row.at, &of_side))
+            let (sides, at) = row.at.split_once(": ").map_or((None, row.at), |(sides, at)| (Some(sides), at));
+            sides.is_none_or(|sides| sides.split('|').any(|side| side == difference.side))
+                && matches(at, &place)
                 && matches(row.kafka, &difference.kafka)
                 && matches(row.tidemill, &difference.tidemill)
         });

@@ -1,9 +1,13 @@
 //! The brokers of one side: where a request is sent, and the broker ids in requests and responses.
 //!
-//! Kafka and a node in forward routing are broker 1. In direct routing a node is one broker per shard, numbered from
-//! 1000 on, each with its port. Requests name broker 1 as broker 1000, and go to the broker that a client would choose:
-//! groups and transactions to their coordinators, everything else to broker 1000. Responses are mapped back to broker
-//! 1, and brokers that are broker 1 too are left out.
+//! Kafka and a node in forward routing are broker 1. In direct and in steer routing a node is one broker per shard,
+//! numbered from 1000 on, each with its address. Requests name broker 1 as broker 1000, and go to the broker that a
+//! client would choose: groups and transactions to their coordinators, everything else to broker 1000. Responses are
+//! mapped back to broker 1, and brokers that are broker 1 too are left out.
+//!
+//! In steer routing the addresses differ in the spelling of the host only, and a connection's first requests decide its
+//! shard. A connection to broker 1000 names it in ApiVersions, as clients of Kafka 4.4 do (KIP-1242). A request to a
+//! coordinator gets a connection of its own, so that each such request decides a shard, at each of its versions.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,15 +15,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidemill::api::table::{Scope, row};
+use tidemill::config::Routing;
 use tidemill::model::ErrorCode;
 use tidemill::wire::admin::alter_configs::AlterConfigsRequest;
 use tidemill::wire::admin::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
-use tidemill::wire::admin::api_versions::ApiVersionsRequest;
+use tidemill::wire::admin::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::admin::create_partitions::CreatePartitionsRequest;
 use tidemill::wire::admin::create_topics::CreateTopicsRequest;
 use tidemill::wire::admin::describe_configs::DescribeConfigsRequest;
 use tidemill::wire::admin::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse, GROUP, TRANSACTION};
 use tidemill::wire::admin::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use tidemill::wire::admin::metadata::{MetadataRequest, MetadataResponse};
 use tidemill::wire::frame::{self, RequestHeader};
 use tidemill::wire::group::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use tidemill::wire::txn::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
@@ -28,7 +34,7 @@ use tidemill::wire::{ApiKey, Message, Reader, Wire};
 use crate::support::talk::Talk;
 use crate::support::wait_for;
 
-/// The first broker of a node in direct routing.
+/// The first broker of a node in direct or steer routing.
 const FIRST: i32 = 1000;
 /// Fields that have a broker's id.
 const ID_FIELDS: [&str; 5] = ["node_id", "broker_id", "leader_id", "controller_id", "replica_id"];
@@ -39,30 +45,59 @@ const BROKER_FIELDS: [&str; 3] = ["brokers", "node_endpoints", "config_resources
 
 pub struct Brokers {
     bootstrap: String,
-    is_direct: bool,
+    routing: Routing,
     /// The coordinators' addresses by key type. The internal topics have one partition, so each type has one.
     coordinators: RefCell<HashMap<i8, String>>,
 }
 
 impl Brokers {
-    /// `is_direct`: a Tidemill node in direct routing.
-    pub fn new(bootstrap: &str, is_direct: bool) -> Brokers {
-        Brokers { bootstrap: bootstrap.into(), is_direct, coordinators: RefCell::default() }
+    /// The brokers of a node with this routing. Kafka is like a node in forward routing.
+    pub fn new(bootstrap: &str, routing: Routing) -> Brokers {
+        Brokers { bootstrap: bootstrap.into(), routing, coordinators: RefCell::default() }
+    }
+
+    fn has_one(&self) -> bool {
+        self.routing == Routing::Forward
     }
 
     /// The address to which a client sends a request of this API.
     pub fn address(&self, api: ApiKey) -> String {
-        if !self.is_direct {
-            return self.bootstrap.clone();
-        }
-        match (api, row(api).scope) {
-            (ApiKey::ListGroups, _) | (_, Scope::GroupCoordinator) => self.coordinator(GROUP),
-            (ApiKey::ListTransactions, _) | (_, Scope::TransactionCoordinator) => self.coordinator(TRANSACTION),
-            _ => {
+        match (self.routing, coordinator_of(api)) {
+            (Routing::Direct | Routing::Steer, Some(key_type)) => self.coordinator(key_type),
+            (Routing::Direct, None) => {
                 let (host, port) = self.bootstrap.rsplit_once(':').expect("host:port");
                 format!("{host}:{}", port.parse::<u16>().expect("a port") + 1)
             }
+            (Routing::Steer | Routing::Forward, _) => self.bootstrap.clone(),
         }
+    }
+
+    /// Opens a connection for requests of this API.
+    pub fn connect(&self, api: ApiKey) -> Talk {
+        let mut talk = Talk::to(&self.address(api));
+        if self.routing == Routing::Steer && coordinator_of(api).is_none() {
+            let request = ApiVersionsRequest {
+                client_software_name: "oracle".into(),
+                client_software_version: "1".into(),
+                cluster_id: Some(self.cluster_id()),
+                node_id: FIRST,
+            };
+            let answer: ApiVersionsResponse = talk.call(&request, 5);
+            assert_eq!(answer.error_code, ErrorCode::None, "broker {FIRST} is at this address");
+        }
+        talk
+    }
+
+    /// The connection that a request of this API shares with others: one per address. `None`: it gets its own.
+    pub fn connection(&self, api: ApiKey) -> Option<String> {
+        let is_kept = self.routing != Routing::Steer || coordinator_of(api).is_none();
+        is_kept.then(|| self.address(api))
+    }
+
+    pub fn cluster_id(&self) -> String {
+        let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+        let answer: MetadataResponse = Talk::to(&self.address(ApiKey::Metadata)).call(&request, 12);
+        answer.cluster_id.expect("a cluster has an id")
     }
 
     fn coordinator(&self, key_type: i8) -> String {
@@ -90,7 +125,7 @@ impl Brokers {
     /// The frame with this side's broker ids. A frame that cannot be decoded stays as it is.
     pub fn in_request(&self, api: ApiKey, frame: &[u8]) -> Vec<u8> {
         let renamed = match api {
-            _ if !self.is_direct => None,
+            _ if self.has_one() => None,
             ApiKey::ApiVersions => renamed(frame, |request: &mut ApiVersionsRequest| {
                 rename(std::slice::from_mut(&mut request.node_id));
             }),
@@ -126,9 +161,18 @@ impl Brokers {
 
     /// Maps the broker ids of a response to broker 1.
     pub fn in_answer(&self, answer: &mut Value) {
-        if self.is_direct {
+        if !self.has_one() {
             to_one(answer);
         }
+    }
+}
+
+/// The key type of the coordinator to which a client sends requests of this API.
+fn coordinator_of(api: ApiKey) -> Option<i8> {
+    match (api, row(api).scope) {
+        (ApiKey::ListGroups, _) | (_, Scope::GroupCoordinator) => Some(GROUP),
+        (ApiKey::ListTransactions, _) | (_, Scope::TransactionCoordinator) => Some(TRANSACTION),
+        _ => None,
     }
 }
 

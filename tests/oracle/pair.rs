@@ -1,4 +1,4 @@
-//! The two brokers. Each gets the same request, and its response becomes paths and values that are comparable.
+//! The sides. Each gets the same request, and its response becomes paths and values that are comparable.
 //!
 //! Values that each broker chooses are mapped by their meaning, not by their path: topic ids to the topic's name, ports
 //! to one word, times on the broker's clock to `<now>`, and producer ids to the number of earlier ids. Session ids are
@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidemill::config::Routing;
 use tidemill::model::TopicId;
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use tidemill::wire::txn::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
@@ -26,11 +27,11 @@ pub const ID: i32 = 7;
 /// response (acks=0).
 const PROBE: i32 = -42;
 
-/// One of the two brokers, and the mapping of its values.
+/// Kafka or a Tidemill node, and the mapping of its values.
 pub struct Side {
     pub name: &'static str,
     brokers: Brokers,
-    /// The open connections, by address.
+    /// The open connections, by [`Brokers::connection`].
     talks: RefCell<HashMap<String, Talk>>,
     began_ms: i64,
     topics: RefCell<HashMap<String, String>>,
@@ -45,15 +46,16 @@ pub struct Side {
 }
 
 impl Side {
-    /// A side that is broker 1.
+    /// Kafka, or a Tidemill node with one broker.
     pub fn new(name: &'static str, bootstrap: &str) -> Side {
-        Side::with_brokers(name, Brokers::new(bootstrap, false))
+        Side::routed(name, bootstrap, Routing::Forward)
     }
 
-    pub fn with_brokers(name: &'static str, brokers: Brokers) -> Side {
+    /// A Tidemill node with this routing.
+    pub fn routed(name: &'static str, bootstrap: &str, routing: Routing) -> Side {
         Side {
             name,
-            brokers,
+            brokers: Brokers::new(bootstrap, routing),
             talks: RefCell::default(),
             began_ms: now_ms(),
             topics: RefCell::default(),
@@ -77,9 +79,7 @@ impl Side {
     }
 
     pub fn cluster_id(&self) -> String {
-        let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
-        let answer: MetadataResponse = Talk::to(&self.brokers.address(ApiKey::Metadata)).call(&request, 12);
-        answer.cluster_id.expect("a cluster has an id")
+        self.brokers.cluster_id()
     }
 
     pub fn session_id(&self) -> i32 {
@@ -109,9 +109,9 @@ impl Side {
 
     /// Sends one frame and reads the response, or finds that there is none.
     pub fn ask(&self, api: ApiKey, version: i16, frame: &[u8]) -> Paths {
-        let address = self.brokers.address(api);
-        let open = self.talks.borrow_mut().remove(&address);
-        let mut talk = open.unwrap_or_else(|| Talk::to(&address));
+        let broker = self.brokers.connection(api);
+        let open = broker.as_ref().and_then(|broker| self.talks.borrow_mut().remove(broker));
+        let mut talk = open.unwrap_or_else(|| self.brokers.connect(api));
         let frame = self.brokers.in_request(api, frame);
         let probe = frame::encode_request(
             &tidemill::wire::admin::api_versions::ApiVersionsRequest::default(),
@@ -125,12 +125,14 @@ impl Side {
             Ok(None) => return told("the connection is closed"),
             Err(_) => return told("silence, whatever is asked next"),
         };
-        if first.starts_with(&PROBE.to_be_bytes()) {
-            self.talks.borrow_mut().insert(address, talk);
-            return told("no answer");
+        let is_probe = first.starts_with(&PROBE.to_be_bytes());
+        if let Some(broker) = broker
+            && (is_probe || talk.receive().is_some())
+        {
+            self.talks.borrow_mut().insert(broker, talk);
         }
-        if talk.receive().is_some() {
-            self.talks.borrow_mut().insert(address, talk);
+        if is_probe {
+            return told("no answer");
         }
         // KIP-511: an unknown version of ApiVersions is answered at version 0.
         let version = if api == ApiKey::ApiVersions && !api.api().serves(version) { 0 } else { version };

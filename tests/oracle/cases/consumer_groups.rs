@@ -23,7 +23,7 @@ use tidemill::wire::{ApiKey, Bytes};
 
 use super::super::case::{Case, case, say};
 use super::super::pair::Side;
-use super::groups::{join, sync};
+use super::groups::{BEYOND_THE_RUN_MS, join, sync};
 use super::transactions::id;
 
 type Beat = ConsumerGroupHeartbeatRequest;
@@ -36,7 +36,7 @@ fn joining(group: &str, member: &str) -> Beat {
     Beat {
         group_id: group.into(),
         member_id: member.into(),
-        rebalance_timeout_ms: 30_000,
+        rebalance_timeout_ms: BEYOND_THE_RUN_MS,
         subscribed_topic_names: Some(vec![TOPIC.into()]),
         topic_partitions: Some(vec![]),
         ..Beat::default()

@@ -100,11 +100,14 @@ fn fetch_offsets(side: &Side, v: i16, groups: &[&str], topics: Option<&[(&'stati
     say(&request, v)
 }
 
+/// The longest timeout of a session. No session ends while the cases run, on one side earlier than on another.
+pub const BEYOND_THE_RUN_MS: i32 = 1_800_000;
+
 pub fn join(group: String, member_id: &str, instance: Option<&str>, v: i16) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group,
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: if v == 0 { -1 } else { 30_000 },
+        session_timeout_ms: BEYOND_THE_RUN_MS,
+        rebalance_timeout_ms: if v == 0 { -1 } else { BEYOND_THE_RUN_MS },
         member_id: member_id.into(),
         group_instance_id: instance.filter(|_| v >= 5).map(str::to_owned),
         protocol_type: "consumer".into(),
