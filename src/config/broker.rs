@@ -36,7 +36,11 @@ macro_rules! broker_settings {
                     debug_assert!(row.is_legal(&value), "CONF-1: {name} = {value} is not in {}", row.range());
                     value
                 };
-                BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given }
+                let mut config = BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given };
+                if !config.is_given("routing") {
+                    config.routing = config.routing_by_hosts();
+                }
+                config
             }
         }
     };
@@ -62,8 +66,9 @@ broker_settings! {
         "The security protocol of each listener name: NAME:PROTOCOL,... Only PLAINTEXT is supported so far.";
     data_dirs: String = "log.dirs", Kind::Text, Some("tidemill-data"),
         "The data directory.";
-    routing: Routing = "routing", Kind::OneOf(ROUTINGS), Some("direct"),
-        "direct: each core is a broker with its port. steer: each core is a broker, on one port. forward: one broker.";
+    routing: Routing = "routing", Kind::OneOf(ROUTINGS), None,
+        "direct: each core is a broker with its port. steer: each core is a broker, on one port. forward: one broker. \
+         Not set: steer if the advertised hosts are names, and direct if one is an IP address.";
     shards: Option<u16> = "shards", int(1, 1000), None,
         "How many cores to run on. Not set: every core that the process may use.";
     spin_us: u32 = "spin.us", int(0, 1_000_000), Some("20"),
@@ -327,6 +332,12 @@ impl BrokerConfig {
 
     /// The listeners that responses name, one for each of [`Self::bind`], in its order.
     pub fn advertised(&self) -> Vec<Listener> {
+    /// The routing of a node that sets none. Steer routing needs one port only, but an IP address has no second
+    /// spelling for the second shard, and old clients take brokers with one address for one broker.
+    fn routing_by_hosts(&self) -> Routing {
+        if self.advertised().iter().all(Listener::is_name) { Routing::Steer } else { Routing::Direct }
+    }
+
         let given = self.advertised_listeners.as_ref().unwrap_or(&self.listeners);
         let given = Listener::parse_all(given).expect("CONF-1: parsed when it was set");
         let named =

@@ -33,9 +33,10 @@ pub enum Routing {
 
 impl FromValue for Routing {
     fn from_value(value: &Value) -> Routing {
-        match String::from_value(value).as_str() {
-            "forward" => Routing::Forward,
-            "steer" => Routing::Steer,
+        match Option::<String>::from_value(value).as_deref() {
+            Some("forward") => Routing::Forward,
+            Some("steer") => Routing::Steer,
+            // Not set: the advertised hosts decide.
             _ => Routing::Direct,
         }
     }

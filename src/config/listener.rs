@@ -1,6 +1,7 @@
 //! The addresses that clients connect to: `NAME://host:port`, as in Kafka's `listeners` and `advertised.listeners`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// Stands for the number of the shard in the host of an advertised listener.
 pub const SHARD_IN_HOST: &str = "{shard}";
@@ -74,6 +75,11 @@ impl Listener {
             }
         }
         Ok(listeners)
+    }
+
+    /// Whether the host is a name, not an IP address and not every interface.
+    pub fn is_name(&self) -> bool {
+        !self.host.is_empty() && self.host.parse::<IpAddr>().is_err()
     }
 
     /// Whether the host stands for every interface: a node can bind it, but a client cannot connect to it.

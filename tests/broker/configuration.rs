@@ -39,7 +39,8 @@ fn the_file_that_kafka_ships_starts_a_node() {
     let printed = started.printed();
     for part in [
         "data       kraft-combined-logs",
-        &format!("plaintext  0.0.0.0:{port}, shards on {}-{}", port + 1, port + 2),
+        "shards     2 (steer: ",
+        &format!("plaintext  0.0.0.0:{port}\n"),
         &format!("tidemill produce greetings --bootstrap localhost:{port} "),
         "server.properties:17: num.recovery.threads.per.data.dir has no effect here",
         "the node listens on all interfaces, without authentication or encryption",

@@ -103,7 +103,7 @@ fn settings_that_contradict_each_other_are_rejected() {
             "the port 1 appears twice",
         ),
         ("advertised.listeners = \"OUT://a:1\"", "advertises a name that is not in listeners"),
-        ("listeners = \"PLAINTEXT://a:65530\"\nshards = 8", "no room for 8 ports"),
+        ("listeners = \"PLAINTEXT://10.0.0.7:65530\"\nshards = 8", "no room for 8 ports"),
         ("journal.bytes = 134217729", "such as 134217728"),
         ("log.dirs = \"a,b\"", "keeps its data in one"),
         ("log.cleaner.io.buffer.load.factor = 0.0", "must be above 0"),
@@ -114,11 +114,27 @@ fn settings_that_contradict_each_other_are_rejected() {
     }
     assert!(file("listeners = \"PLAINTEXT://:9092\"\nadvertised.listeners = \"PLAINTEXT://b:9092\"").is_ok());
     for routing in ["forward", "steer"] {
-        assert!(file(&format!("listeners = \"PLAINTEXT://a:65530\"\nshards = 8\nrouting = \"{routing}\"")).is_ok());
+        let listeners = "listeners = \"PLAINTEXT://10.0.0.7:65530\"";
+        assert!(file(&format!("{listeners}\nshards = 8\nrouting = \"{routing}\"")).is_ok());
     }
     let template = "advertised.listeners = \"PLAINTEXT://k-{shard}.example:9092\"\nrouting = ";
     assert!(file(&format!("{template}\"steer\"")).is_ok() && file(&format!("{template}\"direct\"")).is_ok());
     check_error(file(&format!("{template}\"forward\"")), &["{shard} in the host of"]);
+}
+
+#[test]
+fn without_a_routing_the_advertised_hosts_decide() {
+    for (settings, expected) in [
+        ("", Routing::Direct),
+        ("advertised.listeners = \"PLAINTEXT://kafka.example:9092\"", Routing::Steer),
+        ("advertised.listeners = \"PLAINTEXT://k-{shard}.example:9092\"", Routing::Steer),
+        ("advertised.listeners = \"PLAINTEXT://10.0.0.7:9092\"", Routing::Direct),
+        ("advertised.listeners = \"PLAINTEXT://[fd00::7]:9092\"", Routing::Direct),
+        ("listeners = \"PLAINTEXT://a:1\"", Routing::Steer),
+        ("advertised.listeners = \"PLAINTEXT://kafka.example:9092\"\nrouting = \"direct\"", Routing::Direct),
+    ] {
+        assert_eq!(file(settings).unwrap().routing, expected, "{settings}");
+    }
 }
 
 #[test]

@@ -19,7 +19,10 @@ fn an_option_is_named_as_it_was_given() {
         (&["--listen", "localhost"][..], "--listen localhost: expected HOST:PORT, such as localhost:9092"),
         (&["--listen", "a:99999"], "--listen a:99999: '99999' is not a port number, 1..65535"),
         (&["--listen", "PLAINTEXT://a:1"], "write --listen a:1"),
-        (&["--listen", "a:65535"], "--listen a:65535: listeners: PLAINTEXT://a:65535 leaves no room for 1 port"),
+        (
+            &["--listen", "127.0.0.1:65535"],
+            "--listen 127.0.0.1:65535: listeners: PLAINTEXT://127.0.0.1:65535 leaves no room for 1 port",
+        ),
         (&["--listen", "0.0.0.0:9092"], "--set advertised.listeners=PLAINTEXT://<host>:9092"),
         (&["--shards", "0"], "--shards 0: Invalid value 0 for configuration shards"),
         (&["--data", "x,y"], "--data x,y: log.dirs: several data directories"),
