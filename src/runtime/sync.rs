@@ -1,7 +1,7 @@
 //! Waiting inside a shard: for a notification, for permits, for one value. No atomics: nothing here leaves its thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -78,6 +78,93 @@ impl Drop for Notified<'_> {
         // `notify_all` removed all waiters of its epoch. Only a waiter that was not notified is still listed.
         if self.is_waiting && self.notify.epoch.get() == self.epoch {
             self.notify.waiters.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
+        }
+    }
+}
+
+/// Waiters for a number that only grows. Each waiter has a goal, and an advance wakes only those that it reaches: a
+/// hundred requests that wait for different writes are not woken by each of them.
+#[derive(Default)]
+pub struct Milestones {
+    next_ticket: Cell<u64>,
+    /// Ascending by goal; equal goals in order of arrival.
+    waiters: RefCell<VecDeque<Goal>>,
+}
+
+struct Goal {
+    at: u64,
+    ticket: u64,
+    waker: Waker,
+}
+
+impl Milestones {
+    /// Milestones without waiters.
+    pub fn new() -> Milestones {
+        Milestones::default()
+    }
+
+    /// Wakes the tasks whose goal is at most `at`.
+    pub fn reach(&self, at: u64) {
+        loop {
+            let next = {
+                let mut waiters = self.waiters.borrow_mut();
+                if waiters.front().is_none_or(|waiter| waiter.at > at) {
+                    return;
+                }
+                waiters.pop_front()
+            };
+            next.inspect(|waiter| waiter.waker.wake_by_ref());
+        }
+    }
+
+    /// Completes at the next [`reach`](Self::reach) of `at` or more after the first poll.
+    pub fn reached(&self, at: u64) -> Reached<'_> {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        Reached { milestones: self, at, ticket, is_waiting: false }
+    }
+}
+
+/// The future of [`Milestones::reached`].
+pub struct Reached<'a> {
+    milestones: &'a Milestones,
+    at: u64,
+    ticket: u64,
+    is_waiting: bool,
+}
+
+impl Reached<'_> {
+    /// Its place among the waiters: `Err` is where it belongs.
+    fn place(&self, waiters: &VecDeque<Goal>) -> Result<usize, usize> {
+        waiters.binary_search_by_key(&(self.at, self.ticket), |waiter| (waiter.at, waiter.ticket))
+    }
+}
+
+impl Future for Reached<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiters = self.milestones.waiters.borrow_mut();
+        match self.place(&waiters) {
+            Ok(at) => waiters[at].waker.clone_from(cx.waker()),
+            Err(_) if self.is_waiting => return Poll::Ready(()),
+            Err(at) => {
+                waiters.insert(at, Goal { at: self.at, ticket: self.ticket, waker: cx.waker().clone() });
+                drop(waiters);
+                self.is_waiting = true;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        if self.is_waiting {
+            let mut waiters = self.milestones.waiters.borrow_mut();
+            if let Ok(at) = self.place(&waiters) {
+                waiters.remove(at);
+            }
         }
     }
 }
@@ -360,6 +447,23 @@ mod tests {
         assert!(poll(&mut late).is_pending());
         drop((early, late));
         assert!(notify.waiters.borrow().is_empty(), "a dropped waiter leaves nothing behind");
+    }
+
+    #[test]
+    fn an_advance_wakes_the_waiters_whose_goal_it_reaches() {
+        let milestones = Milestones::new();
+        let (mut third, mut first, mut second) = (milestones.reached(3), milestones.reached(1), milestones.reached(2));
+        assert!([&mut third, &mut first, &mut second].into_iter().all(|waiter| poll(waiter).is_pending()));
+        milestones.reach(0);
+        assert!(poll(&mut first).is_pending(), "no goal is reached yet");
+        milestones.reach(2);
+        assert!(poll(&mut first).is_ready() && poll(&mut second).is_ready() && poll(&mut third).is_pending());
+        drop(third);
+        assert!(milestones.waiters.borrow().is_empty(), "a dropped waiter leaves nothing behind");
+        let mut late = milestones.reached(2);
+        assert!(poll(&mut late).is_pending(), "an earlier advance is not seen");
+        milestones.reach(u64::MAX);
+        assert!(poll(&mut late).is_ready());
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Shard {
             if let Some(failure) = self.failure() {
                 return Err(failure);
             }
-            self.committed_moved.notified().await;
+            self.committed_moved.reached(sequence.0).await;
         }
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Shard {
             if durable > self.committed.get() {
                 self.commit(durable);
             } else if self.journal.failure().is_some() {
-                self.committed_moved.notify_all();
+                self.committed_moved.reach(u64::MAX);
                 return;
             }
             self.journal.wait_progress().await;
@@ -76,6 +76,6 @@ impl Shard {
         assert!(next.is_none_or(|next| next > durable), "SHARD-1: every high watermark advances before `committed`");
         let before = self.committed.replace(durable);
         assert!(before < durable, "`committed` only grows");
-        self.committed_moved.notify_all();
+        self.committed_moved.reach(durable.0);
     }
 }

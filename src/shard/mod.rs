@@ -49,7 +49,7 @@ use crate::metadata::Image;
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::record::codec::Decompressor;
-use crate::runtime::sync::Notify;
+use crate::runtime::sync::{Milestones, Notify};
 use crate::runtime::{self, Class, Permits};
 use offline::OfflinePartitions;
 
@@ -88,7 +88,7 @@ pub struct Shard {
     /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
     committed: Cell<Sequence>,
-    committed_moved: Notify,
+    committed_moved: Milestones,
     disk_full: Cell<bool>,
     failed: RefCell<Option<Arc<StorageError>>>,
     checkpoint_wanted: Notify,
@@ -152,7 +152,7 @@ impl Shard {
         tracing::error!("shard {} takes no more writes: {failure}", self.id.0);
         let first = self.failed.borrow_mut().get_or_insert_with(|| Arc::new(failure)).clone();
         self.memory.freed.notify_all();
-        self.committed_moved.notify_all();
+        self.committed_moved.reach(u64::MAX);
         first
     }
 

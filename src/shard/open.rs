@@ -29,7 +29,7 @@ use crate::record::codec::Decompressor;
 use crate::record::control::Marker;
 use crate::record::header::{BatchHeader, HEADER_BYTES};
 use crate::runtime::buf::BLOCK_BYTES_MAX;
-use crate::runtime::sync::Notify;
+use crate::runtime::sync::{Milestones, Notify};
 use crate::runtime::{self, Class, Permits};
 use crate::runtime::{clock, dir};
 
@@ -183,7 +183,7 @@ impl Shard {
             decompressor: RefCell::new(Decompressor::new(DECODED_BYTES_AT_ONCE)),
             decoding: Permits::new(DECODED_BYTES_MAX as u64),
             uncommitted: RefCell::new(VecDeque::new()),
-            committed_moved: Notify::new(),
+            committed_moved: Milestones::new(),
             disk_full: Cell::new(false),
             failed: RefCell::new(None),
             checkpoint_wanted: Notify::new(),
