@@ -28,8 +28,8 @@ impl Side {
 
     pub fn title(self) -> &'static str {
         match self {
-            Side::Kafka => "Kafka 4.3, not flushed",
-            Side::KafkaFlushed => "Kafka 4.3, flushed",
+            Side::Kafka => "Kafka 4.4, not flushed",
+            Side::KafkaFlushed => "Kafka 4.4, flushed",
             Side::Tidemill => "Tidemill, flushed",
             Side::TidemillForward => "Tidemill, flushed, forward routing",
             Side::Disk => "bare `RWF_DSYNC` writes",

@@ -1,4 +1,4 @@
-//! Compares the node with Apache Kafka 4.3: same client, same machine, same disk, same run.
+//! Compares the node with Apache Kafka 4.4: same client, same machine, same disk, same run.
 //!
 //! Both brokers run at the same time. Only one of them is under load, in turns, for several rounds; the figures are
 //! medians. Kafka is measured with its defaults (it acknowledges before the flush) and with a flush per message.
@@ -395,14 +395,15 @@ fn run_broker(work: &Work, side: Side, round: usize, brokers: &Brokers, options:
 fn main() {
     let options = options();
     let other = if options.compares_routings {
-        Some(Node::tidemill("perf-forward", &["--set", "routing=forward"]))
+        Some(Node::tidemill_with_its_memory("perf-forward", &["--set", "routing=forward"]))
     } else {
         Node::kafka_with("perf-kafka", &[RETENTION_CHECK])
     };
     let Some(other) = other else {
         return println!("SKIP against_kafka: Apache Kafka cannot be installed");
     };
-    let mut brokers = Brokers { tidemill: Node::tidemill("perf-tidemill", &["--set", RETENTION_CHECK]), other };
+    let mut brokers =
+        Brokers { tidemill: Node::tidemill_with_its_memory("perf-tidemill", &["--set", RETENTION_CHECK]), other };
     let begun = Instant::now();
     let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
     let mut lifecycles = BTreeMap::from([(other_side, lifecycle::measure_start(&mut brokers.other))]);

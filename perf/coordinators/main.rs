@@ -1,4 +1,4 @@
-//! Compares the coordinators of groups and transactions with those of Apache Kafka 4.3: same client, same machine, same
+//! Compares the coordinators of groups and transactions with those of Apache Kafka 4.4: same client, same machine, same
 //! disk, same run.
 //!
 //! Both brokers run at the same time with their default settings. Only one of them is under load, in turns, for several
@@ -226,7 +226,7 @@ impl Brokers {
             false => None,
         };
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        Some(Brokers { tidemill: Node::tidemill("coordinators-tidemill", &settings), kafka })
+        Some(Brokers { tidemill: Node::tidemill_with_its_memory("coordinators-tidemill", &settings), kafka })
     }
 
     fn of(&mut self, side: Side) -> Option<&mut Node> {

@@ -12,6 +12,13 @@ use super::{peers, say};
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
+/// As for Kafka below: topics exist only when created, so a misspelt name fails.
+const NO_TOPIC_BY_ACCIDENT: [&str; 2] = ["--set", "auto.create.topics.enable=false"];
+
+fn words(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|argument| argument.to_string()).collect()
+}
+
 /// The broker under test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Peer {
@@ -56,12 +63,18 @@ impl Node {
         node
     }
 
+    /// As `tidemill`, with the memory that a node takes by itself. For benches, in which it is alone.
+    pub fn tidemill_with_its_memory(name: &str, arguments: &[&str]) -> Node {
+        let mut node = Node::stopped(Peer::Tidemill, name, words(&[&NO_TOPIC_BY_ACCIDENT, arguments].concat()));
+        node.restart();
+        node
+    }
+
     /// Prepares a Tidemill node that has never run, so that a test can fill its data directory.
     pub fn stopped_tidemill(name: &str, arguments: &[&str]) -> Node {
-        // As for Kafka below: topics exist only when created, so a misspelt name fails.
-        let own = ["--set", "auto.create.topics.enable=false"];
-        let arguments = own.iter().chain(arguments).map(|a| a.to_string()).collect();
-        Node::stopped(Peer::Tidemill, name, arguments)
+        // Many nodes run beside each other, and a test should not depend on the memory of the machine.
+        let memory = ["--set", "memory.bytes=536870912"];
+        Node::stopped(Peer::Tidemill, name, words(&[&NO_TOPIC_BY_ACCIDENT, &memory, arguments].concat()))
     }
 
     /// Formats and starts Apache Kafka 4.4 as one node in KRaft mode.
