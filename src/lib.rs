@@ -66,11 +66,11 @@
 //! # A shard's memory
 //!
 //! `memory.bytes` is the size of the arena, which holds every buffer of more than a few KiB. Its shares keep one kind
-//! of work from starving another. A task that waits for one share holds no other:
+//! of work from starving another. A task that waits for one share holds no other. Above 2 GiB all more is log data:
 //!
 //! ```text
-//! 5/8  log data (log::tail::Memory): chunks take at most three quarters of it, pages read back and the indexes of
-//!      sealed segments take the rest
+//! 5/8  log data (log::tail::Memory): chunks take at most three quarters of it (all but 512 MiB of much), pages read
+//!      back and the indexes of sealed segments take the rest
 //! 5/64 pages that are being read (Memory::loads)
 //! 5/64 the keys of a log that is being compacted (Memory::lend); part of the 5/8, taken from the pages
 //! 1/4  large requests, from their first 4 KiB to their append (net::frames::Budget); closes a stalled one
@@ -80,6 +80,9 @@
 //!
 //! Large compressed batches of producers, and those that ListOffsets searches, are decoded beside the arena, in 128 MiB
 //! of a shard: several, or one of the largest.
+//!
+//! Without `memory.bytes` a node plans with most of the memory that is free at its start, and each shard returns some
+//! when the machine runs short ([`shard::memory`]).
 //!
 //! A task that finds no memory is woken when memory is freed (`runtime::buf::wait`); it does not poll.
 //!

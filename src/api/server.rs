@@ -63,9 +63,10 @@ pub struct Server {
 impl Server {
     pub(in crate::api) fn new(shard: Rc<Shard>, router: Rc<Router>) -> Server {
         let slots = shard.config.fetch_session_slots as usize;
-        let copies = Permits::new(shard.config.memory_bytes / 16);
-        let crossing = Permits::new(shard.config.memory_bytes / 32);
-        let crossing_in_transactions = Permits::new(shard.config.memory_bytes / 32);
+        let shared_memory = shard.config.shared_memory();
+        let copies = Permits::new(shared_memory / 16);
+        let crossing = Permits::new(shared_memory / 32);
+        let crossing_in_transactions = Permits::new(shared_memory / 32);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
         let prepared = Rc::new(PreparedQueue::default());
         let settings = Rc::new(Settings::of(&shard.config));

@@ -22,7 +22,7 @@ pub const APPEND: AppendRequest = AppendRequest { capabilities: ProduceCapabilit
 
 async fn open(directory: &Path, shards: u16, topics: &[(&str, usize)]) -> Rc<Shard> {
     let mut config = BrokerConfig::default();
-    config.memory_bytes = 64 << 20;
+    config.memory_bytes = Some(64 << 20);
     let location = ShardLocation {
         id: ShardId(0),
         node: NodeId(1),

@@ -49,6 +49,12 @@ macro_rules! broker_settings {
 const MIB: i64 = 1 << 20;
 /// The largest array of a JVM, which bounds a record in Kafka.
 pub(super) const RECORD_BYTES_MAX: i32 = i32::MAX - 8;
+/// The least memory of a shard.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// The memory of a shard if neither the configuration nor the machine decides.
+pub const MEMORY_BYTES_DEFAULT: u64 = 512 << 20;
+/// More memory than this serves log data only: requests and copies need no more.
+const SHARED_MEMORY_MAX: u64 = 2 << 30;
 /// The size of each file of the journal.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
@@ -73,8 +79,9 @@ broker_settings! {
         "How many cores to run on. Not set: every core that the process may use.";
     spin_us: u32 = "spin.us", int(0, 1_000_000), Some("20"),
         "How many microseconds an idle core polls for work before it sleeps; waking it takes about as long.";
-    memory_bytes: u64 = "memory.bytes", long_from(64 * MIB), Some("536870912"),
-        "Memory for buffers, per core. When it is used up, sockets are not read until buffers are free again.";
+    memory_bytes: Option<u64> = "memory.bytes", long_from(MEMORY_BYTES_MIN as i64), None,
+        "Memory for buffers and recent records, per core. When it is used up, sockets are not read until some is free. \
+         Not set: most of what is free at the start, and less when the machine runs short.";
 
     // The journal.
     journal_dir: Option<String> = "journal.dir", Kind::Text, None,
@@ -325,6 +332,12 @@ impl BrokerConfig {
         self.given.contains_key(name)
     }
 
+    /// The routing of a node that sets none. Steer routing needs one port only, but an IP address has no second
+    /// spelling for the second shard, and old clients take brokers with one address for one broker.
+    fn routing_by_hosts(&self) -> Routing {
+        if self.advertised().iter().all(Listener::is_name) { Routing::Steer } else { Routing::Direct }
+    }
+
     /// The listeners to bind.
     pub fn bind(&self) -> Vec<Listener> {
         Listener::parse_all(&self.listeners).expect("CONF-1: parsed when it was set")
@@ -332,12 +345,6 @@ impl BrokerConfig {
 
     /// The listeners that responses name, one for each of [`Self::bind`], in its order.
     pub fn advertised(&self) -> Vec<Listener> {
-    /// The routing of a node that sets none. Steer routing needs one port only, but an IP address has no second
-    /// spelling for the second shard, and old clients take brokers with one address for one broker.
-    fn routing_by_hosts(&self) -> Routing {
-        if self.advertised().iter().all(Listener::is_name) { Routing::Steer } else { Routing::Direct }
-    }
-
         let given = self.advertised_listeners.as_ref().unwrap_or(&self.listeners);
         let given = Listener::parse_all(given).expect("CONF-1: parsed when it was set");
         let named =
@@ -355,9 +362,27 @@ impl BrokerConfig {
         self.rack.clone().unwrap_or_else(|| format!("node-{}", self.node_id))
     }
 
+    /// The memory of a shard, in bytes.
+    pub fn shard_memory(&self) -> u64 {
+        self.memory_bytes.unwrap_or(MEMORY_BYTES_DEFAULT)
+    }
+
+    /// The part of a shard's memory of which each kind of work but log data gets a share, in bytes.
+    pub fn shared_memory(&self) -> u64 {
+        self.shard_memory().min(SHARED_MEMORY_MAX)
+    }
+
+    /// The part of a shard's memory that holds log data, in bytes: five eighths, and all that [`shared_memory`]
+    /// leaves.
+    ///
+    /// [`shared_memory`]: Self::shared_memory
+    pub fn log_memory(&self) -> u64 {
+        self.shard_memory() - self.shared_memory() / 8 * 3
+    }
+
     /// The size of the largest request that a shard's share of memory for requests can hold.
     pub fn request_bytes_max(&self) -> usize {
-        (self.socket_request_max_bytes as usize).min(self.memory_bytes as usize / 4)
+        (self.socket_request_max_bytes as usize).min(self.shared_memory() as usize / 4)
     }
 }
 

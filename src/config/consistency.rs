@@ -198,7 +198,7 @@ fn cleaner(config: &BrokerConfig) -> Vec<Contradiction> {
     if config.log_cleaner_io_buffer_load_factor == 0.0 {
         found.push(Contradiction::NoLoadFactor);
     }
-    let max = config.memory_bytes / 16;
+    let max = config.shared_memory() / 16;
     if config.log_cleaner_io_buffer_size as u64 > max {
         found.push(Contradiction::CleanerBuffer { max });
     }

@@ -33,7 +33,7 @@ pub(crate) mod topic;
 mod units;
 mod warning;
 
-pub use broker::BrokerConfig;
+pub use broker::{BrokerConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};
 pub use consistency::Contradiction;
 pub use listener::{Listener, ListenerError};

@@ -88,7 +88,7 @@ fn world() -> (Image, ShardId) {
 /// Opens the shard that owns the partition, or the other one.
 async fn open(directory: &Path, image: &Image, id: ShardId) -> Rc<Shard> {
     let mut config = BrokerConfig::default();
-    config.memory_bytes = 64 << 20;
+    config.memory_bytes = Some(64 << 20);
     let place = ShardLocation {
         id,
         node: NodeId(1),

@@ -87,14 +87,15 @@ impl Queue {
 
 /// One shard's memory for log data, shared by its logs. Single-threaded.
 ///
-/// Chunks take at most three quarters of it, pages the rest. On a full disk no chunk can be evicted, and reads continue
-/// in the pages' share.
+/// Chunks leave a quarter of it to pages, or 512 MiB if a quarter is more. On a full disk no chunk can be evicted, and
+/// reads continue in the pages' share.
 pub struct Memory {
-    budget: usize,
+    budget: Cell<usize>,
     chunks: Queue,
     pages: Queue,
     /// Bytes lent for other data than chunks and pages.
     lent: Cell<usize>,
+    is_exhausted: Cell<bool>,
     segments_made: Cell<u64>,
     /// Segments to write back, oldest first. A segment whose log is gone needs no write, and must not stay open.
     dirty: RefCell<VecDeque<Weak<Segment>>>,
@@ -123,6 +124,9 @@ impl Drop for Loan {
     }
 }
 
+/// The bytes that chunks leave to pages, if a quarter of the memory is more than that.
+const PAGES_KEPT_MAX: usize = 512 << 20;
+
 /// How many of the oldest chunks one eviction scans. It skips chunks that are not written yet; they are queued for
 /// write-back.
 const SCANNED_MAX: usize = 64;
@@ -136,10 +140,11 @@ impl Memory {
     /// Memory with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Rc<Memory> {
         Rc::new(Memory {
-            budget,
+            budget: Cell::new(budget),
             chunks: Queue::default(),
             pages: Queue::default(),
             lent: Cell::new(0),
+            is_exhausted: Cell::new(false),
             segments_made: Cell::new(0),
             dirty: RefCell::new(VecDeque::new()),
             loads: Permits::new(budget as u64 / 8),
@@ -161,21 +166,34 @@ impl Memory {
 
     /// Bytes that can still be lent: loans take at most half of the quarter that chunks leave.
     pub fn lendable(&self) -> usize {
-        (self.budget / 8).saturating_sub(self.lent.get())
+        (self.budget.get() / 8).saturating_sub(self.lent.get())
     }
 
     /// Lends `bytes` of the budget to a caller that allocates them itself, until the loan is dropped. Evicts pages for
     /// it.
     pub fn lend(self: &Rc<Self>, bytes: usize) -> Loan {
         assert!(bytes <= self.lendable(), "a loan of {bytes} bytes, and {} can be lent", self.lendable());
-        while self.used() + bytes > self.budget && self.evict_page() {}
+        while self.used() + bytes > self.budget.get() && self.evict_page() {}
         self.lent.set(self.lent.get() + bytes);
         Loan { memory: self.clone(), bytes }
     }
 
     /// The most bytes that chunks take, and so an upper bound of a batch: each one was in chunks as a whole.
     pub fn chunk_bytes_max(&self) -> usize {
-        self.budget / 4 * 3
+        self.budget.get() - (self.budget.get() / 4).min(PAGES_KEPT_MAX)
+    }
+
+    /// The most bytes of chunks, pages and loans.
+    pub fn budget(&self) -> usize {
+        self.budget.get()
+    }
+
+    /// Changes the budget, and evicts the bytes that exceed it as far as that is possible without waiting.
+    pub fn set_budget(&self, budget: usize) {
+        self.budget.set(budget);
+        while self.chunks.bytes.get() > self.chunk_bytes_max() && self.evict_chunk() {}
+        self.evict(self.used().saturating_sub(budget));
+        self.freed.notify_all();
     }
 
     /// Allocates a chunk of `bytes` at `start` of the segment.
@@ -187,16 +205,18 @@ impl Memory {
         assert!((1..=CHUNK_BYTES_MAX).contains(&bytes), "a chunk of {bytes} bytes");
         while self.chunks.bytes.get() + bytes > self.chunk_bytes_max() {
             if !self.evict_chunk() {
+                self.is_exhausted.set(true);
                 self.work.notify_all();
-                return Err(OverBudget { asked: bytes, used: self.used(), budget: self.budget });
+                return Err(OverBudget { asked: bytes, used: self.used(), budget: self.budget.get() });
             }
         }
-        while self.used() + bytes > self.budget && self.evict_page() {}
+        while self.used() + bytes > self.budget.get() && self.evict_page() {}
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
             // Other data fill the shard's arena: evict the oldest log data for this chunk.
             self.evict(bytes);
             AppendBuf::alloc(bytes)
         })?;
+        self.is_exhausted.set(false);
         self.chunks.push(segment, Part::Image(start), buf.capacity());
         Ok(Rc::new(Chunk { start, buf }))
     }
@@ -216,15 +236,20 @@ impl Memory {
 
     /// Counts a page that was read back from the segment's file.
     pub fn admit_page(&self, segment: &Rc<Segment>, start: u64, bytes: usize) {
-        while self.used() + bytes > self.budget && self.evict_page() {}
+        while self.used() + bytes > self.budget.get() && self.evict_page() {}
         self.pages.push(segment, Part::Image(start), bytes);
         self.page_admitted.notify_all();
     }
 
     /// Counts the indexes of a segment that takes no more appends, like a page.
     pub fn admit_indexes(&self, segment: &Rc<Segment>, bytes: usize) {
-        while self.used() + bytes > self.budget && self.evict_page() {}
+        while self.used() + bytes > self.budget.get() && self.evict_page() {}
         self.pages.push(segment, Part::Indexes, bytes);
+    }
+
+    /// Whether the latest request for a chunk found nothing to evict: appends wait for write-back.
+    pub fn is_exhausted(&self) -> bool {
+        self.is_exhausted.get()
     }
 
     /// Whether memory is so short that write-back should write chunks that are not full yet.

@@ -152,6 +152,37 @@ fn extents_are_readable_after_their_chunks_were_evicted() {
 }
 
 #[test]
+fn a_smaller_budget_evicts_written_chunks_and_loses_nothing() {
+    let scratch = Scratch::new("budget");
+    let main = async || {
+        let memory = Memory::new(MEMORY_BYTES);
+        let log = Log::create(&scratch.0, Rc::new(unlimited()), memory.clone()).await.unwrap();
+        for n in 0..100 {
+            assert!(append(&log, &batch(n, Codec::None, VALUE_BYTES)).await, "written chunks are evicted");
+            log.flush().await.unwrap();
+        }
+        assert!(!memory.is_exhausted(), "a memory full of written chunks makes nobody wait");
+        let (before, budget) = (memory.used(), MEMORY_BYTES / 2);
+        assert!(before > budget, "{before} bytes are in use");
+        memory.set_budget(budget);
+        assert!(memory.used() <= budget, "{} of {budget}", memory.used());
+        for n in 0..100 {
+            let read = log.read(&ReadRequest { bytes_max: 1, ..request(&log, n) }).await.unwrap();
+            assert_eq!(bytes_of(read).await, batch(n, Codec::None, VALUE_BYTES));
+            assert!(memory.used() <= budget);
+        }
+        memory.set_budget(MEMORY_BYTES);
+        for n in 100..200 {
+            assert!(append(&log, &batch(n, Codec::None, VALUE_BYTES)).await);
+            log.flush().await.unwrap();
+        }
+        assert!(memory.used() > budget, "the memory fills again");
+    };
+    let config = Config { arena_bytes_max: 2 * MEMORY_BYTES, ..Config::default() };
+    runtime::run(config, main).unwrap();
+}
+
+#[test]
 fn unwritten_chunks_leave_readers_their_share_of_memory() {
     let scratch = Scratch::new("share");
     let main = async || {
@@ -170,6 +201,7 @@ fn unwritten_chunks_leave_readers_their_share_of_memory() {
             taken += 1;
         }
         assert!(taken >= 20, "chunks may take three quarters of the memory, and took {taken} batches");
+        assert!(memory.is_exhausted(), "and the next append has to wait");
         let read = old.read(&request(&old, 0)).await.unwrap();
         assert!(read.bytes >= VALUE_BYTES);
         for _ in 0..3 {

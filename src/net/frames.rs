@@ -37,7 +37,7 @@ pub enum FrameError {
 #[derive(Default)]
 pub struct Partial(Vec<u8>);
 
-/// The memory for large frames of one shard's connections: a quarter of the shard's memory. Half of it is reserved for
+/// The memory for large frames of one shard's connections: a quarter of its shared memory. Half of it is reserved for
 /// frames of the sizes that producers usually send, so that a few giant frames that arrive slowly do not block them.
 pub struct Budget {
     usual_bytes_max: u64,
@@ -46,9 +46,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `memory_bytes` is the memory of the shard.
-    pub fn new(memory_bytes: u64) -> Budget {
-        let half = memory_bytes / 8;
+    /// `shared_memory` is the shard's memory that work of all kinds shares.
+    pub fn new(shared_memory: u64) -> Budget {
+        let half = shared_memory / 8;
         Budget { usual_bytes_max: half / 8, usual: Permits::new(half), giant: Permits::new(half) }
     }
 

@@ -37,7 +37,7 @@ impl Connections {
         // `max.connections` is the limit of the node, whose connections spread over its shards.
         let max = (config.max_connections as usize).div_ceil(usize::from(server.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
-        let receiving = Rc::new(Budget::new(config.memory_bytes));
+        let receiving = Rc::new(Budget::new(config.shared_memory()));
         let connections = Rc::new(Connections {
             server,
             receiving,

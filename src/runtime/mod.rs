@@ -52,7 +52,7 @@ mod watchdog;
 
 use std::time::Duration;
 
-pub use buf::{AlignedBuf, AppendBuf, OverBudget, Received, Shared, Slice, Slices, arena_bytes_used};
+pub use buf::{AlignedBuf, AppendBuf, OverBudget, Received, Shared, Slice, Slices, arena_bytes_free, arena_bytes_used};
 pub use clock::Mono;
 pub use file::{Durability, File, Open};
 pub use injector::{Injector, InjectorReceiver, injector};

@@ -103,8 +103,19 @@ impl Banner {
             Routing::Forward => ("forward", "one broker, requests cross to the core that owns the partition"),
         };
         let directory = data.root.display().to_string();
-        let text = format!("  data       {directory}\n  shards     {shards} ({routing}: {meaning})");
-        let event = json!({ "event": "opening", "data": directory, "shards": shards, "routing": routing });
+        let memory = config.shard_memory();
+        let why = match config.is_given("memory.bytes") {
+            true => "memory.bytes",
+            false => "most of what is free, and less if the machine runs short",
+        };
+        let text = format!(
+            "  data       {directory}\n  shards     {shards} ({routing}: {meaning})\n  \
+             memory     up to {} MiB per shard ({why})",
+            memory >> 20
+        );
+        let event = json!({
+            "event": "opening", "data": directory, "shards": shards, "routing": routing, "memory_per_shard": memory,
+        });
         self.print(&text, &event);
     }
 

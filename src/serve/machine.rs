@@ -9,6 +9,7 @@ use crate::config::broker::JOURNAL_FILE_BYTES;
 use crate::disk::layout::DataDirectory;
 use crate::model::counted;
 use crate::runtime::{dir, probe};
+use crate::shard::memory::machine_share;
 use crate::tools::Failure;
 
 /// A journal writes to one file while a checkpoint frees the other.
@@ -95,20 +96,25 @@ fn cannot_create(root: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("cannot create {path}: {error}")).hinted(hint)
 }
 
-/// Refuses a `memory.bytes` above the machine's memory, and warns if that of all shards is.
-pub(super) fn check_memory(config: &BrokerConfig, shards: u16, banner: Banner) -> Result<(), Failure> {
+/// Gives each shard its memory if the configuration does not. Refuses a `memory.bytes` above the machine's memory, and
+/// warns if that of all shards is.
+pub(super) fn plan_memory(config: &mut BrokerConfig, shards: u16, banner: Banner) -> Result<(), Failure> {
     let Some(machine) = probe::memory_bytes() else { return Ok(()) };
-    let all = config.memory_bytes.saturating_mul(shards.into());
+    let Some(memory) = config.memory_bytes else {
+        config.memory_bytes = probe::memory_available().map(|available| machine_share(available, machine, shards));
+        return Ok(());
+    };
+    let all = memory.saturating_mul(shards.into());
     if all <= machine {
         return Ok(());
     }
     let found = format!(
         "memory.bytes is {} MiB for each of {}, and this machine has {} MiB",
-        config.memory_bytes >> 20,
+        memory >> 20,
         counted(shards.into(), "shard"),
         machine >> 20
     );
-    if config.memory_bytes > machine {
+    if memory > machine {
         return Err(Failure::new(found).hinted("set a smaller memory.bytes"));
     }
     banner.warning(&format!("{found}; under load the kernel may end the process"));
@@ -159,12 +165,15 @@ mod tests {
     #[test]
     fn more_memory_than_the_machine_has_is_refused() {
         let memory = |bytes: u64| {
-            let config = crate::config::load(None, &[format!("memory.bytes={bytes}")]).expect("legal");
-            check_memory(&config, 1, Banner::new(true))
+            let mut config = crate::config::load(None, &[format!("memory.bytes={bytes}")]).expect("legal");
+            plan_memory(&mut config, 1, Banner::new(true))
         };
         let machine = probe::memory_bytes().expect("the size of the memory");
         assert!(memory(machine).is_ok());
         assert!(memory(machine + 1).expect_err("too much").message.contains("memory.bytes"));
+        let mut config = BrokerConfig::default();
+        plan_memory(&mut config, 1, Banner::new(true)).expect("no memory.bytes is refused");
+        assert!(config.shard_memory() <= machine && !config.is_given("memory.bytes"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let complaint = logging::start(filter);
     let loaded = args::load(&args, &environment)?;
     let roots = Roots::new(None);
-    let (Loaded { config, warnings }, of_profile) =
+    let (Loaded { mut config, warnings }, of_profile) =
         profile::apply(&args, &environment, loaded, &roots, clock::wall_ms())?;
     for warning in complaint.iter().cloned().chain(warnings.iter().map(ToString::to_string)) {
         banner.warning(&warning);
@@ -69,14 +69,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         banner.checked(warnings.len());
         return Ok(());
     }
-    let config = Arc::new(config);
     // Before any thread exists, so that every thread blocks these signals and only the waiting thread takes them.
     let signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(format!("cannot handle SIGTERM and SIGINT: {error}")))?;
 
     let shards = config.shards.unwrap_or(cpu::cores().len().clamp(1, 1000) as u16);
     let data = DataDirectory::new(&config.data_dirs, config.journal_dir.as_ref().map(PathBuf::from));
-    machine::check_memory(&config, shards, banner)?;
+    machine::plan_memory(&mut config, shards, banner)?;
+    let config = Arc::new(config);
     machine::prepare_directories(&config, &data, shards, banner)?;
     let probed = report_probes(banner, &data)?;
     of_profile.iter().for_each(|line| banner.profile(line));

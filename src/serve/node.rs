@@ -94,7 +94,7 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
         spin: Duration::from_micros(launch.config.spin_us.into()),
         ring_entries: launch.machine.ring_entries,
         buffered_devices: launch.machine.buffered_devices.clone(),
-        arena_bytes_max: launch.config.memory_bytes as usize,
+        arena_bytes_max: launch.config.shard_memory() as usize,
         chunks_ready: CHUNKS_READY,
         ..runtime::Config::default()
     };
@@ -128,6 +128,9 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
     let server = api::serve(shard.clone(), router.clone());
     let connections = Connections::new(server.clone(), addresses);
     runtime::spawn(Class::Foreground, "router", receive(server.clone(), connections.clone()));
+    if !config.is_given("memory.bytes") {
+        runtime::spawn(Class::Background, "memory", shard.clone().run_memory());
+    }
     if let Some(controller) = controller {
         server.run_controller(controller);
     }

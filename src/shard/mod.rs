@@ -23,6 +23,7 @@ pub(crate) mod directories;
 mod housekeeping;
 mod image;
 mod log_start;
+pub mod memory;
 pub mod offline;
 pub mod open;
 mod partition_metadata;
@@ -137,7 +138,7 @@ impl Shard {
 
     /// Whether an append might have to wait.
     pub fn is_pressed(&self) -> bool {
-        self.memory.is_short() || self.disk_full.get() || self.journal.is_waiting()
+        self.memory.is_exhausted() || self.disk_full.get() || self.journal.is_waiting()
     }
 
     /// Whether the last write found the disk full.

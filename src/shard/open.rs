@@ -119,7 +119,7 @@ impl Shard {
             Some(checkpoint) => OpenedJournal::Existing(Box::new(open_journal(&location, &checkpoint.head).await?)),
         };
         // The shard's other memory holds requests that are being received, and journal groups.
-        let memory = Memory::new((location.config.memory_bytes / 8 * 5) as usize);
+        let memory = Memory::new(location.config.log_memory() as usize);
         let mut report = OpenReport {
             was_clean: checkpoint.as_ref().is_none_or(|found| found.head.is_clean),
             ..OpenReport::default()

@@ -170,7 +170,7 @@ impl Shard {
             return Err(storage("No space left on the device; the write was not taken.".into()));
         }
         if has_memory {
-            if runtime::arena_bytes_used() + bytes > self.config.memory_bytes as usize {
+            if runtime::arena_bytes_free() < bytes {
                 self.memory.evict(bytes);
             }
             let _ = runtime::timeout(RECHECK_INTERVAL, self.journal.reserve(bytes)).await;

@@ -58,7 +58,7 @@ pub(super) async fn open_with(location: ShardLocation, image: Image) -> Rc<Shard
 
 pub(super) fn location(directory: &Path, id: ShardId) -> ShardLocation {
     let mut config = BrokerConfig::default();
-    config.memory_bytes = 64 << 20;
+    config.memory_bytes = Some(64 << 20);
     ShardLocation {
         id,
         node: NodeId(1),

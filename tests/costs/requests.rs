@@ -64,7 +64,7 @@ fn image() -> Arc<Image> {
 /// Starts a shard in this thread and connects to it.
 async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let mut config = BrokerConfig::default();
-    config.memory_bytes = 256 * MIB;
+    config.memory_bytes = Some(256 * MIB);
     let place = ShardLocation {
         id: ShardId(0),
         node: NODE,

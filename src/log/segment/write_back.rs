@@ -49,8 +49,8 @@ impl Segment {
             }
             let (chunk, written) = {
                 let content = self.content.borrow();
-                let mut chunks = content.chunks.iter();
-                let Some(chunk) = chunks.find(|chunk| chunk.end() > content.written) else { return Ok(()) };
+                let next = content.chunks.partition_point(|chunk| chunk.end() <= content.written);
+                let Some(chunk) = content.chunks.get(next) else { return Ok(()) };
                 if content.written >= goal || (!all && !chunk.is_full() && !content.state.is_sealed()) {
                     return Ok(());
                 }

@@ -58,6 +58,31 @@ pub fn arena_bytes_mapped() -> usize {
     ARENA.with(|arena| arena.mapped.get())
 }
 
+/// The bytes that this thread's arena can still give.
+pub fn arena_bytes_free() -> usize {
+    ARENA.with(|arena| arena.free_bytes())
+}
+
+/// Changes the budget of this thread's arena. [`unmap_free_chunk`] then returns memory to the system.
+pub fn set_arena_budget(budget: usize) {
+    ARENA.with(|arena| {
+        arena.budget.set(budget);
+        arena.wake_waiters();
+    });
+}
+
+/// Returns one free chunk of this thread's arena to the system, if more is mapped than the budget. False: there is
+/// none. One at a time, because the kernel takes some ten microseconds for a huge page.
+pub fn unmap_free_chunk() -> bool {
+    ARENA.with(|arena| {
+        let mapped = arena.mapped.get();
+        if mapped > arena.budget.get() {
+            arena.unmap_free_chunks(&mut arena.chunks.borrow_mut(), mapped - 1);
+        }
+        arena.mapped.get() < mapped
+    })
+}
+
 /// Sets the budget of this thread's arena, and the number of chunks that are touched ahead of use.
 pub(in crate::runtime) fn set_up_arena(budget: usize, chunks_ready: usize) {
     ARENA.with(|arena| {
@@ -187,7 +212,8 @@ impl Arena {
             return Err(over);
         }
         let ptr = if capacity > BLOCK_BYTES_MIN << ORDER_MAX {
-            self.unmap_free_chunks(&mut self.chunks.borrow_mut(), capacity);
+            let mapped_max = self.budget.get().saturating_sub(capacity);
+            self.unmap_free_chunks(&mut self.chunks.borrow_mut(), mapped_max);
             let pages = Pages::map(capacity).ok_or(over)?;
             self.mapped.set(self.mapped.get() + capacity);
             pages.into_raw()
@@ -246,9 +272,9 @@ impl Arena {
         }
     }
 
-    /// Unmaps free chunks until `bytes` more fit into the budget, or no free chunk is left.
-    fn unmap_free_chunks(&self, chunks: &mut Chunks, bytes: usize) {
-        while chunks.wholly_free > 0 && self.mapped.get() + bytes > self.budget.get() {
+    /// Unmaps free chunks until at most `mapped_max` bytes are mapped, or no free chunk is left.
+    fn unmap_free_chunks(&self, chunks: &mut Chunks, mapped_max: usize) {
+        while chunks.wholly_free > 0 && self.mapped.get() > mapped_max {
             let Some((number, index)) = chunks.candidates[ORDERS - 1].pop() else { return };
             let entry = &mut chunks.all[number as usize];
             let Some(chunk) = entry.take_if(|chunk| chunk.is_free(ORDERS - 1, index.into())) else { continue };

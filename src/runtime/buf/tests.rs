@@ -269,6 +269,27 @@ fn a_waiter_whose_memory_was_taken_leaves_the_rest_to_smaller_ones() {
     });
 }
 
+#[test]
+fn a_smaller_budget_returns_the_free_chunks_to_the_system() {
+    const CHUNK: usize = 2 << 20;
+    with_budget(8 * CHUNK, || {
+        let mut blocks: Vec<_> = (0..8).map(|_| AlignedBuf::alloc(1 << 20).unwrap()).collect();
+        assert_eq!((arena_bytes_mapped(), arena_bytes_free()), (4 * CHUNK, 4 * CHUNK));
+        blocks.truncate(2);
+        set_arena_budget(2 * CHUNK);
+        assert_eq!((arena_bytes_mapped(), arena_bytes_free()), (4 * CHUNK, CHUNK));
+        assert!(unmap_free_chunk() && unmap_free_chunk() && !unmap_free_chunk());
+        assert_eq!(arena_bytes_mapped(), 2 * CHUNK);
+        // Blocks in use stay.
+        set_arena_budget(0);
+        assert!(unmap_free_chunk() && !unmap_free_chunk());
+        assert!(AlignedBuf::alloc(4 << 10).is_err());
+        blocks.clear();
+        assert!(unmap_free_chunk() && !unmap_free_chunk());
+        assert_eq!(arena_bytes_mapped(), 0);
+    });
+}
+
 // ARENA-3
 #[test]
 fn a_larger_budget_wakes_waiters() {

@@ -1,7 +1,11 @@
 //! Checks that the arena gets huge pages, and measures the memory.
 
+use std::path::{Path, PathBuf};
+
 use super::Finding;
 
+const MEMINFO: &str = "/proc/meminfo";
+const GROUPS: &str = "/sys/fs/cgroup";
 const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// The finding about transparent huge pages.
@@ -11,19 +15,56 @@ pub fn huge_pages() -> Finding {
 
 /// The memory of the machine, or of the process's control group if that has less.
 pub fn bytes() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let machine = of_meminfo(&read("/proc/meminfo")?)?;
-    // Control groups v2: "0::/path", below the root where the group's limit and its ancestors' are.
-    let own = read("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
-    let groups = std::path::Path::new("/sys/fs/cgroup").join(own);
-    let groups = groups.ancestors().take_while(|group| group.starts_with("/sys/fs/cgroup"));
-    let limits = groups.filter_map(|group| read(group.join("memory.max").to_str()?)?.trim().parse::<u64>().ok());
+    let machine = of_meminfo(&read(MEMINFO)?, "MemTotal:")?;
+    let limits = groups().filter_map(|group| limit(&group));
     limits.chain([machine]).min()
 }
 
-fn of_meminfo(text: &str) -> Option<u64> {
-    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?;
+/// The memory that the process can still get: that of the machine, or of its control group if that has less. Memory
+/// that the kernel gives back when asked, such as its cache of files, counts as available.
+pub fn available() -> Option<u64> {
+    let machine = of_meminfo(&read(MEMINFO)?, "MemAvailable:")?;
+    let rooms = groups().filter_map(|group| {
+        let limit = limit(&group)?;
+        let used = read(group.join("memory.current"))?.trim().parse::<u64>().ok()?;
+        let statistics = read(group.join("memory.stat")).unwrap_or_default();
+        let cached = statistics.lines().find_map(|line| line.strip_prefix("inactive_file "));
+        let cached = cached.and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
+        Some(limit.saturating_sub(used.saturating_sub(cached)))
+    });
+    rooms.chain([machine]).min()
+}
+
+/// The share of the last ten seconds in which some task waited for memory, in percent. `None` if the kernel does not
+/// measure it (PSI).
+pub fn pressure() -> Option<f64> {
+    of_pressure(&read("/proc/pressure/memory")?)
+}
+
+fn of_pressure(text: &str) -> Option<f64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    some.split(' ').find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// The directories of the process's control group and its ancestors (version 2), each of which can have a limit.
+fn groups() -> impl Iterator<Item = PathBuf> {
+    // "0::/path", below the root.
+    let own = read("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let groups: Vec<PathBuf> = Path::new(GROUPS).join(own).ancestors().map(Path::to_owned).collect();
+    groups.into_iter().take_while(|group| group.starts_with(GROUPS))
+}
+
+fn limit(group: &Path) -> Option<u64> {
+    read(group.join("memory.max"))?.trim().parse().ok()
+}
+
+fn of_meminfo(text: &str, field: &str) -> Option<u64> {
+    let kib = text.lines().find_map(|line| line.strip_prefix(field))?.trim().strip_suffix(" kB")?;
     kib.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -48,9 +89,13 @@ mod tests {
 
     #[test]
     fn the_memory_of_the_machine_is_measured() {
-        assert_eq!(of_meminfo("MemTotal:        8134296 kB\nMemFree: 1 kB\n"), Some(8_134_296 << 10));
-        assert_eq!(of_meminfo("MemTotal: lots"), None);
+        assert_eq!(of_meminfo("MemTotal:        8134296 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(8_134_296 << 10));
+        assert_eq!(of_meminfo("MemTotal: lots", "MemTotal:"), None);
         assert!(bytes().is_some_and(|bytes| bytes > 64 << 20));
+        assert!(available() > Some(0) && available() < bytes());
+        let pressure =
+            "some avg10=1.25 avg60=0.10 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=2\n";
+        assert_eq!((of_pressure(pressure), of_pressure("full avg10=1.00")), (Some(1.25), None));
     }
 
     #[test]

@@ -121,6 +121,16 @@ pub fn memory_bytes() -> Option<u64> {
     memory::bytes()
 }
 
+/// The memory that this process can still get, in bytes.
+pub fn memory_available() -> Option<u64> {
+    memory::available()
+}
+
+/// The share of the last ten seconds in which some task of the machine waited for memory, in percent (PSI).
+pub fn memory_pressure() -> Option<f64> {
+    memory::pressure()
+}
+
 /// Whether files in this directory (which must exist) can be read and written with O_DIRECT.
 pub fn is_direct_io_supported(dir: &Path) -> Result<bool, ProbeRefusal> {
     disk::probe(dir, &mut Vec::new()).map(|disk| disk.direct)

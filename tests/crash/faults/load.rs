@@ -56,7 +56,7 @@ pub fn place(root: &Path, own_journal_dir: bool) -> ShardLocation {
     }
     let mut config = BrokerConfig::default();
     config.journal_bytes = 3 * MIB;
-    config.memory_bytes = 64 * MIB;
+    config.memory_bytes = Some(64 * MIB);
     config.log_retention_check_interval_ms = 40;
     config.log_cleaner_backoff_ms = 10;
     let data = DataDirectory::new(data, journal);
