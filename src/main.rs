@@ -41,8 +41,10 @@ enum Command {
     Inspect(tools::inspect::Args),
     /// Generate load for a broker and measure it
     Perf(tools::perf::Args),
-    /// Measure the machine for a node
+    /// Measure the machine for a node, and check and change the settings of its kernel
     Tune(tools::tune::Args),
+    /// Find the faults of this host, and the remedies
+    Doctor(tools::doctor::Args),
     /// Print a script that completes the arguments of this command in a shell
     Completion {
         /// For example: source <(tidemill completion bash)
@@ -68,6 +70,7 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(args) => tools::inspect::run(args),
         Command::Perf(args) => tools::perf::run(args),
         Command::Tune(args) => tools::tune::run(args),
+        Command::Doctor(args) => tools::doctor::run(args),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

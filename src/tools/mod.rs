@@ -4,7 +4,7 @@
 //! - Inputs: arguments, standard input, the address of a broker.
 //! - Outputs: tables, lines or JSON on standard output; progress and errors on standard error.
 //! - Does not know: whether the broker is Tidemill. Versions are negotiated, so the commands work with every broker
-//!   that speaks the Kafka protocol. Only [`inspect`] and [`tune`] read files.
+//!   that speaks the Kafka protocol. Only [`inspect`], [`tune`] and [`doctor`] read files.
 //! - Runs on the main thread of the process. Only [`tune`] starts shards and rings, to measure them.
 
 #![allow(
@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod config;
 mod connect;
 pub mod consume;
+pub mod doctor;
 pub mod failure;
 pub mod group;
 pub mod inspect;

@@ -192,6 +192,46 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The latency of one record at a time, as a client sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct OneAtATime {
+    /// The number of requests.
+    pub requests: u64,
+    /// The median, in microseconds.
+    pub p50_us: f64,
+    /// The 99th percentile, in microseconds.
+    pub p99_us: f64,
+}
+
+/// Produces one record of 1 KiB at a time to the topic, which is created with one partition if it does not exist.
+pub fn one_at_a_time(connect: &Connect, topic: &str, seconds: f64) -> Result<OneAtATime, Failure> {
+    let target = Target {
+        topic: topic.to_owned(),
+        partitions: 1,
+        configs: Vec::new(),
+        pid: Vec::new(),
+        connect: connect.clone(),
+    };
+    let load = Load {
+        batch_records: NonZeroU32::MIN,
+        record_bytes: 1024,
+        compression: CompressionArg::None,
+        partitions_per_request: NonZeroUsize::MIN,
+        acks: -1,
+        seconds,
+        warmup: seconds / 4.0,
+        spin: false,
+    };
+    let plan = load::Plan { connections: 1, in_flight: 1, rate: None, end_to_end: false };
+    let report = load::run("produce", &target, &load, &plan)?;
+    let Some((_, latencies)) = report.latencies.first() else {
+        let errors: Vec<String> = report.errors.keys().cloned().collect();
+        return Err(Failure::new(format!("no record was acknowledged ({})", errors.join(", "))));
+    };
+    let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    Ok(OneAtATime { requests: report.requests, p50_us: at(0.5), p99_us: at(0.99) })
+}
+
 /// Runs `tidemill perf`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (json, report) = match args.verb {

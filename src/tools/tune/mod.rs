@@ -9,11 +9,13 @@
 //! machine/   the fingerprint of the machine and of the device, from /proc and /sys
 //! disk/      tune disk: durable writes by size and depth, flushes, reads, bandwidth
 //! cores/     tune cores: wake-ups, timers, clocks, the loopback interface, CRC and copies
+//! host/      tune check, apply, undo: the settings of the host
 //! store      writes a profile whole, or leaves the old one
 //! ```
 
 mod cores;
 mod disk;
+pub mod host;
 mod latency;
 pub mod machine;
 mod progress;
@@ -53,6 +55,12 @@ enum Verb {
     /// Measure the cores, and write core.toml
     #[command(after_help = EXAMPLES)]
     Cores(Measure),
+    /// Compare the settings of the host with those that a node needs, and change nothing
+    Check(host::Host),
+    /// Write the settings of the host that differ, and keep those that help
+    Apply(host::Apply),
+    /// Restore the settings that `apply` has replaced
+    Undo(host::Host),
 }
 
 /// The arguments of both measurements.
@@ -98,5 +106,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match args.verb {
         Verb::Disk(args) => disk::run(&args),
         Verb::Cores(args) => cores::run(&args),
+        Verb::Check(args) => host::check(&args),
+        Verb::Apply(args) => host::apply(&args),
+        Verb::Undo(args) => host::undo(&args),
     }
 }

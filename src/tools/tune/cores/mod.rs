@@ -47,6 +47,16 @@ pub fn run(args: &Measure) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The median latency of a message to a parked core, in microseconds.
+pub fn measure_wake(cores: [usize; 2], length: Duration) -> std::io::Result<f64> {
+    Ok(pair::messages(cores, Duration::ZERO, length)?.latency().p50_us)
+}
+
+/// The median round trip over the loopback interface, in microseconds.
+pub fn measure_loopback(length: Duration) -> std::io::Result<f64> {
+    Ok(pair::round_trips(&cpu::cores(), length)?.latency().p50_us)
+}
+
 /// The shards of a node with default settings: one on each core that the process may use.
 fn shards(roots: &Roots) -> Vec<Shard> {
     let cores = cpu::cores();

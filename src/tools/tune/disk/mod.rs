@@ -144,6 +144,16 @@ pub fn measure_disk(directory: &Path, plan: Plan) -> io::Result<MeasuredDisk> {
     })?
 }
 
+/// The 90th percentile of durable writes of 16 KiB, two in flight, in microseconds.
+pub fn measure_journal(directory: &Path, length: Duration) -> io::Result<f64> {
+    let directory = directory.to_owned();
+    runtime::run(runtime::Config::default(), move || async move {
+        let file = TestFile::create(&directory, 64 << 20).await?;
+        let load = Load { bytes: 16 << 10, depth: 2, pattern: Pattern::DurableWrite, length };
+        io::Result::Ok(measure::run(&file, load).await?.recorder.latency().p90_us)
+    })?
+}
+
 async fn measure_all(directory: &Path, plan: Plan, progress: &Progress) -> io::Result<MeasuredDisk> {
     progress.step("writing a file");
     let file = TestFile::create(directory, plan.file_bytes).await?;
