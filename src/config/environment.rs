@@ -10,7 +10,7 @@ pub const PREFIX: &str = "TIDEMILL_";
 
 /// Variables that are no settings: of the log, of the client commands, and of Tidemill's own tests. The tests' nodes
 /// inherit the tests' environment.
-const OTHERS: &[&str] = &["LOG", "BOOTSTRAP"];
+const OTHERS: &[&str] = &["LOG", "LOG_FORMAT", "BOOTSTRAP"];
 /// The beginnings of the tests' variables.
 const OF_TESTS: &[&str] = &["TEST_", "COPIER_", "CRASH_", "FUZZ_", "MEMBERS_", "ORACLE_", "POWER_", "STREAMS_"];
 
@@ -75,6 +75,7 @@ mod tests {
             ("TIDEMILL_NODE_ID", "1", Variable::Setting("node.id")),
             ("TIDEMILL_SSL_KEYSTORE_LOCATION", "/x", Variable::Setting("ssl.keystore.location")),
             ("TIDEMILL_LOG", "debug", Variable::Other),
+            ("TIDEMILL_LOG_FORMAT", "json", Variable::Other),
             ("TIDEMILL_BOOTSTRAP", "a:1", Variable::Other),
             ("TIDEMILL_TEST_PEER", "kafka", Variable::Other),
             ("KAFKA_NODE_ID", "1", Variable::Other),

@@ -10,7 +10,8 @@ use crate::tools::Failure;
 #[command(after_help = "Without any argument a node starts on ./tidemill-data and 127.0.0.1:9092 and creates topics \
     when they are first used. `tidemill config list` prints every setting. Each setting is also read from the \
     environment: TIDEMILL_LOG_RETENTION_MS is log.retention.ms. An argument overrides the environment, and the \
-    environment overrides the file. TIDEMILL_LOG=debug (or error, warn, trace, off) sets the level of the log.\n\n\
+    environment overrides the file. TIDEMILL_LOG=debug (or error, warn, trace, off) sets the level of the log; with \
+    TIDEMILL_LOG_FORMAT=json each of its lines is a JSON object.\n\n\
     Examples:\n  tidemill serve --data /srv/tidemill --listen 0.0.0.0:9092 \
     --set advertised.listeners=PLAINTEXT://broker1:9092\n  tidemill serve --shards 4 --config tidemill.toml \
     --set num.partitions=8\n  tidemill serve --config server.properties --check")]

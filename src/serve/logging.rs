@@ -1,4 +1,4 @@
-//! The log on standard error, and the variable `TIDEMILL_LOG` that filters it.
+//! The log on standard error, and the variables `TIDEMILL_LOG` and `TIDEMILL_LOG_FORMAT` that filter and shape it.
 
 use std::io::IsTerminal;
 
@@ -6,21 +6,34 @@ use tracing_subscriber::EnvFilter;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Starts the log. Returns a complaint about the filter in `TIDEMILL_LOG`; `info` is used in its place.
-pub(super) fn start(filter: Option<&str>) -> Option<String> {
-    let parsed = filter.filter(|text| !text.is_empty()).map(parse).transpose();
-    let (filter, complaint) = match parsed {
-        Ok(filter) => (filter, None),
-        Err(complaint) => (None, Some(complaint)),
-    };
+/// Starts the log. Returns complaints about the filter in `TIDEMILL_LOG` and about `TIDEMILL_LOG_FORMAT`; `info` and
+/// `text` are used in their place.
+pub(super) fn start(filter: Option<&str>, format: Option<&str>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut complain = |complaint| complaints.push(complaint);
+    let given = |text: &&str| !text.is_empty();
+    let filter = filter.filter(given).map(parse).transpose().map_err(&mut complain).ok().flatten();
+    let is_json = format.filter(given).map(is_json).transpose().map_err(&mut complain).ok().flatten();
     // https://no-color.org: any value but an empty one.
     let is_colour_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| "info".into()))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !is_colour_refused)
-        .init();
-    complaint
+        .with_ansi(std::io::stderr().is_terminal() && !is_colour_refused);
+    match is_json {
+        Some(true) => log.json().flatten_event(true).init(),
+        _ => log.init(),
+    }
+    complaints
+}
+
+/// Whether each line is an object.
+fn is_json(format: &str) -> Result<bool, String> {
+    match format {
+        "json" => Ok(true),
+        "text" => Ok(false),
+        _ => Err(format!("TIDEMILL_LOG_FORMAT={format}: write json or text")),
+    }
 }
 
 /// A level, or a list such as `warn,tidemill::shard=debug`. The library takes each other word for the name of a module.

@@ -55,13 +55,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let environment: Vec<(String, String)> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
-    let filter = environment.iter().find(|(name, _)| name == "TIDEMILL_LOG").map(|(_, value)| value.as_str());
-    let complaint = logging::start(filter);
+    let variable = |wanted: &str| environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let complaints = logging::start(variable("TIDEMILL_LOG"), variable("TIDEMILL_LOG_FORMAT"));
     let loaded = args::load(&args, &environment)?;
     let roots = Roots::new(None);
     let (Loaded { mut config, warnings }, of_profile) =
         profile::apply(&args, &environment, loaded, &roots, clock::wall_ms())?;
-    for warning in complaint.iter().cloned().chain(warnings.iter().map(ToString::to_string)) {
+    for warning in complaints.into_iter().chain(warnings.iter().map(ToString::to_string)) {
         banner.warning(&warning);
     }
     if args.check {

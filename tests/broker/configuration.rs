@@ -109,6 +109,36 @@ fn with_json_each_line_of_a_start_and_each_error_is_an_object() {
 }
 
 #[test]
+fn with_the_json_format_each_line_of_the_log_is_an_object() {
+    let (dir, ports) = (Dir::new("json-log"), Ports::reserve());
+    let listen = format!("127.0.0.1:{}", ports.first());
+    let variables = [("TIDEMILL_LOG_FORMAT", "json"), ("TIDEMILL_LOG", "tidemill=debug")];
+    // With --json, the lines of the start are objects with an event. The others are the log.
+    let arguments = ["--listen", &listen, "--shards", "1", "--json"];
+    let mut started = Started::with_environment(dir.path(), &arguments, &variables);
+    started.wait_for("\"event\":\"ready\"");
+    Ledger::create(&mut connect(&listen), "logged", 1, &[]);
+    signal(&started.child, "TERM");
+    assert!(ended(&mut started.child, "a node stops on a signal", WITHIN).success());
+    let printed = started.printed();
+    let objects = printed.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    let log: Vec<Value> = objects.filter(|object: &Value| object["event"].is_null()).collect();
+    for line in &log {
+        for key in ["timestamp", "level", "target", "message"] {
+            assert!(line[key].as_str().is_some_and(|text| !text.is_empty()), "{key} is missing in {line}");
+        }
+    }
+    let is_created = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains("topic logged"));
+    let created = log.iter().find(is_created).unwrap_or_else(|| panic!("no topic is logged in\n{printed}"));
+    assert_eq!(created["level"], "INFO");
+    assert!(created["target"].as_str().is_some_and(|target| target.starts_with("tidemill::")), "{created}");
+
+    let variables = [("TIDEMILL_LOG_FORMAT", "xml")];
+    let ended = ended_with(&dir, &variables, &["--check"]);
+    assert!(ended.ok() && ended.stderr.contains("TIDEMILL_LOG_FORMAT=xml: write json or text"), "{}", ended.tail());
+}
+
+#[test]
 fn a_start_that_fails_reports_no_listener_and_marks_each_problem() {
     let (dir, ports) = (Dir::new("fails"), Ports::reserve());
     let listen = format!("127.0.0.1:{}", ports.first());
