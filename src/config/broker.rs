@@ -6,6 +6,7 @@ use super::choices::{
     ASSIGNORS, CLEANUP_POLICIES, COMPRESSION_TYPES, MIGRATIONS, Migration, REPLICA_SELECTORS, ROUTINGS, Routing,
     TIMESTAMP_TYPES,
 };
+use super::host_limits::HostLimit;
 use super::listener::Listener;
 use super::protocol::DEFAULT_MAP;
 use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
@@ -277,6 +278,9 @@ broker_settings! {
         "The most connections of this node.";
     max_connections_per_ip: i32 = "max.connections.per.ip", int_from(0), Some("2147483647"),
         "The most connections from one IP address.";
+    max_connections_per_ip_overrides: Vec<HostLimit> = "max.connections.per.ip.overrides", Kind::HostLimits, Some(""),
+        "The most connections from single hosts, in place of max.connections.per.ip: host:count,... \
+         A start resolves the names of hosts.";
     fetch_max_bytes: i32 = "fetch.max.bytes", int_from(1024), Some("57671680"),
         "The most bytes of one fetch response, unless its first batch is larger.";
     fetch_session_slots: i32 = "max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"),

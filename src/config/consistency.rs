@@ -98,6 +98,9 @@ pub enum Contradiction {
     /// `group.consumer.assignors` is empty.
     #[error("is empty; name at least one, such as uniform")]
     NoAssignor,
+    /// `max.connections.per.ip` is 0, and no host has a limit of its own.
+    #[error("is 0 and would refuse every client; set max.connections.per.ip.overrides too for those to admit")]
+    NoConnections,
     /// `message.max.bytes` is too large for a request.
     #[error("is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it")]
     MessageBytes,
@@ -121,6 +124,7 @@ impl Contradiction {
             Contradiction::CleanerBuffer { .. } => "log.cleaner.io.buffer.size",
             Contradiction::Heartbeat { .. } => "group.consumer.heartbeat.interval.ms",
             Contradiction::NoAssignor => "group.consumer.assignors",
+            Contradiction::NoConnections => "max.connections.per.ip",
             Contradiction::MessageBytes => "message.max.bytes",
         }
     }
@@ -133,6 +137,7 @@ pub fn contradictions(config: &BrokerConfig) -> Vec<Contradiction> {
     found.extend(storage(config));
     found.extend(cleaner(config));
     found.extend(groups_and_messages(config));
+    found.extend(connections(config));
     found
 }
 
@@ -220,12 +225,27 @@ fn groups_and_messages(config: &BrokerConfig) -> Vec<Contradiction> {
     found
 }
 
+fn connections(config: &BrokerConfig) -> Option<Contradiction> {
+    let is_closed = config.max_connections_per_ip == 0 && config.max_connections_per_ip_overrides.is_empty();
+    is_closed.then_some(Contradiction::NoConnections)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HostLimit;
 
     #[test]
     fn the_defaults_contradict_nothing() {
         assert_eq!(contradictions(&BrokerConfig::default()), vec![]);
+    }
+
+    #[test]
+    fn a_limit_of_no_connections_needs_an_override() {
+        let mut config = BrokerConfig::default();
+        config.max_connections_per_ip = 0;
+        assert_eq!(contradictions(&config), [Contradiction::NoConnections]);
+        config.max_connections_per_ip_overrides = vec![HostLimit { host: "a".into(), max: 1 }];
+        assert_eq!(contradictions(&config), []);
     }
 }

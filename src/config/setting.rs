@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::host_limits::{self, HostLimitError};
 use super::listener::{Listener, ListenerError};
 use super::protocol::{self, ProtocolMapError};
 
@@ -64,6 +65,8 @@ pub enum Kind {
     Listeners,
     /// `NAME:PROTOCOL,...`
     ProtocolMap,
+    /// `host:count,...`; may be empty.
+    HostLimits,
     /// `*`, or `partition:broker,...`: the replicas whose replication a quota throttles (KIP-73).
     ThrottledReplicas,
 }
@@ -151,6 +154,9 @@ pub enum ValueError {
     /// Not a legal map of listener names to protocols.
     #[error(transparent)]
     ProtocolMap(#[from] ProtocolMapError),
+    /// Not a legal list of hosts with their limits.
+    #[error(transparent)]
+    HostLimits(#[from] HostLimitError),
     /// Neither `*` nor a list of `partition:broker`.
     #[error(
         "must be the literal '*' or a list of replicas in the following format: \
@@ -298,6 +304,10 @@ impl Kind {
                 protocol::parse(text)?;
                 Ok(Value::Text(text.into()))
             }
+            Kind::HostLimits => {
+                host_limits::parse(text)?;
+                Ok(Value::Text(text.into()))
+            }
             Kind::ThrottledReplicas => {
                 let list = split(text);
                 if list.iter().all(|word| is_throttled_replica(word))
@@ -334,6 +344,7 @@ impl Kind {
             Kind::ListOf(words) => format!("list of {}", words.join("|")),
             Kind::Listeners => "NAME://host:port,...".into(),
             Kind::ProtocolMap => "NAME:PROTOCOL,...".into(),
+            Kind::HostLimits => "host:count,...".into(),
             Kind::ThrottledReplicas => "* or partition:broker,...".into(),
         }
     }
@@ -347,7 +358,7 @@ impl Kind {
     pub fn wire_type(self) -> i8 {
         match self {
             Kind::Boolean => 1,
-            Kind::Text | Kind::OneOf(_) | Kind::ProtocolMap => 2,
+            Kind::Text | Kind::OneOf(_) | Kind::ProtocolMap | Kind::HostLimits => 2,
             Kind::Int { .. } => 3,
             Kind::Short { .. } => 4,
             Kind::Long { .. } => 5,

@@ -1,10 +1,11 @@
-//! `max.connections.per.ip`: the connections of each client's address, on all shards of a node.
+//! `max.connections.per.ip` and its overrides: the connections of each client's address, on all shards of a node.
 //!
 //! It is the one value that shards share while they serve. Only opening and closing a connection touches it, and only
-//! if the limit is set.
+//! if a limit is set.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,6 +14,8 @@ use crate::config::BrokerConfig;
 /// The open connections of each address.
 pub struct Addresses {
     max: usize,
+    /// The limits that replace `max` for single addresses.
+    overrides: HashMap<IpAddr, usize>,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -22,27 +25,49 @@ pub struct Counted {
     address: IpAddr,
 }
 
+/// The limit of one address. Prints as the setting that gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    address: IpAddr,
+    max: usize,
+    is_override: bool,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_override {
+            true => write!(f, "max.connections.per.ip.overrides={}:{}", self.address, self.max),
+            false => write!(f, "max.connections.per.ip={}", self.max),
+        }
+    }
+}
+
 impl Addresses {
-    /// `None`: the number is not limited.
-    pub fn new(config: &BrokerConfig) -> Option<Arc<Addresses>> {
+    /// `overrides` are the limits of `max.connections.per.ip.overrides`, by the addresses of its hosts. `None`: no
+    /// address has a limit.
+    pub fn new(config: &BrokerConfig, overrides: HashMap<IpAddr, usize>) -> Option<Arc<Addresses>> {
         let max = config.max_connections_per_ip;
-        let limit = |max| Arc::new(Addresses { max, open: Mutex::default() });
-        (max < i32::MAX).then(|| limit(max.max(0) as usize))
+        let is_limited = max < i32::MAX || !overrides.is_empty();
+        let limits = || Addresses { max: max.max(0) as usize, overrides, open: Mutex::default() };
+        is_limited.then(|| Arc::new(limits()))
     }
 
-    /// The limit.
-    pub fn max(&self) -> usize {
-        self.max
+    /// The limit of an address. Dual-stack sockets show IPv4 clients by mapped addresses, which the settings do not.
+    pub fn limit(&self, address: IpAddr) -> Limit {
+        let address = address.to_canonical();
+        let own = self.overrides.get(&address).copied();
+        Limit { address, max: own.unwrap_or(self.max), is_override: own.is_some() }
     }
 
     /// Counts a connection, unless its address has as many as it may have.
-    pub fn admit(self: &Arc<Addresses>, address: IpAddr) -> Option<Counted> {
-        self.count(address, self.max)
+    pub fn admit(self: &Arc<Addresses>, address: IpAddr) -> Result<Counted, Limit> {
+        let limit = self.limit(address);
+        self.count(limit.address, limit.max).ok_or(limit)
     }
 
     /// Counts a connection that another shard has admitted and still counts.
     pub fn take_over(self: &Arc<Addresses>, address: IpAddr) -> Option<Counted> {
-        self.count(address, usize::MAX)
+        self.count(address.to_canonical(), usize::MAX)
     }
 
     fn count(self: &Arc<Addresses>, address: IpAddr, max: usize) -> Option<Counted> {
@@ -74,25 +99,53 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+
+    fn config(max: i32) -> BrokerConfig {
+        let mut config = BrokerConfig::default();
+        config.max_connections_per_ip = max;
+        config
+    }
 
     #[test]
     fn each_address_has_its_own_limit_and_a_closed_connection_makes_room() {
-        let mut config = BrokerConfig::default();
-        assert!(Addresses::new(&config).is_none(), "the default is no limit");
-        config.max_connections_per_ip = 2;
-        let addresses = Addresses::new(&config).expect("a limit");
+        let none = HashMap::new;
+        assert!(Addresses::new(&BrokerConfig::default(), none()).is_none(), "the default is no limit");
+        let addresses = Addresses::new(&config(2), none()).expect("a limit");
         let first = addresses.admit(A);
         let second = addresses.admit(A);
-        assert!(first.is_some() && second.is_some() && addresses.admit(A).is_none());
-        assert!(addresses.admit(B).is_some(), "another address");
+        assert!(first.is_ok() && second.is_ok() && addresses.admit(A).is_err());
+        assert!(addresses.admit(B).is_ok(), "another address");
         let handed_over = addresses.take_over(A);
         assert!(handed_over.is_some(), "an admitted connection stays");
         drop(first);
-        assert!(addresses.admit(A).is_none(), "the connection is still open on another shard");
+        assert!(addresses.admit(A).is_err(), "the connection is still open on another shard");
         drop((second, handed_over));
         assert!(addresses.open().is_empty());
+    }
+
+    #[test]
+    fn an_override_replaces_the_limit_of_its_address_only() {
+        let refused = |addresses: &Arc<Addresses>, address| match addresses.admit(address) {
+            Ok(_) => panic!("{address} is admitted"),
+            Err(limit) => limit.to_string(),
+        };
+        // A lower limit than the others have, also for the mapped form of the address, and without a general limit.
+        for general in [2, i32::MAX] {
+            let addresses = Addresses::new(&config(general), HashMap::from([(A, 1)])).expect("a limit");
+            let IpAddr::V4(v4) = A else { panic!("it is IPv4") };
+            let first = addresses.admit(IpAddr::V6(v4.to_ipv6_mapped()));
+            assert!(first.is_ok());
+            assert_eq!(refused(&addresses, A), "max.connections.per.ip.overrides=10.0.0.1:1");
+            let others = [addresses.admit(B), addresses.admit(B)];
+            assert!(others.iter().all(Result::is_ok));
+        }
+        // A higher limit, where every other address is refused.
+        let addresses = Addresses::new(&config(0), HashMap::from([(A, 1)])).expect("a limit");
+        assert!(addresses.admit(A).is_ok());
+        assert_eq!(refused(&addresses, B), "max.connections.per.ip=0");
     }
 }

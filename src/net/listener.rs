@@ -1,6 +1,7 @@
 //! Accepts connections. The shard that accepts a connection serves it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +57,8 @@ impl Connections {
     fn admit(self: &Rc<Self>, stream: Stream, origin: Origin) {
         let Some(addresses) = &self.addresses else { return self.serve(stream, origin, Vec::new(), None) };
         match addresses.admit(stream.peer_addr().ip()) {
-            Some(counted) => self.serve(stream, origin, Vec::new(), Some(counted)),
-            None => self.refuse(&stream, "max.connections.per.ip", addresses.max()),
+            Ok(counted) => self.serve(stream, origin, Vec::new(), Some(counted)),
+            Err(limit) => self.refuse(&stream, limit),
         }
     }
 
@@ -68,11 +69,11 @@ impl Connections {
         self.serve(stream, origin, received, counted);
     }
 
-    fn refuse(&self, stream: &Stream, setting: &str, max: usize) {
+    fn refuse(&self, stream: &Stream, limit: impl fmt::Display) {
         let peer = stream.peer_addr();
         if self.refusals.is_due(peer.ip()) {
             tracing::warn!(
-                "{peer}: refused a connection, {setting}={max} is reached; more refusals are not logged for a minute"
+                "{peer}: refused a connection, {limit} is reached; more refusals are not logged for a minute"
             );
         }
         stream.shutdown();
@@ -85,7 +86,8 @@ impl Connections {
                 open.retain(|connection| connection.strong_count() > 0);
             }
             if open.len() >= self.max {
-                return self.refuse(&stream, "max.connections", self.server.shard.config.max_connections as usize);
+                let max = self.server.shard.config.max_connections;
+                return self.refuse(&stream, format_args!("max.connections={max}"));
             }
         }
         let number = self.accepted.get();

@@ -1,13 +1,14 @@
 //! The addresses of the listeners: resolves them, and checks that each port is free.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::node::Bound;
-use crate::config::{BrokerConfig, Routing};
+use crate::config::{BrokerConfig, HostLimit, Routing};
 use crate::model::counted;
 use crate::tools::Failure;
 
@@ -48,6 +49,20 @@ pub(super) fn bind(config: &BrokerConfig, shards: u16) -> Result<Vec<Bound>, Fai
         }
     }
     Ok(all.into_iter().map(|(bound, _)| bound).collect())
+}
+
+/// The limits of `max.connections.per.ip.overrides`, by the addresses that each host has now. As in Kafka, the last
+/// limit of an address holds.
+pub(super) fn limited_addresses(config: &BrokerConfig) -> Result<HashMap<IpAddr, usize>, Failure> {
+    let mut limits = HashMap::new();
+    for HostLimit { host, max } in &config.max_connections_per_ip_overrides {
+        let found = (host.as_str(), 0).to_socket_addrs().map_err(|error| {
+            Failure::new(format!("cannot resolve {host} of max.connections.per.ip.overrides: {error}"))
+                .hinted("check the name, or write the IP address of the client")
+        })?;
+        limits.extend(found.map(|address| (address.ip().to_canonical(), *max)));
+    }
+    Ok(limits)
 }
 
 /// The listener's port, and the ports of the shards behind it.
@@ -116,6 +131,18 @@ mod tests {
             let hint = cannot_listen(address, &kind.into()).hint.expect("a hint");
             assert!(hint.contains(expected), "{kind:?}: {hint}");
         }
+    }
+
+    #[test]
+    fn each_address_of_a_limited_host_has_its_limit() {
+        let limits = |text: &str| {
+            let set = format!("max.connections.per.ip.overrides={text}");
+            limited_addresses(&crate::config::load(None, &[set]).expect("legal"))
+        };
+        let found = limits("10.0.0.1:1,[::1]:2,10.0.0.1:3").unwrap();
+        assert_eq!(found, HashMap::from([([10, 0, 0, 1].into(), 3), ("::1".parse().unwrap(), 2)]));
+        let refused = limits("no.host.invalid:1").unwrap_err();
+        assert!(refused.message.contains("cannot resolve no.host.invalid of max.connections"), "{}", refused.message);
     }
 
     #[test]

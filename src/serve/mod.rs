@@ -82,6 +82,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     of_profile.iter().for_each(|line| banner.profile(line));
     let _locks = lock_directories(&data)?;
     let bound = bind::bind(&config, shards)?;
+    let addresses = Addresses::new(&config, bind::limited_addresses(&config)?);
     if config.is_open_to_network() {
         banner.warning(
             "the node listens on all interfaces, without authentication or encryption: every client that can reach \
@@ -89,7 +90,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         );
     }
     banner.opening(&config, &data, shards);
-    let running = start_shards(&config, &data, &bound, shards, &probed)?;
+    let running = start_shards(&config, &data, &bound, addresses, shards, &probed)?;
     match wait_until_started(&running.starts, &running.ends, shards) {
         Ok(reports) => banner.ready(&config, &reports, started_at, &bound),
         Err(error) => return Err(Failure::new(error.to_string())),
@@ -144,11 +145,11 @@ fn start_shards(
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
     bound: &[Bound],
+    addresses: Option<Arc<Addresses>>,
     shards: u16,
     machine: &Machine,
 ) -> Result<RunningShards, Failure> {
     let cores = cpu::cores();
-    let addresses = Addresses::new(config);
     let (started, starts) = mpsc::channel::<Started>();
     let (ended, ends) = mpsc::channel::<(u16, Result<(), NodeError>)>();
     let mut image_senders = Vec::new();

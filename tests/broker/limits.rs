@@ -1,7 +1,7 @@
 //! Bounds: readers that do not read, idle connections, producers faster than the disk, and a full disk.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::ledger::{Ledger, connect, connect_within};
 use crate::support::node::Node;
+use crate::support::talk::Talk;
 use crate::support::usage::{cpu_ticks, status_bytes};
 use crate::support::{say, skip, wait_for};
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, Connection};
+use tidemill::wire::admin::api_versions::ApiVersionsRequest;
 use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
-use tidemill::wire::{ApiKey, Topic};
+use tidemill::wire::{ApiKey, Topic, frame};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
@@ -178,6 +180,33 @@ fn an_address_has_at_most_max_connections_per_ip_on_all_shards() {
         connections.pop();
         wait_for("a closed connection makes room", WITHIN, open);
     }
+}
+
+#[test]
+fn an_override_of_max_connections_per_ip_holds_for_its_host_only() {
+    let ip = |last| IpAddr::from([127, 0, 0, last]);
+    let limits = ["--set", "max.connections.per.ip.overrides=127.0.0.2:2, 127.0.0.3:0"];
+    let node = Node::tidemill("per-ip-override", &[&small_node("2")[..], &limits].concat());
+    // The kernel accepts every connection. The node serves it, or closes it.
+    let open = |source| {
+        let mut talk = Talk::from(source, node.bootstrap());
+        let frame = frame::encode_request(&ApiVersionsRequest::default(), 0, 1, Some("limited")).expect("encodable");
+        let is_served = talk.try_send(&frame) && talk.receive().is_some();
+        is_served.then_some(talk)
+    };
+    let mut limited: Vec<_> = (0..2).map(|n| open(ip(2)).unwrap_or_else(|| panic!("connection {n}"))).collect();
+    for _ in 0..5 {
+        assert!(open(ip(2)).is_none(), "a third connection of 127.0.0.2 is served");
+        assert!(open(ip(3)).is_none(), "a connection of 127.0.0.3 is served");
+    }
+    let others: Vec<_> = (0..10).map(|_| open(ip(4)).expect("another host has no limit")).collect();
+    for limit in ["127.0.0.2:2", "127.0.0.3:0"] {
+        let line = format!("max.connections.per.ip.overrides={limit} is reached");
+        wait_for("a refusal is logged", WITHIN, || node.printed().contains(&line).then_some(()));
+    }
+    limited.pop();
+    wait_for("a closed connection makes room", WITHIN, || open(ip(2)));
+    drop(others);
 }
 
 #[test]

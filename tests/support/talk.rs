@@ -1,9 +1,10 @@
 //! A connection that sends the given frames and waits for responses, without retries, negotiation or metadata.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tidemill::model::{ErrorCode, LeaderEpoch, TopicId};
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, Decompressor, batches};
@@ -83,7 +84,19 @@ pub fn headers(records: &[u8]) -> Vec<BatchHeader> {
 
 impl Talk {
     pub fn to(address: &str) -> Talk {
-        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        Talk::over(TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}")))
+    }
+
+    /// A connection from an address of this machine.
+    pub fn from(source: IpAddr, address: &str) -> Talk {
+        let socket = Socket::new(Domain::for_address((source, 0).into()), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap_or_else(|error| panic!("{source}: {error}"));
+        let to: SocketAddr = address.parse().expect("an IP address");
+        socket.connect(&to.into()).unwrap_or_else(|error| panic!("{address}: {error}"));
+        Talk::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Talk {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");

@@ -127,7 +127,6 @@ pub const NAMES: &[(&str, &str)] = &[
     ("log.flush.start.offset.checkpoint.interval.ms", "60000"),
     ("log.initial.task.delay.ms", "30000"),
     ("max.connection.creation.rate", "2147483647"),
-    ("max.connections.per.ip.overrides", ""),
     ("max.request.partition.size.limit", "2000"),
     ("metadata.log.dir", ""),
     ("metadata.log.max.record.bytes.between.snapshots", "20971520"),

@@ -76,7 +76,6 @@ pub const RULES: &[(&str, Treatment)] = &[
     ("transaction.", NoEffect(GROUPS)),
     ("add.partitions.to.txn.", NoEffect(GROUPS)),
     ("producer.id.expiration.check.", NoEffect("producers expire when they are read")),
-    ("max.connections.per.ip.overrides", NoEffect(NO_LIMIT)),
     ("max.connection.creation.rate", NoEffect(NO_LIMIT)),
     ("max.", NoEffect(NO_LIMIT)),
     ("socket.connection.", NoEffect("a node opens no connections")),
