@@ -176,19 +176,30 @@ fn run_create(args: Create, out: &mut impl Write) -> Result<(), Failure> {
             replication_factor: args.replication_factor,
             configs: args.configs.clone(),
         };
-        let is_new = match client.create_topic(&new) {
-            Ok(_) => true,
-            Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => false,
+        let (is_new, note) = match client.create_topic(&new) {
+            Ok(note) => (true, note),
+            Err(ClientError::Refused { code: ErrorCode::TopicAlreadyExists, .. }) if args.if_not_exists => {
+                (false, None)
+            }
             Err(error) => return Err(error.into()),
         };
         let topic = wait_for_topic(&mut client, &new.name, 1)?;
         let partitions = topic.partitions.len();
         if args.connect.json {
-            writeln!(out, "{}", json!({ "topic": new.name, "created": is_new, "partitions": partitions }))?;
-        } else if is_new {
+            let mut created = json!({ "topic": new.name, "created": is_new, "partitions": partitions });
+            if let Some(note) = note {
+                created["note"] = note.into();
+            }
+            writeln!(out, "{created}")?;
+            continue;
+        }
+        if is_new {
             writeln!(out, "created topic {} with {}", new.name, counted(partitions, "partition"))?;
         } else {
             writeln!(out, "topic {} exists, with {}", new.name, counted(partitions, "partition"))?;
+        }
+        if let Some(note) = note {
+            writeln!(out, "note: {note}")?;
         }
     }
     Ok(())

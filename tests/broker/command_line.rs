@@ -111,6 +111,17 @@ fn topics_are_created_listed_described_and_deleted() {
 }
 
 #[test]
+fn a_topic_with_fewer_replicas_than_requested_is_created_with_a_note() {
+    let node = Node::tidemill("cli-note", &["--shards", "2"]);
+    let shell = Shell { node };
+    let note = "Each partition has 1 replica in place of 2: the 2 brokers of this cluster are one node.";
+    let created = shell.text("topic create a --partitions 3 --replication-factor 2");
+    assert_eq!(created, format!("created topic a with 3 partitions\nnote: {note}\n"));
+    assert_eq!(shell.json("topic create b --replication-factor 2 --json")["note"], note);
+    assert_eq!(shell.json("topic create c --replication-factor 1 --json").get("note"), None);
+}
+
+#[test]
 fn settings_are_changed_and_taken_back_and_old_records_deleted() {
     let Some(shell) = Shell::start("cli-alter") else { return };
     shell.text("topic create events --partitions 2");

@@ -41,8 +41,8 @@ pub struct TopicSetting {
 }
 
 impl Client {
-    /// Creates a topic. Returns its partition count, or `None` from a broker before CreateTopics v5.
-    pub fn create_topic(&mut self, new: &NewTopic) -> Result<Option<i32>, ClientError> {
+    /// Creates a topic. Returns the broker's note, if the new topic differs from the request.
+    pub fn create_topic(&mut self, new: &NewTopic) -> Result<Option<String>, ClientError> {
         let timeout_ms = self.timeout_ms();
         let connection = self.controller()?;
         // Before CreateTopics v4, a request cannot leave these values to the broker.
@@ -64,8 +64,9 @@ impl Client {
         let subject = || format!("cannot create topic {:?}", new.name);
         let created = response.topics.into_iter().find(|topic| topic.name == new.name);
         let created = created.ok_or_else(|| ClientError::missing_result(subject()))?;
-        ClientError::check(created.error_code, created.error_message, subject)?;
-        Ok((created.num_partitions > 0).then_some(created.num_partitions))
+        let message = created.error_message.filter(|message| !message.is_empty());
+        ClientError::check(created.error_code, message.clone(), subject)?;
+        Ok(message)
     }
 
     /// Adds partitions to a topic. `count` is the new total.
