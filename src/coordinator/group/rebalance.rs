@@ -256,6 +256,15 @@ impl ClassicStep<'_> {
         }
     }
 
+    /// Removes the members whose session has ended, before their alarms fire. Returns whether there were any.
+    pub fn end_due_sessions(&mut self) -> bool {
+        let before = self.classic.members.len();
+        let due = self.classic.members.values().filter(|member| member.due <= self.now.mono);
+        let due: Vec<_> = due.map(|member| member.id.clone()).collect();
+        due.iter().for_each(|id| self.on_session_alarm(id));
+        self.classic.members.len() < before
+    }
+
     /// Removes a member. Its pending join fails with UNKNOWN_MEMBER_ID, so that it can join under a new id.
     pub fn remove(&mut self, id: &str) {
         if let Some(mut member) = self.classic.remove(id) {

@@ -448,6 +448,22 @@ fn statement_115_offsets_expire_after_the_groups_end_or_after_the_commit_of_a_si
 }
 
 #[test]
+fn a_group_whose_sessions_have_ended_is_deleted_before_their_alarms_fire() {
+    let mut world = World::with_image(&[], create(&image_with_nodes(1), "t", 1));
+    let member = world.stable(Some("instance"));
+    world.commit(1, &member, "t", 5).unwrap();
+    let delete = |world: &mut World| world.step(|groups, now, writes| groups.delete(G, now, writes));
+    let ends = world.now.mono + Duration::from_secs(10);
+    world.advance(ends - Duration::from_millis(1));
+    assert_eq!(delete(&mut world), Err(ErrorCode::NonEmptyGroup));
+    world.advance(ends);
+    assert_eq!((delete(&mut world), world.state()), (Ok(false), "Empty"));
+    assert_eq!((delete(&mut world), world.state()), (Ok(true), "none"));
+    world.restart();
+    assert_eq!((world.state(), world.committed("t", false)), ("none", Ok(-1)));
+}
+
+#[test]
 fn offsets_of_a_deleted_topic_and_of_a_deleted_group_are_removed() {
     let before = create(&create(&image_with_nodes(1), "t", 1), "u", 1);
     let mut after = before.clone();
