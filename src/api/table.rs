@@ -8,10 +8,10 @@ use std::rc::Rc;
 use crate::api::admin::change::Change;
 use crate::api::admin::context::Context;
 use crate::api::admin::{
-    acls, alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, describe_quorum, describe_topic_partitions, elect_leaders,
-    find_coordinator, incremental_alter_configs, list_config_resources, list_partition_reassignments, metadata,
-    unregister_broker, update_features,
+    acls, alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions, create_partitions,
+    create_topics, delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_quorum,
+    describe_topic_partitions, elect_leaders, find_coordinator, incremental_alter_configs, list_config_resources,
+    list_partition_reassignments, metadata, unregister_broker, update_features,
 };
 use crate::api::controller::CONTROLLER;
 use crate::api::data::{delete_records, fetch, list_offsets, offset_for_leader_epoch, produce};
@@ -224,6 +224,7 @@ table! {
     DescribeConfigs         AnyBroker              (DescribeConfigs Topic)     image(describe_configs::answer);
     ListConfigResources     AnyBroker              (DescribeConfigs Cluster)   image(list_config_resources::answer);
     DescribeLogDirs         ThisBroker             (Describe Cluster)          list(describe_log_dirs::answer);
+    AlterReplicaLogDirs     ThisBroker             (Alter Cluster)             image(alter_replica_log_dirs::answer);
     DescribeAcls            AnyBroker              (Describe Cluster)          local(acls::describe);
     CreateAcls              AnyBroker              (Alter Cluster)             local(acls::create);
     DeleteAcls              AnyBroker              (Alter Cluster)             local(acls::delete);

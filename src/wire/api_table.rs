@@ -61,6 +61,8 @@ macro_rules! for_each_message {
                 admin::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
             declared AlterConfigs = 33 (0-2, flexible 2+)
                 admin::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+            declared AlterReplicaLogDirs = 34 (1-2, flexible 2+)
+                admin::alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
             declared DescribeLogDirs = 35 (1-5, flexible 2+)
                 admin::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
             declared CreatePartitions = 37 (0-3, flexible 2+)

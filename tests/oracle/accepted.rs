@@ -139,6 +139,7 @@ pub const ACCEPTED: &[Accepted] = &[
     // DeleteRecords, DescribeLogDirs, ListConfigResources.
     any_order("DeleteRecords / * / topics.order"),
     any_order("DeleteRecords / * / topics[*].partitions.order"),
+    any_order("AlterReplicaLogDirs / * / *order"),
     any_order("DescribeLogDirs / * / *order"),
     accepted("direct|steer: DescribeLogDirs / * / results[0].topics[*", THERE, ABSENT, BROKER_PER_SHARD),
     accepted(

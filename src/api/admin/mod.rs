@@ -6,6 +6,7 @@
 pub(crate) mod acls;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
+pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
 pub(crate) mod change;
 pub(crate) mod context;

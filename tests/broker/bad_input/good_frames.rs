@@ -5,6 +5,9 @@ use tidemill::wire::admin::alter_configs::{AlterConfigsRequest, AlterConfigsReso
 use tidemill::wire::admin::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
+use tidemill::wire::admin::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use tidemill::wire::admin::api_versions::ApiVersionsRequest;
 use tidemill::wire::admin::create_acls::{AclCreation, CreateAclsRequest};
 use tidemill::wire::admin::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -228,6 +231,12 @@ pub fn good_frames(topic: &Topic) -> Frames {
             operation: 1,
             permission_type: 1,
             ..Default::default()
+        }],
+    });
+    each(&mut frames, |_| AlterReplicaLogDirsRequest {
+        dirs: vec![AlterReplicaLogDir {
+            path: "/data".into(),
+            topics: vec![AlterReplicaLogDirTopic { name: name(), partitions: vec![0, 1] }],
         }],
     });
     each(&mut frames, |_| DescribeLogDirsRequest {

@@ -1,6 +1,9 @@
-//! DescribeLogDirs and ListConfigResources.
+//! DescribeLogDirs, AlterReplicaLogDirs and ListConfigResources.
 
 use tidemill::wire::ApiKey;
+use tidemill::wire::admin::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use tidemill::wire::admin::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
 
@@ -13,6 +16,18 @@ fn sizes(name: &'static str, topics: Option<&'static [(&'static str, &'static [i
     };
     case(ApiKey::DescribeLogDirs, name, move |_, v| {
         say(&DescribeLogDirsRequest { topics: topics.map(|topics| topics.iter().map(topic).collect()) }, v)
+    })
+}
+
+/// Each peer has a directory of its own, so the requests name others.
+fn moved(name: &'static str, topics: &'static [(&'static str, &'static [i32])]) -> Case {
+    let topic = |(name, partitions): &(&str, &[i32])| AlterReplicaLogDirTopic {
+        name: (*name).into(),
+        partitions: partitions.to_vec(),
+    };
+    case(ApiKey::AlterReplicaLogDirs, name, move |_, v| {
+        let topics = topics.iter().map(topic).collect();
+        say(&AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: "/nowhere".into(), topics }] }, v)
     })
 }
 
@@ -32,6 +47,10 @@ pub fn cases() -> Vec<Case> {
         sizes("no topics", Some(&[])),
         sizes("no partitions", Some(&[("plain", &[])])),
         sizes("bad names", Some(&[("..", &[0]), ("", &[0])])),
+        moved("to an unknown directory", &[("plain", &[0, 2]), ("read", &[1])]),
+        moved("unknown partitions to an unknown directory", &[("plain", &[9, -1]), ("nope", &[0])]),
+        moved("no partitions", &[("plain", &[])]),
+        moved("no topics", &[]),
         list("all", &[]),
         list("topics", &[2]),
         list("brokers", &[4]),
