@@ -15,7 +15,7 @@ use crate::disk::checkpoint::{CheckpointHead, CheckpointWriter};
 use crate::disk::journal::ReplayStart;
 use crate::partition::Partition;
 use crate::runtime::sync::Notify;
-use crate::runtime::{self, Class};
+use crate::runtime::{self, Class, TimeSlice};
 
 /// How often a checkpoint is stored if the shard was written to and the journal has space.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -27,8 +27,6 @@ const FLUSHES: usize = 8;
 const EARLY_CHECKS_MAX: usize = 64;
 /// An early checkpoint frees at least this share of the journal, unless an append waits.
 const EARLY_SHARE: usize = 8;
-/// The partitions that are examined without a yield.
-const EXAMINED_PER_POLL: usize = 256;
 
 /// The outcome of an attempt to store a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,13 +169,12 @@ impl Shard {
     /// journal groups are the last ones.
     async fn partitions_to_flush(&self, is_clean: bool) -> Vec<Rc<Partition>> {
         let mut waiting = Vec::new();
-        for (number, partition) in self.all_partitions().into_iter().enumerate() {
+        let slice = TimeSlice::begin();
+        for partition in self.all_partitions() {
             if is_clean || partition.needs_flush() {
                 waiting.push(partition);
             }
-            if number % EXAMINED_PER_POLL == EXAMINED_PER_POLL - 1 {
-                runtime::yield_now().await;
-            }
+            slice.pause().await;
         }
         // Without a group: first in the row, and so flushed last.
         waiting.sort_by_cached_key(|partition| partition.needed_from().map(std::cmp::Reverse));

@@ -13,6 +13,9 @@ use crate::support::run::run;
 use crate::support::talk::{Talk, batch};
 use crate::support::wait_for;
 use tidemill::model::ErrorCode;
+use tidemill::wire::admin::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
 use tidemill::wire::admin::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 use tidemill::wire::admin::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
@@ -197,6 +200,18 @@ fn a_topic_whose_directory_cannot_be_created_is_reported_offline_until_a_retry_c
     let mut talk = Talk::to(node.bootstrap());
     assert_eq!(talk.produce_one("t", 1, &batch(&["r"])).code, ErrorCode::KafkaStorageError);
     assert_eq!(talk.append("t", 0, &["r"]), 0);
+
+    // An added partition, too.
+    let in_the_way_of_u = node.partition_dir("u", 2);
+    fs::write(&in_the_way_of_u, b"").expect("it can be written");
+    let grown = CreatePartitionsTopic { name: "u".into(), count: 3, assignments: None };
+    let request = CreatePartitionsRequest { topics: vec![grown], timeout_ms: 10_000, validate_only: false };
+    let grown = talk.call::<CreatePartitionsResponse>(&request, 3).results.remove(0);
+    assert_eq!(grown.error_code, ErrorCode::KafkaStorageError);
+    let message = grown.error_message.expect("it has a reason");
+    assert!(message.contains("Topic 'u' exists, but 1 of its 3 partitions are offline"), "{message}");
+    assert_eq!(talk.append("u", 0, &["r"]), 0);
+    fs::remove_file(&in_the_way_of_u).expect("it is there");
 
     fs::remove_file(&in_the_way).expect("it is there");
     let online = [(ErrorCode::None, false), (ErrorCode::None, false)];

@@ -486,6 +486,21 @@ fn offsets_of_a_deleted_topic_and_of_a_deleted_group_are_removed() {
 }
 
 #[test]
+fn only_the_changes_of_an_image_are_examined() {
+    let before = create(&create(&image_with_nodes(1), "t", 1), "u", 1);
+    let mut world = World::with_image(&[], before.clone());
+    world.commit(-1, "", "t", 5).unwrap();
+    // The changes do not name the topics that the image lacks.
+    let mut after = image_with_nodes(1);
+    after.index = before.index + 1;
+    let update = ImageUpdate { from: before.index, image: after.into(), deltas: vec![Arc::default()] };
+    world.step(|groups, now, writes| groups.on_image_changed(&update, now, writes));
+    assert!(!world.groups.has_expiry_work());
+    world.pass(1);
+    assert_eq!(world.committed("t", false), Ok(5));
+}
+
+#[test]
 fn many_offsets_of_a_deleted_topic_are_removed_in_several_batches() {
     let before = create(&image_with_nodes(1), "t", 1);
     let mut after = before.clone();

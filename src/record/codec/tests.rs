@@ -182,3 +182,28 @@ fn a_cut_or_damaged_stream_never_causes_a_panic() {
         assert!(decompressor.decompress(codec, &stored).unwrap() == plain, "usable after failures");
     }
 }
+
+#[test]
+fn step_is_bounded_with_every_codec_and_format() {
+    const BYTES: usize = 3 << 20;
+    let plain = Seeded(6).bytes(BYTES);
+    let raw = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
+    // One large chunk in Java's framing, and a small one behind it.
+    let mut framed = compressed(Codec::Snappy, b"");
+    framed.extend_from_slice(&(raw.len() as i32).to_be_bytes());
+    framed.extend_from_slice(&raw);
+    framed.extend_from_slice(&compressed(Codec::Snappy, b"end"));
+    let written = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd].map(|codec| (codec, compressed(codec, &plain)));
+    for (codec, stored) in written.into_iter().chain([(Codec::Snappy, raw), (Codec::Snappy, framed)]) {
+        let mut decoding = Decoding::new(codec, &stored, LIMIT).unwrap();
+        let mut goes_on = true;
+        while goes_on {
+            let before = decoding.decoded().len();
+            goes_on = decoding.step().unwrap();
+            let step = decoding.decoded().len() - before;
+            assert!(step <= STEP_BYTES + 64, "{codec:?}: a step of {step} bytes");
+        }
+        let decoded = decoding.decoded();
+        assert!(decoded.starts_with(&plain) && [&b""[..], b"end"].contains(&&decoded[BYTES..]), "{codec:?}");
+    }
+}

@@ -120,3 +120,21 @@ fn shard_4_a_directory_is_removed_only_if_the_metadata_log_deleted_its_topic() {
     assert_eq!(image.topic("lost").map(|topic| topic.id), Some(lost));
     assert!(scratch.find("lost-0", "").is_some());
 }
+
+#[test]
+fn redistributed_checkpoints_record_the_index_of_the_metadata() {
+    let scratch = Scratch::new("redistributed");
+    live(&scratch, async |controller, data| {
+        create(&controller, "t").await;
+        let image = controller.image();
+        let settings = ["node.id=1", "memory.bytes=67108864", "journal.bytes=134217728"].map(str::to_owned);
+        let config = Arc::new(crate::config::load(None, &settings).unwrap());
+        assert_eq!(prepare(&image, &config, &data, None, 1).await.unwrap(), 0);
+        let meta = Meta::load(&data).unwrap();
+        let layout = prepare(&image, &config, &data, meta, 2).await.unwrap();
+        for shard in 0..2 {
+            let checkpoint = Checkpoint::load(&data.checkpoint_path(layout, shard)).await.unwrap().unwrap();
+            assert_eq!((layout, checkpoint.head.metadata_index), (1, image.index), "shard {shard}");
+        }
+    });
+}

@@ -154,3 +154,15 @@ fn unchanged_partition_is_not_captured_again() {
         stop(&shard).await;
     });
 }
+
+#[test]
+fn round_pauses_while_it_looks_for_changed_partitions() {
+    let scratch = Scratch::new("round-pauses");
+    run(async {
+        let shard = open_many(&scratch.0).await;
+        let (stored, pauses) = runtime::count_pauses(checkpoint(&shard, None)).await;
+        stored.expect("storage works");
+        assert!(pauses >= MANY, "{pauses} pauses for {MANY} partitions");
+        stop(&shard).await;
+    });
+}

@@ -158,6 +158,26 @@ fn s092_a_session_lives_in_forward_routing_too() {
 }
 
 #[test]
+fn s092_a_session_moves_to_another_shard_with_its_connection() {
+    let settings = ["--shards", "2", "--set", "routing=forward", "--set", "journal.bytes=134217728"];
+    let node = Node::tidemill("protocol-session-moves", &settings);
+    let topic = bench::topic(&node, "moves", 2, &[]);
+    let mut reader = Reader::at(node.bootstrap(), 12);
+    // Each shard has one of the partitions. The connection moves after 64 requests for another shard.
+    for at in 0..2 {
+        topic.leader(at as usize).append(&topic.name, at, &["a"]);
+        reader.epoch = 0;
+        assert_eq!(indexes(&reader.fetch(vec![partition(&topic, 12, at, 0)])), [at]);
+        let id = reader.id;
+        for _ in 0..100 {
+            assert_eq!(indexes(&reader.fetch(vec![])), [at]);
+        }
+        assert!(indexes(&reader.fetch(vec![partition(&topic, 12, at, 1)])).is_empty());
+        assert!(id != 0 && reader.id == id && reader.epoch == 102);
+    }
+}
+
+#[test]
 fn s093_unknown_sessions_wrong_epochs_and_mixed_names_are_errors_without_partitions() {
     let node = PLAIN.node();
     let topic = bench::topic(&node, "session-errors", 1, &[]);
