@@ -30,6 +30,18 @@ pub struct Committer<'a> {
     pub is_transactional: bool,
 }
 
+impl Committer<'_> {
+    /// The member that sent the request.
+    pub fn of(request: &OffsetCommitRequest, is_transactional: bool) -> Committer<'_> {
+        Committer {
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+            generation: request.generation_id_or_member_epoch,
+            is_transactional,
+        }
+    }
+}
+
 impl ClassicGroup {
     /// Checks that the group accepts the commit.
     pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ErrorCode> {
@@ -63,13 +75,7 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<OffsetCommitResponse, ErrorCode> {
-        let generation = request.generation_id_or_member_epoch;
-        let committer = Committer {
-            member_id: &request.member_id,
-            instance_id: request.group_instance_id.as_deref(),
-            generation,
-            is_transactional: false,
-        };
+        let committer = Committer::of(request, false);
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
             Some(GroupKind::Consumer(group)) => self.check_consumer(group, &committer, request, knows_absence)?,
             Some(GroupKind::Classic(classic)) => {
@@ -81,7 +87,7 @@ impl Groups {
                 }
             }
             // The commit creates the group.
-            None if generation < 0 => {}
+            None if committer.generation < 0 => {}
             None if knows_absence => return Err(ErrorCode::GroupIdNotFound),
             None => return Err(ErrorCode::IllegalGeneration),
         }

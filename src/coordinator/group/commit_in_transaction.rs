@@ -18,13 +18,7 @@ impl Groups {
         now: Now,
         writes: &mut Writes<Groups>,
     ) -> Result<OffsetCommitResponse, ErrorCode> {
-        let generation = request.generation_id_or_member_epoch;
-        let committer = Committer {
-            member_id: &request.member_id,
-            instance_id: request.group_instance_id.as_deref(),
-            generation,
-            is_transactional: true,
-        };
+        let committer = Committer::of(request, true);
         match self.groups.get(request.group_id.as_str()).map(|group| &group.kind) {
             Some(GroupKind::Classic(classic)) => classic.check_commit(&committer)?,
             Some(GroupKind::Consumer(group)) => {
@@ -34,7 +28,7 @@ impl Groups {
                 })?;
             }
             // The commit creates the group.
-            None if generation < 0 => {}
+            None if committer.generation < 0 => {}
             None if knows_members => return Err(ErrorCode::GroupIdNotFound),
             None => return Err(ErrorCode::IllegalGeneration),
         }
