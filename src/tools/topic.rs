@@ -27,9 +27,9 @@ enum Verb {
     /// Add partitions to a topic
     AddPartitions(AddPartitions),
     /// List the topics
-    List(List),
+    List(Selection),
     /// Show the partitions, leaders, offsets and settings of topics
-    Describe(Describe),
+    Describe(Selection),
     /// Change a topic's settings
     Alter(Alter),
     /// Delete topics and all their records
@@ -81,19 +81,7 @@ struct NewCount {
 }
 
 #[derive(clap::Args, Debug)]
-struct List {
-    /// Topics, or patterns such as 'events-*' [default: all]
-    #[arg(value_name = "NAME|PATTERN")]
-    names: Vec<String>,
-    /// Show internal topics too
-    #[arg(long)]
-    internal: bool,
-    #[command(flatten)]
-    connect: Connect,
-}
-
-#[derive(clap::Args, Debug)]
-struct Describe {
+struct Selection {
     /// Topics, or patterns such as 'events-*' [default: all]
     #[arg(value_name = "NAME|PATTERN")]
     names: Vec<String>,
@@ -240,7 +228,7 @@ fn wait_for_topic(client: &mut Client, name: &str, partitions: usize) -> Result<
     }
 }
 
-fn run_list(args: List, out: &mut impl Write) -> Result<(), Failure> {
+fn run_list(args: Selection, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     let topics = select::topics(&mut client, &args.names, args.internal)?;
     if args.connect.json {
@@ -273,7 +261,7 @@ fn replicas(topic: &TopicInfo) -> usize {
     topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(0)
 }
 
-fn run_describe(args: Describe, out: &mut impl Write) -> Result<(), Failure> {
+fn run_describe(args: Selection, out: &mut impl Write) -> Result<(), Failure> {
     let mut client = args.connect.client()?;
     let mut described = Vec::new();
     for topic in select::topics(&mut client, &args.names, args.internal)? {
