@@ -15,7 +15,7 @@ use crate::disk::journal::Sequence;
 use crate::model::{ErrorCode, Offset, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::{Fetched, PartitionFetch};
-use crate::partition::purgatory::{Isolation, Registration, Waiter};
+use crate::partition::purgatory::{Isolation, Registration, Seen, Waiter};
 use crate::router::message::{AdminReply, Batches, RecordsLost, RemoteFetched, Reply, ShardRequest, Stretch};
 use crate::runtime::{self, Class, TimeSlice};
 
@@ -225,12 +225,12 @@ async fn read(server: &Rc<Server>, stretch: Stretch, bytes_max: usize) -> Result
     Ok(slices.concat())
 }
 
-async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, Offset)>, isolation: Isolation, wait_ms: u64) {
+async fn watch(server: &Rc<Server>, partitions: Vec<(TopicPartition, Seen)>, isolation: Isolation, wait_ms: u64) {
     let waiter = Waiter::new(isolation);
     let here: Vec<_> = partitions.iter().filter_map(|(id, _)| server.shard.partition(*id)).collect();
     let has_moved = partitions
         .iter()
-        .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.read_limit(isolation) > *seen));
+        .any(|(id, seen)| server.shard.partition(*id).is_none_or(|partition| partition.has_moved(*seen, isolation)));
     let _registration = Registration::new(&waiter, here);
     if !has_moved {
         let _ = runtime::timeout(Duration::from_millis(wait_ms), waiter.woken()).await;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Partition;
+use crate::model::Offset;
 use crate::runtime::sync::Notify;
 
 /// Kafka's isolation level: the records that a reader gets.
@@ -17,6 +18,23 @@ pub enum Isolation {
     ReadUncommitted,
     /// All below the last stable offset.
     ReadCommitted,
+}
+
+/// A partition as a waiting fetch has read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The offset of the fetch. It is out of range once the log starts behind it.
+    pub fetch_offset: Offset,
+    /// The read limit: the high watermark, or the last stable offset.
+    pub limit: Offset,
+}
+
+impl Partition {
+    /// Whether a fetch that has read the partition must read it again. A waiter that is registered later than the
+    /// read is not woken by a change in between.
+    pub fn has_moved(&self, seen: Seen, isolation: Isolation) -> bool {
+        self.is_deleted() || self.read_limit(isolation) != seen.limit || self.log_start() > seen.fetch_offset
+    }
 }
 
 /// One waiting fetch.

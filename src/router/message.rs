@@ -14,7 +14,7 @@ use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::PartitionFetch;
 use crate::partition::list_offsets::{ListedOffset, OffsetQuery};
 use crate::partition::producers::ProducerSnapshot;
-use crate::partition::purgatory::Isolation;
+use crate::partition::purgatory::{Isolation, Seen};
 use crate::partition::transactions::EndTransaction;
 use crate::record::control::Ending;
 use crate::shard::offline::OfflinePartitions;
@@ -122,11 +122,10 @@ pub enum ShardRequest {
         /// The most bytes to read.
         bytes_max: usize,
     },
-    /// The reply is sent when the read limit (see [`Isolation`]) of any partition has passed the given offset, or after
-    /// `wait_ms`.
+    /// The reply is sent when any partition has moved (see [`Seen`]), or after `wait_ms`.
     Watch {
-        /// Each partition with the offset that its read limit has to pass.
-        partitions: Vec<(TopicPartition, Offset)>,
+        /// Each partition with its state when the fetch read it.
+        partitions: Vec<(TopicPartition, Seen)>,
         /// The read limit: the high watermark, or the last stable offset.
         isolation: Isolation,
         /// Milliseconds until the reply is sent in any case.
@@ -177,7 +176,7 @@ pub enum Reply {
     Fetched(Vec<RemoteFetched>),
     /// The bytes from the start of the stretch, at most `bytes_max`.
     Read(Result<Vec<u8>, RecordsLost>),
-    /// A read limit passed its offset, or `wait_ms` elapsed.
+    /// A partition has moved, or `wait_ms` elapsed.
     Watched,
     /// One result for each lookup, in the order of the request.
     Offsets(Vec<Result<ListedOffset, ErrorCode>>),

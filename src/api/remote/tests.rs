@@ -61,3 +61,24 @@ fn a_call_pauses_after_each_batch() {
         assert!(pauses >= all.len(), "{pauses} pauses for {} batches", all.len());
     });
 }
+
+/// The offset is removed between the read of a fetch on another shard and its watch call.
+#[test]
+fn a_watch_of_a_removed_offset_is_answered_at_once() {
+    run("watch", |server, router| async move {
+        let id = ids(&server.shard)[0];
+        base_offset(produce(&router, 1, id, batch(Codec::None, 10))).await;
+        base_offset(produce(&router, 1, id, batch(Codec::None, 10))).await;
+        server.shard.delete_records(&[(id, Some(Offset(1)))]).await;
+        let watch = |fetch_offset| {
+            let seen = Seen { fetch_offset: Offset(fetch_offset), limit: Offset(2) };
+            let (partitions, isolation) = (vec![(id, seen)], Isolation::ReadUncommitted);
+            router.call(ShardId(0), ShardRequest::Watch { partitions, isolation, wait_ms: 3_600_000 }).reply()
+        };
+        let answered = runtime::timeout(Duration::from_secs(20), watch(0)).await;
+        assert!(answered.is_ok(), "no later change wakes it");
+        let waiting = runtime::spawn(Class::Foreground, "watch", watch(1));
+        base_offset(produce(&router, 1, id, batch(Codec::None, 10))).await;
+        assert!(matches!(waiting.await, Reply::Watched), "the new batch wakes it");
+    });
+}

@@ -6,12 +6,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{Found, Plan};
+use super::{Found, Plan, Wanted};
 use crate::api::server::Server;
 use crate::model::{LeaderEpoch, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::fetch::PartitionFetch;
-use crate::partition::purgatory::{Isolation, Registration, Waiter};
+use crate::partition::purgatory::{Isolation, Registration, Seen, Waiter};
 use crate::router::message::{Reply, ShardRequest};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::{self, Class};
@@ -155,15 +155,16 @@ impl Plan {
 
     fn has_moved(&self, server: &Server, counted: &[Counted]) -> bool {
         self.wanted.iter().zip(counted).any(|(wanted, counted)| match wanted.place {
-            Ok((id, owner)) if owner == server.shard.id => server.shard.partition(id).is_none_or(|partition| {
-                partition.is_deleted() || partition.read_limit(self.isolation) != counted.limit
-            }),
+            Ok((id, owner)) if owner == server.shard.id => {
+                let partition = server.shard.partition(id);
+                partition.is_none_or(|partition| partition.has_moved(seen(wanted, counted), self.isolation))
+            }
             _ => false,
         })
     }
 
     /// Sends each other shard one watch call for all its partitions, unless a call is pending. The call is answered
-    /// when a partition moves past the limit that was counted last.
+    /// when a partition has moved since the last count.
     fn watch_others(
         &self,
         server: &Server,
@@ -172,15 +173,15 @@ impl Plan {
         deadline: Mono,
         waiter: &Rc<Waiter>,
     ) {
-        let mut calls: Vec<(ShardId, Vec<(TopicPartition, Offset)>)> = Vec::new();
+        let mut calls: Vec<(ShardId, Vec<(TopicPartition, Seen)>)> = Vec::new();
         for (wanted, counted) in self.wanted.iter().zip(counted) {
             let Ok((id, owner)) = wanted.place else { continue };
             if owner == server.shard.id || watched.borrow().contains(&owner) {
                 continue;
             }
             match calls.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, partitions)) => partitions.push((id, counted.limit)),
-                None => calls.push((owner, vec![(id, counted.limit)])),
+                Some((_, partitions)) => partitions.push((id, seen(wanted, counted))),
+                None => calls.push((owner, vec![(id, seen(wanted, counted))])),
             }
         }
         for (shard, partitions) in calls {
@@ -196,6 +197,10 @@ impl Plan {
             });
         }
     }
+}
+
+fn seen(wanted: &Wanted, counted: &Counted) -> Seen {
+    Seen { fetch_offset: wanted.request.fetch_offset, limit: counted.limit }
 }
 
 fn total(counted: &[Counted]) -> usize {

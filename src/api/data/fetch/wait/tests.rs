@@ -88,6 +88,20 @@ fn a_waiting_fetch_is_answered_when_its_offset_is_removed() {
     });
 }
 
+/// The offset is removed after the fetch has read the partition, and before it is registered.
+#[test]
+fn a_fetch_whose_offset_was_removed_does_not_begin_to_wait() {
+    run("fetch-removed-before", 1, |server, _| async move {
+        let id = ids(&server.shard)[0];
+        append(&server, id, &batch(Codec::None, 10)).await;
+        let plan = plan(&server, id, 1 << 20);
+        let counted = plan.read(&server).await.0.iter().map(|found| found.counted(plan.isolation)).collect();
+        server.shard.delete_records(&[(id, Some(Offset(1)))]).await;
+        let waited = plan.wait_for_enough(&server, counted, clock::now() + Duration::from_secs(3600));
+        assert!(runtime::timeout(Duration::from_secs(20), waited).await.is_ok(), "no later change wakes it");
+    });
+}
+
 /// The records of another shard: batches of 100 bytes and one offset each, from `from` to `end`.
 fn fetched(from: Offset, end: i64) -> RemoteFetched {
     RemoteFetched {
