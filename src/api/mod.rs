@@ -16,6 +16,7 @@
 //! steer              the shard that a connection's first requests address, in steer routing
 //! remote             requests of other shards           outcome   response, nothing, or a closed connection
 //! offline            partitions that could not be created, on any shard
+//! figures            counters of requests, for the metrics
 //! ```
 //!
 //! Invariants:
@@ -27,6 +28,7 @@
 mod admin;
 mod controller;
 mod data;
+pub mod figures;
 mod gather;
 mod group;
 mod offline;
@@ -57,7 +59,7 @@ pub use txn::transactions::reserve_producer_ids;
 use crate::router::Router;
 use crate::shard::Shard;
 use crate::wire::frame::{Refused, RequestHeader};
-use crate::wire::{self, Reader};
+use crate::wire::{self, ApiKey, Reader};
 use outcome::Header;
 use request::ClientRequest;
 
@@ -67,6 +69,11 @@ pub fn serve(shard: Rc<Shard>, router: Rc<Router>) -> Rc<Server> {
     txn::transactions::start(&server);
     offline::start(&server);
     server
+}
+
+/// The API of the request in `frame` (without its length), if it is served.
+pub fn key_of(frame: &[u8]) -> Option<ApiKey> {
+    frame.first_chunk().and_then(|key| ApiKey::from_code(i16::from_be_bytes(*key)))
 }
 
 /// The first stage of the request in `frame` (without its length). Waits only when memory or the journal is short.

@@ -187,7 +187,12 @@ async fn fetch(
             ..request
         };
         let fetched = match server.shard.partition(id) {
-            Some(partition) => partition.fetch(&request).await,
+            Some(partition) => {
+                let fetched = partition.fetch(&request).await;
+                let read = &fetched.read;
+                partition.traffic.note_fetch(read.next_offset - request.fetch_offset, read.bytes);
+                fetched
+            }
             None => Fetched::refused(server.shard.error_without(id)),
         };
         left = left.saturating_sub(fetched.read.bytes);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::api::controller::LocalController;
 use crate::api::data::fetch_session;
+use crate::api::figures::RequestCounters;
 use crate::api::offline::Offline;
 use crate::controller::Controller;
 use crate::coordinator::Ledgers;
@@ -37,6 +38,8 @@ pub struct Server {
     pub shard: Rc<Shard>,
     /// Sends requests to other shards.
     pub router: Rc<Router>,
+    /// Counts the requests of this shard's connections.
+    pub requests: RequestCounters,
     /// The controller, on the shard that runs it.
     pub(in crate::api) controller: RefCell<Option<Rc<LocalController>>>,
     /// Permits for bytes of other shards' records in responses that are not sent yet.
@@ -77,6 +80,7 @@ impl Server {
         Server {
             shard,
             router,
+            requests: RequestCounters::default(),
             controller: RefCell::new(None),
             copies,
             crossing,

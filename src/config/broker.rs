@@ -59,6 +59,9 @@ const SHARED_MEMORY_MAX: u64 = 2 << 30;
 /// The size of each file of the journal.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
+/// The default of `edge.listen`. If its port is in use, the node starts without metrics.
+const EDGE_LISTEN_DEFAULT: &str = "127.0.0.1:9644";
+
 broker_settings! {
     // Identity and addresses.
     node_id: i32 = "node.id", int(0, 2_000_000), Some("1"),
@@ -281,6 +284,8 @@ broker_settings! {
     max_connections_per_ip_overrides: Vec<HostLimit> = "max.connections.per.ip.overrides", Kind::HostLimits, Some(""),
         "The most connections from single hosts, in place of max.connections.per.ip: host:count,... \
          A start resolves the names of hosts.";
+    edge_listen: String = "edge.listen", Kind::Text, Some(EDGE_LISTEN_DEFAULT),
+        "The address of metrics and health over HTTP, host:port, without authentication; off: none.";
     fetch_max_bytes: i32 = "fetch.max.bytes", int_from(1024), Some("57671680"),
         "The most bytes of one fetch response, unless its first batch is larger.";
     fetch_session_slots: i32 = "max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"),
@@ -294,6 +299,23 @@ broker_settings! {
 pub fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
+
+/// The parts of `edge.listen`; `None` for `off`.
+pub(super) fn parse_edge(text: &str) -> Result<Option<(&str, u16)>, BadEdge> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(BadEdge)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match port.parse() {
+        Ok(port) if port > 0 && !host.is_empty() => Ok(Some((host, port))),
+        _ => Err(BadEdge),
+    }
+}
+
+/// `edge.listen` is neither an address nor `off`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct BadEdge;
 
 /// Settings without effect, and the reasons. They exist because Kafka has them.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
@@ -356,6 +378,11 @@ impl BrokerConfig {
         self.bind().into_iter().map(named).collect()
     }
 
+    /// The host and the port of metrics and health; `None` if they are off.
+    pub fn edge(&self) -> Option<(&str, u16)> {
+        parse_edge(&self.edge_listen).expect("CONF-1: checked when it was set")
+    }
+
     /// Whether a listener is bound to every interface of the machine.
     pub fn is_open_to_network(&self) -> bool {
         self.bind().iter().any(Listener::is_wildcard)
@@ -393,6 +420,23 @@ impl BrokerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn edge_listen_is_an_address_or_off() {
+        for (text, expected) in [
+            ("off", Ok(None)),
+            ("127.0.0.1:9644", Ok(Some(("127.0.0.1", 9644)))),
+            ("[::1]:9644", Ok(Some(("::1", 9644)))),
+            ("metrics.local:80", Ok(Some(("metrics.local", 80)))),
+            (":9644", Err(BadEdge)),
+            ("9644", Err(BadEdge)),
+            ("127.0.0.1:0", Err(BadEdge)),
+            ("127.0.0.1:70000", Err(BadEdge)),
+        ] {
+            assert_eq!(parse_edge(text), expected, "{text}");
+        }
+        assert!(BrokerConfig::default().edge().is_some());
+    }
 
     #[test]
     fn every_default_is_legal_and_every_name_unique() {

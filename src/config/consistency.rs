@@ -1,6 +1,6 @@
 //! Settings that are legal one by one and contradict each other.
 
-use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES};
+use super::broker::{BrokerConfig, JOURNAL_FILE_BYTES, parse_edge};
 use super::choices::Routing;
 use super::listener::{Listener, SHARD_IN_HOST};
 use super::protocol::{self, Protocol};
@@ -101,6 +101,9 @@ pub enum Contradiction {
     /// `max.connections.per.ip` is 0, and no host has a limit of its own.
     #[error("is 0 and would refuse every client; set max.connections.per.ip.overrides too for those to admit")]
     NoConnections,
+    /// `edge.listen` is no address.
+    #[error("is not host:port, such as 127.0.0.1:9644, and not off")]
+    EdgeListen,
     /// `message.max.bytes` is too large for a request.
     #[error("is larger than socket.request.max.bytes, or than a quarter of memory.bytes, so no request could carry it")]
     MessageBytes,
@@ -125,6 +128,7 @@ impl Contradiction {
             Contradiction::Heartbeat { .. } => "group.consumer.heartbeat.interval.ms",
             Contradiction::NoAssignor => "group.consumer.assignors",
             Contradiction::NoConnections => "max.connections.per.ip",
+            Contradiction::EdgeListen => "edge.listen",
             Contradiction::MessageBytes => "message.max.bytes",
         }
     }
@@ -138,6 +142,9 @@ pub fn contradictions(config: &BrokerConfig) -> Vec<Contradiction> {
     found.extend(cleaner(config));
     found.extend(groups_and_messages(config));
     found.extend(connections(config));
+    if parse_edge(&config.edge_listen).is_err() {
+        found.push(Contradiction::EdgeListen);
+    }
     found
 }
 
@@ -238,6 +245,8 @@ mod tests {
     #[test]
     fn the_defaults_contradict_nothing() {
         assert_eq!(contradictions(&BrokerConfig::default()), vec![]);
+        let config = BrokerConfig { edge_listen: "9644".into(), ..BrokerConfig::default() };
+        assert_eq!(contradictions(&config), [Contradiction::EdgeListen]);
     }
 
     #[test]

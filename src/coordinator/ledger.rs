@@ -62,6 +62,14 @@ impl<M: StateMachine> Ledger<M> {
         ledger
     }
 
+    /// Reads the machine as it is, with the steps that are not durable yet. `None` while it is not loaded.
+    pub fn peek<A>(&self, read: impl FnOnce(&M) -> A) -> Option<A> {
+        match &*self.phase.borrow() {
+            Phase::Ready(machine) => Some(read(machine)),
+            Phase::Loading | Phase::Failed | Phase::Closed => None,
+        }
+    }
+
     /// The partition that stores the records.
     pub fn partition(&self) -> &Rc<Partition> {
         &self.partition

@@ -16,6 +16,7 @@ use crate::router::message::{HandOver, Message, RecordsLost};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class, First, Received, Stream};
+use crate::wire::ApiKey;
 
 /// The limit of requests of one connection that are started and not answered (NET-3). Clients send up to a few dozen.
 pub const IN_FLIGHT_MAX: usize = 256;
@@ -82,14 +83,25 @@ impl ConnectionState {
     }
 }
 
+/// The part of a request that its response needs.
+#[derive(Clone, Copy)]
+struct RequestId {
+    /// The number of the request on its connection, from 0.
+    number: u64,
+    /// `None`: no such API is served.
+    key: Option<ApiKey>,
+    /// The time of the receive that had its last byte.
+    received: Mono,
+}
+
 /// A client's connection on the shard that serves it.
 pub struct Connection {
     server: Rc<Server>,
     receiving: Rc<Budget>,
     stream: Stream,
     origin: Origin,
-    /// Requests that are started and not answered, each with its number.
-    pipeline: RefCell<VecDeque<(u64, Pending)>>,
+    /// Requests that are started and not answered.
+    pipeline: RefCell<VecDeque<(RequestId, Pending)>>,
     requests_started: Cell<u64>,
     requests_answered: Cell<u64>,
     /// A request was added to the pipeline, or the state has changed.
@@ -101,6 +113,12 @@ pub struct Connection {
     state: Cell<ConnectionState>,
     is_writing: Cell<bool>,
     last_active: Cell<Mono>,
+    /// The time of the latest receive.
+    received_at: Cell<Mono>,
+    /// The time of the receive that had the first byte of the incomplete request.
+    partial_since: Cell<Mono>,
+    /// The end of the latest first stage.
+    started_at: Cell<Mono>,
     /// A large request is being received, and memory is reserved for it.
     is_receiving: Cell<bool>,
     /// Counts the connection for its address while it is open.
@@ -116,6 +134,7 @@ impl Connection {
         origin: Origin,
         counted: Option<Counted>,
     ) -> Rc<Connection> {
+        let now = clock::now();
         Rc::new(Connection {
             server,
             receiving,
@@ -129,7 +148,10 @@ impl Connection {
             ended: Notify::new(),
             state: Cell::new(ConnectionState::Open),
             is_writing: Cell::new(false),
-            last_active: Cell::new(clock::now()),
+            last_active: Cell::new(now),
+            received_at: Cell::new(now),
+            partial_since: Cell::new(now),
+            started_at: Cell::new(now),
             is_receiving: Cell::new(false),
             _counted: counted,
         })
@@ -201,20 +223,20 @@ impl Connection {
             if partial.is_large(bytes_max)? {
                 let on_progress = || {
                     self.is_receiving.set(true);
-                    self.last_active.set(clock::now());
+                    self.note_receive();
                 };
                 let large = partial.receive(&self.stream, bytes_max, &self.receiving, on_progress).await?;
                 self.is_receiving.set(false);
                 // A large request is served here, and the connection moves after it: its memory is this shard's.
                 self.is_for_another_shard(large.frame());
-                self.start(large.frame()).await;
+                self.start(large.frame(), self.partial_since.get()).await;
                 continue;
             }
             let received = self.stream.recv().await?;
             if received.is_empty() {
                 return if partial.is_empty() { Ok(()) } else { Err(FrameError::Torn) };
             }
-            self.last_active.set(clock::now());
+            self.note_receive();
             self.take(ReceivedBytes::Pool(received), &mut partial, bytes_max).await?;
         }
         Ok(())
@@ -280,7 +302,7 @@ impl Connection {
                 return Ok(());
             }
             bytes = self.without_pool(bytes.after(used));
-            self.start(partial.whole()).await;
+            self.start(partial.whole(), self.partial_since.get()).await;
             partial.clear();
         }
         while !bytes.is_empty() {
@@ -290,11 +312,12 @@ impl Connection {
             if self.is_for_another_shard(frame) {
                 break;
             }
-            self.start(frame).await;
+            self.start(frame, self.received_at.get()).await;
             bytes = bytes.after(used);
         }
         if !bytes.is_empty() {
             partial.start(&bytes);
+            self.partial_since.set(self.received_at.get());
         }
         Ok(())
     }
@@ -311,17 +334,37 @@ impl Connection {
         }
     }
 
-    async fn start(&self, frame: &[u8]) {
+    fn note_receive(&self) {
+        let now = clock::now();
+        self.last_active.set(now);
+        self.received_at.set(now);
+    }
+
+    /// Runs the first stage of a request, whose first byte arrived at `since`.
+    async fn start(&self, frame: &[u8], since: Mono) {
+        let mut begun = self.received_at.get().max(self.started_at.get());
         while self.pipeline.borrow().len() >= IN_FLIGHT_MAX && !self.is_over() {
             self.finished.notified().await;
+            begun = clock::now();
         }
         if self.is_over() {
             return;
         }
+        let (key, received) = (api::key_of(frame), self.received_at.get());
         let pending = api::start(&self.server, &self.origin, frame).await;
+        self.started_at.set(clock::now());
+        if let Some(key) = key {
+            self.server.requests.started(key, frame.len());
+        }
+        if key == Some(ApiKey::Produce) {
+            let stages = &self.server.requests.produce;
+            stages.receive.observe(received.since(since));
+            stages.queue.observe(begun.since(received));
+            stages.append.observe(self.started_at.get().since(begun));
+        }
         let number = self.requests_started.get();
         self.requests_started.set(number + 1);
-        self.pipeline.borrow_mut().push_back((number, pending));
+        self.pipeline.borrow_mut().push_back((RequestId { number, key, received }, pending));
         assert!(
             self.pipeline.borrow().len() <= IN_FLIGHT_MAX,
             "NET-3: a connection starts at most {IN_FLIGHT_MAX} requests ahead of its responses"
@@ -334,7 +377,7 @@ impl Connection {
     async fn write(self: Rc<Self>) {
         loop {
             let next = self.pipeline.borrow_mut().pop_front();
-            let Some((number, next)) = next else {
+            let Some((request, pending)) = next else {
                 if !self.is_open() {
                     return;
                 }
@@ -343,18 +386,21 @@ impl Connection {
             };
             self.is_writing.set(true);
             let mut answer = Answer::default();
-            let mut closes = match self.finish(next).await {
-                Some(outcome) => self.put(number, outcome, &mut answer),
+            let finished = self.finish(pending).await;
+            // One reading for all responses of this send.
+            let ready = clock::now();
+            let mut closes = match finished {
+                Some(outcome) => self.put(request, outcome, ready, &mut answer),
                 None => return self.close(),
             };
             // Responses that are ready leave in the same system call.
             while !closes && answer.bytes() < SEND_BYTES {
                 let next = self.pipeline.borrow_mut().pop_front();
-                let Some((number, mut next)) = next else { break };
+                let Some((request, mut next)) = next else { break };
                 match next.finish_now().await {
-                    Some(outcome) => closes = self.put(number, outcome, &mut answer),
+                    Some(outcome) => closes = self.put(request, outcome, ready, &mut answer),
                     None => {
-                        self.pipeline.borrow_mut().push_front((number, next));
+                        self.pipeline.borrow_mut().push_front((request, next));
                         break;
                     }
                 }
@@ -405,9 +451,24 @@ impl Connection {
     }
 
     /// Adds the response of a request to the next send. Returns true if the connection must close after it.
-    fn put(&self, number: u64, outcome: Outcome, answer: &mut Answer) -> bool {
+    fn put(&self, request: RequestId, outcome: Outcome, ready: Mono, answer: &mut Answer) -> bool {
+        let RequestId { number, key, received } = request;
         assert_eq!(number, self.requests_answered.get(), "NET-1: responses leave in the order of the requests");
         self.requests_answered.set(number + 1);
+        let requests = &self.server.requests;
+        match (key, &outcome) {
+            (None, _) => {}
+            (Some(key), Outcome::Send(more)) => {
+                requests.answered(key, more.bytes(), ready.since(received));
+                if key == ApiKey::Produce {
+                    // A request whose batches were all refused waited for no commit.
+                    let committed = self.server.shard.committed_at().max(received);
+                    requests.produce.answer.observe(ready.since(committed));
+                }
+            }
+            (Some(key), Outcome::Nothing) => requests.answered(key, 0, ready.since(received)),
+            (Some(key), Outcome::Close(_)) => requests.failed(key),
+        }
         match outcome {
             Outcome::Send(more) => {
                 answer.append(more);

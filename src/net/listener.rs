@@ -27,6 +27,7 @@ pub struct Connections {
     /// `None`: the connections of an address are not limited.
     addresses: Option<Arc<Addresses>>,
     refusals: RefusalLog,
+    refused: Cell<u64>,
     idle_max: Duration,
 }
 
@@ -47,10 +48,26 @@ impl Connections {
             max,
             addresses,
             refusals: RefusalLog::default(),
+            refused: Cell::new(0),
             idle_max,
         });
         runtime::spawn(Class::Background, "idle connections", connections.clone().sweep());
         connections
+    }
+
+    /// The number of open connections.
+    pub fn open(&self) -> usize {
+        self.open.borrow().iter().filter(|connection| connection.strong_count() > 0).count()
+    }
+
+    /// The number of connections so far, with those that other shards handed over.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    /// The number of connections that a limit refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
     /// Serves an accepted socket, unless its address has as many connections as it may have.
@@ -70,6 +87,7 @@ impl Connections {
     }
 
     fn refuse(&self, stream: &Stream, limit: impl fmt::Display) {
+        self.refused.set(self.refused.get() + 1);
         let peer = stream.peer_addr();
         if self.refusals.is_due(peer.ip()) {
             tracing::warn!(

@@ -182,6 +182,7 @@ impl Partition {
         }
         let delta = accepted.offset_delta_of_max_timestamp;
         let (base_offset, sequence) = self.append_batch(journal, header, &accepted.records, delta, now_ms);
+        self.traffic.note_append(header.records_count, HEADER_BYTES + accepted.records.len());
         if header.has_producer() {
             self.producers.borrow_mut().record_batch(header, base_offset, now_ms);
         }

@@ -29,6 +29,7 @@ pub mod producers;
 pub mod purgatory;
 #[cfg(test)]
 mod tests;
+mod traffic;
 pub mod transactions;
 mod upkeep;
 
@@ -41,6 +42,8 @@ use crate::disk::checkpoint::{PartitionState, ProducedBatch, ProducerState};
 use crate::disk::journal::Sequence;
 use crate::log::Log;
 use crate::model::{LeaderEpoch, Offset, TopicName, TopicPartition};
+pub use traffic::{Traffic, TrafficCounter};
+
 use producers::{AppendedBatch, PRODUCERS_MAX_DEFAULT, ProducerSnapshot, Producers};
 use purgatory::Isolation;
 
@@ -88,6 +91,8 @@ pub struct Partition {
     waiters: purgatory::Waiters,
     flushing: flushed::Flushing,
     deleted: Cell<bool>,
+    /// Its traffic since the shard opened it.
+    pub traffic: TrafficCounter,
 }
 
 impl Partition {
@@ -115,6 +120,7 @@ impl Partition {
             waiters: purgatory::Waiters::default(),
             flushing: flushed::Flushing::default(),
             deleted: Cell::new(false),
+            traffic: TrafficCounter::default(),
         });
         partition.check();
         partition
@@ -138,6 +144,11 @@ impl Partition {
     /// The offset that the next record gets.
     pub fn log_end(&self) -> Offset {
         self.log.end_offset()
+    }
+
+    /// The number of replicas, and of those in sync.
+    pub fn replicas(&self) -> (usize, usize) {
+        (self.replicas.get(), self.in_sync_replicas.get())
     }
 
     /// Bytes of all segments.

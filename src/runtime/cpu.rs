@@ -64,6 +64,16 @@ pub(super) fn request_long_slice() {
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
+/// Gives this thread a tenth of the weight of a shard's thread (nice 10), and keeps it from preempting one when it wakes
+/// up (`SCHED_BATCH`, sched(7)).
+pub fn yield_to_shards() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `priority` outlives the call. A failure leaves the default policy, which costs latency only.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &priority) };
+    // SAFETY: setpriority with integers only; 0 is the calling thread. A failure leaves the default weight.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+}
+
 /// Lets this thread run only while its core has nothing else to do (`SCHED_IDLE`, sched(7)).
 pub(super) fn run_when_idle() {
     let priority = libc::sched_param { sched_priority: 0 };

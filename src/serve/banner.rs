@@ -1,6 +1,7 @@
 //! The lines that a start and a stop print: for readers, or one JSON object each with `--json`.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -120,7 +121,14 @@ impl Banner {
     }
 
     /// The listeners and the recovery, when the node serves.
-    pub fn ready(self, config: &BrokerConfig, reports: &[Started], started_at: Instant, bound: &[Bound]) {
+    pub fn ready(
+        self,
+        config: &BrokerConfig,
+        reports: &[Started],
+        started_at: Instant,
+        bound: &[Bound],
+        edge: Option<SocketAddr>,
+    ) {
         for listener in bound {
             let port = listener.address.port();
             let shards = reports.len() as u16;
@@ -145,6 +153,10 @@ impl Banner {
                 let event = json!({ "event": "note", "message": format!("{note} {advice}") });
                 self.print(&format!("  note       {note}\n             {advice}"), &event);
             }
+        }
+        if let Some(address) = edge {
+            let url = format!("http://{address}/metrics");
+            self.print(&format!("  metrics    {url}"), &json!({ "event": "metrics", "url": url }));
         }
         let partitions: usize = reports.iter().map(|started| started.report.partitions).sum();
         let replayed: u64 = reports.iter().map(|started| started.report.batches_replayed).sum();

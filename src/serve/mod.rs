@@ -20,6 +20,7 @@
 mod args;
 mod banner;
 mod bind;
+mod edge;
 mod error;
 mod examine;
 mod layout;
@@ -39,6 +40,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{BrokerConfig, Loaded};
 use crate::disk::layout::DataDirectory;
+use crate::edge::Handle;
 use crate::net::addresses::Addresses;
 use crate::runtime::{Injector, clock, cpu, dir, injector, mesh, probe};
 use crate::tools::Failure;
@@ -90,12 +92,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         );
     }
     banner.opening(&config, &data, shards);
-    let running = start_shards(&config, &data, &bound, addresses, shards, &probed)?;
+    let (links, questions) = edge::links(shards);
+    let edge = edge::start(banner, &config, &data, links, started_at)?;
+    let running = start_shards(&config, &data, &bound, addresses, &probed, questions)?;
     match wait_until_started(&running.starts, &running.ends, shards) {
-        Ok(reports) => banner.ready(&config, &reports, started_at, &bound),
+        Ok(reports) => banner.ready(&config, &reports, started_at, &bound, edge.as_ref().map(Handle::address)),
         Err(error) => return Err(Failure::new(error.to_string())),
     }
-    wait_until_stopped(banner, signals, running, shards)
+    wait_until_stopped(banner, signals, running, shards, edge)
 }
 
 /// Probes the machine, prints the findings, and returns those that the shards use.
@@ -146,10 +150,11 @@ fn start_shards(
     data: &DataDirectory,
     bound: &[Bound],
     addresses: Option<Arc<Addresses>>,
-    shards: u16,
     machine: &Machine,
+    questions: Vec<edge::OnShard>,
 ) -> Result<RunningShards, Failure> {
     let cores = cpu::cores();
+    let shards = questions.len() as u16;
     let (started, starts) = mpsc::channel::<Started>();
     let (ended, ends) = mpsc::channel::<(u16, Result<(), NodeError>)>();
     let mut image_senders = Vec::new();
@@ -161,7 +166,8 @@ fn start_shards(
     }
     let mut image_senders = Some(image_senders);
     let mut stoppers = Vec::new();
-    for (endpoint, images) in mesh(shards.into()).into_iter().zip(image_receivers) {
+    let ends_of_links = image_receivers.into_iter().zip(questions);
+    for (endpoint, (images, (questions, progress))) in mesh(shards.into()).into_iter().zip(ends_of_links) {
         let shard = endpoint.own() as u16;
         let (stopper, stops) = injector::<Stop>();
         stoppers.push(stopper);
@@ -176,6 +182,8 @@ fn start_shards(
             addresses: addresses.clone(),
             endpoint,
             stops,
+            questions,
+            progress,
             started: started.clone(),
             images,
             image_senders: if shard == 0 { image_senders.take() } else { None },
@@ -198,6 +206,7 @@ fn wait_until_stopped(
     mut signals: Signals,
     running: RunningShards,
     shards: u16,
+    edge: Option<Handle>,
 ) -> Result<(), Failure> {
     let RunningShards { stoppers, ends, .. } = running;
     // One channel for signals and for shards that end.
@@ -223,6 +232,7 @@ fn wait_until_stopped(
             NodeEvent::Signal(signal) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                 banner.stopping(name);
+                edge.iter().for_each(Handle::stopping);
                 for stopper in &stoppers {
                     let _ = stopper.send(Stop);
                 }

@@ -16,6 +16,7 @@ use crate::controller::Controller;
 use crate::controller::start::plan_start;
 use crate::disk::journal;
 use crate::disk::layout::DataDirectory;
+use crate::edge::{self, shard::Question};
 use crate::metadata::{Endpoint as NodeEndpoint, Image};
 use crate::model::{BrokerId, NodeId, ShardId};
 use crate::net::addresses::Addresses;
@@ -24,7 +25,7 @@ use crate::router::Router;
 use crate::router::message::Message;
 use crate::runtime::{self, Class, Endpoint, InjectorReceiver, Listener, Stream};
 use crate::shard::Shard;
-use crate::shard::open::{OpenReport, ShardLocation};
+use crate::shard::open::{OpenProgress, OpenReport, OpenStep, ShardLocation};
 
 /// The message that stops a shard.
 pub struct Stop;
@@ -71,6 +72,10 @@ pub struct Launch {
     pub addresses: Option<Arc<Addresses>>,
     pub endpoint: Endpoint<Message>,
     pub stops: InjectorReceiver<Stop>,
+    /// The questions of the edge.
+    pub questions: InjectorReceiver<Question>,
+    /// How far the shard has opened, for the edge.
+    pub progress: Arc<OpenProgress>,
     pub started: mpsc::Sender<Started>,
     /// On shards other than 0: receives the opening of shard 0.
     pub images: Option<mpsc::Receiver<Opening>>,
@@ -102,7 +107,8 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
 }
 
 async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeError> {
-    let Launch { shard, shards, config, data, bound, addresses, endpoint, stops, started, image_senders, .. } = launch;
+    let Launch { shard, shards, config, data, bound, addresses, endpoint, image_senders, .. } = launch;
+    let Launch { stops, questions, progress, started, .. } = launch;
     let (opening, controller) = match opening {
         Some(opening) => (opening, None),
         None => {
@@ -123,7 +129,7 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
         journal_file_bytes: JOURNAL_FILE_BYTES,
         journal_idle: journal::IDLE,
     };
-    let (shard, report) = Shard::open(place, opening.image).await?;
+    let (shard, report) = Shard::open_with(place, opening.image, progress.clone()).await?;
     let router = Router::new(shard.id, endpoint);
     let server = api::serve(shard.clone(), router.clone());
     let connections = Connections::new(server.clone(), addresses);
@@ -138,6 +144,8 @@ async fn run_shard(launch: Launch, opening: Option<Opening>) -> Result<(), NodeE
         api::reserve_producer_ids(&server, highest).await?;
     }
     let acceptors = listen(&connections, &config, &bound, shard.id).map_err(NodeError::Listen)?;
+    runtime::spawn(Class::Background, "edge", edge::shard::run(server.clone(), connections.clone(), questions));
+    progress.enter(OpenStep::Serving);
     let _ = started.send(Started { report });
 
     stops.recv().await;

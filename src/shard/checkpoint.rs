@@ -13,7 +13,9 @@ use super::Shard;
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{CheckpointHead, CheckpointWriter};
 use crate::disk::journal::ReplayStart;
+use crate::model::Histogram;
 use crate::partition::Partition;
+use crate::runtime::clock::{self, Mono};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class, TimeSlice};
 
@@ -27,6 +29,28 @@ const FLUSHES: usize = 8;
 const EARLY_CHECKS_MAX: usize = 64;
 /// An early checkpoint frees at least this share of the journal, unless an append waits.
 const EARLY_SHARE: usize = 8;
+
+/// The checkpoints of a shard since its start.
+#[derive(Default)]
+pub struct CheckpointCounters {
+    /// Attempts that failed.
+    pub failed: Cell<u64>,
+    /// The duration of each checkpoint that was stored, from the first flush to the end.
+    pub duration: Histogram,
+    /// The end of the latest of them.
+    pub stored_at: Cell<Option<Mono>>,
+}
+
+impl CheckpointCounters {
+    fn note(&self, outcome: &Result<(), StorageError>, duration: Duration) {
+        if outcome.is_ok() {
+            self.duration.observe(duration);
+            self.stored_at.set(Some(clock::now()));
+        } else {
+            self.failed.set(self.failed.get() + 1);
+        }
+    }
+}
 
 /// The outcome of an attempt to store a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +137,9 @@ impl Shard {
         while self.checkpointing.replace(true) {
             self.checkpoint_done.notified().await;
         }
+        let begun = clock::now();
         let outcome = self.write_checkpoint(is_clean).await;
+        self.checkpoints.note(&outcome, begun.elapsed());
         let was_checkpointing = self.checkpointing.replace(false);
         assert!(was_checkpointing, "one checkpoint at a time");
         self.checkpoint_done.notify_all();

@@ -8,11 +8,17 @@ use crate::disk::StorageError;
 use crate::disk::journal::Sequence;
 use crate::model::Offset;
 use crate::partition::Partition;
+use crate::runtime::clock::{self, Mono};
 
 impl Shard {
     /// Every group up to and including this one is committed, and may be acknowledged.
     pub fn committed(&self) -> Sequence {
         self.committed.get()
+    }
+
+    /// The time of the latest commit.
+    pub fn committed_at(&self) -> Mono {
+        self.committed_at.get()
     }
 
     /// Notes that a group holds a batch of the partition, and that the batch ends before `end_offset`.
@@ -75,6 +81,7 @@ impl Shard {
         let next = self.uncommitted.borrow().front().map(|(sequence, ..)| *sequence);
         assert!(next.is_none_or(|next| next > durable), "SHARD-1: every high watermark advances before `committed`");
         let before = self.committed.replace(durable);
+        self.committed_at.set(clock::now());
         assert!(before < durable, "`committed` only grows");
         self.committed_moved.reach(durable.0);
     }

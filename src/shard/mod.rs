@@ -16,7 +16,7 @@
 //!
 //! It does not know connections, API messages or other shards. Runs on the shard's thread.
 
-mod checkpoint;
+pub mod checkpoint;
 mod clean;
 mod commit;
 pub(crate) mod directories;
@@ -50,6 +50,7 @@ use crate::metadata::Image;
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::record::codec::Decompressor;
+use crate::runtime::clock::Mono;
 use crate::runtime::sync::{Milestones, Notify};
 use crate::runtime::{self, Class, Permits};
 use offline::OfflinePartitions;
@@ -89,11 +90,14 @@ pub struct Shard {
     /// Appends that are not committed yet, in the journal's order: group, partition, and the offset after the batch.
     uncommitted: RefCell<VecDeque<(Sequence, Rc<Partition>, Offset)>>,
     committed: Cell<Sequence>,
+    committed_at: Cell<Mono>,
     committed_moved: Milestones,
     disk_full: Cell<bool>,
     failed: RefCell<Option<Arc<StorageError>>>,
     checkpoint_wanted: Notify,
     checkpointing: Cell<bool>,
+    /// Counts the checkpoints.
+    pub checkpoints: checkpoint::CheckpointCounters,
     checkpoint_done: Notify,
     stopping: Rc<Cell<bool>>,
     cleaning: Cell<bool>,
@@ -109,6 +113,11 @@ impl Shard {
     /// The partition, if this shard serves it.
     pub fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// The journal of this shard.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The number of partitions that this shard serves.

@@ -27,6 +27,11 @@ impl Shard {
         self.offline.borrow().clone()
     }
 
+    /// The number of offline partitions of this shard.
+    pub fn offline_count(&self) -> usize {
+        self.offline.borrow().len()
+    }
+
     /// The error of a request for a partition that this shard does not serve.
     pub fn error_without(&self, id: TopicPartition) -> ErrorCode {
         let is_offline = self.offline.borrow().contains_key(&id);

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use super::{DECODED_BYTES_MAX, Shard, directories, partition_metadata};
@@ -99,6 +101,62 @@ impl ShardLocation {
     }
 }
 
+/// How far a shard has opened. The shard writes it, and the thread that reports the start reads it.
+#[derive(Default)]
+pub struct OpenProgress {
+    step: AtomicU8,
+    logs: AtomicU64,
+    logs_opened: AtomicU64,
+    groups_replayed: AtomicU64,
+    bytes_replayed: AtomicU64,
+}
+
+/// The steps of opening a shard, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum OpenStep {
+    /// The shard waits for the metadata.
+    Waiting,
+    /// It reads its checkpoint and opens its journal.
+    Journal,
+    /// It opens the logs of its partitions.
+    Logs,
+    /// It replays the journal into the logs.
+    Replay,
+    /// The logs hold every acknowledged batch.
+    Opened,
+    /// Clients can connect.
+    Serving,
+}
+
+impl OpenStep {
+    const ALL: [OpenStep; 6] =
+        [OpenStep::Waiting, OpenStep::Journal, OpenStep::Logs, OpenStep::Replay, OpenStep::Opened, OpenStep::Serving];
+}
+
+impl OpenProgress {
+    /// The current step.
+    pub fn step(&self) -> OpenStep {
+        OpenStep::ALL[usize::from(self.step.load(Relaxed))]
+    }
+
+    /// Enters a later step.
+    pub fn enter(&self, step: OpenStep) {
+        let before = self.step.swap(step as u8, Relaxed);
+        assert!(before < step as u8, "the steps of opening a shard have an order");
+    }
+
+    /// The logs that are open, and all logs of the shard.
+    pub fn logs(&self) -> (u64, u64) {
+        (self.logs_opened.load(Relaxed), self.logs.load(Relaxed))
+    }
+
+    /// The journal groups that are replayed, and their bytes.
+    pub fn replayed(&self) -> (u64, u64) {
+        (self.groups_replayed.load(Relaxed), self.bytes_replayed.load(Relaxed))
+    }
+}
+
 /// The journal, before the logs are replayed.
 enum OpenedJournal {
     /// A first start created it.
@@ -111,6 +169,16 @@ impl Shard {
     /// Opens the shard's part of the data directory as the image describes it. Once it returns, the logs hold every
     /// acknowledged batch, and the shard's tasks run.
     pub async fn open(location: ShardLocation, image: Arc<Image>) -> Result<(Rc<Shard>, OpenReport), StorageError> {
+        Shard::open_with(location, image, Arc::default()).await
+    }
+
+    /// As [`open`](Self::open), and reports how far it is.
+    pub async fn open_with(
+        location: ShardLocation,
+        image: Arc<Image>,
+        progress: Arc<OpenProgress>,
+    ) -> Result<(Rc<Shard>, OpenReport), StorageError> {
+        progress.enter(OpenStep::Journal);
         assert!(location.id.0 < location.shards, "a shard is one of the node's shards");
         let checkpoint_path = location.data.checkpoint_path(location.layout, location.id.0);
         let mut checkpoint = Checkpoint::load(&checkpoint_path).await?;
@@ -127,7 +195,8 @@ impl Shard {
         let states = checkpoint
             .as_ref()
             .map(|found| found.partitions.iter().map(|state| (state.id(), state.clone())).collect::<HashMap<_, _>>());
-        let opened = open_logs(&location, &image, states, &memory).await?;
+        progress.enter(OpenStep::Logs);
+        let opened = open_logs(&location, &image, states, &memory, &progress).await?;
         report.partitions = opened.len();
         report.foreign_producer_id = opened.iter().filter_map(|opened| opened.foreign_producer_id).max();
 
@@ -138,7 +207,8 @@ impl Shard {
             OpenedJournal::Existing(mut replay) => {
                 let checkpoint = checkpoint.as_mut().expect("a checkpoint names the journal");
                 let mut skipped = HashSet::new();
-                replay_into(&mut replay, &mut logs, &memory, &mut report, &mut skipped).await?;
+                progress.enter(OpenStep::Replay);
+                replay_into(&mut replay, &mut logs, &memory, &mut report, &mut skipped, &progress).await?;
                 report_skipped(&skipped, &image);
                 let session = checkpoint.head.session.max(replay.position().session) + 1;
                 assert!(session > checkpoint.head.session, "a session number is used once");
@@ -160,6 +230,7 @@ impl Shard {
             shard.checkpoint(false).await?;
         }
         shard.start();
+        progress.enter(OpenStep::Opened);
         Ok((shard, report))
     }
 
@@ -178,6 +249,7 @@ impl Shard {
             offline_moved: Notify::new(),
             applying: Permits::new(1),
             committed: Cell::new(journal.durable()),
+            committed_at: Cell::new(clock::now()),
             journal,
             memory,
             decompressor: RefCell::new(Decompressor::new(DECODED_BYTES_AT_ONCE)),
@@ -188,6 +260,7 @@ impl Shard {
             failed: RefCell::new(None),
             checkpoint_wanted: Notify::new(),
             checkpointing: Cell::new(false),
+            checkpoints: Default::default(),
             checkpoint_done: Notify::new(),
             stopping: Rc::new(Cell::new(false)),
             cleaning: Cell::new(false),
@@ -262,6 +335,7 @@ async fn open_logs(
     image: &Arc<Image>,
     states: Option<HashMap<TopicPartition, PartitionState>>,
     memory: &Rc<Memory>,
+    progress: &Arc<OpenProgress>,
 ) -> Result<Vec<OpenedLog>, StorageError> {
     let has_journal = states.is_some();
     let mut states = states.unwrap_or_default();
@@ -275,11 +349,12 @@ async fn open_logs(
             }
         }
     }
+    progress.logs.store(waiting.len() as u64, Relaxed);
     let waiting = Rc::new(RefCell::new(waiting));
     let openers: Vec<_> = (0..OPENERS)
         .map(|_| {
             let (waiting, memory, location) = (waiting.clone(), memory.clone(), location.clone());
-            let image = image.clone();
+            let (image, progress) = (image.clone(), progress.clone());
             runtime::spawn(Class::Foreground, "open log", async move {
                 let mut opened = Vec::new();
                 loop {
@@ -295,6 +370,7 @@ async fn open_logs(
                         log.flushed = Some(FlushedState::restored(state).await?);
                     }
                     opened.push(log);
+                    progress.logs_opened.fetch_add(1, Relaxed);
                 }
             })
         })
@@ -359,11 +435,14 @@ async fn replay_into(
     memory: &Rc<Memory>,
     report: &mut OpenReport,
     skipped: &mut HashSet<TopicId>,
+    progress: &OpenProgress,
 ) -> Result<(), StorageError> {
     let now_ms = clock::wall_ms();
     while let Some(group) = replay.next_group().await? {
         report.groups_replayed += 1;
         report.bytes_replayed += group.header.total_bytes as u64;
+        progress.groups_replayed.store(report.groups_replayed, Relaxed);
+        progress.bytes_replayed.store(report.bytes_replayed, Relaxed);
         for (entry, batch) in group.entries() {
             let Some(opened) = logs.get_mut(&entry.partition) else {
                 skipped.insert(entry.partition.topic);

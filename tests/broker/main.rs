@@ -11,6 +11,7 @@
 //! | `serve`, `startup_refusals` | start-up, its advice and its refusals |
 //! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
+//! | `edge` | metrics are true, health follows the start, and no number of clients stops them |
 //! | `data_directory` | missing, damaged and foreign files are named, and nothing is changed |
 //! | `command_line`, `administration`, `inspect` | the subcommands: output, errors and exit codes |
 
@@ -22,6 +23,7 @@ mod bad_input;
 mod command_line;
 mod configuration;
 mod data_directory;
+mod edge;
 mod groups;
 mod inspect;
 mod limits;

@@ -70,6 +70,19 @@ impl Node {
         node
     }
 
+    /// As [`tidemill`](Self::tidemill), with metrics and health on [`edge_port`](Self::edge_port).
+    pub fn with_edge(name: &str, arguments: &[&str]) -> Node {
+        let mut node = Node::stopped_tidemill(name, arguments);
+        node.arguments.extend(["--set".into(), format!("edge.listen=127.0.0.1:{}", node.edge_port())]);
+        node.restart();
+        node
+    }
+
+    /// The port of metrics and health. No shard has it, because nodes of tests have few.
+    pub fn edge_port(&self) -> u16 {
+        self.ports.first() + 120
+    }
+
     /// Prepares a Tidemill node that has never run, so that a test can fill its data directory.
     pub fn stopped_tidemill(name: &str, arguments: &[&str]) -> Node {
         // Many nodes run beside each other, and a test should not depend on the memory of the machine.

@@ -206,6 +206,28 @@ pub fn kafkajs() -> Option<Program> {
     Some(Program { name: "kafkajs", argv, env: vec![("KAFKAJS_NO_PARTITIONER_WARNING".into(), "1".into())] })
 }
 
+/// Prometheus and its promtool, from Debian's package, which is unpacked and not installed. Returns their directory.
+pub fn prometheus() -> Option<PathBuf> {
+    let dir = install("prometheus", "debian", |dir| {
+        let mut download = command("apt-get", &["-q", "download", "prometheus"]);
+        download.current_dir(dir);
+        if step(download).is_err() {
+            step(command("apt-get", &["-q", "update"]))?;
+            let mut download = command("apt-get", &["-q", "download", "prometheus"]);
+            download.current_dir(dir);
+            step(download)?;
+        }
+        let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+        let files = fs::read_dir(dir).map_err(|e| e.to_string())?;
+        let package = files.filter_map(|file| Some(file.ok()?.path())).find(is_package);
+        let package = package.ok_or("apt-get has downloaded no package")?;
+        step(command("dpkg-deb", &["-x", &text(&package), &text(dir)]))?;
+        fs::remove_file(package).map_err(|e| e.to_string())?;
+        step(command(&text(&dir.join("usr/bin/promtool")), &["--version"]))
+    })?;
+    Some(dir.join("usr/bin"))
+}
+
 /// kcat, from Debian: the only peer that is installed system-wide.
 pub fn kcat() -> Option<String> {
     install("kcat", "debian", |_| {

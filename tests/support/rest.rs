@@ -15,6 +15,13 @@ pub fn ask(port: u16, method: &str, path: &str, body: Option<&Value>) -> Result<
     parse(&answer).ok_or_else(|| format!("{method} {path}: not an answer: {:.300}", String::from_utf8_lossy(&answer)))
 }
 
+/// Sends a GET request. Returns the status and the body as text.
+pub fn get_text(port: u16, path: &str) -> Result<(u16, String), String> {
+    let answer = exchange(port, "GET", path, None).map_err(|e| format!("GET {path}: {e}"))?;
+    let (status, body) = split(&answer).ok_or_else(|| format!("GET {path}: not an answer"))?;
+    Ok((status, String::from_utf8(body).map_err(|e| e.to_string())?))
+}
+
 fn exchange(port: u16, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(WITHIN))?;
@@ -31,17 +38,23 @@ fn exchange(port: u16, method: &str, path: &str, body: Option<&Value>) -> std::i
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, Value)> {
-    let end = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?.to_ascii_lowercase();
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let body = &answer[end + 4..];
-    let body = if head.contains("transfer-encoding: chunked") { joined(body)? } else { body.to_vec() };
+    let (status, body) = split(answer)?;
     if body.is_empty() {
         return Some((status, Value::Null));
     }
     // The web server's own errors are HTML pages; they are returned as text.
     let value = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     Some((status, value))
+}
+
+/// The status and the body.
+fn split(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let end = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?.to_ascii_lowercase();
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let body = &answer[end + 4..];
+    let body = if head.contains("transfer-encoding: chunked") { joined(body)? } else { body.to_vec() };
+    Some((status, body))
 }
 
 /// Joins the chunks of a chunked body; `None` when it was cut off.

@@ -33,10 +33,12 @@ impl Ended {
     }
 }
 
-/// Wraps `command` so that the kernel kills it when this process dies for any reason.
+/// Wraps `command` so that the kernel kills it when this process dies for any reason. A node in it serves no metrics
+/// unless the command sets their address: all nodes have one default.
 pub fn dies_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");
     wrapped.arg("--pdeathsig").arg("KILL").arg("--").arg(command.get_program()).args(command.get_args());
+    wrapped.env("TIDEMILL_EDGE_LISTEN", "off");
     for (k, v) in command.get_envs() {
         match v {
             Some(v) => wrapped.env(k, v),

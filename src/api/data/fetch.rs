@@ -37,7 +37,7 @@ use crate::runtime::{self, Permit, clock};
 use crate::wire::data::fetch::{
     self, EpochEndOffset, FetchHead, FetchPartition, FetchRequest, FetchResponseWriter, PartitionHead,
 };
-use crate::wire::{Malformed, NodeEndpoint, Topic};
+use crate::wire::{ApiKey, Malformed, NodeEndpoint, Topic};
 
 /// The first version of Fetch whose readers understand ZSTD (KIP-110).
 const ZSTD_FROM: i16 = 10;
@@ -452,6 +452,7 @@ impl Plan {
             writer.topic(self.wanted[partitions[0]].topic.topic(), partitions.len());
             for at in partitions {
                 let (wanted, found) = (&self.wanted[*at], &mut found[*at]);
+                note(server, wanted, found);
                 let mut head = PartitionHead {
                     high_watermark: found.high_watermark.0,
                     last_stable_offset: found.last_stable_offset.0,
@@ -474,6 +475,20 @@ impl Plan {
             }
         }
         send(writer, hints.endpoints(), copies)
+    }
+}
+
+/// Counts a partition of a response. The records of another shard's partition were counted there.
+fn note(server: &Server, wanted: &Wanted, found: &Found) {
+    if found.error.is_error() {
+        server.requests.failed(ApiKey::Fetch);
+    }
+    if found.bytes > 0
+        && let Ok((id, owner)) = wanted.place
+        && owner == server.shard.id
+        && let Some(partition) = server.shard.partition(id)
+    {
+        partition.traffic.note_fetch(found.next_offset - wanted.request.fetch_offset, found.bytes);
     }
 }
 

@@ -33,7 +33,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
     let request = ProduceRequest::decode(&mut body, header.version)?;
     let shard = &server.shard;
     let mut produce = Pending {
-        shard: shard.clone(),
+        server: server.clone(),
         header,
         listener: origin.listener.clone(),
         acks: request.acks,

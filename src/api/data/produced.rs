@@ -5,18 +5,18 @@ use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
 use crate::api::outcome::{Header, Outcome};
+use crate::api::server::Server;
 use crate::disk::journal::Sequence;
 use crate::model::{ErrorCode, PartitionIndex};
 use crate::partition::append::{AppendRefusal, Produced};
 use crate::router::Call;
 use crate::router::message::{CloseReason, Reply};
-use crate::shard::Shard;
-use crate::wire::Topic;
 use crate::wire::data::produce::{ProduceResponse, ProducedPartition, RecordError};
+use crate::wire::{ApiKey, Topic};
 
 /// A Produce request whose batches are appended, or are being sent to other shards.
 pub struct Pending {
-    pub(super) shard: Rc<Shard>,
+    pub(super) server: Rc<Server>,
     pub(super) header: Header,
     pub(super) listener: Rc<str>,
     pub(super) acks: i16,
@@ -57,7 +57,7 @@ pub(super) enum SlotState {
 impl Pending {
     /// Whether [`finish`](Self::finish) would not wait: all batches are local and committed, or acks is 0.
     pub fn is_ready(&self) -> bool {
-        self.calls.is_empty() && (self.acks == 0 || self.shard.committed() >= self.sequence)
+        self.calls.is_empty() && (self.acks == 0 || self.server.shard.committed() >= self.sequence)
     }
 
     /// Waits for other shards and for the commit, then encodes the response. A failed disk becomes
@@ -75,6 +75,9 @@ impl Pending {
                 slot.state = SlotState::Done(replies[call][item].take().expect("each item belongs to one slot"));
             }
         }
+        for _ in self.slots.iter().filter(|slot| matches!(slot.state, SlotState::Done(Err(_)))) {
+            self.server.requests.failed(ApiKey::Produce);
+        }
         if self.acks == 0 {
             let refused = self.slots.iter().find_map(|slot| match &slot.state {
                 SlotState::Done(Err(refusal)) => Some(refusal.error),
@@ -86,8 +89,8 @@ impl Pending {
                 Some(error) => Outcome::Close(CloseReason::RefusedBatch(error)),
             };
         }
-        let committed = self.shard.wait_committed(self.sequence).await;
-        let image = self.shard.image();
+        let committed = self.server.shard.wait_committed(self.sequence).await;
+        let image = self.server.shard.image();
         let mut hints = LeaderHints::new(&image, &self.listener);
         let partitions = self.slots.iter().map(|slot| {
             let topic = match slot.topic {

@@ -24,6 +24,7 @@ mod commit_in_transaction;
 pub mod consumer;
 mod describe;
 mod expire;
+pub mod figures;
 mod join;
 mod member;
 mod offsets;

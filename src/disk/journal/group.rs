@@ -29,6 +29,7 @@ use super::sequence::Sequence;
 use crate::disk::{BLOCK_BYTES, block_ceil};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::runtime::buf::{AlignedBuf, OverBudget};
+use crate::runtime::clock::Mono;
 
 /// Bytes of a group's header.
 pub const HEADER_BYTES: usize = 64;
@@ -346,4 +347,19 @@ fn verify_batch(entry: &JournalEntry, crc: u32, payload: &[u8]) -> Result<(), &'
         return Err("the batch does not match its checksum");
     }
     Ok(())
+}
+
+/// A sealed group whose write is in flight, or waits for an earlier one.
+pub(super) struct InFlightGroup {
+    pub sequence: Sequence,
+    pub is_flushed: bool,
+    pub is_written: bool,
+    /// The bytes of its write.
+    pub bytes: u64,
+    /// The time of its first entry.
+    pub since: Mono,
+    /// The start of its write.
+    pub sealed: Mono,
+    /// If it is flushed: the unflushed bytes written so far, which its flush covers.
+    pub covers: u64,
 }

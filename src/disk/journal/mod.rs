@@ -10,6 +10,7 @@
 //! shard's thread.
 
 mod closing;
+mod counters;
 pub mod files;
 pub mod group;
 mod marks;
@@ -27,15 +28,17 @@ use std::time::Duration;
 
 use crate::disk::{BLOCK_BYTES, StorageError, is_aligned};
 use crate::runtime::buf::Slice;
+use crate::runtime::clock::{self, Mono};
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File};
 use crate::runtime::sync::Notify;
 use crate::runtime::{self, Class};
 pub use closing::IDLE;
+pub use counters::JournalCounters;
 pub use sequence::Sequence;
 
 use files::JournalFile;
-use group::{GroupBuilder, GroupIdentity, JournalEntry, entry_room};
+use group::{GroupBuilder, GroupIdentity, InFlightGroup, JournalEntry, entry_room};
 use marks::Marks;
 
 /// The sizes of a journal, and the limits of its writes.
@@ -116,24 +119,13 @@ pub struct Journal {
     pub counters: JournalCounters,
 }
 
-/// The journal's work since it was opened, for benches and metrics.
-#[derive(Default)]
-pub struct JournalCounters {
-    /// Sealed groups, one write each.
-    pub groups: Cell<u64>,
-    /// Bytes of these groups on disk, with headers and padding.
-    pub bytes: Cell<u64>,
-    /// Batches in the groups.
-    pub batches: Cell<u64>,
-    /// How often a sealed group found no free file and waited for a checkpoint or for growth.
-    pub waits_for_space: Cell<u64>,
-}
-
 struct JournalState {
     files: Vec<JournalFile>,
     /// The position of the next group.
     next: ReplayStart,
     open: Option<GroupBuilder>,
+    /// The time of the open group's first entry.
+    open_since: Mono,
     /// Groups in flight, oldest first.
     in_flight: VecDeque<InFlightGroup>,
     /// The files with groups that were written without a flush.
@@ -144,23 +136,10 @@ struct JournalState {
     marks: Marks,
 }
 
-struct InFlightGroup {
-    sequence: Sequence,
-    is_flushed: bool,
-    is_written: bool,
-}
-
 /// How often an append that waits for room checks again.
 const ROOM_RECHECK: Duration = Duration::from_millis(20);
 /// The pause after a failed attempt to add a file.
 const GROW_RETRY: Duration = Duration::from_secs(5);
-
-impl JournalState {
-    /// The number of files that a replay would read.
-    fn files_in_use(&self) -> usize {
-        self.files.iter().filter(|file| file.last_sequence >= self.needed_from).count()
-    }
-}
 
 impl Journal {
     /// Creates a journal of one file, which is written end to end. Creates its directory if needed.
@@ -209,6 +188,7 @@ impl Journal {
                 files,
                 next,
                 open: None,
+                open_since: clock::now(),
                 in_flight: VecDeque::new(),
                 unflushed: Vec::new(),
                 needed_from,
@@ -232,11 +212,6 @@ impl Journal {
     /// The random number that every file and group of the journal carries.
     pub fn id(&self) -> u64 {
         self.id
-    }
-
-    /// The number of files so far.
-    pub fn files_count(&self) -> u32 {
-        self.state.borrow().files.len() as u32
     }
 
     /// The largest batch that the journal accepts: one group must fit one file.
@@ -300,6 +275,7 @@ impl Journal {
     pub fn append(&self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
+        state.note_entry();
         state.open.as_mut().expect("the caller checked the room").push(entry, header, records, flush);
         assert!(sequence > self.durable.get(), "JRN-1: a group takes no batch once it is durable");
         self.counters.batches.set(self.counters.batches.get() + 1);
@@ -311,6 +287,7 @@ impl Journal {
     pub fn append_log_start(&self, entry: JournalEntry) -> Sequence {
         let mut state = self.state.borrow_mut();
         let sequence = state.next.sequence;
+        state.note_entry();
         state.open.as_mut().expect("the caller checked the room").push_log_start(entry);
         self.work.notify_all();
         sequence
@@ -336,11 +313,6 @@ impl Journal {
         let state = self.state.borrow();
         let freed = state.needed_from..start.sequence;
         state.files.iter().filter(|file| freed.contains(&file.last_sequence)).count()
-    }
-
-    /// The number of files that the journal grows to.
-    pub fn files_max(&self) -> usize {
-        self.settings.files_max as usize
     }
 
     /// The number of this session, one more at each start. A checkpoint stores it, so that no number is used twice.
@@ -374,6 +346,10 @@ impl Journal {
         assert!(start.sequence >= state.needed_from, "JRN-2: a checkpoint's start never goes back");
         assert!(start.sequence <= state.next.sequence, "JRN-2: a checkpoint frees no group that is not sealed");
         state.needed_from = start.sequence;
+        if start.sequence == state.next.sequence {
+            // The segments hold everything, on stable storage.
+            self.counters.unflushed.cover(self.counters.unflushed.written(), clock::now());
+        }
         state.marks.release(*start);
         drop(state);
         self.room.notify_all();
@@ -456,8 +432,8 @@ impl Journal {
     fn write_group(self: Rc<Self>, group: GroupBuilder) {
         let mut state = self.state.borrow_mut();
         assert!(state.in_flight.len() < self.settings.depth, "the writes in flight are bounded");
-        let is_flushed = group.needs_flush();
-        if is_flushed && !self.is_unproven.replace(!group.is_empty()) {
+        let (is_flushed, is_closing) = (group.needs_flush(), group.is_empty());
+        if is_flushed && !self.is_unproven.replace(!is_closing) {
             self.unproven.notify_all();
         }
         let at = state.next;
@@ -482,7 +458,22 @@ impl Journal {
         state.next.position += total as u64;
         state.next.previous_checksum = checksum;
         state.next.session = self.session;
-        state.in_flight.push_back(InFlightGroup { sequence: at.sequence, is_flushed, is_written: false });
+        let (since, sealed) = (state.open_since, clock::now());
+        if !is_flushed {
+            self.counters.unflushed.note(total as u64, sealed);
+        }
+        if !is_closing {
+            self.counters.wait.observe(sealed.since(since));
+        }
+        state.in_flight.push_back(InFlightGroup {
+            sequence: at.sequence,
+            is_flushed,
+            is_written: false,
+            bytes: total as u64,
+            since,
+            sealed,
+            covers: self.counters.unflushed.written(),
+        });
         let needed_from = state.needed_from;
         let file = &mut state.files[at.file as usize];
         assert!(is_aligned(at.position, total) && at.position + total as u64 <= file.bytes, "a group fits its file");
@@ -533,6 +524,7 @@ impl Journal {
                 state.in_flight.iter_mut().find(|group| group.sequence == sequence).expect("in flight until now");
             assert!(!group.is_written, "a write completes once");
             group.is_written = true;
+            self.counters.flush.observe(group.sealed.elapsed());
             // JRN-1: in order, although the device may complete the writes in another order.
             while state.in_flight.front().is_some_and(|group| group.is_written) {
                 let group = state.in_flight.pop_front().expect("the loop found it");
@@ -550,6 +542,7 @@ impl Journal {
         self.durable.set(group.sequence);
         if group.is_flushed {
             self.flushed.set(group.sequence);
+            self.counters.unflushed.cover(group.covers, group.sealed);
         }
         assert!(self.flushed.get() <= self.durable.get(), "JRN-1: a flushed group is durable");
     }

@@ -1,0 +1,154 @@
+//! Metrics and health over HTTP.
+//!
+//! ```text
+//! http     routes, and the limits of connections and time    health             /livez, /readyz, /startupz, /healthz
+//! gather   asks the shards, bounded in rate and time         metrics, topics    /metrics
+//! shard    a shard's answer: a snapshot of plain numbers     kafka, partitions  /metrics/kafka, /metrics/partitions
+//! text     the text format of Prometheus                     lag, process       the lag of groups in time; proc(5)
+//! ```
+//!
+//! - Owns: one thread with a tokio runtime, the listening socket, and its connections.
+//! - Inputs: HTTP requests; snapshots of the shards, which they send on request.
+//! - Outputs: text.
+//! - Invariant EDGE-1: at most [`gather::ASKED_MAX`] questions wait at a shard at a time.
+//! - Does not know: the data path. A shard answers in a task of the background class, and the data path only adds to
+//!   plain numbers that the shard owns.
+//! - Threads: `shard` runs on the shards, everything else on the edge's own thread. Only that thread uses tokio.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the edge has a thread of its own, which no shard waits for"
+)]
+
+pub mod gather;
+mod health;
+mod http;
+mod kafka;
+mod lag;
+mod metrics;
+mod partitions;
+mod process;
+pub mod shard;
+mod text;
+mod topics;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gather::Shards;
+use lag::History;
+use shard::ShardFigures;
+
+use crate::runtime::cpu;
+
+/// The facts about the node that the edge knows without its shards.
+pub struct NodeFacts {
+    /// `node.id`
+    pub node_id: i32,
+    /// `direct`, `steer` or `forward`.
+    pub routing: &'static str,
+    /// `flush.ack`: whether records are on stable storage when they are acknowledged.
+    pub is_flushed: bool,
+    /// The data directory, and the directory of the journals.
+    pub directories: [PathBuf; 2],
+    /// The start of the process.
+    pub started: Instant,
+}
+
+/// The state of the edge's thread.
+pub(in crate::edge) struct Edge {
+    pub facts: NodeFacts,
+    pub shards: Shards,
+    pub is_stopping: Arc<AtomicBool>,
+    /// For the lag of groups in time.
+    pub history: Mutex<History>,
+    busy: Mutex<Busy>,
+}
+
+/// The time in which the shards ran tasks, at the last two moments.
+#[derive(Clone, Copy, Default)]
+struct Busy {
+    last: Option<(Instant, u64)>,
+    share: Option<f64>,
+}
+
+/// Scrapes that follow each other sooner share the value, so that two scrapers do not shorten each other's interval.
+const BUSY_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Edge {
+    /// The share of the time in which the shards ran no task, between two requests that are some seconds apart. The
+    /// first one covers the time since the start.
+    pub fn idle_share(&self, shards: &[Box<ShardFigures>]) -> Option<f64> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let spent: u64 = shards.iter().map(|shard| shard.runtime.class_ns.iter().sum::<u64>()).sum();
+        let (since, before) = busy.last.unwrap_or((self.facts.started, 0));
+        let elapsed = now.saturating_duration_since(since);
+        if !shards.is_empty() && (busy.last.is_none() || elapsed >= BUSY_INTERVAL) {
+            let whole = elapsed.as_nanos() as f64 * shards.len() as f64;
+            busy.share = Some((1.0 - spent.saturating_sub(before) as f64 / whole).clamp(0.0, 1.0));
+            busy.last = Some((now, spent));
+        }
+        busy.share
+    }
+}
+
+/// The running edge, as the main thread sees it.
+pub struct Handle {
+    is_stopping: Arc<AtomicBool>,
+    address: SocketAddr,
+}
+
+impl Handle {
+    /// From now on the node is not ready.
+    pub fn stopping(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Binds the address.
+///
+/// # Errors
+/// If the name does not resolve, or the address is in use or not of this machine.
+pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((host, port))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Starts the edge's thread. It serves until the process ends.
+///
+/// # Errors
+/// If the thread or its runtime cannot be started.
+pub fn start(listener: TcpListener, facts: NodeFacts, shards: Shards) -> io::Result<Handle> {
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let edge = Arc::new(Edge {
+        facts,
+        shards,
+        is_stopping: is_stopping.clone(),
+        history: Mutex::default(),
+        busy: Mutex::default(),
+    });
+    std::thread::Builder::new().name("edge".into()).spawn(move || {
+        cpu::yield_to_shards();
+        runtime.block_on(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => http::serve(listener, edge).await,
+                Err(error) => tracing::error!("metrics and health are not served: {error}"),
+            }
+        });
+    })?;
+    Ok(Handle { is_stopping, address })
+}
