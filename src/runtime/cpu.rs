@@ -64,8 +64,8 @@ pub(super) fn request_long_slice() {
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
-/// Gives this thread a tenth of the weight of a shard's thread (nice 10), and keeps it from preempting one when it wakes
-/// up (`SCHED_BATCH`, sched(7)).
+/// Gives this thread a tenth of the weight of a shard's thread (nice 10), and keeps it from preempting one when it
+/// wakes up (`SCHED_BATCH`, sched(7)).
 pub fn yield_to_shards() {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: `priority` outlives the call. A failure leaves the default policy, which costs latency only.
