@@ -110,6 +110,11 @@ impl RequestCounters {
     }
 }
 
+/// The term of the controller, on the shard that runs it.
+pub fn controller_term(server: &Server) -> Option<u64> {
+    server.controller.borrow().as_ref().map(|controller| controller.term())
+}
+
 /// The groups that this shard coordinates, with at most `offsets_max` committed offsets, and the number of groups that
 /// are left out.
 pub fn groups(server: &Server, offsets_max: usize) -> (Vec<GroupFigures>, usize) {

@@ -6,8 +6,9 @@ use super::partitions::{self, Named};
 use super::process;
 use super::shard::ShardFigures;
 use super::text::{Exposition, Kind};
-use super::topics::{self, TopicSum};
+use super::topics;
 use crate::model::{Distribution, NodeId};
+use crate::partition::Traffic;
 use crate::router::broker::{brokers_of, first_broker};
 
 /// The quantiles that Kafka's JMX exporter shows.
@@ -34,26 +35,32 @@ fn of_api(shards: &[Box<ShardFigures>], api: &str, field: fn(&crate::api::figure
 
 fn topic_traffic(text: &mut Exposition, shards: &[Box<ShardFigures>], all: &[Named<'_>]) {
     let (shown, _) = topics::busiest(all);
-    let mut whole = TopicSum::default();
-    all.iter().for_each(|named| whole.add(named.figures));
-    type Field = fn(&TopicSum) -> u64;
+    let mut whole = Traffic::default();
+    shards.iter().for_each(|shard| whole += topics::whole_traffic(shard));
+    type Field = fn(&Traffic) -> u64;
     let families: [(&str, &str, Field); 5] = [
-        ("kafka_server_brokertopicmetrics_messagesin_total", "Records that were appended.", |sum| sum.records_in),
-        ("kafka_server_brokertopicmetrics_bytesin_total", "Bytes of appended batches.", |sum| sum.bytes_in),
-        ("kafka_server_brokertopicmetrics_bytesout_total", "Bytes of records in fetch responses.", |sum| sum.bytes_out),
-        ("kafka_server_brokertopicmetrics_totalproducerequests_total", "Batches of produce requests.", |sum| {
-            sum.batches_in
+        ("kafka_server_brokertopicmetrics_messagesin_total", "Records that were appended.", |traffic| {
+            traffic.records_in
         }),
-        ("kafka_server_brokertopicmetrics_totalfetchrequests_total", "Partitions with records in fetches.", |sum| {
-            sum.fetches
+        ("kafka_server_brokertopicmetrics_bytesin_total", "Bytes of appended batches.", |traffic| traffic.bytes_in),
+        ("kafka_server_brokertopicmetrics_bytesout_total", "Bytes of records in fetch responses.", |traffic| {
+            traffic.bytes_out
         }),
+        ("kafka_server_brokertopicmetrics_totalproducerequests_total", "Batches of produce requests.", |traffic| {
+            traffic.batches_in
+        }),
+        (
+            "kafka_server_brokertopicmetrics_totalfetchrequests_total",
+            "Partitions with records in fetches.",
+            |traffic| traffic.fetches,
+        ),
     ];
     for (name, help, field) in families {
         let mut family = text.counter(name, help);
         // The JMX exporter gives the sum of all topics without the label.
         family.sample(&[], field(&whole));
         for (topic, sum) in &shown {
-            family.sample(&[("topic", topic)], field(sum));
+            family.sample(&[("topic", topic)], field(&sum.traffic));
         }
     }
     for (name, api) in [
@@ -130,6 +137,9 @@ fn quorum(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>]) {
     let end = image.index + 1;
     text.gauge("kafka_server_raftmetrics_current_leader", "The leader of the metadata log.")
         .sample(&[], first_broker(node).0);
+    if let Some(term) = shards.iter().find_map(|shard| shard.term) {
+        text.gauge("kafka_server_raftmetrics_current_epoch", "The term of the metadata log.").sample(&[], term);
+    }
     text.gauge("kafka_server_raftmetrics_current_state", "The state of this node in the quorum; always 1.")
         .sample(&[("current_state", "leader")], 1);
     text.gauge("kafka_server_raftmetrics_high_watermark", "The end of the committed metadata.").sample(&[], end);
@@ -235,6 +245,16 @@ fn request_times(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
             family.sample(&[("request", api), ("quantile", name)], time.quantile(quantile) * 1e3);
         }
     }
+    let mut flush = Distribution::default();
+    let stages = shards.iter().flat_map(|shard| &shard.stages);
+    stages.filter(|(stage, _)| *stage == "flush").for_each(|(_, time)| flush.add(time));
+    let help = "Durable writes of journal groups, in milliseconds.";
+    let mut family = text.family("kafka_log_logflushstats_logflushrateandtimems", Kind::Gauge, help);
+    for (name, quantile) in QUANTILES {
+        family.sample(&[("quantile", name)], flush.quantile(quantile) * 1e3);
+    }
+    text.family("kafka_log_logflushstats_logflushrateandtimems_count", Kind::Counter, "Durable writes.")
+        .sample(&[], flush.count());
     let mut family = text.family("kafka_network_requestmetrics_totaltimems_count", Kind::Counter, "Requests.");
     for (api, time) in &times {
         family.sample(&[("request", api)], time.count());

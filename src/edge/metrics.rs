@@ -19,6 +19,7 @@ pub(super) fn render(edge: &Edge, shards: &[Box<ShardFigures>]) -> String {
     for_shards(&mut text, shards);
     journals(&mut text, shards);
     let all = partitions::by_name(shards);
+    topics::shards(&mut text, shards);
     topics::topics(&mut text, &all);
     let mut history = edge.history.lock().unwrap_or_else(PoisonError::into_inner);
     topics::groups(&mut text, shards, &all, &mut history);
@@ -142,7 +143,7 @@ fn each(mut family: Family<'_>, shards: &[Box<ShardFigures>], value: impl Fn(&Sh
 
 fn for_shards(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
     type Field = fn(&ShardFigures) -> f64;
-    let gauges: [(&str, &str, Field); 9] = [
+    let gauges: [(&str, &str, Field); 10] = [
         ("tidemill_connections", "Open connections of clients.", |shard| shard.connections.open as f64),
         ("tidemill_partitions", "Partitions that the shard serves.", |shard| shard.partitions.len() as f64),
         ("tidemill_offline_partitions", "Partitions that could not be opened.", |shard| {
@@ -154,14 +155,21 @@ fn for_shards(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
         ("tidemill_storage_failed", "1 if the shard takes no more writes because its storage failed.", |shard| {
             f64::from(u8::from(shard.beat.failure.is_some()))
         }),
-        ("tidemill_memory_limit_bytes", "memory.bytes, the memory of each shard for buffers.", |shard| {
-            shard.memory.arena_bytes_max as f64
-        }),
+        (
+            "tidemill_memory_limit_bytes",
+            "The most memory of each shard for buffers: memory.bytes, or its share of the machine.",
+            |shard| shard.memory.arena_bytes_max as f64,
+        ),
         ("tidemill_memory_used_bytes", "Buffers in use.", |shard| shard.memory.arena_bytes as f64),
         (
             "tidemill_memory_log_bytes",
             "Log data in memory: chunks that are not written back, and the cache.",
             |shard| shard.memory.log_bytes as f64,
+        ),
+        (
+            "tidemill_memory_log_limit_bytes",
+            "The share of log data now. It shrinks when the machine runs short.",
+            |shard| shard.memory.log_bytes_max as f64,
         ),
         ("tidemill_operations_in_flight", "Operations of the ring that are not complete.", |shard| {
             shard.runtime.operations as f64

@@ -53,6 +53,10 @@ pub(in crate::edge) struct ShardFigures {
     pub journal: JournalFigures,
     pub memory: MemoryFigures,
     pub checkpoints: CheckpointFigures,
+    /// The term of the metadata log, from the shard that runs the controller.
+    pub term: Option<u64>,
+    /// The traffic of deleted partitions.
+    pub deleted_traffic: Traffic,
     pub partitions: Vec<PartitionFigures>,
     pub groups: Vec<GroupFigures>,
     pub groups_omitted: usize,
@@ -90,6 +94,7 @@ pub(in crate::edge) struct MemoryFigures {
     pub arena_bytes: usize,
     pub arena_bytes_max: u64,
     pub log_bytes: usize,
+    pub log_bytes_max: usize,
 }
 
 pub(in crate::edge) struct PartitionFigures {
@@ -132,7 +137,9 @@ fn beat(server: &Server) -> Beat {
 }
 
 async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
-    let partitions = partitions(server).await;
+    // Before the first await: a partition that is deleted meanwhile counts once.
+    let (deleted_traffic, all) = (server.shard.deleted_traffic(), server.shard.all_partitions());
+    let partitions = partitions(all).await;
     let (groups, groups_omitted) = figures::groups(server, GROUP_OFFSETS_MAX);
     let (shard, stages) = (&server.shard, &server.requests.produce);
     let journal = shard.journal();
@@ -174,22 +181,24 @@ async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
         },
         memory: MemoryFigures {
             arena_bytes: runtime::arena_bytes_used(),
-            arena_bytes_max: shard.config.memory_bytes,
+            arena_bytes_max: shard.config.shard_memory(),
             log_bytes: shard.memory.used(),
+            log_bytes_max: shard.memory.budget(),
         },
         checkpoints: CheckpointFigures {
             failed: shard.checkpoints.failed.get(),
             duration: shard.checkpoints.duration.read(),
             age_ns: shard.checkpoints.stored_at.get().map(|at| at.elapsed().as_nanos() as u64),
         },
+        term: figures::controller_term(server),
+        deleted_traffic,
         partitions,
         groups,
         groups_omitted,
     }
 }
 
-async fn partitions(server: &Server) -> Vec<PartitionFigures> {
-    let all = server.shard.all_partitions();
+async fn partitions(all: Vec<Rc<Partition>>) -> Vec<PartitionFigures> {
     let mut found = Vec::with_capacity(all.len());
     let slice = TimeSlice::begin();
     for partition in all {

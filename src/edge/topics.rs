@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::lag::History;
 use super::partitions::Named;
-use super::shard::{PartitionFigures, ShardFigures};
+use super::shard::ShardFigures;
 use super::text::Exposition;
 use crate::model::{Offset, PartitionIndex, TopicPartition};
+use crate::partition::Traffic;
 
 /// The most topics in one response: those with the most bytes in and out.
 const TOPICS_MAX: usize = 500;
@@ -19,38 +20,22 @@ const GROUP_TOPICS_MAX: usize = 2_000;
 pub(super) struct TopicSum {
     pub partitions: u64,
     pub size_bytes: u64,
-    pub batches_in: u64,
-    pub records_in: u64,
-    pub bytes_in: u64,
-    pub fetches: u64,
-    pub records_out: u64,
-    pub bytes_out: u64,
-}
-
-impl TopicSum {
-    pub fn add(&mut self, partition: &PartitionFigures) {
-        let traffic = &partition.traffic;
-        self.partitions += 1;
-        self.size_bytes += partition.size_bytes;
-        self.batches_in += traffic.batches_in;
-        self.records_in += traffic.records_in;
-        self.bytes_in += traffic.bytes_in;
-        self.fetches += traffic.fetches;
-        self.records_out += traffic.records_out;
-        self.bytes_out += traffic.bytes_out;
-    }
+    pub traffic: Traffic,
 }
 
 /// The topics with the most traffic, by name, and the number of the others.
 pub(super) fn busiest<'a>(all: &[Named<'a>]) -> (Vec<(&'a str, TopicSum)>, usize) {
     let mut topics: BTreeMap<&str, TopicSum> = BTreeMap::new();
     for named in all {
-        topics.entry(named.topic).or_default().add(named.figures);
+        let sum: &mut TopicSum = topics.entry(named.topic).or_default();
+        sum.partitions += 1;
+        sum.size_bytes += named.figures.size_bytes;
+        sum.traffic += named.figures.traffic;
     }
     let mut topics: Vec<_> = topics.into_iter().collect();
     let omitted = topics.len().saturating_sub(TOPICS_MAX);
     if omitted > 0 {
-        topics.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.bytes_in + sum.bytes_out));
+        topics.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.traffic.bytes_in + sum.traffic.bytes_out));
         topics.truncate(TOPICS_MAX);
         topics.sort_unstable_by_key(|(name, _)| *name);
     }
@@ -73,20 +58,43 @@ pub(super) fn topics(text: &mut Exposition, all: &[Named<'_>]) {
             family.sample(&[("topic", topic)], field(sum));
         }
     }
-    let counters: [(&str, &str, Field); 6] = [
-        ("tidemill_topic_received_batches_total", "Batches that were appended.", |sum| sum.batches_in),
-        ("tidemill_topic_received_records_total", "Records that were appended.", |sum| sum.records_in),
-        ("tidemill_topic_received_bytes_total", "Bytes of appended batches, as they are stored.", |sum| sum.bytes_in),
-        ("tidemill_topic_fetches_total", "Partitions with records in fetch responses.", |sum| sum.fetches),
-        ("tidemill_topic_sent_records_total", "Offsets by which fetch responses advanced their readers.", |sum| {
-            sum.records_out
-        }),
-        ("tidemill_topic_sent_bytes_total", "Bytes of records in fetch responses.", |sum| sum.bytes_out),
-    ];
-    for (name, help, field) in counters {
-        let mut family = text.counter(name, help);
+    for (name, help, field) in TRAFFIC {
+        let name = format!("tidemill_topic_{name}_total");
+        let mut family = text.counter(&name, help);
         for (topic, sum) in &shown {
-            family.sample(&[("topic", topic)], field(sum));
+            family.sample(&[("topic", topic)], field(&sum.traffic));
+        }
+    }
+}
+
+/// The end of a counter's name, its help, and its value.
+type TrafficField = (&'static str, &'static str, fn(&Traffic) -> u64);
+
+/// The counters of traffic.
+const TRAFFIC: [TrafficField; 6] = [
+    ("received_batches", "Batches that were appended.", |traffic| traffic.batches_in),
+    ("received_records", "Records that were appended.", |traffic| traffic.records_in),
+    ("received_bytes", "Bytes of appended batches, as they are stored.", |traffic| traffic.bytes_in),
+    ("fetches", "Partitions with records in fetch responses.", |traffic| traffic.fetches),
+    ("sent_records", "Offsets by which fetch responses advanced their readers.", |traffic| traffic.records_out),
+    ("sent_bytes", "Bytes of records in fetch responses.", |traffic| traffic.bytes_out),
+];
+
+/// The traffic of a shard since its start, with that of deleted partitions.
+pub(super) fn whole_traffic(shard: &ShardFigures) -> Traffic {
+    let mut whole = shard.deleted_traffic;
+    shard.partitions.iter().for_each(|partition| whole += partition.traffic);
+    whole
+}
+
+/// The families of the shards' traffic. They cover the topics that the families of topics leave out.
+pub(super) fn shards(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
+    let whole: Vec<_> = shards.iter().map(|shard| (shard.shard.to_string(), whole_traffic(shard))).collect();
+    for (name, help, field) in TRAFFIC {
+        let name = format!("tidemill_{name}_total");
+        let mut family = text.counter(&name, help);
+        for (shard, traffic) in &whole {
+            family.sample(&[("shard", shard)], field(traffic));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The traffic of a partition in numbers, for metrics.
 
 use std::cell::Cell;
+use std::ops::AddAssign;
 
 /// The traffic of one partition since its shard opened it. Batches of coordinators count, and markers of transactions
 /// do not.
@@ -18,6 +19,17 @@ pub struct Traffic {
     pub records_out: u64,
     /// Bytes of records in these responses.
     pub bytes_out: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Traffic) {
+        self.batches_in += more.batches_in;
+        self.records_in += more.records_in;
+        self.bytes_in += more.bytes_in;
+        self.fetches += more.fetches;
+        self.records_out += more.records_out;
+        self.bytes_out += more.bytes_out;
+    }
 }
 
 /// Counts the traffic of one partition.

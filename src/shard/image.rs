@@ -108,6 +108,9 @@ impl Shard {
             let _files = match &partition {
                 Some(partition) => {
                     partition.delete();
+                    let mut deleted = self.deleted_traffic.get();
+                    deleted += partition.traffic.read();
+                    self.deleted_traffic.set(deleted);
                     // LOG-5: another topic may use the names next.
                     Some(partition.release_directory().await)
                 }

@@ -48,7 +48,7 @@ use crate::disk::layout::DataDirectory;
 use crate::log::tail::Memory;
 use crate::metadata::Image;
 use crate::model::{NodeId, Offset, ShardId, TopicPartition};
-use crate::partition::Partition;
+use crate::partition::{Partition, Traffic};
 use crate::record::codec::Decompressor;
 use crate::runtime::clock::Mono;
 use crate::runtime::sync::{Milestones, Notify};
@@ -76,6 +76,8 @@ pub struct Shard {
     image: RefCell<Rc<Arc<Image>>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
     offline: RefCell<OfflinePartitions>,
+    /// The traffic of the partitions that were deleted since the start.
+    deleted_traffic: Cell<Traffic>,
     /// The set of offline partitions has changed.
     pub offline_moved: Notify,
     /// Held while partitions are created or deleted.
@@ -123,6 +125,11 @@ impl Shard {
     /// The number of partitions that this shard serves.
     pub fn partitions_count(&self) -> usize {
         self.partitions.borrow().len()
+    }
+
+    /// The traffic of the partitions that were deleted since the start.
+    pub fn deleted_traffic(&self) -> Traffic {
+        self.deleted_traffic.get()
     }
 
     /// The partitions that this shard serves.

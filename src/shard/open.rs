@@ -246,6 +246,7 @@ impl Shard {
             image: RefCell::new(Rc::new(image.clone())),
             partitions: RefCell::new(HashMap::new()),
             offline: RefCell::default(),
+            deleted_traffic: Cell::default(),
             offline_moved: Notify::new(),
             applying: Permits::new(1),
             committed: Cell::new(journal.durable()),

@@ -210,6 +210,16 @@ fn lag_and_traffic_of_a_group_are_true() {
     wait_for("a longer lag", WITHIN, || (lag() > first).then_some(()));
     commit(&mut client, "readers", "t", 0, 10);
     assert!(lag().abs() < 1e-9, "the group has read everything");
+    // The traffic of a deleted topic stays in the totals: counters never go back.
+    let total = |text: &str| sum(text, "tidemill_received_records_total");
+    let before = total(&get(node.edge_port(), "/metrics").1);
+    assert!(before >= 20.0);
+    client.delete_topic("t").unwrap_or_else(|error| panic!("{error}"));
+    wait_for("a response without the topic", WITHIN, || {
+        let text = get(node.edge_port(), "/metrics").1;
+        assert!(total(&text) >= before, "{text}");
+        (!text.contains("topic=\"t\"")).then_some(())
+    });
 }
 
 fn commit(client: &mut Client, group: &str, topic: &str, partition: i32, offset: i64) {
