@@ -21,7 +21,8 @@ impl Groups {
         let mut omitted = 0;
         for group in self.groups.values() {
             // A group without offsets counts too.
-            let offsets = group.offsets.committed.all().count().max(1);
+            let offsets: usize = group.offsets.committed.topics().map(|(_, partitions)| partitions.len()).sum();
+            let offsets = offsets.max(1);
             if offsets > *offsets_left {
                 omitted += 1;
                 continue;
