@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn the_defaults_contradict_nothing() {
         assert_eq!(contradictions(&BrokerConfig::default()), vec![]);
-        let config = BrokerConfig { edge_listen: "9644".into(), ..BrokerConfig::default() };
+        let mut config = BrokerConfig::default();
+        config.edge_listen = "9644".into();
         assert_eq!(contradictions(&config), [Contradiction::EdgeListen]);
     }
 
