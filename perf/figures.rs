@@ -15,14 +15,18 @@ pub enum Side {
     KafkaFlushed,
     Tidemill,
     TidemillForward,
+    /// No broker: a loop that receives, checks, copies, writes durably and responds.
+    BareLoop,
     /// No broker: a bare durable write instead of each request.
     Disk,
 }
 
 impl Side {
     pub const ALL: [Side; 3] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill];
-    /// For loads with a fixed rate.
-    pub const PACED: [Side; 4] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::Disk];
+    /// For loads of producers alone.
+    pub const PRODUCED: [Side; 4] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::BareLoop];
+    /// The same with a fixed rate.
+    pub const PACED: [Side; 5] = [Side::Kafka, Side::KafkaFlushed, Side::Tidemill, Side::BareLoop, Side::Disk];
     pub const BROKERS: [Side; 2] = [Side::Kafka, Side::Tidemill];
     pub const ROUTINGS: [Side; 2] = [Side::TidemillForward, Side::Tidemill];
 
@@ -32,6 +36,7 @@ impl Side {
             Side::KafkaFlushed => "Kafka 4.4, flushed",
             Side::Tidemill => "Tidemill, flushed",
             Side::TidemillForward => "Tidemill, flushed, forward routing",
+            Side::BareLoop => "bare loop, flushed",
             Side::Disk => "bare `RWF_DSYNC` writes",
         }
     }

@@ -15,6 +15,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod bare;
 #[path = "../figures.rs"]
 mod figures;
 mod floors;
@@ -30,9 +31,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bare::BareLoop;
 use figures::{Figures, Goal, Metric, Round, Row, Side};
 use serde_json::Value;
 use support::node::Node;
+use support::scratch::Ports;
 
 /// One load, and a row of the table.
 struct Work {
@@ -56,7 +59,7 @@ const PLAIN: Work = Work {
     title: "",
     arguments: "",
     partitions: 16,
-    sides: &Side::ALL,
+    sides: &Side::PRODUCED,
     shown: &[],
     goals: &[],
     beside: None,
@@ -77,6 +80,8 @@ const WORKS: [Work; 10] = [
             Goal::at_least(MegabytesPerSecond, KafkaFlushed, 15.0),
             Goal::at_most(P99, Kafka, 1.0),
             Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
+            Goal::at_least(MegabytesPerSecond, Side::BareLoop, 0.85),
+            Goal::at_most(CpuPerGigabyte, Side::BareLoop, 1.35),
         ],
         ..PLAIN
     },
@@ -155,6 +160,7 @@ const WORKS: [Work; 10] = [
     },
     Work {
         title: "produce to a waiting consumer's hands, 2,000/s of 1 record, 16 partitions",
+        sides: &Side::ALL,
         arguments: "latency --batch-records 1 --rate 2000 --end-to-end",
         shown: &[P50, P99, P999],
         goals: &[Goal::at_most(P99, Kafka, 1.0 / 5.0)],
@@ -227,6 +233,7 @@ const HARD_WORKS: [Work; 9] = [
     },
     Work {
         title: "2,000 requests/s of 1 record beside 5,000 idle connections",
+        sides: &Side::ALL,
         arguments: "latency --batch-records 1 --rate 2000",
         shown: &[P50, P99, P999, CpuPerRequest],
         idle_connections: 5_000,
@@ -276,6 +283,7 @@ struct Brokers {
     tidemill: Node,
     /// Kafka, or with `--routings` Tidemill in forward routing.
     other: Node,
+    bare: BareLoop,
 }
 
 impl Brokers {
@@ -284,10 +292,13 @@ impl Brokers {
     }
 
     fn perf_command(&self, side: Side, topic: &str, partitions: u32, arguments: &[&str]) -> Command {
-        let node = self.of(side);
+        let (bootstrap, pid) = match side {
+            Side::BareLoop => (self.bare.bootstrap(), self.bare.pid()),
+            _ => (self.of(side).bootstrap().to_owned(), self.of(side).pid()),
+        };
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-        command.arg("perf").args(arguments).args(["--json", "--bootstrap", node.bootstrap(), "--topic", topic]);
-        command.args(["--partitions", &partitions.to_string(), "--pid", &node.pid().to_string()]);
+        command.arg("perf").args(arguments).args(["--json", "--bootstrap", &bootstrap, "--topic", topic]);
+        command.args(["--partitions", &partitions.to_string(), "--pid", &pid.to_string()]);
         if side == Side::KafkaFlushed {
             command.args(["--config", "flush.messages=1"]);
         }
@@ -310,9 +321,11 @@ impl Brokers {
     }
 
     fn delete(&self, side: Side, topic: &str) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-        command.args(["topic", "delete", topic, "--bootstrap", self.of(side).bootstrap()]);
-        let _ = command.output();
+        if side != Side::BareLoop {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+            command.args(["topic", "delete", topic, "--bootstrap", self.of(side).bootstrap()]);
+            let _ = command.output();
+        }
         // Write the page cache out now, so that it does not disturb the turn of the other side.
         let _ = Command::new("sync").status();
         std::thread::sleep(Duration::from_secs(1));
@@ -393,6 +406,12 @@ fn run_broker(work: &Work, side: Side, round: usize, brokers: &Brokers, options:
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, port, directory] = &arguments[..]
+        && option == bare::OPTION
+    {
+        return bare::serve(port.parse().expect("a port"), Path::new(directory));
+    }
     let options = options();
     let other = if options.compares_routings {
         Some(Node::tidemill_with_its_memory("perf-forward", &["--set", "routing=forward"]))
@@ -402,8 +421,10 @@ fn main() {
     let Some(other) = other else {
         return println!("SKIP against_kafka: Apache Kafka cannot be installed");
     };
-    let mut brokers =
-        Brokers { tidemill: Node::tidemill_with_its_memory("perf-tidemill", &["--set", RETENTION_CHECK]), other };
+    let tidemill = Node::tidemill_with_its_memory("perf-tidemill", &["--set", RETENTION_CHECK]);
+    let ports = Ports::reserve();
+    let bare = BareLoop::start(ports.first(), tidemill.scratch());
+    let mut brokers = Brokers { tidemill, other, bare };
     let begun = Instant::now();
     let other_side = if options.compares_routings { Side::TidemillForward } else { Side::Kafka };
     let mut lifecycles = BTreeMap::from([(other_side, lifecycle::measure_start(&mut brokers.other))]);
