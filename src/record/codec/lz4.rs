@@ -17,7 +17,8 @@ const WRITTEN_BLOCK_BYTES: usize = 64 << 10;
 /// LZ4's densest sequence: one byte of input per 255 bytes of output.
 const EXPANSION_MAX: usize = 255;
 
-/// Decompresses a frame in steps of one block.
+/// Decompresses a frame in steps of one block. Java clients write blocks of 64 KiB. The largest that the format allows
+/// have 4 MiB, which take 2 ms of one core: such a step is not split.
 pub struct Decoder<'a> {
     input: &'a [u8],
     flags: Flags,
