@@ -327,7 +327,7 @@ impl Connection {
     }
 }
 
-/// The bytes of the frame that begins here, with its length, if the length is there.
+/// The bytes of the frame that begins here, with its length prefix. `None`: the prefix is not whole.
 fn length_of(bytes: &[u8]) -> Option<usize> {
     let prefix = bytes.first_chunk::<4>()?;
     Some(4 + u32::from_be_bytes(*prefix) as usize)
