@@ -42,6 +42,8 @@ struct Work {
     title: &'static str,
     /// The arguments of `tidemill perf`, without the topic and the broker.
     arguments: &'static str,
+    /// The arguments of the producer that fills the topic before a consumer reads it.
+    fill: &'static str,
     partitions: u32,
     sides: &'static [Side],
     shown: &'static [Metric],
@@ -58,6 +60,7 @@ struct Work {
 const PLAIN: Work = Work {
     title: "",
     arguments: "",
+    fill: "--seconds 2 --rate 8000",
     partitions: 16,
     sides: &Side::PRODUCED,
     shown: &[],
@@ -93,6 +96,8 @@ const WORKS: [Work; 10] = [
             Goal::at_least(MegabytesPerSecond, Kafka, 3.0),
             Goal::at_least(MegabytesPerSecond, KafkaFlushed, 7.0),
             Goal::at_most(CpuPerGigabyte, Kafka, 1.0 / 6.0),
+            Goal::at_least(MegabytesPerSecond, Side::BareLoop, 0.85),
+            Goal::at_most(CpuPerGigabyte, Side::BareLoop, 1.35),
         ],
         ..PLAIN
     },
@@ -101,9 +106,9 @@ const WORKS: [Work; 10] = [
         arguments: "produce --batch-records 1 --connections 4 --in-flight 16",
         shown: &[RequestsPerSecond, P99, CpuPerRequest],
         goals: &[
-            Goal::at_least(RequestsPerSecond, Kafka, 4.0),
+            Goal::at_least(RequestsPerSecond, Kafka, 5.0),
             Goal::at_least(RequestsPerSecond, KafkaFlushed, 18.0),
-            Goal::at_most(CpuPerRequest, Kafka, 1.0 / 5.0),
+            Goal::at_most(CpuPerRequest, Kafka, 1.0 / 10.0),
         ],
         ..PLAIN
     },
@@ -134,7 +139,9 @@ const WORKS: [Work; 10] = [
             Goal::at_most(P99, Kafka, 1.0 / 5.0),
             Goal::at_most(P999, Kafka, 1.0 / 10.0),
             Goal::at_most(CpuPerRequest, Kafka, 1.0 / 4.0),
-            Goal::at_most(P99, Disk, 2.0),
+            Goal::at_most(P50, Disk, 1.15),
+            Goal::at_most(P99, Disk, 1.3),
+            Goal::at_most(P999, Disk, 1.5),
         ],
         ..PLAIN
     },
@@ -154,7 +161,9 @@ const WORKS: [Work; 10] = [
         goals: &[
             Goal::at_most(P99, Kafka, 1.0 / 5.0),
             Goal::at_most(P999, Kafka, 1.0 / 10.0),
-            Goal::at_most(P99, Disk, 2.0),
+            Goal::at_most(P50, Disk, 1.15),
+            Goal::at_most(P99, Disk, 1.3),
+            Goal::at_most(P999, Disk, 1.5),
         ],
         ..PLAIN
     },
@@ -177,17 +186,19 @@ const WORKS: [Work; 10] = [
 ];
 
 /// Loads that are hard for Tidemill, for Kafka, or for both.
-const HARD_WORKS: [Work; 9] = [
+const HARD_WORKS: [Work; 10] = [
     Work {
         title: "100 connections with one request of 1 record in flight each",
         arguments: "produce --batch-records 1 --connections 100 --in-flight 1",
         shown: &[RequestsPerSecond, P50, P99, CpuPerRequest],
+        goals: &[Goal::at_least(RequestsPerSecond, Kafka, 2.5), Goal::at_most(P99, Kafka, 1.0)],
         ..PLAIN
     },
     Work {
         title: "400 connections, the same",
         arguments: "produce --batch-records 1 --connections 400 --in-flight 1",
         shown: &[RequestsPerSecond, P50, P99, CpuPerRequest],
+        goals: &[Goal::at_least(RequestsPerSecond, Kafka, 2.5), Goal::at_most(P99, Kafka, 1.0)],
         ..PLAIN
     },
     Work {
@@ -221,6 +232,15 @@ const HARD_WORKS: [Work; 9] = [
         arguments: "latency --batch-records 16 --rate 3050 \
                     --config segment.bytes=8388608 --config retention.bytes=33554432",
         shown: &[P50, P99, P999],
+        ..PLAIN
+    },
+    Work {
+        title: "consume 8 GB that were just written at 790 MB/s",
+        arguments: "consume",
+        fill: "--batch-records 64 --seconds 10 --rate 12000",
+        sides: &[Side::Kafka, Side::Tidemill],
+        shown: &[MegabytesPerSecond, CpuPerGigabyte],
+        goals: &[Goal::at_least(MegabytesPerSecond, Kafka, 1.0), Goal::at_most(CpuPerGigabyte, Kafka, 1.0)],
         ..PLAIN
     },
     Work {
@@ -381,7 +401,7 @@ fn run_broker(work: &Work, side: Side, round: usize, brokers: &Brokers, options:
     let (verb, rest) = work.arguments.split_once(' ').unwrap_or((work.arguments, ""));
     let topic = format!("perf-{round}-{side:?}").to_lowercase();
     if verb == "consume" {
-        let fill = ["produce", "--seconds", "2", "--warmup", "0", "--rate", "8000"];
+        let fill: Vec<&str> = ["produce", "--warmup", "0"].into_iter().chain(work.fill.split_whitespace()).collect();
         brokers.perf(side, &topic, work.partitions, &fill)?;
     }
     let mut arguments: Vec<&str> = vec![verb];
