@@ -8,7 +8,7 @@ import records
 from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata, TopicPartitionReplica
 from records import Check, Difference, expect, say, until
 from steps import Teller
 
@@ -228,13 +228,18 @@ def administer(bootstrap, topic):
     create(bootstrap, topic, 4)
     brokers = sorted(b["broker_id"] for b in admin.describe_cluster()["brokers"])
     page = admin.describe_topic_partitions([topic], response_partition_limit=1)
-    expect("the first page", [p["partition_index"] for p in page["topics"][0]["partitions"]], [0])
+    first = page["topics"][0]["partitions"]
+    expect("the first page", [p["partition_index"] for p in first], [0])
     page = admin.describe_topic_partitions([topic], response_partition_limit=10, cursor=page["next_cursor"])
     expect("the other pages", [p["partition_index"] for p in page["topics"][0]["partitions"]], [1, 2, 3])
     expect("brokers have settings", "broker" in admin.list_config_resources(), True)
     dirs = {of["broker"]: of["log_dirs"] for of in admin.describe_log_dirs()}
     expect("each broker has a directory", sorted(broker for broker, has in dirs.items() if has), brokers)
     expect("the directories have no errors", {d["error_code"] for has in dirs.values() for d in has}, {0})
+    leader = first[0]["leader_id"]
+    replica = TopicPartitionReplica(topic, 0, leader)
+    for directory, moved in ((dirs[leader][0]["log_dir"], errors.NoError), ("/nowhere", errors.LogDirNotFoundError)):
+        expect(f"a move to {directory}", admin.alter_replica_log_dirs({replica: directory}), {replica: moved})
 
     write(bootstrap, topic, "kafka-python", "none", "all", 0, 400, int(time.time() * 1000))
     partitions = [TopicPartition(topic, p) for p in range(4)]
