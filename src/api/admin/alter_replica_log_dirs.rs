@@ -28,7 +28,7 @@ pub fn answer(request: &AlterReplicaLogDirsRequest, context: &Context<'_>) -> Al
     }
     let partition = |(partition_index, error_code)| AlterReplicaLogDirPartitionResult { partition_index, error_code };
     let topic = |(name, partitions): (&str, BTreeMap<_, _>)| AlterReplicaLogDirTopicResult {
-        topic_name: name.to_owned(),
+        name: name.to_owned(),
         partitions: partitions.into_iter().map(partition).collect(),
     };
     AlterReplicaLogDirsResponse { results: results.into_iter().map(topic).collect(), ..Default::default() }
@@ -63,7 +63,7 @@ mod tests {
         check_encodes(&response, 2);
         let partition = |result: AlterReplicaLogDirPartitionResult| (result.partition_index, result.error_code);
         let topic = |result: AlterReplicaLogDirTopicResult| {
-            (result.topic_name, result.partitions.into_iter().map(partition).collect())
+            (result.name, result.partitions.into_iter().map(partition).collect())
         };
         response.results.into_iter().map(topic).collect()
     }

@@ -27,7 +27,7 @@ message! {
 
     /// The results of one topic.
     part AlterReplicaLogDirTopicResult {
-        topic_name: String, 1+;
+        name: String, 1+;
         partitions: Vec<AlterReplicaLogDirPartitionResult>, 1+;
     }
 
