@@ -127,7 +127,9 @@ fn node(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>], all: &
     }
     let mut family = text.gauge("kafka_server_socket_server_metrics_connection_count", "Open connections.");
     for shard in shards {
-        family.sample(&[("networkProcessor", &shard.shard.to_string())], shard.connections.open);
+        for (listener, count) in &shard.connections.open {
+            family.sample(&[("listener", listener), ("networkProcessor", &shard.shard.to_string())], count);
+        }
     }
 }
 

@@ -142,9 +142,14 @@ fn each(mut family: Family<'_>, shards: &[Box<ShardFigures>], value: impl Fn(&Sh
 }
 
 fn for_shards(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
+    let mut family = text.gauge("tidemill_connections", "Open connections of clients.");
+    for shard in shards {
+        for (listener, count) in &shard.connections.open {
+            family.sample(&[("shard", &shard.shard.to_string()), ("listener", listener)], count);
+        }
+    }
     type Field = fn(&ShardFigures) -> f64;
-    let gauges: [(&str, &str, Field); 10] = [
-        ("tidemill_connections", "Open connections of clients.", |shard| shard.connections.open as f64),
+    let gauges: [(&str, &str, Field); 9] = [
         ("tidemill_partitions", "Partitions that the shard serves.", |shard| shard.partitions.len() as f64),
         ("tidemill_offline_partitions", "Partitions that could not be opened.", |shard| {
             shard.beat.offline_partitions as f64

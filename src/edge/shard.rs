@@ -69,7 +69,8 @@ const GROUP_OFFSETS_MAX: usize = 20_000;
 pub(in crate::edge) const STAGES: usize = 6;
 
 pub(in crate::edge) struct ConnectionFigures {
-    pub open: usize,
+    /// By listener.
+    pub open: Vec<(String, usize)>,
     pub accepted: u64,
     pub refused: u64,
 }

@@ -178,6 +178,11 @@ impl Connection {
         self.last_active.get().elapsed()
     }
 
+    /// The name of its listener.
+    pub fn listener(&self) -> &Rc<str> {
+        &self.origin.listener
+    }
+
     /// Whether a large request is being received.
     pub fn is_receiving(&self) -> bool {
         self.is_receiving.get()

@@ -55,9 +55,16 @@ impl Connections {
         connections
     }
 
-    /// The number of open connections.
-    pub fn open(&self) -> usize {
-        self.open.borrow().iter().filter(|connection| connection.strong_count() > 0).count()
+    /// The number of open connections of each listener that has one.
+    pub fn open(&self) -> Vec<(String, usize)> {
+        let mut found: Vec<(Rc<str>, usize)> = Vec::new();
+        for connection in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            match found.iter_mut().find(|(listener, _)| listener == connection.listener()) {
+                Some((_, count)) => *count += 1,
+                None => found.push((connection.listener().clone(), 1)),
+            }
+        }
+        found.into_iter().map(|(listener, count)| ((*listener).to_owned(), count)).collect()
     }
 
     /// The number of connections so far, with those that other shards handed over.

@@ -67,5 +67,12 @@ pub(super) fn start(
     };
     let handle = edge::start(listener, facts, shards)
         .map_err(|error| Failure::new(format!("cannot start the thread of metrics and health: {error}")))?;
+    let bound = handle.address();
+    if !bound.ip().is_loopback() {
+        banner.warning(&format!(
+            "metrics and health are served on {bound} without authentication: every client that can reach it sees the \
+             names of topics and groups"
+        ));
+    }
     Ok(Some(handle))
 }

@@ -66,6 +66,7 @@ fn metrics_count_requests_batches_and_offsets() {
     assert_eq!(of_topic.len(), 4, "{partitions}");
     assert!((sum(&partitions, "tidemill_partition_high_watermark_offset") - 144.0).abs() < 0.1, "{partitions}");
     assert!((sum(&after, "tidemill_shards_answering") - 2.0).abs() < 0.1);
+    assert!(sum(&after, "tidemill_connections") >= 1.0 && after.contains("listener=\"PLAINTEXT\""), "{after}");
 }
 
 #[test]
