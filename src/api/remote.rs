@@ -12,7 +12,7 @@ use crate::api::server::Server;
 use crate::api::table;
 use crate::api::txn::{describe_producers, transactions, write_txn_markers};
 use crate::disk::journal::Sequence;
-use crate::model::{ErrorCode, Offset, ShardId, TopicPartition};
+use crate::model::{ErrorCode, ShardId, TopicPartition};
 use crate::partition::append::{AppendRefusal, AppendRequest, Produced};
 use crate::partition::fetch::{Fetched, PartitionFetch};
 use crate::partition::purgatory::{Isolation, Registration, Seen, Waiter};
