@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::testing::{self, APPEND, batch, ids};
+use crate::model::Offset;
 use crate::record::codec::Codec;
 use crate::router::message::Message;
 use crate::router::{Call, Router};
