@@ -18,6 +18,15 @@ pub struct Volume {
     pub total_bytes: u64,
     /// Free bytes that are not reserved for the superuser.
     pub usable_bytes: u64,
+    /// The bytes of files, and of the file system itself.
+    pub used_bytes: u64,
+}
+
+impl Volume {
+    /// The used share of the space that an ordinary user can have, as df(1) prints it.
+    pub fn used_percent(&self) -> f64 {
+        100.0 * self.used_bytes as f64 / (self.used_bytes + self.usable_bytes).max(1) as f64
+    }
 }
 
 /// The volume of `path` (statvfs(3)).
@@ -27,7 +36,11 @@ pub fn volume(path: impl AsRef<Path>) -> io::Result<Volume> {
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `path` and `stat` outlive the call.
     match unsafe { libc::statvfs(path.as_ptr(), &mut stat) } {
-        0 => Ok(Volume { total_bytes: stat.f_blocks * stat.f_frsize, usable_bytes: stat.f_bavail * stat.f_frsize }),
+        0 => Ok(Volume {
+            total_bytes: stat.f_blocks * stat.f_frsize,
+            usable_bytes: stat.f_bavail * stat.f_frsize,
+            used_bytes: stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize,
+        }),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -15,6 +15,7 @@ use crate::config::profile::{
 };
 use crate::config::{Argument, Loaded};
 use crate::tools::Failure;
+use crate::tools::tune::host::flushes_are_lost;
 use crate::tools::tune::machine::{Roots, core_fingerprint, disk_fingerprint};
 
 /// A profile that is older may not fit the device any more.
@@ -59,6 +60,7 @@ pub fn apply(
     let core = reader.read::<CoreProfile>(CORE_FILE, || Ok(core_fingerprint(roots)))?;
     let disk = reader.read::<DiskProfile>(DISK_FILE, || disk_fingerprint(roots, &existing_ancestor(&journal)))?;
     let mut lines = reader.lines;
+    lines.extend(flushes_are_lost(roots, &existing_ancestor(&journal)).map(Line::Warning));
     let derived = derive(core.as_ref(), disk.as_ref());
     let loaded = set_derived(args, environment, loaded, &derived)?;
     lines.extend(derived.into_iter().map(|derived| {

@@ -12,6 +12,7 @@
 //! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
 //! | `edge` | metrics are true, health follows the start, and no number of clients stops them |
+//! | `tuning` | `tune` and `doctor`: profiles of this machine, settings of a made-up host |
 //! | `data_directory` | missing, damaged and foreign files are named, and nothing is changed |
 //! | `command_line`, `administration`, `inspect` | the subcommands: output, errors and exit codes |
 
@@ -35,3 +36,4 @@ mod serve;
 mod startup_refusals;
 mod steer;
 mod transactions;
+mod tuning;

@@ -20,11 +20,13 @@ pub struct DiskProfile {
     pub provenance: Provenance,
 }
 
-/// Latencies and rates, all with O_DIRECT in a file that was written before.
+/// Latencies and rates, with O_DIRECT if the file system has it, in a file that was written before.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct MeasuredDisk {
     /// The size of the file.
     pub file_bytes: u64,
+    /// The file system has O_DIRECT. Without it, writes went through the page cache and were flushed.
+    pub direct_io: bool,
     /// The used share of the volume.
     pub fill_percent: f64,
     /// Bandwidth and operations per second.

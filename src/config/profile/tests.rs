@@ -65,6 +65,7 @@ pub fn disk() -> DiskProfile {
         fingerprint,
         measured: MeasuredDisk {
             file_bytes: 256 << 20,
+            direct_io: true,
             fill_percent: 40.0,
             bandwidth: Bandwidth {
                 write_mb_per_second: 1200.0,
@@ -213,4 +214,19 @@ fn a_measurement_on_a_busy_machine_is_doubtful() {
     assert!(busy.doubt().is_some_and(|doubt| doubt.contains("load average 1.1 before the measurement, on 2 cores")));
     assert_eq!(Provenance { cpus: 4, ..busy }.doubt(), None);
     assert!(Provenance { beside_a_node: true, ..provenance() }.doubt().is_some());
+}
+
+#[test]
+fn the_example_profiles_are_profiles() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/profiles");
+    let mut count = 0;
+    for class in std::fs::read_dir(&examples).expect("the examples") {
+        let class = class.expect("an entry").path();
+        let text = |name: &str| std::fs::read_to_string(class.join(name)).expect("both profiles");
+        let core = parse::<CoreProfile>(&text(CORE_FILE)).expect("core.toml");
+        let disk = parse::<DiskProfile>(&text(DISK_FILE)).expect("disk.toml");
+        assert!(predict(Some(&core), &disk).is_some(), "{}", class.display());
+        count += 1;
+    }
+    assert!(count > 0, "there is an example");
 }

@@ -20,11 +20,13 @@ pub fn compare(connect: &Connect, profiles: &Profiles) -> Result<Vec<Condition>,
     let measured = measured?;
     deleted?;
     let prediction = profiles.disk.as_ref().and_then(|disk| predict(profiles.core.as_ref(), disk));
-    Ok(judge(&measured, prediction.as_ref()))
+    let is_doubtful = profiles.disk.as_ref().is_some_and(|disk| disk.provenance.doubt().is_some());
+    Ok(judge(&measured, prediction.as_ref(), is_doubtful))
 }
 
 /// A condition for each percentile.
-fn judge(measured: &OneAtATime, prediction: Option<&Prediction>) -> Vec<Condition> {
+fn judge(measured: &OneAtATime, prediction: Option<&Prediction>, is_doubtful: bool) -> Vec<Condition> {
+    let severity = if is_doubtful { Severity::Note } else { Severity::Warning };
     let percentiles = [
         ("produce p50", measured.p50_us, prediction.map(|prediction| prediction.p50_us)),
         ("produce p99", measured.p99_us, prediction.map(|prediction| prediction.p99_us)),
@@ -37,11 +39,11 @@ fn judge(measured: &OneAtATime, prediction: Option<&Prediction>) -> Vec<Conditio
         };
         let reason = prediction.map(|prediction| prediction.reason.clone()).unwrap_or_default();
         let ratio = live / predicted.max(1e-9);
-        Condition::new(name, &format!("about {predicted:.0} us"), current, ratio <= RATIO_MAX)
-            .or(Severity::Warning)
-            .because(format!(
+        Condition::new(name, &format!("about {predicted:.0} us"), current, ratio <= RATIO_MAX).or(severity).because(
+            format!(
                 "{ratio:.1} times the prediction ({reason}): the node or its host is busy, or the device is slower now"
-            ))
+            ),
+        )
     };
     percentiles.map(condition).to_vec()
 }
@@ -54,12 +56,14 @@ mod tests {
     fn a_node_may_take_twice_as_long_as_predicted() {
         let measured = OneAtATime { requests: 100, p50_us: 150.0, p99_us: 900.0 };
         let prediction = Prediction { p50_us: 100.0, p99_us: 400.0, reason: "a durable write".into() };
-        let found = judge(&measured, Some(&prediction));
+        let found = judge(&measured, Some(&prediction), false);
         let severities: Vec<_> = found.iter().map(|condition| condition.severity).collect();
         assert_eq!(severities, [Severity::Fine, Severity::Warning]);
         assert_eq!((found[1].required.as_str(), found[1].current.as_str()), ("about 400 us", "900 us"));
         assert!(found[1].reason.starts_with("2.2 times the prediction (a durable write)"), "{}", found[1].reason);
-        let found = judge(&measured, None);
+        let found = judge(&measured, Some(&prediction), true);
+        assert_eq!(found[1].severity, Severity::Note);
+        let found = judge(&measured, None, false);
         assert!(found.iter().all(|condition| condition.severity == Severity::Note));
     }
 }

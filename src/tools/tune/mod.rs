@@ -10,6 +10,7 @@
 //! disk/      tune disk: durable writes by size and depth, flushes, reads, bandwidth
 //! cores/     tune cores: wake-ups, timers, clocks, the loopback interface, CRC and copies
 //! host/      tune check, apply, undo: the settings of the host
+//! svg        draws histograms                report      prints them as text
 //! store      writes a profile whole, or leaves the old one
 //! ```
 
@@ -22,6 +23,7 @@ mod progress;
 mod provenance;
 mod report;
 mod store;
+mod svg;
 
 use std::path::PathBuf;
 
@@ -78,6 +80,9 @@ struct Measure {
     /// Measure for minutes, with the drift of the disk
     #[arg(long)]
     full: bool,
+    /// Draw the histograms into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print the profile as JSON
     #[arg(long)]
     json: bool,
@@ -93,6 +98,13 @@ impl Measure {
 
     fn roots(&self) -> Roots {
         Roots::new(self.root.clone())
+    }
+
+    /// Draws the histograms, if a file for them is named.
+    fn draw(&self, title: &str, panels: &[svg::Panel<'_>], columns: usize) -> Result<(), Failure> {
+        let Some(path) = &self.svg else { return Ok(()) };
+        let picture = svg::draw(title, panels, columns);
+        store::replace_file(path, picture.as_bytes()).map_err(|error| store::cannot_write(path, &error))
     }
 
     /// The directory of the profile.

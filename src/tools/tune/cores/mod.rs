@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::machine::{Roots, core_fingerprint, numa_node, quota_cores, steal_ticks};
 use super::progress::Progress;
 use super::provenance::Begun;
+use super::svg::Panel;
 use super::{Measure, store};
 use crate::config::profile::{CORE_FILE, CoreProfile, Form, MeasuredCores, Profile, Shard, VERSION, Wake};
 use crate::runtime::cpu;
@@ -24,7 +25,7 @@ pub fn run(args: &Measure) -> Result<(), Failure> {
     let roots = args.roots();
     let form = args.form();
     let length = match form {
-        Form::Quick => Duration::from_secs(1),
+        Form::Quick => Duration::from_millis(700),
         Form::Full => Duration::from_secs(15),
     };
     let fingerprint = core_fingerprint(&roots);
@@ -42,6 +43,9 @@ pub fn run(args: &Measure) -> Result<(), Failure> {
     };
     profile.check().map_err(|problem| Failure::new(format!("the measurement is not plausible: {problem}")))?;
     let path = store::write_profile(&args.target(), CORE_FILE, &profile)?;
+    let panels = report::latencies(&profile.measured);
+    let panels: Vec<_> = panels.into_iter().map(|(name, latency)| Panel { title: name.to_owned(), latency }).collect();
+    args.draw("Latencies of the cores", &panels, 2)?;
     let mut out = std::io::stdout().lock();
     report::print(&profile, &path, args.json, &mut out)?;
     Ok(())

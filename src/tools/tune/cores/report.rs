@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::profile::{CoreProfile, derive};
+use crate::config::profile::{CoreProfile, Latency, MeasuredCores, derive};
 use crate::tools::output::table_of_numbers;
 use crate::tools::tune::report::{self, duration};
 
@@ -17,11 +17,7 @@ pub fn print(profile: &CoreProfile, path: &Path, is_json: bool, out: &mut impl W
     report::machine(&profile.fingerprint, &names, out)?;
     let measured = &profile.measured;
     let mut table = table_of_numbers(&["Latency", "p50", "p99", "p99.9", "max"], 1);
-    let wake = measured.wake.iter();
-    let wake =
-        wake.flat_map(|wake| [("message to a parked core", &wake.parked), ("to a spinning core", &wake.spinning)]);
-    let others = [("loopback round trip", &measured.loopback), ("timer of 1 ms, late by", &measured.timer_late)];
-    for (name, latency) in wake.chain(others) {
+    for (name, latency) in latencies(measured) {
         let quantiles = [latency.p50_us, latency.p99_us, latency.p999_us, latency.max_us];
         table.add_row(std::iter::once(name.to_owned()).chain(quantiles.map(duration)));
     }
@@ -43,4 +39,13 @@ pub fn print(profile: &CoreProfile, path: &Path, is_json: bool, out: &mut impl W
     }
     report::end(&derive(Some(profile), None), &profile.provenance, out)?;
     writeln!(out, "Written to {}", path.display())
+}
+
+/// The measured latencies and their names.
+pub fn latencies(measured: &MeasuredCores) -> Vec<(&'static str, &Latency)> {
+    let wake = measured.wake.iter();
+    let wake =
+        wake.flat_map(|wake| [("message to a parked core", &wake.parked), ("to a spinning core", &wake.spinning)]);
+    let others = [("loopback round trip", &measured.loopback), ("timer of 1 ms, late by", &measured.timer_late)];
+    wake.chain(others).collect()
 }

@@ -16,7 +16,8 @@ use std::time::Duration;
 use super::machine::disk_fingerprint;
 use super::progress::Progress;
 use super::provenance::Begun;
-use super::{Measure, store};
+use super::svg::Panel;
+use super::{Measure, host, store};
 use crate::config::profile::{
     Bandwidth, DISK_FILE, DiskProfile, Drift, Flush, Form, MeasuredDisk, Profile, VERSION, WriteCell,
 };
@@ -84,14 +85,25 @@ pub fn run(args: &Measure) -> Result<(), Failure> {
     if beside_a_node {
         eprintln!("warning: a node runs in {}: its load is part of the figures", directory.display());
     }
+    if let Some(warning) = host::flushes_are_lost(&roots, directory) {
+        eprintln!("warning: {warning}");
+    }
+    if let Some(kind @ ("tmpfs" | "ramfs")) = fingerprint.get("file_system") {
+        eprintln!("warning: {} is in memory ({kind}), and no disk is measured", directory.display());
+    }
     let begun = Begun::now(&roots);
-    let fill_percent = 100.0 - 100.0 * volume.usable_bytes as f64 / volume.total_bytes.max(1) as f64;
+    let fill_percent = volume.used_percent().round();
     let measured = measure_disk(directory, plan).map(|measured| MeasuredDisk { fill_percent, ..measured });
     let measured = measured.map_err(|error| explain(directory, plan.file_bytes, &error))?;
     let profile =
         DiskProfile { version: VERSION, fingerprint, measured, provenance: begun.end(&roots, form, beside_a_node) };
     profile.check().map_err(|problem| Failure::new(format!("the measurement is not plausible: {problem}")))?;
     let path = store::write_profile(&args.target(), DISK_FILE, &profile)?;
+    let cells = profile.measured.writes.iter().map(|cell| Panel {
+        title: format!("{} KiB, {} in flight, {:.0} MB/s", cell.bytes >> 10, cell.depth, cell.mb_per_second),
+        latency: &cell.latency,
+    });
+    args.draw("Durable writes by size and depth", &cells.collect::<Vec<_>>(), DEPTHS.len())?;
     let mut out = std::io::stdout().lock();
     report::print(&profile, &path, args.json, &mut out)?;
     Ok(())
@@ -184,6 +196,7 @@ async fn measure_all(directory: &Path, plan: Plan, progress: &Progress) -> io::R
     let rounded = |value: f64| (value * 10.0).round() / 10.0;
     Ok(MeasuredDisk {
         file_bytes: plan.file_bytes,
+        direct_io: file.file.is_direct(),
         fill_percent: 0.0,
         bandwidth: Bandwidth {
             write_mb_per_second: rounded(rates[0].0),

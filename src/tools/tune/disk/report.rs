@@ -17,7 +17,8 @@ pub fn print(profile: &DiskProfile, path: &Path, is_json: bool, out: &mut impl W
     let names = ["device", "device_model", "device_transport", "file_system", "scheduler", "write_cache", "own_cache"];
     report::machine(&profile.fingerprint, &names, out)?;
     let measured = &profile.measured;
-    writeln!(out, "\nDurable writes (O_DIRECT and RWF_DSYNC into a prewritten file), p50 / p99")?;
+    let direct = if measured.direct_io { "O_DIRECT and RWF_DSYNC" } else { "no O_DIRECT, RWF_DSYNC" };
+    writeln!(out, "\nDurable writes ({direct}, into a prewritten file), p50 / p99")?;
     print_cells(measured, out)?;
     for (bytes, depth) in [(4 << 10, 1), (64 << 10, 2)] {
         if let Some(cell) = measured.cell(bytes, depth) {

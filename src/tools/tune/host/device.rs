@@ -34,11 +34,14 @@ pub fn conditions(roots: &Roots, directory: &Path) -> Vec<Condition> {
                 unsafe_option.or(slow_option).is_none(),
             )
             .or(if unsafe_option.is_some() { Severity::Fatal } else { Severity::Warning })
-            .because("without barriers the file system sends no flushes; the others write everything twice"),
+            .because(
+                "without barriers the file system sends no flushes; `sync` flushes each operation, and `data=journal` \
+                 writes twice",
+            ),
         );
     }
     if let Ok(volume) = dir::volume(directory) {
-        let used = 100 - 100 * volume.usable_bytes / volume.total_bytes.max(1);
+        let used = volume.used_percent() as u64;
         let severity = if used > 90 { Severity::Warning } else { Severity::Note };
         found.push(
             Condition::new("used space", "at most 70 %", format!("{used} %"), used <= 70)

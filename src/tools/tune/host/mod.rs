@@ -24,7 +24,7 @@ mod tests;
 mod trial;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -143,7 +143,7 @@ pub fn apply(args: &Apply) -> Result<(), Failure> {
 /// Restores the values that `apply` has replaced.
 pub fn undo(args: &Host) -> Result<(), Failure> {
     let roots = Roots::new(args.root.clone());
-    let restored = Record::open(&roots)?.undo(&roots)?;
+    let restored = if Record::exists(&roots) { Record::open(&roots)?.undo(&roots)? } else { Vec::new() };
     let mut out = std::io::stdout().lock();
     for (path, value) in &restored {
         match args.json {
@@ -155,6 +155,13 @@ pub fn undo(args: &Host) -> Result<(), Failure> {
         writeln!(out, "Nothing to restore.")?;
     }
     Ok(())
+}
+
+/// The warning about a disk that loses acknowledged records at a power failure, because the kernel sends no flushes.
+pub fn flushes_are_lost(roots: &Roots, directory: &Path) -> Option<String> {
+    let found = device::conditions(roots, directory);
+    let fatal = found.into_iter().find(|condition| condition.severity == Severity::Fatal)?;
+    Some(format!("{} is `{}`: {}", fatal.name, fatal.current, fatal.reason))
 }
 
 /// The mark of a container, if the process is in one.

@@ -15,6 +15,8 @@ use crate::tools::tune::store::{cannot_write, replace_file};
 
 /// The directory of the record.
 const DIRECTORY: &str = "/var/lib/tidemill/tune";
+/// Its name.
+const FILE: &str = "replaced.toml";
 /// Changes with each start of the machine, as the settings do.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -42,10 +44,15 @@ struct Replaced {
 }
 
 impl Record {
+    /// Whether a setting was changed on this host.
+    pub fn exists(roots: &Roots) -> bool {
+        roots.exists(format!("{DIRECTORY}/{FILE}"))
+    }
+
     /// Opens the record and locks it. Fails if another process has it, or without the right to write.
     pub fn open(roots: &Roots) -> Result<Record, Failure> {
         let directory = roots.path(DIRECTORY);
-        let path = directory.join("replaced.toml");
+        let path = directory.join(FILE);
         fs::create_dir_all(&directory).map_err(|error| without_right(&directory, &error))?;
         let lock = dir::lock(&directory).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Failure::with_hint(

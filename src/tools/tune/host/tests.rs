@@ -79,11 +79,14 @@ fn a_device_whose_flushes_are_not_sent_is_fatal_and_never_written() {
     let machine = host("cache");
     let cache = || condition(&machine, "write_cache of nvme0n1");
     assert_eq!(cache().severity, Severity::Fine);
+    assert_eq!(flushes_are_lost(machine.roots(), machine.directory()), None);
     machine.file("/sys/block/nvme0n1/queue/write_cache", "write through\n");
     assert_eq!((cache().severity, cache().change), (Severity::Warning, None));
     machine.file("/sys/block/nvme0n1/device/scsi_disk/0:0:0:0/cache_type", "write back\n");
     assert_eq!((cache().severity, cache().change), (Severity::Fatal, None));
     assert!(cache().reason.contains("acknowledged records are lost"));
+    let warning = flushes_are_lost(machine.roots(), machine.directory()).expect("a warning");
+    assert!(warning.starts_with("write_cache of nvme0n1 is `write through`: the device has a volatile"), "{warning}");
     machine.file("/sys/block/nvme0n1/device/scsi_disk/0:0:0:0/cache_type", "write through\n");
     assert_eq!(cache().severity, Severity::Fine);
     let writes = found(&machine).into_iter().filter_map(|condition| condition.change).flat_map(|change| change.writes);
