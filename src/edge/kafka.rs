@@ -75,7 +75,7 @@ fn node(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>], all: &
     let count = |is_counted: fn(&Named<'_>) -> bool| all.iter().filter(|named| is_counted(named)).count();
     let offline: usize = shards.iter().map(|shard| shard.beat.offline_partitions).sum();
     let failed = shards.iter().any(|shard| shard.beat.failure.is_some());
-    let idle = edge.idle_share(shards);
+    let rates = edge.rates(shards);
     let process = process::read();
     for (name, help, value) in [
         ("kafka_server_replicamanager_leadercount", "Partitions that this node leads.", all.len()),
@@ -107,13 +107,16 @@ fn node(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>], all: &
         text.counter("kafka_controller_controllerstats_uncleanleaderelections_total", "Unclean elections.")
             .sample(&[], 0);
     }
-    if let Some(idle) = idle {
+    if let Some(rates) = rates {
         for name in [
             "kafka_network_socketserver_networkprocessoravgidle_percent",
             "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent",
         ] {
-            text.gauge(name, "The share of the time in which the shards run no task, from 0 to 1.").sample(&[], idle);
+            let help = "The share of the time in which the shards run no task, from 0 to 1.";
+            text.gauge(name, help).sample(&[], rates.idle);
         }
+        text.gauge("kafka_server_raftmetrics_append_records_rate", "Entries of the metadata log for each second.")
+            .sample(&[], rates.metadata_entries);
     }
     let bytes = [
         ("kafka_server_kafkaserver_linux_disk_read_bytes", "Bytes that the storage delivered.", process.read_bytes),

@@ -67,34 +67,55 @@ pub(in crate::edge) struct Edge {
     pub is_stopping: Arc<AtomicBool>,
     /// For the lag of groups in time.
     pub history: Mutex<History>,
-    busy: Mutex<Busy>,
+    interval: Mutex<Interval>,
 }
 
-/// The time in which the shards ran tasks, at the last two moments.
-#[derive(Clone, Copy, Default)]
-struct Busy {
-    last: Option<(Instant, u64)>,
-    share: Option<f64>,
+/// The values of the latest interval between two snapshots.
+#[derive(Clone, Copy)]
+pub(in crate::edge) struct Rates {
+    /// The share of the time in which the shards ran no task, from 0 to 1.
+    pub idle: f64,
+    /// Entries of the metadata log for each second.
+    pub metadata_entries: f64,
 }
 
-/// Scrapes that follow each other sooner share the value, so that two scrapers do not shorten each other's interval.
-const BUSY_INTERVAL: Duration = Duration::from_secs(5);
+/// The end of the latest interval, and its values.
+#[derive(Default)]
+struct Interval {
+    /// The time, the nanoseconds of tasks until then, and the index of the metadata.
+    end: Option<(Instant, u64, u64)>,
+    rates: Option<Rates>,
+}
+
+/// Scrapes that follow each other sooner share the values, so that two scrapers do not shorten each other's interval.
+const INTERVAL_MIN: Duration = Duration::from_secs(5);
 
 impl Edge {
-    /// The share of the time in which the shards ran no task, between two requests that are some seconds apart. The
-    /// first one covers the time since the start.
-    pub fn idle_share(&self, shards: &[Box<ShardFigures>]) -> Option<f64> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let spent: u64 = shards.iter().map(|shard| shard.runtime.class_ns.iter().sum::<u64>()).sum();
-        let (since, before) = busy.last.unwrap_or((self.facts.started, 0));
-        let elapsed = now.saturating_duration_since(since);
-        if !shards.is_empty() && (busy.last.is_none() || elapsed >= BUSY_INTERVAL) {
-            let whole = elapsed.as_nanos() as f64 * shards.len() as f64;
-            busy.share = Some((1.0 - spent.saturating_sub(before) as f64 / whole).clamp(0.0, 1.0));
-            busy.last = Some((now, spent));
+    /// The rates between two snapshots that are some seconds apart. `None` before the second one.
+    pub fn rates(&self, shards: &[Box<ShardFigures>]) -> Option<Rates> {
+        let mut interval = self.interval.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy: u64 = shards.iter().map(|shard| shard.runtime.class_ns.iter().sum::<u64>()).sum();
+        let index = shards.iter().map(|shard| shard.image.index).max()?;
+        interval.advance((Instant::now(), busy, index), shards.len());
+        interval.rates
+    }
+}
+
+impl Interval {
+    fn advance(&mut self, now: (Instant, u64, u64), shards: usize) {
+        let Some((since, busy, index)) = self.end else {
+            self.end = Some(now);
+            return;
+        };
+        let elapsed = now.0.saturating_duration_since(since);
+        if elapsed >= INTERVAL_MIN {
+            let whole = elapsed.as_nanos() as f64 * shards as f64;
+            self.rates = Some(Rates {
+                idle: (1.0 - now.1.saturating_sub(busy) as f64 / whole).clamp(0.0, 1.0),
+                metadata_entries: now.2.saturating_sub(index) as f64 / elapsed.as_secs_f64(),
+            });
+            self.end = Some(now);
         }
-        busy.share
     }
 }
 
@@ -139,7 +160,7 @@ pub fn start(listener: TcpListener, facts: NodeFacts, shards: Shards) -> io::Res
         shards,
         is_stopping: is_stopping.clone(),
         history: Mutex::default(),
-        busy: Mutex::default(),
+        interval: Mutex::default(),
     });
     std::thread::Builder::new().name("edge".into()).spawn(move || {
         cpu::yield_to_shards();
@@ -151,4 +172,32 @@ pub fn start(listener: TcpListener, facts: NodeFacts, shards: Shards) -> io::Res
         });
     })?;
     Ok(Handle { is_stopping, address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_cover_intervals_of_some_seconds() {
+        let (mut interval, begun) = (Interval::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        for (seconds, busy_s, index, expected) in [
+            (0, 0, 100, None),
+            (4, 4, 104, None),
+            (10, 5, 120, Some((0.75, 2.0))),
+            // Too soon: the values stay.
+            (11, 7, 130, Some((0.75, 2.0))),
+            (20, 25, 120, Some((0.0, 0.0))),
+        ] {
+            interval.advance((at(seconds), busy_s * 1_000_000_000, index), 2);
+            let found = interval.rates.map(|rates| (rates.idle, rates.metadata_entries));
+            assert_eq!(found.is_some(), expected.is_some(), "at {seconds} s");
+            let difference = |(idle, entries): (f64, f64), (i, e): (f64, f64)| (idle - i).abs() + (entries - e).abs();
+            assert!(
+                found.zip(expected).is_none_or(|(found, expected)| difference(found, expected) < 1e-9),
+                "{found:?}"
+            );
+        }
+    }
 }
