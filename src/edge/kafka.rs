@@ -151,7 +151,7 @@ fn quorum(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>]) {
     text.gauge("kafka_server_raftmetrics_log_end_offset", "The end of the metadata log.").sample(&[], end);
     let brokers: Vec<_> = image
         .live_nodes()
-        .flat_map(|node| node.endpoints.first().map(|first| brokers_of(node, &first.listener)))
+        .filter_map(|node| node.endpoints.first().map(|first| brokers_of(node, &first.listener)))
         .flatten()
         .collect();
     text.gauge("kafka_brokers", "Brokers of the cluster.").sample(&[], brokers.len());
