@@ -108,9 +108,12 @@ fn a_profile_that_is_cut_off_anywhere_is_refused() {
     }
 }
 
+/// A part of the message, and the change that makes a profile impossible.
+type Impossible<P> = (&'static str, fn(&mut P));
+
 #[test]
 fn prof_1_impossible_values_are_refused() {
-    let of_disk: [(&str, fn(&mut DiskProfile)); 9] = [
+    let of_disk: [Impossible<DiskProfile>; 9] = [
         ("-1 us is not a latency", |disk| disk.measured.read_idle.p50_us = -1.0),
         ("not in order", |disk| disk.measured.flush.flush.p99_us = 1e6),
         ("is not a latency", |disk| disk.measured.writes[0].latency.max_us = f64::INFINITY),
@@ -127,7 +130,7 @@ fn prof_1_impossible_values_are_refused() {
         let error = parse::<DiskProfile>(&text(&disk)).expect_err(expected).to_string();
         assert!(error.contains(expected) && error.contains("tidemill tune disk"), "{error}");
     }
-    let of_core: [(&str, fn(&mut CoreProfile)); 4] = [
+    let of_core: [Impossible<CoreProfile>; 4] = [
         ("steal_percent = 250", |core| core.measured.steal_percent = 250.0),
         ("crc_gb_per_second = NaN", |core| core.measured.crc_gb_per_second = f64::NAN),
         ("shards is empty", |core| core.shards.clear()),
