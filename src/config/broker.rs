@@ -247,6 +247,22 @@ broker_settings! {
     group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", int(0, 15_000), Some("1000"),
         "The least time between two assignments of a large consumer group; \
          a small one waits 0.1 ms for each member and partition.";
+    group_consumer_min_session_timeout_ms: i32 = "group.consumer.min.session.timeout.ms", int_from(1), Some("45000"),
+        "The shortest consumer.session.timeout.ms that a group may have.";
+    group_consumer_max_session_timeout_ms: i32 = "group.consumer.max.session.timeout.ms", int_from(1), Some("60000"),
+        "The longest consumer.session.timeout.ms that a group may have.";
+    group_consumer_min_heartbeat_interval_ms: i32 = "group.consumer.min.heartbeat.interval.ms", int_from(1),
+        Some("5000"),
+        "The shortest consumer.heartbeat.interval.ms that a group may have.";
+    group_consumer_max_heartbeat_interval_ms: i32 = "group.consumer.max.heartbeat.interval.ms", int_from(1),
+        Some("15000"),
+        "The longest consumer.heartbeat.interval.ms that a group may have.";
+    group_consumer_min_assignment_interval_ms: i32 = "group.consumer.min.assignment.interval.ms", int_from(0),
+        Some("0"),
+        "The shortest consumer.assignment.interval.ms that a group may have.";
+    group_consumer_max_assignment_interval_ms: i32 = "group.consumer.max.assignment.interval.ms", int_from(0),
+        Some("15000"),
+        "The longest consumer.assignment.interval.ms that a group may have.";
     group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", int_from(10_000),
         Some("600000"),
         "How often the topics that match a subscribed pattern are computed again; a new topic is matched at once.";

@@ -1,4 +1,5 @@
-//! Logs the changes of topics by the commands of an entry: one line for each topic that is created, altered or deleted.
+//! Logs the changes of topics and groups by the commands of an entry: one line for each topic that is created, altered
+//! or deleted, and for each group whose settings change.
 
 use crate::metadata::{Command, Image};
 use crate::model::counted;
@@ -10,7 +11,7 @@ pub(super) fn log(before: &Image, after: &Image, commands: &[Command]) {
     }
 }
 
-/// `None` for a command that changes no topic.
+/// `None` for a command that changes no topic and no group.
 fn line(before: &Image, after: &Image, command: &Command) -> Option<String> {
     let name = |id| {
         let topic = before.topic_by_id(id).or_else(|| after.topic_by_id(id));
@@ -32,18 +33,22 @@ fn line(before: &Image, after: &Image, command: &Command) -> Option<String> {
             format!("added {added} to topic {}: id {id}, {} now", name(*id), counted(count, "partition"))
         }
         Command::SetTopicConfig { id, changes } => {
-            let changed = |(name, value): &(String, Option<String>)| match value {
-                Some(value) => format!("{name}={value}"),
-                None => format!("{name} removed"),
-            };
-            let changes = changes.iter().map(changed).collect::<Vec<_>>().join(", ");
-            format!("altered topic {}: id {id}, {changes}", name(*id))
+            format!("altered topic {}: id {id}, {}", name(*id), settings(changes))
         }
+        Command::SetGroupConfig { group, changes } => format!("altered group {group}: {}", settings(changes)),
         Command::FormatCluster { .. }
         | Command::NodeStarted { .. }
         | Command::NodeStopped { .. }
         | Command::AllocateProducerIds { .. } => return None,
     })
+}
+
+fn settings(changes: &[(String, Option<String>)]) -> String {
+    let changed = |(name, value): &(String, Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => format!("{name} removed"),
+    };
+    changes.iter().map(changed).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -70,8 +75,12 @@ mod tests {
                 format!("added 2 partitions to topic orders: id {id}, 3 partitions now"),
             ),
             (
-                Command::SetTopicConfig { id, changes },
+                Command::SetTopicConfig { id, changes: changes.clone() },
                 format!("altered topic orders: id {id}, retention.ms=7, segment.ms removed"),
+            ),
+            (
+                Command::SetGroupConfig { group: "g".into(), changes },
+                "altered group g: retention.ms=7, segment.ms removed".into(),
             ),
             (Command::DeleteTopic { id }, format!("deleted topic orders: id {id}, 1 partition")),
         ] {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::command::Command;
-use super::image::{Image, Node, Partition, Topic};
+use super::image::{GroupOverrides, Image, Node, Partition, Topic};
 use crate::config::topic::Overrides;
 use crate::model::{InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
 
@@ -150,6 +150,10 @@ fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<
         Command::CreatePartitions { id, have, replicas } => create_partitions(image, delta, *id, *have, replicas),
         Command::SetTopicConfig { id, changes } => set_topic_config(image, delta, *id, changes),
         Command::AllocateProducerIds { node, count } => allocate_producer_ids(image, delta, *node, *count),
+        Command::SetGroupConfig { group, changes } => {
+            set_group_config(image, group, changes);
+            Ok(())
+        }
     }
 }
 
@@ -349,15 +353,29 @@ fn set_topic_config(
     changes: &[(String, Option<String>)],
 ) -> Result<(), CommandRejected> {
     let mut next = Topic::clone(image.topic_by_id(id).ok_or(CommandRejected::UnknownTopic(id))?);
-    for (name, text) in changes {
-        match text {
-            Some(text) => next.overrides.insert(name.clone(), text.clone()),
-            None => next.overrides.remove(name),
-        };
-    }
+    change_overrides(&mut next.overrides, changes);
     delta.configs_changed.push(id);
     insert_topic(image, next);
     Ok(())
+}
+
+fn set_group_config(image: &mut Image, group: &str, changes: &[(String, Option<String>)]) {
+    let mut overrides = image.group_overrides(group).cloned().unwrap_or_default();
+    change_overrides(&mut overrides, changes);
+    if overrides.is_empty() {
+        image.groups.remove(group);
+    } else {
+        image.groups.insert(group.into(), Arc::new(GroupOverrides { group: group.into(), overrides }));
+    }
+}
+
+fn change_overrides(overrides: &mut Overrides, changes: &[(String, Option<String>)]) {
+    for (name, text) in changes {
+        match text {
+            Some(text) => overrides.insert(name.clone(), text.clone()),
+            None => overrides.remove(name),
+        };
+    }
 }
 
 fn allocate_producer_ids(

@@ -11,18 +11,20 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::command::{ArchivedCommand, Command, Endpoint};
-use super::image::{Image, Node, Partition, Topic};
+use super::image::{GroupOverrides, Image, Node, Partition, Topic};
 use crate::config::Routing;
 use crate::model::{LeaderEpoch, NodeId, TopicId, TopicName};
 
 /// The version of the archives below.
-pub const VERSION: u8 = 2;
-/// The oldest version that this build reads. Its images lack the tombstones of deleted topics.
+pub const VERSION: u8 = 3;
+/// The oldest version that this build reads. Images of version 1 lack the tombstones of deleted topics, and those of
+/// versions 1 and 2 the settings of groups.
 pub const VERSION_OLDEST: u8 = 1;
 
 // An unintended change of shape does not compile: it would make existing logs unreadable.
 const _: () = assert!(size_of::<ArchivedCommand>() == 48);
-const _: () = assert!(size_of::<ArchivedImageArchive>() == 48);
+const _: () = assert!(size_of::<ArchivedImageArchive>() == 56);
+const _: () = assert!(size_of::<ArchivedImageArchive2>() == 48);
 const _: () = assert!(size_of::<ArchivedImageArchive1>() == 40);
 const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
 
@@ -50,14 +52,24 @@ pub fn encode_image(image: &Image) -> AlignedVec {
 pub fn decode_image(version: u8, bytes: &[u8]) -> Result<Image, Damaged> {
     assert!((VERSION_OLDEST..=VERSION).contains(&version), "the reader of the entry checks the version");
     let damaged = |error: Error| Damaged(error.to_string());
-    let archive = if version == 1 {
-        let image = rkyv::from_bytes::<ImageArchive1, Error>(&aligned(bytes)).map_err(damaged)?;
-        ImageArchive { image, deleted_topics: Vec::new() }
-    } else {
-        rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(damaged)?
+    let archive = match version {
+        1 => {
+            let image = rkyv::from_bytes::<ImageArchive1, Error>(&aligned(bytes)).map_err(damaged)?;
+            ImageArchive { image, deleted_topics: Vec::new(), groups: Vec::new() }
+        }
+        2 => {
+            let old = rkyv::from_bytes::<ImageArchive2, Error>(&aligned(bytes)).map_err(damaged)?;
+            ImageArchive { image: old.image, deleted_topics: old.deleted_topics, groups: Vec::new() }
+        }
+        _ => rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(damaged)?,
     };
     let deleted_topics = archive.deleted_topics.into_iter().collect();
-    Ok(Image { deleted_topics, ..archive.image.into_image()? })
+    let mut image = Image { deleted_topics, ..archive.image.into_image()? };
+    for GroupArchive { group, overrides } in archive.groups {
+        let overrides = overrides.into_iter().collect();
+        image.groups.insert(group.clone(), Arc::new(GroupOverrides { group, overrides }));
+    }
+    Ok(image)
 }
 
 /// A copy at the alignment that rkyv requires; the bytes of a file may have any.
@@ -71,6 +83,20 @@ fn aligned(bytes: &[u8]) -> AlignedVec {
 struct ImageArchive {
     image: ImageArchive1,
     deleted_topics: Vec<TopicId>,
+    groups: Vec<GroupArchive>,
+}
+
+/// Version 2.
+#[derive(Archive, Serialize, Deserialize)]
+struct ImageArchive2 {
+    image: ImageArchive1,
+    deleted_topics: Vec<TopicId>,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct GroupArchive {
+    group: String,
+    overrides: Vec<(String, String)>,
 }
 
 /// Version 1.
@@ -113,7 +139,15 @@ struct PartitionArchive {
 
 impl From<&Image> for ImageArchive {
     fn from(image: &Image) -> ImageArchive {
-        ImageArchive { image: ImageArchive1::from(image), deleted_topics: image.deleted_topics.iter().collect() }
+        let groups = image.groups().map(|known| GroupArchive {
+            group: known.group.clone(),
+            overrides: known.overrides.clone().into_iter().collect(),
+        });
+        ImageArchive {
+            image: ImageArchive1::from(image),
+            deleted_topics: image.deleted_topics.iter().collect(),
+            groups: groups.collect(),
+        }
     }
 }
 
@@ -206,7 +240,8 @@ mod tests {
     fn an_image_decodes_as_it_was_encoded() {
         let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
         let gone = Command::DeleteTopic { id: image.topic("b").unwrap().id };
-        for image in [run(&image, &gone).0, image, Image::default()] {
+        let of_group = Command::SetGroupConfig { group: "g".into(), changes: vec![("a".into(), Some("1".into()))] };
+        for image in [run(&image, &gone).0, run(&image, &of_group).0, image, Image::default()] {
             assert_eq!(decode_image(VERSION, &encode_image(&image)), Ok(image));
         }
     }
@@ -216,6 +251,15 @@ mod tests {
         let image = create(&image_with_nodes(3), "a", 5);
         let bytes = rkyv::to_bytes::<Error>(&ImageArchive1::from(&image)).unwrap();
         assert_eq!(decode_image(1, &bytes), Ok(image));
+    }
+
+    #[test]
+    fn an_image_of_version_2_has_no_settings_of_groups() {
+        let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
+        let image = run(&image, &Command::DeleteTopic { id: image.topic("b").unwrap().id }).0;
+        let deleted_topics = image.deleted_topics.iter().collect();
+        let old = ImageArchive2 { image: ImageArchive1::from(&image), deleted_topics };
+        assert_eq!(decode_image(2, &rkyv::to_bytes::<Error>(&old).unwrap()), Ok(image));
     }
 
     #[test]

@@ -89,4 +89,11 @@ pub enum Command {
         /// The size of the block.
         count: u32,
     },
+    /// Sets overrides of a group; `None` removes one. The group need not exist.
+    SetGroupConfig {
+        /// The group's id.
+        group: String,
+        /// Names and new values.
+        changes: Vec<(String, Option<String>)>,
+    },
 }

@@ -24,6 +24,16 @@ pub struct Image {
     pub(super) nodes: BTreeMap<NodeId, Arc<Node>>,
     pub(super) topics: SharedMap<TopicName, Arc<Topic>>,
     pub(super) ids: SharedMap<TopicId, Arc<Topic>>,
+    pub(super) groups: SharedMap<String, Arc<GroupOverrides>>,
+}
+
+/// The settings of a group that precede those of the broker. At least one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupOverrides {
+    /// The group's id. The group may not exist yet, or no longer.
+    pub group: String,
+    /// By name.
+    pub overrides: Overrides,
 }
 
 /// A node, as it registered at its last start.
@@ -117,6 +127,16 @@ impl Image {
     /// The topics from `name` on, in order of their names.
     pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> + use<'a> {
         self.topics.values_from(name)
+    }
+
+    /// The own settings of a group, if it has any.
+    pub fn group_overrides(&self, group: &str) -> Option<&Overrides> {
+        self.groups.get(group).map(|known| &known.overrides)
+    }
+
+    /// The groups with own settings, in order of their ids.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<GroupOverrides>> {
+        self.groups.values()
     }
 
     /// The number of topics.

@@ -28,5 +28,5 @@ mod update;
 pub use apply::{CommandRejected, Delta, apply, apply_to};
 pub use command::{Command, Endpoint};
 pub use deleted::DeletedTopics;
-pub use image::{Image, Node, Partition, Topic};
+pub use image::{GroupOverrides, Image, Node, Partition, Topic};
 pub use update::ImageUpdate;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::ledger::{Ledger, connect, create};
 use crate::support::node::Node;
 use crate::support::run::run;
+use crate::support::talk::Talk;
 use tidemill::model::ErrorCode;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::record::{BatchHeader, Codec, TimestampType};
@@ -13,6 +14,14 @@ use tidemill::tools::client::fetch::{FetchOptions, FetchPosition};
 use tidemill::tools::client::offsets::LATEST;
 use tidemill::tools::client::produce::{Acks, PartitionBatch};
 use tidemill::tools::client::{Client, ClientError, Connection};
+use tidemill::wire::admin::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, SOURCE_DEFAULT, SOURCE_GROUP,
+};
+use tidemill::wire::admin::incremental_alter_configs::{
+    DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse,
+    IncrementalAlterableConfig, SET,
+};
+use tidemill::wire::admin::list_config_resources::RESOURCE_GROUP;
 use tidemill::wire::data::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -177,6 +186,46 @@ fn settings_changed_while_a_node_runs_hold_at_once_and_after_kills_and_stops() {
         client = restart(&mut node);
         check_plain(&mut client, end);
     }
+}
+
+#[test]
+fn settings_of_a_group_hold_at_once_and_after_a_kill() {
+    const NAME: &str = "consumer.session.timeout.ms";
+    let mut node = Node::tidemill("group-settings", &with_shards("2"));
+    let alter = |node: &Node, config_operation, value: Option<&str>| {
+        let config =
+            IncrementalAlterableConfig { name: NAME.into(), config_operation, value: value.map(str::to_owned) };
+        let resource = IncrementalAlterConfigsResource {
+            resource_type: RESOURCE_GROUP,
+            resource_name: "g".into(),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let answer: IncrementalAlterConfigsResponse = Talk::to(node.bootstrap()).call(&request, 1);
+        answer.responses[0].error_code
+    };
+    let described = |node: &Node| {
+        let configuration_keys = Some(vec![NAME.to_owned()]);
+        let resource =
+            DescribeConfigsResource { resource_type: RESOURCE_GROUP, resource_name: "g".into(), configuration_keys };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        let answer: DescribeConfigsResponse = Talk::to(node.bootstrap()).call(&request, 4);
+        let entry = &answer.results[0].configs[0];
+        (entry.value.clone().expect("a value"), entry.config_source)
+    };
+    assert_eq!(described(&node), ("45000".to_owned(), SOURCE_DEFAULT));
+    for value in ["50000", "55000"] {
+        assert_eq!(alter(&node, SET, Some(value)), ErrorCode::None);
+        assert_eq!(alter(&node, SET, Some("1")), ErrorCode::InvalidConfig);
+        assert_eq!(described(&node), (value.to_owned(), SOURCE_GROUP));
+        node.kill();
+        node.restart();
+        assert_eq!(described(&node), (value.to_owned(), SOURCE_GROUP));
+    }
+    assert_eq!(alter(&node, DELETE, None), ErrorCode::None);
+    assert_eq!(node.stop().code(), Some(0));
+    node.restart();
+    assert_eq!(described(&node), ("45000".to_owned(), SOURCE_DEFAULT));
 }
 
 /// The output of a `tidemill serve` that must refuse to start.

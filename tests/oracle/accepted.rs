@@ -128,7 +128,7 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     accepted("DescribeConfigs / a broker's loggers / results[1].*", "*", "*", "loggers cannot be set"),
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
-    accepted("DescribeConfigs / a group / results[x].*", "*", "*", "groups are not served"),
+    accepted("DescribeConfigs / a group / results[x].configs[*]", THERE, ABSENT, "there are no groups of other kinds"),
     accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
     // IncrementalAlterConfigs, AlterConfigs.
     accepted("IncrementalAlterConfigs / an unknown operation / *", "*", "*", CAUGHT_NOWHERE),

@@ -1,7 +1,7 @@
-//! AlterConfigs (key 33): replaces all overrides of a topic (before KIP-339). Its checks of resources and of topic
+//! AlterConfigs (key 33): replaces all overrides of a topic or a group (before KIP-339). Its checks of resources and of
 //! changes also serve IncrementalAlterConfigs.
 //!
-//! Only topics have settings that can change. A node reads its own settings at its start.
+//! Only topics and groups have settings that can change. A node reads its own settings at its start.
 
 use std::collections::HashSet;
 
@@ -9,6 +9,7 @@ use super::change::Change;
 use super::context::Context;
 use super::describe_configs::check_is_here;
 use super::refusal::AdminRefusal;
+use crate::config::group;
 use crate::config::topic::{self, Overrides};
 use crate::controller::Plan;
 use crate::metadata::Command;
@@ -54,7 +55,7 @@ fn plan_one(
     }
     let given = resource.configs.iter();
     let overrides = given.filter_map(|config| Some((config.name.clone(), config.value.clone()?))).collect();
-    change(&resource.resource_name, overrides, context)
+    change(id_of(resource), overrides, context)
 }
 
 /// A resource's type and name.
@@ -132,30 +133,52 @@ pub(in crate::api) fn check<'a>(
                 keys.join(", ")
             ))
         }
-        RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS | RESOURCE_GROUP => invalid(format!(
-            "Unknown resource type {resource_type}. Brokers' loggers, client metrics and groups have no configs here."
+        RESOURCE_GROUP if name.is_empty() => invalid("Default group resources are not allowed.".into()),
+        RESOURCE_GROUP => Ok(true),
+        RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS => invalid(format!(
+            "Unknown resource type {resource_type}. Brokers' loggers and client metrics have no configs here."
         )),
         other => invalid(format!("Unknown resource type {other}")),
     }
 }
 
-/// The command that gives a topic exactly these overrides; `None` if it has them already.
+/// The current overrides of a topic or a group.
+pub(in crate::api) fn overrides_of((resource_type, name): Id<'_>, context: &Context<'_>) -> Overrides {
+    let overrides = match resource_type {
+        RESOURCE_GROUP => context.image.group_overrides(name),
+        _ => context.image.topic(name).map(|topic| &topic.overrides),
+    };
+    overrides.cloned().unwrap_or_default()
+}
+
+/// The command that gives a topic or a group exactly these overrides; `None` if it has them already.
 pub(in crate::api) fn change(
-    name: &str,
+    id: Id<'_>,
     overrides: Overrides,
     context: &Context<'_>,
 ) -> Result<Option<Command>, AdminRefusal> {
+    let illegal = |message: String| AdminRefusal::new(ErrorCode::InvalidConfig, message);
+    let (resource_type, name) = id;
+    if resource_type == RESOURCE_GROUP {
+        group::check_all(&overrides, context.config).map_err(|error| illegal(error.to_string()))?;
+        let changes = changes(&overrides_of(id, context), &overrides);
+        return Ok((!changes.is_empty()).then(|| Command::SetGroupConfig { group: name.into(), changes }));
+    }
     // Kafka checks the name and the settings first, then whether the topic exists.
     TopicName::new(name).map_err(|error| AdminRefusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
-    topic::check_all(&overrides, context.config)
-        .map_err(|error| AdminRefusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    topic::check_all(&overrides, context.config).map_err(|error| illegal(error.to_string()))?;
     let topic = context.image.topic(name).ok_or_else(|| {
         AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
     })?;
-    let removed = topic.overrides.keys().filter(|key| !overrides.contains_key(*key)).map(|key| (key.clone(), None));
-    let set = overrides.iter().filter(|(key, text)| topic.overrides.get(*key) != Some(text));
-    let changes: Vec<_> = removed.chain(set.map(|(key, text)| (key.clone(), Some(text.clone())))).collect();
+    let changes = changes(&topic.overrides, &overrides);
     Ok((!changes.is_empty()).then_some(Command::SetTopicConfig { id: topic.id, changes }))
+}
+
+/// The changes that make `next` of `before`.
+fn changes(before: &Overrides, next: &Overrides) -> Vec<(String, Option<String>)> {
+    let removed = before.keys().filter(|key| !next.contains_key(*key)).map(|key| (key.clone(), None));
+    let set = next.iter().filter(|(key, text)| before.get(*key) != Some(text));
+    removed.chain(set.map(|(key, text)| (key.clone(), Some(text.clone())))).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! DescribeConfigs (key 32): the settings of a topic or of this node, with the source and the synonyms of each value.
+//! DescribeConfigs (key 32): the settings of a topic, a group or this node, with the source and the synonyms of each
+//! value.
 
 use super::context::Context;
 use super::refusal::AdminRefusal;
 use crate::api::gather::deduplicate_if_many;
+use crate::config::group::{self, GroupSetting};
 use crate::config::topic::{self, Overrides, TopicSetting};
 use crate::config::{BrokerConfig, Setting, broker};
 use crate::model::{BrokerId, ErrorCode, NodeId, TopicName};
@@ -10,8 +12,9 @@ use crate::router::broker::{brokers_of, node_of};
 use crate::wire::admin::describe_configs::{
     DescribeConfigsEntry, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym, RESOURCE_BROKER, RESOURCE_TOPIC, SOURCE_DEFAULT,
-    SOURCE_DYNAMIC_TOPIC, SOURCE_STATIC_BROKER,
+    SOURCE_DYNAMIC_TOPIC, SOURCE_GROUP, SOURCE_STATIC_BROKER,
 };
+use crate::wire::admin::list_config_resources::RESOURCE_GROUP;
 
 pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> DescribeConfigsResponse {
     let result = |resource: &DescribeConfigsResource| {
@@ -87,9 +90,18 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
             check_is_here(name, context, ("Broker", " or empty string"))?;
             Ok(broker::SETTINGS.iter().map(|setting| broker_entry(setting, context.config)).collect())
         }
+        RESOURCE_GROUP if name.is_empty() => {
+            Err(AdminRefusal::new(ErrorCode::InvalidRequest, "Group name must not be empty"))
+        }
+        RESOURCE_GROUP => {
+            let none = Overrides::new();
+            let overrides = context.image.group_overrides(name).unwrap_or(&none);
+            Ok(group::SETTINGS.iter().map(|row| group_entry(row, overrides, context.config)).collect())
+        }
         other => {
-            let message =
-                format!("there are no configs for resources of type {other}, only for topics (2) and brokers (4)");
+            let message = format!(
+                "there are no configs for resources of type {other}, only for topics (2), brokers (4) and groups (32)"
+            );
             Err(AdminRefusal::new(ErrorCode::InvalidRequest, message))
         }
     }
@@ -149,6 +161,21 @@ fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &Broke
         _ => SOURCE_DEFAULT,
     };
     let value = own.cloned().or_else(|| fallback.to_text());
+    ConfigEntry { setting: &row.setting, value, source, is_read_only: false, synonyms }
+}
+
+fn group_entry(row: &'static GroupSetting, overrides: &Overrides, config: &BrokerConfig) -> ConfigEntry {
+    let read = |text: &String| row.setting.parse(text).ok()?.to_text();
+    let own = overrides.get(row.setting.name).map(|text| read(text).unwrap_or_else(|| text.clone()));
+    let own_synonym = own.clone().map(|text| synonym(row.setting.name, Some(text), SOURCE_GROUP));
+    let of_broker = config.is_given(row.falls_back_to).then(|| given_synonym(row.falls_back_to, config));
+    let source = match (&own, &of_broker) {
+        (Some(_), _) => SOURCE_GROUP,
+        (None, Some(_)) => SOURCE_STATIC_BROKER,
+        (None, None) => SOURCE_DEFAULT,
+    };
+    let value = own.or_else(|| config.value(row.falls_back_to)?.to_text());
+    let synonyms = own_synonym.into_iter().chain(of_broker).chain(default_synonym(row.falls_back_to)).collect();
     ConfigEntry { setting: &row.setting, value, source, is_read_only: false, synonyms }
 }
 

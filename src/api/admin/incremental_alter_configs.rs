@@ -1,7 +1,7 @@
-//! IncrementalAlterConfigs (key 44): sets or deletes some of a topic's overrides, or adds and removes words of list
-//! values (KIP-339).
+//! IncrementalAlterConfigs (key 44): sets or deletes some overrides of a topic or a group, or adds and removes words of
+//! list values (KIP-339).
 
-use super::alter_configs::{Id, change, check, plan_each, refuse_each};
+use super::alter_configs::{Id, change, check, overrides_of, plan_each, refuse_each};
 use super::change::Change;
 use super::context::Context;
 use super::refusal::AdminRefusal;
@@ -56,12 +56,11 @@ fn plan_one(
     if !check(id_of(resource), is_repeated, keys, context)? {
         return Ok(None);
     }
-    let topic = context.image.topic(&resource.resource_name);
-    let mut overrides = topic.map(|topic| topic.overrides.clone()).unwrap_or_default();
+    let mut overrides = overrides_of(id_of(resource), context);
     for config in &resource.configs {
         carry_out(config, &mut overrides, context)?;
     }
-    change(&resource.resource_name, overrides, context)
+    change(id_of(resource), overrides, context)
 }
 
 fn carry_out(

@@ -1,5 +1,5 @@
-//! ListConfigResources (key 74): the resources that have configs: topics and brokers. Client metrics, groups and broker
-//! loggers have none here.
+//! ListConfigResources (key 74): the resources that have configs: topics, brokers, and groups with settings of their
+//! own. Client metrics and broker loggers have none here.
 
 use super::context::Context;
 use crate::model::ErrorCode;
@@ -31,6 +31,11 @@ pub fn answer(request: &ListConfigResourcesRequest, context: &Context<'_>) -> Li
         let resource = |resource_name| ConfigResource { resource_name, resource_type: RESOURCE_BROKER };
         config_resources.extend(ids.map(resource));
     }
+    if wanted.contains(&RESOURCE_GROUP) {
+        let names = context.image.groups().map(|known| known.group.clone());
+        config_resources
+            .extend(names.map(|resource_name| ConfigResource { resource_name, resource_type: RESOURCE_GROUP }));
+    }
     ListConfigResourcesResponse { config_resources, ..ListConfigResourcesResponse::default() }
 }
 
@@ -38,9 +43,12 @@ pub fn answer(request: &ListConfigResourcesRequest, context: &Context<'_>) -> Li
 mod tests {
     use super::*;
     use crate::api::admin::fixture::{World, check_encodes};
+    use crate::metadata::Command;
 
     fn ask(version: i16, resource_types: &[i8]) -> (ErrorCode, Vec<(i8, String)>) {
-        let world = World::nodes(1).topic("b", &[&[1]]).topic("a", &[&[1]]);
+        let mut world = World::nodes(1).topic("b", &[&[1]]).topic("a", &[&[1]]);
+        let own = ("consumer.session.timeout.ms".to_owned(), Some("50000".to_owned()));
+        world.run(&Command::SetGroupConfig { group: "g".into(), changes: vec![own] });
         let request = ListConfigResourcesRequest { resource_types: resource_types.to_vec() };
         let answer = answer(&request, &world.at(version));
         check_encodes(&answer, version);
@@ -49,16 +57,18 @@ mod tests {
     }
 
     #[test]
-    fn only_topics_and_brokers_have_configs() {
+    fn topics_brokers_and_groups_with_own_settings_have_configs() {
         let named = |resource_type, names: &[&str]| -> Vec<(i8, String)> {
             names.iter().map(|name| (resource_type, name.to_string())).collect()
         };
         let topics = named(RESOURCE_TOPIC, &["a", "b"]);
         let brokers = named(RESOURCE_BROKER, &["1000", "1001"]);
-        assert_eq!(ask(1, &[]), (ErrorCode::None, [topics.clone(), brokers.clone()].concat()));
+        let groups = named(RESOURCE_GROUP, &["g"]);
+        assert_eq!(ask(1, &[]), (ErrorCode::None, [topics.clone(), brokers.clone(), groups.clone()].concat()));
+        assert_eq!(ask(1, &[RESOURCE_GROUP]), (ErrorCode::None, groups));
         assert_eq!(ask(1, &[RESOURCE_TOPIC]), (ErrorCode::None, topics));
         assert_eq!(ask(1, &[RESOURCE_BROKER, RESOURCE_BROKER]), (ErrorCode::None, brokers));
-        for none in [RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP] {
+        for none in [RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS] {
             assert_eq!(ask(1, &[none]), (ErrorCode::None, vec![]));
         }
         assert_eq!(ask(1, &[RESOURCE_TOPIC, 77]), (ErrorCode::UnsupportedVersion, vec![]));

@@ -26,11 +26,11 @@ impl AdminRefusal {
 }
 
 /// Plans each topic of a request, in order, and rejects the names that the request repeats. Each name has one result.
-pub(in crate::api) fn plan_each_name<'a, T, P>(
-    topics: &'a [T],
+pub(in crate::api) fn plan_each_name<T, P>(
+    topics: &[T],
     name_of: impl Fn(&T) -> &str,
     mut plan_one: impl FnMut(&T) -> Result<P, AdminRefusal>,
-) -> Vec<(&'a T, Result<P, AdminRefusal>)> {
+) -> Vec<(&T, Result<P, AdminRefusal>)> {
     let mut times: HashMap<&str, usize> = HashMap::new();
     topics.iter().for_each(|topic| *times.entry(name_of(topic)).or_default() += 1);
     let planned = topics.iter().filter_map(|topic| match times.remove(name_of(topic))? {

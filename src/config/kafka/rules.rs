@@ -65,7 +65,7 @@ pub const RULES: &[(&str, Treatment)] = &[
     ("log.cleaner.threads", NoEffect(THREADS)),
     ("group.coordinator.rebalance.protocols", NoEffect("the classic and the consumer protocol are always on")),
     ("group.coordinator.", NoEffect(GROUPS)),
-    ("group.consumer.", NoEffect("Kafka checks the settings of single groups with it; there are none here")),
+    ("group.consumer.", NoEffect("a shard assigns partitions beside its other work")),
     ("group.share.", NoEffect(SHARE)),
     ("share.", NoEffect(SHARE)),
     ("errors.deadletterqueue.", NoEffect(SHARE)),

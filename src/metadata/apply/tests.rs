@@ -64,6 +64,10 @@ pub(crate) fn all_commands() -> Vec<Command> {
             changes: vec![("retention.ms".into(), Some("5".into())), ("segment.ms".into(), None)],
         },
         Command::AllocateProducerIds { node: NodeId(1), count: 1000 },
+        Command::SetGroupConfig {
+            group: "a group with a long name".into(),
+            changes: vec![("consumer.session.timeout.ms".into(), Some("50000".into())), ("nope".into(), None)],
+        },
     ]
 }
 
@@ -232,4 +236,21 @@ fn inapplicable_commands_are_rejected_with_the_reason() {
         let command = Command::CreateTopic { id, name: "t".into(), replicas: vec![vec![NodeId(1)]], overrides: vec![] };
         reject(&image, &command, CommandRejected::IdTaken(id));
     }
+}
+
+#[test]
+fn settings_of_a_group_are_set_and_removed_and_the_last_one_removes_the_entry() {
+    let set = |changes: &[(&str, Option<&str>)]| Command::SetGroupConfig {
+        group: "g".into(),
+        changes: changes.iter().map(|(name, text)| (name.to_string(), text.map(str::to_owned))).collect(),
+    };
+    let (image, delta) = run(&Image::default(), &set(&[("a", Some("1")), ("b", Some("2")), ("c", None)]));
+    assert_eq!(delta, Delta::default(), "no topic has changed");
+    let of = |image: &Image| image.group_overrides("g").map(|all| all.clone().into_iter().collect::<Vec<_>>());
+    let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    assert_eq!(of(&image), Some(vec![pair("a", "1"), pair("b", "2")]));
+    let (image, _) = run(&image, &set(&[("a", None), ("b", Some("3"))]));
+    assert_eq!(of(&image), Some(vec![pair("b", "3")]));
+    let (image, _) = run(&image, &set(&[("b", None)]));
+    assert!(of(&image).is_none() && image.groups().next().is_none());
 }

@@ -15,6 +15,8 @@ pub const SOURCE_DYNAMIC_BROKER: i8 = 2;
 pub const SOURCE_STATIC_BROKER: i8 = 4;
 /// As `config_source`: no value is set.
 pub const SOURCE_DEFAULT: i8 = 5;
+/// The group's own setting (KIP-848).
+pub const SOURCE_GROUP: i8 = 8;
 
 /// As `config_type`: true or false.
 pub const TYPE_BOOLEAN: i8 = 1;

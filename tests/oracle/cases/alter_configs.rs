@@ -15,6 +15,7 @@ const INCREMENTAL: ApiKey = ApiKey::IncrementalAlterConfigs;
 const LEGACY: ApiKey = ApiKey::AlterConfigs;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 type Change = (&'static str, i8, Option<&'static str>);
 type Changed = (i8, &'static str, &'static [Change]);
@@ -92,7 +93,62 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![create()];
     cases.extend(by_steps());
     cases.extend(replaced());
+    cases.extend(of_groups());
     cases
+}
+
+fn look_at_group(name: &'static str) -> Case {
+    const KEYS: [&str; 3] =
+        ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "consumer.assignment.interval.ms"];
+    case(ApiKey::DescribeConfigs, name, move |_, v| {
+        let configuration_keys = Some(KEYS.map(str::to_owned).to_vec());
+        let resource =
+            DescribeConfigsResource { resource_type: GROUP, resource_name: "tuned".into(), configuration_keys };
+        let (include_synonyms, include_documentation) = (true, false);
+        say(&DescribeConfigsRequest { resources: vec![resource], include_synonyms, include_documentation }, v)
+    })
+    .until_kafka_knows()
+}
+
+fn of_groups() -> Vec<Case> {
+    vec![
+        look_at_group("a group's settings at first"),
+        change("a group's settings", &[(GROUP, "tuned", &[("consumer.session.timeout.ms", SET, Some("50000"))])]),
+        look_at_group("a group's settings after one was set"),
+        change(
+            "more of a group's settings",
+            &[(
+                GROUP,
+                "tuned",
+                &[
+                    ("consumer.heartbeat.interval.ms", SET, Some(" 6000 ")),
+                    ("consumer.assignment.interval.ms", SET, Some("0")),
+                    ("consumer.session.timeout.ms", DELETE, None),
+                ],
+            )],
+        ),
+        look_at_group("a group's settings after more were set"),
+        change("a group's unknown setting", &[(GROUP, "tuned", &[("nope", SET, Some("1"))])]),
+        change("a group's bad value", &[(GROUP, "tuned", &[("consumer.session.timeout.ms", SET, Some("soon"))])]),
+        change("a group's low value", &[(GROUP, "tuned", &[("consumer.session.timeout.ms", SET, Some("44999"))])]),
+        change("a group's high value", &[(GROUP, "tuned", &[("consumer.heartbeat.interval.ms", SET, Some("15001"))])]),
+        change(
+            "a group's negative value",
+            &[(GROUP, "tuned", &[("consumer.assignment.interval.ms", SET, Some("-1"))])],
+        ),
+        change("a group's null value", &[(GROUP, "tuned", &[("consumer.session.timeout.ms", SET, None)])]),
+        change("a group without a name", &[(GROUP, "", &[("consumer.session.timeout.ms", SET, Some("50000"))])]),
+        change(
+            "a group's number as a list",
+            &[(GROUP, "tuned", &[("consumer.session.timeout.ms", APPEND, Some("1"))])],
+        ),
+        change("no settings of a group", &[(GROUP, "tuned", &[])]),
+        look_at_group("a group's settings after refusals"),
+        set("a group's settings", &[(GROUP, "tuned", &[("consumer.session.timeout.ms", Some("55000"))])]),
+        look_at_group("a group's settings after they were replaced"),
+        set("a group's nothing", &[(GROUP, "tuned", &[])]),
+        look_at_group("a group's settings after they were removed"),
+    ]
 }
 
 fn by_steps() -> Vec<Case> {

@@ -61,3 +61,29 @@ fn refusing_all_names_every_resource() {
     let result = refuse_all(&request, ErrorCode::KafkaStorageError, "broken").responses;
     assert_eq!(result.iter().filter(|result| result.error_code == ErrorCode::KafkaStorageError).count(), 2);
 }
+
+#[test]
+fn settings_of_a_group_are_replaced_as_those_of_a_topic() {
+    let mut world = World::nodes(1);
+    let mut alter = |name: &str, configs: &[(&str, Option<&str>)]| {
+        let answer = ask(&mut world, resource(RESOURCE_GROUP, name, configs), false);
+        let overrides = world.image.group_overrides("g");
+        (answer.0, overrides.map(|all| all.iter().map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>()))
+    };
+    let session = ("consumer.session.timeout.ms", Some("50000"));
+    let interval = ("consumer.assignment.interval.ms", Some("7"));
+    let both = vec!["consumer.assignment.interval.ms=7".to_owned(), "consumer.session.timeout.ms=50000".into()];
+    assert_eq!(alter("g", &[session, interval]), (ErrorCode::None, Some(both)));
+    let one = Some(vec!["consumer.session.timeout.ms=50000".to_owned()]);
+    assert_eq!(alter("g", &[session]), (ErrorCode::None, one.clone()));
+    for (name, configs, code) in [
+        ("g", &[("nope", Some("1"))][..], ErrorCode::InvalidConfig),
+        ("g", &[("consumer.session.timeout.ms", Some("1"))], ErrorCode::InvalidConfig),
+        ("g", &[("share.session.timeout.ms", Some("50000"))], ErrorCode::InvalidConfig),
+        ("g", &[("consumer.session.timeout.ms", None)], ErrorCode::InvalidRequest),
+        ("", &[session], ErrorCode::InvalidRequest),
+    ] {
+        assert_eq!(alter(name, configs), (code, one.clone()), "{name} {configs:?}");
+    }
+    assert_eq!(alter("g", &[]), (ErrorCode::None, None));
+}

@@ -127,3 +127,26 @@ fn an_unknown_resource_is_rejected_on_its_own() {
     // The request asks for neither.
     assert!(response.results[1].configs.iter().all(|entry| entry.synonyms.is_empty() && entry.documentation.is_none()));
 }
+
+#[test]
+fn a_group_has_its_own_settings_and_those_of_the_broker() {
+    let mut world = World::nodes(1).set(&["group.consumer.heartbeat.interval.ms=6000"]);
+    let own = ("consumer.session.timeout.ms".to_owned(), Some("50000".to_owned()));
+    world.run(&Command::SetGroupConfig { group: "g".into(), changes: vec![own] });
+    let shapes = |world: &World, group: &str| {
+        let result = ask(world, resource(RESOURCE_GROUP, group, None));
+        result.configs.iter().map(|entry| format!("{} {}", entry.name, shape(entry))).collect::<Vec<_>>()
+    };
+    let interval = "group.consumer.assignment.interval.ms=1000@5";
+    let heartbeat = "group.consumer.heartbeat.interval.ms=6000@4 group.consumer.heartbeat.interval.ms=5000@5";
+    let session = "group.consumer.session.timeout.ms=45000@5";
+    let expected = |session: String| {
+        let interval = format!("consumer.assignment.interval.ms 1000@5 {interval}");
+        vec![interval, format!("consumer.heartbeat.interval.ms 6000@4 {heartbeat}"), session]
+    };
+    let own = format!("consumer.session.timeout.ms 50000@8 consumer.session.timeout.ms=50000@8 {session}");
+    assert_eq!(shapes(&world, "g"), expected(own));
+    assert_eq!(shapes(&world, "other"), expected(format!("consumer.session.timeout.ms 45000@5 {session}")));
+    let unnamed = ask(&world, resource(RESOURCE_GROUP, "", None));
+    assert_eq!(unnamed.error_code, ErrorCode::InvalidRequest);
+}

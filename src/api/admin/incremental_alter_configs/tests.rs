@@ -125,7 +125,9 @@ fn an_invalid_change_is_rejected_with_the_reason() {
     check_refused(resource(RESOURCE_BROKER, "", &set("log.retention.ms", "1")), InvalidRequest, "[log.retention.ms]");
     check_refused(resource(RESOURCE_BROKER, "1000", &set("nope", "1")), InvalidRequest, "dynamically: [nope]");
     check_refused(resource(RESOURCE_BROKER, "9", &set("nope", "1")), InvalidRequest, "Unexpected broker id");
-    for other in [0, 1, 8, 16, 32, 77, -1] {
+    check_refused(resource(32, "g", &set("x", "1")), InvalidConfig, "Unknown group config name: x");
+    check_refused(resource(32, "", &set("x", "1")), InvalidRequest, "Default group resources are not allowed.");
+    for other in [0, 1, 8, 16, 77, -1] {
         check_refused(resource(other, "a", &set("x", "1")), InvalidRequest, &format!("Unknown resource type {other}"));
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::super::{Alarm, GroupKind, Groups};
 use super::member::{ConsumerMember, MemberState};
 use super::{AlarmChange, ConsumerStep};
+use crate::config::GroupConfig;
 use crate::coordinator::group::rebalance::ms;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
@@ -121,7 +122,7 @@ impl Groups {
 
     /// After a restart, gives each member its full timeouts.
     pub(in crate::coordinator::group) fn arm_consumer_group(&mut self, group_id: &Rc<str>, now: Now) {
-        let session_ms = self.config.group_consumer_session_timeout_ms;
+        let session_ms = GroupConfig::resolve(self.image.group_overrides(group_id), &self.config).session_timeout_ms;
         let Some(group) = self.consumer_mut(group_id) else { return };
         let mut changes = Vec::new();
         for member in group.members.values() {

@@ -9,6 +9,7 @@ use super::reconcile::{ReconcileGoal, next_member};
 use super::regex::RegexChange;
 use super::target::Target;
 use super::{AlarmChange, ConsumerGroup, ConsumerStep, GroupRefusal};
+use crate::config::GroupConfig;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::{Now, Writes};
 use crate::model::ErrorCode;
@@ -110,13 +111,14 @@ impl Groups {
             step.update_description(&old, &new, newest_topic_at)?;
         let target = step.update_target(&new, group_epoch);
         let new = step.reconcile(&new, &target, has_new_subscription, reported)?;
-        step.alarms.push((Alarm::Session(new.id.clone()), AlarmChange::Set(config.group_consumer_session_timeout_ms)));
+        let settings = GroupConfig::resolve(image.group_overrides(&request.group_id), &config);
+        step.alarms.push((Alarm::Session(new.id.clone()), AlarmChange::Set(settings.session_timeout_ms)));
         step.change_alarms_after_append();
 
         let mut response = ConsumerGroupHeartbeatResponse {
             member_id: Some((*new.id).into()),
             member_epoch: new.epoch,
-            heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+            heartbeat_interval_ms: settings.heartbeat_interval_ms,
             ..ConsumerGroupHeartbeatResponse::default()
         };
         if new.state == MemberState::UnreleasedPartitions || target.epoch < group_epoch {

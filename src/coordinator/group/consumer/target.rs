@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::super::assign::{Assignor, Partitions, Subscriber};
 use super::ConsumerStep;
 use super::member::ConsumerMember;
+use crate::config::GroupConfig;
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::schema::ConsumerGroupTargetAssignmentMetadataValue;
 use crate::model::TopicId;
@@ -59,7 +60,8 @@ impl ConsumerStep<'_> {
         let group = self.group;
         let partitions: usize = group.targets.values().flat_map(|target| target.values()).map(BTreeSet::len).sum();
         let due_ms = (group.targets.len() + partitions).div_ceil(ASSIGNED_PER_MS) as i64;
-        let interval_ms = due_ms.min(i64::from(self.config.group_consumer_assignment_interval_ms));
+        let settings = GroupConfig::resolve(self.image.group_overrides(&self.id), self.config);
+        let interval_ms = due_ms.min(i64::from(settings.assignment_interval_ms));
         // After the clock was set back, the next target must not wait until it catches up.
         let age_ms = self.now.wall_ms.saturating_sub(group.target_timestamp_ms);
         group.target_timestamp_ms != 0 && (0..interval_ms).contains(&age_ms)

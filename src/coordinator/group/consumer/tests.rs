@@ -8,7 +8,7 @@ use super::Client;
 use super::embedded::{Assignment, PartitionsByName};
 use crate::coordinator::group::record::Key;
 use crate::coordinator::group::tests::{G, World, now, poll, request, subscription};
-use crate::metadata::apply::tests::{create, image_with_nodes};
+use crate::metadata::apply::tests::{create, image_with_nodes, run};
 use crate::metadata::{Command, Image, apply_to};
 use crate::model::{ErrorCode, TopicId};
 use crate::wire::Bytes;
@@ -565,4 +565,26 @@ fn commits_and_fetches_require_the_members_epoch() {
     assert_eq!(world.state(), "none");
     world.restart();
     assert_eq!(world.state(), "none");
+}
+
+#[test]
+fn a_groups_own_settings_precede_the_brokers_at_once_and_after_a_restart() {
+    let set = |name: &str, text: &str| Command::SetGroupConfig {
+        group: G.into(),
+        changes: vec![(name.to_owned(), Some(text.to_owned()))],
+    };
+    let mut world = World::with_image(EAGER, topics());
+    let mut a = TestConsumer::new("a", &["t"]);
+    assert_eq!(a.beat(&mut world).unwrap().heartbeat_interval_ms, 5000);
+    let image = run(&topics(), &set("consumer.heartbeat.interval.ms", "7000")).0;
+    let image = run(&image, &set("consumer.session.timeout.ms", "60000")).0;
+    world.set_image(image);
+    assert_eq!(a.beat(&mut world).unwrap().heartbeat_interval_ms, 7000);
+    world.pass(59_000);
+    assert!(a.beat(&mut world).is_ok(), "the session lasts a minute");
+    world.restart();
+    world.pass(59_000);
+    assert!(a.beat(&mut world).is_ok(), "also after a restart");
+    world.pass(61_000);
+    assert_eq!(a.beat(&mut world).unwrap_err(), ErrorCode::UnknownMemberId);
 }
