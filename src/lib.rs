@@ -206,9 +206,10 @@
 //!   shard for up to 3.5 ms on a virtual machine. With eight pages touched ahead, 10 MB/s in batches of 16 has p99
 //!   0.79 ms and p99.9 2.8 ms in place of 1.9 and 20 ms (medians of three alternating rounds), and saturation has 6
 //!   to 20% more MB/s. `perf/README.md` compares these tails with bare durable writes at the same rate.
-//! - **Memory grows at the pace of the helper thread** (`log::tail`, `EAGER_BYTES`), which runs when the core is idle.
-//!   A first touch of 1 GiB took 0.75 to 1.2 s of CPU here. If appends touched their pages, a producer at full speed
-//!   would pay this for each new GiB; so they then reuse the oldest data's memory.
+//! - **Without `memory.bytes`, memory grows by at most 32 MiB per shard and second** (`shard::memory`). A first touch
+//!   of 1 GiB took 0.75 to 2 s of CPU here. When appends or the helper thread touched as much as a producer wrote,
+//!   batches of 16 fell from 790 to 530 MB/s, with 3.1 in place of 0.93 CPU s/GB. So records that are read soon after a
+//!   long burst come from the disk, until the memory has grown.
 //! - **Write-back writes whole chunks of up to 1 MiB.** In pieces of 128 KiB with pauses, p99 at 10 MB/s fell from
 //!   0.79 to 0.49 ms and p99.9 rose from 2.8 to 4.1 ms. So the pieces were left out.
 //! - **The assignment interval of a consumer group is 0.1 ms per member and partition**, and at most

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::segment::Segment;
 use crate::disk::BLOCK_BYTES;
-use crate::runtime::buf::{self, Allocating, AppendBuf, OverBudget, Slice};
+use crate::runtime::buf::{Allocating, AppendBuf, OverBudget, Slice};
 use crate::runtime::sync::{First, Notify, Permits, first};
 use crate::runtime::timeout;
 
@@ -124,9 +124,6 @@ impl Drop for Loan {
     }
 }
 
-/// Above this, memory grows only by pages that the helper thread of the arena has touched, and otherwise the oldest
-/// data make room: a first touch costs a core about a second per GiB, and the append would wait for it.
-const EAGER_BYTES: usize = 320 << 20;
 /// The bytes that chunks leave to pages, if a quarter of the memory is more than that.
 const PAGES_KEPT_MAX: usize = 512 << 20;
 
@@ -214,9 +211,6 @@ impl Memory {
             }
         }
         while self.used() + bytes > self.budget.get() && self.evict_page() {}
-        if self.used() + bytes > EAGER_BYTES && !buf::is_warm(bytes) && !self.evict_page() {
-            self.evict_chunk();
-        }
         let buf = AppendBuf::alloc(bytes).or_else(|_| {
             // Other data fill the shard's arena: evict the oldest log data for this chunk.
             self.evict(bytes);

@@ -63,15 +63,6 @@ pub fn arena_bytes_free() -> usize {
     ARENA.with(|arena| arena.free_bytes())
 }
 
-/// Whether this thread's arena has about `bytes` in pages that were touched before, so that a block costs no page
-/// fault.
-pub fn is_warm(bytes: usize) -> bool {
-    ARENA.with(|arena| {
-        let is_touched = arena.mapped.get().saturating_sub(arena.used.get()) >= bytes;
-        is_touched || arena.ready.borrow().as_ref().is_some_and(|ready| !ready.is_empty())
-    })
-}
-
 /// Changes the budget of this thread's arena. [`unmap_free_chunk`] then returns memory to the system.
 pub fn set_arena_budget(budget: usize) {
     ARENA.with(|arena| {

@@ -22,7 +22,7 @@ pub use aligned::{AlignedBuf, Shared};
 pub use append::AppendBuf;
 pub(super) use arena::set_up_arena;
 pub use arena::{
-    BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, OverBudget, arena_bytes_free, arena_bytes_mapped, arena_bytes_used, is_warm,
+    BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, OverBudget, arena_bytes_free, arena_bytes_mapped, arena_bytes_used,
     set_arena_budget, unmap_free_chunk,
 };
 pub(super) use provided::Pool;

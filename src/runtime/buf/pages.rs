@@ -112,10 +112,6 @@ impl Ready {
         Some(Ready { pages, toucher: thread.thread().clone() })
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.pages.is_empty()
-    }
-
     pub fn take(&mut self) -> Option<Pages> {
         let pages = self.pages.pop().ok();
         self.toucher.unpark();
