@@ -5,6 +5,7 @@
 //! the missing group in this way, the missing group is lost data and not a torn tail, and replay fails. An idle journal
 //! ends with a closing group, so that this also holds for its last group with entries (JRN-4).
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -67,7 +68,12 @@ impl Replay {
         let names = dir::list(&settings.directory).map_err(StorageError::io("list directory", &settings.directory))?;
         for unfinished in names.iter().filter(|name| name.ends_with(".filling")) {
             let path = settings.directory.join(unfinished);
-            dir::remove_file(&path).await.map_err(StorageError::io("remove unfinished file", &path))?;
+            match dir::remove_file(&path).await {
+                // The writer ended while the kernel renamed the file, which was filled: it is replaced when it is
+                // needed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(StorageError::io("remove unfinished file", &path))?,
+            }
         }
         let count = names.iter().filter(|name| name.ends_with(".journal")).count() as u32;
         let mut files = Vec::with_capacity(count as usize);
