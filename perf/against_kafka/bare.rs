@@ -5,6 +5,7 @@
 //! producers, no second write to a segment. Each core has its own thread, port and file, as in direct routing.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -104,7 +105,7 @@ async fn run(shard: u16, shards: u16, port: u16, path: PathBuf) {
         shards,
         position: Cell::new(0),
         open: RefCell::new(Group::new()),
-        in_flight: Cell::new(0),
+        in_flight: RefCell::default(),
         work: Notify::new(),
         room: Notify::new(),
     });
@@ -146,13 +147,20 @@ impl Group {
     }
 }
 
+struct Written {
+    is_done: Cell<bool>,
+    responses: Vec<(Rc<Connection>, Vec<u8>)>,
+}
+
 struct Loop {
     file: File,
     port: u16,
     shards: u16,
     position: Cell<u64>,
     open: RefCell<Group>,
-    in_flight: Cell<usize>,
+    /// The responses of the groups that are being written, oldest first, and whether the write has ended. Responses
+    /// leave in the order of the requests.
+    in_flight: RefCell<VecDeque<Rc<Written>>>,
     /// The open group has responses, or a write has ended.
     work: Notify,
     /// The open group is empty again.
@@ -285,7 +293,7 @@ impl Loop {
     /// Writes a group whenever fewer than [`DEPTH`] writes are in flight.
     async fn write(self: Rc<Self>) {
         loop {
-            if self.open.borrow().bytes == 0 || self.in_flight.get() == DEPTH {
+            if self.open.borrow().bytes == 0 || self.in_flight.borrow().len() == DEPTH {
                 self.work.notified().await;
                 continue;
             }
@@ -295,13 +303,18 @@ impl Loop {
             let position = self.position.get();
             let position = if position + bytes as u64 > FILE_BYTES { 0 } else { position };
             self.position.set(position + bytes as u64);
-            self.in_flight.set(self.in_flight.get() + 1);
+            let written = Rc::new(Written { is_done: Cell::new(false), responses: group.responses });
+            self.in_flight.borrow_mut().push_back(written.clone());
             let this = self.clone();
             runtime::spawn(Class::Foreground, "group", async move {
                 let block = Slice::from(group.buf.expect("it holds bytes")).slice(0..bytes);
                 this.file.write_at(block, position, Durability::DataSync).await.expect("the disk works");
-                group.responses.iter().for_each(|(connection, response)| connection.answer(response));
-                this.in_flight.set(this.in_flight.get() - 1);
+                written.is_done.set(true);
+                let mut in_flight = this.in_flight.borrow_mut();
+                while in_flight.front().is_some_and(|oldest| oldest.is_done.get()) {
+                    let oldest = in_flight.pop_front().expect("seen above");
+                    oldest.responses.iter().for_each(|(connection, response)| connection.answer(response));
+                }
                 this.work.notify_all();
             });
         }
