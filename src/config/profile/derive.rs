@@ -35,8 +35,8 @@ const GROUP_BYTES: u64 = 64 << 10;
 const RECORD_BYTES: u64 = 4 << 10;
 /// The gain in bandwidth that a deeper queue must bring, since it makes each write wait longer.
 const DEPTH_GAIN: f64 = 1.15;
-/// The largest `journal.depth`.
-const DEPTH_MAX: u32 = 8;
+/// The largest `journal.depth`. Bare writes gain from 8, a node at full load does not (tuning/README.md).
+const DEPTH_MAX: u32 = 4;
 
 /// The settings that follow from these profiles.
 pub fn derive(core: Option<&CoreProfile>, disk: Option<&DiskProfile>) -> Vec<Derived> {
