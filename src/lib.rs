@@ -183,11 +183,11 @@
 //! - **An idle core spins for 20 us** (`spin.us`). On two cores shared with the client, 10 to 20 us served as many
 //!   requests as 50 us at three quarters of the CPU (0.8 against 1.06 s/GB). Without spinning, small requests took
 //!   10% less CPU still, and a single record 5% more time.
-//! - **A profile holds measurements, and each start derives the settings** (`config::profile`). A newer release derives
-//!   better ones from an old file. So far two settings follow. `spin.us` lasts as long as the wake-up that it saves,
-//!   and no longer than the 20 us above; `journal.depth` grows while the bandwidth of durable writes grows by 15%. A
-//!   profile of another machine or of a busy one has no effect: beside builds of others, durable writes of 4 KiB took
-//!   1.1 ms in place of 0.1 ms, and would have set the depth to 8.
+//! - **A profile holds measurements, and each start derives the settings** (`config::profile`). A newer release
+//!   derives better ones from an old file. So far two settings follow. `spin.us` lasts as long as the wake-up that it
+//!   saves, and no longer than the 20 us above; `journal.depth` grows while the bandwidth of durable writes grows by
+//!   15%, up to 4: bare writes gain from 8, and a node does not (`tuning/README.md`). A profile of another machine or
+//!   of a busy one has no effect: beside builds of others, durable writes of 4 KiB took 1.1 ms in place of 0.1 ms.
 //! - **`tune apply` keeps a setting only if all rounds after it are faster than all rounds before it**, by 3% or more.
 //!   It restores the others: a setting that buys nothing is one more difference between two hosts. `queue/write_cache`
 //!   is never written, because `write through` ends the flushes, and with them the promise of each acknowledgement.
