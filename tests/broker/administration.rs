@@ -97,6 +97,8 @@ fn members_of_a_group_share_the_partitions_and_print_each_record_once() {
     shell.text("topic create t --partitions 4");
     let follow = || -> Child { shell.command("consume t --group g --follow").spawn().expect("the binary runs") };
     let mut children = vec![follow()];
+    let groups = || shell.json("group list --json").as_array().map(Vec::len);
+    wait_for("the first member has created the group", WITHIN, || (groups() == Some(1)).then_some(()));
     wait_for("one member has partitions", WITHIN, || (state(&shell, "g").1 == 1).then_some(()));
     children.push(follow());
     wait_for("two members have partitions", WITHIN, || (state(&shell, "g").1 == 2).then_some(()));
