@@ -204,7 +204,8 @@ async function bulk(a) {
 // Reads as a member of a group until no record arrives for a while, commits its offsets, and leaves.
 async function member(bootstrap, topic, group, silence) {
   const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR })
-  const consumer = kafka.consumer({ groupId: group })
+  // A fetch without offsets yet sleeps as long as an empty one waits: by default as long as the silence that ends this.
+  const consumer = kafka.consumer({ groupId: group, maxWaitTimeInMs: 500 })
   const got = new Map()
   let [assigned, until] = [false, Date.now() + 30000] // The first assignment takes its time.
   consumer.on(consumer.events.GROUP_JOIN, () => (assigned = true))
