@@ -159,6 +159,10 @@
 //!   Fifty idle readers took 1.1 GiB that way, and take 0.16 GiB now.
 //! - **Shard threads request a time slice of 5 ms** (`runtime::cpu`). A kernel worker on the same core completes
 //!   flushes, and a busy thread of equal priority would delay it until the next tick.
+//! - **A shard creates 32 partitions at a time.** A directory and its `partition.metadata` take two flushes, and flushes
+//!   that run together share a commit of the file system. On ext4 with its journal, 5,000 partitions took 3.3 to 5.3 s
+//!   in place of 16 to 24 s; on ext4 without one, 100,000 took 17 s in place of 32 s. These 100,000 open in 4 to 6 s,
+//!   take 2.1 to 3.2 kB of memory each, and 0.1% of a core while nothing happens.
 //! - **The default of `routing` follows the advertised hosts**: steer for names, direct for IP addresses. Steer needs
 //!   one port, and every client takes it where each shard can have a name; an address has one spelling. Medians of six
 //!   alternating rounds of 4 s on two cores shared with the client, for direct, steer and forward routing: batches of

@@ -1,6 +1,8 @@
 //! Applies a new metadata image: creates, updates and deletes partitions.
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Shard, directories, partition_metadata};
 use crate::config::TopicConfig;
@@ -11,6 +13,10 @@ use crate::metadata::{self, Image, ImageUpdate, Topic};
 use crate::model::{PartitionIndex, ShardId, TopicPartition};
 use crate::partition::producers::Producers;
 use crate::partition::{Leadership, Partition};
+use crate::runtime::{self, Class};
+
+/// The number of partitions that are created at the same time.
+const CREATORS: usize = 32;
 
 impl Shard {
     /// Whether this shard serves the partition on its node (SHARD-2).
@@ -43,15 +49,17 @@ impl Shard {
         for topic in update.changed_topics() {
             examined += 1;
             let config = self.config_of(topic);
-            for id in self.own_partitions(topic).collect::<Vec<_>>() {
+            let mut missing = Vec::new();
+            for id in self.own_partitions(topic) {
                 match self.partition(id) {
                     Some(partition) => {
                         let state = &topic.partitions[id.partition as usize];
                         partition.update(leadership(state), config.clone());
                     }
-                    None => self.create_or_defer(id, topic, &config, image).await,
+                    None => missing.push(id),
                 }
             }
+            self.create_missing(missing, topic, &config, image).await;
         }
         // Requests find a topic only after its partitions are created, and no longer once they are deleted.
         *self.image.borrow_mut() = Rc::new(image.clone());
@@ -62,6 +70,34 @@ impl Shard {
             }
         }
         examined
+    }
+
+    /// Creates partitions of one topic, several at the same time, so that their flushes share commits of the file
+    /// system.
+    async fn create_missing(
+        self: &Rc<Self>,
+        missing: Vec<TopicPartition>,
+        topic: &Arc<Topic>,
+        config: &Rc<TopicConfig>,
+        image: &Arc<Image>,
+    ) {
+        let creators = missing.len().min(CREATORS);
+        let missing = Rc::new(RefCell::new(missing));
+        let creators: Vec<_> = (0..creators)
+            .map(|_| {
+                let (shard, missing, config) = (self.clone(), missing.clone(), config.clone());
+                let (topic, image) = (topic.clone(), image.clone());
+                runtime::spawn(Class::Foreground, "create partitions", async move {
+                    loop {
+                        let Some(id) = missing.borrow_mut().pop() else { return };
+                        shard.create_or_defer(id, &topic, &config, &image).await;
+                    }
+                })
+            })
+            .collect();
+        for creator in creators {
+            creator.await;
+        }
     }
 
     /// The settings of a topic's partitions.

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::CREATORS;
 use crate::metadata::apply::tests::{create_command, image_with_nodes, run as run_command};
 use crate::metadata::{Command, Image, ImageUpdate};
 use crate::model::{ErrorCode, NodeId, Offset, ShardId};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
-use crate::runtime;
 use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
+use crate::runtime::{self, Class};
 use crate::shard::tests::{PARTITIONS, Scratch, batch, location, open_with, run};
 
 /// The update of one command.
@@ -113,6 +114,29 @@ fn a_deleted_topic_is_no_longer_offline() {
                 .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("t-"))
         };
         wait_until(|| !left()).await;
+        shard.stop().await.expect("storage works");
+    });
+}
+
+#[test]
+fn a_partition_whose_directory_is_slow_does_not_delay_the_others_of_its_topic() {
+    let scratch = Scratch::new("creators");
+    run(async {
+        let empty = image_with_nodes(1);
+        let shard = open_with(location(&scratch.0, ShardId(0)), empty.clone()).await;
+        let created = update(&empty, &create_command(&empty, "t", &[&[1][..]; 200]));
+        let own = shard.own_partitions(created.image.topic("t").unwrap()).count();
+        assert!(own > CREATORS);
+        runtime::install_faults(Some(FaultPlan::hold(Target::MakeDirectory, 1)));
+        let applied = runtime::spawn(Class::Foreground, "apply", {
+            let shard = shard.clone();
+            async move { shard.apply_image(&created).await }
+        });
+        wait_until(|| shard.partitions_count() == own - 1).await;
+        assert!(!applied.is_finished() && shard.image().topic("t").is_none(), "requests find only a whole topic");
+        runtime::install_faults(None);
+        applied.await;
+        assert_eq!(shard.partitions_count(), own);
         shard.stop().await.expect("storage works");
     });
 }
