@@ -81,11 +81,38 @@ pub(super) fn run_when_idle() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &priority) };
 }
 
+/// Lets this thread, and the threads that it starts later, run on these cores only.
+pub fn restrict_to(cores: &[usize]) -> io::Result<()> {
+    // SAFETY: a set of cores is an array of integers, for which all zeros is a value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &core in cores {
+        if core >= libc::CPU_SETSIZE as usize {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: `core` is below the size of the set.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    // SAFETY: `set` outlives the call, and the size is that of `set`.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The CPU time of this thread.
 pub fn thread_cpu_time() -> Duration {
+    cpu_time(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The CPU time of all threads of this process.
+pub fn process_cpu_time() -> Duration {
+    cpu_time(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn cpu_time(clock: libc::clockid_t) -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid timespec that outlives the call.
-    let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+    let rc = unsafe { libc::clock_gettime(clock, &mut t) };
     assert_eq!(rc, 0);
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }

@@ -3,8 +3,9 @@
 use super::Consume;
 use super::progress::Progress;
 use super::report::{Report, latencies};
-use super::requests::{FETCH_VERSION, fetch_frame};
+use super::requests::{FETCH_VERSION, fetch_frame, stored_bytes};
 use super::socket::{self, Socket};
+use super::timeline::Timeline;
 use super::topic::{assign_connections, leaders};
 use super::window::Window;
 use crate::model::{ErrorCode, Offset, counted};
@@ -87,8 +88,11 @@ pub fn run(args: &Consume) -> Result<Report, Failure> {
         requests: 0,
         records: 0,
         latencies: vec![("fetch", latencies())],
+        timeline: Timeline::new(),
+        consumed: None,
         errors: BTreeMap::new(),
         usage: window.close(),
+        spins: false,
     };
     drive(args, &mut connections, &mut window, timeout, &mut report)?;
     report.seconds = window.begins.elapsed().as_secs_f64();
@@ -128,7 +132,7 @@ fn drive(
         let sockets = connections.iter().map(|connection| &connection.socket);
         let readable = socket::wait(sockets, Duration::from_millis(20))?;
         for (connection, _) in connections.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
-            if connection.receive(args.verify, report)? {
+            if connection.receive(args.verify, window.begins, report)? {
                 idle_since = now;
             }
         }
@@ -165,7 +169,7 @@ impl FetchConnection {
     }
 
     /// Receives bytes. Returns true if they completed a response with records.
-    fn receive(&mut self, verify: bool, report: &mut Report) -> Result<bool, Failure> {
+    fn receive(&mut self, verify: bool, begins: Instant, report: &mut Report) -> Result<bool, Failure> {
         if !self.socket.receive()? {
             return Ok(false);
         }
@@ -206,12 +210,14 @@ impl FetchConnection {
                 }
                 cursor.next = header.next_offset().0;
                 report.records += header.records_count as u64;
-                bytes += header.batch_length as u64 + crate::record::header::PREFIX_BYTES as u64;
+                bytes += stored_bytes(header);
             }
         }
         report.bytes += bytes;
         report.requests += 1;
-        report.latencies[0].1.saturating_record(self.sent.elapsed().as_nanos() as u64);
+        let latency = self.sent.elapsed();
+        report.latencies[0].1.saturating_record(latency.as_nanos() as u64);
+        report.timeline.record(self.sent.saturating_duration_since(begins), latency);
         self.is_waiting = false;
         Ok(bytes > 0)
     }

@@ -2,9 +2,10 @@
 //! measures each latency from the time at which the request was due.
 
 use super::progress::Progress;
-use super::report::{Latencies, Report, latencies};
-use super::requests::{FETCH_VERSION, PRODUCE_VERSION, ProduceFrame, fetch_frame, produce_frames};
+use super::report::{Consumed, Latencies, Report, latencies};
+use super::requests::{FETCH_VERSION, PRODUCE_VERSION, ProduceFrame, fetch_frame, produce_frames, stored_bytes};
 use super::socket::{self, Socket};
+use super::timeline::Timeline;
 use super::topic::{Leader, assign_connections, leaders};
 use super::window::{Usage, Window};
 use super::{Load, Target};
@@ -70,6 +71,9 @@ struct Run<'a> {
     window: Window,
     produce: Latencies,
     end_to_end: Latencies,
+    /// The latencies until a consumer has the records if there are consumers, else those of the producers.
+    timeline: Timeline,
+    consumed: Consumed,
     /// Requests within the window that succeeded.
     requests: u64,
     /// Batches within the window that were acknowledged.
@@ -112,6 +116,8 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
         window: Window::new(load.warmup, Some(load.seconds), &target.pid)?,
         produce: latencies(),
         end_to_end: latencies(),
+        timeline: Timeline::new(),
+        consumed: Consumed::default(),
         requests: 0,
         batches: 0,
         errors: BTreeMap::new(),
@@ -131,8 +137,11 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
         requests: run.requests,
         records: run.batches * u64::from(load.batch_records.get()),
         latencies,
+        timeline: run.timeline,
+        consumed: plan.end_to_end.then_some(run.consumed),
         errors: run.errors,
         usage,
+        spins: load.spin,
     })
 }
 
@@ -197,7 +206,7 @@ impl Run<'_> {
     /// Assigns all requests that are due to the connections in turn. Returns the due time of the next request.
     fn schedule(&mut self, rate: f64, started: Instant, scheduled: &mut u64, now: Instant) -> Instant {
         loop {
-            let due = started + Duration::from_secs_f64(*scheduled as f64 / rate);
+            let due = due(started, rate, *scheduled);
             if due > now {
                 return due;
             }
@@ -289,6 +298,9 @@ impl Run<'_> {
             }
             if sent.due >= self.window.begins {
                 self.produce.saturating_record((now - sent.due).as_nanos() as u64);
+                if self.watchers.is_empty() {
+                    self.timeline.record(sent.due - self.window.begins, now - sent.due);
+                }
             }
         }
     }
@@ -300,6 +312,7 @@ impl Run<'_> {
             return Ok(());
         }
         let now = Instant::now();
+        let is_measured = self.window.is_measured(now);
         let Some(response) = watcher.socket.frame()? else { return Ok(()) };
         let mut reader = Reader::new(response);
         let response = match reader.i32().and_then(|_| FetchResponse::decode(&mut reader, FETCH_VERSION)) {
@@ -315,10 +328,15 @@ impl Run<'_> {
             }
             for batch in crate::record::batches(fetched.records).map_while(Result::ok) {
                 watcher.next.insert(fetched.head.partition, batch.header.next_offset().0);
+                if is_measured {
+                    self.consumed.bytes += stored_bytes(&batch.header);
+                    self.consumed.records += batch.header.records_count as u64;
+                }
                 let due = self.undelivered.get_mut(&fetched.head.partition).and_then(VecDeque::pop_front);
                 match due {
                     Some(due) if due >= self.window.begins => {
                         self.end_to_end.saturating_record((now - due).as_nanos() as u64);
+                        self.timeline.record(due - self.window.begins, now - due);
                     }
                     Some(_) => {}
                     None => *self.errors.entry("a batch that this run did not send".into()).or_default() += 1,
@@ -327,6 +345,12 @@ impl Run<'_> {
         }
         watcher.send_fetch(self.topic)
     }
+}
+
+/// The time at which a request is due. It depends on the rate and the request's number only: a late response moves no
+/// later request, so that a stall is part of the latency of each request that it delays (no coordinated omission).
+fn due(started: Instant, rate: f64, number: u64) -> Instant {
+    started + Duration::from_secs_f64(number as f64 / rate)
 }
 
 impl ProduceConnection {
@@ -350,5 +374,20 @@ impl Watcher {
         let frame = fetch_frame(topic, next, self.next_correlation_id, 1 << 20, 50 << 20)?;
         self.socket.queue_frame(frame);
         self.socket.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_due_at_the_rate_without_drift() {
+        let started = Instant::now();
+        let at = |number| due(started, 3000.0, number) - started;
+        assert_eq!((at(0), at(3), at(3_000)), (Duration::ZERO, Duration::from_millis(1), Duration::from_secs(1)));
+        // After a day, the schedule is exact to a microsecond.
+        let error = at(3_000 * 86_400).abs_diff(Duration::from_secs(86_400));
+        assert!(error < Duration::from_micros(1), "{error:?}");
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! ```text
 //! requests.rs  the Produce and Fetch frames                   socket.rs    sends and receives frames without waiting
-//! load.rs      the loop of `produce` and `latency`            consume.rs   the loop of `consume`
+//! load.rs      the loop of all commands that produce          consume.rs   the loop of `consume`
+//! sweep.rs     the rates of `sweep`, and its knee             timeline.rs  latency over time
 //! window.rs    the measured time, and the broker's CPU in it  report.rs    the table and the JSON
 //! progress.rs  the progress bar
 //! ```
@@ -23,6 +24,8 @@ mod progress;
 mod report;
 mod requests;
 mod socket;
+mod sweep;
+mod timeline;
 mod topic;
 mod window;
 
@@ -41,6 +44,12 @@ Examples:
     tidemill perf produce --partitions 1 --batch-records 1 --connections 1 --in-flight 1
   Latency from producer to consumer, at a load well below the limit:
     tidemill perf latency --rate 2000 --end-to-end
+  The highest rate at which the broker keeps up with low latency:
+    tidemill perf sweep --batch-records 1 --from 1000 --seconds 5
+  Producers and waiting consumers at the same time:
+    tidemill perf mixed --rate 5000
+  Many connections:
+    tidemill perf produce --connections 1000 --in-flight 1 --batch-records 1
   Throughput of reading it again:
     tidemill perf consume --seconds 10
 
@@ -62,6 +71,12 @@ enum Verb {
     /// Produce at a rate, and measure the latency of each request, or of each batch until a consumer has it
     #[command(after_help = EXAMPLES)]
     Latency(Latency),
+    /// Produce and consume at the same time: throughput, and the latency until a waiting consumer has the records
+    #[command(after_help = EXAMPLES)]
+    Mixed(Produce),
+    /// Raise the rate step by step until the broker does not keep up, and find the knee
+    #[command(after_help = EXAMPLES)]
+    Sweep(Sweep),
     /// Read a topic from its start to its current end
     #[command(after_help = EXAMPLES)]
     Consume(Consume),
@@ -137,6 +152,14 @@ struct Produce {
     rate: Option<f64>,
 }
 
+impl Produce {
+    fn run(&self, verb: &'static str, end_to_end: bool) -> Result<report::Report, Failure> {
+        let (connections, in_flight) = (self.connections.get(), self.in_flight.get());
+        let plan = load::Plan { connections, in_flight, rate: self.rate, end_to_end };
+        load::run(verb, &self.target, &self.load, &plan)
+    }
+}
+
 #[derive(clap::Args, Debug)]
 struct Latency {
     #[command(flatten)]
@@ -155,6 +178,50 @@ struct Latency {
     /// Measure also the latency until a waiting consumer has the records
     #[arg(long)]
     end_to_end: bool,
+}
+
+#[derive(clap::Args, Debug)]
+struct Sweep {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    load: Load,
+    /// The lowest rate, in requests per second of all connections
+    #[arg(long, default_value_t = 1000.0, value_parser = rate)]
+    from: f64,
+    /// The highest rate [default: until the broker does not keep up]
+    #[arg(long, value_parser = rate)]
+    to: Option<f64>,
+    /// Each rate in multiples of the previous one
+    #[arg(long, default_value_t = 1.5, value_parser = more_than_one)]
+    factor: f64,
+    /// The rates, separated by commas, in place of --from, --to and --factor
+    #[arg(long, value_delimiter = ',', value_parser = rate, conflicts_with_all = ["from", "to", "factor"])]
+    rates: Vec<f64>,
+    /// The knee is the highest rate whose p99 is at most this multiple of the lowest rate's
+    #[arg(long = "knee", value_name = "MULTIPLE", default_value_t = 3.0, value_parser = more_than_one)]
+    multiple: f64,
+    /// Connections, distributed over the partition leaders
+    #[arg(long, default_value = "4")]
+    connections: NonZeroUsize,
+    /// Requests in flight on each connection; the latency of a later request includes its wait
+    #[arg(long, default_value = "32")]
+    in_flight: NonZeroUsize,
+    /// Measure the latency until a waiting consumer has the records
+    #[arg(long)]
+    end_to_end: bool,
+}
+
+impl Sweep {
+    fn rates(&self) -> Result<sweep::Rates, Failure> {
+        if !self.rates.is_empty() {
+            return Ok(sweep::Rates::Listed(self.rates.clone()));
+        }
+        if let Some(to) = self.to.filter(|to| *to < self.from) {
+            return Err(Failure::new(format!("--to {to} is below --from {}", self.from)));
+        }
+        Ok(sweep::Rates::Growing { from: self.from, to: self.to, factor: self.factor })
+    }
 }
 
 #[derive(clap::Args, Debug)]
@@ -189,6 +256,13 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
         _ => Err("expected a number of requests per second above 0".into()),
+    }
+}
+
+fn more_than_one(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (1.01..=1000.0).contains(&factor) => Ok(factor),
+        _ => Err("expected a number above 1".into()),
     }
 }
 
@@ -234,16 +308,10 @@ pub fn one_at_a_time(connect: &Connect, topic: &str, seconds: f64) -> Result<One
 
 /// Runs `tidemill perf`.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
     let (json, report) = match args.verb {
-        Verb::Produce(args) => {
-            let plan = load::Plan {
-                connections: args.connections.get(),
-                in_flight: args.in_flight.get(),
-                rate: args.rate,
-                end_to_end: false,
-            };
-            (args.target.connect.json, load::run("produce", &args.target, &args.load, &plan)?)
-        }
+        Verb::Produce(args) => (args.target.connect.json, args.run("produce", false)?),
+        Verb::Mixed(args) => (args.target.connect.json, args.run("mixed", true)?),
         Verb::Latency(args) => {
             let plan = load::Plan {
                 connections: args.connections.get(),
@@ -253,9 +321,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
             };
             (args.target.connect.json, load::run("latency", &args.target, &args.load, &plan)?)
         }
+        Verb::Sweep(args) => {
+            let sweep = sweep::run(&args, &args.target, &args.load)?;
+            sweep.print(args.target.connect.json, &mut out)?;
+            return Ok(());
+        }
         Verb::Consume(args) => (args.target.connect.json, consume::run(&args)?),
     };
-    let mut out = std::io::stdout().lock();
     report.print(json, &mut out)?;
     Ok(())
 }

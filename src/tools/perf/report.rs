@@ -1,5 +1,6 @@
 //! The result of a run, as tables or as JSON.
 
+use super::timeline::Timeline;
 use super::window::Usage;
 use crate::tools::output::table_of_numbers;
 use hdrhistogram::Histogram;
@@ -28,9 +29,23 @@ pub struct Report {
     pub records: u64,
     /// Each histogram with its name: `produce`, `end_to_end` or `fetch`.
     pub latencies: Vec<(&'static str, Latencies)>,
+    /// The last of these latencies over time.
+    pub timeline: Timeline,
+    /// The bytes and records that waiting consumers received; `None` without consumers.
+    pub consumed: Option<Consumed>,
     /// The number of rejected batches by error code, and of other errors by description.
     pub errors: BTreeMap<String, u64>,
     pub usage: Usage,
+    /// The client polls without sleeping, so that its CPU share is no sign of a limit.
+    pub spins: bool,
+}
+
+/// The data that waiting consumers received within the window.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Consumed {
+    /// Bytes of stored batches.
+    pub bytes: u64,
+    pub records: u64,
 }
 
 impl Report {
@@ -39,8 +54,40 @@ impl Report {
         if json { writeln!(out, "{}", self.to_json()) } else { self.print_table(out) }
     }
 
-    fn per_second(&self, amount: u64) -> f64 {
+    pub fn per_second(&self, amount: u64) -> f64 {
         amount as f64 / self.seconds.max(1e-9)
+    }
+
+    pub fn requests_per_second(&self) -> f64 {
+        self.per_second(self.requests)
+    }
+
+    /// The cores that this client kept busy.
+    pub fn client_cores(&self) -> f64 {
+        self.usage.own_seconds / self.seconds.max(1e-9)
+    }
+
+    /// The reasons for which the figures may be those of the client or of the machine, and not of the broker.
+    pub fn limits(&self) -> Vec<String> {
+        let mut limits = Vec::new();
+        if !self.spins && self.client_cores() >= CLIENT_SHARE {
+            let percent = 100.0 * self.client_cores();
+            limits.push(format!(
+                "the client was the limit: its thread used {percent:.0} % of a core; run more clients at \
+                 the same time, or send larger batches"
+            ));
+        }
+        if self.usage.busy_share.is_some_and(|share| share >= BUSY_SHARE) {
+            limits.push(
+                "the cores of this machine were busy all the time: the client, the broker and other processes \
+                 waited for each other"
+                    .into(),
+            );
+        }
+        if let Some(share) = self.usage.steal_share.filter(|share| *share >= STEAL_SHARE) {
+            limits.push(format!("the hypervisor took {:.1} % of the time of the cores (steal)", 100.0 * share));
+        }
+        limits
     }
 
     fn cpu_seconds_per_gb(&self) -> Option<f64> {
@@ -51,7 +98,7 @@ impl Report {
         self.usage.broker_seconds.filter(|_| self.requests > 0).map(|seconds| seconds * 1e6 / self.requests as f64)
     }
 
-    fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let mut all = json!({
             "verb": self.verb,
             "setting": self.setting,
@@ -64,8 +111,16 @@ impl Report {
             "broker_cpu_us_per_request": self.cpu_us_per_request(),
             "broker_cpu_cores": self.usage.broker_seconds.map(|seconds| seconds / self.seconds),
             "broker_resident_bytes": self.usage.broker_resident_bytes,
-            "client_cpu_cores": self.usage.own_seconds / self.seconds,
+            "client_cpu_cores": self.client_cores(),
+            "machine_busy_share": self.usage.busy_share,
+            "machine_steal_share": self.usage.steal_share,
+            "limits": self.limits(),
+            "timeline": self.timeline.to_json(),
         });
+        if let Some(consumed) = &self.consumed {
+            all["consumed_mb_per_second"] = json!(self.per_second(consumed.bytes) / 1e6);
+            all["consumed_records_per_second"] = json!(self.per_second(consumed.records));
+        }
         for (name, latencies) in &self.latencies {
             let values =
                 QUANTILES.iter().map(|&(name, quantile)| (name.to_string(), json!(at_us(latencies, quantile))));
@@ -84,9 +139,15 @@ impl Report {
             format!("{:.0}", self.per_second(self.requests)),
             format!("{:.0}", self.per_second(self.records)),
             self.errors.values().sum::<u64>().to_string(),
-            format!("{:.2}", self.usage.own_seconds / self.seconds),
+            format!("{:.2}", self.client_cores()),
         ]);
         writeln!(out, "{table}")?;
+        if let Some(consumed) = &self.consumed {
+            let mut table = table_of_numbers(&["consumed MB/s", "consumed records/s"], 0);
+            let (bytes, records) = (self.per_second(consumed.bytes), self.per_second(consumed.records));
+            table.add_row([format!("{:.1}", bytes / 1e6), format!("{records:.0}")]);
+            writeln!(out, "{table}")?;
+        }
         if !self.latencies.is_empty() {
             let mut header = vec!["latency (us)"];
             header.extend(QUANTILES.iter().map(|(name, _)| *name));
@@ -111,13 +172,25 @@ impl Report {
         for (error, count) in &self.errors {
             writeln!(out, "error: {error}: {count}")?;
         }
+        for limit in self.limits() {
+            writeln!(out, "note: {limit}")?;
+        }
         Ok(())
     }
 }
 
-const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+/// A client that uses this share of a core is near its limit, for it has one thread.
+const CLIENT_SHARE: f64 = 0.85;
+/// The share of all cores above which they have no time left.
+const BUSY_SHARE: f64 = 0.97;
+/// The share that a hypervisor may take without a note.
+const STEAL_SHARE: f64 = 0.01;
 
-fn at_us(latencies: &Latencies, quantile: f64) -> f64 {
+/// The percentiles of every table.
+pub const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
+/// A percentile in microseconds.
+pub fn at_us(latencies: &Latencies, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1e3
 }
 
@@ -137,17 +210,35 @@ mod tests {
             requests: 1000,
             records: 16000,
             latencies: vec![("produce", produce)],
+            timeline: Timeline::new(),
+            consumed: Some(Consumed { bytes: 50_000_000, records: 40 }),
             errors: BTreeMap::from([("NOT_LEADER_OR_FOLLOWER".into(), 3)]),
-            usage: Usage { broker_seconds: Some(0.25), broker_resident_bytes: Some(42_000_000), own_seconds: 1.0 },
+            usage: Usage {
+                broker_seconds: Some(0.25),
+                broker_resident_bytes: Some(42_000_000),
+                own_seconds: 1.8,
+                busy_share: Some(0.99),
+                steal_share: Some(0.025),
+            },
+            spins: false,
         };
         let json = report.to_json();
         assert_eq!(json["mb_per_second"], 250.0);
         assert_eq!(json["broker_cpu_seconds_per_gb"], 0.5);
         assert_eq!(json["broker_cpu_us_per_request"], 250.0);
         assert!((json["produce_us"]["p50"].as_f64().unwrap() - 2000.0).abs() < 2.0);
+        assert_eq!(
+            (&json["consumed_mb_per_second"], &json["consumed_records_per_second"]),
+            (&json!(25.0), &json!(20.0))
+        );
         let mut text = Vec::new();
         report.print(false, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("250.0") && text.contains("NOT_LEADER_OR_FOLLOWER: 3"), "{text}");
+        for limit in ["its thread used 90 % of a core", "were busy all the time", "took 2.5 % of the time"] {
+            assert!(text.contains(limit), "{limit}: {text}");
+        }
+        let idle = Report { usage: Usage { own_seconds: 1.0, ..Usage::default() }, ..report };
+        assert_eq!(idle.limits(), Vec::<String>::new());
     }
 }

@@ -4,8 +4,10 @@
 //! between two sends, so the head is separate from the body, which is shared and never copied.
 
 use super::Load;
+use crate::record::BatchHeader;
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::record::codec::Codec;
+use crate::record::header::PREFIX_BYTES;
 use crate::tools::Failure;
 use crate::tools::time::now_ms;
 use crate::wire::data::fetch::{FetchPartition, FetchRequest};
@@ -76,6 +78,11 @@ pub fn fetch_frame(
     };
     let frame = request.encode_frame(FETCH_VERSION, correlation_id, Some(CLIENT_ID));
     frame.map_err(|error| Failure::new(format!("cannot encode the Fetch request: {error}")))
+}
+
+/// The bytes of a batch in the log.
+pub fn stored_bytes(header: &BatchHeader) -> u64 {
+    header.batch_length as u64 + PREFIX_BYTES as u64
 }
 
 /// The head of a Produce frame.

@@ -1,6 +1,8 @@
 //! The measured time window, and the CPU and memory of the broker's and this process in it.
 
+use crate::runtime::cpu;
 use crate::tools::Failure;
+use crate::tools::tune::machine::{CpuTicks, Roots, cpu_ticks};
 use std::time::{Duration, Instant};
 
 /// The counters of one or more processes at one moment.
@@ -11,14 +13,26 @@ struct ProcessCounters {
     resident_bytes: u64,
 }
 
-/// The CPU time and memory of the broker's processes and of this one within the window.
-#[derive(Clone, Copy, Debug)]
+/// The CPU time and memory of the broker's processes and of this one within the window, and the cores of this machine.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// `None` without `--pid`.
     pub broker_seconds: Option<f64>,
     /// At the end of the window; `None` without `--pid`.
     pub broker_resident_bytes: Option<u64>,
     pub own_seconds: f64,
+    /// The share of the time of all cores in which they worked; `None` if `/proc/stat` cannot be read.
+    pub busy_share: Option<f64>,
+    /// The share that the hypervisor took.
+    pub steal_share: Option<f64>,
+}
+
+/// All counters at one moment.
+#[derive(Clone, Copy, Default, Debug)]
+struct Counters {
+    broker: ProcessCounters,
+    own: Duration,
+    cores: Option<CpuTicks>,
 }
 
 /// The measured time window. It starts after the warm-up.
@@ -27,8 +41,8 @@ pub struct Window {
     /// `None`: the window ends with the work.
     pub ends: Option<Instant>,
     pids: Vec<u32>,
-    /// The counters of the broker and of this process at the start.
-    at_begin: Option<(ProcessCounters, ProcessCounters)>,
+    /// The counters at the start.
+    at_begin: Option<Counters>,
 }
 
 impl Window {
@@ -47,7 +61,7 @@ impl Window {
         if now >= self.begins && self.at_begin.is_none() {
             // The last iteration of the warm-up may have overrun the planned start.
             self.begins = now;
-            self.at_begin = Some((self.broker(), own_counters()));
+            self.at_begin = Some(self.counters());
         }
     }
 
@@ -63,17 +77,26 @@ impl Window {
 
     /// The usage from the start of the window until now.
     pub fn close(&self) -> Usage {
-        let (broker, own) = self.at_begin.unwrap_or_default();
-        let seconds = |after: ProcessCounters, before: ProcessCounters| {
-            after.ticks.saturating_sub(before.ticks) as f64 / rustix::param::clock_ticks_per_second() as f64
-        };
+        let now = self.counters();
+        let before = self.at_begin.unwrap_or(now);
         let has_broker = !self.pids.is_empty();
-        let broker_now = self.broker();
+        let ticks = now.broker.ticks.saturating_sub(before.broker.ticks);
+        let share = |part: fn(&CpuTicks) -> u64| {
+            let (now, before) = (now.cores?, before.cores?);
+            let all = now.all.saturating_sub(before.all);
+            (all > 0).then(|| part(&now).saturating_sub(part(&before)) as f64 / all as f64)
+        };
         Usage {
-            broker_seconds: has_broker.then(|| seconds(broker_now, broker)),
-            broker_resident_bytes: has_broker.then_some(broker_now.resident_bytes),
-            own_seconds: seconds(own_counters(), own),
+            broker_seconds: has_broker.then(|| ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
+            broker_resident_bytes: has_broker.then_some(now.broker.resident_bytes),
+            own_seconds: now.own.saturating_sub(before.own).as_secs_f64(),
+            busy_share: share(|ticks| ticks.idle).map(|idle| 1.0 - idle),
+            steal_share: share(|ticks| ticks.steal),
         }
+    }
+
+    fn counters(&self) -> Counters {
+        Counters { broker: self.broker(), own: cpu::process_cpu_time(), cores: cpu_ticks(&Roots::new(None)) }
     }
 
     fn broker(&self) -> ProcessCounters {
@@ -83,10 +106,6 @@ impl Window {
             resident_bytes: sum.resident_bytes + one.resident_bytes,
         })
     }
-}
-
-fn own_counters() -> ProcessCounters {
-    read_counters(std::process::id()).unwrap_or_default()
 }
 
 /// Reads `/proc/PID/stat` (proc(5)): user and system time of all threads, and resident pages.

@@ -62,11 +62,28 @@ pub fn quota_cores(roots: &Roots) -> Option<f64> {
 
 /// All CPU time since the start of the machine, and the part that the hypervisor took, in ticks.
 pub fn steal_ticks(roots: &Roots) -> Option<(u64, u64)> {
+    let ticks = cpu_ticks(roots)?;
+    Some((ticks.all, ticks.steal))
+}
+
+/// The CPU time of all cores since the start of the machine, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuTicks {
+    /// The sum of all states.
+    pub all: u64,
+    /// The time without work.
+    pub idle: u64,
+    /// The time that the hypervisor took.
+    pub steal: u64,
+}
+
+/// Reads `/proc/stat`.
+pub fn cpu_ticks(roots: &Roots) -> Option<CpuTicks> {
     let text = roots.read("/proc/stat")?;
     let fields: Vec<u64> = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().flat_map(str::parse).collect();
     // proc_stat(5): user nice system idle iowait irq softirq steal; guest times are part of user and nice.
     let all = fields.get(..8)?.iter().sum();
-    Some((all, fields[7]))
+    Some(CpuTicks { all, idle: fields[3] + fields[4], steal: fields[7] })
 }
 
 #[cfg(test)]
@@ -114,6 +131,7 @@ mod tests {
         let machine = MadeUp::new("stat");
         machine.file("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n");
         assert_eq!(steal_ticks(machine.roots()), Some((36, 8)));
+        assert_eq!(cpu_ticks(machine.roots()).map(|ticks| ticks.idle), Some(9));
         machine.file("/proc/stat", "cpu  1 2\n");
         assert_eq!(steal_ticks(machine.roots()), None);
     }

@@ -8,7 +8,7 @@ mod cpu;
 use std::path::{Path, PathBuf};
 
 pub use block::{Device, disk_fingerprint};
-pub use cpu::{core_fingerprint, numa_node, quota_cores, steal_ticks};
+pub use cpu::{CpuTicks, core_fingerprint, cpu_ticks, numa_node, quota_cores, steal_ticks};
 
 /// The directory below which `/proc` and `/sys` are: `/`, except in tests.
 #[derive(Clone, Debug)]
