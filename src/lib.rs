@@ -234,6 +234,14 @@
 //! - **A setting of Kafka that Tidemill lacks gives a warning, or a refusal where it is unsafe to ignore**
 //!   (`config::kafka`). Kafka ignores unknown names. A node with an `ssl.` setting must not serve in plain
 //!   text.
+//! - **A shard's settings are one value that a change replaces** (`shard::config`, KIP-226). The metadata image stores
+//!   the changes; each shard resolves them for its own broker, when it opens and when an image changes them. A reader
+//!   takes the value once per request or task: one pointer, without a lock. Topics keep resolved settings, so the data
+//!   path is unchanged. A stored value that contradicts a changed file has no effect, and the start prints a warning,
+//!   because a node must start for its settings to be mended.
+//! - **Settings of Kafka's brokers without a part here change at run time without effect** (`config::dynamic`), so that
+//!   tools which set them work. Security settings are refused. Names that Kafka does not know are stored and hidden, as
+//!   in Kafka, up to a limit.
 //! - **API versions are in one table in `wire`, everything else about an API in one table in `api`.** Headers are
 //!   decoded below `api`, so `wire` has to know which versions are flexible. Both tables are exhaustive matches over
 //!   the API keys.

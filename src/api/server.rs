@@ -65,17 +65,18 @@ pub struct Server {
 
 impl Server {
     pub(in crate::api) fn new(shard: Rc<Shard>, router: Rc<Router>) -> Server {
-        let slots = shard.config.fetch_session_slots as usize;
-        let shared_memory = shard.config.shared_memory();
+        let config = shard.config();
+        let slots = config.fetch_session_slots as usize;
+        let shared_memory = config.shared_memory();
         let copies = Permits::new(shared_memory / 16);
         let crossing = Permits::new(shared_memory / 32);
         let crossing_in_transactions = Permits::new(shared_memory / 32);
         let fetch_sessions = RefCell::new(fetch_session::Cache::new(shard.id, shard.shards, slots));
         let prepared = Rc::new(PreparedQueue::default());
-        let settings = Rc::new(Settings::of(&shard.config));
+        let settings = Rc::new(Settings::of(&config));
         let for_machines = prepared.clone();
         let transactions = Ledgers::new(&shard, move || Transactions::new(settings.clone(), for_machines.clone()));
-        let config = shard.config.clone();
+        let config = shard.live_config();
         let groups = Ledgers::new(&shard, move || Groups::new(config.clone(), runtime::random_u64));
         Server {
             shard,

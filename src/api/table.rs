@@ -138,7 +138,7 @@ macro_rules! first_stage {
         later($request, $f)
     };
     (list($f:path) $request:ident) => {{
-        let all = $request.origin.is_for_node($request.server.shard.config.routing);
+        let all = $request.origin.is_for_node($request.server.shard.routing);
         later($request, async move |server: &Rc<Server>, message, _| $f(server, message, all).await)
     }};
     (image($f:path) $request:ident) => {{
@@ -260,11 +260,12 @@ fn from_image<Q: Message, A: Message>(
 ) -> Result<Option<Outcome>, Malformed> {
     let message = request.decode()?;
     let shard = &request.server.shard;
-    let image = shard.image();
+    let (image, config) = (shard.image(), shard.config());
     let context = Context {
         image: &image,
-        config: &shard.config,
+        config: &config,
         node: shard.node,
+        shard: shard.id,
         listener: &request.origin.listener,
         version: request.header.version,
         offline: &request.server.offline,

@@ -1,6 +1,6 @@
 //! The settings of a broker: Kafka's names where Kafka has the setting, and a few of Tidemill's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::choices::{
     ASSIGNORS, CLEANUP_POLICIES, COMPRESSION_TYPES, MIGRATIONS, Migration, REPLICA_SELECTORS, ROUTINGS, Routing,
@@ -25,6 +25,8 @@ macro_rules! broker_settings {
             $(#[doc = $doc] pub $field: $type,)*
             /// The settings that a file or a `--set` gave, by name. The others are at their defaults.
             given: BTreeMap<&'static str, Value>,
+            /// The settings that changed at run time, by name. They precede `given`.
+            changed: BTreeMap<&'static str, (ChangedBy, Value)>,
         }
 
         impl BrokerConfig {
@@ -37,14 +39,38 @@ macro_rules! broker_settings {
                     debug_assert!(row.is_legal(&value), "CONF-1: {name} = {value} is not in {}", row.range());
                     value
                 };
-                let mut config = BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given };
+                let changed = BTreeMap::new();
+                let mut config = BrokerConfig { $($field: <$type>::from_value(&value($name)),)* given, changed };
                 if !config.is_given("routing") {
                     config.routing = config.routing_by_hosts();
                 }
                 config
             }
+
+            /// These settings with other changes at run time.
+            pub(super) fn with_changed(&self, changed: BTreeMap<&'static str, (ChangedBy, Value)>) -> BrokerConfig {
+                let mut next = BrokerConfig { changed, ..self.clone() };
+                let names: BTreeSet<&str> = self.changed.keys().chain(next.changed.keys()).copied().collect();
+                for name in names {
+                    let value = next.value(name).expect("a row of the table");
+                    match name {
+                        $($name => next.$field = <$type>::from_value(&value),)*
+                        _ => unreachable!("{name} is a row of the table"),
+                    }
+                }
+                next
+            }
         }
     };
+}
+
+/// The level of a change at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangedBy {
+    /// A value of this broker.
+    One,
+    /// The default of all brokers.
+    All,
 }
 
 const MIB: i64 = 1 << 20;
@@ -364,9 +390,20 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// The value of the setting called `name`: given, or its default.
+    /// The value of the setting called `name`: changed at run time, given, or its default.
     pub fn value(&self, name: &str) -> Option<Value> {
-        Some(self.given.get(name).cloned().unwrap_or(setting(name)?.default_value()))
+        let changed = self.changed.get(name).map(|(_, value)| value);
+        Some(changed.or(self.given_value(name)).cloned().unwrap_or(setting(name)?.default_value()))
+    }
+
+    /// The value that a file or a `--set` gave.
+    pub fn given_value(&self, name: &str) -> Option<&Value> {
+        self.given.get(name)
+    }
+
+    /// The level at which the setting changed at run time.
+    pub fn changed_by(&self, name: &str) -> Option<ChangedBy> {
+        self.changed.get(name).map(|(by, _)| *by)
     }
 
     /// Whether a file or a `--set` gave `name`: Kafka's STATIC_BROKER_CONFIG, not DEFAULT_CONFIG.

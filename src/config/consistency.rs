@@ -134,6 +134,22 @@ impl Contradiction {
     }
 }
 
+impl Contradiction {
+    /// The settings that make the contradiction and change at run time.
+    pub fn changeable(&self) -> &'static [&'static str] {
+        match self {
+            Contradiction::CompactionLags { .. } => {
+                &["log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"]
+            }
+            Contradiction::NoLoadFactor => &["log.cleaner.io.buffer.load.factor"],
+            Contradiction::CleanerBuffer { .. } => &["log.cleaner.io.buffer.size"],
+            Contradiction::NoConnections => &["max.connections.per.ip", "max.connections.per.ip.overrides"],
+            Contradiction::MessageBytes => &["message.max.bytes"],
+            _ => &[],
+        }
+    }
+}
+
 /// Every contradiction between the settings.
 pub fn contradictions(config: &BrokerConfig) -> Vec<Contradiction> {
     let mut found = bound_listeners(config);

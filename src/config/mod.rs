@@ -18,6 +18,7 @@
 pub(crate) mod broker;
 mod choices;
 mod consistency;
+pub(crate) mod dynamic;
 pub mod environment;
 pub mod example;
 pub(crate) mod group;
@@ -35,7 +36,7 @@ pub(crate) mod topic;
 mod units;
 mod warning;
 
-pub use broker::{BrokerConfig, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
+pub use broker::{BrokerConfig, ChangedBy, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 pub use choices::{CleanupPolicy, CompressionType, Migration, Routing};
 pub use consistency::Contradiction;
 pub use group::GroupConfig;

@@ -1,6 +1,7 @@
-//! Logs the changes of topics and groups by the commands of an entry: one line for each topic that is created, altered
-//! or deleted, and for each group whose settings change.
+//! Logs the changes of topics, groups and brokers by the commands of an entry: one line for each topic that is created,
+//! altered or deleted, and for each group or broker whose settings change.
 
+use crate::config::dynamic;
 use crate::metadata::{Command, Image};
 use crate::model::counted;
 
@@ -11,7 +12,7 @@ pub(super) fn log(before: &Image, after: &Image, commands: &[Command]) {
     }
 }
 
-/// `None` for a command that changes no topic and no group.
+/// `None` for a command that changes no topic, no group and no setting of a broker.
 fn line(before: &Image, after: &Image, command: &Command) -> Option<String> {
     let name = |id| {
         let topic = before.topic_by_id(id).or_else(|| after.topic_by_id(id));
@@ -36,6 +37,19 @@ fn line(before: &Image, after: &Image, command: &Command) -> Option<String> {
             format!("altered topic {}: id {id}, {}", name(*id), settings(changes))
         }
         Command::SetGroupConfig { group, changes } => format!("altered group {group}: {}", settings(changes)),
+        Command::SetBrokerConfig { broker, changes } => {
+            // A name without a setting may be that of a password.
+            let shown = |(name, value): &(String, Option<String>)| {
+                let value =
+                    value.clone().map(|value| if dynamic::setting(name).is_some() { value } else { "(hidden)".into() });
+                (name.clone(), value)
+            };
+            let changes = settings(&changes.iter().map(shown).collect::<Vec<_>>());
+            match broker {
+                Some(broker) => format!("altered broker {}: {changes}", broker.0),
+                None => format!("altered the defaults of all brokers: {changes}"),
+            }
+        }
         Command::FormatCluster { .. }
         | Command::NodeStarted { .. }
         | Command::NodeStopped { .. }
@@ -55,7 +69,7 @@ fn settings(changes: &[(String, Option<String>)]) -> String {
 mod tests {
     use super::*;
     use crate::metadata::apply::tests::{create, image_with_nodes, run};
-    use crate::model::{NodeId, TopicId};
+    use crate::model::{BrokerId, NodeId, TopicId};
 
     #[test]
     fn each_change_of_a_topic_has_one_line_with_its_name_id_and_change() {
@@ -64,6 +78,11 @@ mod tests {
         let other = TopicId([7; 16]);
         let replicas = vec![vec![NodeId(1), NodeId(2)]; 3];
         let overrides = vec![("retention.ms".into(), "5".into()), ("segment.ms".into(), "6".into())];
+        let of_broker = vec![
+            ("log.segment.bytes".into(), None),
+            ("nope".into(), Some("secret".into())),
+            ("num.io.threads".into(), Some("4".into())),
+        ];
         let changes = vec![("retention.ms".into(), Some("7".into())), ("segment.ms".into(), None)];
         for (command, expected) in [
             (
@@ -81,6 +100,14 @@ mod tests {
             (
                 Command::SetGroupConfig { group: "g".into(), changes },
                 "altered group g: retention.ms=7, segment.ms removed".into(),
+            ),
+            (
+                Command::SetBrokerConfig { broker: Some(BrokerId(1001)), changes: of_broker.clone() },
+                "altered broker 1001: log.segment.bytes removed, nope=(hidden), num.io.threads=4".into(),
+            ),
+            (
+                Command::SetBrokerConfig { broker: None, changes: of_broker[..1].to_vec() },
+                "altered the defaults of all brokers: log.segment.bytes removed".into(),
             ),
             (Command::DeleteTopic { id }, format!("deleted topic orders: id {id}, 1 partition")),
         ] {

@@ -182,7 +182,7 @@ async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
         },
         memory: MemoryFigures {
             arena_bytes: runtime::arena_bytes_used(),
-            arena_bytes_max: shard.config.shard_memory(),
+            arena_bytes_max: shard.config().shard_memory(),
             log_bytes: shard.memory.used(),
             log_bytes_max: shard.memory.budget(),
         },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::command::Command;
 use super::image::{GroupOverrides, Image, Node, Partition, Topic};
 use crate::config::topic::Overrides;
-use crate::model::{InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
+use crate::model::{BrokerId, InvalidTopicName, LeaderEpoch, NodeId, ProducerId, TopicId, TopicName, TopicPartition};
 
 /// The changes from one image to the next. Topics are in their new state, and deleted topics in their last one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Delta {
     pub leadership_changed: Vec<TopicPartition>,
     /// Topics whose overrides changed.
     pub configs_changed: Vec<TopicId>,
+    /// Settings of a broker, or of all brokers, changed.
+    pub broker_configs_changed: bool,
     /// Nodes that started or stopped.
     pub nodes_changed: Vec<NodeId>,
     /// The node that got a block of producer ids, and the block.
@@ -152,6 +154,10 @@ fn apply_one(image: &mut Image, delta: &mut Delta, command: &Command) -> Result<
         Command::AllocateProducerIds { node, count } => allocate_producer_ids(image, delta, *node, *count),
         Command::SetGroupConfig { group, changes } => {
             set_group_config(image, group, changes);
+            Ok(())
+        }
+        Command::SetBrokerConfig { broker, changes } => {
+            set_broker_config(image, delta, *broker, changes);
             Ok(())
         }
     }
@@ -366,6 +372,22 @@ fn set_group_config(image: &mut Image, group: &str, changes: &[(String, Option<S
         image.groups.remove(group);
     } else {
         image.groups.insert(group.into(), Arc::new(GroupOverrides { group: group.into(), overrides }));
+    }
+}
+
+fn set_broker_config(
+    image: &mut Image,
+    delta: &mut Delta,
+    broker: Option<BrokerId>,
+    changes: &[(String, Option<String>)],
+) {
+    let mut overrides = image.broker_overrides(broker).cloned().unwrap_or_default();
+    change_overrides(&mut overrides, changes);
+    delta.broker_configs_changed = true;
+    if overrides.is_empty() {
+        image.brokers.remove(&broker);
+    } else {
+        image.brokers.insert(broker, Arc::new(overrides));
     }
 }
 

@@ -13,17 +13,19 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::command::{ArchivedCommand, Command, Endpoint};
 use super::image::{GroupOverrides, Image, Node, Partition, Topic};
 use crate::config::Routing;
-use crate::model::{LeaderEpoch, NodeId, TopicId, TopicName};
+use crate::config::topic::Overrides;
+use crate::model::{BrokerId, LeaderEpoch, NodeId, TopicId, TopicName};
 
 /// The version of the archives below.
-pub const VERSION: u8 = 3;
-/// The oldest version that this build reads. Images of version 1 lack the tombstones of deleted topics, and those of
-/// versions 1 and 2 the settings of groups.
+pub const VERSION: u8 = 4;
+/// The oldest version that this build reads. Images of version 1 lack the tombstones of deleted topics, those of
+/// versions 1 and 2 the settings of groups, and those of versions 1 to 3 the settings of brokers.
 pub const VERSION_OLDEST: u8 = 1;
 
 // An unintended change of shape does not compile: it would make existing logs unreadable.
 const _: () = assert!(size_of::<ArchivedCommand>() == 48);
-const _: () = assert!(size_of::<ArchivedImageArchive>() == 56);
+const _: () = assert!(size_of::<ArchivedImageArchive>() == 64);
+const _: () = assert!(size_of::<ArchivedImageArchive3>() == 56);
 const _: () = assert!(size_of::<ArchivedImageArchive2>() == 48);
 const _: () = assert!(size_of::<ArchivedImageArchive1>() == 40);
 const _: () = assert!(size_of::<ArchivedPartitionArchive>() == 32);
@@ -55,11 +57,17 @@ pub fn decode_image(version: u8, bytes: &[u8]) -> Result<Image, Damaged> {
     let archive = match version {
         1 => {
             let image = rkyv::from_bytes::<ImageArchive1, Error>(&aligned(bytes)).map_err(damaged)?;
-            ImageArchive { image, deleted_topics: Vec::new(), groups: Vec::new() }
+            ImageArchive { image, deleted_topics: Vec::new(), groups: Vec::new(), brokers: Vec::new() }
         }
         2 => {
-            let old = rkyv::from_bytes::<ImageArchive2, Error>(&aligned(bytes)).map_err(damaged)?;
-            ImageArchive { image: old.image, deleted_topics: old.deleted_topics, groups: Vec::new() }
+            let ImageArchive2 { image, deleted_topics } =
+                rkyv::from_bytes::<ImageArchive2, Error>(&aligned(bytes)).map_err(damaged)?;
+            ImageArchive { image, deleted_topics, groups: Vec::new(), brokers: Vec::new() }
+        }
+        3 => {
+            let ImageArchive3 { image, deleted_topics, groups } =
+                rkyv::from_bytes::<ImageArchive3, Error>(&aligned(bytes)).map_err(damaged)?;
+            ImageArchive { image, deleted_topics, groups, brokers: Vec::new() }
         }
         _ => rkyv::from_bytes::<ImageArchive, Error>(&aligned(bytes)).map_err(damaged)?,
     };
@@ -68,6 +76,9 @@ pub fn decode_image(version: u8, bytes: &[u8]) -> Result<Image, Damaged> {
     for GroupArchive { group, overrides } in archive.groups {
         let overrides = overrides.into_iter().collect();
         image.groups.insert(group.clone(), Arc::new(GroupOverrides { group, overrides }));
+    }
+    for BrokerArchive { broker, overrides } in archive.brokers {
+        image.brokers.insert(broker, Arc::new(overrides.into_iter().collect()));
     }
     Ok(image)
 }
@@ -81,6 +92,22 @@ fn aligned(bytes: &[u8]) -> AlignedVec {
 
 #[derive(Archive, Serialize, Deserialize)]
 struct ImageArchive {
+    image: ImageArchive1,
+    deleted_topics: Vec<TopicId>,
+    groups: Vec<GroupArchive>,
+    brokers: Vec<BrokerArchive>,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct BrokerArchive {
+    /// `None`: the defaults of all brokers.
+    broker: Option<BrokerId>,
+    overrides: Vec<(String, String)>,
+}
+
+/// Version 3.
+#[derive(Archive, Serialize, Deserialize)]
+struct ImageArchive3 {
     image: ImageArchive1,
     deleted_topics: Vec<TopicId>,
     groups: Vec<GroupArchive>,
@@ -139,11 +166,22 @@ struct PartitionArchive {
 
 impl From<&Image> for ImageArchive {
     fn from(image: &Image) -> ImageArchive {
+        let brokers = image.brokers.iter().map(|(broker, overrides)| BrokerArchive {
+            broker: *broker,
+            overrides: Overrides::clone(overrides).into_iter().collect(),
+        });
+        let ImageArchive3 { image, deleted_topics, groups } = ImageArchive3::from(image);
+        ImageArchive { image, deleted_topics, groups, brokers: brokers.collect() }
+    }
+}
+
+impl From<&Image> for ImageArchive3 {
+    fn from(image: &Image) -> ImageArchive3 {
         let groups = image.groups().map(|known| GroupArchive {
             group: known.group.clone(),
             overrides: known.overrides.clone().into_iter().collect(),
         });
-        ImageArchive {
+        ImageArchive3 {
             image: ImageArchive1::from(image),
             deleted_topics: image.deleted_topics.iter().collect(),
             groups: groups.collect(),
@@ -240,10 +278,26 @@ mod tests {
     fn an_image_decodes_as_it_was_encoded() {
         let image = create(&create(&image_with_nodes(3), "b", 2), "a", 5);
         let gone = Command::DeleteTopic { id: image.topic("b").unwrap().id };
-        let of_group = Command::SetGroupConfig { group: "g".into(), changes: vec![("a".into(), Some("1".into()))] };
-        for image in [run(&image, &gone).0, run(&image, &of_group).0, image, Image::default()] {
+        let of_group = Command::SetGroupConfig { group: "g".into(), changes: change() };
+        let of_brokers = [None, Some(BrokerId(1001))]
+            .map(|broker| Command::SetBrokerConfig { broker, changes: change() })
+            .iter()
+            .fold(image.clone(), |image, command| run(&image, command).0);
+        for image in [run(&image, &gone).0, run(&image, &of_group).0, of_brokers, image, Image::default()] {
             assert_eq!(decode_image(VERSION, &encode_image(&image)), Ok(image));
         }
+    }
+
+    fn change() -> Vec<(String, Option<String>)> {
+        vec![("a".into(), Some("1".into()))]
+    }
+
+    #[test]
+    fn an_image_of_version_3_has_no_settings_of_brokers() {
+        let image = create(&image_with_nodes(3), "a", 5);
+        let image = run(&image, &Command::SetGroupConfig { group: "g".into(), changes: change() }).0;
+        let bytes = rkyv::to_bytes::<Error>(&ImageArchive3::from(&image)).unwrap();
+        assert_eq!(decode_image(3, &bytes), Ok(image));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::config::Routing;
-use crate::model::{NodeId, TopicId};
+use crate::model::{BrokerId, NodeId, TopicId};
 
 /// The advertised address of a node's listener.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -93,6 +93,14 @@ pub enum Command {
     SetGroupConfig {
         /// The group's id.
         group: String,
+        /// Names and new values.
+        changes: Vec<(String, Option<String>)>,
+    },
+    /// Sets settings of a broker, or of all brokers, that precede those of the configuration file; `None` removes one.
+    /// The broker need not exist.
+    SetBrokerConfig {
+        /// `None`: the default of all brokers.
+        broker: Option<BrokerId>,
         /// Names and new values.
         changes: Vec<(String, Option<String>)>,
     },

@@ -8,7 +8,9 @@ use super::deleted::DeletedTopics;
 use super::shared_map::SharedMap;
 use crate::config::Routing;
 use crate::config::topic::Overrides;
-use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName, TopicPartition};
+use crate::model::{
+    BrokerId, LeaderEpoch, NodeId, PartitionIndex, ProducerId, ShardId, TopicId, TopicName, TopicPartition,
+};
 
 /// All metadata after the command at `index`. A clone shares the topics and nodes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Image {
     pub(super) topics: SharedMap<TopicName, Arc<Topic>>,
     pub(super) ids: SharedMap<TopicId, Arc<Topic>>,
     pub(super) groups: SharedMap<String, Arc<GroupOverrides>>,
+    /// The settings of brokers that changed at run time: of one broker, and under `None` those of all. None is empty.
+    pub(super) brokers: BTreeMap<Option<BrokerId>, Arc<Overrides>>,
 }
 
 /// The settings of a group that precede those of the broker. At least one.
@@ -139,6 +143,11 @@ impl Image {
         self.groups.values()
     }
 
+    /// The settings of a broker, or with `None` of all brokers, that precede those of the configuration file.
+    pub fn broker_overrides(&self, broker: Option<BrokerId>) -> Option<&Overrides> {
+        self.brokers.get(&broker).map(|overrides| &**overrides)
+    }
+
     /// The number of topics.
     pub fn topics_count(&self) -> usize {
         self.topics.len()
@@ -156,6 +165,14 @@ impl Image {
 }
 
 impl Node {
+    /// The broker that clients see for a shard of the node.
+    pub fn broker_id(&self, shard: ShardId) -> BrokerId {
+        match self.routing {
+            Routing::Direct | Routing::Steer => BrokerId::new(self.id, shard),
+            Routing::Forward => BrokerId(self.id.0),
+        }
+    }
+
     /// The address for clients that connected to `listener`, or the first one if the node has no listener of that name.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.listener == listener).or(self.endpoints.first())

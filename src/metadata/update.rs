@@ -42,6 +42,11 @@ impl ImageUpdate {
         self.deltas.iter().any(|delta| !delta.topics_created.is_empty())
     }
 
+    /// Whether settings of brokers changed.
+    pub fn changes_broker_configs(&self) -> bool {
+        self.deltas.iter().any(|delta| delta.broker_configs_changed)
+    }
+
     /// Whether topics, their partitions or nodes were added or removed.
     pub fn changes_assignments(&self) -> bool {
         self.deltas.iter().any(|delta| {
@@ -67,6 +72,7 @@ impl ImageUpdate {
                 Some(_) => {}
             }
         }
+        delta.broker_configs_changed = before.brokers != after.brokers;
         delta.topics_deleted = before.topics().filter(|topic| after.topic_by_id(topic.id).is_none()).cloned().collect();
         ImageUpdate { from: before.index, image: Arc::new(after.clone()), deltas: vec![Arc::new(delta)] }
     }
@@ -90,6 +96,7 @@ mod tests {
             Command::SetTopicConfig { id, changes: vec![("retention.ms".into(), Some("5".into()))] },
             Command::NodeStopped { node: NodeId(1), incarnation: 1 },
             Command::AllocateProducerIds { node: NodeId(1), count: 1 },
+            Command::SetBrokerConfig { broker: None, changes: vec![("log.retention.ms".into(), Some("5".into()))] },
             Command::DeleteTopic { id },
         ] {
             let (after, delta) = run(&image, &command);
@@ -98,6 +105,7 @@ mod tests {
             assert!(update.changed_topics().eq(compared.changed_topics()), "{command:?}");
             assert!(update.deleted_topics().eq(compared.deleted_topics()), "{command:?}");
             assert_eq!(update.has_new_topics(), compared.has_new_topics(), "{command:?}");
+            assert_eq!(update.changes_broker_configs(), compared.changes_broker_configs(), "{command:?}");
         }
     }
 }

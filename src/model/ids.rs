@@ -150,7 +150,9 @@ pub struct NodeId(pub i32);
 pub struct ShardId(pub u16);
 
 /// The id of a broker as Kafka clients see it. In direct routing: node id x 1000 + shard.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
 pub struct BrokerId(pub i32);
 
 impl BrokerId {

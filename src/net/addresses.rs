@@ -1,7 +1,7 @@
 //! `max.connections.per.ip` and its overrides: the connections of each client's address, on all shards of a node.
 //!
-//! It is the one value that shards share while they serve. Only opening and closing a connection touches it, and only
-//! if a limit is set.
+//! The count is the one value that shards share while they serve. Only opening and closing a connection touches it.
+//! Connections count without a limit too, because a limit can be set while they are open.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,10 +13,16 @@ use crate::config::BrokerConfig;
 
 /// The open connections of each address.
 pub struct Addresses {
+    /// The limits of the hosts in the configuration, by the addresses that they had at the start.
+    at_start: HashMap<IpAddr, usize>,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// The limits of one shard's broker.
+pub struct Limits {
     max: usize,
     /// The limits that replace `max` for single addresses.
     overrides: HashMap<IpAddr, usize>,
-    open: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// One counted connection. Dropping it ends the count.
@@ -42,14 +48,19 @@ impl fmt::Display for Limit {
     }
 }
 
-impl Addresses {
-    /// `overrides` are the limits of `max.connections.per.ip.overrides`, by the addresses of its hosts. `None`: no
-    /// address has a limit.
-    pub fn new(config: &BrokerConfig, overrides: HashMap<IpAddr, usize>) -> Option<Arc<Addresses>> {
-        let max = config.max_connections_per_ip;
-        let is_limited = max < i32::MAX || !overrides.is_empty();
-        let limits = || Addresses { max: max.max(0) as usize, overrides, open: Mutex::default() };
-        is_limited.then(|| Arc::new(limits()))
+impl Limits {
+    /// The limits of these settings. Hosts that were set at run time are IP addresses.
+    pub fn of(config: &BrokerConfig, addresses: &Addresses) -> Limits {
+        let overrides = match config.changed_by("max.connections.per.ip.overrides") {
+            None => addresses.at_start.clone(),
+            Some(_) => {
+                let limits = config.max_connections_per_ip_overrides.iter();
+                limits
+                    .filter_map(|limit| Some((limit.host.parse::<IpAddr>().ok()?.to_canonical(), limit.max)))
+                    .collect()
+            }
+        };
+        Limits { max: config.max_connections_per_ip.max(0) as usize, overrides }
     }
 
     /// The limit of an address. Dual-stack sockets show IPv4 clients by mapped addresses, which the settings do not.
@@ -58,10 +69,17 @@ impl Addresses {
         let own = self.overrides.get(&address).copied();
         Limit { address, max: own.unwrap_or(self.max), is_override: own.is_some() }
     }
+}
+
+impl Addresses {
+    /// `at_start` are the limits of `max.connections.per.ip.overrides` in the configuration, by the addresses of its
+    /// hosts.
+    pub fn new(at_start: HashMap<IpAddr, usize>) -> Arc<Addresses> {
+        Arc::new(Addresses { at_start, open: Mutex::default() })
+    }
 
     /// Counts a connection, unless its address has as many as it may have.
-    pub fn admit(self: &Arc<Addresses>, address: IpAddr) -> Result<Counted, Limit> {
-        let limit = self.limit(address);
+    pub fn admit(self: &Arc<Addresses>, limit: Limit) -> Result<Counted, Limit> {
         self.count(limit.address, limit.max).ok_or(limit)
     }
 
@@ -99,6 +117,8 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::dynamic;
+    use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
     const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -112,40 +132,49 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_limit_and_a_closed_connection_makes_room() {
-        let none = HashMap::new;
-        assert!(Addresses::new(&BrokerConfig::default(), none()).is_none(), "the default is no limit");
-        let addresses = Addresses::new(&config(2), none()).expect("a limit");
-        let first = addresses.admit(A);
-        let second = addresses.admit(A);
-        assert!(first.is_ok() && second.is_ok() && addresses.admit(A).is_err());
-        assert!(addresses.admit(B).is_ok(), "another address");
+        let addresses = Addresses::new(HashMap::new());
+        let none = Limits::of(&BrokerConfig::default(), &addresses);
+        let limits = Limits::of(&config(2), &addresses);
+        let admit = |address| addresses.admit(limits.limit(address));
+        // The limit is set while the first connection is open.
+        let first = addresses.admit(none.limit(A));
+        let second = admit(A);
+        assert!(first.is_ok() && second.is_ok() && admit(A).is_err());
+        assert!(admit(B).is_ok(), "another address");
         let handed_over = addresses.take_over(A);
         assert!(handed_over.is_some(), "an admitted connection stays");
         drop(first);
-        assert!(addresses.admit(A).is_err(), "the connection is still open on another shard");
+        assert!(admit(A).is_err(), "the connection is still open on another shard");
         drop((second, handed_over));
         assert!(addresses.open().is_empty());
     }
 
     #[test]
     fn an_override_replaces_the_limit_of_its_address_only() {
-        let refused = |addresses: &Arc<Addresses>, address| match addresses.admit(address) {
-            Ok(_) => panic!("{address} is admitted"),
+        let refused = |addresses: &Arc<Addresses>, limit: Limit| match addresses.admit(limit) {
+            Ok(_) => panic!("{limit} admits it"),
             Err(limit) => limit.to_string(),
         };
         // A lower limit than the others have, also for the mapped form of the address, and without a general limit.
         for general in [2, i32::MAX] {
-            let addresses = Addresses::new(&config(general), HashMap::from([(A, 1)])).expect("a limit");
+            let addresses = Addresses::new(HashMap::from([(A, 1)]));
+            let limits = Limits::of(&config(general), &addresses);
             let IpAddr::V4(v4) = A else { panic!("it is IPv4") };
-            let first = addresses.admit(IpAddr::V6(v4.to_ipv6_mapped()));
+            let first = addresses.admit(limits.limit(IpAddr::V6(v4.to_ipv6_mapped())));
             assert!(first.is_ok());
-            assert_eq!(refused(&addresses, A), "max.connections.per.ip.overrides=10.0.0.1:1");
-            let others = [addresses.admit(B), addresses.admit(B)];
+            assert_eq!(refused(&addresses, limits.limit(A)), "max.connections.per.ip.overrides=10.0.0.1:1");
+            let others = [addresses.admit(limits.limit(B)), addresses.admit(limits.limit(B))];
             assert!(others.iter().all(Result::is_ok));
         }
         // A higher limit, where every other address is refused.
-        let addresses = Addresses::new(&config(0), HashMap::from([(A, 1)])).expect("a limit");
-        assert!(addresses.admit(A).is_ok());
-        assert_eq!(refused(&addresses, B), "max.connections.per.ip=0");
+        let addresses = Addresses::new(HashMap::from([(A, 1)]));
+        let limits = Limits::of(&config(0), &addresses);
+        assert!(addresses.admit(limits.limit(A)).is_ok());
+        assert_eq!(refused(&addresses, limits.limit(B)), "max.connections.per.ip=0");
+        // The list of the configuration is replaced as a whole.
+        let changed = BTreeMap::from([("max.connections.per.ip.overrides".to_owned(), "10.0.0.2:3".to_owned())]);
+        let changed = dynamic::resolve(&BrokerConfig::default(), Some(&changed), None).config;
+        let limits = Limits::of(&changed, &addresses);
+        assert_eq!([limits.limit(A).max, limits.limit(B).max], [i32::MAX as usize, 3]);
     }
 }

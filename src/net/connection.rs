@@ -216,7 +216,7 @@ impl Connection {
     // ---- reading ------------------------------------------------------------------------------------------------
 
     async fn read(&self, received: Vec<u8>) -> Result<(), FrameError> {
-        let bytes_max = self.server.shard.config.request_bytes_max();
+        let bytes_max = self.server.shard.config().request_bytes_max();
         let mut partial = Partial::default();
         self.take(ReceivedBytes::Own(received, 0), &mut partial, bytes_max).await?;
         while !self.is_over() {
@@ -251,7 +251,7 @@ impl Connection {
     /// client has chosen the shard by its port, and the connection stays.
     fn other_owner(&self) -> Option<ShardId> {
         let shard = &self.server.shard;
-        let moves = shard.config.routing != Routing::Direct;
+        let moves = shard.routing != Routing::Direct;
         self.origin.traffic.belongs_to().filter(|owner| moves && *owner != shard.id)
     }
 
@@ -259,7 +259,7 @@ impl Connection {
     /// this. The connection then moves before the request starts.
     fn is_for_another_shard(&self, frame: &[u8]) -> bool {
         let shard = &self.server.shard;
-        if shard.config.routing != Routing::Steer || self.origin.is_steered() {
+        if shard.routing != Routing::Steer || self.origin.is_steered() {
             return false;
         }
         let Some(owner) = api::shard_addressed(&self.server, frame) else { return false };

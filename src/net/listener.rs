@@ -6,11 +6,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addresses::{Addresses, Counted};
+use super::addresses::{Addresses, Counted, Limits};
 use super::connection::Connection;
 use super::frames::Budget;
 use super::refusals::RefusalLog;
 use crate::api::{Origin, Server};
+use crate::config::{BrokerConfig, ChangedBy, Routing};
 use crate::runtime::{self, Class, Listener, Stream};
 
 /// The time in which a connection must receive the next MiB of a large request while other requests wait for memory.
@@ -23,9 +24,9 @@ pub struct Connections {
     open: RefCell<Vec<Weak<Connection>>>,
     /// The number of connections so far, which numbers the next one.
     accepted: Cell<u64>,
-    max: usize,
-    /// `None`: the connections of an address are not limited.
-    addresses: Option<Arc<Addresses>>,
+    addresses: Arc<Addresses>,
+    /// The limits of addresses, and the settings from which they were made.
+    limits: RefCell<(Rc<BrokerConfig>, Rc<Limits>)>,
     refusals: RefusalLog,
     refused: Cell<u64>,
     idle_max: Duration,
@@ -33,20 +34,19 @@ pub struct Connections {
 
 impl Connections {
     /// Starts without connections, and starts the task that closes idle ones. `addresses` counts for all shards.
-    pub fn new(server: Rc<Server>, addresses: Option<Arc<Addresses>>) -> Rc<Connections> {
-        let config = &server.shard.config;
+    pub fn new(server: Rc<Server>, addresses: Arc<Addresses>) -> Rc<Connections> {
+        let config = server.shard.config();
         let idle_ms = u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX);
-        // `max.connections` is the limit of the node, whose connections spread over its shards.
-        let max = (config.max_connections as usize).div_ceil(usize::from(server.shard.shards));
         let idle_max = Duration::from_millis(idle_ms);
         let receiving = Rc::new(Budget::new(config.shared_memory()));
+        let limits = Rc::new(Limits::of(&config, &addresses));
         let connections = Rc::new(Connections {
             server,
             receiving,
             open: RefCell::new(Vec::new()),
             accepted: Cell::new(0),
-            max,
             addresses,
+            limits: RefCell::new((config, limits)),
             refusals: RefusalLog::default(),
             refused: Cell::new(0),
             idle_max,
@@ -79,8 +79,7 @@ impl Connections {
 
     /// Serves an accepted socket, unless its address has as many connections as it may have.
     fn admit(self: &Rc<Self>, stream: Stream, origin: Origin) {
-        let Some(addresses) = &self.addresses else { return self.serve(stream, origin, Vec::new(), None) };
-        match addresses.admit(stream.peer_addr().ip()) {
+        match self.addresses.admit(self.limits().limit(stream.peer_addr().ip())) {
             Ok(counted) => self.serve(stream, origin, Vec::new(), Some(counted)),
             Err(limit) => self.refuse(&stream, limit),
         }
@@ -88,9 +87,29 @@ impl Connections {
 
     /// Serves a socket that another shard has handed over, with the bytes that it received and did not start.
     pub fn adopt(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>) {
-        let addresses = self.addresses.as_ref();
-        let counted = addresses.and_then(|addresses| addresses.take_over(stream.peer_addr().ip()));
+        let counted = self.addresses.take_over(stream.peer_addr().ip());
         self.serve(stream, origin, received, counted);
+    }
+
+    /// The current limits of addresses.
+    fn limits(&self) -> Rc<Limits> {
+        let (config, mut limits) = (self.server.shard.config(), self.limits.borrow_mut());
+        if !Rc::ptr_eq(&limits.0, &config) {
+            let changed = Rc::new(Limits::of(&config, &self.addresses));
+            *limits = (config, changed);
+        }
+        limits.1.clone()
+    }
+
+    /// The most connections of this shard. `max.connections` is the limit of the node, whose connections spread over
+    /// its shards. A value of one broker is that of its shard, in a routing where each shard is a broker.
+    fn max(&self) -> usize {
+        let (shard, config) = (&self.server.shard, self.server.shard.config());
+        let max = config.max_connections as usize;
+        match (config.changed_by("max.connections"), shard.routing) {
+            (Some(ChangedBy::One), Routing::Direct | Routing::Steer) => max,
+            _ => max.div_ceil(usize::from(shard.shards)),
+        }
     }
 
     fn refuse(&self, stream: &Stream, limit: impl fmt::Display) {
@@ -106,12 +125,12 @@ impl Connections {
 
     fn serve(self: &Rc<Self>, stream: Stream, origin: Origin, received: Vec<u8>, counted: Option<Counted>) {
         {
-            let mut open = self.open.borrow_mut();
-            if open.len() >= self.max {
+            let (mut open, max) = (self.open.borrow_mut(), self.max());
+            if open.len() >= max {
                 open.retain(|connection| connection.strong_count() > 0);
             }
-            if open.len() >= self.max {
-                let max = self.server.shard.config.max_connections;
+            if open.len() >= max {
+                let max = self.server.shard.config().max_connections;
                 return self.refuse(&stream, format_args!("max.connections={max}"));
             }
         }

@@ -38,7 +38,7 @@ pub fn brokers_of<'a>(node: &'a Node, listener: &str) -> impl Iterator<Item = Br
     (0..brokers_count(node)).map(ShardId).filter_map(move |shard| {
         let endpoint = endpoint?;
         Some(Broker {
-            id: broker_id(node, shard),
+            id: node.broker_id(shard),
             host: host_of(&endpoint.host, node.routing, shard),
             port: match node.routing {
                 Routing::Direct => shard_port(endpoint.port, shard),
@@ -69,13 +69,6 @@ pub fn brokers_count(node: &Node) -> u16 {
     match node.routing {
         Routing::Direct | Routing::Steer => node.shards,
         Routing::Forward => 1,
-    }
-}
-
-fn broker_id(node: &Node, shard: ShardId) -> BrokerId {
-    match node.routing {
-        Routing::Direct | Routing::Steer => BrokerId::new(node.id, shard),
-        Routing::Forward => BrokerId(node.id.0),
     }
 }
 
@@ -132,12 +125,12 @@ pub fn live_brokers<'a>(image: &'a Image, listener: &'a str) -> impl Iterator<It
 
 /// The id of the broker that serves a partition on a node.
 pub fn broker_of(node: &Node, topic: TopicId, partition: PartitionIndex) -> BrokerId {
-    broker_id(node, shard_of(topic, partition, node.shards))
+    node.broker_id(shard_of(topic, partition, node.shards))
 }
 
 /// The broker that stands for a whole node, such as its controller: the first one.
 pub fn first_broker(node: &Node) -> BrokerId {
-    broker_id(node, ShardId(0))
+    node.broker_id(ShardId(0))
 }
 
 /// The node of a broker, if the broker exists.

@@ -84,7 +84,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     of_profile.iter().for_each(|line| banner.profile(line));
     let _locks = lock_directories(&data)?;
     let bound = bind::bind(&config, shards)?;
-    let addresses = Addresses::new(&config, bind::limited_addresses(&config)?);
+    let addresses = Addresses::new(bind::limited_addresses(&config)?);
     if config.is_open_to_network() {
         banner.warning(
             "the node listens on all interfaces, without authentication or encryption: every client that can reach \
@@ -149,7 +149,7 @@ fn start_shards(
     config: &Arc<BrokerConfig>,
     data: &DataDirectory,
     bound: &[Bound],
-    addresses: Option<Arc<Addresses>>,
+    addresses: Arc<Addresses>,
     machine: &Machine,
     questions: Vec<edge::OnShard>,
 ) -> Result<RunningShards, Failure> {

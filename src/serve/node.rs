@@ -69,7 +69,7 @@ pub struct Launch {
     pub config: Arc<BrokerConfig>,
     pub data: DataDirectory,
     pub bound: Vec<Bound>,
-    pub addresses: Option<Arc<Addresses>>,
+    pub addresses: Arc<Addresses>,
     pub endpoint: Endpoint<Message>,
     pub stops: InjectorReceiver<Stop>,
     /// The questions of the edge.

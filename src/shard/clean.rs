@@ -16,23 +16,27 @@ use crate::runtime::clock;
 
 impl Shard {
     pub(super) async fn run_cleaner(self: Rc<Self>) {
-        let backoff = Duration::from_millis(self.config.log_cleaner_backoff_ms);
-        let config = &self.config;
-        let resources = CleaningResources {
+        while !self.stopping.get() && self.failure().is_none() {
+            let was_cleaning = self.cleaning.replace(true);
+            assert!(!was_cleaning, "one compaction at a time");
+            self.clean_logs(&self.cleaning_resources()).await;
+            self.cleaning.set(false);
+            self.cleaning_done.notify_all();
+            let backoff = Duration::from_millis(self.config().log_cleaner_backoff_ms.max(1));
+            // A changed setting may make a log due, or shorten the wait.
+            let _ = runtime::timeout(backoff, self.config_changed.notified()).await;
+        }
+    }
+
+    fn cleaning_resources(&self) -> CleaningResources {
+        let config = self.config();
+        CleaningResources {
             pace: Pace::new(config.log_cleaner_io_max_bytes_per_second),
             buffer_bytes: config.log_cleaner_io_buffer_size as usize,
             keys_bytes_max: (config.log_cleaner_dedupe_buffer_size / u64::from(self.shards)) as usize,
             load_factor: config.log_cleaner_io_buffer_load_factor,
             decoded_bytes_max: DECODED_BYTES_MAX,
             stopping: self.stopping.clone(),
-        };
-        while !self.stopping.get() && self.failure().is_none() {
-            let was_cleaning = self.cleaning.replace(true);
-            assert!(!was_cleaning, "one compaction at a time");
-            self.clean_logs(&resources).await;
-            self.cleaning.set(false);
-            self.cleaning_done.notify_all();
-            runtime::sleep(backoff.max(Duration::from_millis(1))).await;
         }
     }
 

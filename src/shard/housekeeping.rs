@@ -9,7 +9,7 @@ use crate::runtime::clock;
 
 impl Shard {
     pub(super) async fn run_housekeeping(self: Rc<Self>) {
-        let interval = Duration::from_millis(self.config.log_retention_check_interval_ms);
+        let interval = Duration::from_millis(self.config().log_retention_check_interval_ms);
         while !self.stopping.get() {
             runtime::sleep(interval).await;
             self.check_partitions().await;
@@ -30,7 +30,7 @@ impl Shard {
             needs_checkpoint |= partition.segment_count() > before;
             needs_checkpoint |= self.drop_segments(&partition).await > 0 || partition.waits_for_checkpoint();
             partition.evict_idle();
-            let expiration_ms = self.config.producer_id_expiration_ms as i64;
+            let expiration_ms = self.config().producer_id_expiration_ms as i64;
             partition.expire_producers(now_ms, expiration_ms);
             runtime::yield_now().await;
         }

@@ -40,13 +40,17 @@ impl Shard {
 
     /// Applies a newer image: once it returns, the shard serves its partitions of the image, and has deleted those that
     /// the image lacks. A partition that cannot be created is offline until a retry succeeds. Returns the number of
-    /// topics that it examined: those that changed.
+    /// topics that it examined: those that changed, or all of them if a setting of this broker changed.
     pub async fn apply_image(self: &Rc<Self>, update: &ImageUpdate) -> usize {
         let _turn = self.applying.acquire(1).await;
         let (image, previous) = (&update.image, self.image());
         assert_eq!(update.from, previous.index, "images come in order");
         let mut examined = 0;
-        for topic in update.changed_topics() {
+        let config_has_changed = update.changes_broker_configs() && self.change_config(image);
+        // The settings of a broker are the defaults of every topic.
+        let of_all = config_has_changed.then(|| image.topics()).into_iter().flatten();
+        let of_changed = (!config_has_changed).then(|| update.changed_topics()).into_iter().flatten();
+        for topic in of_all.chain(of_changed) {
             examined += 1;
             let config = self.config_of(topic);
             let mut missing = Vec::new();
@@ -102,7 +106,7 @@ impl Shard {
 
     /// The settings of a topic's partitions.
     pub(super) fn config_of(&self, topic: &Topic) -> Rc<TopicConfig> {
-        Rc::new(TopicConfig::resolve(&topic.overrides, &self.config))
+        Rc::new(TopicConfig::resolve(&topic.overrides, &self.config()))
     }
 
     pub(super) async fn create_partition(

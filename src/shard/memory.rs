@@ -60,10 +60,11 @@ fn next_limit(machine: Machine, limit: u64, used: u64, touched: u64, least: u64,
 impl Shard {
     /// Adjusts the limit of log data to the machine until the shard stops. For a node without `memory.bytes`.
     pub async fn run_memory(self: Rc<Self>) {
-        let most = self.config.log_memory();
+        let config = self.config();
+        let most = config.log_memory();
         // Room for the largest batch, which must be in memory as a whole.
-        let least = (MEMORY_BYTES_DEFAULT / 8 * 5).max(2 * self.config.request_bytes_max() as u64).min(most);
-        let others = self.config.shard_memory() - most;
+        let least = (MEMORY_BYTES_DEFAULT / 8 * 5).max(2 * config.request_bytes_max() as u64).min(most);
+        let others = config.shard_memory() - most;
         let Some(machine) = probe::memory_bytes() else { return };
         let reserve = (machine / 16).min(2 << 30);
         self.memory.set_budget(least as usize);

@@ -19,6 +19,7 @@
 pub mod checkpoint;
 mod clean;
 mod commit;
+mod config;
 pub(crate) mod directories;
 mod housekeeping;
 mod image;
@@ -33,6 +34,7 @@ mod tests;
 mod write_back;
 
 pub use crate::partition::DECODED_BYTES_MAX;
+pub use config::LiveConfig;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -41,7 +43,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::BrokerConfig;
+use crate::config::Routing;
 use crate::disk::StorageError;
 use crate::disk::journal::{Journal, Sequence};
 use crate::disk::layout::DataDirectory;
@@ -66,8 +68,11 @@ pub struct Shard {
     pub node: NodeId,
     /// The number of shards of the node.
     pub shards: u16,
-    /// The node's configuration, which does not change while it runs.
-    pub config: Arc<BrokerConfig>,
+    /// The routing of the node.
+    pub routing: Routing,
+    config: LiveConfig,
+    /// The settings have changed.
+    config_changed: Notify,
     /// The paths of the data directory.
     pub data: DataDirectory,
     layout: u64,
@@ -182,7 +187,7 @@ impl Shard {
         runtime::spawn(Class::Background, "checkpoint", self.clone().run_checkpoint());
         runtime::spawn(Class::Background, "housekeeping", self.clone().run_housekeeping());
         runtime::spawn(Class::Background, "retries", self.clone().run_retries());
-        if self.config.log_cleaner_enable {
+        if self.config().log_cleaner_enable {
             runtime::spawn(Class::Background, "cleaner", self.clone().run_cleaner());
         }
     }

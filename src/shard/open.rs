@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
-use super::{DECODED_BYTES_MAX, Shard, directories, partition_metadata};
+use super::{DECODED_BYTES_MAX, LiveConfig, Shard, config, directories, partition_metadata};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::disk::StorageError;
 use crate::disk::checkpoint::{Checkpoint, CheckpointHead, PartitionState};
@@ -178,6 +178,8 @@ impl Shard {
         image: Arc<Image>,
         progress: Arc<OpenProgress>,
     ) -> Result<(Rc<Shard>, OpenReport), StorageError> {
+        let config = config::resolve(&location.config, &image, location.node, location.id);
+        let location = ShardLocation { config: Arc::new(config), ..location };
         progress.enter(OpenStep::Journal);
         assert!(location.id.0 < location.shards, "a shard is one of the node's shards");
         let checkpoint_path = location.data.checkpoint_path(location.layout, location.id.0);
@@ -240,7 +242,9 @@ impl Shard {
             id: location.id,
             node: location.node,
             shards: location.shards,
-            config: location.config.clone(),
+            routing: location.config.routing,
+            config: LiveConfig::new(BrokerConfig::clone(&location.config)),
+            config_changed: Notify::new(),
             data: location.data.clone(),
             layout: location.layout,
             image: RefCell::new(Rc::new(image.clone())),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::config::kafka::{self, KafkaSetting, Treatment};
-use crate::config::{Setting, broker, example, topic};
+use crate::config::{Setting, broker, dynamic, example, topic};
 
 /// The arguments of `tidemill config`.
 #[derive(clap::Args, Debug)]
@@ -17,7 +17,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// List the settings of a node and of a topic: default, range, meaning, and when they are read
+    /// List the settings of a node and of a topic: default, range, meaning, and whether they change at run time
     List(List),
 }
 
@@ -72,7 +72,7 @@ fn own() -> Vec<Value> {
             "changes_at_run_time": is_dynamic, "falls_back_to": falls_back_to, "doc": setting.doc,
         })
     };
-    let of_node = broker::SETTINGS.iter().map(|setting| row(setting, "node", false, vec![]));
+    let of_node = broker::SETTINGS.iter().map(|setting| row(setting, "node", dynamic::changes(setting.name), vec![]));
     let of_topic = topic::SETTINGS
         .iter()
         .map(|found| row(&found.setting, "topic", true, found.falls_back_to.iter().map(|(name, _)| *name).collect()));
@@ -86,6 +86,7 @@ fn of_kafka() -> Vec<Value> {
         let found = KafkaSetting::find(name).expect("a test finds every name");
         let (consequence, doc) = match found.treatment {
             Treatment::Means(instead) => ("read as", instead),
+            Treatment::NoEffect(reason) if dynamic::changes(name) => ("no effect, changes at run time too", reason),
             Treatment::NoEffect(reason) => ("no effect", reason),
             Treatment::Refused(reason) => ("refused unless default", reason),
             Treatment::Role => ("checked", "a Tidemill node is broker and controller in one, and a cluster by itself"),
@@ -97,7 +98,10 @@ fn of_kafka() -> Vec<Value> {
 
 fn heading(scope: &str) -> &'static str {
     match scope {
-        "node" => "Settings of a node. It reads them when it starts: --config FILE, TIDEMILL_<NAME>, --set NAME=VALUE.",
+        "node" => {
+            "Settings of a node. It reads them when it starts: --config FILE, TIDEMILL_<NAME>, --set NAME=VALUE. \
+             Some change at run time, of one broker or of all brokers: IncrementalAlterConfigs, kafka-configs --alter."
+        }
         "topic" => {
             "Settings of a topic. They change at run time: tidemill topic create --config, topic alter --config."
         }
@@ -114,7 +118,9 @@ fn write_row(out: &mut impl Write, row: &Value) -> std::io::Result<()> {
     writeln!(out, "    {}", text(row, "doc"))?;
     let fallback: Vec<_> = row["falls_back_to"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fallback = if fallback.is_empty() { String::new() } else { format!("; without it: {}", fallback.join(", ")) };
-    writeln!(out, "    {}{fallback}", text(row, "range"))
+    let is_dynamic = text(row, "scope") == "node" && row["changes_at_run_time"] == true;
+    let when = if is_dynamic { "; changes at run time" } else { "" };
+    writeln!(out, "    {}{fallback}{when}", text(row, "range"))
 }
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {

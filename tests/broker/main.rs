@@ -21,6 +21,7 @@ mod support;
 
 mod administration;
 mod bad_input;
+mod broker_settings;
 mod command_line;
 mod configuration;
 mod data_directory;

@@ -114,13 +114,14 @@ fn a_clean_restart_replays_nothing_and_a_killed_one_replays_from_the_checkpoint(
 }
 
 /// One record.
-fn record(key: Option<&[u8]>, bytes: usize) -> Vec<u8> {
+pub fn record(key: Option<&[u8]>, bytes: usize) -> Vec<u8> {
     let mut batch = BatchBuilder::new(BatchOptions::default());
     batch.append(NOW, key, Some(&vec![b'x'; bytes]), []);
     batch.finish()
 }
 
-fn outcome(client: &mut Client, partition: i32, batch: Vec<u8>) -> ErrorCode {
+/// Produces a batch to a partition of `t`.
+pub fn outcome(client: &mut Client, partition: i32, batch: Vec<u8>) -> ErrorCode {
     match client.produce("t", vec![PartitionBatch { partition, batch }], Acks::All, false) {
         Ok(_) => ErrorCode::None,
         Err(ClientError::Refused { code, .. }) => code,

@@ -16,6 +16,7 @@ use tidemill::disk::journal;
 use tidemill::disk::layout::DataDirectory;
 use tidemill::metadata::{Command, Endpoint, Image, apply};
 use tidemill::model::{NodeId, ShardId, TopicId};
+use tidemill::net::addresses::Addresses;
 use tidemill::net::listener::Connections;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
 use tidemill::router::Router;
@@ -78,7 +79,7 @@ async fn shard(dir: &Dir) -> (Stream, Rc<Shard>) {
     let (shard, _) = Shard::open(place, image()).await.expect("an empty directory opens");
     let endpoint = runtime::mesh(1).remove(0);
     let broker = api::serve(shard.clone(), Router::new(shard.id, endpoint));
-    let connections = Connections::new(broker, None);
+    let connections = Connections::new(broker, Addresses::new(Default::default()));
     let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a port");
     let address = listener.local_addr().expect("bound");
     let accepting = connections.accept(listener, Origin::new("PLAINTEXT"));

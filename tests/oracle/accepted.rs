@@ -90,27 +90,9 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     accepted("* / *.configs[retention.ms].config_source", "5", "4", HOURS_OVERLOOKED),
     accepted("DescribeConfigs / * / *.configs[retention.ms].synonyms[*]", ABSENT, THERE, HOURS_OVERLOOKED),
-    accepted(
-        "DescribeConfigs / * / *.configs[segment.ms].synonyms[log.roll.hours]",
-        THERE,
-        ABSENT,
-        "Kafka returns the default of log.roll.hours only where log.roll.ms is set",
-    ),
-    accepted(
-        "DescribeConfigs / a broker with synonyms / *.configs[log.roll.ms].synonyms[log.roll.hours]",
-        THERE,
-        ABSENT,
-        "another setting, described on its own",
-    ),
     accepted("DescribeConfigs / * / results[1].configs[*]", THERE, ABSENT, "settings that Tidemill does not have"),
     accepted("DescribeConfigs / * / results[1].configs[*]", ABSENT, THERE, "settings of our own"),
     accepted("DescribeConfigs / * / *.documentation", "*", "*", "the text is our own"),
-    accepted(
-        "DescribeConfigs / a broker* / results[1].configs[*].read_only",
-        "false",
-        "true",
-        "no setting of a broker can be changed while it runs",
-    ),
     accepted("DescribeConfigs / a broker* / results[1].configs[listeners].*", "*", "*", "each has its own"),
     accepted("DescribeConfigs / a broker* / results[1].configs[advertised.listeners].*", "*", "*", "each has its own"),
     accepted(

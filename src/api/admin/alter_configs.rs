@@ -1,13 +1,11 @@
-//! AlterConfigs (key 33): replaces all overrides of a topic or a group (before KIP-339). Its checks of resources and of
-//! changes also serve IncrementalAlterConfigs.
-//!
-//! Only topics and groups have settings that can change. A node reads its own settings at its start.
+//! AlterConfigs (key 33): replaces all overrides of a topic, a group, a broker or all brokers (before KIP-339). Its
+//! checks of resources and of changes also serve IncrementalAlterConfigs.
 
 use std::collections::HashSet;
 
+use super::alter_broker_configs::{self, broker_of};
 use super::change::Change;
 use super::context::Context;
-use super::describe_configs::check_is_here;
 use super::refusal::AdminRefusal;
 use crate::config::group;
 use crate::config::topic::{self, Overrides};
@@ -50,9 +48,7 @@ fn plan_one(
     context: &Context<'_>,
 ) -> Result<Option<Command>, AdminRefusal> {
     let keys = resource.configs.iter().map(|config| (config.name.as_str(), config.value.is_none()));
-    if !check(id_of(resource), is_repeated, keys, context)? {
-        return Ok(None);
-    }
+    check(id_of(resource), is_repeated, keys, context)?;
     let given = resource.configs.iter();
     let overrides = given.filter_map(|config| Some((config.name.clone(), config.value.clone()?))).collect();
     change(id_of(resource), overrides, context)
@@ -98,13 +94,12 @@ fn response((resource_type, name): Id<'_>, outcome: Result<(), AdminRefusal>) ->
 }
 
 /// Checks in Kafka's order whether the resource can be changed. `keys`: the settings to change, and whether to null.
-/// Returns false if the resource has no settings to change and the request changes none.
 pub(in crate::api) fn check<'a>(
     (resource_type, name): Id<'_>,
     is_repeated: bool,
     keys: impl Iterator<Item = (&'a str, bool)> + Clone,
     context: &Context<'_>,
-) -> Result<bool, AdminRefusal> {
+) -> Result<(), AdminRefusal> {
     let invalid = |message: String| Err(AdminRefusal::new(ErrorCode::InvalidRequest, message));
     if is_repeated {
         return invalid("Each resource must appear at most once.".into());
@@ -119,22 +114,10 @@ pub(in crate::api) fn check<'a>(
     }
     match resource_type {
         RESOURCE_TOPIC if name.is_empty() => invalid("Default topic resources are not allowed.".into()),
-        RESOURCE_TOPIC => Ok(true),
-        RESOURCE_BROKER => {
-            if !name.is_empty() {
-                check_is_here(name, context, ("Node", ""))?;
-            }
-            let keys: Vec<&str> = keys.map(|(key, _)| key).collect();
-            if keys.is_empty() {
-                return Ok(false);
-            }
-            invalid(format!(
-                "Cannot update these configs dynamically: [{}]. A node reads its settings when it starts.",
-                keys.join(", ")
-            ))
-        }
+        RESOURCE_TOPIC => Ok(()),
+        RESOURCE_BROKER => broker_of(name, context).map(drop),
         RESOURCE_GROUP if name.is_empty() => invalid("Default group resources are not allowed.".into()),
-        RESOURCE_GROUP => Ok(true),
+        RESOURCE_GROUP => Ok(()),
         RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS => invalid(format!(
             "Unknown resource type {resource_type}. Brokers' loggers and client metrics have no configs here."
         )),
@@ -142,16 +125,17 @@ pub(in crate::api) fn check<'a>(
     }
 }
 
-/// The current overrides of a topic or a group.
+/// The current overrides of a topic, a group, a broker or all brokers.
 pub(in crate::api) fn overrides_of((resource_type, name): Id<'_>, context: &Context<'_>) -> Overrides {
     let overrides = match resource_type {
+        RESOURCE_BROKER => broker_of(name, context).ok().and_then(|broker| context.image.broker_overrides(broker)),
         RESOURCE_GROUP => context.image.group_overrides(name),
         _ => context.image.topic(name).map(|topic| &topic.overrides),
     };
     overrides.cloned().unwrap_or_default()
 }
 
-/// The command that gives a topic or a group exactly these overrides; `None` if it has them already.
+/// The command that gives a resource exactly these overrides; `None` if it has them already.
 pub(in crate::api) fn change(
     id: Id<'_>,
     overrides: Overrides,
@@ -159,6 +143,10 @@ pub(in crate::api) fn change(
 ) -> Result<Option<Command>, AdminRefusal> {
     let illegal = |message: String| AdminRefusal::new(ErrorCode::InvalidConfig, message);
     let (resource_type, name) = id;
+    if resource_type == RESOURCE_BROKER {
+        let changes = changes(&overrides_of(id, context), &overrides);
+        return alter_broker_configs::change(broker_of(name, context)?, &overrides, changes, context);
+    }
     if resource_type == RESOURCE_GROUP {
         group::check_all(&overrides, context.config).map_err(|error| illegal(error.to_string()))?;
         let changes = changes(&overrides_of(id, context), &overrides);

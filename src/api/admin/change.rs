@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::api::admin::context::Context;
 use crate::api::controller::code_of;
 use crate::api::server::Server;
+use crate::config::BrokerConfig;
 use crate::controller::{Plan, ProposeError};
 use crate::metadata::Image;
 use crate::model::ErrorCode;
@@ -18,12 +19,13 @@ pub(in crate::api) struct Change {
 }
 
 impl Change {
-    pub fn context<'a>(&'a self, image: &'a Image) -> Context<'a> {
+    pub fn context<'a>(&'a self, image: &'a Image, config: &'a BrokerConfig) -> Context<'a> {
         let shard = &self.server.shard;
         Context {
             image,
-            config: &shard.config,
+            config,
             node: shard.node,
+            shard: shard.id,
             listener: &self.listener,
             version: self.version,
             offline: &self.server.offline,
@@ -54,7 +56,11 @@ impl Change {
         plan: impl FnOnce(&Q, &Context<'_>) -> Plan<R> + 'static,
     ) -> Result<(std::sync::Arc<Image>, R), ProposeError> {
         let controller = self.server.controller();
-        let changed = controller.change(move |image| plan(&request, &self.context(image))).await?;
+        let changed = controller.change(move |image| {
+            let config = self.server.shard.config();
+            plan(&request, &self.context(image, &config))
+        });
+        let changed = changed.await?;
         Ok((changed.0.image, changed.1))
     }
 }

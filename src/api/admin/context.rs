@@ -3,7 +3,7 @@
 use crate::api::offline::Offline;
 use crate::config::BrokerConfig;
 use crate::metadata::{Image, Node, Partition, Topic};
-use crate::model::{BrokerId, NodeId, TopicPartition};
+use crate::model::{BrokerId, NodeId, ShardId, TopicPartition};
 use crate::router::broker;
 
 /// A handler of an admin API is a pure function of the request and of this context.
@@ -13,6 +13,8 @@ pub struct Context<'a> {
     pub config: &'a BrokerConfig,
     /// This node.
     pub node: NodeId,
+    /// The shard that answers.
+    pub shard: ShardId,
     /// The name of the listener that the request came in on. Responses give brokers' addresses on this listener.
     pub listener: &'a str,
     pub version: i16,
@@ -43,6 +45,11 @@ impl Context<'_> {
             in_sync: brokers(&partition.isr),
             offline: partition.replicas.iter().filter(|id| is_offline(**id)).map(|id| broker(*id)).collect(),
         }
+    }
+
+    /// The broker that answers.
+    pub(in crate::api) fn broker(&self) -> Option<BrokerId> {
+        self.image.node(self.node).map(|node| node.broker_id(self.shard))
     }
 
     /// A live broker that accepts admin requests. Every broker does, so it is the first one of this node.

@@ -1,6 +1,7 @@
 //! CreateTopics (key 19): creates or rejects each topic of the request on its own.
 
 use super::change::Change;
+use super::config_levels::Levels;
 use super::context::Context;
 use super::describe_configs;
 use super::refusal::{AdminRefusal, PARTITIONS_PER_REQUEST_MAX, TOO_MANY_PARTITIONS, plan_each_name};
@@ -61,7 +62,7 @@ pub fn plan(
         let result = match planned {
             Ok((command, note)) => {
                 // Clients take a message without an error code for a success.
-                let result = CreatableTopicResult { error_message: note, ..created(&command, context.config) };
+                let result = CreatableTopicResult { error_message: note, ..created(&command, Levels::here(context)) };
                 plan.commands.push(command);
                 result
             }
@@ -250,12 +251,12 @@ fn fresh_topic_id(random: &mut dyn FnMut() -> u64) -> TopicId {
     TopicId(id)
 }
 
-fn created(command: &Command, config: &BrokerConfig) -> CreatableTopicResult {
+fn created(command: &Command, levels: Levels<'_>) -> CreatableTopicResult {
     let Command::CreateTopic { id, name, replicas, overrides } = command else { unreachable!("what plan_one makes") };
     let overrides: Overrides = overrides.iter().cloned().collect();
-    let entries = describe_configs::topic_entries(&overrides, config);
+    let entries = describe_configs::topic_entries(&overrides, levels);
     let configs = entries.map(|entry| CreatableTopicConfigs {
-        name: entry.setting.name.into(),
+        name: entry.name.into_owned(),
         value: entry.value,
         read_only: false,
         config_source: entry.source,

@@ -1,18 +1,21 @@
-//! DescribeConfigs (key 32): the settings of a topic, a group or this node, with the source and the synonyms of each
-//! value.
+//! DescribeConfigs (key 32): the settings of a topic, a group, a broker of this node or all brokers, with the source
+//! and the synonyms of each value.
 
+use std::borrow::Cow;
+
+use super::config_levels::{Levels, chain, synonym};
 use super::context::Context;
 use super::refusal::AdminRefusal;
 use crate::api::gather::deduplicate_if_many;
 use crate::config::group::{self, GroupSetting};
 use crate::config::topic::{self, Overrides, TopicSetting};
-use crate::config::{BrokerConfig, Setting, broker};
-use crate::model::{BrokerId, ErrorCode, NodeId, TopicName};
-use crate::router::broker::{brokers_of, node_of};
+use crate::config::{Setting, broker, dynamic};
+use crate::model::{BrokerId, ErrorCode, TopicName};
+use crate::router::broker::{brokers_of, first_broker, node_of};
 use crate::wire::admin::describe_configs::{
     DescribeConfigsEntry, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym, RESOURCE_BROKER, RESOURCE_TOPIC, SOURCE_DEFAULT,
-    SOURCE_DYNAMIC_TOPIC, SOURCE_GROUP, SOURCE_STATIC_BROKER,
+    SOURCE_DYNAMIC_DEFAULT_BROKER, SOURCE_DYNAMIC_TOPIC, SOURCE_GROUP, TYPE_UNKNOWN,
 };
 use crate::wire::admin::list_config_resources::RESOURCE_GROUP;
 
@@ -31,7 +34,7 @@ pub fn answer(request: &DescribeConfigsRequest, context: &Context<'_>) -> Descri
             resource_name: resource.resource_name.clone(),
             configs: entries
                 .into_iter()
-                .filter(|entry| is_wanted(entry.setting.name, resource))
+                .filter(|entry| is_wanted(&entry.name, resource))
                 .map(|entry| entry.into_wire(request))
                 .collect(),
         }
@@ -50,7 +53,9 @@ fn is_wanted(name: &str, resource: &DescribeConfigsResource) -> bool {
 
 /// A setting with its value.
 pub(in crate::api) struct ConfigEntry {
-    pub setting: &'static Setting,
+    pub name: Cow<'static, str>,
+    /// `None`: no setting has the name.
+    row: Option<&'static Setting>,
     pub value: Option<String>,
     /// One of Kafka's `ConfigSource`.
     pub source: i8,
@@ -60,16 +65,22 @@ pub(in crate::api) struct ConfigEntry {
 }
 
 impl ConfigEntry {
+    /// The value of an unknown setting may be a password. As in Kafka, no client gets it.
     fn into_wire(self, request: &DescribeConfigsRequest) -> DescribeConfigsEntry {
+        let is_sensitive = self.row.is_none();
+        let mut synonyms = if request.include_synonyms { self.synonyms } else { Vec::new() };
+        if is_sensitive {
+            synonyms.iter_mut().for_each(|synonym| synonym.value = None);
+        }
         DescribeConfigsEntry {
-            name: self.setting.name.into(),
-            value: self.value,
+            name: self.name.into_owned(),
+            value: self.value.filter(|_| !is_sensitive),
             read_only: self.is_read_only,
             config_source: self.source,
-            is_sensitive: false,
-            synonyms: if request.include_synonyms { self.synonyms } else { Vec::new() },
-            config_type: self.setting.kind.wire_type(),
-            documentation: request.include_documentation.then(|| self.setting.doc.into()),
+            is_sensitive,
+            synonyms,
+            config_type: self.row.map_or(TYPE_UNKNOWN, |row| row.kind.wire_type()),
+            documentation: self.row.map(|row| row.doc.into()).filter(|_| request.include_documentation),
         }
     }
 }
@@ -82,13 +93,15 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
                 .map_err(|error| AdminRefusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
             let topic =
                 context.image.topic(name).ok_or_else(|| AdminRefusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
-            Ok(topic_entries(&as_read(&topic.overrides), context.config).collect())
+            Ok(topic_entries(&as_read(&topic.overrides), Levels::here(context)).collect())
         }
-        // No setting can change while a broker runs, so no cluster-wide defaults exist.
-        RESOURCE_BROKER if name.is_empty() => Ok(Vec::new()),
+        RESOURCE_BROKER if name.is_empty() => Ok(default_entries(context)),
         RESOURCE_BROKER => {
-            check_is_here(name, context, ("Broker", " or empty string"))?;
-            Ok(broker::SETTINGS.iter().map(|setting| broker_entry(setting, context.config)).collect())
+            let broker = match context.image.node(context.node) {
+                Some(node) if name.parse() == Ok(context.node.0) => first_broker(node),
+                _ => broker_here(name, context, ("Broker", " or empty string"))?,
+            };
+            Ok(broker_entries(broker, context))
         }
         RESOURCE_GROUP if name.is_empty() => {
             Err(AdminRefusal::new(ErrorCode::InvalidRequest, "Group name must not be empty"))
@@ -96,7 +109,8 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
         RESOURCE_GROUP => {
             let none = Overrides::new();
             let overrides = context.image.group_overrides(name).unwrap_or(&none);
-            Ok(group::SETTINGS.iter().map(|row| group_entry(row, overrides, context.config)).collect())
+            let levels = Levels::here(context);
+            Ok(group::SETTINGS.iter().map(|row| group_entry(row, overrides, levels)).collect())
         }
         other => {
             let message = format!(
@@ -107,17 +121,16 @@ fn describe(resource: &DescribeConfigsResource, context: &Context<'_>) -> Result
     }
 }
 
-/// Checks that `name` is this node or one of its brokers. Kafka's message differs between APIs.
-pub(in crate::api) fn check_is_here(
+/// The broker of this node whose id is `name`. Kafka's message differs between APIs.
+pub(in crate::api) fn broker_here(
     name: &str,
     context: &Context<'_>,
     (what, or_else): (&str, &str),
-) -> Result<(), AdminRefusal> {
+) -> Result<BrokerId, AdminRefusal> {
     let invalid = |message: String| AdminRefusal::new(ErrorCode::InvalidRequest, message);
     let id: i32 = name.parse().map_err(|_| invalid(format!("{what} id must be an integer, but it is: {name}")))?;
-    let is_broker = node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node);
-    if is_broker || NodeId(id) == context.node {
-        return Ok(());
+    if node_of(context.image, BrokerId(id)).is_some_and(|node| node.id == context.node) {
+        return Ok(BrokerId(id));
     }
     let here: Vec<String> = context
         .image
@@ -137,70 +150,79 @@ fn as_read(overrides: &Overrides) -> Overrides {
 }
 
 /// All settings of a topic with these overrides.
-pub(in crate::api) fn topic_entries(overrides: &Overrides, config: &BrokerConfig) -> impl Iterator<Item = ConfigEntry> {
-    topic::SETTINGS.iter().map(|row| topic_entry(row, overrides, config))
+pub(in crate::api) fn topic_entries(overrides: &Overrides, levels: Levels<'_>) -> impl Iterator<Item = ConfigEntry> {
+    topic::SETTINGS.iter().map(move |row| topic_entry(row, overrides, levels))
 }
 
-fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, config: &BrokerConfig) -> ConfigEntry {
-    let mut synonyms = Vec::new();
+fn topic_entry(row: &'static TopicSetting, overrides: &Overrides, levels: Levels<'_>) -> ConfigEntry {
     let own = overrides.get(row.setting.name).filter(|text| row.setting.parse(text).is_ok());
-    if let Some(text) = own {
-        synonyms.push(synonym(row.setting.name, Some(text.clone()), SOURCE_DYNAMIC_TOPIC));
-    }
-    for (name, _) in row.falls_back_to {
-        if config.is_given(name) {
-            synonyms.push(given_synonym(name, config));
-        }
-    }
-    // For a chain such as log.retention.ms, .minutes, .hours Kafka lists the default of the first setting only.
-    synonyms.extend(row.falls_back_to.first().and_then(|(name, _)| default_synonym(name)));
-    let (fallback, from) = topic::fallback(row, config);
-    let source = match (&own, from) {
-        (Some(_), _) => SOURCE_DYNAMIC_TOPIC,
-        (None, Some(name)) if config.is_given(name) => SOURCE_STATIC_BROKER,
-        _ => SOURCE_DEFAULT,
-    };
-    let value = own.cloned().or_else(|| fallback.to_text());
-    ConfigEntry { setting: &row.setting, value, source, is_read_only: false, synonyms }
+    let own_synonym = own.map(|text| synonym(row.setting.name, Some(text.clone()), SOURCE_DYNAMIC_TOPIC));
+    let names: Vec<&str> = row.falls_back_to.iter().map(|(name, _)| *name).collect();
+    let synonyms: Vec<_> = own_synonym.into_iter().chain(levels.of_topic(&names)).collect();
+    let value = own.cloned().or_else(|| topic::fallback(row, levels.config).0.to_text());
+    entry(&row.setting, value, synonyms)
 }
 
-fn group_entry(row: &'static GroupSetting, overrides: &Overrides, config: &BrokerConfig) -> ConfigEntry {
+fn group_entry(row: &'static GroupSetting, overrides: &Overrides, levels: Levels<'_>) -> ConfigEntry {
     let read = |text: &String| row.setting.parse(text).ok()?.to_text();
     let own = overrides.get(row.setting.name).map(|text| read(text).unwrap_or_else(|| text.clone()));
     let own_synonym = own.clone().map(|text| synonym(row.setting.name, Some(text), SOURCE_GROUP));
-    let of_broker = config.is_given(row.falls_back_to).then(|| given_synonym(row.falls_back_to, config));
-    let source = match (&own, &of_broker) {
-        (Some(_), _) => SOURCE_GROUP,
-        (None, Some(_)) => SOURCE_STATIC_BROKER,
-        (None, None) => SOURCE_DEFAULT,
+    let of_broker = levels.synonyms(row.falls_back_to, &[row.falls_back_to]);
+    let value = own.or_else(|| levels.config.value(row.falls_back_to)?.to_text());
+    entry(&row.setting, value, own_synonym.into_iter().chain(of_broker).collect())
+}
+
+/// The source of a value is that of the first synonym.
+fn entry(row: &'static Setting, value: Option<String>, synonyms: Vec<DescribeConfigsSynonym>) -> ConfigEntry {
+    let source = synonyms.first().map_or(SOURCE_DEFAULT, |synonym| synonym.source);
+    ConfigEntry { name: row.name.into(), row: Some(row), value, source, is_read_only: false, synonyms }
+}
+
+/// All settings of a broker: those of the node, those of Kafka's that change at run time without effect, and those that
+/// were set under other names.
+fn broker_entries(broker: BrokerId, context: &Context<'_>) -> Vec<ConfigEntry> {
+    let (image, of_one) = (context.image, context.image.broker_overrides(Some(broker)));
+    let resolved = dynamic::resolve(context.config, image.broker_overrides(None), of_one);
+    let levels = Levels::of(context, Some(broker), &resolved.config);
+    let rows = broker::SETTINGS.iter().chain(dynamic::others());
+    let mut entries: Vec<ConfigEntry> = rows.map(|row| broker_entry(row.name.into(), levels)).collect();
+    let mut stored: Vec<&String> =
+        [levels.of_one, levels.of_all].into_iter().flatten().flat_map(Overrides::keys).collect();
+    stored.retain(|name| dynamic::setting(name).is_none_or(|row| row.name != **name));
+    stored.sort_unstable();
+    stored.dedup();
+    entries.extend(stored.into_iter().map(|name| broker_entry(name.clone().into(), levels)));
+    entries
+}
+
+fn broker_entry(name: Cow<'static, str>, levels: Levels<'_>) -> ConfigEntry {
+    let synonyms = levels.synonyms(&name, &chain(&name));
+    let row = dynamic::setting(&name);
+    let value = match levels.config.value(&name) {
+        Some(value) => value.to_text(),
+        // A setting without a part here: as it was set, or its default.
+        None => {
+            let text = synonyms.first().and_then(|synonym| synonym.value.clone());
+            let read = |text: String| row.and_then(|row| row.parse(&text).ok()?.to_text()).or(Some(text));
+            text.and_then(read)
+        }
     };
-    let value = own.or_else(|| config.value(row.falls_back_to)?.to_text());
-    let synonyms = own_synonym.into_iter().chain(of_broker).chain(default_synonym(row.falls_back_to)).collect();
-    ConfigEntry { setting: &row.setting, value, source, is_read_only: false, synonyms }
+    let source = synonyms.first().map_or(SOURCE_DEFAULT, |synonym| synonym.source);
+    ConfigEntry { is_read_only: !dynamic::changes(&name), name, row, value, source, synonyms }
 }
 
-fn broker_entry(setting: &'static Setting, config: &BrokerConfig) -> ConfigEntry {
-    let is_given = config.is_given(setting.name);
-    let given = is_given.then(|| given_synonym(setting.name, config));
-    let synonyms = given.into_iter().chain(default_synonym(setting.name)).collect();
-    let value = config.value(setting.name).and_then(|value| value.to_text());
-    let source = if is_given { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
-    // Clients cannot change the settings of a running node.
-    ConfigEntry { setting, value, source, is_read_only: true, synonyms }
-}
-
-fn given_synonym(name: &str, config: &BrokerConfig) -> DescribeConfigsSynonym {
-    synonym(name, config.value(name).and_then(|value| value.to_text()), SOURCE_STATIC_BROKER)
-}
-
-/// A null default is not listed as a synonym.
-fn default_synonym(name: &str) -> Option<DescribeConfigsSynonym> {
-    let value = broker::setting(name)?.default_value().to_text()?;
-    Some(synonym(name, Some(value), SOURCE_DEFAULT))
-}
-
-fn synonym(name: &str, value: Option<String>, source: i8) -> DescribeConfigsSynonym {
-    DescribeConfigsSynonym { name: name.into(), value, source }
+/// The defaults of all brokers that were set at run time.
+fn default_entries(context: &Context<'_>) -> Vec<ConfigEntry> {
+    let of_all = context.image.broker_overrides(None).into_iter().flatten();
+    let entry = |(name, text): (&String, &String)| ConfigEntry {
+        row: dynamic::setting(name),
+        value: Some(text.clone()),
+        source: SOURCE_DYNAMIC_DEFAULT_BROKER,
+        is_read_only: !dynamic::changes(name),
+        synonyms: vec![synonym(name, Some(text.clone()), SOURCE_DYNAMIC_DEFAULT_BROKER)],
+        name: name.clone().into(),
+    };
+    of_all.map(entry).collect()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(in crate::api) async fn create_missing(change: Change, request: FindCoordina
             change.server.controller().image()
         }
     };
-    answer(&request, &change.context(&image))
+    answer(&request, &change.context(&image, &change.server.shard.config()))
 }
 
 pub fn answer(request: &FindCoordinatorRequest, context: &Context<'_>) -> FindCoordinatorResponse {

@@ -2,10 +2,10 @@
 
 use super::context::Context;
 use crate::api::offline::Offline;
-use crate::config::{BrokerConfig, load};
+use crate::config::{BrokerConfig, dynamic, load};
 use crate::metadata::apply::tests::{create_command, image_with_nodes, run};
 use crate::metadata::{Command, Image, apply};
-use crate::model::NodeId;
+use crate::model::{NodeId, ShardId};
 use crate::wire::{Message, frame};
 
 /// A cluster as node 1 sees it, and its configuration. By default nodes have two shards and direct routing.
@@ -41,6 +41,13 @@ impl World {
 
     pub fn run(&mut self, command: &Command) {
         self.image = run(&self.image, command).0;
+        self.follow_image();
+    }
+
+    /// As shard 0 does.
+    fn follow_image(&mut self) {
+        let of_one = self.image.broker_overrides(self.at(0).broker());
+        self.config = dynamic::resolve(&self.config, self.image.broker_overrides(None), of_one).config;
     }
 
     pub fn at(&self, version: i16) -> Context<'_> {
@@ -48,6 +55,7 @@ impl World {
             image: &self.image,
             config: &self.config,
             node: NodeId(1),
+            shard: ShardId(0),
             listener: "PLAINTEXT",
             version,
             offline: &self.offline,
@@ -58,6 +66,7 @@ impl World {
     pub fn commit(&mut self, commands: &[Command]) {
         if !commands.is_empty() {
             self.image = apply(&self.image, self.image.index + 1, commands).unwrap().0;
+            self.follow_image();
         }
     }
 }

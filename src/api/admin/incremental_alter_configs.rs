@@ -1,6 +1,7 @@
-//! IncrementalAlterConfigs (key 44): sets or deletes some overrides of a topic or a group, or adds and removes words of
-//! list values (KIP-339).
+//! IncrementalAlterConfigs (key 44): sets or deletes some overrides of a topic, a group, a broker or all brokers, or
+//! adds and removes words of list values (KIP-339).
 
+use super::alter_broker_configs;
 use super::alter_configs::{Id, change, check, overrides_of, plan_each, refuse_each};
 use super::change::Change;
 use super::context::Context;
@@ -10,6 +11,7 @@ use crate::config::{Kind, Value};
 use crate::controller::Plan;
 use crate::metadata::Command;
 use crate::model::ErrorCode;
+use crate::wire::admin::describe_configs::RESOURCE_BROKER;
 use crate::wire::admin::incremental_alter_configs::{
     APPEND, DELETE, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse,
     IncrementalAlterableConfig, SET, SUBTRACT,
@@ -53,18 +55,17 @@ fn plan_one(
 ) -> Result<Option<Command>, AdminRefusal> {
     let is_null = |config: &IncrementalAlterableConfig| config.config_operation != DELETE && config.value.is_none();
     let keys = resource.configs.iter().map(|config| (config.name.as_str(), is_null(config)));
-    if !check(id_of(resource), is_repeated, keys, context)? {
-        return Ok(None);
-    }
+    check(id_of(resource), is_repeated, keys, context)?;
     let mut overrides = overrides_of(id_of(resource), context);
     for config in &resource.configs {
-        carry_out(config, &mut overrides, context)?;
+        carry_out(config, resource.resource_type, &mut overrides, context)?;
     }
     change(id_of(resource), overrides, context)
 }
 
 fn carry_out(
     config: &IncrementalAlterableConfig,
+    resource_type: i8,
     overrides: &mut Overrides,
     context: &Context<'_>,
 ) -> Result<(), AdminRefusal> {
@@ -74,7 +75,7 @@ fn carry_out(
         SET => drop(overrides.insert(name.clone(), text.to_owned())),
         DELETE => drop(overrides.remove(name)),
         APPEND => {
-            let mut words = words(name, "APPEND", overrides, context)?;
+            let mut words = words(name, APPEND, resource_type, overrides, context)?;
             for word in text.split(',') {
                 if !words.iter().any(|have| have == word) {
                     words.push(word.to_owned());
@@ -83,7 +84,7 @@ fn carry_out(
             overrides.insert(name.clone(), words.join(","));
         }
         SUBTRACT => {
-            let mut words = words(name, "SUBTRACT", overrides, context)?;
+            let mut words = words(name, SUBTRACT, resource_type, overrides, context)?;
             words.retain(|have| !text.split(',').any(|word| have == word));
             overrides.insert(name.clone(), words.join(","));
         }
@@ -97,10 +98,16 @@ fn carry_out(
 /// The words of a list setting's current value.
 fn words(
     name: &str,
-    operation: &str,
+    operation: i8,
+    resource_type: i8,
     overrides: &Overrides,
     context: &Context<'_>,
 ) -> Result<Vec<String>, AdminRefusal> {
+    if resource_type == RESOURCE_BROKER {
+        let verb = if operation == APPEND { "append" } else { "subtract" };
+        return alter_broker_configs::words(name, verb, overrides);
+    }
+    let operation = if operation == APPEND { "APPEND" } else { "SUBTRACT" };
     let is_list = |row: &&topic::TopicSetting| matches!(row.setting.kind, Kind::ListOf(_) | Kind::ThrottledReplicas);
     let row = topic::setting(name).filter(is_list).ok_or_else(|| {
         let message = format!("Can't {operation} to key {name} because its type is not LIST.");

@@ -87,7 +87,7 @@ pub(in crate::api) async fn create_missing(change: Change, request: MetadataRequ
             (change.server.controller().image(), NotCreated::new())
         }
     };
-    answer(&request, &change.context(&image), &not_created)
+    answer(&request, &change.context(&image, &change.server.shard.config()), &not_created)
 }
 
 pub fn answer(request: &MetadataRequest, context: &Context<'_>, not_created: &NotCreated) -> MetadataResponse {

@@ -4,11 +4,13 @@
 //! controller's shard (`change`).
 
 pub(crate) mod acls;
+mod alter_broker_configs;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
 pub(crate) mod change;
+mod config_levels;
 pub(crate) mod context;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;

@@ -192,7 +192,7 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
     {
         first.request.has_negative_limit = true;
     }
-    let bytes_max = (request.max_bytes.max(0) as usize).min(server.shard.config.fetch_max_bytes as usize);
+    let bytes_max = (request.max_bytes.max(0) as usize).min(server.shard.config().fetch_max_bytes as usize);
     let plan = Plan {
         header,
         listener: origin.listener.clone(),

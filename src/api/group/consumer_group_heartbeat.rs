@@ -13,7 +13,7 @@ const OWN_IDS_FROM: i16 = 1;
 pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> Result<Framed, Malformed> {
     let version = call.header.version;
     let request: ConsumerGroupHeartbeatRequest = call.decode(body)?;
-    if let Err(refused) = check(&request, version, &call.server.shard.config.group_consumer_assignors) {
+    if let Err(refused) = check(&request, version, &call.server.shard.config().group_consumer_assignors) {
         return Ok(call.respond_now(&refuse(refused)));
     }
     let ledger = match call.owner(&request.group_id) {

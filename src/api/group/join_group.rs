@@ -24,7 +24,7 @@ pub(in crate::api) async fn start(call: GroupRequest, body: &mut Reader<'_>) -> 
     if request.group_instance_id.as_ref().is_some_and(|id| id.chars().count() > INSTANCE_ID_CHARACTERS_MAX) {
         return Ok(call.respond_now(&refuse(ErrorCode::InvalidRequest, member_id, version)));
     }
-    let config = &call.server.shard.config;
+    let config = call.server.shard.config();
     let session = config.group_min_session_timeout_ms..=config.group_max_session_timeout_ms;
     if !session.contains(&request.session_timeout_ms) {
         return Ok(call.respond_now(&refuse(ErrorCode::InvalidSessionTimeout, member_id, version)));

@@ -62,7 +62,7 @@ impl GroupRequest {
             header: request.header,
             frame: request.frame.into(),
             is_forwarded: false,
-            is_for_node: request.origin.is_for_node(request.server.shard.config.routing),
+            is_for_node: request.origin.is_for_node(request.server.shard.routing),
         }
     }
 
@@ -100,7 +100,7 @@ impl GroupRequest {
 
     /// Returns true if this shard forwards requests about other shards' groups.
     pub fn forwards(&self) -> bool {
-        self.server.shard.config.routing != Routing::Direct && !self.is_forwarded
+        self.server.shard.routing != Routing::Direct && !self.is_forwarded
     }
 
     /// Sends the whole request to the shard that owns its group.

@@ -104,7 +104,7 @@ async fn write_markers(server: &Rc<Server>, id: &str, pending_markers: &PendingM
 /// the other routings every shard of the coordinator's node does.
 pub(in crate::api) fn check_coordinator(server: &Server, id: &str) -> Result<(), ErrorCode> {
     let (_, owner) = server.transactions.owner(id)?;
-    match server.shard.config.routing {
+    match server.shard.routing {
         Routing::Direct if owner != server.shard.id => Err(ErrorCode::NotCoordinator),
         _ => Ok(()),
     }

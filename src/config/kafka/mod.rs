@@ -61,19 +61,20 @@ impl KafkaSetting {
     }
 }
 
+/// Whether Kafka 4.4 has a setting of this name that Tidemill lacks.
+pub fn is_name(name: &str) -> bool {
+    NAMES.binary_search_by_key(&name, |(name, _)| name).is_ok()
+}
+
 /// Every name with a treatment, without the families.
 pub fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name).chain(REMOVED.iter().copied())
 }
 
 fn rule(name: &str) -> Option<Treatment> {
-    let holds = |text: &str| name == text || (!name_is_whole(text) && name.starts_with(text));
+    // A name is not the beginning of a longer one.
+    let holds = |text: &str| name == text || (!is_name(text) && name.starts_with(text));
     RULES.iter().find(|(text, _)| holds(text)).map(|(_, treatment)| *treatment)
-}
-
-/// Whether a rule's text is a name itself, so that it does not stand for longer ones.
-fn name_is_whole(text: &str) -> bool {
-    NAMES.binary_search_by_key(&text, |(name, _)| name).is_ok()
 }
 
 /// `<listener>.<setting>` or `<listener>.<mechanism>.<setting>`: a setting of one listener (KIP-103).

@@ -50,6 +50,7 @@ use crate::coordinator::group::schema::GroupMetadataValue;
 use crate::metadata::{Image, ImageUpdate};
 use crate::model::{ProducerId, TopicId};
 use crate::runtime::Mono;
+use crate::shard::LiveConfig;
 use crate::wire::group::join_group::JoinGroupRequestProtocol;
 use classic::{ClassicGroup, ClassicGroupState, ClassicMember};
 use consumer::{ConsumerGroup, ConsumerStep};
@@ -111,7 +112,9 @@ pub struct Group {
 
 /// The groups of one partition.
 pub struct Groups {
-    config: Arc<BrokerConfig>,
+    live_config: LiveConfig,
+    /// The settings as of the image.
+    config: Rc<BrokerConfig>,
     random: Box<dyn FnMut() -> u64>,
     groups: HashMap<Rc<str>, Group>,
     timers: Timers<(Rc<str>, Alarm)>,
@@ -131,9 +134,10 @@ pub struct Groups {
 
 impl Groups {
     /// `random` returns random numbers for member ids.
-    pub fn new(config: Arc<BrokerConfig>, random: impl FnMut() -> u64 + 'static) -> Groups {
+    pub fn new(live_config: LiveConfig, random: impl FnMut() -> u64 + 'static) -> Groups {
         Groups {
-            config,
+            config: live_config.read(),
+            live_config,
             random: Box::new(random),
             groups: HashMap::new(),
             timers: Timers::default(),
@@ -376,6 +380,7 @@ impl StateMachine for Groups {
     fn on_loaded(&mut self, image: &Arc<Image>, now: Now, writes: &mut Writes<Groups>) {
         self.is_loaded = true;
         self.image = image.clone();
+        self.config = self.live_config.read();
         self.newest_topic_at = image.index as i64;
         self.schedule_expiry(now);
         let with_members = self.groups.values().filter(|group| !group.kind.is_empty());
@@ -398,6 +403,7 @@ impl StateMachine for Groups {
 
     fn on_image_changed(&mut self, update: &ImageUpdate, _: Now, _: &mut Writes<Groups>) {
         self.image = update.image.clone();
+        self.config = self.live_config.read();
         self.queue_deleted_topics(update);
         if update.has_new_topics() {
             self.newest_topic_at = update.image.index as i64;

@@ -57,7 +57,7 @@ impl World {
             number += 1;
             number
         };
-        Groups::new(Arc::new(load(None, settings).unwrap()), random)
+        Groups::new(LiveConfig::new(load(None, settings).unwrap()), random)
     }
 
     /// Restores the machine from the written records.

@@ -68,6 +68,10 @@ pub(crate) fn all_commands() -> Vec<Command> {
             group: "a group with a long name".into(),
             changes: vec![("consumer.session.timeout.ms".into(), Some("50000".into())), ("nope".into(), None)],
         },
+        Command::SetBrokerConfig {
+            broker: Some(BrokerId(1001)),
+            changes: vec![("log.cleanup.policy".into(), Some("compact".into())), ("nope".into(), None)],
+        },
     ]
 }
 
@@ -236,6 +240,24 @@ fn inapplicable_commands_are_rejected_with_the_reason() {
         let command = Command::CreateTopic { id, name: "t".into(), replicas: vec![vec![NodeId(1)]], overrides: vec![] };
         reject(&image, &command, CommandRejected::IdTaken(id));
     }
+}
+
+#[test]
+fn settings_of_a_broker_and_of_all_brokers_are_apart() {
+    let set = |broker, name: &str, text: Option<&str>| Command::SetBrokerConfig {
+        broker,
+        changes: vec![(name.into(), text.map(str::to_owned))],
+    };
+    let one = Some(BrokerId(1001));
+    let (image, delta) = run(&Image::default(), &set(None, "a", Some("1")));
+    assert_eq!(delta, Delta { broker_configs_changed: true, ..Delta::default() });
+    let (image, _) = run(&image, &set(one, "a", Some("2")));
+    let of = |image: &Image, broker| image.broker_overrides(broker).and_then(|all| all.get("a").cloned());
+    assert_eq!((of(&image, None), of(&image, one)), (Some("1".into()), Some("2".into())));
+    let (image, _) = run(&image, &set(None, "a", None));
+    assert!(image.broker_overrides(None).is_none() && image.broker_overrides(one).is_some());
+    let (image, _) = run(&image, &set(one, "a", None));
+    assert_eq!(Image { index: 0, ..image }, Image::default());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::model::ErrorCode;
 
-/// As `resource_type`: a topic. This broker has configs only for topics and brokers.
+/// As `resource_type`: a topic.
 pub const RESOURCE_TOPIC: i8 = 2;
 /// As `resource_type`: a broker.
 pub const RESOURCE_BROKER: i8 = 4;
@@ -11,6 +11,8 @@ pub const RESOURCE_BROKER: i8 = 4;
 pub const SOURCE_DYNAMIC_TOPIC: i8 = 1;
 /// As `config_source`: set at run time for one broker.
 pub const SOURCE_DYNAMIC_BROKER: i8 = 2;
+/// As `config_source`: set at run time for all brokers.
+pub const SOURCE_DYNAMIC_DEFAULT_BROKER: i8 = 3;
 /// As `config_source`: set in the broker's configuration file.
 pub const SOURCE_STATIC_BROKER: i8 = 4;
 /// As `config_source`: no value is set.
@@ -18,6 +20,8 @@ pub const SOURCE_DEFAULT: i8 = 5;
 /// The group's own setting (KIP-848).
 pub const SOURCE_GROUP: i8 = 8;
 
+/// As `config_type`: no setting has the name.
+pub const TYPE_UNKNOWN: i8 = 0;
 /// As `config_type`: true or false.
 pub const TYPE_BOOLEAN: i8 = 1;
 /// As `config_type`: a text.

@@ -14,11 +14,11 @@ use super::super::case::{Case, case, say};
 const INCREMENTAL: ApiKey = ApiKey::IncrementalAlterConfigs;
 const LEGACY: ApiKey = ApiKey::AlterConfigs;
 const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const BROKER: i8 = 4;
 const GROUP: i8 = 32;
 
-type Change = (&'static str, i8, Option<&'static str>);
-type Changed = (i8, &'static str, &'static [Change]);
+pub type Change = (&'static str, i8, Option<&'static str>);
+pub type Changed = (i8, &'static str, &'static [Change]);
 
 fn incremental(version: i16, resources: &[Changed], validate_only: bool) -> Vec<u8> {
     let config = |(name, config_operation, value): &Change| IncrementalAlterableConfig {
@@ -35,7 +35,7 @@ fn incremental(version: i16, resources: &[Changed], validate_only: bool) -> Vec<
     say(&IncrementalAlterConfigsRequest { resources, validate_only }, version)
 }
 
-type Set = (i8, &'static str, &'static [(&'static str, Option<&'static str>)]);
+pub type Set = (i8, &'static str, &'static [(&'static str, Option<&'static str>)]);
 
 fn legacy(version: i16, resources: &[Set], validate_only: bool) -> Vec<u8> {
     let config = |(name, value): &(&str, Option<&str>)| AlterableConfig {
@@ -50,16 +50,31 @@ fn legacy(version: i16, resources: &[Set], validate_only: bool) -> Vec<u8> {
     say(&AlterConfigsRequest { resources: resources.iter().map(resource).collect(), validate_only }, version)
 }
 
-fn change(name: &'static str, resources: &'static [Changed]) -> Case {
+pub fn change(name: &'static str, resources: &'static [Changed]) -> Case {
     case(INCREMENTAL, name, move |_, v| incremental(v, resources, false))
+}
+
+/// A change that is only validated.
+pub fn validated_only(
+    name: &'static str,
+    resource_type: i8,
+    resource: &'static str,
+    changes: &'static [Change],
+) -> Case {
+    case(INCREMENTAL, name, move |_, v| incremental(v, &[(resource_type, resource, changes)], true))
 }
 
 /// One config of an existing topic.
 fn one(name: &'static str, config: &'static [Change]) -> Case {
-    case(INCREMENTAL, name, move |_, v| incremental(v, &[(TOPIC, "altered", config)], false))
+    change_one(name, TOPIC, "altered", config)
 }
 
-fn set(name: &'static str, resources: &'static [Set]) -> Case {
+/// Configs of one resource.
+pub fn change_one(name: &'static str, resource_type: i8, resource: &'static str, changes: &'static [Change]) -> Case {
+    case(INCREMENTAL, name, move |_, v| incremental(v, &[(resource_type, resource, changes)], false))
+}
+
+pub fn set(name: &'static str, resources: &'static [Set]) -> Case {
     case(LEGACY, name, move |_, v| legacy(v, resources, false))
 }
 

@@ -2,6 +2,7 @@
 
 mod acls;
 mod alter_configs;
+mod broker_configs;
 mod cluster;
 mod configs;
 mod consumer_groups;
@@ -36,6 +37,7 @@ fn well_formed() -> Vec<Case> {
         cluster::cases(),
         configs::cases(),
         alter_configs::cases(),
+        broker_configs::cases(),
         partitions::cases(),
         produce::cases(),
         producers::cases(),

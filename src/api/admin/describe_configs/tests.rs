@@ -97,7 +97,11 @@ fn statement_38_a_broker_is_described_by_its_id_its_nodes_id_or_no_name() {
     let world = World::nodes(2).set(&["node.id=1", "num.partitions=4"]);
     for name in ["1000", "1001", "1"] {
         let result = ask(&world, resource(RESOURCE_BROKER, name, None));
-        assert_eq!((result.error_code, result.configs.len()), (ErrorCode::None, broker::SETTINGS.len()), "{name}");
+        assert_eq!(
+            (result.error_code, result.configs.len()),
+            (ErrorCode::None, broker::SETTINGS.len() + dynamic::others().count()),
+            "{name}"
+        );
         assert_eq!(shape(entry(&result, "num.partitions")), "4@4 num.partitions=4@4 num.partitions=1@5");
         assert_eq!(shape(entry(&result, "log.retention.ms")), "null@5");
         assert!(entry(&result, "node.id").read_only);

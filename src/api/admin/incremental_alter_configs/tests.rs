@@ -122,8 +122,6 @@ fn an_invalid_change_is_rejected_with_the_reason() {
     check_refused(topic("nope", &set("retention.ms", "1")), UnknownTopicOrPartition, "The topic 'nope' does not exist");
     check_refused(topic("nope", &set("retention.ms", "x")), InvalidConfig, "retention.ms");
     check_refused(topic("..", &set("retention.ms", "x")), InvalidTopicException, "");
-    check_refused(resource(RESOURCE_BROKER, "", &set("log.retention.ms", "1")), InvalidRequest, "[log.retention.ms]");
-    check_refused(resource(RESOURCE_BROKER, "1000", &set("nope", "1")), InvalidRequest, "dynamically: [nope]");
     check_refused(resource(RESOURCE_BROKER, "9", &set("nope", "1")), InvalidRequest, "Unexpected broker id");
     check_refused(resource(32, "g", &set("x", "1")), InvalidConfig, "Unknown group config name: x");
     check_refused(resource(32, "", &set("x", "1")), InvalidRequest, "Default group resources are not allowed.");
