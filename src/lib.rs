@@ -258,6 +258,10 @@
 //!   reading of the clock for its stages, and no allocation. The edge takes at most 20 snapshots a second, however many
 //!   clients ask. Its thread has a tenth of a shard's weight and does not preempt one: otherwise the edge, woken by a
 //!   shard's answer, ran at once on that shard's core (up to 44 ms on a machine with other load).
+//! - **`perf` has one thread, and takes cores only where the broker leaves some.** Requests are encoded once, so one
+//!   thread loads a broker on the cores that it leaves; a note states when it does not. A broker with a thread for each
+//!   core leaves none: a client pinned to one of them would delay that shard alone, so it floats. The step of a sweep
+//!   keeps the rate, not the requests in flight: with those fixed, a slow broker receives less load and looks better.
 //! - **The lag of a group in time comes from earlier scrapes** (`edge::lag`): when a high watermark was seen below the
 //!   committed offset. The record's timestamp would need a read of the log for each partition and scrape, and may be
 //!   any number that a producer chose.

@@ -12,6 +12,7 @@
 //! | `steer` | connections on one port move to the shard that their client addresses |
 //! | `configuration` | settings from Kafka's file, the environment and the arguments; the lines of a start |
 //! | `edge` | metrics are true, health follows the start, and no number of clients stops them |
+//! | `perf` | the load generator: sweeps, mixed loads, reports, bad input |
 //! | `tuning` | `tune` and `doctor`: profiles of this machine, settings of a made-up host |
 //! | `data_directory` | missing, damaged and foreign files are named, and nothing is changed |
 //! | `command_line`, `administration`, `inspect` | the subcommands: output, errors and exit codes |
@@ -29,6 +30,7 @@ mod edge;
 mod groups;
 mod inspect;
 mod limits;
+mod perf;
 mod produce_rules;
 mod protocol;
 mod restart;

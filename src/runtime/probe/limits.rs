@@ -10,14 +10,10 @@ const OPEN_FILES_WANTED: u64 = 20_000;
 /// Raises the soft limit of open files to the hard limit, and reports the result.
 pub fn open_files() -> Finding {
     const NAME: &str = "open files";
-    let (soft, hard) = match read(libc::RLIMIT_NOFILE) {
-        Ok(limit) => limit,
+    let (soft, now) = match raise_open_files() {
+        Ok(limits) => limits,
         Err(error) => return Finding::degraded(NAME, format!("the limit cannot be read: {error}"), ""),
     };
-    let mut now = soft;
-    if soft < hard && raise(libc::RLIMIT_NOFILE, hard).is_ok() {
-        now = hard;
-    }
     let found = if now > soft { format!("{now} (raised from {soft})") } else { now.to_string() };
     if now >= OPEN_FILES_WANTED {
         return Finding::fine(NAME, found);
@@ -28,6 +24,13 @@ pub fn open_files() -> Finding {
         "each connection needs one and each partition a few; without a free one, connections are refused: raise \
          the hard limit (systemd: LimitNOFILE=1048576; containers: --ulimit nofile=1048576; shells: ulimit -Hn)",
     )
+}
+
+/// Raises the soft limit of open files to the hard limit. Returns the limit before and now.
+pub fn raise_open_files() -> io::Result<(u64, u64)> {
+    let (soft, hard) = read(libc::RLIMIT_NOFILE)?;
+    let is_raised = soft < hard && raise(libc::RLIMIT_NOFILE, hard).is_ok();
+    Ok((soft, if is_raised { hard } else { soft }))
 }
 
 /// The limit on locked memory in bytes; `None` if this process has no limit.

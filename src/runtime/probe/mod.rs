@@ -15,6 +15,8 @@ mod uring;
 use std::fmt;
 use std::path::Path;
 
+pub use limits::raise_open_files;
+
 /// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {

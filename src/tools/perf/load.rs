@@ -107,7 +107,11 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
             watchers.push(Watcher { socket: Socket::connect(address, timeout)?, next_correlation_id: 0, next });
         }
     }
-    let setting = setting(target, load, plan, leaders.len(), connections.len());
+    let rate = match (verb, plan.rate) {
+        ("sweep", _) => "a rate for each step".into(),
+        (_, rate) => rate.map_or("no rate".into(), |rate| format!("{rate} requests/s")),
+    };
+    let setting = setting(target, load, plan, rate, leaders.len(), connections.len());
     let mut run = Run {
         topic: &target.topic,
         connections,
@@ -146,7 +150,7 @@ pub fn run(verb: &'static str, target: &Target, load: &Load, plan: &Plan) -> Res
 }
 
 /// The parameters of the run in one line.
-fn setting(target: &Target, load: &Load, plan: &Plan, leaders: usize, connections: usize) -> String {
+fn setting(target: &Target, load: &Load, plan: &Plan, rate: String, leaders: usize, connections: usize) -> String {
     format!(
         "{} x {} B in a batch, {} partitions of {} on {}, {} connections x {} in flight, acks={}, {}, {} s after {} s",
         load.batch_records,
@@ -157,7 +161,7 @@ fn setting(target: &Target, load: &Load, plan: &Plan, leaders: usize, connection
         connections,
         plan.in_flight,
         load.acks,
-        plan.rate.map_or("no rate".into(), |rate| format!("{rate} requests/s")),
+        rate,
         load.seconds,
         load.warmup,
     )

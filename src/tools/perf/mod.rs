@@ -2,7 +2,7 @@
 //!
 //! - Owns: the load, the latencies, and the report.
 //! - Inputs: arguments, the address of a broker, and its process id if it runs on this machine.
-//! - Outputs: a table or JSON on standard output.
+//! - Outputs: a table or JSON on standard output; with `--report` a page and its numbers in a directory.
 //! - Does not know: whether the broker is Tidemill. It works with every broker that supports Produce v7 and Fetch v11.
 //! - Runs on the main thread with a few non-blocking sockets. Requests are encoded once and sent many times, so that
 //!   the broker has the cores of a small machine to itself.
@@ -15,10 +15,16 @@
 //! load.rs      the loop of all commands that produce          consume.rs   the loop of `consume`
 //! sweep.rs     the rates of `sweep`, and its knee             timeline.rs  latency over time
 //! window.rs    the measured time, and the broker's CPU in it  report.rs    the table and the JSON
-//! progress.rs  the progress bar
+//! isolation.rs the client's cores, away from the broker's     progress.rs  the progress bar
+//! document.rs  report.html and report.json                    chart.rs     a chart of the page
+//! environment.rs  machine, disk, client, broker, durability
 //! ```
 
+mod chart;
 mod consume;
+mod document;
+mod environment;
+mod isolation;
 mod load;
 mod progress;
 mod report;
@@ -32,7 +38,11 @@ mod window;
 use super::Failure;
 use super::connect::Connect;
 use super::produce::CompressionArg;
+use crate::tools::tune::machine::Roots;
+use document::{Document, Outcome};
+use environment::Environment;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,6 +107,15 @@ struct Target {
     /// The process id of the broker on this machine, to measure its CPU and memory; may be repeated
     #[arg(long)]
     pid: Vec<u32>,
+    /// The cores of this client: auto (those that the broker of --pid leaves), all, or a list such as 2-3
+    #[arg(long, default_value = "auto", value_parser = isolation::parse)]
+    cpus: isolation::Cores,
+    /// Write report.html and report.json into this directory: figures, charts, machine, disk, versions, durability
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// The data directory of the broker on this machine, whose disk the report describes [default: the broker's answer]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -284,6 +303,9 @@ pub fn one_at_a_time(connect: &Connect, topic: &str, seconds: f64) -> Result<One
         partitions: 1,
         configs: Vec::new(),
         pid: Vec::new(),
+        cpus: isolation::Cores::All,
+        report: None,
+        data: None,
         connect: connect.clone(),
     };
     let load = Load {
@@ -306,28 +328,66 @@ pub fn one_at_a_time(connect: &Connect, topic: &str, seconds: f64) -> Result<One
     Ok(OneAtATime { requests: report.requests, p50_us: at(0.5), p99_us: at(0.99) })
 }
 
+impl Verb {
+    fn target(&self) -> &Target {
+        match self {
+            Verb::Produce(args) | Verb::Mixed(args) => &args.target,
+            Verb::Latency(args) => &args.target,
+            Verb::Sweep(args) => &args.target,
+            Verb::Consume(args) => &args.target,
+        }
+    }
+
+    /// The acknowledgements of the producers.
+    fn acks(&self) -> Option<i16> {
+        match self {
+            Verb::Produce(args) | Verb::Mixed(args) => Some(args.load.acks),
+            Verb::Latency(args) => Some(args.load.acks),
+            Verb::Sweep(args) => Some(args.load.acks),
+            Verb::Consume(_) => None,
+        }
+    }
+
+    fn run(&self) -> Result<Outcome, Failure> {
+        Ok(match self {
+            Verb::Produce(args) => Outcome::Run(args.run("produce", false)?),
+            Verb::Mixed(args) => Outcome::Run(args.run("mixed", true)?),
+            Verb::Latency(args) => {
+                let plan = load::Plan {
+                    connections: args.connections.get(),
+                    in_flight: args.in_flight.get(),
+                    rate: Some(args.rate),
+                    end_to_end: args.end_to_end,
+                };
+                Outcome::Run(load::run("latency", &args.target, &args.load, &plan)?)
+            }
+            Verb::Sweep(args) => Outcome::Sweep(sweep::run(args, &args.target, &args.load)?),
+            Verb::Consume(args) => Outcome::Run(consume::run(args)?),
+        })
+    }
+}
+
 /// Runs `tidemill perf`.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let target = args.verb.target();
+    if let Some(directory) = &target.report {
+        document::prepare(directory)?;
+    }
+    window::check_processes(&target.pid)?;
+    // Each connection needs a descriptor. A limit that stays too low shows as an error of a connection.
+    let _ = crate::runtime::probe::raise_open_files();
+    let machine = environment::machine(&Roots::new(None));
+    let cores = isolation::isolate(target)?;
+    let outcome = args.verb.run()?;
     let mut out = std::io::stdout().lock();
-    let (json, report) = match args.verb {
-        Verb::Produce(args) => (args.target.connect.json, args.run("produce", false)?),
-        Verb::Mixed(args) => (args.target.connect.json, args.run("mixed", true)?),
-        Verb::Latency(args) => {
-            let plan = load::Plan {
-                connections: args.connections.get(),
-                in_flight: args.in_flight.get(),
-                rate: Some(args.rate),
-                end_to_end: args.end_to_end,
-            };
-            (args.target.connect.json, load::run("latency", &args.target, &args.load, &plan)?)
-        }
-        Verb::Sweep(args) => {
-            let sweep = sweep::run(&args, &args.target, &args.load)?;
-            sweep.print(args.target.connect.json, &mut out)?;
-            return Ok(());
-        }
-        Verb::Consume(args) => (args.target.connect.json, consume::run(&args)?),
+    outcome.print(target.connect.json, &mut out)?;
+    let Some(directory) = &target.report else {
+        return Ok(());
     };
-    report.print(json, &mut out)?;
+    let mut sections = vec![machine, environment::client(&cores)];
+    sections.extend(environment::broker(target, args.verb.acks())?);
+    let command = document::command(std::env::args(), &target.connect.bootstrap);
+    Document { command: &command, environment: &Environment { sections }, outcome: &outcome }.write(directory)?;
+    eprintln!("report: {}", directory.join(document::HTML).display());
     Ok(())
 }

@@ -90,7 +90,12 @@ impl Report {
         limits
     }
 
-    fn cpu_seconds_per_gb(&self) -> Option<f64> {
+    /// The cores that the broker kept busy.
+    pub fn broker_cores(&self) -> Option<f64> {
+        self.usage.broker_seconds.map(|seconds| seconds / self.seconds.max(1e-9))
+    }
+
+    pub fn cpu_seconds_per_gb(&self) -> Option<f64> {
         self.usage.broker_seconds.filter(|_| self.bytes > 0).map(|seconds| seconds / (self.bytes as f64 / 1e9))
     }
 
@@ -109,7 +114,7 @@ impl Report {
             "errors": self.errors,
             "broker_cpu_seconds_per_gb": self.cpu_seconds_per_gb(),
             "broker_cpu_us_per_request": self.cpu_us_per_request(),
-            "broker_cpu_cores": self.usage.broker_seconds.map(|seconds| seconds / self.seconds),
+            "broker_cpu_cores": self.broker_cores(),
             "broker_resident_bytes": self.usage.broker_resident_bytes,
             "client_cpu_cores": self.client_cores(),
             "machine_busy_share": self.usage.busy_share,
@@ -126,6 +131,7 @@ impl Report {
                 QUANTILES.iter().map(|&(name, quantile)| (name.to_string(), json!(at_us(latencies, quantile))));
             let mut values: Map<String, Value> = values.collect();
             values.insert("count".into(), json!(latencies.len()));
+            values.insert("histogram".into(), histogram(latencies).iter().map(Bucket::to_json).collect());
             all[format!("{name}_us")] = Value::Object(values);
         }
         all
@@ -189,6 +195,39 @@ const STEAL_SHARE: f64 = 0.01;
 /// The percentiles of every table.
 pub const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
+/// The requests whose latency is between two bounds, in microseconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Bucket {
+    pub from_us: f64,
+    pub to_us: f64,
+    pub count: u64,
+}
+
+impl Bucket {
+    fn to_json(&self) -> Value {
+        json!({ "from_us": self.from_us, "to_us": self.to_us, "count": self.count })
+    }
+}
+
+/// The histogram with ten buckets for each decade, from the first to the last that is not empty.
+pub fn histogram(latencies: &Latencies) -> Vec<Bucket> {
+    let bound = |index: i32| 10f64.powf(f64::from(index) / 10.0);
+    let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
+    for value in latencies.iter_recorded() {
+        let us = value.value_iterated_to() as f64 / 1e3;
+        *counts.entry((us.log10() * 10.0).floor() as i32).or_default() += value.count_since_last_iteration();
+    }
+    let (Some(first), Some(last)) = (counts.keys().next().copied(), counts.keys().next_back().copied()) else {
+        return Vec::new();
+    };
+    let bucket = |index: i32| Bucket {
+        from_us: bound(index),
+        to_us: bound(index + 1),
+        count: counts.get(&index).copied().unwrap_or(0),
+    };
+    (first..=last).map(bucket).collect()
+}
+
 /// A percentile in microseconds.
 pub fn at_us(latencies: &Latencies, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1e3
@@ -240,5 +279,18 @@ mod tests {
         }
         let idle = Report { usage: Usage { own_seconds: 1.0, ..Usage::default() }, ..report };
         assert_eq!(idle.limits(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_histogram_has_every_request_once() {
+        let mut all = latencies();
+        for us in [11, 15, 15, 9_999] {
+            all.record(us * 1000).unwrap();
+        }
+        let buckets = histogram(&all);
+        assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 4);
+        assert_eq!((buckets[0].count, buckets[1].count), (1, 2), "{buckets:?}");
+        assert!(buckets.windows(2).all(|two| (two[0].to_us - two[1].from_us).abs() < 1e-9), "without gaps");
+        assert_eq!(histogram(&latencies()), []);
     }
 }

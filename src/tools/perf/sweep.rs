@@ -1,5 +1,6 @@
 //! `sweep`: raises the rate step by step until the broker does not keep up, and finds the knee.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -155,7 +156,7 @@ impl Sweep {
         match &self.steps[index].0 {
             _ if self.knee == Some(index) => "knee",
             step if step.has_errors => "errors",
-            step if !step.keeps_up() => "does not keep up",
+            step if !step.keeps_up() => "saturated",
             _ => "",
         }
     }
@@ -186,10 +187,27 @@ impl Sweep {
             table.add_row(row);
         }
         writeln!(out, "{table}\nLatencies are in microseconds. {}", self.sentence())?;
-        let mut notes: Vec<String> = self.steps.iter().flat_map(|(_, report)| report.limits()).collect();
-        notes.sort();
-        notes.dedup();
-        notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+        self.limits().iter().try_for_each(|limit| writeln!(out, "note: {limit}"))
+    }
+
+    /// The limits of all steps, each with its rates.
+    pub fn limits(&self) -> Vec<String> {
+        let mut rates: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (step, report) in &self.steps {
+            for limit in report.limits() {
+                rates.entry(limit).or_default().push(format!("{:.0}", step.offered));
+            }
+        }
+        rates.into_iter().map(|(limit, rates)| format!("{limit} (at {} requests/s)", rates.join(", "))).collect()
+    }
+
+    /// Each offered rate with a percentile in microseconds.
+    pub fn points(&self, quantile: f64) -> impl Iterator<Item = (f64, f64)> {
+        let point = move |(step, report): &(Step, Report)| {
+            let (_, latencies) = report.latencies.last()?;
+            Some((step.offered, at_us(latencies, quantile)))
+        };
+        self.steps.iter().filter_map(point)
     }
 
     pub fn to_json(&self) -> Value {

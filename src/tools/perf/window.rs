@@ -48,9 +48,7 @@ pub struct Window {
 impl Window {
     /// `warmup` and `seconds` are in seconds. Fails if there is no process with one of the `pids`.
     pub fn new(warmup: f64, seconds: Option<f64>, pids: &[u32]) -> Result<Window, Failure> {
-        for &pid in pids {
-            read_counters(pid).ok_or_else(|| Failure::new(format!("process {pid} does not exist")))?;
-        }
+        check_processes(pids)?;
         let begins = Instant::now() + Duration::from_secs_f64(warmup);
         let ends = seconds.map(|seconds| begins + Duration::from_secs_f64(seconds));
         Ok(Window { begins, ends, pids: pids.to_vec(), at_begin: None })
@@ -105,6 +103,14 @@ impl Window {
             ticks: sum.ticks + one.ticks,
             resident_bytes: sum.resident_bytes + one.resident_bytes,
         })
+    }
+}
+
+/// Fails if one of the processes does not exist.
+pub fn check_processes(pids: &[u32]) -> Result<(), Failure> {
+    match pids.iter().find(|pid| read_counters(**pid).is_none()) {
+        Some(pid) => Err(Failure::new(format!("process {pid} does not exist"))),
+        None => Ok(()),
     }
 }
 

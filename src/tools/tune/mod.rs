@@ -23,7 +23,7 @@ mod progress;
 mod provenance;
 mod report;
 mod store;
-mod svg;
+pub(in crate::tools) mod svg;
 
 use std::path::PathBuf;
 
