@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::load;
 use super::{Now, StateMachine, Writes, code_of_append};
@@ -16,6 +17,9 @@ use crate::record::validate::Accepted;
 use crate::runtime::sync::{First, Notify, Permits, first};
 use crate::runtime::{self, Class, Mono};
 use crate::shard::Shard;
+
+/// From this time on, a wait for the journal delays deadlines.
+pub(super) const STALL: Duration = Duration::from_millis(200);
 
 /// A partition of an internal topic and its state machine.
 pub struct Ledger<M> {
@@ -131,10 +135,23 @@ impl<M: StateMachine> Ledger<M> {
                 None => rearmed.await,
                 Some(at) => {
                     if let First::Left(()) = first(runtime::sleep_until(at), rearmed).await {
+                        self.outlast_stall().await;
                         self.background_step(|machine, now, writes| machine.on_deadline(now, writes)).await;
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the journal has written what was appended so far. A client whose commit waits for a slow device sends
+    /// no heartbeat on that connection, so the time of a stall does not count against sessions: after a long one, they
+    /// get as much time again as this waited.
+    async fn outlast_stall(&self) {
+        if let Ok(stalled) = self.shard.wait_appended().await
+            && stalled >= STALL
+        {
+            tracing::warn!("{}: its deadlines waited {stalled:.1?} for the journal", self.name());
+            runtime::sleep(stalled).await;
         }
     }
 
@@ -145,7 +162,7 @@ impl<M: StateMachine> Ledger<M> {
         {
             tracing::warn!("{}: a background step failed: {error}", self.name());
             // The work stays due. Pause, so that a full disk does not turn the clock task into a busy loop.
-            runtime::sleep(std::time::Duration::from_millis(500)).await;
+            runtime::sleep(Duration::from_millis(500)).await;
         }
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ledger::STALL;
 use super::topic::InternalTopic;
 use super::{Ledger, Ledgers, Now, ReplayedRecord, StateMachine, Unreadable, Writes};
 use crate::config::BrokerConfig;
@@ -15,7 +16,8 @@ use crate::metadata::apply::tests::{create, image_with_nodes};
 use crate::metadata::owner::shard_of;
 use crate::metadata::{Command, Image, ImageUpdate, apply_to};
 use crate::model::{ErrorCode, NodeId, Offset, ProducerId, ShardId};
-use crate::runtime::{self, Mono};
+use crate::runtime::fault::{FaultPlan, Target};
+use crate::runtime::{self, Mono, clock};
 use crate::shard::Shard;
 use crate::shard::open::ShardLocation;
 
@@ -151,6 +153,36 @@ fn appended_state_survives_a_crash() {
         assert_eq!(state, (BTreeMap::from(expected), vec![0, 1, 2, 3, 4]));
         note(&ledger, b"d", Some(b"5")).await.unwrap();
         assert_eq!(ledger.partition().log_end(), Offset(6));
+    });
+}
+
+#[test]
+fn deadlines_wait_while_the_journal_stalls() {
+    let scratch = Scratch::new("stall");
+    let (image, owner) = world();
+    run(async {
+        let shard = open(&scratch.0, &image, owner).await;
+        let ledgers = Ledgers::new(&shard, Notes::default);
+        let ledger = ledgers.ledger("any").unwrap();
+        loaded(&ledger).await;
+        let has_rung = || ledger.peek(|notes| notes.due.is_none()).unwrap();
+        runtime::install_faults(Some(FaultPlan::hold(Target::Write, 1)));
+        let due = clock::now() + Duration::from_millis(20);
+        let noted = ledger.step(|notes, _, writes| {
+            notes.due = Some(due);
+            writes.put(b"a", Some(b"1"));
+        });
+        noted.await.unwrap();
+        runtime::sleep(STALL * 2).await;
+        assert!(!has_rung(), "a client may be unable to send a heartbeat");
+        let released = clock::now();
+        runtime::install_faults(None);
+        ledger.wait_durable().await.unwrap();
+        while !has_rung() {
+            runtime::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(released.elapsed() >= STALL, "clients get time for a heartbeat");
+        shard.stop().await.expect("storage works");
     });
 }
 

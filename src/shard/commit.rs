@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shard;
 use crate::disk::StorageError;
@@ -48,6 +49,14 @@ impl Shard {
             self.committed_moved.reached(sequence.0).await;
         }
         Ok(())
+    }
+
+    /// Waits until everything that was appended before the call is committed, and returns the time that this took. Fails
+    /// when that will never happen.
+    pub async fn wait_appended(&self) -> Result<Duration, Arc<StorageError>> {
+        let began = clock::now();
+        self.wait_committed(self.journal.last_appended()).await?;
+        Ok(began.elapsed())
     }
 
     pub(super) async fn run_commit(self: Rc<Self>) {
