@@ -7,7 +7,7 @@ use super::choices::{
     TIMESTAMP_TYPES,
 };
 use super::host_limits::HostLimit;
-use super::listener::Listener;
+use super::listener::{Listener, host_and_port};
 use super::protocol::DEFAULT_MAP;
 use super::setting::{FromValue, Kind, Setting, Value, double, int, int_from, int_or, long, long_from, short_from};
 
@@ -347,8 +347,7 @@ pub(super) fn parse_edge(text: &str) -> Result<Option<(&str, u16)>, BadEdge> {
     if text == "off" {
         return Ok(None);
     }
-    let (host, port) = text.rsplit_once(':').ok_or(BadEdge)?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let (host, port) = host_and_port(text).ok_or(BadEdge)?;
     match port.parse() {
         Ok(port) if port > 0 && !host.is_empty() => Ok(Some((host, port))),
         _ => Err(BadEdge),

@@ -50,8 +50,7 @@ impl Listener {
     pub fn parse(text: &str) -> Result<Listener, ListenerError> {
         let form = || ListenerError::Form { text: text.to_owned() };
         let (name, address) = text.split_once("://").ok_or_else(form)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(form)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let (host, port) = host_and_port(address).ok_or_else(form)?;
         if name.is_empty()
             || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
             || host.contains(['/', '[', ']'])
@@ -86,6 +85,12 @@ impl Listener {
     pub fn is_wildcard(&self) -> bool {
         matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
     }
+}
+
+/// Splits `host:port`. The brackets of an IPv6 address are removed.
+pub(super) fn host_and_port(address: &str) -> Option<(&str, &str)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port))
 }
 
 impl fmt::Display for Listener {

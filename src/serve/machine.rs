@@ -99,22 +99,23 @@ fn cannot_create(root: &Path, error: &io::Error) -> Failure {
 /// Gives each shard its memory if the configuration does not. Refuses a `memory.bytes` above the machine's memory, and
 /// warns if that of all shards is.
 pub(super) fn plan_memory(config: &mut BrokerConfig, shards: u16, banner: Banner) -> Result<(), Failure> {
-    let Some(machine) = probe::memory_bytes() else { return Ok(()) };
-    let Some(memory) = config.memory_bytes else {
-        config.memory_bytes = probe::memory_available().map(|available| machine_share(available, machine, shards));
+    let memory = probe::Memory::of_process();
+    let Some(machine) = memory.bytes() else { return Ok(()) };
+    let Some(given) = config.memory_bytes else {
+        config.memory_bytes = memory.available().map(|available| machine_share(available, machine, shards));
         return Ok(());
     };
-    let all = memory.saturating_mul(shards.into());
+    let all = given.saturating_mul(shards.into());
     if all <= machine {
         return Ok(());
     }
     let found = format!(
         "memory.bytes is {} MiB for each of {}, and this machine has {} MiB",
-        memory >> 20,
+        given >> 20,
         counted(shards.into(), "shard"),
         machine >> 20
     );
-    if memory > machine {
+    if given > machine {
         return Err(Failure::new(found).hinted("set a smaller memory.bytes"));
     }
     banner.warning(&format!("{found}; under load the kernel may end the process"));
@@ -168,7 +169,7 @@ mod tests {
             let mut config = crate::config::load(None, &[format!("memory.bytes={bytes}")]).expect("legal");
             plan_memory(&mut config, 1, Banner::new(true))
         };
-        let machine = probe::memory_bytes().expect("the size of the memory");
+        let machine = probe::Memory::of_process().bytes().expect("the size of the memory");
         assert!(memory(machine).is_ok());
         assert!(memory(machine + 1).expect_err("too much").message.contains("memory.bytes"));
         let mut config = BrokerConfig::default();

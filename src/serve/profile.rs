@@ -122,7 +122,7 @@ impl Reader {
             Ok(now) => now,
             Err(error) => return self.refuse(&path, &error),
         };
-        let differences = parsed.fingerprint().differences(&now);
+        let differences = parsed.head().fingerprint.differences(&now);
         let named = |is_identity: bool| {
             let of_kind = differences.iter().filter(|difference| difference.is_identity == is_identity);
             of_kind.map(Difference::to_string).collect::<Vec<_>>().join(", ")
@@ -141,7 +141,7 @@ impl Reader {
             let changed = named(false);
             self.warn(format!("{shown} may be out of date ({changed}): measure again with `{}`", P::COMMAND));
         }
-        let provenance = parsed.provenance();
+        let provenance = parsed.head().provenance;
         let age = provenance.age_days(self.now_ms);
         if age > AGE_DAYS_MAX {
             self.warn(format!("{shown} is {age} days old: measure again with `{}`", P::COMMAND));

@@ -65,12 +65,17 @@ impl Shard {
         // Room for the largest batch, which must be in memory as a whole.
         let least = (MEMORY_BYTES_DEFAULT / 8 * 5).max(2 * config.request_bytes_max() as u64).min(most);
         let others = config.shard_memory() - most;
-        let Some(machine) = probe::memory_bytes() else { return };
+        let memory = probe::Memory::of_process();
+        let Some(machine) = memory.bytes() else { return };
         let reserve = (machine / 16).min(2 << 30);
-        self.memory.set_budget(least as usize);
+        let set_limit = |limit: u64| {
+            self.memory.set_budget(limit as usize);
+            buf::set_arena_budget((limit + others) as usize);
+        };
+        set_limit(least);
         while !self.stopping.get() {
             runtime::sleep(INTERVAL).await;
-            let Some(available) = probe::memory_available() else { return };
+            let Some(available) = memory.available() else { return };
             let is_short = probe::memory_pressure().is_some_and(|percent| percent > PRESSURE_MAX);
             let machine = Machine { available, reserve, is_short, shards: self.shards.into() };
             let limit = self.memory.budget() as u64;
@@ -79,8 +84,10 @@ impl Shard {
             if next < limit {
                 tracing::debug!("the machine has {available} bytes of memory left: the limit is {next}, not {limit}");
             }
-            self.memory.set_budget(next as usize);
-            buf::set_arena_budget((next + others) as usize);
+            // A new limit wakes the tasks that wait for memory.
+            if next != limit {
+                set_limit(next);
+            }
             while buf::unmap_free_chunk() {
                 runtime::yield_now().await;
             }

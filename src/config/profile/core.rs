@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::latency::Latency;
-use super::parse::{Profile, require};
+use super::parse::{Head, Profile, require};
 use super::provenance::Provenance;
 
 /// The measurements of the cores of one machine.
@@ -72,16 +72,8 @@ pub struct Wake {
 impl Profile for CoreProfile {
     const COMMAND: &'static str = "tidemill tune cores";
 
-    fn version(&self) -> u32 {
-        self.version
-    }
-
-    fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn head(&self) -> Head<'_> {
+        Head { version: self.version, fingerprint: &self.fingerprint, provenance: &self.provenance }
     }
 
     fn check(&self) -> Result<(), String> {

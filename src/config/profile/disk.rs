@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::latency::Latency;
-use super::parse::{Profile, require};
+use super::parse::{Head, Profile, require};
 use super::provenance::Provenance;
 
 /// The measurements of the volume of one data directory.
@@ -109,16 +109,8 @@ impl MeasuredDisk {
 impl Profile for DiskProfile {
     const COMMAND: &'static str = "tidemill tune disk";
 
-    fn version(&self) -> u32 {
-        self.version
-    }
-
-    fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-
-    fn provenance(&self) -> &Provenance {
-        &self.provenance
+    fn head(&self) -> Head<'_> {
+        Head { version: self.version, fingerprint: &self.fingerprint, provenance: &self.provenance }
     }
 
     fn check(&self) -> Result<(), String> {

@@ -25,7 +25,7 @@ pub use derive::{Derived, Prediction, derive, predict};
 pub use disk::{Bandwidth, DiskProfile, Drift, Flush, MeasuredDisk, WriteCell};
 pub use fingerprint::{Difference, Fingerprint};
 pub use latency::{BOUNDS_US, Latency};
-pub use parse::{Profile, ProfileError, VERSION, parse};
+pub use parse::{Head, Profile, ProfileError, VERSION, parse};
 pub use provenance::{Form, Provenance};
 
 /// The name of the core profile in a profile directory.

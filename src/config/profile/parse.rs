@@ -8,16 +8,22 @@ use super::provenance::Provenance;
 /// The version of both formats.
 pub const VERSION: u32 = 1;
 
+/// The fields that both kinds of profiles have.
+pub struct Head<'a> {
+    /// The version of the format.
+    pub version: u32,
+    /// The machine or the device.
+    pub fingerprint: &'a Fingerprint,
+    /// The circumstances of the measurement.
+    pub provenance: &'a Provenance,
+}
+
 /// Both kinds of profiles.
 pub trait Profile: DeserializeOwned {
     /// The command that measures it.
     const COMMAND: &'static str;
-    /// The version of the format.
-    fn version(&self) -> u32;
-    /// The machine or the device.
-    fn fingerprint(&self) -> &Fingerprint;
-    /// The circumstances of the measurement.
-    fn provenance(&self) -> &Provenance;
+    /// The fields that both have.
+    fn head(&self) -> Head<'_>;
     /// Finds an impossible value.
     fn check(&self) -> Result<(), String>;
 }
@@ -67,13 +73,14 @@ pub fn parse<P: Profile>(text: &str) -> Result<P, ProfileError> {
             return Err(ProfileError::Malformed { reason, command });
         }
     };
-    if profile.version() != VERSION {
-        return Err(ProfileError::Version { found: profile.version(), command });
+    let Head { version, fingerprint, provenance } = profile.head();
+    if version != VERSION {
+        return Err(ProfileError::Version { found: version, command });
     }
-    if !profile.provenance().complete {
+    if !provenance.complete {
         return Err(ProfileError::CutOff(command));
     }
-    if profile.fingerprint().0.is_empty() {
+    if fingerprint.0.is_empty() {
         return Err(ProfileError::Impossible { reason: "the fingerprint is empty".into(), command });
     }
     profile.check().map_err(|reason| ProfileError::Impossible { reason, command })?;

@@ -13,26 +13,39 @@ pub fn huge_pages() -> Finding {
     judge(std::fs::read_to_string(ENABLED).ok().as_deref())
 }
 
-/// The memory of the machine, or of the process's control group if that has less.
-pub fn bytes() -> Option<u64> {
-    let machine = of_meminfo(&read(MEMINFO)?, "MemTotal:")?;
-    let limits = groups().filter_map(|group| limit(&group));
-    limits.chain([machine]).min()
+/// The memory of the machine, and the limits of the process's control groups.
+pub struct Memory {
+    /// The control group of the process, and its ancestors.
+    groups: Vec<PathBuf>,
 }
 
-/// The memory that the process can still get: that of the machine, or of its control group if that has less. Memory
-/// that the kernel gives back when asked, such as its cache of files, counts as available.
-pub fn available() -> Option<u64> {
-    let machine = of_meminfo(&read(MEMINFO)?, "MemAvailable:")?;
-    let rooms = groups().filter_map(|group| {
-        let limit = limit(&group)?;
-        let used = read(group.join("memory.current"))?.trim().parse::<u64>().ok()?;
-        let statistics = read(group.join("memory.stat")).unwrap_or_default();
-        let cached = statistics.lines().find_map(|line| line.strip_prefix("inactive_file "));
-        let cached = cached.and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
-        Some(limit.saturating_sub(used.saturating_sub(cached)))
-    });
-    rooms.chain([machine]).min()
+impl Memory {
+    /// Finds the control groups. A process stays in its group.
+    pub fn of_process() -> Memory {
+        Memory { groups: groups().collect() }
+    }
+
+    /// The memory of the machine, or of the control group if that has less.
+    pub fn bytes(&self) -> Option<u64> {
+        let machine = of_meminfo(&read(MEMINFO)?, "MemTotal:")?;
+        let limits = self.groups.iter().filter_map(|group| limit(group));
+        limits.chain([machine]).min()
+    }
+
+    /// The memory that the process can still get: that of the machine, or of its control group if that has less. Memory
+    /// that the kernel gives back when asked, such as its cache of files, counts as available.
+    pub fn available(&self) -> Option<u64> {
+        let machine = of_meminfo(&read(MEMINFO)?, "MemAvailable:")?;
+        let rooms = self.groups.iter().filter_map(|group| {
+            let limit = limit(group)?;
+            let used = read(group.join("memory.current"))?.trim().parse::<u64>().ok()?;
+            let statistics = read(group.join("memory.stat")).unwrap_or_default();
+            let cached = statistics.lines().find_map(|line| line.strip_prefix("inactive_file "));
+            let cached = cached.and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
+            Some(limit.saturating_sub(used.saturating_sub(cached)))
+        });
+        rooms.chain([machine]).min()
+    }
 }
 
 /// The share of the last ten seconds in which some task waited for memory, in percent. `None` if the kernel does not
@@ -91,8 +104,9 @@ mod tests {
     fn the_memory_of_the_machine_is_measured() {
         assert_eq!(of_meminfo("MemTotal:        8134296 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(8_134_296 << 10));
         assert_eq!(of_meminfo("MemTotal: lots", "MemTotal:"), None);
-        assert!(bytes().is_some_and(|bytes| bytes > 64 << 20));
-        assert!(available() > Some(0) && available() < bytes());
+        let memory = Memory::of_process();
+        assert!(memory.bytes().is_some_and(|bytes| bytes > 64 << 20));
+        assert!(memory.available() > Some(0) && memory.available() < memory.bytes());
         let pressure =
             "some avg10=1.25 avg60=0.10 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=2\n";
         assert_eq!((of_pressure(pressure), of_pressure("full avg10=1.00")), (Some(1.25), None));

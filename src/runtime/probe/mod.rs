@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use limits::raise_open_files;
+pub use memory::Memory;
 
 /// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -116,16 +117,6 @@ pub fn probe(data_dir: &Path) -> Result<Probe, ProbeRefusal> {
     findings.push(memory::huge_pages());
     let disk = disk::probe(data_dir, &mut findings)?;
     Ok(Probe { findings, stable_storage: disk.stable, direct_io: disk.direct, device: disk.device, ring_entries })
-}
-
-/// The memory that this process can use, in bytes.
-pub fn memory_bytes() -> Option<u64> {
-    memory::bytes()
-}
-
-/// The memory that this process can still get, in bytes.
-pub fn memory_available() -> Option<u64> {
-    memory::available()
 }
 
 /// The share of the last ten seconds in which some task of the machine waited for memory, in percent (PSI).

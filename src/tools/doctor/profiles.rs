@@ -52,13 +52,13 @@ fn read<P: Profile>(
         Ok(now) => now,
         Err(error) => return (not("not comparable".into(), Severity::Warning, error.to_string()), None),
     };
-    let differences = parsed.fingerprint().differences(&now);
+    let differences = parsed.head().fingerprint.differences(&now);
     let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
     let reason = format!("{}; measure again with `{command}`", all.join(", "));
     if differences.iter().any(|difference| difference.is_identity) {
         return (not("of another machine".into(), Severity::Warning, reason), None);
     }
-    let provenance = parsed.provenance();
+    let provenance = parsed.head().provenance;
     let age = provenance.age_days(time::now_ms());
     let condition = if let Some(doubt) = provenance.doubt() {
         not("doubtful".into(), Severity::Note, format!("{doubt}; measure again with `{command}`"))
