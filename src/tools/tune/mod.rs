@@ -53,7 +53,7 @@ pub struct Args {
 enum Verb {
     /// Measure the disk of a directory, and write disk.toml
     #[command(after_help = EXAMPLES)]
-    Disk(Measure),
+    Disk(disk::Args),
     /// Measure the cores, and write core.toml
     #[command(after_help = EXAMPLES)]
     Cores(Measure),

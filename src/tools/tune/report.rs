@@ -11,7 +11,8 @@ const BAR: usize = 40;
 pub fn duration(us: f64) -> String {
     match us {
         us if us < 10.0 => format!("{us:.1} us"),
-        us if us < 10_000.0 => format!("{us:.0} us"),
+        us if us < 1_000.0 => format!("{us:.0} us"),
+        us if us < 10_000.0 => format!("{:.1} ms", us / 1e3).replace(".0 ", " "),
         us if us < 10_000_000.0 => format!("{:.0} ms", us / 1e3),
         us => format!("{:.0} s", us / 1e6),
     }
@@ -81,7 +82,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 6, "{text}");
         assert!(lines[0].contains("<= 100 us   75.0 %  ####"), "{text}");
-        assert!(lines[5].contains("<= 5000 us   25.0 %  ####"), "{text}");
+        assert!(lines[5].contains("<= 5 ms   25.0 %  ####"), "{text}");
         assert!(lines[2].ends_with("0.0 %  "), "{text}");
     }
 }

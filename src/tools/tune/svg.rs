@@ -42,17 +42,23 @@ pub fn draw(title: &str, panels: &[Panel<'_>], columns: usize) -> String {
 fn draw_panel(panel: &Panel<'_>, x: usize, y: usize, svg: &mut String) {
     let Panel { title, latency } = panel;
     let (p50, p99) = (duration(latency.p50_us), duration(latency.p99_us));
-    let mut text = |x: usize, y: usize, size: usize, words: &str| {
+    let mut text = |x: usize, y: usize, size: usize, anchor: &str, words: &str| {
         let words = escaped(words);
-        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\">{words}</text>");
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" text-anchor=\"{anchor}\">{words}</text>");
     };
-    text(x + LEFT, y + 12, 11, title);
-    text(x + LEFT, y + 26, 11, &format!("p50 {p50}, p99 {p99}"));
+    text(x + LEFT, y + 12, 11, "start", title);
+    text(x + LEFT, y + 26, 11, "start", &format!("p50 {p50}, p99 {p99}"));
     let step = (WIDTH - 2 * LEFT) / latency.histogram.len().max(1);
     let base = y + TOP + BARS;
-    for (bucket, bound) in BOUNDS_US.iter().enumerate().filter(|(_, bound)| [10, 1_000, 100_000].contains(*bound)) {
-        // The bound is the right edge of its bucket.
-        text(x + LEFT + (bucket + 1) * step, base + 12, 9, &duration(*bound as f64));
+    let marks = BOUNDS_US.iter().enumerate().filter(|(_, bound)| [10, 100, 1_000, 10_000, 100_000].contains(*bound));
+    // A bound is the right edge of its bucket.
+    let marks: Vec<(usize, u64)> = marks.map(|(bucket, bound)| (x + LEFT + (bucket + 1) * step, *bound)).collect();
+    for (at, bound) in &marks {
+        text(*at, base + 15, 9, "middle", &duration(*bound as f64));
+    }
+    for (at, _) in &marks {
+        let bottom = base + 4;
+        let _ = writeln!(svg, "<line x1=\"{at}\" y1=\"{base}\" x2=\"{at}\" y2=\"{bottom}\" stroke=\"black\"/>");
     }
     let largest = latency.histogram.iter().max().copied().unwrap_or(1).max(1);
     for (bucket, count) in latency.histogram.iter().enumerate().filter(|(_, count)| **count > 0) {

@@ -4,16 +4,17 @@
 //! the command ends, also if it is killed.
 
 mod file;
+mod io_properties;
 mod measure;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::machine::disk_fingerprint;
+use super::machine::{disk_fingerprint, mount_point};
 use super::progress::Progress;
 use super::provenance::Begun;
 use super::svg::Panel;
@@ -69,8 +70,19 @@ impl Plan {
 /// Measurements besides the durable writes: flushes, reads, reads beside writes, and four of bandwidth.
 const OTHERS: usize = 7;
 
+/// The arguments of `tidemill tune disk`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    measure: Measure,
+    /// Also write the rates of the disk in the format of Seastar's iotune, for Redpanda or ScyllaDB on the same disk
+    #[arg(long, value_name = "FILE")]
+    io_properties: Option<PathBuf>,
+}
+
 /// Runs `tidemill tune disk`.
-pub fn run(args: &Measure) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let Args { measure: args, io_properties } = args;
     let form = args.form();
     let plan = Plan::of(form);
     let roots = args.roots();
@@ -99,11 +111,19 @@ pub fn run(args: &Measure) -> Result<(), Failure> {
         DiskProfile { version: VERSION, fingerprint, measured, provenance: begun.end(&roots, form, beside_a_node) };
     profile.check().map_err(|problem| Failure::new(format!("the measurement is not plausible: {problem}")))?;
     let path = store::write_profile(&args.target(), DISK_FILE, &profile)?;
+    if let Some(file) = io_properties {
+        let mount_point = mount_point(&roots, directory).map_err(unreadable)?.unwrap_or_else(|| "/".into());
+        let text = io_properties::render(&mount_point, &profile);
+        store::replace_file(file, text.as_bytes()).map_err(|error| store::cannot_write(file, &error))?;
+        eprintln!("{}: for Seastar's --io-properties-file; a Tidemill node does not read it", file.display());
+    }
     let cells = profile.measured.writes.iter().map(|cell| Panel {
         title: format!("{} KiB, {} in flight, {:.0} MB/s", cell.bytes >> 10, cell.depth, cell.mb_per_second),
         latency: &cell.latency,
     });
-    args.draw("Durable writes by size and depth", &cells.collect::<Vec<_>>(), DEPTHS.len())?;
+    let device = profile.fingerprint.get("device").unwrap_or("the disk");
+    let title = format!("Durable writes to {device} by size and depth, {}", profile.provenance.date);
+    args.draw(&title, &cells.collect::<Vec<_>>(), DEPTHS.len())?;
     let mut out = std::io::stdout().lock();
     report::print(&profile, &path, args.json, &mut out)?;
     Ok(())

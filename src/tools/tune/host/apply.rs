@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::conditions::{Change, Condition, Effect};
 use super::record::{Record, current};
-use super::trial::{Rounds, Trial};
+use super::trial::{ROUNDS, Rounds, Trial};
 use crate::tools::Failure;
 use crate::tools::tune::machine::Roots;
 
@@ -89,10 +89,28 @@ fn try_change(
     change: &Change,
     mut trial: Option<&mut dyn Trial>,
 ) -> Result<(bool, Option<(f64, f64)>), Failure> {
-    let before = match &mut trial {
-        Some(trial) => Some(Rounds::measure(*trial, change.effect)?),
-        None => None,
+    let Some(trial) = &mut trial else {
+        write(roots, record, change)?;
+        return Ok((true, None));
     };
+    // Rounds of both states alternate: other load, which comes and goes, meets both.
+    let (mut before, mut after) = (Rounds::default(), Rounds::default());
+    for round in 0..ROUNDS {
+        if round > 0 {
+            restore(roots, record, change)?;
+        }
+        before.add(trial.round(change.effect)?);
+        write(roots, record, change)?;
+        after.add(trial.round(change.effect)?);
+    }
+    let is_kept = before.gain(&after).is_some();
+    if !is_kept {
+        restore(roots, record, change)?;
+    }
+    Ok((is_kept, Some((before.median(), after.median()))))
+}
+
+fn write(roots: &Roots, record: &mut Record, change: &Change) -> Result<(), Failure> {
     for (path, value) in &change.writes {
         record.write(roots, path, value)?;
         let now = current(roots, path)?;
@@ -100,13 +118,7 @@ fn try_change(
             return Err(Failure::new(format!("{path} is {now} after {value} was written: the kernel ignored it")));
         }
     }
-    let (Some(before), Some(trial)) = (before, trial) else { return Ok((true, None)) };
-    let after = Rounds::measure(trial, change.effect)?;
-    let is_kept = before.gain(&after).is_some();
-    if !is_kept {
-        restore(roots, record, change)?;
-    }
-    Ok((is_kept, Some((before.median(), after.median()))))
+    Ok(())
 }
 
 fn restore(roots: &Roots, record: &mut Record, change: &Change) -> Result<(), Failure> {
@@ -123,7 +135,7 @@ fn describe(outcome: &Outcome) -> String {
         }
         (false, measured) => {
             let (before, after) = measured.unwrap_or_default();
-            format!("{name}: restored {old}, because {before:.1} us -> {after:.1} us is no clear gain")
+            format!("{name}: restored {old}, without a clear gain in all rounds: {before:.1} us, {after:.1} us")
         }
     }
 }

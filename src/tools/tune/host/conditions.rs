@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::device;
+use super::{device, network};
+use crate::runtime::cpu;
 use crate::tools::tune::machine::{Roots, quota_cores, steal_ticks};
 
 /// The consequence of a condition that does not hold.
@@ -119,6 +120,7 @@ pub fn conditions(roots: &Roots, directory: &Path) -> Vec<Condition> {
     let mut found = device::conditions(roots, directory);
     found.extend(processors(roots));
     found.extend(kernel(roots));
+    found.extend(network::conditions(roots, &cpu::cores()));
     found
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::conditions::{Condition, Effect, Severity};
+use super::network::interrupts_of;
 use crate::runtime::dir;
 use crate::tools::tune::machine::{Device, Roots, disk_fingerprint};
 
@@ -14,6 +15,8 @@ pub fn conditions(roots: &Roots, directory: &Path) -> Vec<Condition> {
     if let Ok(Some(device)) = Device::of(roots, directory) {
         found.extend(cache(roots, &device));
         found.extend(queue(roots, &device));
+        let name = format!("interrupts of {}", device.name);
+        found.extend(interrupts_of(roots, &name, &device.directory));
     }
     if let Ok(fingerprint) = disk_fingerprint(roots, directory) {
         let kind = fingerprint.get("file_system").unwrap_or("unknown");

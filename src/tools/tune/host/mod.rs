@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! conditions   each setting with its required value, its reason and its effect
+//! device       those of the disk            network   those of network interfaces and of interrupts
 //! apply        record, write, measure, keep or restore            trial   the measurement before and after
 //! record       the old values, in /var/lib/tidemill/tune          undo    restores them
 //! ```
@@ -18,6 +19,7 @@
 mod apply;
 mod conditions;
 mod device;
+mod network;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,9 @@ pub struct Apply {
     /// Keep every setting, and do not measure before and after
     #[arg(long)]
     without_measuring: bool,
+    /// Write also where the host looks like a container, such as in a virtual machine made of an image
+    #[arg(long)]
+    in_container: bool,
     /// Print the commands as a shell script, and change nothing
     #[arg(long)]
     script: bool,
@@ -115,10 +120,11 @@ pub fn apply(args: &Apply) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if let Some(container) = container(&roots) {
+    if let Some(container) = container(&roots).filter(|_| !args.in_container) {
         return Err(Failure::with_hint(
             format!("this is a container ({container}): these settings belong to its host"),
-            "run `tidemill tune apply` on the host; nothing was changed",
+            "run `tidemill tune apply` on the host; nothing was changed. In a virtual machine made of an image, add \
+             --in-container",
         ));
     }
     let mut measure = OnThisMachine { directory: args.host.dir.clone() };

@@ -31,12 +31,14 @@ fn value(machine: &MadeUp, path: &str) -> String {
     record::current(machine.roots(), path).expect("read")
 }
 
-/// Latencies by the value of the scheduler and of the affinity.
+/// Latencies by the value of the scheduler and of the affinity, and by the time.
 struct MadeUpTrial<'a> {
     machine: &'a MadeUp,
     /// Microseconds that the scheduler, and the affinity, take off.
     gains: [f64; 2],
     rounds: usize,
+    /// Microseconds that each round takes more than the one before: other load comes or goes.
+    drift_us: f64,
     /// Fails in this round, counted from 1.
     fails_in: Option<usize>,
 }
@@ -48,7 +50,7 @@ impl Trial for MadeUpTrial<'_> {
         if self.fails_in == Some(self.rounds) {
             return Err(Failure::new("the disk is on fire"));
         }
-        let mut us = 100.0;
+        let mut us = 100.0 + self.drift_us * self.rounds as f64;
         for (path, wanted, gain) in [(SCHEDULER, "none", self.gains[0]), (AFFINITY, "2", self.gains[1])] {
             us -= if value(self.machine, path) == wanted { gain } else { 0.0 };
         }
@@ -57,7 +59,7 @@ impl Trial for MadeUpTrial<'_> {
 }
 
 fn run(machine: &MadeUp, gains: [f64; 2], fails_in: Option<usize>) -> Result<Vec<Outcome>, Failure> {
-    let mut trial = MadeUpTrial { machine, gains, rounds: 0, fails_in };
+    let mut trial = MadeUpTrial { machine, gains, rounds: 0, drift_us: 0.0, fails_in };
     apply(machine.roots(), &found(machine), Some(&mut trial), &mut |_| {})
 }
 
@@ -108,6 +110,16 @@ fn only_changes_that_help_are_kept() {
 }
 
 #[test]
+fn load_that_goes_away_is_no_gain_of_a_setting() {
+    let machine = host("drift");
+    let mut trial = MadeUpTrial { machine: &machine, gains: [0.0, 0.0], rounds: 0, drift_us: -5.0, fails_in: None };
+    let outcomes = apply(machine.roots(), &found(&machine), Some(&mut trial), &mut |_| {}).expect("applied");
+    let kept: Vec<bool> = outcomes.iter().map(|outcome| outcome.is_kept).collect();
+    assert_eq!(kept, [false, false, true], "{outcomes:?}");
+    assert_eq!(value(&machine, SCHEDULER), "mq-deadline");
+}
+
+#[test]
 fn tune_1_undo_restores_after_a_kill_between_record_and_write() {
     let machine = host("kill");
     let mut record = Record::open(machine.roots()).expect("opened");
@@ -131,8 +143,8 @@ fn tune_1_undo_restores_after_a_kill_between_record_and_write() {
 #[test]
 fn a_failed_measurement_restores_the_setting_that_it_measured() {
     let machine = host("fail");
-    // In the rounds after the second change.
-    let failure = run(&machine, [20.0, 20.0], Some(3 * ROUNDS + 1)).expect_err("the disk burns");
+    // In the second round of the second change, with its new value.
+    let failure = run(&machine, [20.0, 20.0], Some(2 * ROUNDS + 4)).expect_err("the disk burns");
     assert!(failure.message.contains("on fire"), "{failure}");
     assert_eq!((value(&machine, SCHEDULER), value(&machine, AFFINITY)), ("none".into(), "1".into()));
     assert_eq!(undo_all(&machine), [(SCHEDULER.to_owned(), "mq-deadline".to_owned())]);

@@ -22,15 +22,14 @@ pub trait Trial {
 }
 
 /// Rounds of one state of the machine.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct Rounds(Vec<f64>);
 
 impl Rounds {
-    /// Measures the state.
-    pub fn measure(trial: &mut dyn Trial, effect: Effect) -> Result<Rounds, Failure> {
-        let mut rounds = (0..ROUNDS).map(|_| trial.round(effect)).collect::<Result<Vec<_>, _>>()?;
-        rounds.sort_by(f64::total_cmp);
-        Ok(Rounds(rounds))
+    /// Adds the latency of a round.
+    pub fn add(&mut self, latency: f64) {
+        self.0.push(latency);
+        self.0.sort_by(f64::total_cmp);
     }
 
     /// The middle round.

@@ -119,8 +119,14 @@ pub fn disk_fingerprint(roots: &Roots, directory: &Path) -> io::Result<Fingerpri
     Ok(found)
 }
 
+/// The mount point of the file system of a directory.
+pub fn mount_point(roots: &Roots, directory: &Path) -> io::Result<Option<String>> {
+    Ok(Mount::of(roots, directory)?.map(|mount| mount.point))
+}
+
 /// The mount of a directory.
 struct Mount {
+    point: String,
     kind: String,
     options: String,
 }
@@ -138,7 +144,11 @@ impl Mount {
             let point = PathBuf::from(before.get(4)?.replace("\\040", " "));
             let of_mount = before.get(5)?;
             let of_file_system = after.get(2)?;
-            let mount = Mount { kind: (*after.first()?).to_owned(), options: format!("{of_mount},{of_file_system}") };
+            let mount = Mount {
+                point: point.to_str()?.to_owned(),
+                kind: (*after.first()?).to_owned(),
+                options: format!("{of_mount},{of_file_system}"),
+            };
             directory.starts_with(&point).then_some((point.as_os_str().len(), mount))
         });
         Ok(mounts.max_by_key(|(length, _)| *length).map(|(_, mount)| mount))
@@ -159,6 +169,7 @@ mod tests {
         machine.file("/sys/block/nvme0n1/size", "2000\n");
         machine.file("/sys/block/nvme0n1/queue/scheduler", "none [mq-deadline] bfq\n");
         machine.file("/sys/block/nvme0n1/queue/write_cache", "write back\n");
+        assert_eq!(mount_point(machine.roots(), machine.directory()).expect("read").as_deref(), Some("/"));
         let found = disk_fingerprint(machine.roots(), machine.directory()).expect("read");
         for (name, value) in [
             ("device_model", "Quick 9000"),

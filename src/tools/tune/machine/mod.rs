@@ -4,11 +4,13 @@
 
 mod block;
 mod cpu;
+mod interrupts;
 
 use std::path::{Path, PathBuf};
 
-pub use block::{Device, disk_fingerprint};
+pub use block::{Device, disk_fingerprint, mount_point};
 pub use cpu::{CpuTicks, core_fingerprint, cpu_ticks, numa_node, quota_cores, steal_ticks};
+pub use interrupts::interrupts;
 
 /// The directory below which `/proc` and `/sys` are: `/`, except in tests.
 #[derive(Clone, Debug)]
