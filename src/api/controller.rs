@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::api::txn::producer_ids::{BLOCK, ProducerIds};
 use crate::controller::{Committed, Controller, Plan, ProposeError};
 use crate::metadata::{Command, Image, ImageUpdate};
-use crate::model::{ErrorCode, NodeId, ProducerId, ShardId};
+use crate::model::{Distribution, ErrorCode, NodeId, ProducerId, ShardId};
 use crate::runtime::sync::Notify;
 
 /// The shard that runs the node's controller.
@@ -57,6 +57,11 @@ impl LocalController {
     /// The term in which this node leads.
     pub fn term(&self) -> u64 {
         self.controller.term()
+    }
+
+    /// The times from the plan of a change until it was on stable storage.
+    pub fn commits(&self) -> Distribution {
+        self.controller.commits()
     }
 
     /// Waits for the next update to publish. It leads to the newest image, but never past an image that deletes a

@@ -56,6 +56,7 @@ pub use server::Server;
 pub use steer::shard_addressed;
 pub use txn::transactions::reserve_producer_ids;
 
+use crate::model::ErrorCode;
 use crate::router::Router;
 use crate::shard::Shard;
 use crate::wire::frame::{Refused, RequestHeader};
@@ -82,6 +83,7 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
     let header = match RequestHeader::decode(&mut body) {
         Ok(header) => header,
         Err(Refused::UnknownApiVersions { correlation_id, .. }) => {
+            server.requests.failed(ApiKey::ApiVersions, ErrorCode::UnsupportedVersion);
             // KIP-511: this response can be decoded by clients of every version.
             return Pending::Now(Outcome::frame(wire::admin::api_versions::unsupported_version(correlation_id)));
         }
@@ -91,7 +93,7 @@ pub async fn start(server: &Rc<Server>, origin: &Origin, frame: &[u8]) -> Pendin
     let client_id = header.client_id.unwrap_or_default();
     let header = Header { version, correlation_id: header.correlation_id };
     let request = ClientRequest { server, origin, key, header, client_id: &client_id, frame, body };
-    let _counted = server.begin_first_stage();
+    let _counted = server.starting.enter();
     table::start(request).await.unwrap_or_else(Pending::from)
 }
 

@@ -1,6 +1,7 @@
 //! The outcome of a request: a response to send, no response, or a closed connection.
 
 use crate::api::data::answer::Answer;
+use crate::api::server::Server;
 use crate::router::message::CloseReason;
 use crate::wire::{self, Message};
 
@@ -29,9 +30,9 @@ impl Outcome {
         Outcome::Send(bytes.into())
     }
 
-    /// Encodes a response.
-    pub(in crate::api) fn of<M: Message>(message: &M, header: &Header) -> Outcome {
-        encode(message, header).into()
+    /// Encodes a response, and counts its error codes.
+    pub(in crate::api) fn of<M: Message>(server: &Server, message: &M, header: &Header) -> Outcome {
+        encode(server, message, header).into()
     }
 }
 
@@ -44,8 +45,15 @@ impl From<Result<Vec<u8>, CloseReason>> for Outcome {
     }
 }
 
-/// Encodes a response as a whole frame, with its length. The error is a reason to close the connection.
-pub(in crate::api) fn encode<M: Message>(message: &M, header: &Header) -> Result<Vec<u8>, CloseReason> {
-    wire::frame::encode_response(message, header.version, header.correlation_id)
-        .map_err(CloseReason::UnencodableResponse)
+/// Encodes a response as a whole frame, with its length, and counts its error codes. The error is a reason to close the
+/// connection. Produce and Fetch have encoders of their own, and count the codes of their partitions themselves.
+pub(in crate::api) fn encode<M: Message>(
+    server: &Server,
+    message: &M,
+    header: &Header,
+) -> Result<Vec<u8>, CloseReason> {
+    let encoded = wire::frame::encode_response_with_errors(message, header.version, header.correlation_id);
+    let (frame, errors) = encoded.map_err(CloseReason::UnencodableResponse)?;
+    errors.into_iter().for_each(|error| server.requests.failed(M::API, error));
+    Ok(frame)
 }

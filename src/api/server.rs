@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::api::controller::LocalController;
 use crate::api::data::fetch_session;
-use crate::api::figures::RequestCounters;
+use crate::api::figures::{Level, RequestCounters};
 use crate::api::offline::Offline;
 use crate::controller::Controller;
 use crate::coordinator::Ledgers;
@@ -22,15 +22,6 @@ use crate::shard::Shard;
 
 /// With more requests in their first stage the shard is pressed: most of them wait, and may hold a receive buffer each.
 const STARTING_MAX: usize = 16;
-
-/// A request in its first stage.
-pub(in crate::api) struct FirstStage<'a>(&'a Cell<usize>);
-
-impl Drop for FirstStage<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
 
 /// Lives on its shard's thread. All fields that only `api` uses are private to it.
 pub struct Server {
@@ -49,7 +40,7 @@ pub struct Server {
     /// As `crossing`, for batches of transactions. They may have to wait for a coordinator, and other batches may not.
     crossing_in_transactions: Permits,
     /// Requests that are in their first stage.
-    starting: Cell<usize>,
+    pub(in crate::api) starting: Level,
     /// The shard that a fetch from several shards reads first. It moves on with each fetch, so that no shard starves.
     pub(in crate::api) rotation: Cell<usize>,
     pub(in crate::api) fetch_sessions: RefCell<fetch_session::Cache>,
@@ -86,7 +77,7 @@ impl Server {
             copies,
             crossing,
             crossing_in_transactions,
-            starting: Cell::new(0),
+            starting: Level::default(),
             rotation: Cell::new(0),
             fetch_sessions,
             transactions,
@@ -139,18 +130,12 @@ impl Server {
         self.shard.is_pressed()
             || self.crossing.is_contended()
             || self.crossing_in_transactions.is_contended()
-            || self.starting.get() >= STARTING_MAX
+            || self.starting.count() >= STARTING_MAX
     }
 
     /// The permits for batches that are being sent to other shards.
     pub(in crate::api) fn crossing(&self, is_transactional: bool) -> &Permits {
         if is_transactional { &self.crossing_in_transactions } else { &self.crossing }
-    }
-
-    /// Counts a request until its first stage ends.
-    pub(in crate::api) fn begin_first_stage(&self) -> FirstStage<'_> {
-        self.starting.set(self.starting.get() + 1);
-        FirstStage(&self.starting)
     }
 
     /// Stops the shard gracefully.
@@ -192,9 +177,9 @@ mod tests {
     #[test]
     fn many_requests_in_their_first_stage_press_the_shard() {
         run("first-stages", 1, |server, _| async move {
-            let mut stages: Vec<_> = (1..STARTING_MAX).map(|_| server.begin_first_stage()).collect();
+            let mut stages: Vec<_> = (1..STARTING_MAX).map(|_| server.starting.enter()).collect();
             assert!(!server.is_pressed(), "{} may wait with a receive buffer each", stages.len());
-            stages.push(server.begin_first_stage());
+            stages.push(server.starting.enter());
             assert!(server.is_pressed());
             drop(stages);
             assert!(!server.is_pressed());

@@ -250,7 +250,7 @@ fn later<Q: Message + 'static, A: Message>(
     answer: impl AsyncFnOnce(&Rc<Server>, Q, i16) -> A + 'static,
 ) -> Result<Pending, Malformed> {
     let (message, header, server) = (request.decode()?, request.header, request.server.clone());
-    Ok(Pending::later(async move { Outcome::of(&answer(&server, message, header.version).await, &header) }))
+    Ok(Pending::later(async move { Outcome::of(&server, &answer(&server, message, header.version).await, &header) }))
 }
 
 /// Answers from this shard's image. `None`: only the controller can answer.
@@ -270,7 +270,7 @@ fn from_image<Q: Message, A: Message>(
         version: request.header.version,
         offline: &request.server.offline,
     };
-    Ok(answer(&message, &context).map(|response| Outcome::of(&response, &request.header)))
+    Ok(answer(&message, &context).map(|response| Outcome::of(request.server, &response, &request.header)))
 }
 
 /// Sends a request to the controller's shard.
@@ -307,7 +307,8 @@ async fn change_with<Q: Message, A: Message>(
     answer: impl AsyncFnOnce(Change, Q) -> A,
 ) -> Result<Vec<u8>, CloseReason> {
     let request = Q::decode(body, header.version).map_err(CloseReason::MalformedRequest)?;
-    encode(&answer(change, request).await, header)
+    let server = change.server.clone();
+    encode(&server, &answer(change, request).await, header)
 }
 
 /// Answers a group request that another shard forwarded. The error is a reason to close the connection.

@@ -15,8 +15,9 @@ use super::entry::{self, BadEntry, Payload};
 pub use super::store::{ExpectedLog, OpenError};
 use super::store::{SnapshotError, Store};
 use crate::metadata::{Command, CommandRejected, Delta, Image, apply};
+use crate::model::{Distribution, Histogram};
 use crate::runtime::sync::{Notify, oneshot};
-use crate::runtime::{self, Class};
+use crate::runtime::{self, Class, clock};
 
 /// The term of a quorum of one: its only node leads from the start.
 const TERM_ALONE: u64 = 1;
@@ -64,6 +65,8 @@ struct ControllerState {
     queue: RefCell<VecDeque<Job>>,
     arrived: Notify,
     watchers: RefCell<Vec<Watcher>>,
+    /// From the plan of a change until it is on stable storage.
+    commits: Histogram,
 }
 
 type Watcher = Box<dyn FnMut(&Committed)>;
@@ -81,6 +84,7 @@ impl Controller {
             queue: RefCell::default(),
             arrived: Notify::new(),
             watchers: RefCell::default(),
+            commits: Histogram::default(),
         });
         let stored_index = state.image.borrow().index;
         let writer = Writer { store, term: state.term, stored_index, failed: None };
@@ -96,6 +100,11 @@ impl Controller {
     /// The term in which this node leads.
     pub fn term(&self) -> u64 {
         self.state.term
+    }
+
+    /// The times from the plan of a change until it was on stable storage.
+    pub fn commits(&self) -> Distribution {
+        self.state.commits.read()
     }
 
     /// Calls `watcher` for each later commit, in the order of the log, before the proposer gets its result.
@@ -146,7 +155,7 @@ impl Writer {
                 state.arrived.notified().await;
                 continue;
             };
-            let image = state.image.borrow().clone();
+            let (image, begun) = (state.image.borrow().clone(), clock::now());
             let (commands, done) = job(&image);
             let result = self.commit(&image, commands).await;
             assert!(Arc::ptr_eq(&image, &state.image.borrow()), "CTRL-2: the image changed during a commit");
@@ -155,6 +164,7 @@ impl Writer {
             {
                 let index = committed.image.index;
                 assert!(index == self.stored_index, "CTRL-1: entry {index} is published before it is stored");
+                state.commits.observe(begun.elapsed());
                 *state.image.borrow_mut() = committed.image.clone();
                 state.watchers.borrow_mut().iter_mut().for_each(|watcher| watcher(committed));
             }

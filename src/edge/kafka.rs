@@ -1,18 +1,18 @@
 //! `/metrics/kafka`: the names that dashboards and alerts for Strimzi and kafka_exporter use, so that they work
 //! unchanged. A name whose value this node does not know is absent.
 
+mod requests;
+
 use super::Edge;
+use super::metrics::by_api;
 use super::partitions::{self, Named};
 use super::process;
 use super::shard::ShardFigures;
-use super::text::{Exposition, Kind};
+use super::text::Exposition;
 use super::topics;
-use crate::model::{Distribution, NodeId};
+use crate::model::NodeId;
 use crate::partition::Traffic;
 use crate::router::broker::{brokers_of, first_broker};
-
-/// The quantiles that Kafka's JMX exporter shows.
-const QUANTILES: [(&str, f64); 5] = [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.99", 0.99), ("0.999", 0.999)];
 
 /// The whole text.
 pub(super) fn render(edge: &Edge, shards: &[Box<ShardFigures>]) -> String {
@@ -24,13 +24,8 @@ pub(super) fn render(edge: &Edge, shards: &[Box<ShardFigures>]) -> String {
     quorum(&mut text, edge, shards);
     each_partition(&mut text, shown);
     groups(&mut text, shards, &all);
-    request_times(&mut text, shards);
+    requests::render(&mut text, shards);
     text.into_text()
-}
-
-/// The sum over all shards of a counter of one API.
-fn of_api(shards: &[Box<ShardFigures>], api: &str, field: fn(&crate::api::figures::ApiFigures) -> u64) -> u64 {
-    shards.iter().flat_map(|shard| &shard.apis).filter(|figures| figures.api == api).map(field).sum()
 }
 
 fn topic_traffic(text: &mut Exposition, shards: &[Box<ShardFigures>], all: &[Named<'_>]) {
@@ -63,11 +58,13 @@ fn topic_traffic(text: &mut Exposition, shards: &[Box<ShardFigures>], all: &[Nam
             family.sample(&[("topic", topic)], field(&sum.traffic));
         }
     }
+    let apis = by_api(shards);
     for (name, api) in [
         ("kafka_server_brokertopicmetrics_failedproducerequests_total", "Produce"),
         ("kafka_server_brokertopicmetrics_failedfetchrequests_total", "Fetch"),
     ] {
-        text.counter(name, "Partitions with an error in responses.").sample(&[], of_api(shards, api, |api| api.errors));
+        let failed: u64 = apis.get(api).map_or(0, |api| api.errors.values().sum());
+        text.counter(name, "Partitions with an error in responses.").sample(&[], failed);
     }
 }
 
@@ -117,6 +114,10 @@ fn node(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>], all: &
         }
         text.gauge("kafka_server_raftmetrics_append_records_rate", "Entries of the metadata log for each second.")
             .sample(&[], rates.metadata_entries);
+        if let Some(seconds) = rates.commit_seconds {
+            let help = "The mean time until a change of the metadata is on stable storage, in milliseconds.";
+            text.gauge("kafka_server_raftmetrics_commit_latency_avg", help).sample(&[], seconds * 1e3);
+        }
     }
     let bytes = [
         ("kafka_server_kafkaserver_linux_disk_read_bytes", "Bytes that the storage delivered.", process.read_bytes),
@@ -142,9 +143,12 @@ fn quorum(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>]) {
     let end = image.index + 1;
     text.gauge("kafka_server_raftmetrics_current_leader", "The leader of the metadata log.")
         .sample(&[], first_broker(node).0);
-    if let Some(term) = shards.iter().find_map(|shard| shard.term) {
-        text.gauge("kafka_server_raftmetrics_current_epoch", "The term of the metadata log.").sample(&[], term);
+    if let Some(controller) = shards.iter().find_map(|shard| shard.controller.as_ref()) {
+        text.gauge("kafka_server_raftmetrics_current_epoch", "The term of the metadata log.")
+            .sample(&[], controller.term);
     }
+    text.gauge("kafka_server_raftmetrics_fetch_records_rate", "Entries fetched from a leader; this node leads.")
+        .sample(&[], 0);
     text.gauge("kafka_server_raftmetrics_current_state", "The state of this node in the quorum; always 1.")
         .sample(&[("current_state", "leader")], 1);
     text.gauge("kafka_server_raftmetrics_high_watermark", "The end of the committed metadata.").sample(&[], end);
@@ -226,42 +230,12 @@ fn groups(text: &mut Exposition, shards: &[Box<ShardFigures>], all: &[Named<'_>]
             let labels = [("consumergroup", offset.group), ("topic", offset.topic), ("partition", &*partition)];
             family.sample(&labels, field(offset));
         }
-    }
-}
-
-/// Kafka's times are gauges with quantiles, in milliseconds.
-fn request_times(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
-    let mut apis: Vec<&str> = shards.iter().flat_map(|shard| &shard.apis).map(|api| api.api).collect();
-    apis.sort_unstable();
-    apis.dedup();
-    let times: Vec<(&str, Distribution)> = apis
-        .into_iter()
-        .map(|api| {
-            let mut sum = Distribution::default();
-            let of_api = shards.iter().flat_map(|shard| &shard.apis).filter(|figures| figures.api == api);
-            of_api.for_each(|figures| sum.add(&figures.time));
-            (api, sum)
-        })
-        .collect();
-    let help = "From the last byte of a request until its response is ready, in milliseconds.";
-    let mut family = text.family("kafka_network_requestmetrics_totaltimems", Kind::Gauge, help);
-    for (api, time) in &times {
-        for (name, quantile) in QUANTILES {
-            family.sample(&[("request", api), ("quantile", name)], time.quantile(quantile) * 1e3);
+        // kafka_exporter gives the sum of each topic too.
+        let name = format!("{name}_sum");
+        let mut family = text.gauge(&name, help);
+        for of_topic in offsets.chunk_by(|a, b| (a.group, a.topic) == (b.group, b.topic)) {
+            let labels = [("consumergroup", of_topic[0].group), ("topic", of_topic[0].topic)];
+            family.sample(&labels, of_topic.iter().map(field).sum::<i64>());
         }
-    }
-    let mut flush = Distribution::default();
-    let stages = shards.iter().flat_map(|shard| &shard.stages);
-    stages.filter(|(stage, _)| *stage == "flush").for_each(|(_, time)| flush.add(time));
-    let help = "Durable writes of journal groups, in milliseconds.";
-    let mut family = text.family("kafka_log_logflushstats_logflushrateandtimems", Kind::Gauge, help);
-    for (name, quantile) in QUANTILES {
-        family.sample(&[("quantile", name)], flush.quantile(quantile) * 1e3);
-    }
-    text.family("kafka_log_logflushstats_logflushrateandtimems_count", Kind::Counter, "Durable writes.")
-        .sample(&[], flush.count());
-    let mut family = text.family("kafka_network_requestmetrics_totaltimems_count", Kind::Counter, "Requests.");
-    for (api, time) in &times {
-        family.sample(&[("request", api)], time.count());
     }
 }

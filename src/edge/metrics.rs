@@ -6,9 +6,37 @@ use std::sync::PoisonError;
 use super::shard::ShardFigures;
 use super::text::{Exposition, Family, seconds};
 use super::{Edge, partitions, process, topics};
-use crate::api::figures::ApiFigures;
 use crate::model::Distribution;
 use crate::runtime::dir;
+
+/// The counters of one API on all shards.
+#[derive(Default)]
+pub(super) struct ApiSum {
+    pub requests: u64,
+    /// By Kafka's name of the code.
+    pub errors: BTreeMap<&'static str, u64>,
+    pub closes: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub time: Distribution,
+}
+
+/// The sums over all shards, by the name of the API.
+pub(super) fn by_api(shards: &[Box<ShardFigures>]) -> BTreeMap<&'static str, ApiSum> {
+    let mut apis: BTreeMap<&str, ApiSum> = BTreeMap::new();
+    for api in shards.iter().flat_map(|shard| &shard.apis) {
+        let sum = apis.entry(api.api).or_default();
+        sum.requests += api.requests;
+        for (error, count) in &api.errors {
+            *sum.errors.entry(error.name()).or_default() += count;
+        }
+        sum.closes += api.closes;
+        sum.request_bytes += api.request_bytes;
+        sum.response_bytes += api.response_bytes;
+        sum.time.add(&api.time);
+    }
+    apis
+}
 
 /// The whole text.
 pub(super) fn render(edge: &Edge, shards: &[Box<ShardFigures>]) -> String {
@@ -29,6 +57,10 @@ pub(super) fn render(edge: &Edge, shards: &[Box<ShardFigures>]) -> String {
 fn node(text: &mut Exposition, edge: &Edge, shards: &[Box<ShardFigures>]) {
     let facts = &edge.facts;
     let id = facts.node_id.to_string();
+    if let Some(controller) = shards.iter().find_map(|shard| shard.controller.as_ref()) {
+        let help = "Changes of the metadata, from their plan until they are on stable storage.";
+        text.histogram("tidemill_metadata_commit_duration_seconds", help).distribution(&[], &controller.commits);
+    }
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("node", &*id), ("routing", facts.routing)];
     text.gauge("tidemill_build_info", "The version and the configuration of the node; always 1.").sample(&labels, 1);
     text.gauge("tidemill_uptime_seconds", "The time since the process started.")
@@ -86,49 +118,60 @@ fn process(text: &mut Exposition) {
 }
 
 fn requests(text: &mut Exposition, shards: &[Box<ShardFigures>]) {
-    let mut apis: BTreeMap<&str, ApiFigures> = BTreeMap::new();
-    for api in shards.iter().flat_map(|shard| &shard.apis) {
-        let sum = apis.entry(api.api).or_insert_with(|| ApiFigures {
-            api: api.api,
-            requests: 0,
-            errors: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            time: Distribution::default(),
-        });
-        sum.requests += api.requests;
-        sum.errors += api.errors;
-        sum.request_bytes += api.request_bytes;
-        sum.response_bytes += api.response_bytes;
-        sum.time.add(&api.time);
-    }
-    type Field = fn(&ApiFigures) -> u64;
+    let apis = by_api(shards);
+    type Field = fn(&ApiSum) -> u64;
     let counters: [(&str, &str, Field); 4] = [
         ("tidemill_requests_total", "Requests of clients, by API.", |api| api.requests),
         (
-            "tidemill_request_errors_total",
-            "Partitions of Produce and Fetch with an error in the response, and requests that closed their connection.",
-            |api| api.errors,
+            "tidemill_request_closes_total",
+            "Requests that closed their connection: malformed, or with a refused batch and acks=0.",
+            |api| api.closes,
         ),
         ("tidemill_request_received_bytes_total", "Bytes of requests.", |api| api.request_bytes),
         ("tidemill_request_sent_bytes_total", "Bytes of responses.", |api| api.response_bytes),
     ];
     for (name, help, field) in counters {
         let mut family = text.counter(name, help);
-        for api in apis.values() {
-            family.sample(&[("api", api.api)], field(api));
+        for (name, api) in &apis {
+            family.sample(&[("api", name)], field(api));
+        }
+    }
+    let help = "Error codes in responses, of Kafka's names: one for each partition, topic or group with an error.";
+    let mut family = text.counter("tidemill_request_errors_total", help);
+    for (name, api) in &apis {
+        for (error, count) in &api.errors {
+            family.sample(&[("api", name), ("error", error)], count);
         }
     }
     let help = "From the last received byte of a request until its response is ready to be sent.";
     let mut family = text.histogram("tidemill_request_duration_seconds", help);
-    for api in apis.values() {
-        family.distribution(&[("api", api.api)], &api.time);
+    for (name, api) in &apis {
+        family.distribution(&[("api", name)], &api.time);
     }
-    let help = "Produce requests by stage. journal_wait and flush are of journal groups, which many requests share.";
-    let mut family = text.histogram("tidemill_produce_stage_duration_seconds", help);
+    let help = "Produce requests by stage. journal_wait and flush are of journal groups, which many requests share; \
+        commit is the same time as each request sees it.";
+    stages(text.histogram("tidemill_produce_stage_duration_seconds", help), shards, |shard| &shard.produce_stages);
+    let help = "Fetch requests by stage. wait: for records, only of the requests that waited; send: with the read of \
+        records that are not in memory.";
+    stages(text.histogram("tidemill_fetch_stage_duration_seconds", help), shards, |shard| &shard.fetch_stages);
+    let help = "Requests that wait: Produce for the commit, Fetch for records.";
+    let mut family = text.gauge("tidemill_requests_waiting", help);
     for shard in shards {
         let id = shard.shard.to_string();
-        for (stage, distribution) in &shard.stages {
+        for (api, count) in [("Produce", shard.produces_waiting), ("Fetch", shard.fetches_waiting)] {
+            family.sample(&[("shard", &id), ("api", api)], count);
+        }
+    }
+}
+
+fn stages(
+    mut family: Family<'_>,
+    shards: &[Box<ShardFigures>],
+    of: impl Fn(&ShardFigures) -> &[(&'static str, Distribution)],
+) {
+    for shard in shards {
+        let id = shard.shard.to_string();
+        for (stage, distribution) in of(shard) {
             family.distribution(&[("shard", &id), ("stage", stage)], distribution);
         }
     }

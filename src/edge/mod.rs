@@ -44,6 +44,7 @@ use gather::Shards;
 use lag::History;
 use shard::ShardFigures;
 
+use crate::model::Distribution;
 use crate::runtime::cpu;
 
 /// The facts about the node that the edge knows without its shards.
@@ -77,13 +78,26 @@ pub(in crate::edge) struct Rates {
     pub idle: f64,
     /// Entries of the metadata log for each second.
     pub metadata_entries: f64,
+    /// The mean time of a commit in the interval; `None` without one.
+    pub commit_seconds: Option<f64>,
+}
+
+/// The sums of a snapshot, whose growth the rates are.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// The nanoseconds of tasks.
+    busy_ns: u64,
+    /// The index of the metadata.
+    index: u64,
+    /// Commits of the metadata, and the sum of their times.
+    commits: u64,
+    commit_ns: u64,
 }
 
 /// The end of the latest interval, and its values.
 #[derive(Default)]
 struct Interval {
-    /// The time, the nanoseconds of tasks until then, and the index of the metadata.
-    end: Option<(Instant, u64, u64)>,
+    end: Option<(Instant, Sums)>,
     rates: Option<Rates>,
 }
 
@@ -94,27 +108,35 @@ impl Edge {
     /// The rates between two snapshots that are some seconds apart. `None` before the second one.
     pub fn rates(&self, shards: &[Box<ShardFigures>]) -> Option<Rates> {
         let mut interval = self.interval.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy: u64 = shards.iter().map(|shard| shard.runtime.class_ns.iter().sum::<u64>()).sum();
-        let index = shards.iter().map(|shard| shard.image.index).max()?;
-        interval.advance((Instant::now(), busy, index), shards.len());
+        let commits = shards.iter().find_map(|shard| shard.controller.as_ref()).map(|controller| &controller.commits);
+        let sums = Sums {
+            busy_ns: shards.iter().map(|shard| shard.runtime.class_ns.iter().sum::<u64>()).sum(),
+            index: shards.iter().map(|shard| shard.image.index).max()?,
+            commits: commits.map_or(0, Distribution::count),
+            commit_ns: commits.map_or(0, |commits| commits.sum_ns),
+        };
+        interval.advance(Instant::now(), sums, shards.len());
         interval.rates
     }
 }
 
 impl Interval {
-    fn advance(&mut self, now: (Instant, u64, u64), shards: usize) {
-        let Some((since, busy, index)) = self.end else {
-            self.end = Some(now);
+    fn advance(&mut self, now: Instant, sums: Sums, shards: usize) {
+        let Some((since, before)) = self.end else {
+            self.end = Some((now, sums));
             return;
         };
-        let elapsed = now.0.saturating_duration_since(since);
+        let elapsed = now.saturating_duration_since(since);
         if elapsed >= INTERVAL_MIN {
             let whole = elapsed.as_nanos() as f64 * shards as f64;
+            let commits = sums.commits.saturating_sub(before.commits);
+            let commit_ns = sums.commit_ns.saturating_sub(before.commit_ns);
             self.rates = Some(Rates {
-                idle: (1.0 - now.1.saturating_sub(busy) as f64 / whole).clamp(0.0, 1.0),
-                metadata_entries: now.2.saturating_sub(index) as f64 / elapsed.as_secs_f64(),
+                idle: (1.0 - sums.busy_ns.saturating_sub(before.busy_ns) as f64 / whole).clamp(0.0, 1.0),
+                metadata_entries: sums.index.saturating_sub(before.index) as f64 / elapsed.as_secs_f64(),
+                commit_seconds: (commits > 0).then(|| commit_ns as f64 / 1e9 / commits as f64),
             });
-            self.end = Some(now);
+            self.end = Some((now, sums));
         }
     }
 }
@@ -190,13 +212,20 @@ mod tests {
             (11, 7, 130, Some((0.75, 2.0))),
             (20, 25, 120, Some((0.0, 0.0))),
         ] {
-            interval.advance((at(seconds), busy_s * 1_000_000_000, index), 2);
+            // Each entry takes 2 ms.
+            let sums = Sums { busy_ns: busy_s * 1_000_000_000, index, commits: index, commit_ns: index * 2_000_000 };
+            interval.advance(at(seconds), sums, 2);
             let found = interval.rates.map(|rates| (rates.idle, rates.metadata_entries));
             assert_eq!(found.is_some(), expected.is_some(), "at {seconds} s");
             let difference = |(idle, entries): (f64, f64), (i, e): (f64, f64)| (idle - i).abs() + (entries - e).abs();
             assert!(
                 found.zip(expected).is_none_or(|(found, expected)| difference(found, expected) < 1e-9),
                 "{found:?}"
+            );
+            let commit = interval.rates.and_then(|rates| rates.commit_seconds);
+            assert_eq!(
+                commit.map(|seconds| (seconds * 1e3).round()),
+                expected.and_then(|(_, n)| (n > 0.0).then_some(2.0))
             );
         }
     }

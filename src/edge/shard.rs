@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::api::Server;
-use crate::api::figures::{self, ApiFigures};
+use crate::api::figures::{self, ApiFigures, ControllerFigures};
 use crate::coordinator::group::figures::GroupFigures;
 use crate::metadata::Image;
 use crate::model::{Distribution, Offset, TopicPartition};
@@ -48,13 +48,17 @@ pub(in crate::edge) struct ShardFigures {
     pub image: Arc<Image>,
     pub runtime: Stats,
     pub apis: Vec<ApiFigures>,
-    pub stages: [(&'static str, Distribution); STAGES],
+    pub produce_stages: [(&'static str, Distribution); PRODUCE_STAGES],
+    pub fetch_stages: [(&'static str, Distribution); FETCH_STAGES],
+    /// Produce requests that wait for the commit, and Fetch requests that wait for records.
+    pub produces_waiting: usize,
+    pub fetches_waiting: usize,
     pub connections: ConnectionFigures,
     pub journal: JournalFigures,
     pub memory: MemoryFigures,
     pub checkpoints: CheckpointFigures,
-    /// The term of the metadata log, from the shard that runs the controller.
-    pub term: Option<u64>,
+    /// The controller, on the shard that runs it.
+    pub controller: Option<ControllerFigures>,
     /// The traffic of deleted partitions.
     pub deleted_traffic: Traffic,
     pub partitions: Vec<PartitionFigures>,
@@ -65,8 +69,9 @@ pub(in crate::edge) struct ShardFigures {
 /// The most committed offsets of groups in one answer of a shard.
 const GROUP_OFFSETS_MAX: usize = 20_000;
 
-/// The number of stages of a Produce request.
-pub(in crate::edge) const STAGES: usize = 6;
+/// The numbers of stages of a Produce and of a Fetch request.
+const PRODUCE_STAGES: usize = 8;
+const FETCH_STAGES: usize = 6;
 
 pub(in crate::edge) struct ConnectionFigures {
     /// By listener.
@@ -142,7 +147,7 @@ async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
     let (deleted_traffic, all) = (server.shard.deleted_traffic(), server.shard.all_partitions());
     let partitions = partitions(all).await;
     let (groups, groups_omitted) = figures::groups(server, GROUP_OFFSETS_MAX);
-    let (shard, stages) = (&server.shard, &server.requests.produce);
+    let (shard, produce, fetch) = (&server.shard, &server.requests.produce, &server.requests.fetch);
     let journal = shard.journal();
     let counters = &journal.counters;
     let (pending_bytes, pending_since) = journal.pending();
@@ -154,14 +159,26 @@ async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
         image: Arc::clone(&shard.image()),
         runtime: runtime::stats(),
         apis: server.requests.read(),
-        stages: [
-            ("receive", stages.receive.read()),
-            ("queue", stages.queue.read()),
-            ("append", stages.append.read()),
+        produce_stages: [
+            ("receive", produce.receive.read()),
+            ("queue", produce.queue.read()),
+            ("append", produce.append.read()),
             ("journal_wait", counters.wait.read()),
             ("flush", counters.flush.read()),
-            ("answer", stages.answer.read()),
+            ("commit", produce.commit.read()),
+            ("answer", produce.answer.read()),
+            ("send", produce.send.read()),
         ],
+        fetch_stages: [
+            ("receive", fetch.receive.read()),
+            ("queue", fetch.queue.read()),
+            ("plan", fetch.plan.read()),
+            ("read", fetch.read.read()),
+            ("wait", fetch.wait.read()),
+            ("send", fetch.send.read()),
+        ],
+        produces_waiting: produce.waiting.count(),
+        fetches_waiting: fetch.waiting.count(),
         connections: ConnectionFigures {
             open: connections.open(),
             accepted: connections.accepted(),
@@ -191,7 +208,7 @@ async fn figures(server: &Server, connections: &Connections) -> ShardFigures {
             duration: shard.checkpoints.duration.read(),
             age_ns: shard.checkpoints.stored_at.get().map(|at| at.elapsed().as_nanos() as u64),
         },
-        term: figures::controller_term(server),
+        controller: figures::controller(server),
         deleted_traffic,
         partitions,
         groups,

@@ -55,10 +55,15 @@ impl Default for Distribution {
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
+        self.observe_times(duration, 1);
+    }
+
+    /// Counts a duration so many times.
+    pub fn observe_times(&self, duration: Duration, times: u64) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = &self.counts[BOUNDS_NS.partition_point(|bound| *bound < ns)];
-        bucket.set(bucket.get() + 1);
-        self.sum_ns.set(self.sum_ns.get().wrapping_add(ns));
+        bucket.set(bucket.get() + times);
+        self.sum_ns.set(self.sum_ns.get().wrapping_add(ns.wrapping_mul(times)));
     }
 
     /// The counts so far.
@@ -92,6 +97,12 @@ impl Distribution {
             lower = upper;
         }
         if self.count() == 0 { 0.0 } else { lower }
+    }
+
+    /// The same, and as many durations of zero that together there are `count`.
+    pub fn with_zeros(mut self, count: u64) -> Distribution {
+        self.counts[0] += count.saturating_sub(self.count());
+        self
     }
 
     /// Adds the counts of another one.
@@ -146,5 +157,12 @@ mod tests {
         assert_eq!((read.count(), read.sum_ns), (3, 3_601_000_000_000));
         read.add(&histogram.read());
         assert_eq!((read.count(), read.counts[36]), (6, 2));
+        let with_zeros = read.clone().with_zeros(10);
+        assert_eq!((with_zeros.count(), with_zeros.counts[0], with_zeros.sum_ns), (10, 6, read.sum_ns));
+        assert_eq!(read.clone().with_zeros(3), read);
+        histogram.observe_times(Duration::from_secs(1), 3);
+        assert_eq!((histogram.read().counts[36], histogram.read().count()), (4, 6));
+        histogram.observe_times(Duration::from_secs(1), 0);
+        assert_eq!(histogram.read().count(), 6);
     }
 }

@@ -92,6 +92,17 @@ struct RequestId {
     key: Option<ApiKey>,
     /// The time of the receive that had its last byte.
     received: Mono,
+    /// The end of its first stage.
+    started: Mono,
+}
+
+/// The responses of one send.
+#[derive(Default)]
+struct Outgoing {
+    answer: Answer,
+    /// The Produce and Fetch requests that they answer.
+    produced: u64,
+    fetched: u64,
 }
 
 /// A client's connection on the shard that serves it.
@@ -357,19 +368,26 @@ impl Connection {
         }
         let (key, received) = (api::key_of(frame), self.received_at.get());
         let pending = api::start(&self.server, &self.origin, frame).await;
-        self.started_at.set(clock::now());
+        let started = clock::now();
+        self.started_at.set(started);
+        let requests = &self.server.requests;
         if let Some(key) = key {
-            self.server.requests.started(key, frame.len());
+            requests.started(key, frame.len());
         }
-        if key == Some(ApiKey::Produce) {
-            let stages = &self.server.requests.produce;
-            stages.receive.observe(received.since(since));
-            stages.queue.observe(begun.since(received));
-            stages.append.observe(self.started_at.get().since(begun));
+        let (produce, fetch) = (&requests.produce, &requests.fetch);
+        let stages = match key {
+            Some(ApiKey::Produce) => Some([&produce.receive, &produce.queue, &produce.append]),
+            Some(ApiKey::Fetch) => Some([&fetch.receive, &fetch.queue, &fetch.plan]),
+            _ => None,
+        };
+        if let Some([receive, queue, first]) = stages {
+            receive.observe(received.since(since));
+            queue.observe(begun.since(received));
+            first.observe(started.since(begun));
         }
         let number = self.requests_started.get();
         self.requests_started.set(number + 1);
-        self.pipeline.borrow_mut().push_back((RequestId { number, key, received }, pending));
+        self.pipeline.borrow_mut().push_back((RequestId { number, key, received, started }, pending));
         assert!(
             self.pipeline.borrow().len() <= IN_FLIGHT_MAX,
             "NET-3: a connection starts at most {IN_FLIGHT_MAX} requests ahead of its responses"
@@ -390,33 +408,39 @@ impl Connection {
                 continue;
             };
             self.is_writing.set(true);
-            let mut answer = Answer::default();
+            let mut outgoing = Outgoing::default();
             let finished = self.finish(pending).await;
             // One reading for all responses of this send.
             let ready = clock::now();
             let mut closes = match finished {
-                Some(outcome) => self.put(request, outcome, ready, &mut answer),
+                Some(outcome) => self.put(request, outcome, ready, &mut outgoing),
                 None => return self.close(),
             };
             // Responses that are ready leave in the same system call.
-            while !closes && answer.bytes() < SEND_BYTES {
+            while !closes && outgoing.answer.bytes() < SEND_BYTES {
                 let next = self.pipeline.borrow_mut().pop_front();
                 let Some((request, mut next)) = next else { break };
                 match next.finish_now().await {
-                    Some(outcome) => closes = self.put(request, outcome, ready, &mut answer),
+                    Some(outcome) => closes = self.put(request, outcome, ready, &mut outgoing),
                     None => {
                         self.pipeline.borrow_mut().push_front((request, next));
                         break;
                     }
                 }
             }
-            if let Err(error) = self.send(answer).await {
-                tracing::debug!("{}: closing: {error}", self.stream.peer_addr());
-                closes = true;
+            let Outgoing { answer, produced, fetched } = outgoing;
+            let is_sent = self.send(answer).await;
+            let now = clock::now();
+            match is_sent {
+                Ok(()) => self.server.requests.sent(produced, fetched, now.since(ready)),
+                Err(error) => {
+                    tracing::debug!("{}: closing: {error}", self.stream.peer_addr());
+                    closes = true;
+                }
             }
             self.is_writing.set(false);
             self.finished.notify_all();
-            self.last_active.set(clock::now());
+            self.last_active.set(now);
             if closes || self.is_over() {
                 self.close();
                 return;
@@ -456,8 +480,8 @@ impl Connection {
     }
 
     /// Adds the response of a request to the next send. Returns true if the connection must close after it.
-    fn put(&self, request: RequestId, outcome: Outcome, ready: Mono, answer: &mut Answer) -> bool {
-        let RequestId { number, key, received } = request;
+    fn put(&self, request: RequestId, outcome: Outcome, ready: Mono, outgoing: &mut Outgoing) -> bool {
+        let RequestId { number, key, received, started } = request;
         assert_eq!(number, self.requests_answered.get(), "NET-1: responses leave in the order of the requests");
         self.requests_answered.set(number + 1);
         let requests = &self.server.requests;
@@ -465,18 +489,21 @@ impl Connection {
             (None, _) => {}
             (Some(key), Outcome::Send(more)) => {
                 requests.answered(key, more.bytes(), ready.since(received));
+                outgoing.produced += u64::from(key == ApiKey::Produce);
+                outgoing.fetched += u64::from(key == ApiKey::Fetch);
                 if key == ApiKey::Produce {
                     // A request whose batches were all refused waited for no commit.
                     let committed = self.server.shard.committed_at().max(received);
+                    requests.produce.commit.observe(committed.since(started));
                     requests.produce.answer.observe(ready.since(committed));
                 }
             }
             (Some(key), Outcome::Nothing) => requests.answered(key, 0, ready.since(received)),
-            (Some(key), Outcome::Close(_)) => requests.failed(key),
+            (Some(key), Outcome::Close(_)) => requests.closed(key),
         }
         match outcome {
             Outcome::Send(more) => {
-                answer.append(more);
+                outgoing.answer.append(more);
                 false
             }
             Outcome::Nothing => false,

@@ -379,6 +379,8 @@ pub struct CoordinateRequest {
     pub listener: String,
     /// The client's address, which group descriptions show.
     pub peer: IpAddr,
+    /// A part of a client's request. The calling shard merges the responses to all parts.
+    pub is_part: bool,
 }
 
 /// A client's admin request as its frame. The controller's shard decodes and plans it.

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::{Api, ApiKey, Malformed, Message, Reader, Unencodable, Writer};
+use crate::model::ErrorCode;
 
 /// Kafka's default for `socket.request.max.bytes`.
 pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -175,7 +176,17 @@ pub fn encode_request<M: Message>(
 
 /// Encodes a whole response frame, including the length prefix.
 pub fn encode_response<M: Message>(message: &M, version: i16, correlation_id: i32) -> Result<Vec<u8>, Unencodable> {
+    encode_response_with_errors(message, version, correlation_id).map(|(frame, _)| frame)
+}
+
+/// As [`encode_response`], with the error codes in the response: one for each field that has another code than `None`.
+pub fn encode_response_with_errors<M: Message>(
+    message: &M,
+    version: i16,
+    correlation_id: i32,
+) -> Result<(Vec<u8>, Vec<ErrorCode>), Unencodable> {
     let mut w = response(M::API.api(), version, correlation_id);
     message.encode(&mut w, version);
-    w.finish()
+    let errors = w.take_errors();
+    Ok((w.finish()?, errors))
 }

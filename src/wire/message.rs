@@ -128,7 +128,7 @@ impl Wire for ErrorCode {
     }
 
     fn encode(&self, w: &mut Writer, _: i16) {
-        w.i16(self.code());
+        w.error_code(*self);
     }
 }
 

@@ -4,7 +4,7 @@
 //! error instead of the bytes. So an encoder is a plain list of fields.
 
 use super::reader::STRING_BYTES_MAX;
-use crate::model::TopicId;
+use crate::model::{ErrorCode, TopicId};
 
 /// The version cannot represent a value of the message (Kafka's `UnsupportedVersionException` while writing).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub struct Writer {
     /// A string that is too long is cut.
     shortens: bool,
     refused: Option<Unencodable>,
+    /// The error codes that were written, without [`ErrorCode::None`].
+    errors: Vec<ErrorCode>,
 }
 
 macro_rules! fixed_width {
@@ -92,6 +94,19 @@ impl Writer {
             None => Ok(self.out),
             Some(refused) => Err(refused),
         }
+    }
+
+    /// An error code. [`take_errors`](Writer::take_errors) returns those of failures.
+    pub fn error_code(&mut self, value: ErrorCode) {
+        if value.is_error() {
+            self.errors.push(value);
+        }
+        self.i16(value.code());
+    }
+
+    /// The error codes so far, without [`ErrorCode::None`], in the order of their fields.
+    pub(super) fn take_errors(&mut self) -> Vec<ErrorCode> {
+        std::mem::take(&mut self.errors)
     }
 
     fixed_width!(i8 i16 i32 i64 u16 u32 f64);

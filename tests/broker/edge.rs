@@ -7,13 +7,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::ledger::{Ledger, connect};
+use crate::support::ledger::{self, Ledger, connect};
 use crate::support::node::Node;
 use crate::support::rest::{ask, get_text};
 use crate::support::run::{dies_with_us, run, spawn};
 use crate::support::scratch::{Dir, Ports};
+use crate::support::talk::{self, Talk};
 use crate::support::{peers, wait_for};
+use tidemill::model::ErrorCode;
 use tidemill::tools::client::Client;
+use tidemill::wire::Topic;
+use tidemill::wire::data::fetch::{FetchPartition, FetchRequest};
+use tidemill::wire::group::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
@@ -50,13 +55,11 @@ fn metrics_count_requests_batches_and_offsets() {
     assert!((grown("tidemill_journal_batches_total") - 48.0).abs() < 0.1, "{after}");
     let requests = value(&after, "tidemill_requests_total{api=\"Produce\"}");
     assert!((12.0..=48.0).contains(&requests), "{requests} requests for 48 batches");
-    assert!((value(&after, "tidemill_request_errors_total{api=\"Produce\"}")).abs() < 0.1);
-    for stage in ["receive", "queue", "append", "answer"] {
-        let counts = [0, 1].map(|shard| {
-            let labels = format!("{{shard=\"{shard}\",stage=\"{stage}\"}}");
-            value(&after, &format!("tidemill_produce_stage_duration_seconds_count{labels}"))
-        });
-        assert!((counts[0] + counts[1] - requests).abs() < 0.1, "{stage}: {counts:?} of {requests}");
+    assert!(sum(&after, "tidemill_request_errors_total").abs() < 0.1, "{after}");
+    assert!(value(&after, "tidemill_request_closes_total{api=\"Produce\"}").abs() < 0.1);
+    for stage in ["receive", "queue", "append", "commit", "answer"] {
+        let found = stage_count(&after, "produce", stage);
+        assert!((found - requests).abs() < 0.1, "{stage}: {found} of {requests}");
     }
     let partitions = get(node.edge_port(), "/metrics/partitions").1;
     let of_topic: Vec<&str> = partitions
@@ -67,6 +70,169 @@ fn metrics_count_requests_batches_and_offsets() {
     assert!((sum(&partitions, "tidemill_partition_high_watermark_offset") - 144.0).abs() < 0.1, "{partitions}");
     assert!((sum(&after, "tidemill_shards_answering") - 2.0).abs() < 0.1);
     assert!(sum(&after, "tidemill_connections") >= 1.0 && after.contains("listener=\"PLAINTEXT\""), "{after}");
+}
+
+/// The number of requests in a stage, on both shards.
+fn stage_count(text: &str, api: &str, stage: &str) -> f64 {
+    let of_shard = |shard| {
+        let labels = format!("{{shard=\"{shard}\",stage=\"{stage}\"}}");
+        value(text, &format!("tidemill_{api}_stage_duration_seconds_count{labels}"))
+    };
+    of_shard(0) + of_shard(1)
+}
+
+/// `/metrics` with the numbers of both shards: on a busy machine one may answer too late for a scrape.
+fn of_both_shards(port: u16) -> String {
+    wait_for("both shards answer", WITHIN, || {
+        let text = get(port, "/metrics").1;
+        (value(&text, "tidemill_shards_answering") > 1.9).then_some(text)
+    })
+}
+
+/// Waits until `/metrics/kafka` has this value.
+fn wait_for_kafka(port: u16, series: &str, expected: u64) {
+    let line = format!("{series} {expected}");
+    wait_for(&line, WITHIN, || get(port, "/metrics/kafka").1.lines().any(|found| found == line).then_some(()));
+}
+
+#[test]
+fn a_waiting_fetch_is_counted_and_its_stages_are_measured() {
+    let node = Node::with_edge("stages", &["--shards", "2"]);
+    let port = node.edge_port();
+    Ledger::create(&mut connect(node.bootstrap()), "t", 1, &[]);
+    let (mut reader, mut writer) = (Talk::to(node.bootstrap()), Talk::to(node.bootstrap()));
+    let fetch = |offset, max_wait_ms, min_bytes| FetchRequest {
+        max_wait_ms,
+        min_bytes,
+        partitions: vec![FetchPartition::new(Topic::Name("t"), 0, offset)],
+        ..FetchRequest::default()
+    };
+    let purgatory = "kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation=\"Fetch\"}";
+    let is = |expected: u64| {
+        wait_for("the number of waiting fetches", WITHIN, || {
+            let text = of_both_shards(port);
+            let series = |shard| format!("tidemill_requests_waiting{{shard=\"{shard}\",api=\"Fetch\"}}");
+            let found = value(&text, &series(0)) + value(&text, &series(1));
+            ((found - expected as f64).abs() < 0.1).then_some(())
+        });
+        wait_for_kafka(port, purgatory, expected);
+    };
+    is(0);
+    let id = reader.send_fetch(&fetch(0, 120_000, 1), 12);
+    is(1);
+    writer.append("t", 0, &["a"]);
+    assert_eq!(reader.receive_fetch(12, id).partitions.len(), 1);
+    is(0);
+    // This fetch need not wait.
+    reader.fetch(&fetch(0, 120_000, 1), 12);
+    wait_for("both fetches are sent", WITHIN, || {
+        let text = of_both_shards(port);
+        let count = |stage| stage_count(&text, "fetch", stage).round() as u64;
+        let counts = ["receive", "queue", "plan", "read", "wait", "send"].map(count);
+        (counts == [2, 2, 2, 2, 1, 2]).then_some(())
+    });
+    for name in ["requestqueue", "local", "remote", "responsesend"] {
+        for request in ["Fetch", "FetchConsumer"] {
+            let series = format!("kafka_network_requestmetrics_{name}timems_count{{request=\"{request}\"}}");
+            wait_for_kafka(port, &series, 2);
+        }
+    }
+    // A client that disconnects leaves nothing behind.
+    reader.send_fetch(&fetch(1, 120_000, 1), 12);
+    is(1);
+    drop(reader);
+    is(0);
+}
+
+#[test]
+fn error_codes_are_counted_by_api_in_each_routing() {
+    for routing in ["direct", "forward"] {
+        let node =
+            Node::with_edge(&format!("errors-{routing}"), &["--shards", "2", "--set", &format!("routing={routing}")]);
+        let port = node.edge_port();
+        let mut client = connect(node.bootstrap());
+        Ledger::create(&mut client, "t", 1, &[]);
+        let mut talk = Talk::to(node.bootstrap());
+        // A codec that no version knows, an offset behind the end, a topic and a group that do not exist.
+        let mut batch = talk::batch(&["a"]);
+        let last = batch.len() - 1;
+        batch[last] ^= 1;
+        let produced = talk.produce_one("t", 0, &batch);
+        let fetched = talk.fetch_one(Topic::Name("t"), 0, 77, 12);
+        assert!(client.delete_topic("missing").is_err());
+        let groups = (0..8).map(|number| format!("missing-{number}")).collect();
+        let deleted: DeleteGroupsResponse = talk.call(&DeleteGroupsRequest { groups_names: groups }, 2);
+        let text = of_both_shards(port);
+        let mut expected = vec![
+            ("Produce", produced.code, 1.0),
+            ("Fetch", fetched.code(), 1.0),
+            ("DeleteTopics", ErrorCode::UnknownTopicOrPartition, 1.0),
+        ];
+        // With direct routing each shard answers for its own groups.
+        let found = |code| deleted.results.iter().filter(|result| result.error_code == code).count() as f64;
+        for code in [ErrorCode::GroupIdNotFound, ErrorCode::NotCoordinator] {
+            if found(code) > 0.0 {
+                expected.push(("DeleteGroups", code, found(code)));
+            }
+        }
+        for (api, code, count) in expected {
+            assert!(code.is_error(), "{api}");
+            let labels = format!("api=\"{api}\",error=\"{}\"", code.name());
+            let counted = value(&text, &format!("tidemill_request_errors_total{{{labels}}}"));
+            assert!((counted - count).abs() < 0.1, "{routing}: {counted} in place of {count} for {labels}");
+        }
+        let labels = "request=\"DeleteTopics\",error=\"UNKNOWN_TOPIC_OR_PARTITION\"";
+        wait_for_kafka(port, &format!("kafka_network_requestmetrics_errors_total{{{labels}}}"), 1);
+    }
+}
+
+/// The names that dashboards for Strimzi and kafka_exporter use. Those of intervals appear with the second scrape.
+const NAMES_OF_KAFKA: &str = "
+    kafka_server_brokertopicmetrics_messagesin_total kafka_server_brokertopicmetrics_bytesin_total
+    kafka_server_brokertopicmetrics_bytesout_total kafka_server_brokertopicmetrics_totalproducerequests_total
+    kafka_server_brokertopicmetrics_totalfetchrequests_total kafka_server_brokertopicmetrics_failedproducerequests_total
+    kafka_server_brokertopicmetrics_failedfetchrequests_total
+    kafka_server_replicamanager_leadercount kafka_server_replicamanager_partitioncount
+    kafka_server_replicamanager_underreplicatedpartitions kafka_server_replicamanager_underminisrpartitioncount
+    kafka_controller_kafkacontroller_activecontrollercount kafka_controller_kafkacontroller_offlinepartitionscount
+    kafka_controller_controllerstats_uncleanleaderelections_total
+    kafka_cluster_partition_atminisr kafka_cluster_partition_underminisr kafka_cluster_partition_replicascount
+    kafka_log_log_size kafka_log_logmanager_offlinelogdirectorycount
+    kafka_network_socketserver_networkprocessoravgidle_percent
+    kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent
+    kafka_server_kafkaserver_linux_disk_read_bytes kafka_server_kafkaserver_linux_disk_write_bytes
+    kafka_server_socket_server_metrics_connection_count process_open_fds
+    kafka_server_raftmetrics_current_leader kafka_server_raftmetrics_current_epoch
+    kafka_server_raftmetrics_current_state kafka_server_raftmetrics_high_watermark
+    kafka_server_raftmetrics_log_end_offset kafka_server_raftmetrics_commit_latency_avg
+    kafka_server_raftmetrics_append_records_rate kafka_server_raftmetrics_fetch_records_rate
+    kafka_consumergroup_lag kafka_consumergroup_lag_sum kafka_consumergroup_current_offset
+    kafka_topic_partition_current_offset kafka_topic_partition_oldest_offset kafka_topic_partition_in_sync_replica
+    kafka_topic_partition_replicas kafka_topic_partition_under_replicated_partition
+    kafka_topic_partition_leader_is_preferred kafka_topic_partitions kafka_broker_info
+    kafka_network_requestmetrics_totaltimems kafka_network_requestmetrics_requestqueuetimems
+    kafka_network_requestmetrics_localtimems kafka_network_requestmetrics_remotetimems
+    kafka_network_requestmetrics_responsequeuetimems kafka_network_requestmetrics_responsesendtimems
+    kafka_server_delayedoperationpurgatory_purgatorysize kafka_log_logflushstats_logflushrateandtimems";
+
+#[test]
+fn each_name_that_dashboards_use_has_a_value() {
+    let node = Node::with_edge("names", &["--shards", "2"]);
+    let port = node.edge_port();
+    let mut client = connect(node.bootstrap());
+    let mut ledger = Ledger::create(&mut client, "t", 2, &[]);
+    ledger.fill(&mut client, 2, 2, 100, NOW);
+    ledger.verify(&mut client);
+    commit(&mut client, "readers", "t", 0, 2);
+    // The first scrape begins the interval, and a commit of the metadata is in it.
+    get(port, "/metrics/kafka");
+    ledger::create(&mut client, "u", 1, &[]);
+    let is_missing = |text: &str, name: &str| !text.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+    wait_for("every name", WITHIN, || {
+        let text = get(port, "/metrics/kafka").1;
+        NAMES_OF_KAFKA.split_whitespace().all(|name| !is_missing(&text, name)).then_some(())
+    });
+    wait_for_kafka(port, "kafka_consumergroup_lag_sum{consumergroup=\"readers\",topic=\"t\"}", 2);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(in crate::api) fn describe(mut request: ClientRequest<'_>) -> Result<Pending
         error_message: Some(NO_AUTHORIZER_TO_ASK.into()),
         ..DescribeAclsResponse::default()
     };
-    Ok(Pending::Now(Outcome::of(&answer, &request.header)))
+    Ok(Pending::Now(Outcome::of(request.server, &answer, &request.header)))
 }
 
 pub(in crate::api) fn create(mut request: ClientRequest<'_>) -> Result<Pending, Malformed> {
@@ -40,7 +40,11 @@ pub(in crate::api) fn create(mut request: ClientRequest<'_>) -> Result<Pending, 
     let refused =
         || AclCreationResult { error_code: ErrorCode::SecurityDisabled, error_message: Some(NO_AUTHORIZER.into()) };
     let results = message.creations.iter().map(|_| refused()).collect();
-    Ok(Pending::Now(Outcome::of(&CreateAclsResponse { results, ..CreateAclsResponse::default() }, &request.header)))
+    Ok(Pending::Now(Outcome::of(
+        request.server,
+        &CreateAclsResponse { results, ..CreateAclsResponse::default() },
+        &request.header,
+    )))
 }
 
 pub(in crate::api) fn delete(mut request: ClientRequest<'_>) -> Result<Pending, Malformed> {
@@ -58,6 +62,7 @@ pub(in crate::api) fn delete(mut request: ClientRequest<'_>) -> Result<Pending, 
     };
     let filter_results = message.filters.iter().map(|_| refused()).collect();
     Ok(Pending::Now(Outcome::of(
+        request.server,
         &DeleteAclsResponse { filter_results, ..DeleteAclsResponse::default() },
         &request.header,
     )))

@@ -21,7 +21,7 @@ pub(in crate::api) fn start(mut request: ClientRequest<'_>) -> Result<Pending, M
     if response.finalized_features.is_empty() {
         response.finalized_features_epoch = -1;
     }
-    Ok(Pending::Now(Outcome::of(&response, &header)))
+    Ok(Pending::Now(Outcome::of(server, &response, &header)))
 }
 
 fn check(

@@ -164,7 +164,7 @@ pub(in crate::api) fn start(client: ClientRequest<'_>) -> Result<Pending, Malfor
     let session = match open_session(server, &image, &request, header.version) {
         Ok(session) => session,
         // KIP-227: a session error applies to the whole response, which then names no partitions.
-        Err(error_code) => return Ok(Pending::Now(refuse(header, error_code))),
+        Err(error_code) => return Ok(Pending::Now(refuse(server, header, error_code))),
     };
     origin.session.set(session.as_ref().map_or(NO_SESSION, |in_session| in_session.session.borrow().id));
     let isolation = isolation_of(request.isolation_level);
@@ -334,17 +334,27 @@ fn read_request(asked: &AskedPartition, isolation: Isolation, knows_zstd: bool) 
 
 impl Plan {
     async fn run(self, server: &Rc<Server>) -> Outcome {
-        let deadline = clock::now() + self.wait;
+        let stages = &server.requests.fetch;
+        let begun = clock::now();
+        let (deadline, mut waited) = (begun + self.wait, Duration::ZERO);
         loop {
             let (found, copies) = self.read(server).await;
             let counted = found.iter().map(|found| found.counted(self.isolation));
-            if self.is_enough(counted.clone()) || clock::now() >= deadline {
+            let now = clock::now();
+            if self.is_enough(counted.clone()) || now >= deadline {
+                stages.read.observe(now.since(begun).saturating_sub(waited));
+                if !waited.is_zero() {
+                    stages.wait.observe(waited);
+                }
                 return self.respond(server, found, copies);
             }
             let counted = counted.collect();
             // A fetch that waits holds no records, and no copies of other shards' records.
             drop((found, copies));
+            let waiting = stages.waiting.enter();
             self.wait_for_enough(server, counted, deadline).await;
+            drop(waiting);
+            waited += now.elapsed();
         }
     }
 
@@ -481,7 +491,7 @@ impl Plan {
 /// Counts a partition of a response. The records of another shard's partition were counted there.
 fn note(server: &Server, wanted: &Wanted, found: &Found) {
     if found.error.is_error() {
-        server.requests.failed(ApiKey::Fetch);
+        server.requests.failed(ApiKey::Fetch, found.error);
     }
     if found.bytes > 0
         && let Ok((id, owner)) = wanted.place
@@ -497,7 +507,8 @@ fn on_the_wire(aborted: AbortedTransaction) -> fetch::AbortedTransaction {
 }
 
 /// A response with a session error and no partitions.
-fn refuse(header: Header, error_code: ErrorCode) -> Outcome {
+fn refuse(server: &Server, header: Header, error_code: ErrorCode) -> Outcome {
+    server.requests.failed(ApiKey::Fetch, error_code);
     let head = FetchHead { throttle_time_ms: 0, error_code, session_id: NO_SESSION };
     send(FetchResponseWriter::new(header.version, header.correlation_id, head, 0), &[], None)
 }

@@ -41,6 +41,7 @@ pub(in crate::api) async fn start(client: ClientRequest<'_>) -> Result<pending::
         calls: Vec::new(),
         sequence: Sequence::ZERO,
         topic_names: Vec::new(),
+        _waiting: server.requests.produce.waiting.enter(),
     };
     let rules =
         AppendRequest { capabilities: capabilities_of(header.version), acks: request.acks, now_ms: clock::wall_ms() };

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::leader_hint::LeaderHints;
+use crate::api::figures::Inside;
 use crate::api::outcome::{Header, Outcome};
 use crate::api::server::Server;
 use crate::disk::journal::Sequence;
@@ -26,6 +27,8 @@ pub struct Pending {
     pub(super) sequence: Sequence,
     /// The names of the topics, one after the other.
     pub(super) topic_names: Vec<u8>,
+    /// Counts the request until it is answered or dropped.
+    pub(super) _waiting: Inside,
 }
 
 /// One partition of the response.
@@ -75,16 +78,16 @@ impl Pending {
                 slot.state = SlotState::Done(replies[call][item].take().expect("each item belongs to one slot"));
             }
         }
-        for _ in self.slots.iter().filter(|slot| matches!(slot.state, SlotState::Done(Err(_)))) {
-            self.server.requests.failed(ApiKey::Produce);
-        }
         if self.acks == 0 {
-            let refused = self.slots.iter().find_map(|slot| match &slot.state {
-                SlotState::Done(Err(refusal)) => Some(refusal.error),
-                _ => None,
-            });
+            let mut first = None;
+            for slot in &self.slots {
+                if let SlotState::Done(Err(refusal)) = &slot.state {
+                    self.server.requests.failed(ApiKey::Produce, refusal.error);
+                    first.get_or_insert(refusal.error);
+                }
+            }
             // A producer with acks=0 gets no response. Closing the connection makes it refresh its metadata.
-            return match refused {
+            return match first {
                 None => Outcome::Nothing,
                 Some(error) => Outcome::Close(CloseReason::RefusedBatch(error)),
             };
@@ -132,7 +135,10 @@ impl Pending {
                 },
             }
         });
-        let partitions = partitions.collect();
+        let partitions: Vec<_> = partitions.collect();
+        for refused in partitions.iter().filter(|partition| partition.error_code.is_error()) {
+            self.server.requests.failed(ApiKey::Produce, refused.error_code);
+        }
         let node_endpoints = hints.into_endpoints();
         let response = ProduceResponse { partitions, throttle_time_ms: 0, node_endpoints };
         match response.encode_frame(self.header.version, self.header.correlation_id) {

@@ -39,6 +39,8 @@ pub(in crate::api) struct GroupRequest {
     frame: Rc<[u8]>,
     /// Another shard forwarded the request, so it concerns this shard's groups only.
     is_forwarded: bool,
+    /// Another shard merges the response into its own.
+    is_part: bool,
     /// A list has the groups of all shards.
     pub is_for_node: bool,
 }
@@ -63,6 +65,7 @@ impl GroupRequest {
             frame: request.frame.into(),
             is_forwarded: false,
             is_for_node: request.origin.is_for_node(request.server.shard.routing),
+            is_part: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl GroupRequest {
             header: Header { version: header.version, correlation_id: header.correlation_id },
             frame: request.frame.as_slice().into(),
             is_forwarded: true,
+            is_part: request.is_part,
             is_for_node: false,
         }
     }
@@ -105,7 +109,7 @@ impl GroupRequest {
 
     /// Sends the whole request to the shard that owns its group.
     pub fn forward(&self, owner: ShardId) -> Framed {
-        let call = self.send(owner, self.frame.to_vec());
+        let call = self.send(owner, self.frame.to_vec(), false);
         Box::pin(async move {
             match call.reply().await {
                 Reply::Coordinated(frame) => frame,
@@ -114,9 +118,9 @@ impl GroupRequest {
         })
     }
 
-    fn send(&self, owner: ShardId, frame: Vec<u8>) -> router::Call {
-        let (listener, peer) = (self.listener.to_string(), self.peer);
-        self.server.router.call(owner, ShardRequest::Coordinate(Box::new(CoordinateRequest { frame, listener, peer })))
+    fn send(&self, owner: ShardId, frame: Vec<u8>, is_part: bool) -> router::Call {
+        let request = CoordinateRequest { frame, listener: self.listener.to_string(), peer: self.peer, is_part };
+        self.server.router.call(owner, ShardRequest::Coordinate(Box::new(request)))
     }
 
     /// Sends another shard its part of the request, and decodes the response.
@@ -124,7 +128,7 @@ impl GroupRequest {
         let Header { version, correlation_id } = self.header;
         let frame = frame::encode_request(part, version, correlation_id, Some(&self.client_id));
         let frame = frame.map_err(CloseReason::UnencodableCall)?.split_off(4);
-        let answered = match self.send(owner, frame).reply().await {
+        let answered = match self.send(owner, frame, true).reply().await {
             Reply::Coordinated(frame) => frame?,
             _ => unreachable!("a coordinate call is answered by Coordinated"),
         };
@@ -135,9 +139,13 @@ impl GroupRequest {
         read.map_err(CloseReason::MalformedReply)
     }
 
-    /// Encodes the response.
+    /// Encodes the response. The error codes of a part are counted in the response that it is merged into.
     pub fn respond<M: Message>(&self, message: &M) -> Result<Vec<u8>, CloseReason> {
-        outcome::encode(message, &self.header)
+        let Header { version, correlation_id } = self.header;
+        match self.is_part {
+            true => frame::encode_response(message, version, correlation_id).map_err(CloseReason::UnencodableResponse),
+            false => outcome::encode(&self.server, message, &self.header),
+        }
     }
 
     /// Responds without waiting.
