@@ -143,9 +143,9 @@ impl<M: StateMachine> Ledger<M> {
         }
     }
 
-    /// Waits until the journal has written what was appended so far. A client whose commit waits for a slow device sends
-    /// no heartbeat on that connection, so the time of a stall does not count against sessions: after a long one, they
-    /// get as much time again as this waited.
+    /// Waits until the journal has written all records so far. A client whose commit waits for a slow device sends no
+    /// heartbeat on that connection, so the time of a stall does not count against sessions: after a long one, they get
+    /// as much time again as this waited.
     async fn outlast_stall(&self) {
         if let Ok(stalled) = self.shard.wait_appended().await
             && stalled >= STALL

@@ -51,8 +51,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Waits until everything that was appended before the call is committed, and returns the time that this took. Fails
-    /// when that will never happen.
+    /// Waits until everything that was appended before the call is committed, and returns the time that this took.
+    /// Fails when that will never happen.
     pub async fn wait_appended(&self) -> Result<Duration, Arc<StorageError>> {
         let began = clock::now();
         self.wait_committed(self.journal.last_appended()).await?;
