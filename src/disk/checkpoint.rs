@@ -179,7 +179,7 @@ pub enum CheckpointError {
     #[error("it does not begin with a checkpoint's magic")]
     Magic,
     /// Another build wrote the file.
-    #[error("it is of version {found}, this build reads {}", file::VERSION)]
+    #[error("it is of version {found}, this build reads {} to {}", file::VERSION_MIN, file::VERSION)]
     Version {
         /// The version in the file.
         found: u32,

@@ -5,6 +5,7 @@ use super::index::OFFSET_ENTRY_BYTES;
 use super::segment::Segment;
 use super::{AppendedBatch, Log};
 use crate::disk::StorageError;
+use crate::runtime::buf::Slice;
 
 impl Log {
     /// Reserves room for [`append`](Self::append) of a batch of `bytes`, and rolls to a new segment if that is due.
@@ -68,6 +69,18 @@ impl Log {
         let interval = self.config.borrow().index_interval_bytes;
         self.active().append(batch, pieces, now_ms, interval);
         assert_eq!(self.end_offset(), batch.last_offset + 1);
+    }
+
+    /// The number of the segment that takes the next batch, and the position of that batch in it.
+    pub fn next_position(&self) -> (u64, u64) {
+        let active = self.active();
+        (active.number, active.size())
+    }
+
+    /// The blocks that hold the bytes of the active segment from `position` on, which were appended since the caller's
+    /// last await. The first block may begin before `position`.
+    pub fn last_blocks(&self, position: u64) -> Vec<Slice> {
+        self.active().last_blocks(position)
     }
 
     /// Notes a transaction that the marker appended last has aborted.

@@ -1,10 +1,11 @@
-//! Appends batches: gives the rules of their validation, gives them offsets, and copies them into the log and the
-//! journal in one step.
+//! Appends batches: gives the rules of their validation, gives them offsets, and adds them to the log and the journal
+//! in one step.
 
 use super::Partition;
 use super::producers::{Membership, ProducerVerdict};
 use crate::disk::StorageError;
 use crate::disk::journal::group::{EntryKind, JournalEntry};
+use crate::disk::journal::image::ImageBatch;
 use crate::disk::journal::{Journal, Sequence};
 use crate::log::AppendedBatch;
 use crate::model::{ErrorCode, Offset};
@@ -199,7 +200,8 @@ impl Partition {
         })
     }
 
-    /// Gives a batch its offset and copies it into the journal and the log, in one step (PART-3).
+    /// Gives a batch its offset, copies it into the log, and adds it to the journal, in one step (PART-3). The journal
+    /// writes a large batch from the log's memory, and copies a small one.
     pub(super) fn append_batch(
         &self,
         journal: &Journal,
@@ -215,8 +217,6 @@ impl Partition {
         let stored: [u8; HEADER_BYTES] = BatchHeader { base_offset, leader_epoch, ..*header }.encode();
         let entry = JournalEntry { kind: EntryKind::Batch, partition: self.id, leader_epoch, base_offset };
         let flush = self.config().flush_ack;
-        let sequence = journal.append(entry, &stored, records, flush);
-        self.flushing.note(sequence);
         let batch = AppendedBatch {
             base_offset,
             last_offset: base_offset + i64::from(header.last_offset_delta),
@@ -224,12 +224,17 @@ impl Partition {
             max_timestamp: header.max_timestamp,
             offset_of_max_timestamp: base_offset + i64::from(offset_delta_of_max_timestamp),
         };
+        let (segment, position) = self.log.next_position();
         self.log.append(&batch, &[&stored, records], now_ms);
-        assert_eq!(
-            self.log.end_offset(),
-            batch.last_offset + 1,
-            "PART-3: the log ends behind the batch that the journal got"
-        );
+        let bytes = stored.len() + records.len();
+        let sequence = if journal.takes_image(segment, position, bytes) {
+            let image = ImageBatch { segment, position, bytes, blocks: self.log.last_blocks(position) };
+            journal.append_image(entry, &stored, records, image, flush)
+        } else {
+            journal.append(entry, &stored, records, flush)
+        };
+        self.flushing.note(sequence);
+        assert_eq!(self.log.end_offset(), batch.last_offset + 1, "PART-3: the journal got the batch at the log's end");
         (base_offset, sequence)
     }
 }

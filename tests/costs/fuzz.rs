@@ -15,14 +15,16 @@ use crate::ALLOCATOR;
 use crate::support::own_process;
 use stats_alloc::Region;
 use tidemill::config::Routing;
+use tidemill::disk::block_ceil;
 use tidemill::disk::checkpoint::{CheckpointHead, JournalStart, PartitionState, SealedSegment, partition_sections};
 use tidemill::disk::journal::Sequence;
-use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupIdentity, JournalEntry};
+use tidemill::disk::journal::group::{EntryKind, GroupBuilder, GroupHeader, GroupIdentity, JournalEntry, read_entries};
+use tidemill::disk::journal::image::ImageBatch;
 use tidemill::metadata::{Command, Endpoint, Image, apply, archive};
 use tidemill::model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use tidemill::record::Codec;
 use tidemill::record::builder::{BatchBuilder, BatchOptions};
-use tidemill::runtime;
+use tidemill::runtime::{self, AppendBuf};
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
@@ -49,7 +51,8 @@ impl Dice {
 }
 
 fn batch(codec: Codec, records: usize) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
+    let mut builder =
+        BatchBuilder::new(BatchOptions { codec, leader_epoch: LeaderEpoch(0), ..BatchOptions::default() });
     for n in 0..records {
         let headers = [(&b"trace"[..], Some(&b"0123456789"[..])), (&b""[..], None)];
         builder.append(1_000 + n as i64, Some(b"key"), Some(&vec![n as u8; 10 + n]), headers);
@@ -58,7 +61,8 @@ fn batch(codec: Codec, records: usize) -> Vec<u8> {
 }
 
 fn journal_group() -> Vec<u8> {
-    let mut group = GroupBuilder::new(4000, 8192).expect("within the budget");
+    let large = batch(Codec::None, 300);
+    let mut group = GroupBuilder::for_batch(large.len(), 12_000, 1 << 20).expect("within the budget");
     for n in 0..3 {
         let batch = batch(Codec::None, 1 + n);
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: n as i32 };
@@ -75,8 +79,21 @@ fn journal_group() -> Vec<u8> {
         lap: 0,
         previous_checksum: 0,
     };
-    let (buffer, bytes, _) = group.seal(identity);
-    buffer[..bytes].to_vec()
+    // A batch in blocks of a segment.
+    let bytes = large.len();
+    let log = AppendBuf::alloc(bytes).expect("within the budget");
+    assert_eq!(log.append(&large), bytes);
+    let image = ImageBatch { segment: 0, position: 0, bytes, blocks: vec![log.aligned(0..block_ceil(bytes))] };
+    let partition = TopicPartition { topic: TopicId([7; 16]), partition: 3 };
+    let entry =
+        JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(0), base_offset: Offset(0) };
+    assert!(group.push_image(entry, &large[..61], image, true), "the batch is large");
+    let sealed = group.seal(identity);
+    let mut bytes = sealed.bytes.as_slice().concat();
+    bytes.resize(sealed.total_bytes, 0);
+    let header = GroupHeader::parse(&bytes).expect("a whole header");
+    assert_eq!(read_entries(&header, &bytes).map(|entries| entries.len()), Ok(7));
+    bytes
 }
 
 fn checkpoint() -> Vec<u8> {

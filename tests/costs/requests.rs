@@ -145,9 +145,10 @@ async fn answer_bytes(stream: &Stream, request: &Slice) -> usize {
     }
 }
 
-fn produce() -> Slice {
+/// Produces one batch of one record.
+fn produce(bytes: usize) -> Slice {
     let mut batch = BatchBuilder::new(BatchOptions::default());
-    batch.append(1_000, None, Some(&[7; 1024]), []);
+    batch.append(1_000, None, Some(&vec![7; bytes]), []);
     let head = ProduceHead { transactional_id: None, acks: -1, timeout_ms: 30_000 };
     let mut writer = ProduceRequestWriter::new(9, 7, Some("costs"), head, 1);
     writer.topic(Topic::Name("t"), 1);
@@ -176,6 +177,41 @@ fn a_request_costs_no_more_than_it_did() {
     own_process::run(module_path!(), "a_request_costs_no_more_than_it_did", check_costs);
 }
 
+#[test]
+fn a_large_batch_is_copied_into_the_log_and_not_into_the_journal() {
+    let test = "a_large_batch_is_copied_into_the_log_and_not_into_the_journal";
+    own_process::run(module_path!(), test, check_copies);
+}
+
+fn check_copies() {
+    let dir = Dir::new("copies");
+    let main = async || {
+        let (stream, shard) = shard(&dir).await;
+        println!("{:<12} {:>24}", "batch bytes", "copies per byte produced");
+        // The append copies each byte into the log, and the journal copies small batches once more. It copies at most
+        // one block of a large batch.
+        let at_most = |bytes: usize| 1.0 + 4096.0 / bytes as f64;
+        for (bytes, copies) in
+            [(1024, 2.0), (16 << 10, 2.0), (64 << 10, at_most(64 << 10)), (900_000, at_most(900_000))]
+        {
+            let request = produce(bytes);
+            let counters = &shard.journal().counters;
+            let before = (counters.batch_bytes.get(), counters.copied_bytes.get());
+            for _ in 0..20 {
+                answer_bytes(&stream, &request).await;
+            }
+            let produced = counters.batch_bytes.get() - before.0;
+            let copied = produced + counters.copied_bytes.get() - before.1;
+            assert!(produced >= 20 * bytes as u64, "the journal has the batches");
+            let measured = copied as f64 / produced as f64;
+            println!("{bytes:<12} {measured:>24.2}");
+            assert!(measured <= copies, "batches of {bytes}: {measured} copies, and {copies} at the most");
+        }
+        shard.retire();
+    };
+    runtime::run(Config::default(), main).expect("io_uring is here");
+}
+
 fn check_costs() {
     let dir = Dir::new("costs");
     let main = async || {
@@ -187,8 +223,8 @@ fn check_costs() {
         // single one.
         let (produced, committed, fetched) = ([12.5, 5.0, 13.0], [30.0, 5.0, 13.0], [17.0, 5.0, 13.0]);
         let cases = [
-            ("produce, one in flight", produce(), 1, produced),
-            ("produce, 64 in flight", produce(), 64, produced),
+            ("produce, one in flight", produce(1024), 1, produced),
+            ("produce, 64 in flight", produce(1024), 64, produced),
             ("OffsetCommit, one in flight", offset_commit(), 1, committed),
             ("OffsetCommit, 64 in flight", offset_commit(), 64, committed),
             ("fetch of a batch, one in flight", fetch(), 1, fetched),

@@ -1,7 +1,7 @@
 //! The bytes of a checkpoint file, written in pieces: a checkpoint of many partitions does not hold up the shard.
 //!
 //! ```text
-//!  0  u32  magic "TMC1"    4  u32  version (6)    8  u64  body bytes    16  u32  CRC-32C of the body
+//!  0  u32  magic "TMC1"    4  u32  version (7)    8  u64  body bytes    16  u32  CRC-32C of the body
 //! 20  12 bytes of zero
 //! 32  the body: sections, each a header of 16 bytes and an archive (rkyv), padded to 16 bytes
 //!
@@ -23,8 +23,10 @@ use crate::runtime::yield_now;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TMC1");
 /// Version 6 added the index of the metadata log, the groups that a partition needs, and the largest timestamps of
-/// sealed segments; and it has sections.
-pub(super) const VERSION: u32 = 6;
+/// sealed segments; and it has sections. Version 7 is the same: it keeps releases that do not read the journal's groups
+/// of version 2 from opening them, because they would take such groups for the journal's end.
+pub(super) const VERSION: u32 = 7;
+pub(super) const VERSION_MIN: u32 = 6;
 const HEAD_BYTES: usize = 32;
 const SECTION_HEAD_BYTES: usize = 16;
 const KIND_HEAD: u32 = 1;
@@ -151,7 +153,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     if u32_at(head, 0) != MAGIC {
         return Err(CheckpointError::Magic);
     }
-    if u32_at(head, 4) != VERSION {
+    if !(VERSION_MIN..=VERSION).contains(&u32_at(head, 4)) {
         return Err(CheckpointError::Version { found: u32_at(head, 4) });
     }
     let expected = u64::from_le_bytes(head[8..16].try_into().expect("8 bytes"));

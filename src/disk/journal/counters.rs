@@ -16,6 +16,11 @@ pub struct JournalCounters {
     pub bytes: Cell<u64>,
     /// Batches in the groups.
     pub batches: Cell<u64>,
+    /// The bytes of these batches.
+    pub batch_bytes: Cell<u64>,
+    /// The bytes that were copied into groups: small batches, and the last block of each range of large ones. Other
+    /// bytes are written from the memory of their logs.
+    pub copied_bytes: Cell<u64>,
     /// How often a sealed group found no free file and waited for a checkpoint or for growth.
     pub waits_for_space: Cell<u64>,
     /// For each group, from its first batch to the start of its write.

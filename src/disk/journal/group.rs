@@ -1,17 +1,17 @@
-//! The bytes of one journal group, which one write makes durable: a header, then entries, padded to whole blocks. A
-//! closing group has no entries.
+//! The bytes of one journal group, which one write makes durable: a header, then entries, padded to whole blocks; then
+//! blocks of segments that hold large batches ([`super::image`]). A closing group has no entries.
 //!
 //! ```text
 //! header, 64 bytes, little-endian          entry, 48 bytes, then its payload, padded to 8
-//!  0  u32  magic "TMG1"                     0  u8   kind (1 batch, 2 log start)
-//!  4  u16  version (1)                      1  u8x3 zero
+//!  0  u32  magic "TMG1"                     0  u8   kind (1 batch, 2 log start, 3 batch in a segment's blocks)
+//!  4  u16  version (2)                      1  u8x3 zero
 //!  6  u16  flags (1: flushed)               4  u32  payload bytes
 //!  8  u64  journal id                       8  u8x16 topic id
 //! 16  u64  sequence                        24  i32  partition
 //! 24  u64  session                         28  i32  leader epoch
 //! 32  u32  lap                             32  i64  base offset
 //! 36  u32  total bytes (whole blocks)      40  u32  payload's checksum
-//! 40  u32  entries                         44  u32  zero
+//! 40  u32  entries                         44  u32  kind 3: the payload's position in the group; else zero
 //! 44  u32  used bytes
 //! 48  u32  checksum of the previous group
 //! 52  u32  checksum: CRC-32C of this header with 0 here, then of every entry's 48 bytes
@@ -20,15 +20,19 @@
 //!
 //! A batch's payload checksum is the batch's own CRC-32C (from `attributes` to its end), so the journal does not read
 //! the record bytes again. The fields that this CRC does not cover (offset, length, epoch, magic) are in the entry, and
-//! the reader compares them. A log start has no payload: the partition's log begins at the entry's base offset.
+//! the reader compares them. A log start has no payload: the partition's log begins at the entry's base offset. The
+//! payload of kind 3 is not behind its entry, but at a position behind the group's own blocks.
+//!
+//! Version 1 had no kind 3. Its groups are read as before.
 //!
 //! Three checks keep bytes of an earlier lap from being replayed: the sequence number must be the expected one, the
 //! session must not go back, and each group must carry the checksum of the previous group.
 
+use super::image::{IMAGE_BYTES_MIN, ImageBatch, Place, Ranges, image_room};
 use super::sequence::Sequence;
 use crate::disk::{BLOCK_BYTES, block_ceil};
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
-use crate::runtime::buf::{AlignedBuf, OverBudget};
+use crate::runtime::buf::{AlignedBuf, OverBudget, Slices};
 use crate::runtime::clock::Mono;
 
 /// Bytes of a group's header.
@@ -36,10 +40,12 @@ pub const HEADER_BYTES: usize = 64;
 /// Bytes of an entry, without its payload.
 pub const ENTRY_BYTES: usize = 48;
 const MAGIC: u32 = u32::from_le_bytes(*b"TMG1");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+const VERSION_MIN: u16 = 1;
 const FLAG_FLUSHED: u16 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_LOG_START: u8 = 2;
+const KIND_IMAGE_BATCH: u8 = 3;
 /// The position in a v2 batch from which its CRC covers the bytes; see `record::header`.
 const BATCH_CRC_FROM: usize = 21;
 
@@ -95,10 +101,27 @@ pub struct GroupIdentity {
 pub struct GroupBuilder {
     buf: AlignedBuf,
     used: usize,
-    /// The most bytes it may use.
+    /// The most bytes of header, entries and copied batches.
     limit: usize,
+    /// The most bytes of the whole group.
+    total_max: usize,
     entries: u32,
+    ranges: Ranges,
+    /// The entries of batches in `ranges`: the position of each in `buf`, and its batch.
+    placed: Vec<(usize, Place)>,
     flushed: bool,
+}
+
+/// A group that is ready to be written.
+pub struct SealedGroup {
+    /// Its own blocks, then blocks of segments.
+    pub bytes: Slices,
+    /// The bytes that it takes in the journal.
+    pub total_bytes: usize,
+    /// The bytes of the last blocks of its ranges, which are copied.
+    pub copied_bytes: usize,
+    /// The group's checksum.
+    pub checksum: u32,
 }
 
 impl GroupBuilder {
@@ -108,7 +131,26 @@ impl GroupBuilder {
         assert!(file_bytes.is_multiple_of(BLOCK_BYTES), "a file's groups are whole blocks");
         let buf = AlignedBuf::alloc(block_ceil(HEADER_BYTES + room))?;
         let limit = buf.capacity().min(file_bytes);
-        Ok(GroupBuilder { buf, used: HEADER_BYTES, limit, entries: 0, flushed: false })
+        Ok(GroupBuilder {
+            buf,
+            used: HEADER_BYTES,
+            limit,
+            total_max: limit,
+            entries: 0,
+            ranges: Ranges::default(),
+            placed: Vec::new(),
+            flushed: false,
+        })
+    }
+
+    /// As [`new`](Self::new), with room for a batch of `bytes`.
+    pub fn for_batch(bytes: usize, room: usize, file_bytes: usize) -> Result<GroupBuilder, OverBudget> {
+        if bytes < IMAGE_BYTES_MIN {
+            return GroupBuilder::new(room.max(entry_room(bytes)), file_bytes);
+        }
+        let group = GroupBuilder::new(room, file_bytes)?;
+        let total_max = group.total_max.max(BLOCK_BYTES + image_room(bytes)).min(file_bytes);
+        Ok(GroupBuilder { total_max, ..group })
     }
 
     /// A group without entries, which is flushed.
@@ -121,9 +163,23 @@ impl GroupBuilder {
         self.entries == 0
     }
 
-    /// Whether entries of this many bytes fit.
+    /// Whether a batch of `bytes` fits, or a log start if they are 0.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.used + bytes <= self.limit
+        let (copied, ranges, in_ranges) = match bytes {
+            IMAGE_BYTES_MIN.. => (entry_room(0), 1, image_room(bytes)),
+            // The batch may join a range, and take one more block of it.
+            _ if !self.placed.is_empty() => (entry_room(bytes), 0, BLOCK_BYTES),
+            _ => (entry_room(bytes), 0, 0),
+        };
+        let used = self.used + copied;
+        let copied_blocks = (self.ranges.count() + ranges) * BLOCK_BYTES;
+        let own_bytes = if copied_blocks == 0 { used } else { block_ceil(used) + copied_blocks };
+        own_bytes <= self.limit && block_ceil(used) + self.ranges.total_bytes() + in_ranges <= self.total_max
+    }
+
+    /// Whether the group takes a batch from its log's memory: a large batch, or a batch that continues a range.
+    pub fn takes_image(&self, segment: u64, position: u64, bytes: usize) -> bool {
+        bytes >= IMAGE_BYTES_MIN || self.ranges.end_at(segment, position)
     }
 
     /// Whether an entry promises stable storage, or the group is a closing one.
@@ -131,23 +187,39 @@ impl GroupBuilder {
         self.flushed
     }
 
-    /// Adds one batch, given as its header (with offset and epoch) and its records. The caller has checked that
-    /// [`entry_room`] fits. `flush`: the batch's acknowledgement promises stable storage.
+    /// Adds one batch, given as its header (with offset and epoch) and its records, and copies it.
+    /// [`has_room`](Self::has_room) is true. `flush`: the batch's acknowledgement promises stable storage.
     pub fn push(&mut self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) {
         let bytes = header.len() + records.len();
-        assert!(header.len() > BATCH_CRC_FROM && entry.kind == EntryKind::Batch, "the entry is a batch");
-        let crc = u32::from_be_bytes(header[17..21].try_into().expect("4 bytes"));
-        let payload = self.push_entry(KIND_BATCH, entry, bytes, crc);
+        let payload = self.push_entry(KIND_BATCH, entry, bytes, batch_crc(entry, header));
         let buf = &mut self.buf;
         let split = payload + header.len();
         let end = split + records.len();
         let padded = payload + bytes.next_multiple_of(8);
+        assert!(payload < end && padded <= self.limit, "the padded payload lies inside the group");
         buf[payload..split].copy_from_slice(header);
         buf[split..end].copy_from_slice(records);
         buf[end..padded].fill(0);
-        assert!(payload < end && padded <= self.limit, "the padded payload lies inside the group");
         self.used = padded;
         self.flushed |= flush;
+    }
+
+    /// Adds one batch that lies in its log's memory, without a copy. [`has_room`](Self::has_room) is true. False: the
+    /// batch is small and continues no range, so it must be copied.
+    pub fn push_image(&mut self, entry: JournalEntry, header: &[u8], image: ImageBatch, flush: bool) -> bool {
+        let bytes = image.bytes;
+        let place = match self.ranges.extend(image) {
+            Ok(place) => place,
+            Err(image) if bytes >= IMAGE_BYTES_MIN => self.ranges.begin(image),
+            Err(_) => return false,
+        };
+        let at = self.used;
+        self.used = self.push_entry(KIND_IMAGE_BATCH, entry, bytes, batch_crc(entry, header));
+        self.placed.push((at, place));
+        self.flushed |= flush;
+        let own_bytes = block_ceil(self.used) + self.ranges.count() * BLOCK_BYTES;
+        assert!(own_bytes <= self.limit && self.total_bytes() <= self.total_max, "the caller checks the room first");
+        true
     }
 
     /// Adds a log start, which always promises stable storage. The caller has checked that [`entry_room`] of 0 bytes
@@ -161,8 +233,8 @@ impl GroupBuilder {
 
     /// Writes the entry's 48 bytes and returns the position of its payload.
     fn push_entry(&mut self, kind: u8, entry: JournalEntry, bytes: usize, crc: u32) -> usize {
-        assert!(self.has_room(entry_room(bytes)), "the caller checks the room first");
         let at = self.used;
+        assert!(at + ENTRY_BYTES <= self.limit, "the caller checks the room first");
         let head = &mut self.buf[at..at + ENTRY_BYTES];
         head.fill(0);
         head[0] = kind;
@@ -178,15 +250,20 @@ impl GroupBuilder {
 
     /// The bytes that the group takes in the journal.
     pub fn total_bytes(&self) -> usize {
-        block_ceil(self.used)
+        block_ceil(self.used) + self.ranges.total_bytes()
     }
 
-    /// Writes the header and zeroes the padding. Returns the buffer, its length and the group's checksum.
-    pub fn seal(mut self, identity: GroupIdentity) -> (AlignedBuf, usize, u32) {
-        let total = self.total_bytes();
+    /// Writes the header, zeroes the padding of the entries, and notes the positions of the batches in the ranges.
+    pub fn seal(mut self, identity: GroupIdentity) -> SealedGroup {
+        let (own_bytes, total) = (block_ceil(self.used), self.total_bytes());
         assert!(identity.flushed < identity.sequence, "JRN-1: a group is not flushed before it is sealed");
-        assert!(self.used <= total && total <= self.buf.capacity(), "the padding lies inside the buffer");
-        self.buf[self.used..total].fill(0);
+        let copies = self.ranges.count() * BLOCK_BYTES;
+        assert!(own_bytes + copies <= self.buf.capacity(), "the padding and the copied blocks lie inside the buffer");
+        self.buf[self.used..own_bytes].fill(0);
+        let position_of = self.ranges.positions(own_bytes);
+        for (at, place) in &self.placed {
+            self.buf[at + 44..at + 48].copy_from_slice(&(position_of(*place) as u32).to_le_bytes());
+        }
         let header = &mut self.buf[..HEADER_BYTES];
         header.fill(0);
         header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -203,8 +280,37 @@ impl GroupBuilder {
         header[56..64].copy_from_slice(&identity.flushed.0.to_le_bytes());
         let checksum = checksum(&self.buf[..self.used], self.entries).expect("the builder wrote whole entries");
         self.buf[52..56].copy_from_slice(&checksum.to_le_bytes());
-        (self.buf, total, checksum)
+        let mut copied = 0;
+        let copy_at = |number: usize| own_bytes + number * BLOCK_BYTES;
+        for (number, last) in self.ranges.last_bytes().enumerate() {
+            let block = &mut self.buf[copy_at(number)..][..BLOCK_BYTES];
+            block[..last.len()].copy_from_slice(last);
+            block[last.len()..].fill(0);
+            copied += last.len();
+        }
+        let buf = self.buf.freeze();
+        let own = buf.slice(0..own_bytes);
+        let bytes = if self.placed.is_empty() {
+            Slices::One(own)
+        } else {
+            let blocks = self.ranges.into_blocks(|number| buf.slice(copy_at(number)..copy_at(number) + BLOCK_BYTES));
+            Slices::Many(std::iter::once(own).chain(blocks).collect())
+        };
+        assert_eq!(bytes.bytes(), total, "the write is exactly the group");
+        SealedGroup { bytes, total_bytes: total, copied_bytes: copied, checksum }
     }
+}
+
+/// The checksum that a batch's entry repeats.
+fn batch_crc(entry: JournalEntry, header: &[u8]) -> u32 {
+    assert!(header.len() > BATCH_CRC_FROM && entry.kind == EntryKind::Batch, "the entry is a batch");
+    u32::from_be_bytes(header[17..21].try_into().expect("4 bytes"))
+}
+
+/// The bytes of a payload that follow its entry, with their padding.
+fn following_bytes(head: &[u8]) -> Option<usize> {
+    let payload = u32::from_le_bytes(head[4..8].try_into().ok()?) as usize;
+    if head[0] == KIND_IMAGE_BATCH { Some(0) } else { payload.checked_next_multiple_of(8) }
 }
 
 /// CRC-32C of the header (with zero as its checksum) and of every entry without its payload. `None` when the entries do
@@ -217,8 +323,7 @@ fn checksum(group: &[u8], entries: u32) -> Option<u32> {
     for _ in 0..entries {
         let head = group.get(at..at.checked_add(ENTRY_BYTES)?)?;
         crc = crc32c::crc32c_append(crc, head);
-        let payload = u32::from_le_bytes(head[4..8].try_into().ok()?) as usize;
-        at = at.checked_add(ENTRY_BYTES + payload.checked_next_multiple_of(8)?)?;
+        at = at.checked_add(ENTRY_BYTES + following_bytes(head)?)?;
     }
     (at == group.len()).then_some(crc)
 }
@@ -234,7 +339,7 @@ pub struct GroupHeader {
     pub total_bytes: usize,
     /// The number of entries; 0 in a closing group.
     pub entries: u32,
-    /// The header and the entries, without the padding.
+    /// The header, the entries and the copied batches, without the padding.
     pub used_bytes: usize,
     /// CRC-32C of the header and of each entry's 48 bytes.
     pub checksum: u32,
@@ -255,7 +360,7 @@ impl GroupHeader {
         let flags = u16::from_le_bytes([header[6], header[7]]);
         let (total_bytes, used_bytes) = (u32_at(36) as usize, u32_at(44) as usize);
         let fits = total_bytes.is_multiple_of(BLOCK_BYTES) && used_bytes >= HEADER_BYTES && used_bytes <= total_bytes;
-        (u32_at(0) == MAGIC && version == VERSION && fits).then(|| GroupHeader {
+        (u32_at(0) == MAGIC && (VERSION_MIN..=VERSION).contains(&version) && fits).then(|| GroupHeader {
             identity: GroupIdentity {
                 journal_id: u64_at(8),
                 sequence: Sequence(u64_at(16)),
@@ -303,11 +408,17 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
         let head = &used[at..at + ENTRY_BYTES];
         let i32_at = |at: usize| i32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let payload_bytes = i32_at(4) as u32 as usize;
-        let payload = &used[at + ENTRY_BYTES..at + ENTRY_BYTES + payload_bytes];
         let damage = |what| Damage::Payload { entry: number, what };
+        let payload = if head[0] == KIND_IMAGE_BATCH {
+            let from = i32_at(44) as u32 as usize;
+            let blocks = group.get(..from + payload_bytes).filter(|_| from >= block_ceil(header.used_bytes));
+            &blocks.ok_or_else(|| damage("a batch that is not in the group's blocks"))?[from..]
+        } else {
+            &used[at + ENTRY_BYTES..at + ENTRY_BYTES + payload_bytes]
+        };
         let entry = JournalEntry {
             kind: match head[0] {
-                KIND_BATCH => EntryKind::Batch,
+                KIND_BATCH | KIND_IMAGE_BATCH => EntryKind::Batch,
                 KIND_LOG_START => EntryKind::LogStart,
                 _ => return Err(damage("an entry kind that this build does not know")),
             },
@@ -326,7 +437,7 @@ pub fn read_entries<'a>(header: &GroupHeader, group: &'a [u8]) -> Result<Vec<(Jo
             EntryKind::LogStart => {}
         }
         entries.push((entry, payload));
-        at += ENTRY_BYTES + payload_bytes.next_multiple_of(8);
+        at += ENTRY_BYTES + following_bytes(head).ok_or(Damage::Header)?;
     }
     Ok(entries)
 }

@@ -9,10 +9,12 @@
 //! checkpoint decides from which sequence on groups are still needed. One task writes ([`Journal::run`]), on the
 //! shard's thread.
 
+mod append;
 mod closing;
 mod counters;
 pub mod files;
 pub mod group;
+pub mod image;
 mod marks;
 pub mod recover;
 mod sequence;
@@ -27,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{BLOCK_BYTES, StorageError, is_aligned};
-use crate::runtime::buf::Slice;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::dir;
 use crate::runtime::file::{Durability, File};
@@ -38,7 +39,7 @@ pub use counters::JournalCounters;
 pub use sequence::Sequence;
 
 use files::JournalFile;
-use group::{GroupBuilder, GroupIdentity, InFlightGroup, JournalEntry, entry_room};
+use group::{GroupBuilder, GroupIdentity, InFlightGroup, SealedGroup};
 use marks::Marks;
 
 /// The sizes of a journal, and the limits of its writes.
@@ -136,8 +137,6 @@ struct JournalState {
     marks: Marks,
 }
 
-/// How often an append that waits for room checks again.
-const ROOM_RECHECK: Duration = Duration::from_millis(20);
 /// The pause after a failed attempt to add a file.
 const GROW_RETRY: Duration = Duration::from_secs(5);
 
@@ -214,11 +213,6 @@ impl Journal {
         self.id
     }
 
-    /// The largest batch that the journal accepts: one group must fit one file.
-    pub fn batch_bytes_max(&self) -> usize {
-        self.settings.file_bytes as usize - 2 * BLOCK_BYTES - entry_room(0)
-    }
-
     /// Every group up to and including this one is on stable storage. Groups whose topics do not require a flush may be
     /// only written.
     pub fn durable(&self) -> Sequence {
@@ -243,54 +237,6 @@ impl Journal {
     /// Waits until half of the journal's files are in use.
     pub async fn wait_pressure(&self) {
         self.pressure.notified().await;
-    }
-
-    /// Whether a batch of this size can be appended now.
-    pub fn has_room(&self, batch_bytes: usize) -> bool {
-        let mut state = self.state.borrow_mut();
-        let need = entry_room(batch_bytes);
-        // The open group may still be empty, if its first batch was a duplicate or was refused.
-        if state.open.as_ref().is_none_or(|open| open.is_empty() && !open.has_room(need)) {
-            let file_bytes = self.settings.file_bytes as usize - BLOCK_BYTES;
-            state.open = GroupBuilder::new(need.max(self.settings.group_bytes_max), file_bytes).ok();
-        }
-        state.open.as_ref().is_some_and(|open| open.has_room(need))
-    }
-
-    /// Waits until a batch of this size can be appended. Fails only when the journal has failed.
-    pub async fn reserve(&self, batch_bytes: usize) -> Result<(), Arc<StorageError>> {
-        assert!(batch_bytes <= self.batch_bytes_max(), "message.max.bytes is bounded by the journal's file size");
-        loop {
-            if let Some(failure) = self.failure() {
-                return Err(failure);
-            }
-            if self.has_room(batch_bytes) {
-                return Ok(());
-            }
-            let _ = runtime::timeout(ROOM_RECHECK, self.room.notified()).await;
-        }
-    }
-
-    /// Appends one batch to the open group. [`has_room`](Self::has_room) was true since the last await.
-    pub fn append(&self, entry: JournalEntry, header: &[u8], records: &[u8], flush: bool) -> Sequence {
-        let mut state = self.state.borrow_mut();
-        let sequence = state.next.sequence;
-        state.note_entry();
-        state.open.as_mut().expect("the caller checked the room").push(entry, header, records, flush);
-        assert!(sequence > self.durable.get(), "JRN-1: a group takes no batch once it is durable");
-        self.counters.batches.set(self.counters.batches.get() + 1);
-        self.work.notify_all();
-        sequence
-    }
-
-    /// Appends a log start to the open group. [`has_room`](Self::has_room) for 0 bytes was true since the last await.
-    pub fn append_log_start(&self, entry: JournalEntry) -> Sequence {
-        let mut state = self.state.borrow_mut();
-        let sequence = state.next.sequence;
-        state.note_entry();
-        state.open.as_mut().expect("the caller checked the room").push_log_start(entry);
-        self.work.notify_all();
-        sequence
     }
 
     /// The open group, which takes the next append. A state that is captured now holds the batches of all earlier
@@ -452,7 +398,7 @@ impl Journal {
             previous_checksum: at.previous_checksum,
             flushed: self.flushed.get(),
         };
-        let (buf, total, checksum) = group.seal(identity);
+        let SealedGroup { bytes, total_bytes: total, copied_bytes, checksum } = group.seal(identity);
         state.marks.note(at);
         state.next.sequence = state.next.sequence.next();
         state.next.position += total as u64;
@@ -484,11 +430,11 @@ impl Journal {
         let (file, path) = file.handle();
         drop(state);
         self.counters.groups.set(self.counters.groups.get() + 1);
+        self.counters.copied_bytes.set(self.counters.copied_bytes.get() + copied_bytes as u64);
         self.counters.bytes.set(self.counters.bytes.get() + total as u64);
         self.room.notify_all();
         let journal = self.clone();
         runtime::spawn(Class::Foreground, "journal write", async move {
-            let bytes = Slice::from(buf).slice(0..total);
             let durability = if is_flushed { Durability::DataSync } else { Durability::Cached };
             let written = file.write_at(bytes, at.position, durability).await;
             let mut outcome = written.map_err(StorageError::io("write journal group", path));

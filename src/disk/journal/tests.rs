@@ -1,5 +1,7 @@
 //! The journal under crashes, torn writes, damage and failing disks.
 
+mod images;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use crate::disk::StorageError;
 use crate::model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::record::builder::{BatchBuilder, BatchOptions};
 use crate::runtime::{self, Class, fault};
+use images::Tail;
 
 struct Scratch(PathBuf);
 
@@ -212,13 +215,13 @@ fn group_never_outgrows_a_file_even_with_a_larger_buffer() {
     let scratch = Scratch::new("outgrown");
     run(async {
         let journal = Journal::create(settings(&scratch.0)).await.unwrap();
-        // The buffer of the largest batch has room for more. Small batches follow while the journal has room.
+        // Small batches follow the largest one while the journal has room.
         let partition = batch(0).0.partition;
         let entry =
             |base_offset| JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(3), base_offset };
         let large = vec![0; journal.batch_bytes_max()];
         assert!(journal.has_room(large.len()));
-        let sequence = journal.append(entry(Offset(0)), &large[..61], &large[61..], true);
+        let sequence = Tail::new(0).append(&journal, entry(Offset(0)), &large);
         for n in 1..10_000 {
             if !journal.has_room(100) {
                 break;
@@ -247,7 +250,7 @@ fn empty_open_group_does_not_limit_the_next_batch() {
         let partition = batch(0).0.partition;
         let entry =
             JournalEntry { kind: EntryKind::Batch, partition, leader_epoch: LeaderEpoch(3), base_offset: Offset(0) };
-        let sequence = journal.append(entry, &large[..61], &large[61..], true);
+        let sequence = Tail::new(0).append(&journal, entry, &large);
         journal.wait_durable(sequence).await.unwrap();
     });
 }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use super::{Segment, SegmentContent, SegmentState};
-use crate::disk::{BLOCK_BYTES, StorageError, block_floor};
+use crate::disk::{BLOCK_BYTES, StorageError, block_ceil, block_floor};
 use crate::log::AppendedBatch;
 use crate::log::tail::CHUNK_BYTES_MAX;
 use crate::model::Position;
+use crate::runtime::buf::Slice;
 
 impl SegmentContent {
     /// Bytes that fit into the existing chunks: the rest of the chunk in use, and the reserved ones behind it.
@@ -110,6 +111,23 @@ impl Segment {
         if filled {
             self.memory.mark_dirty(self);
         }
+    }
+
+    /// The blocks in memory from the one with `position` to the last one, padded to whole blocks. The bytes from
+    /// `position` on were appended since the caller's last await, so they are in memory.
+    pub fn last_blocks(&self, position: u64) -> Vec<Slice> {
+        let content = self.content.borrow();
+        let from = block_floor(position);
+        let first = content.chunks.partition_point(|chunk| chunk.end() <= position);
+        let chunks = content.chunks.iter().skip(first).filter(|chunk| !chunk.buf.is_empty());
+        let blocks = chunks.map(|chunk| {
+            let start = from.max(chunk.start) - chunk.start;
+            chunk.buf.aligned(start as usize..block_ceil(chunk.buf.len()))
+        });
+        let blocks: Vec<Slice> = blocks.collect();
+        let bytes: usize = blocks.iter().map(Slice::padded_len).sum();
+        assert_eq!(bytes, block_ceil((content.size - from) as usize), "the newest bytes are in memory");
+        blocks
     }
 
     /// Releases reserved chunks that hold no bytes.

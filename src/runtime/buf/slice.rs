@@ -22,7 +22,7 @@ pub struct Slice {
 #[derive(Clone)]
 enum Owner {
     Static,
-    Block(#[expect(dead_code, reason = "held to keep the bytes alive")] Rc<Block>),
+    Block(Rc<Block>),
     Vec(#[expect(dead_code, reason = "held to keep the bytes alive")] Rc<Vec<u8>>),
 }
 
@@ -57,6 +57,19 @@ impl Slice {
         let ptr = unsafe { self.ptr.add(range.start) };
         let len = range.end - range.start;
         Slice { ptr, len, padded_len: len, owner: self.owner.clone() }
+    }
+
+    /// This slice and `next` as one, if `next` is of the same block and begins within this slice or right behind it.
+    /// The bytes between the two starts are readable, so all bytes of the result are.
+    pub fn join(&self, next: &Slice) -> Option<Slice> {
+        let (Owner::Block(block), Owner::Block(other)) = (&self.owner, &next.owner) else { return None };
+        let skipped = (next.ptr.as_ptr() as usize).checked_sub(self.ptr.as_ptr() as usize)?;
+        (Rc::ptr_eq(block, other) && skipped <= self.len).then(|| Slice {
+            ptr: self.ptr,
+            len: self.len.max(skipped + next.len),
+            padded_len: self.padded_len.max(skipped + next.padded_len),
+            owner: self.owner.clone(),
+        })
     }
 
     /// The number of bytes that a file write of this slice takes.

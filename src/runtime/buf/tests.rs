@@ -161,6 +161,27 @@ fn a_padded_slice_reads_appended_bytes_and_writes_whole_blocks() {
 }
 
 #[test]
+fn slices_of_one_block_join_where_all_bytes_between_are_readable() {
+    let buf = AppendBuf::alloc(16 << 10).unwrap();
+    buf.append(&[7; 5000]);
+    let first = buf.aligned(0..8192);
+    buf.append(&[8; 5000]);
+    // The second begins within the last block of the first, as the next batch of a log does.
+    let second = buf.aligned(4096..12288);
+    let joined = first.join(&second).expect("no byte between them is unreadable");
+    assert_eq!((joined.len(), joined.padded_len()), (10_000, 12_288));
+    assert!(joined[..5000].iter().all(|b| *b == 7) && joined[5000..].iter().all(|b| *b == 8));
+    let right_behind = buf.slice(0..4096).join(&buf.slice(4096..5000));
+    assert_eq!(right_behind.map(|slice| slice.len()), Some(5000));
+    assert_eq!(buf.slice(0..4096).join(&buf.slice(4097..5000)), None, "a gap");
+    assert_eq!(second.join(&first), None, "backwards");
+    let other = AppendBuf::alloc(16 << 10).unwrap();
+    other.append(&[7; 5000]);
+    assert_eq!(first.join(&other.aligned(0..8192)), None, "another block");
+    assert_eq!(first.join(&Slice::from(vec![7; 8])), None);
+}
+
+#[test]
 fn slices_are_made_from_all_kinds_of_bytes() {
     let mut block = AlignedBuf::alloc(4096).unwrap();
     block[..3].copy_from_slice(b"abc");

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::locate::{checkpoints, data_directory};
 use super::{Failure, Report, cannot_read, table_of_numbers};
-use crate::disk::BLOCK_BYTES;
 use crate::disk::checkpoint::CheckpointHead;
 use crate::disk::journal::ReplayStart;
 use crate::disk::journal::files::FileHeader;
 use crate::disk::journal::group::{self, GroupHeader};
 use crate::disk::layout::DataDirectory;
+use crate::disk::{BLOCK_BYTES, block_ceil};
 
 /// One file of a journal.
 struct JournalFile {
@@ -140,17 +140,28 @@ fn inspect_one(
     );
     report.table(title, rows);
     let listed = live.iter().map(|(file, group)| {
-        let GroupHeader { identity, is_flushed, total_bytes, .. } = group.header;
+        let GroupHeader { identity, is_flushed, total_bytes, used_bytes, .. } = group.header;
         json!({
             "file": file, "position": group.position, "sequence": identity.sequence, "session": identity.session,
             "lap": identity.lap, "entries": group.entries, "bytes": total_bytes, "batch_bytes": group.batch_bytes,
-            "is_flushed": is_flushed,
+            "image_bytes": total_bytes - block_ceil(used_bytes), "is_flushed": is_flushed,
         })
     });
     let listed: Vec<Value> = if with_groups { listed.collect() } else { Vec::new() };
     if with_groups {
-        let columns =
-            ["sequence", "file", "position", "session", "lap", "entries", "bytes", "batch_bytes", "is_flushed"];
+        // `image_bytes`: blocks of segments that hold large batches.
+        let columns = [
+            "sequence",
+            "file",
+            "position",
+            "session",
+            "lap",
+            "entries",
+            "bytes",
+            "batch_bytes",
+            "image_bytes",
+            "is_flushed",
+        ];
         let mut rows = table_of_numbers(&columns, 0);
         for group in &listed {
             rows.add_row(columns.map(|column| group[column].to_string()));

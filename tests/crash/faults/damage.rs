@@ -304,8 +304,7 @@ impl Scene {
                 previous_checksum: last.checksum ^ checksum_off,
                 ..last.identity
             };
-            let (buf, total, _) = GroupBuilder::new(1000, 4096).unwrap().seal(identity);
-            buf[..total].to_vec()
+            GroupBuilder::new(1000, 4096).unwrap().seal(identity).bytes.as_slice().concat()
         })
     }
 

@@ -5,6 +5,7 @@
 //! same name, and overlapping transactions of three producers.
 
 mod ledger;
+mod topics;
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,11 +14,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill::config::{BrokerConfig, Routing};
+use tidemill::config::BrokerConfig;
 use tidemill::disk::layout::DataDirectory;
 use tidemill::log::aborted::OpenTransactions;
-use tidemill::metadata::{Command, Delta, Endpoint, Image, ImageUpdate, apply};
-use tidemill::model::{LeaderEpoch, NodeId, Offset, ShardId, TopicId, TopicPartition};
+use tidemill::metadata::{Delta, Image, ImageUpdate};
+use tidemill::model::{LeaderEpoch, NodeId, Offset, ShardId, TopicPartition};
 use tidemill::partition::Partition;
 use tidemill::partition::append::{AppendRefusal, AppendRequest, ProduceCapabilities, Produced};
 use tidemill::partition::fetch::PartitionFetch;
@@ -36,12 +37,16 @@ use tidemill::shard::open::{OpenReport, ShardLocation};
 use crate::support::chance::Chance;
 pub use ledger::{Batch, Found, FoundLog, Keyed, Ledger};
 use ledger::{Deletion, Sent};
+use topics::without_topic;
+pub use topics::{image_with, partitions, with_topic};
 
 const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
 /// The capabilities of Produce version 9.
 const V9: ProduceCapabilities =
     ProduceCapabilities { has_transactions_v2: false, knows_transaction_abortable: false, ..ProduceCapabilities::ALL };
+/// Large batches have this size or up to twice as much, so that many cross from one chunk of their log to the next.
+const LARGE_BYTES: u64 = 36 << 10;
 /// A load without progress for so long hangs.
 const LOAD_WITHIN: Duration = Duration::from_secs(60);
 /// The first compaction takes some 20 ms.
@@ -89,64 +94,6 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     runtime::run(config, || future).expect("io_uring is here")
 }
 
-// ---- topics -----------------------------------------------------------------------------------------------------
-
-fn overrides(name: &str) -> Vec<(String, String)> {
-    // A full index rolls the segment: twelve batches, with one entry each.
-    let mut all = vec![("segment.index.bytes", "96"), ("index.interval.bytes", "0"), ("file.delete.delay.ms", "0")];
-    match name {
-        "kept" => all.push(("retention.bytes", "500000")),
-        "plain" | "purged" => all.push(("retention.ms", "-1")),
-        "compact" => all.extend([("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.1")]),
-        "loose" => all.push(("tidemill.flush.ack", "false")),
-        _ => {}
-    }
-    all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
-}
-
-/// The metadata with these topics. `plain` has three partitions, `many` has twelve, all others have one.
-pub fn image_with(names: &[&str]) -> Arc<Image> {
-    let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
-    let start = Command::NodeStarted {
-        node: NODE,
-        incarnation: 1,
-        endpoints: vec![endpoint],
-        shards: 1,
-        routing: Routing::Direct,
-        rack: String::new(),
-    };
-    let format = Command::FormatCluster { cluster_id: "cluster".into() };
-    let image = apply(&Image::default(), 1, &[format, start]).expect("a new cluster").0;
-    names.iter().fold(Arc::new(image), |image, name| with_topic(&image, name))
-}
-
-pub fn with_topic(image: &Image, name: &str) -> Arc<Image> {
-    let index = image.index + 1;
-    let mut id = [7; 16];
-    id[..8].copy_from_slice(&index.to_be_bytes());
-    let partitions = match name {
-        "plain" => 3,
-        "many" => 12,
-        _ => 1,
-    };
-    let replicas = vec![vec![NODE]; partitions];
-    let create = Command::CreateTopic { id: TopicId(id), name: name.into(), replicas, overrides: overrides(name) };
-    Arc::new(apply(image, index, &[create]).expect("a new name").0)
-}
-
-pub fn without_topic(image: &Image, name: &str) -> Arc<Image> {
-    let id = image.topic(name).expect("it is there").id;
-    Arc::new(apply(image, image.index + 1, &[Command::DeleteTopic { id }]).expect("it is there").0)
-}
-
-pub fn partitions(image: &Image) -> Vec<TopicPartition> {
-    let of_topic = |topic: &Arc<tidemill::metadata::Topic>| {
-        let id = topic.id;
-        (0..topic.partitions.len() as i32).map(move |partition| TopicPartition { topic: id, partition })
-    };
-    image.topics().flat_map(of_topic).collect()
-}
-
 // ---- a life -----------------------------------------------------------------------------------------------------
 
 /// The settings of a shard's life.
@@ -155,8 +102,10 @@ pub struct Load {
     pub seed: u64,
     /// Batches for each partition.
     pub batches: usize,
-    /// The largest batch in bytes.
+    /// The largest batch in bytes, apart from the large ones.
     pub batch_bytes_max: u64,
+    /// One batch in so many is large enough that the journal writes it from the log's memory; none if it is 0.
+    pub large_one_in: u64,
     /// Each batch waits for the acknowledgement of the previous one, so that each is a group.
     pub one_by_one: bool,
     /// Topics are created and deleted.
@@ -178,6 +127,8 @@ pub struct Life {
     /// The disk events so far; later ones are not awaited.
     pub ended_at: usize,
     pub has_struck: bool,
+    /// The bytes of batches that the journal has written from the memory of their logs.
+    pub image_bytes: u64,
 }
 
 /// Opens the shard, runs a load, records acknowledgements in the ledger, and leaves the disk as a killed process would.
@@ -217,6 +168,8 @@ pub fn live(
                     };
                 }
                 life.ended_at = recorder.now();
+                let counters = &shard.journal().counters;
+                life.image_bytes = counters.batch_bytes.get() - counters.copied_bytes.get();
                 // A killed process frees its memory; this process continues, so it frees the shard here.
                 shard.retire();
             }
@@ -240,6 +193,7 @@ async fn give(shard: &Rc<Shard>, ledger: &Rc<RefCell<Ledger>>, load: &Load, reco
             id,
             chance: Chance::new(seed),
             batch_bytes_max: load.batch_bytes_max,
+            large_one_in: load.large_one_in,
             one_by_one: load.one_by_one,
             transactional: (image.topic("txn").map(|topic| topic.id) == Some(id.topic)).then(Transactional::new),
             is_keyed: Some(id.topic) == compact,
@@ -340,6 +294,7 @@ struct Producer {
     id: TopicPartition,
     chance: Chance,
     batch_bytes_max: u64,
+    large_one_in: u64,
     one_by_one: bool,
     is_keyed: bool,
     transactional: Option<[Transactional; 3]>,
@@ -450,7 +405,13 @@ impl Producer {
         let mut keyed = Vec::new();
         let mut builder = BatchBuilder::new(options);
         let records = 1 + self.chance.below(5);
-        let bytes = 1 + self.chance.below(self.batch_bytes_max) / records;
+        let is_large = self.large_one_in > 0 && self.chance.one_in(self.large_one_in);
+        let all = if is_large {
+            LARGE_BYTES + self.chance.below(LARGE_BYTES)
+        } else {
+            self.chance.below(self.batch_bytes_max)
+        };
+        let bytes = 1 + all / records;
         let now_ms = clock::wall_ms();
         for offset in 0..records as i64 {
             let mut value = vec![0; bytes as usize];

@@ -35,6 +35,7 @@ struct Sum {
     groups_replayed: AtomicU64,
     groups_replayed_max: AtomicU64,
     acknowledged: AtomicU64,
+    image_bytes: AtomicU64,
     lives: AtomicU64,
 }
 
@@ -61,15 +62,29 @@ fn acknowledged_records_survive_a_power_failure_at_any_moment() {
     });
     let moments = sum.moments.load(Ordering::Relaxed);
     let took = began.elapsed();
+    let image_bytes = sum.image_bytes.load(Ordering::Relaxed);
+    assert!(image_bytes > 0, "the journal writes large batches from the memory of their logs");
     report::table(
         "power failures",
-        &["seed", "moments", "per second", "lives", "batches acknowledged", "groups replayed", "most", "lost", "torn"],
+        &[
+            "seed",
+            "moments",
+            "per second",
+            "lives",
+            "batches acknowledged",
+            "MB from memory",
+            "groups replayed",
+            "most",
+            "lost",
+            "torn",
+        ],
         &[vec![
             seed.to_string(),
             moments.to_string(),
             format!("{:.0}", moments as f64 / took.as_secs_f64()),
             sum.lives.load(Ordering::Relaxed).to_string(),
             sum.acknowledged.load(Ordering::Relaxed).to_string(),
+            (image_bytes / 1_000_000).to_string(),
             sum.groups_replayed.load(Ordering::Relaxed).to_string(),
             sum.groups_replayed_max.load(Ordering::Relaxed).to_string(),
             "0".into(),
@@ -102,6 +117,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
             seed: chance.next(),
             batches: 40 + chance.below(80) as usize,
             batch_bytes_max: 24_000,
+            large_one_in: [0, 8, 3][number as usize % 3],
             with_topics: true,
             stops: chance.one_in(4),
             ..Load::default()
@@ -112,6 +128,7 @@ fn story(seed: u64, number: u64, sum: &Sum) {
             panic!("{}", explain(lived.ended_at, failure));
         }
         sum.lives.fetch_add(1, Ordering::Relaxed);
+        sum.image_bytes.fetch_add(lived.image_bytes, Ordering::Relaxed);
         sum.acknowledged.fetch_add(ledger.borrow().acknowledged_count() as u64, Ordering::Relaxed);
         let events = recorder.take();
         let moments: BTreeSet<usize> = (0..MOMENTS).map(|_| chance.below(lived.ended_at as u64 + 1) as usize).collect();
