@@ -1,7 +1,7 @@
 //! Kafka's settings that change at run time in Kafka and have no part here. They are checked, stored and described, so
 //! that tools which set them work.
 
-use crate::config::setting::{Kind, Setting, int_from, long_from};
+use crate::config::setting::{Kind, Setting, double, int_from, long_from};
 
 const THREADS: &str = "No effect: each core runs one thread, and shards sets their number.";
 const REPLICATION: &str = "No effect: a node has no replicas on other nodes.";
@@ -9,6 +9,9 @@ const TIERING: &str = "No effect so far: there is no tiered storage.";
 const SHARE: &str = "No effect so far: there are no share groups.";
 const STREAMS: &str = "No effect so far: there are no streams groups.";
 const ASSIGNORS: &str = "No effect: a shard assigns partitions beside its other work.";
+/// Times of logins to Kerberos protect nothing, so a tool may set them; the names that select a way of authentication
+/// are refused.
+const AUTHENTICATION: &str = "No effect so far: there is no authentication.";
 const BUFFERS: &str = "No effect: the arena holds all buffers, and memory.bytes bounds it.";
 
 /// Their metrics reporter, which [`edge`](crate::edge) replaces.
@@ -49,6 +52,9 @@ pub(super) const OTHERS: &[Setting] = &[
     row("remote.log.manager.follower.thread.pool.size", int_from(1), "2", TIERING),
     row("remote.log.reader.threads", int_from(1), "10", TIERING),
     row("replica.alter.log.dirs.io.max.bytes.per.second", long_from(0), "9223372036854775807", REPLICATION),
+    row("sasl.kerberos.min.time.before.relogin", long_from(i64::MIN), "60000", AUTHENTICATION),
+    row("sasl.kerberos.ticket.renew.jitter", double(f64::MIN, f64::MAX), "0.05", AUTHENTICATION),
+    row("sasl.kerberos.ticket.renew.window.factor", double(f64::MIN, f64::MAX), "0.8", AUTHENTICATION),
     row("share.coordinator.cached.buffer.max.bytes", int_from(512 << 10), "1048588", SHARE),
     row(
         "transaction.partition.verification.enable",

@@ -91,6 +91,8 @@ fn an_illegal_change_is_refused_with_the_reason() {
     for name in ["sasl.enabled.mechanisms", "principal.builder.class"] {
         check(true, &[(name, "x")], "cannot be changed: Tidemill has no authentication so far");
     }
+    check(true, &[("sasl.kerberos.min.time.before.relogin", "58000")], "");
+    check(false, &[("sasl.kerberos.min.time.before.relogin", "58000")], "broker id must be specified");
     check(true, &[("listeners", "PLAINTEXT://:9")], "restart it");
     check(false, &[("listeners", "PLAINTEXT://:9"), ("cordoned.log.dirs", "x")], ": [cordoned.log.dirs, listeners]");
     check(true, &[("cordoned.log.dirs", "x")], "one data directory");

@@ -6,6 +6,7 @@ const TLS: &str = "Tidemill has no TLS so far, and would serve in plain text. Re
                    trust reach the node, or put a TLS proxy in front of it";
 const SASL: &str = "Tidemill has no authentication so far, and would admit every client. Remove it, and let only \
                     clients that you trust reach the node";
+const KERBEROS: &str = "there is no authentication so far, and the time of a login protects nothing";
 const ACLS: &str = "Tidemill has no ACLs so far, and would let every client do everything. Remove it, and let only \
                     clients that you trust reach the node";
 const TIERED: &str = "Tidemill has no tiered storage so far, and would delete the records that retention removes. \
@@ -42,6 +43,8 @@ pub const RULES: &[(&str, Treatment)] = &[
     ("early.start.listeners", Role),
     // Unsafe to ignore.
     ("ssl.", Refused(TLS)),
+    ("sasl.kerberos.min.time.before.relogin", NoEffect(KERBEROS)),
+    ("sasl.kerberos.ticket.", NoEffect(KERBEROS)),
     ("sasl.", Refused(SASL)),
     ("security.inter.broker.protocol", Refused(TLS)),
     ("security.providers", Refused(TLS)),
