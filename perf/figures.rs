@@ -1,10 +1,14 @@
-//! The figures of a comparison between brokers: sides, metrics, goals, and their table in Markdown.
+//! The figures of a comparison between brokers: sides, metrics, goals, and their tables in Markdown.
 
 #![allow(dead_code, reason = "every bench uses its own part of this file")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
+
+use tidemill::config::profile::Fingerprint;
+use tidemill::tools::tune::machine::{Roots, core_fingerprint, disk_fingerprint};
 
 use super::statistics::median;
 
@@ -131,8 +135,8 @@ impl Goal {
         Goal { metric, against: Against::Nothing, factor: most, is_minimum: false }
     }
 
-    /// "3.40x MB/s of ... (goal >= 3.00x)", with a mark if the goal is missed. `None` if a figure is missing.
-    fn verdict(&self, figures: &Figures) -> Option<String> {
+    /// `None` if a figure is missing.
+    fn verdict(&self, figures: &Figures) -> Option<Verdict> {
         let of = |side: Side, metric: Metric| figures.get(&side)?.get(&metric).copied();
         let own = of(Side::Tidemill, self.metric)?;
         let value = match self.against {
@@ -141,16 +145,26 @@ impl Goal {
             Against::Nothing => own,
         };
         let is_met = if self.is_minimum { value >= self.factor } else { value <= self.factor };
-        let (sign, mark) = (if self.is_minimum { ">=" } else { "<=" }, if is_met { "" } else { " **missed**" });
-        let (metric, factor) = (name(self.metric), self.factor);
-        Some(match self.against {
-            Against::Side(side) => {
-                format!("{value:.2}x {metric} of {} (goal {sign} {factor:.2}x){mark}", side.title())
-            }
-            Against::Metric(other) => format!("{metric} {value:.2}x {} (goal {sign} {factor:.2}x){mark}", name(other)),
-            Against::Nothing => format!("{metric} {} (goal {sign} {}){mark}", time(value), time(factor)),
-        })
+        let (sign, metric) = (if self.is_minimum { ">=" } else { "<=" }, name(self.metric));
+        let figure = match self.against {
+            Against::Side(side) => format!("{metric} against {}", side.title()),
+            Against::Metric(other) => format!("{metric} against {}", name(other)),
+            Against::Nothing => metric.to_owned(),
+        };
+        let (value, factor) = match self.against {
+            Against::Nothing => (time(value), time(self.factor)),
+            _ => (format!("{value:.2}x"), format!("{:.2}x", self.factor)),
+        };
+        Some(Verdict { figure, value, goal: format!("{sign} {factor}"), is_met })
     }
+}
+
+/// A goal beside the figure.
+struct Verdict {
+    figure: String,
+    value: String,
+    goal: String,
+    is_met: bool,
 }
 
 /// One work, as a row of the table.
@@ -182,14 +196,19 @@ pub fn name(metric: Metric) -> &'static str {
         Metric::OneCame => "one came",
         Metric::AnsweringAfterStop => "after a stop",
         Metric::AnsweringAfterKill => "after kill -9",
-        Metric::LoadedAfterStop => "of that loading",
-        Metric::LoadedAfterKill => "of that loading",
+        Metric::LoadedAfterStop => "loading after a stop",
+        Metric::LoadedAfterKill => "loading after kill -9",
     }
 }
 
-/// A figure with its unit, rounded to its significant digits.
+/// A figure with its name, for the progress of a bench.
 pub fn figure(metric: Metric, figures: &BTreeMap<Metric, f64>) -> String {
-    let Some(value) = figures.get(&metric).copied() else { return format!("no {}", name(metric)) };
+    let name = name(metric);
+    figures.get(&metric).map_or(format!("no {name}"), |value| format!("{name} {}", quantity(metric, *value)))
+}
+
+/// A value in the unit of its column, rounded to its significant digits.
+fn quantity(metric: Metric, value: f64) -> String {
     match metric {
         Metric::P50
         | Metric::P90
@@ -202,14 +221,14 @@ pub fn figure(metric: Metric, figures: &BTreeMap<Metric, f64>) -> String {
         | Metric::AnsweringAfterStop
         | Metric::AnsweringAfterKill
         | Metric::LoadedAfterStop
-        | Metric::LoadedAfterKill => format!("{} {}", name(metric), time(value)),
-        Metric::MegabytesPerSecond => format!("{value:.0} MB/s"),
-        Metric::RequestsPerSecond
+        | Metric::LoadedAfterKill => time(value),
+        Metric::MegabytesPerSecond
+        | Metric::RequestsPerSecond
         | Metric::CommitsPerSecond
         | Metric::TransactionsPerSecond
-        | Metric::RecordsPerSecond => format!("{value:.0} {}", name(metric)),
-        Metric::CpuPerGigabyte => format!("{value:.2} CPU s/GB"),
-        Metric::CpuPerRequest => format!("{value:.1} CPU us/request"),
+        | Metric::RecordsPerSecond => format!("{value:.0}"),
+        Metric::CpuPerGigabyte => format!("{value:.2}"),
+        Metric::CpuPerRequest => format!("{value:.1}"),
         Metric::Resident => format!("{:.0} MB", value / 1e6),
     }
 }
@@ -222,37 +241,101 @@ fn time(us: f64) -> String {
     }
 }
 
-/// The table: a line for each row, a column for each side, and a last column with the goals.
-pub fn render(rows: &[Row]) -> String {
+/// The tables: one for all works that show the same metrics, with a line for each work and side and a column for each
+/// metric; then the goals. `circumstances` precedes each table, so that each can be quoted alone.
+pub fn render(rows: &[Row], circumstances: &str) -> String {
     let mut text = String::new();
-    let mut line = |s: std::fmt::Arguments<'_>| writeln!(text, "{s}").expect("writing to a string succeeds");
-    let sides: BTreeSet<Side> = rows.iter().flat_map(|row| row.figures.keys().copied()).collect();
-    let titles: Vec<&str> = sides.iter().map(|side| side.title()).collect();
-    line(format_args!("| work | {} | Tidemill against them |", titles.join(" | ")));
-    line(format_args!("|---|{}---|", "---|".repeat(sides.len())));
+    let mut sets: Vec<&[Metric]> = Vec::new();
     for row in rows {
-        let cell = |side: &Side| match row.figures.get(side) {
-            Some(figures) => {
-                // Bare writes have no broker, so they have no CPU figure.
-                let known = row.shown.iter().filter(|metric| *side != Side::Disk || figures.contains_key(metric));
-                known.map(|metric| figure(*metric, figures)).collect::<Vec<_>>().join(", ")
-            }
-            None => "-".to_string(),
-        };
-        let cells: Vec<String> = sides.iter().map(cell).collect();
-        let verdicts: Vec<String> = row.goals.iter().filter_map(|goal| goal.verdict(&row.figures)).collect();
-        line(format_args!("| {} | {} | {} |", row.title, cells.join(" | "), verdicts.join("; ")));
+        if !sets.contains(&row.shown) {
+            sets.push(row.shown);
+        }
+    }
+    for shown in sets {
+        let alike: Vec<&Row> = rows.iter().filter(|row| row.shown == shown).collect();
+        let _ = writeln!(text, "\n{circumstances}\n\n{}", table(&alike, shown).trim_end());
+    }
+    text.push_str(&goals(rows));
+    text
+}
+
+/// One table: the first line of a work names it.
+fn table(rows: &[&Row], shown: &[Metric]) -> String {
+    let names: Vec<&str> = shown.iter().map(|metric| name(*metric)).collect();
+    let mut text = format!("| work | side | {} |\n|---|---|{}\n", names.join(" | "), "---:|".repeat(shown.len()));
+    for row in rows {
+        let mut title = row.title;
+        for (side, figures) in &row.figures {
+            let known = |metric: &Metric| figures.get(metric).map_or("-".into(), |value| quantity(*metric, *value));
+            let cells: Vec<String> = shown.iter().map(known).collect();
+            let _ = writeln!(text, "| {title} | {} | {} |", side.title(), cells.join(" | "));
+            title = "";
+        }
     }
     text
 }
 
+/// The goals of all works: a line for each.
+fn goals(rows: &[Row]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        let mut title = row.title;
+        for verdict in row.goals.iter().filter_map(|goal| goal.verdict(&row.figures)) {
+            let Verdict { figure, value, goal, is_met } = verdict;
+            let mark = if is_met { "met" } else { "**missed**" };
+            let _ = writeln!(lines, "| {title} | {figure} | {value} | {goal} | {mark} |");
+            title = "";
+        }
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    format!("\nGoals of Tidemill:\n\n| work | figure | value | goal | |\n|---|---|---:|---:|---|\n{lines}")
+}
+
+/// The number of goals that are missed, and of all.
+pub fn missed(rows: &[Row]) -> (usize, usize) {
+    let verdicts = rows.iter().flat_map(|row| row.goals.iter().filter_map(|goal| goal.verdict(&row.figures)));
+    verdicts.fold((0, 0), |(missed, all), verdict| (missed + usize::from(!verdict.is_met), all + 1))
+}
+
+/// The machine, the disk below `directory`, and the commit, in one sentence.
+pub fn circumstances(directory: &Path) -> String {
+    let roots = Roots::new(None);
+    let cores = core_fingerprint(&roots);
+    let disk = disk_fingerprint(&roots, directory).unwrap_or_default();
+    let of = |found: &Fingerprint, name: &str| found.get(name).unwrap_or("unknown").to_owned();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or("unknown".into());
+    format!(
+        "Machine: {}, {} cores, hypervisor {}, Linux {}. Disk: {}, {}, write cache: {}. Commit: {commit}{}.",
+        of(&cores, "cpu_model"),
+        of(&cores, "cpus"),
+        of(&cores, "hypervisor"),
+        of(&cores, "kernel"),
+        of(&disk, "device_transport"),
+        of(&disk, "file_system"),
+        of(&disk, "write_cache"),
+        if changed { " with changes" } else { "" },
+    )
+}
+
 const END: &str = "<!-- end -->";
 
-/// Replaces the table between its marks in `path`. The marks contain the bench and its options.
-pub fn write(path: &Path, table: &str, bench: &str, options: &str) {
+/// Replaces the text between its marks in `path`. The marks contain the bench and its options.
+pub fn write(path: &Path, made: &str, bench: &str, options: &str) {
     let begin = format!("<!-- made by `cargo bench --bench {bench} --{options} --write` -->");
+    replace(path, &begin, made);
+}
+
+/// Replaces the text between `begin` and the next end mark.
+pub fn replace(path: &Path, begin: &str, made: &str) {
     let text = std::fs::read_to_string(path).expect("perf/README.md exists");
-    let (before, rest) = text.split_once(&begin).expect("perf/README.md has the mark at the start of the table");
-    let (_, after) = rest.split_once(END).expect("perf/README.md has the mark at the end of the table");
-    std::fs::write(path, format!("{before}{begin}\n{table}{END}{after}")).expect("perf/README.md is writable");
+    let (before, rest) = text.split_once(begin).expect("perf/README.md has the mark at the start");
+    let (_, after) = rest.split_once(END).expect("perf/README.md has the mark at the end");
+    std::fs::write(path, format!("{before}{begin}\n{made}{END}{after}")).expect("perf/README.md is writable");
 }

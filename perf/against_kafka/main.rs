@@ -470,13 +470,17 @@ fn main() {
         let node = if *side == Side::Tidemill { &mut brokers.tidemill } else { &mut brokers.other };
         lifecycle::measure_restart(node, lifecycle, &options.seconds);
     }
-    let text = table::render(&rows, &floors, &lifecycles, options.rounds, &options.seconds);
+    let circumstances = figures::circumstances(brokers.tidemill.scratch());
+    let run = (options.rounds, options.seconds.as_str());
+    let text = table::render(&rows, &floors, &lifecycles, run, &circumstances);
     println!("\n{text}");
     if options.writes && !options.compares_routings {
         let perf = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf");
         figures::write(&perf.join("README.md"), &text, "against_kafka", if options.is_hard { " --hard" } else { "" });
         if !options.is_hard {
             plots::write(&perf, &rows);
+            let summary = table::summary(&rows, &circumstances);
+            figures::replace(&perf.join("README.md"), "<!-- made with the table below: summary -->", &summary);
         }
         println!("written to perf/");
     }

@@ -305,6 +305,7 @@ fn main() {
     let begun = Instant::now();
     let is_selected = |work: &&Work| options.only.as_ref().is_none_or(|only| work.title.contains(only.as_str()));
     let mut rows = BTreeMap::new();
+    let mut circumstances = String::new();
     for nodes in [Nodes::Restarted, Nodes::Ordinary, Nodes::Eager] {
         let is_for_nodes = |(_, work): &(usize, &Work)| is_selected(work) && work.load.nodes() == nodes;
         let works: Vec<(usize, &Work)> = WORKS.iter().enumerate().filter(is_for_nodes).collect();
@@ -315,6 +316,9 @@ fn main() {
             return println!("SKIP coordinators: Apache Kafka cannot be installed");
         };
         prepare(nodes, &mut brokers, &options);
+        if let Some(node) = brokers.of(Side::Tidemill) {
+            circumstances = figures::circumstances(node.scratch());
+        }
         for (at, work) in works {
             println!("{:4.0} s  {}", begun.elapsed().as_secs_f64(), work.title);
             let figures = run(work, &mut brokers, &options);
@@ -324,10 +328,10 @@ fn main() {
     let rows: Vec<Row> = rows.into_values().collect();
     let text = format!(
         "Medians of {} alternating rounds of {} s each (of Kafka's restarts, one). CPU is the broker's, all threads.\
-         \n\n{}",
+         \n{}",
         options.rounds,
         options.seconds,
-        figures::render(&rows)
+        figures::render(&rows, &circumstances)
     );
     println!("\n{text}");
     println!("{:.0} s in total", begun.elapsed().as_secs_f64());
