@@ -205,6 +205,7 @@ fn config_list_prints_every_setting() {
     };
     assert_eq!(row("num.partitions", "node")["default"], "1");
     assert_eq!(row("num.partitions", "node")["changes_at_run_time"], false);
+    assert_eq!(row("log.retention.ms", "node")["changes_at_run_time"], true);
     assert_eq!(row("retention.ms", "topic")["changes_at_run_time"], true);
     assert_eq!(row("retention.ms", "topic")["range"], "-1..");
     assert_eq!(row("log.retention.ms", "node")["default"], Value::Null);

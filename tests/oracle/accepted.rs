@@ -110,12 +110,27 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     accepted("DescribeConfigs / a broker's loggers / results[1].*", "*", "*", "loggers cannot be set"),
     accepted("DescribeConfigs / client metrics / results[x].*", "*", "*", "client metrics are not served"),
+    accepted(
+        "DescribeConfigs / a broker * / results[1].configs[log.retention.hours].value",
+        "168",
+        "100",
+        "Kafka describes the default while log.retention.ms is set at run time",
+    ),
     accepted("DescribeConfigs / a group / results[x].configs[*]", THERE, ABSENT, "there are no groups of other kinds"),
     accepted("DescribeConfigs / a resource of * / results[x].error_message", "*", "*", OWN_WORDS),
     // IncrementalAlterConfigs, AlterConfigs.
     accepted("IncrementalAlterConfigs / an unknown operation / *", "*", "*", CAUGHT_NOWHERE),
     accepted("IncrementalAlterConfigs / append a bad word / responses[altered].error_message", "*", "*", OWN_WORDS),
-    accepted("* / a broker's static config / responses[1].error_message", "*", "*", OWN_WORDS),
+    accepted(
+        "IncrementalAlterConfigs / a broker's high thread count / responses[1].error_message",
+        "*",
+        "*",
+        OWN_WORDS,
+    ),
+    accepted("IncrementalAlterConfigs / a broker's low thread count / responses[1].error_message", "*", "*", OWN_WORDS),
+    accepted("IncrementalAlterConfigs / a broker's security / responses[1].error_message", "*", "*", OWN_WORDS),
+    accepted("IncrementalAlterConfigs / a broker's limit of none / responses[1].error_message", "*", "*", OWN_WORDS),
+    accepted("IncrementalAlterConfigs / append a broker's bad word / responses[1].error_message", "*", "*", OWN_WORDS),
     accepted("AlterConfigs / a broker's nothing / responses[].*", "*", "None", CLUSTER_WIDE),
     accepted("AlterConfigs / resources of unknown types / responses[1].error_message", "*", "*", OWN_WORDS),
     // DeleteRecords, DescribeLogDirs, ListConfigResources.

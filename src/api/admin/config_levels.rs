@@ -49,7 +49,8 @@ impl<'a> Levels<'a> {
         found.extend(names.iter().filter_map(given));
         // A null default is not listed.
         let default = |name: &&str| {
-            let value = dynamic::setting(name)?.default_value().to_text()?;
+            let row = dynamic::setting(name).filter(|row| row.name == *name)?;
+            let value = row.default_value().to_text()?;
             Some(synonym(name, Some(value), SOURCE_DEFAULT))
         };
         found.extend(names.iter().filter_map(default));

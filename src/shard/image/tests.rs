@@ -4,10 +4,11 @@ use std::time::Duration;
 use super::CREATORS;
 use crate::metadata::apply::tests::{create_command, image_with_nodes, run as run_command};
 use crate::metadata::{Command, Image, ImageUpdate};
-use crate::model::{ErrorCode, NodeId, Offset, ShardId};
+use crate::model::{BrokerId, ErrorCode, NodeId, Offset, ShardId};
 use crate::partition::append::{AppendRequest, ProduceCapabilities};
 use crate::runtime::fault::{Fault, FaultPlan, Rule, Target};
 use crate::runtime::{self, Class};
+use crate::shard::Shard;
 use crate::shard::tests::{PARTITIONS, Scratch, batch, location, open_with, run};
 
 /// The update of one command.
@@ -50,6 +51,42 @@ fn a_change_examines_the_changed_topics_and_not_all_of_them() {
         let nothing = Command::AllocateProducerIds { node: NodeId(1), count: 1 };
         assert_eq!(shard.apply_image(&update(&shard.image(), &nothing)).await, 0);
         assert_eq!(shard.partitions_count(), 1, "one of the two partitions of the new topic is of this shard");
+        shard.stop().await.expect("storage works");
+    });
+}
+
+#[test]
+fn a_changed_setting_of_a_broker_reaches_its_partitions_at_once_and_at_the_next_opening() {
+    let scratch = Scratch::new("broker-settings");
+    run(async {
+        let image = image_with_nodes(1);
+        let image = run_command(&image, &create_command(&image, "t", &[&[1], &[1]])).0;
+        let shard = open_with(location(&scratch.0, ShardId(0)), image).await;
+        let largest = |shard: &Shard| {
+            let of_topics = shard.all_partitions().iter().map(|partition| partition.config().max_message_bytes).max();
+            (of_topics.expect("a partition"), shard.config().message_max_bytes)
+        };
+        assert_eq!(largest(&shard), (1_048_588, 1_048_588));
+        let set = |broker: Option<i32>, value: Option<&str>| Command::SetBrokerConfig {
+            broker: broker.map(BrokerId),
+            changes: vec![("message.max.bytes".into(), value.map(str::to_owned))],
+        };
+        for (command, examined, expected) in [
+            (set(None, Some("70000")), 1, 70_000),
+            (set(Some(1001), Some("60000")), 0, 70_000),
+            (set(Some(1000), Some("50000")), 1, 50_000),
+            (set(None, Some("40000")), 0, 50_000),
+            (set(Some(1000), None), 1, 40_000),
+        ] {
+            let update = update(&shard.image(), &command);
+            assert_eq!(shard.apply_image(&update).await, examined, "{command:?}");
+            assert_eq!(largest(&shard), (expected, expected as i32), "{command:?}");
+        }
+        let image = Image::clone(&shard.image());
+        shard.stop().await.expect("storage works");
+        shard.retire();
+        let shard = open_with(location(&scratch.0, ShardId(0)), image).await;
+        assert_eq!(largest(&shard), (40_000, 40_000));
         shard.stop().await.expect("storage works");
     });
 }
