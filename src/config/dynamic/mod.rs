@@ -246,6 +246,10 @@ pub fn check_each(overrides: &Overrides, is_of_one: bool) -> Result<(), InvalidC
                     return refused(format!("only a start resolves names; write the IP addresses of {}", limit.host));
                 }
             }
+            // The value would precede the configuration at each start, and no client could change it back.
+            Class::Changes(row) if row.name == name && name == "max.connections" && text.trim() == "0" => {
+                return refused("0 would refuse every client, also the one that changes it back".into());
+            }
             _ => {}
         }
     }

@@ -81,6 +81,8 @@ fn an_illegal_change_is_refused_with_the_reason() {
         check(is_of_one, &[("metric.reporters", "a.B")], "'a.B' is not one of");
         check(is_of_one, &[("max.connections.per.ip.overrides", "10.0.0.1:5,[::1]:3")], "");
         check(is_of_one, &[("max.connections.per.ip.overrides", "a.example.com:5")], "write the IP addresses");
+        check(is_of_one, &[("max.connections", "1")], "");
+        check(is_of_one, &[("max.connections", "0")], "would refuse every client");
         check(is_of_one, &[("", "1")], "a broker has at most");
         check(is_of_one, &[("nope", &"x".repeat(VALUE_BYTES_MAX + 1))], "a broker has at most");
     }

@@ -58,14 +58,14 @@ fn a_change_examines_the_changed_topics_and_not_all_of_them() {
 #[test]
 fn a_changed_setting_of_a_broker_reaches_its_partitions_at_once_and_at_the_next_opening() {
     let scratch = Scratch::new("broker-settings");
-    run(async {
+    let largest = |shard: &Shard| {
+        let of_topics = shard.all_partitions().iter().map(|partition| partition.config().max_message_bytes).max();
+        (of_topics.expect("a partition"), shard.config().message_max_bytes)
+    };
+    let image = run(async {
         let image = image_with_nodes(1);
         let image = run_command(&image, &create_command(&image, "t", &[&[1], &[1]])).0;
         let shard = open_with(location(&scratch.0, ShardId(0)), image).await;
-        let largest = |shard: &Shard| {
-            let of_topics = shard.all_partitions().iter().map(|partition| partition.config().max_message_bytes).max();
-            (of_topics.expect("a partition"), shard.config().message_max_bytes)
-        };
         assert_eq!(largest(&shard), (1_048_588, 1_048_588));
         let set = |broker: Option<i32>, value: Option<&str>| Command::SetBrokerConfig {
             broker: broker.map(BrokerId),
@@ -84,7 +84,9 @@ fn a_changed_setting_of_a_broker_reaches_its_partitions_at_once_and_at_the_next_
         }
         let image = Image::clone(&shard.image());
         shard.stop().await.expect("storage works");
-        shard.retire();
+        image
+    });
+    run(async {
         let shard = open_with(location(&scratch.0, ShardId(0)), image).await;
         assert_eq!(largest(&shard), (40_000, 40_000));
         shard.stop().await.expect("storage works");
