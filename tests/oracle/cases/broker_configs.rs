@@ -29,6 +29,7 @@ const KEYS: &[&str] = &[
     "num.io.threads",
     "num.partitions",
     "plugin.name",
+    "sasl.kerberos.min.time.before.relogin",
     "unclean.leader.election.enable",
 ];
 const TOPIC_KEYS: &[&str] = &["cleanup.policy", "compression.type", "max.message.bytes", "retention.ms", "segment.ms"];
@@ -108,6 +109,7 @@ fn changed() -> Vec<Case> {
         one("no words", &[("log.cleanup.policy", SUBTRACT, Some("compact"))]),
         one("words for none", &[("log.cleanup.policy", APPEND, Some("delete"))]),
         look("a broker after words for none"),
+        one("a setting of logins", &[("sasl.kerberos.min.time.before.relogin", SET, Some("58000"))]),
         one("unknown names", &[("plugin.name", SET, Some("1"))]),
         one("a setting of a listener", &[("listener.name.plaintext.max.connections", SET, Some("1000"))]),
         look("a broker after unknown names"),
@@ -115,6 +117,7 @@ fn changed() -> Vec<Case> {
             "removals",
             &[
                 ("plugin.name", DELETE, None),
+                ("sasl.kerberos.min.time.before.relogin", DELETE, None),
                 ("listener.name.plaintext.max.connections", DELETE, None),
                 ("background.threads", DELETE, Some("whatever")),
                 ("log.cleanup.policy", DELETE, None),
