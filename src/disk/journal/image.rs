@@ -82,7 +82,7 @@ impl Ranges {
     /// Adds a batch to the range that ends where the batch begins. Returns the batch if there is no such range.
     pub fn extend(&mut self, batch: ImageBatch) -> Result<Place, ImageBatch> {
         let ends_there = |range: &&mut Range| range.segment == batch.segment && range.end == batch.position;
-        let Some((number, range)) = self.0.iter_mut().enumerate().find(|(_, range)| ends_there(&range)) else {
+        let Some((number, range)) = self.0.iter_mut().enumerate().find(|(_, range)| ends_there(range)) else {
             return Err(batch);
         };
         let (first, last) = (&batch.blocks[0], range.blocks.last_mut().expect("a range has blocks"));

@@ -21,7 +21,7 @@ const JSON: &str = "report.json";
 
 /// The result of a command.
 pub enum Outcome {
-    Run(Report),
+    Run(Box<Report>),
     Sweep(Sweep),
 }
 

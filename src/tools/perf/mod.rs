@@ -350,8 +350,8 @@ impl Verb {
 
     fn run(&self) -> Result<Outcome, Failure> {
         Ok(match self {
-            Verb::Produce(args) => Outcome::Run(args.run("produce", false)?),
-            Verb::Mixed(args) => Outcome::Run(args.run("mixed", true)?),
+            Verb::Produce(args) => Outcome::Run(args.run("produce", false)?.into()),
+            Verb::Mixed(args) => Outcome::Run(args.run("mixed", true)?.into()),
             Verb::Latency(args) => {
                 let plan = load::Plan {
                     connections: args.connections.get(),
@@ -359,10 +359,10 @@ impl Verb {
                     rate: Some(args.rate),
                     end_to_end: args.end_to_end,
                 };
-                Outcome::Run(load::run("latency", &args.target, &args.load, &plan)?)
+                Outcome::Run(load::run("latency", &args.target, &args.load, &plan)?.into())
             }
             Verb::Sweep(args) => Outcome::Sweep(sweep::run(args, &args.target, &args.load)?),
-            Verb::Consume(args) => Outcome::Run(consume::run(args)?),
+            Verb::Consume(args) => Outcome::Run(consume::run(args)?.into()),
         })
     }
 }

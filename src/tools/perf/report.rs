@@ -131,7 +131,7 @@ impl Report {
                 QUANTILES.iter().map(|&(name, quantile)| (name.to_string(), json!(at_us(latencies, quantile))));
             let mut values: Map<String, Value> = values.collect();
             values.insert("count".into(), json!(latencies.len()));
-            values.insert("histogram".into(), histogram(latencies).iter().map(Bucket::to_json).collect());
+            values.insert("histogram".into(), histogram(latencies).into_iter().map(Bucket::to_json).collect());
             all[format!("{name}_us")] = Value::Object(values);
         }
         all
@@ -204,7 +204,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         json!({ "from_us": self.from_us, "to_us": self.to_us, "count": self.count })
     }
 }

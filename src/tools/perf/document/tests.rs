@@ -67,7 +67,7 @@ fn check_well_formed(html: &str) {
 
 #[test]
 fn a_run_has_all_its_figures_and_charts_on_one_page() {
-    let outcome = Outcome::Run(report(30));
+    let outcome = Outcome::Run(report(30).into());
     let document =
         Document { command: "tidemill perf mixed --topic '<a>'", environment: &environment(), outcome: &outcome };
     let html = document.to_html();

@@ -237,7 +237,7 @@ mod tests {
         machine.file("/sys/class/net/eth0/operstate", "up");
         let mut all = "   CPU0 CPU1 CPU2 CPU3\n".to_owned();
         for queue in 0..queues {
-            let base = format!("/sys/class/net/eth0/queues");
+            let base = "/sys/class/net/eth0/queues";
             machine.file(&format!("{base}/rx-{queue}/rps_cpus"), "0\n");
             machine.file(&format!("{base}/rx-{queue}/rps_flow_cnt"), "0\n");
             machine.file(&format!("{base}/tx-{queue}/xps_cpus"), "0\n");
