@@ -9,6 +9,9 @@ use tidemill::wire::admin::list_config_resources::ListConfigResourcesRequest;
 use super::super::case::{Case, case, say};
 use super::alter_configs::{BROKER, Change, change, change_one, set, validated_only};
 
+/// The type and the name of each resource, and its changes.
+type Resources = &'static [(i8, &'static str, &'static [Change])];
+
 /// One broker, and all brokers.
 const ONE: &str = "1";
 const ALL: &str = "";
@@ -163,7 +166,7 @@ fn refused() -> Vec<Case> {
         change("another broker's null", &[(BROKER, "9", &[("log.retention.ms", SET, None)])]),
         change("a broker twice", &[(BROKER, ONE, &[("log.roll.ms", SET, Some("9"))]), (BROKER, ONE, &[])]),
     ];
-    let of_all: [(&'static str, &'static [(i8, &'static str, &'static [Change])]); 7] = [
+    let of_all: [(&'static str, Resources); 7] = [
         ("all brokers' listeners", &[(BROKER, ALL, &[("listeners", SET, Some("PLAINTEXT://:9"))])]),
         (
             "all brokers' listeners and mechanisms",
