@@ -243,6 +243,9 @@
 //!   INVALID_REQUEST as fatal, and after FENCED_MEMBER_EPOCH it rejoins with its timeout, rack and instance id.
 //! - **The subscription hash of a consumer group is SipHash**, over ids, names and sizes of its topics; Kafka uses
 //!   XXH3. A data directory that moves between the two raises each group's epoch once.
+//! - **Deadlines of coordinators wait while the journal stalls** (`coordinator::ledger`). A commit waits for the
+//!   journal, and the heartbeat behind it on the same connection waits too. When a device stalled for 7 s, members with
+//!   sessions of 6 s were put out of their groups although they lived. A stall counts for no session now.
 //! - **In direct routing each broker reports an equal share of the volume** in DescribeLogDirs. Consoles add up the
 //!   brokers' volumes and logs, and alert on the ratio of free bytes: both are right. If one broker reported the whole
 //!   volume, the logs of the others would lie on a volume without a size.

@@ -75,12 +75,12 @@ const CASES: &[Case] = &[
         "journal: a flipped bit in the closing group",
         |s| {
             close(&s.root, &s.image);
-            s.flip(&s.journal(s.end.0), s.end.1 + 20);
+            s.flip_next(20);
         },
         Intact,
         "",
     ),
-    ("journal: a flipped bit in a dead lap", |s| s.flip(&s.journal(s.end.0), s.end.1 + 200), Intact, ""),
+    ("journal: a flipped bit in a dead lap", |s| s.flip_next(200), Intact, ""),
     ("journal: an earlier lap's group where the next one goes", |s| s.write_end(&s.recycled), Intact, ""),
     ("journal: a group of an earlier session there", |s| s.write_end(&s.forged(1, 0)), Intact, ""),
     ("journal: a group of another row of groups there", |s| s.write_end(&s.forged(0, 1)), Intact, ""),
@@ -261,8 +261,12 @@ impl Scene {
         self.state.partitions.iter().find(is_it).unwrap()
     }
 
+    /// A file of a sealed segment, counted from the oldest that retention has left since the checkpoint.
     fn sealed(&self, partition: &str, number: usize, extension: &str) -> PathBuf {
-        file_path(&self.directory(partition), self.of(partition).sealed[number].base_offset, extension)
+        let of_segment = |base, extension| file_path(&self.directory(partition), base, extension);
+        let sealed = self.of(partition).sealed.iter().map(|segment| segment.base_offset);
+        let mut left = sealed.filter(|base| of_segment(*base, "log").exists());
+        of_segment(left.nth(number).expect("retention leaves several"), extension)
     }
 
     fn active(&self, partition: &str, extension: &str) -> PathBuf {
@@ -284,13 +288,23 @@ impl Scene {
         fs::write(path, bytes).unwrap();
     }
 
+    /// The file and the position of the next group. A group that does not fit the rest of a file goes to the start of
+    /// the next one.
+    fn next(&self, bytes: usize) -> (PathBuf, u64) {
+        let path = self.journal(self.end.0);
+        let fits = self.end.1 + bytes as u64 <= fs::metadata(&path).unwrap().len();
+        if fits { (path, self.end.1) } else { (self.journal((self.end.0 + 1) % 3), BLOCK_BYTES as u64) }
+    }
+
+    fn flip_next(&self, at: u64) {
+        let (path, position) = self.next(BLOCK_BYTES);
+        self.flip(&path, position + at);
+    }
+
     fn write_end(&self, group: &[u8]) {
-        // As the writer does: a group that does not fit the rest of a file goes to the start of the next.
-        let fits = self.end.1 as usize + group.len() <= fs::metadata(self.journal(self.end.0)).unwrap().len() as usize;
-        let (file, at) = if fits { self.end } else { ((self.end.0 + 1) % 3, BLOCK_BYTES as u64) };
-        let (path, at) = (self.journal(file), at as usize);
+        let (path, at) = self.next(group.len());
         let mut bytes = fs::read(&path).unwrap();
-        bytes[at..at + group.len()].copy_from_slice(group);
+        bytes[at as usize..][..group.len()].copy_from_slice(group);
         fs::write(path, bytes).unwrap();
     }
 
