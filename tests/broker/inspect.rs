@@ -11,6 +11,8 @@ use serde_json::Value;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_700_000_000_000;
+/// Inside the batch of a group: behind the group's own block, and the block where the batch begins.
+const IN_BATCH: usize = 10_000;
 
 /// Runs `tidemill inspect ... --json`; returns the document, and whether the exit code was zero.
 fn inspect(what: &str, path: &Path, more: &[&str]) -> (Value, bool) {
@@ -86,13 +88,13 @@ fn an_inspection_shows_the_data_directory_and_names_damage() {
     );
     assert!(groups.len() > 12, "the test wants groups beyond those in flight: {}", groups.len());
     let at = third["position"].as_u64().expect("a number");
-    for inside in [30, 70, 5000] {
+    for inside in [30, 70, IN_BATCH] {
         with_flipped_bit(&file, at as usize + inside, || check_damage("journal", &data, &file, Some(at)));
     }
     with_flipped_bit(&file, 20, || check_damage("journal", &data, &file, Some(0)));
     // A crash may tear the last group: inspect reports it, but not as damage.
     let last = groups.last().expect("groups")["position"].as_u64().expect("a number");
-    with_flipped_bit(&file, last as usize + 5000, || {
+    with_flipped_bit(&file, last as usize + IN_BATCH, || {
         let torn = sound("journal", &data, &[]);
         assert_eq!(torn["journals"][0]["live_groups"], groups.len() - 1);
         assert!(torn["notes"].to_string().contains("torn"), "{}", torn["notes"]);
