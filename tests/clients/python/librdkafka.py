@@ -139,9 +139,21 @@ class Worker(Teller):
             return
         offsets = [TopicPartition(self.topic, p, offset) for p, offset in self.read.items()]
         with self.committing(-1):
+            deadline = time.monotonic() + SECONDS
+            while not self.has_committed(offsets, deadline):
+                pass
+
+    def has_committed(self, offsets, deadline):
+        try:
             for at in self.consumer.commit(offsets=offsets, asynchronous=False):
                 if at.error:
                     raise KafkaException(at.error)
+            return True
+        except KafkaException as e:
+            # A device that stalls for seconds delays the answer for longer than the client waits.
+            if e.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < deadline:
+                return False
+            raise
 
     def revoked(self, _, partitions):
         self.commit_now()
