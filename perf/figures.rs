@@ -299,7 +299,7 @@ pub fn missed(rows: &[Row]) -> (usize, usize) {
     verdicts.fold((0, 0), |(missed, all), verdict| (missed + usize::from(!verdict.is_met), all + 1))
 }
 
-/// The machine, the disk below `directory`, and the commit, in one sentence.
+/// The machine, the disk below `directory`, and the commit, in two lines.
 pub fn circumstances(directory: &Path) -> String {
     let roots = Roots::new(None);
     let cores = core_fingerprint(&roots);
@@ -312,7 +312,7 @@ pub fn circumstances(directory: &Path) -> String {
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
     let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or("unknown".into());
     format!(
-        "Machine: {}, {} cores, hypervisor {}, Linux {}. Disk: {}, {}, write cache: {}. Commit: {commit}{}.",
+        "Machine: {}, {} cores, hypervisor {}, Linux {}.\nDisk: {}, {}, write cache: {}. Commit: {commit}{}.",
         of(&cores, "cpu_model"),
         of(&cores, "cpus"),
         of(&cores, "hypervisor"),
