@@ -45,8 +45,7 @@ impl<'a> Levels<'a> {
                 found.extend(text.map(|text| synonym(name, Some(text.clone()), source)));
             }
         }
-        let given = |name: &&str| Some(synonym(name, self.config.given_value(name)?.to_text(), SOURCE_STATIC_BROKER));
-        found.extend(names.iter().filter_map(given));
+        found.extend(self.given(names));
         // A null default is not listed.
         let default = |name: &&str| {
             let row = dynamic::setting(name).filter(|row| row.name == *name)?;
@@ -65,15 +64,19 @@ impl<'a> Levels<'a> {
         if !found.is_empty() {
             return found;
         }
+        self.given(names).collect()
+    }
+
+    /// The values of these settings that a file or a `--set` gave.
+    fn given(&self, names: &[&str]) -> impl Iterator<Item = DescribeConfigsSynonym> {
         let given = |name: &&str| Some(synonym(name, self.config.given_value(name)?.to_text(), SOURCE_STATIC_BROKER));
-        names.iter().filter_map(given).collect()
+        names.iter().filter_map(given)
     }
 }
 
 /// The settings that decide for a broker's setting: a chain such as log.retention.ms, .minutes and .hours, or itself.
 pub(super) fn chain(name: &str) -> Vec<&str> {
-    let base = name.strip_prefix("listener.name.").and_then(|rest| Some(rest.split_once('.')?.1));
-    if let Some(base) = base {
+    if let Some(base) = dynamic::of_listener(name) {
         return vec![name, base];
     }
     let in_chain = topic::SETTINGS

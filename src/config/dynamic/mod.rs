@@ -164,7 +164,8 @@ fn base_name(name: &str) -> &str {
     of_listener(name).unwrap_or(name)
 }
 
-fn of_listener(name: &str) -> Option<&str> {
+/// The rest of a name behind `listener.name.<listener>.`; `None` if it does not begin so.
+pub fn of_listener(name: &str) -> Option<&str> {
     Some(name.strip_prefix("listener.name.")?.split_once('.')?.1)
 }
 

@@ -22,7 +22,7 @@ const METADATA: &str = "the metadata log has its own format and size";
 const GROUPS: &str = "the coordinator of a group runs on the shard of its partition";
 const SHARE: &str = "there are no share groups so far";
 const STREAMS: &str = "there are no streams groups so far";
-const METRICS: &str = "there are no metrics so far";
+const METRICS: &str = "edge.listen serves the metrics";
 const QUOTAS: &str = "there are no quotas so far";
 const TIERING: &str = "there is no tiered storage so far";
 const PURGATORY: &str = "waiting requests need no purge";
@@ -110,7 +110,7 @@ pub const RULES: &[(&str, Treatment)] = &[
     ("unstable.", NoEffect(INTERNAL)),
     ("metric", NoEffect(METRICS)),
     ("kafka.metrics.", NoEffect(METRICS)),
-    ("telemetry.", NoEffect(METRICS)),
+    ("telemetry.", NoEffect("there are no metrics of clients so far")),
     ("quota.window.", NoEffect(QUOTAS)),
     ("delete.records.purgatory.", NoEffect(PURGATORY)),
     ("fetch.purgatory.", NoEffect(PURGATORY)),
